@@ -1,0 +1,95 @@
+"""What can go wrong, and what to do about it.
+
+Every error that edgevit raises on purpose carries one sentence of what happened and one of what to do::
+
+    EdgevitError(message, hint)
+    ├── TargetError            unknown target, or a key or value of its TOML that is not valid
+    ├── RecipeError            the same for a recipe
+    ├── MissingPackageError    an optional package is not installed; the hint is the install line
+    ├── CheckpointError        unknown layout, missing, unexpected or wrongly shaped tensors, unsafe pickle
+    ├── DataError              unreadable images, labels out of range: all offenders, file by file
+    ├── ExportError            the module cannot be exported
+    ├── PassError              a rewrite failed: which, on which node, after which others
+    ├── CalibrationError       too few images, a range that is not finite
+    ├── CompileError           backend, op, node, the compiler's own last lines
+    ├── DeviceError            a device that is not here, not reachable or not the right one
+    ├── OutputError            the output folder cannot be written, is full, or is in use by another build
+    └── BundleError            version, checksum, signature, wrong device: both values
+
+The command line prints ``error: message`` and ``hint: hint`` and exits with status 2.
+"""
+
+from __future__ import annotations
+
+
+class EdgevitError(Exception):
+    """Base of all errors that edgevit raises on purpose.
+
+    Args:
+        message: What happened, in one sentence; further lines may list the offenders.
+        hint: What to do about it, in one sentence.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
+
+
+class TargetError(EdgevitError):
+    """An unknown target, or a target file with keys or values that are not valid."""
+
+
+class RecipeError(EdgevitError):
+    """An unknown recipe, or a recipe file with keys or values that are not valid."""
+
+
+class MissingPackageError(EdgevitError):
+    """An optional package is needed and not installed."""
+
+
+class CheckpointError(EdgevitError):
+    """A checkpoint that cannot be read, or that is not what it says it is."""
+
+
+class DataError(EdgevitError):
+    """Images or labels that cannot be used."""
+
+
+class ExportError(EdgevitError):
+    """A module that cannot be exported to ONNX."""
+
+
+class PassError(EdgevitError):
+    """A graph rewrite that failed."""
+
+
+class CalibrationError(EdgevitError):
+    """Calibration that cannot give usable ranges."""
+
+
+class CompileError(EdgevitError):
+    """An engine's compiler refused the graph."""
+
+
+class DeviceError(EdgevitError):
+    """A device that is not here, not reachable or not the one that is needed."""
+
+
+class OutputError(EdgevitError):
+    """An output folder that cannot be written, is full, or is in use by another build."""
+
+
+class BundleError(EdgevitError):
+    """A bundle that is damaged, too new, or made for another device."""
+
+
+def format_offenders(offenders: list[str], limit: int = 50) -> str:
+    """Indented list of offenders for an error's message; past ``limit`` the rest is counted, not dropped in silence."""
+    lines = [f"  {o}" for o in offenders[:limit]]
+    if len(offenders) > limit:
+        lines.append(f"  … and {len(offenders) - limit} more")
+    return "\n".join(lines)

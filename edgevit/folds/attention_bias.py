@@ -1,0 +1,21 @@
+"""Relative position bias + shift mask in one constant, so that window attention stays one rank-4 pattern."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from edgevit.models.swin import ConstantBias, SwinBlock
+from edgevit.record import PassRecord, Skip
+
+
+def fold_attention_bias(model: nn.Module) -> PassRecord:
+    """Replace every block's bias table, index and mask by their sum, in place; exact."""
+    applied = []
+    for name, block in model.named_modules():
+        if isinstance(block, SwinBlock) and not isinstance(block.bias, ConstantBias):
+            with torch.no_grad():
+                block.bias = ConstantBias(block.bias().detach().contiguous())
+            applied.append(name)
+    skipped = () if applied else (Skip("attn", "the model has no relative position bias"),)
+    return PassRecord("attention_bias", "module", tuple(applied), skipped)

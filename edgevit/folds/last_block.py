@@ -1,0 +1,25 @@
+"""Compute the last encoder block for the tokens that the head reads.
+
+A class-token head reads one token. Keys and values of the last block are needed for all tokens; its queries, output
+projection and MLP are not. That is 10/12 of the block's multiplications where the MLP is four times as wide.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from edgevit.models.vit import ViT
+from edgevit.record import PassRecord, Skip
+
+
+def fold_last_block(model: nn.Module) -> PassRecord:
+    """Limit the last block's queries, in place; exact."""
+    name = "last_block"
+    if not isinstance(model, ViT):
+        return PassRecord(name, "module", skipped=(Skip("head", "the head reads every token"),))
+    site = f"blocks.{model.config.depth - 1}"
+    if model.config.pool != "token":
+        return PassRecord(name, "module", skipped=(Skip(site, "the head reads the mean of all tokens"),))
+    last = model.blocks[-1]
+    last.queries = 2 if model.head_dist is not None else 1
+    return PassRecord(name, "module", (site,))

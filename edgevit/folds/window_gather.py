@@ -1,0 +1,135 @@
+"""Let a Swin's tokens travel in the order of their windows.
+
+Every step between two attentions (LayerNorm, residual sums, MLP) treats tokens alike, so their order is free. Here the
+tokens of a stage are laid out window by window once, where the stage begins. A block without shift then needs no
+rearrangement at all, and a shifted block one Gather each way, in place of roll, pad, reshape and rank-6 permute. The
+neighbours that patch merging joins are taken by one Gather too, straight into the next stage's order.
+
+Scope: any grid, window and shift. Where windows overhang the grid, the padding is one zero token that the Gather reads.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgevit.models.swin import MergeNeighbours, RolledWindows, Swin, SwinBlock, SwinStage
+from edgevit.record import PassRecord, Skip
+
+
+class Gather(nn.Module):
+    """Tokens by a constant index: ``(B, L, C) → (B, len(index), C)``; the index ``L`` means a token of zeros."""
+
+    def __init__(self, index: Tensor, tokens: int) -> None:
+        super().__init__()
+        self.register_buffer("index", index)
+        self.index: Tensor
+        self.overhang = bool((index == tokens).any())
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.overhang:
+            x = F.pad(x, (0, 0, 0, 1))
+        return torch.index_select(x, 1, self.index)
+
+
+class GatheredWindows(nn.Module):
+    """Windows of tokens that travel in another order; ``None`` in place of a Gather that would change nothing."""
+
+    def __init__(self, tokens: int, count: int, enter: Gather | None, leave: Gather | None) -> None:
+        super().__init__()
+        self.tokens, self.count = tokens, count
+        self.enter, self.leave = enter, leave
+
+    def split(self, x: Tensor) -> Tensor:
+        if self.enter is not None:
+            x = self.enter(x)
+        return x.reshape(x.shape[0] * self.count, -1, x.shape[-1])
+
+    def merge(self, windows: Tensor) -> Tensor:
+        x = windows.reshape(windows.shape[0] // self.count, -1, windows.shape[-1])
+        return x if self.leave is None else self.leave(x)
+
+
+class GatheredNeighbours(nn.Module):
+    """Four neighbours side by side by one Gather: ``(B, L, C) → (B, L/4, 4·C)``."""
+
+    def __init__(self, gather: Gather) -> None:
+        super().__init__()
+        self.gather = gather
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.gather(x)
+        return x.reshape(x.shape[0], -1, 4 * x.shape[-1])
+
+
+def fold_window_gather(model: nn.Module) -> PassRecord:
+    """Replace roll, partition, reverse and merging by constant Gathers, in place; exact."""
+    name = "window_gather"
+    if not isinstance(model, Swin):
+        return PassRecord(name, "module", skipped=(Skip("blocks", "the model has no windows"),))
+    if not isinstance(model.arrange, nn.Identity):
+        return PassRecord(name, "module", skipped=(Skip("layers", "already folded"),))
+    applied = []
+    before: Tensor | None = None  # order[i]: the row-major token that travels at place i, in the stage before
+    for index, stage in enumerate(model.layers):
+        assert isinstance(stage, SwinStage)
+        grid = model.config.stage_grid(index)
+        tokens = grid[0] * grid[1]
+        order = _stage_order(stage, tokens)
+        if index == 0:
+            if not torch.equal(order, torch.arange(tokens)):
+                model.arrange = Gather(order, tokens)
+        else:
+            assert before is not None
+            merging = stage.downsample.neighbours
+            assert isinstance(merging, MergeNeighbours)
+            stage.downsample.neighbours = GatheredNeighbours(_merge_gather(merging, before, order))
+            applied.append(f"layers.{index}.downsample")
+        for number, block in enumerate(stage.blocks):
+            assert isinstance(block, SwinBlock)
+            assert isinstance(block.windows, RolledWindows)
+            block.windows = _gather_windows(block.windows, order, tokens)
+            applied.append(f"layers.{index}.blocks.{number}")
+        before = order
+    return PassRecord(name, "module", tuple(applied))
+
+
+def _stage_order(stage: SwinStage, tokens: int) -> Tensor:
+    """The order in which most of the stage's blocks read their windows, where it has each token once."""
+    for block in stage.blocks:
+        windows = block.windows
+        if not any(windows.shift) and windows.padded == windows.grid:
+            return _window_index(windows)
+    return torch.arange(tokens)
+
+
+def _window_index(windows: RolledWindows) -> Tensor:
+    """Row-major token at every place of the split windows; ``H·W`` where a window overhangs the grid."""
+    tokens = windows.grid[0] * windows.grid[1]
+    # The partition itself, run on the tokens' own numbers: whatever it does, the index does too.
+    numbers = torch.arange(1, tokens + 1, dtype=torch.float64).reshape(1, tokens, 1)
+    index = windows.split(numbers).flatten().long() - 1
+    return torch.where(index < 0, tokens, index)
+
+
+def _gather_windows(windows: RolledWindows, order: Tensor, tokens: int) -> GatheredWindows:
+    wanted = _window_index(windows)
+    place = torch.full((tokens + 1,), tokens)
+    place[order] = torch.arange(tokens)  # where each row-major token travels
+    enter = place[wanted]
+    if torch.equal(enter, torch.arange(len(enter))):
+        return GatheredWindows(tokens, windows.count, None, None)
+    back = torch.empty(tokens + 1, dtype=torch.long)
+    back[wanted] = torch.arange(len(wanted))
+    return GatheredWindows(tokens, windows.count, Gather(enter, tokens), Gather(back[order], len(wanted)))
+
+
+def _merge_gather(merging: MergeNeighbours, before: Tensor, after: Tensor) -> Gather:
+    tokens = merging.grid[0] * merging.grid[1]
+    numbers = torch.arange(1, tokens + 1, dtype=torch.float64).reshape(1, tokens, 1)
+    quads = merging(numbers).reshape(-1, 4).long() - 1  # (L/4, 4) row-major tokens, −1 for padding
+    place = torch.full((tokens + 1,), tokens)
+    place[before] = torch.arange(tokens)
+    quads = torch.where(quads < 0, tokens, quads)
+    return Gather(place[quads[after]].flatten(), tokens)

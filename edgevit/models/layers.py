@@ -1,0 +1,126 @@
+"""Layers that every canonical model shares: patch embedding, attention, MLP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "relu": F.relu,
+}
+
+
+class PatchEmbedding(nn.Module):
+    """Non-overlapping patches through one convolution.
+
+    ``(B, 3, H, W) float32 → (B, (H/p)·(W/p), C) float32``, tokens in row-major order. An image whose sides are not
+    multiples of the patch is padded with zeros (after normalisation) at its right and bottom, as transformers' Swin does.
+    """
+
+    def __init__(self, patch: tuple[int, int], in_channels: int, width: int, bias: bool = True) -> None:
+        super().__init__()
+        self.patch = patch
+        self.proj = nn.Conv2d(in_channels, width, kernel_size=patch, stride=patch, bias=bias)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        pad_h = -pixels.shape[2] % self.patch[0]
+        pad_w = -pixels.shape[3] % self.patch[1]
+        if pad_h or pad_w:
+            pixels = F.pad(pixels, (0, pad_w, 0, pad_h))
+        x = self.proj(pixels)  # (B, C, H/p, W/p)
+        return x.flatten(2).transpose(1, 2)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with one packed projection, or three after :mod:`edgevit.folds.split_qkv`.
+
+    The product is written as rank-4 MatMul → Add → Softmax → MatMul because that is the pattern which OpenVINO and
+    TensorRT fuse; a fused ``scaled_dot_product_attention`` is taken apart by their importers and seldom found again.
+    """
+
+    def __init__(self, width: int, heads: int, qkv_bias: bool = True, head_width: int | None = None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.head_width = head_width or width // heads
+        inner = heads * self.head_width
+        self.scale = self.head_width**-0.5  # 1.0 after edgevit.folds.attention_scale
+        self.qkv: nn.Linear | None = nn.Linear(width, 3 * inner, bias=qkv_bias)
+        self.q: nn.Linear | None = None
+        self.k: nn.Linear | None = None
+        self.v: nn.Linear | None = None
+        self.proj = nn.Linear(inner, width)
+
+    def project(self, x: Tensor, queries: int | None) -> tuple[Tensor, Tensor, Tensor]:
+        """``(B, N, C) → q (B, A, Q, D), k (B, A, N, D), v (B, A, N, D)`` with ``Q = queries or N``."""
+        if self.qkv is not None:
+            # Rank 4 throughout: (B, N, 3·A, D) → (B, 3·A, N, D); engines keep a rank-5 permute as a copy.
+            packed = self._split_heads(self.qkv(x), 3 * self.heads)
+            q, k, v = packed.split(self.heads, dim=1)
+            return (q if queries is None else q[:, :, :queries]), k, v
+        assert self.q is not None
+        assert self.k is not None
+        assert self.v is not None
+        first = x if queries is None else x[:, :queries]
+        q = self._split_heads(self.q(first), self.heads)
+        k = self._split_heads(self.k(x), self.heads)
+        v = self._split_heads(self.v(x), self.heads)
+        return q, k, v
+
+    def _split_heads(self, x: Tensor, heads: int) -> Tensor:
+        batch, tokens, _ = x.shape
+        return x.reshape(batch, tokens, heads, self.head_width).transpose(1, 2)
+
+    def forward(self, x: Tensor, bias: Tensor | None = None, queries: int | None = None) -> Tensor:
+        """``(B, N, C) → (B, Q, C)``.
+
+        Args:
+            x: Tokens, ``(B, N, C)``.
+            bias: Added to the scores before softmax; broadcasts to ``(B, A, Q, N)``.
+            queries: Compute the result for the first ``queries`` tokens alone; ``None`` for all.
+        """
+        q, k, v = self.project(x, queries)
+        if self.scale != 1.0:
+            q = q * self.scale
+        scores = q @ k.transpose(-2, -1)  # (B, A, Q, N)
+        if bias is not None:
+            scores = scores + bias
+        out = scores.softmax(dim=-1) @ v  # (B, A, Q, D)
+        out = out.transpose(1, 2).flatten(2)  # (B, Q, A·D)
+        return self.proj(out)
+
+
+class Mlp(nn.Module):
+    """Two Linears with an activation between them: ``(…, C) → (…, C)``."""
+
+    def __init__(self, width: int, hidden: int, activation: str = "gelu") -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.act = ACTIVATIONS[activation]
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.act(self.fc1(x)))
+
+
+def resize_position_grid(grid: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resample position embeddings to another grid: ``(1, H·W, C) with (H, W) = shape → (1, h·w, C)``.
+
+    Bicubic with antialiasing in float32, as timm's ``resample_abs_pos_embed`` does.
+
+    Args:
+        grid: ``(1, H, W, C)`` float.
+        size: The new ``(h, w)``.
+    """
+    x = grid.float().permute(0, 3, 1, 2)
+    x = F.interpolate(x, size=size, mode="bicubic", antialias=True)
+    return x.permute(0, 2, 3, 1).to(grid.dtype)
+
+
+def leading(x: Tensor, count: int) -> Tensor:
+    """The first ``count`` tokens: ``(B, N, C) → (B, count, C)``."""
+    return torch.narrow(x, 1, 0, count)

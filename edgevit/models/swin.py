@@ -1,0 +1,279 @@
+"""Swin Transformer (Liu et al., 2021, arXiv:2103.14030).
+
+Tokens travel as ``(B, L, C)`` in row-major order of their grid; only :class:`RolledWindows` and what
+:mod:`edgevit.folds.window_gather` puts in its place know about windows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgevit.models.layers import Attention, Mlp, PatchEmbedding
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class SwinConfig:
+    """Everything that decides a Swin's parameters and arithmetic.
+
+    Attributes:
+        image_size: Height and width of the input in pixels.
+        window: Tokens down and across a window; a stage whose grid is smaller uses its grid.
+        classes: Outputs of the head; 0 for none (the pooled features are the output).
+        window_fit: How a window shrinks on a small grid: each axis for itself (timm), or both to the smaller
+            side, and no shift at all (transformers, the original).
+        pad: Where a grid that is no multiple of the window is padded: after the cyclic shift (timm), or before
+            it (transformers, the original).
+    """
+
+    image_size: Size = (224, 224)
+    patch_size: Size = (4, 4)
+    in_channels: int = 3
+    width: int = 96
+    depths: tuple[int, ...] = (2, 2, 6, 2)
+    heads: tuple[int, ...] = (3, 6, 12, 24)
+    window: Size = (7, 7)
+    mlp_ratio: float = 4.0
+    classes: int = 1000
+    qkv_bias: bool = True
+    patch_norm: bool = True
+    norm_eps: float = 1e-5
+    activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu"
+    window_fit: Literal["axis", "smaller"] = "axis"
+    pad: Literal["after_shift", "before_shift"] = "after_shift"
+
+    def __post_init__(self) -> None:
+        if len(self.depths) != len(self.heads):
+            raise ValueError(f"{len(self.depths)} depths do not go with {len(self.heads)} numbers of heads")
+        for stage, heads in enumerate(self.heads):
+            if self.stage_width(stage) % heads:
+                raise ValueError(f"stage {stage}: width {self.stage_width(stage)} is not a multiple of {heads} heads")
+        if min(self.stage_grid(len(self.depths) - 1)) < 1 or min(self.image_size) < min(self.patch_size):
+            raise ValueError(f"image size {self.image_size} is too small for {len(self.depths)} stages")
+
+    def stage_width(self, stage: int) -> int:
+        """Channels in a stage."""
+        return self.width * 2**stage
+
+    def stage_grid(self, stage: int) -> Size:
+        """Tokens down and across in a stage; odd grids are padded by one before they are merged."""
+        h, w = (math.ceil(i / p) for i, p in zip(self.image_size, self.patch_size, strict=True))
+        for _ in range(stage):
+            h, w = math.ceil(h / 2), math.ceil(w / 2)
+        return h, w
+
+    def block_window(self, stage: int, block: int) -> tuple[Size, Size]:
+        """Window and shift of a block, fitted to its grid."""
+        grid = self.stage_grid(stage)
+        shifted = block % 2 == 1
+        if self.window_fit == "smaller" and min(grid) <= min(self.window):
+            return (min(grid), min(grid)), (0, 0)
+        window = (min(grid[0], self.window[0]), min(grid[1], self.window[1]))
+        shift = tuple(w // 2 if shifted and g > w else 0 for g, w in zip(grid, self.window, strict=True))
+        return window, (shift[0], shift[1])
+
+
+class RolledWindows(nn.Module):
+    """Cyclic shift and window partition, and the way back, as the paper states them.
+
+    ``split``: ``(B, H·W, C) → (B·nW, M·M, C)``; ``merge`` is its inverse.
+    """
+
+    def __init__(self, grid: Size, window: Size, shift: Size, pad: str) -> None:
+        super().__init__()
+        self.grid, self.window, self.shift, self.pad = grid, window, shift, pad
+        self.padded = (math.ceil(grid[0] / window[0]) * window[0], math.ceil(grid[1] / window[1]) * window[1])
+
+    @property
+    def count(self) -> int:
+        """Windows in an image."""
+        return (self.padded[0] // self.window[0]) * (self.padded[1] // self.window[1])
+
+    def _pad(self, x: Tensor) -> Tensor:
+        (h, w), (ph, pw) = self.grid, self.padded
+        return F.pad(x, (0, 0, 0, pw - w, 0, ph - h)) if (ph, pw) != (h, w) else x
+
+    def split(self, x: Tensor) -> Tensor:
+        batch, _, channels = x.shape
+        (h, w), (sh, sw), (mh, mw), (ph, pw) = self.grid, self.shift, self.window, self.padded
+        x = x.reshape(batch, h, w, channels)
+        if self.pad == "before_shift":
+            x = self._pad(x)
+        if any(self.shift):
+            x = torch.roll(x, shifts=(-sh, -sw), dims=(1, 2))
+        if self.pad == "after_shift":
+            x = self._pad(x)
+        x = x.reshape(batch, ph // mh, mh, pw // mw, mw, channels)
+        return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, mh * mw, channels)
+
+    def merge(self, windows: Tensor) -> Tensor:
+        (h, w), (sh, sw), (mh, mw), (ph, pw) = self.grid, self.shift, self.window, self.padded
+        channels = windows.shape[-1]
+        x = windows.reshape(-1, ph // mh, pw // mw, mh, mw, channels)
+        x = x.permute(0, 1, 3, 2, 4, 5).reshape(-1, ph, pw, channels)
+        if self.pad == "after_shift":
+            x = x[:, :h, :w]
+        if any(self.shift):
+            x = torch.roll(x, shifts=(sh, sw), dims=(1, 2))
+        if self.pad == "before_shift":
+            x = x[:, :h, :w]
+        return x.reshape(-1, h * w, channels)
+
+    def mask(self) -> Tensor | None:
+        """What keeps tokens apart that only the cyclic shift made neighbours: ``(nW, M·M, M·M)``, 0 or −100."""
+        if not any(self.shift):
+            return None
+        (ph, pw), (mh, mw) = self.padded, self.window
+        region = torch.zeros(ph, pw)
+        label = 0
+        for rows in _bands(mh, self.shift[0]):
+            for cols in _bands(mw, self.shift[1]):
+                region[rows, cols] = label
+                label += 1
+        ids = region.reshape(ph // mh, mh, pw // mw, mw).transpose(1, 2).reshape(-1, mh * mw)
+        apart = ids.unsqueeze(1) != ids.unsqueeze(2)
+        return apart.float() * -100.0
+
+
+def _bands(window: int, shift: int) -> tuple[slice, ...]:
+    if not shift:
+        return (slice(None),)
+    return slice(0, -window), slice(-window, -shift), slice(-shift, None)
+
+
+def relative_position_index(window: Size) -> Tensor:
+    """Row of the bias table for every pair of tokens in a window: ``(M·M, M·M) int64``."""
+    rows, cols = torch.meshgrid(torch.arange(window[0]), torch.arange(window[1]), indexing="ij")
+    at = torch.stack([rows.flatten(), cols.flatten()])
+    apart = at[:, :, None] - at[:, None, :]
+    return (apart[0] + window[0] - 1) * (2 * window[1] - 1) + apart[1] + window[1] - 1
+
+
+class RelativePositionBias(nn.Module):
+    """A learned bias for every offset within a window, and the shift's mask: ``() → (nW or 1, A, M·M, M·M)``."""
+
+    def __init__(self, window: Size, heads: int, mask: Tensor | None) -> None:
+        super().__init__()
+        rows = (2 * window[0] - 1) * (2 * window[1] - 1)
+        self.table = nn.Parameter(torch.zeros(rows, heads))
+        self.register_buffer("index", relative_position_index(window), persistent=False)
+        self.register_buffer("mask", mask, persistent=False)
+        self.index: Tensor
+        self.mask: Tensor | None
+
+    def forward(self) -> Tensor:
+        bias = self.table[self.index].permute(2, 0, 1).unsqueeze(0)  # (1, A, M·M, M·M)
+        return bias if self.mask is None else bias + self.mask.unsqueeze(1)
+
+
+class ConstantBias(nn.Module):
+    """Bias and mask in one constant; what :mod:`edgevit.folds.attention_bias` leaves."""
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("value", value)
+        self.value: Tensor
+
+    def forward(self) -> Tensor:
+        return self.value
+
+
+class SwinBlock(nn.Module):
+    """Window attention and MLP, both pre-norm and residual: ``(B, L, C) → (B, L, C)``."""
+
+    def __init__(self, config: SwinConfig, stage: int, block: int) -> None:
+        super().__init__()
+        width, heads = config.stage_width(stage), config.heads[stage]
+        window, shift = config.block_window(stage, block)
+        self.norm1 = nn.LayerNorm(width, eps=config.norm_eps)
+        self.windows: nn.Module = RolledWindows(config.stage_grid(stage), window, shift, config.pad)
+        self.attn = Attention(width, heads, config.qkv_bias)
+        self.bias: nn.Module = RelativePositionBias(window, heads, self.windows.mask())
+        self.norm2 = nn.LayerNorm(width, eps=config.norm_eps)
+        self.mlp = Mlp(width, int(width * config.mlp_ratio), config.activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        windows = self.windows.split(self.norm1(x))  # (B·nW, M·M, C)
+        bias = self.bias()
+        if bias.shape[0] > 1 and windows.shape[0] != bias.shape[0]:
+            bias = bias.repeat(windows.shape[0] // bias.shape[0], 1, 1, 1)
+        x = x + self.windows.merge(self.attn(windows, bias=bias))
+        return x + self.mlp(self.norm2(x))
+
+
+class MergeNeighbours(nn.Module):
+    """Four neighbours side by side: ``(B, H·W, C) → (B, H/2·W/2, 4·C)``, ordered as the original does."""
+
+    def __init__(self, grid: Size) -> None:
+        super().__init__()
+        self.grid = grid
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, _, channels = x.shape
+        h, w = self.grid
+        x = x.reshape(batch, h, w, channels)
+        if h % 2 or w % 2:
+            x = F.pad(x, (0, 0, 0, w % 2, 0, h % 2))
+        x = x.reshape(batch, math.ceil(h / 2), 2, math.ceil(w / 2), 2, channels)
+        return x.permute(0, 1, 3, 4, 2, 5).reshape(batch, -1, 4 * channels)
+
+
+class PatchMerging(nn.Module):
+    """Halve the grid, double the channels: ``(B, L, C) → (B, L/4, 2·C)``."""
+
+    def __init__(self, config: SwinConfig, stage: int) -> None:
+        super().__init__()
+        width = config.stage_width(stage)
+        self.neighbours: nn.Module = MergeNeighbours(config.stage_grid(stage))
+        self.norm = nn.LayerNorm(4 * width, eps=config.norm_eps)
+        self.reduction = nn.Linear(4 * width, 2 * width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.reduction(self.norm(self.neighbours(x)))
+        return x
+
+
+class SwinStage(nn.Module):
+    """Blocks on one grid, after the merging that leads to it (none before the first)."""
+
+    def __init__(self, config: SwinConfig, stage: int) -> None:
+        super().__init__()
+        self.downsample = PatchMerging(config, stage - 1) if stage else nn.Identity()
+        self.blocks = nn.ModuleList(SwinBlock(config, stage, block) for block in range(config.depths[stage]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.downsample(x)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class Swin(nn.Module):
+    """Swin Transformer: normalised pixels ``(B, 3, H, W) float32 → (B, classes) float32`` logits."""
+
+    def __init__(self, config: SwinConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.patch_embed = PatchEmbedding(config.patch_size, config.in_channels, config.width)
+        self.patch_norm = nn.LayerNorm(config.width, eps=config.norm_eps) if config.patch_norm else nn.Identity()
+        # Replaced by edgevit.folds.window_gather where tokens travel in the order of their windows.
+        self.arrange: nn.Module = nn.Identity()
+        self.layers = nn.ModuleList(SwinStage(config, stage) for stage in range(len(config.depths)))
+        width = config.stage_width(len(config.depths) - 1)
+        self.norm = nn.LayerNorm(width, eps=config.norm_eps)
+        self.head = nn.Linear(width, config.classes) if config.classes else nn.Identity()
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = self.arrange(self.patch_norm(self.patch_embed(pixels)))
+        for layer in self.layers:
+            x = layer(x)
+        x = self.norm(x).mean(dim=1)
+        logits: Tensor = self.head(x)
+        return logits

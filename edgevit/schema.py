@@ -1,0 +1,146 @@
+"""Frozen dataclasses to and from plain data (JSON, TOML), refusing what they do not know.
+
+Standard library alone, because the device runtime reads its manifest with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+from edgevit.errors import EdgevitError
+
+T = TypeVar("T")
+
+
+def from_data(cls: type[T], data: object, where: str, error: type[EdgevitError]) -> T:
+    """Build the dataclass ``cls`` from plain data.
+
+    Args:
+        cls: A dataclass whose fields are scalars, literals, tuples, mappings, optional or dataclasses of these.
+        data: What ``json.load`` or ``tomllib.load`` returned.
+        where: Shown before each complaint, for example ``targets/my-board.toml``.
+        error: The exception class to raise.
+
+    Raises:
+        EdgevitError: As ``error``, listing every unknown key, missing key and value of a wrong type.
+    """
+    complaints: list[str] = []
+    hints: list[str] = []
+    value = _convert(cls, data, "", complaints, hints)
+    if complaints:
+        plural = "s" if len(complaints) > 1 else ""
+        raise error(
+            f"{where} has {len(complaints)} problem{plural}:\n" + "\n".join(f"  {c}" for c in complaints),
+            "; ".join(dict.fromkeys(hints)) or "correct the listed keys and run again",
+        )
+    return typing.cast(T, value)
+
+
+def to_data(value: Any) -> Any:
+    """The inverse of :func:`from_data`: plain dicts, lists and scalars; fields that are ``None`` are left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {name: to_data(item) for name, item in fields.items() if item is not None}
+    if isinstance(value, Mapping):
+        return {str(k): to_data(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_data(v) for v in value]
+    return value
+
+
+def _convert(kind: Any, data: Any, path: str, complaints: list[str], hints: list[str]) -> Any:
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _convert_dataclass(kind, data, path, complaints, hints)
+    origin, args = get_origin(kind), get_args(kind)
+    if kind is Any or kind is object:
+        return data
+    if origin in (Union, types.UnionType):
+        return _convert_union(args, data, path, complaints, hints)
+    if origin is Literal:
+        if data not in args:
+            valid = ", ".join(repr(a) for a in args)
+            complaints.append(f"{path or 'value'} = {data!r} is not one of {valid}")
+        return data
+    if origin is tuple:
+        if not isinstance(data, (list, tuple)):
+            complaints.append(f"{path} = {data!r} is not a list")
+            return ()
+        variadic = len(args) == 2 and args[1] is Ellipsis
+        if not variadic and len(args) != len(data):
+            complaints.append(f"{path} = {data!r} has {len(data)} values, not {len(args)}")
+            return ()
+        kinds = [args[0]] * len(data) if variadic else list(args)
+        return tuple(
+            _convert(k, d, f"{path}[{i}]", complaints, hints) for i, (k, d) in enumerate(zip(kinds, data, strict=True))
+        )
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+        if not isinstance(data, Mapping):
+            complaints.append(f"{path} = {data!r} is not a table")
+            return {}
+        return {k: _convert(args[1], v, f"{path}.{k}", complaints, hints) for k, v in data.items()}
+    return _convert_scalar(kind, data, path, complaints)
+
+
+def _convert_union(args: tuple[Any, ...], data: Any, path: str, complaints: list[str], hints: list[str]) -> Any:
+    if data is None and type(None) in args:
+        return None
+    members = [a for a in args if a is not type(None)]
+    attempts: list[list[str]] = []
+    for member in members:
+        attempt: list[str] = []
+        value = _convert(member, data, path, attempt, hints)
+        if not attempt:
+            return value
+        attempts.append(attempt)
+    complaints.extend(attempts[0] if len(attempts) == 1 else [" or ".join(a[0] for a in attempts)])
+    return None
+
+
+def _convert_scalar(kind: Any, data: Any, path: str, complaints: list[str]) -> Any:
+    if kind is float and isinstance(data, int) and not isinstance(data, bool):
+        return float(data)
+    if (kind in (int, float) and isinstance(data, bool)) or not isinstance(data, kind):
+        complaints.append(f"{path or 'value'} = {data!r} is not {_kind_name(kind)}")
+    return data
+
+
+def _kind_name(kind: Any) -> str:
+    names = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+    return names.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+def _convert_dataclass(kind: Any, data: Any, path: str, complaints: list[str], hints: list[str]) -> Any:
+    if not isinstance(data, Mapping):
+        complaints.append(f"{path or 'the document'} = {data!r} is not a table")
+        return None
+    before = len(complaints)
+    fields = {f.name: f for f in dataclasses.fields(kind) if f.init}
+    resolved = typing.get_type_hints(kind)
+    prefix = f"{path}." if path else ""
+    for key in data:
+        if key not in fields:
+            close = difflib.get_close_matches(str(key), fields, n=1)
+            guess = f" (did you mean {prefix}{close[0]}?)" if close else ""
+            complaints.append(f"unknown key {prefix}{key}{guess}")
+            hints.append(f"valid keys{f' of {path}' if path else ''}: {', '.join(fields)}")
+    values: dict[str, Any] = {}
+    for name, field in fields.items():
+        if name in data:
+            values[name] = _convert(resolved[name], data[name], prefix + name, complaints, hints)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            if type(None) in get_args(resolved[name]):
+                values[name] = None
+            else:
+                complaints.append(f"missing key {prefix}{name}")
+    if len(complaints) > before:
+        return None
+    try:
+        return kind(**values)
+    except (ValueError, TypeError) as exc:  # a __post_init__ that refuses a value
+        complaints.append(f"{path}: {exc}" if path else str(exc))
+        return None

@@ -1,0 +1,81 @@
+"""From a trained Vision Transformer to a measured bundle that a device opens.
+
+The names below are imported when they are first used, so ``import edgevit`` costs milliseconds::
+
+    import edgevit
+
+    target = edgevit.load_target("intel-cpu")
+    result = edgevit.build_model("./my_model", target, out="./bundle", calibration="train/", validation="val/")
+    print(result.report.verdict.sentence)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgevit.build import BuildResult, build_model
+    from edgevit.checkpoints import read_checkpoint
+    from edgevit.errors import EdgevitError
+    from edgevit.images import ImageSet
+    from edgevit.inspect import inspect_source
+    from edgevit.model import Model
+    from edgevit.preprocess import Preprocess
+    from edgevit.recipe import Recipe, load_recipe
+    from edgevit.report import Report
+    from edgevit.runtime import open_bundle
+    from edgevit.target import Budget, Target, list_targets, load_target
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Budget",
+    "BuildResult",
+    "EdgevitError",
+    "ImageSet",
+    "Model",
+    "Preprocess",
+    "Recipe",
+    "Report",
+    "Target",
+    "__version__",
+    "build_model",
+    "inspect_source",
+    "list_targets",
+    "load_recipe",
+    "load_target",
+    "open_bundle",
+    "read_checkpoint",
+]
+
+_MODULES = {
+    "Budget": "edgevit.target",
+    "BuildResult": "edgevit.build",
+    "EdgevitError": "edgevit.errors",
+    "ImageSet": "edgevit.images",
+    "Model": "edgevit.model",
+    "Preprocess": "edgevit.preprocess",
+    "Recipe": "edgevit.recipe",
+    "Report": "edgevit.report",
+    "Target": "edgevit.target",
+    "build_model": "edgevit.build",
+    "inspect_source": "edgevit.inspect",
+    "list_targets": "edgevit.target",
+    "load_recipe": "edgevit.recipe",
+    "load_target": "edgevit.target",
+    "open_bundle": "edgevit.runtime",
+    "read_checkpoint": "edgevit.checkpoints",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'edgevit' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value  # found directly from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

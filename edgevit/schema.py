@@ -42,15 +42,23 @@ def from_data(cls: type[T], data: object, where: str, error: type[EdgevitError])
 
 
 def to_data(value: Any) -> Any:
-    """The inverse of :func:`from_data`: plain dicts, lists and scalars; fields that are ``None`` are left out."""
+    """The inverse of :func:`from_data`: plain dicts, lists and scalars.
+
+    Fields that are ``None`` are left out, unless their default is another value.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        return {name: to_data(item) for name, item in fields.items() if item is not None}
+        fields = [(f, getattr(value, f.name)) for f in dataclasses.fields(value) if f.init]
+        return {f.name: to_data(item) for f, item in fields if item is not None or _has_other_default(f)}
     if isinstance(value, Mapping):
         return {str(k): to_data(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_data(v) for v in value]
     return value
+
+
+def _has_other_default(field: dataclasses.Field[Any]) -> bool:
+    """Whether leaving the field out would give something else than ``None``."""
+    return field.default not in (None, dataclasses.MISSING) or field.default_factory is not dataclasses.MISSING
 
 
 def _convert(kind: Any, data: Any, path: str, complaints: list[str], hints: list[str]) -> Any:
@@ -62,17 +70,17 @@ def _convert(kind: Any, data: Any, path: str, complaints: list[str], hints: list
     if origin in (Union, types.UnionType):
         return _convert_union(args, data, path, complaints, hints)
     if origin is Literal:
-        if data not in args:
+        if not any(type(data) is type(a) and data == a for a in args):  # 1 == True, but they are not the same choice
             valid = ", ".join(repr(a) for a in args)
-            complaints.append(f"{path or 'value'} = {data!r} is not one of {valid}")
+            complaints.append(f"{path or 'value'} = {_show(data)} is not one of {valid}")
         return data
     if origin is tuple:
         if not isinstance(data, (list, tuple)):
-            complaints.append(f"{path} = {data!r} is not a list")
+            complaints.append(f"{path} = {_show(data)} is not a list")
             return ()
         variadic = len(args) == 2 and args[1] is Ellipsis
         if not variadic and len(args) != len(data):
-            complaints.append(f"{path} = {data!r} has {len(data)} values, not {len(args)}")
+            complaints.append(f"{path} = {_show(data)} has {len(data)} values, not {len(args)}")
             return ()
         kinds = [args[0]] * len(data) if variadic else list(args)
         return tuple(
@@ -80,7 +88,7 @@ def _convert(kind: Any, data: Any, path: str, complaints: list[str], hints: list
         )
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
         if not isinstance(data, Mapping):
-            complaints.append(f"{path} = {data!r} is not a table")
+            complaints.append(f"{path} = {_show(data)} is not a table")
             return {}
         return {k: _convert(args[1], v, f"{path}.{k}", complaints, hints) for k, v in data.items()}
     return _convert_scalar(kind, data, path, complaints)
@@ -91,22 +99,34 @@ def _convert_union(args: tuple[Any, ...], data: Any, path: str, complaints: list
         return None
     members = [a for a in args if a is not type(None)]
     attempts: list[list[str]] = []
+    attempt_hints: list[str] = []
     for member in members:
         attempt: list[str] = []
-        value = _convert(member, data, path, attempt, hints)
+        value = _convert(member, data, path, attempt, attempt_hints)
         if not attempt:
             return value
         attempts.append(attempt)
     complaints.extend(attempts[0] if len(attempts) == 1 else [" or ".join(a[0] for a in attempts)])
+    hints.extend(attempt_hints)
     return None
 
 
 def _convert_scalar(kind: Any, data: Any, path: str, complaints: list[str]) -> Any:
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
+        try:
+            return float(data)
+        except OverflowError:
+            complaints.append(f"{path or 'value'} is a whole number too large for a float")
+            return data
     if (kind in (int, float) and isinstance(data, bool)) or not isinstance(data, kind):
-        complaints.append(f"{path or 'value'} = {data!r} is not {_kind_name(kind)}")
+        complaints.append(f"{path or 'value'} = {_show(data)} is not {_kind_name(kind)}")
     return data
+
+
+def _show(data: Any) -> str:
+    """``repr``, shortened where somebody put a whole document in place of a value."""
+    text = repr(data)
+    return text if len(text) <= 200 else text[:200] + " …"
 
 
 def _kind_name(kind: Any) -> str:
@@ -116,7 +136,7 @@ def _kind_name(kind: Any) -> str:
 
 def _convert_dataclass(kind: Any, data: Any, path: str, complaints: list[str], hints: list[str]) -> Any:
     if not isinstance(data, Mapping):
-        complaints.append(f"{path or 'the document'} = {data!r} is not a table")
+        complaints.append(f"{path or 'the document'} = {_show(data)} is not a table")
         return None
     before = len(complaints)
     fields = {f.name: f for f in dataclasses.fields(kind) if f.init}

@@ -1,0 +1,45 @@
+"""Exact rewrites of the canonical module before it is exported: what the weights allow is folded here.
+
+A fold changes a :class:`~edgevit.models.pixels.PixelModel` in place, replaces tensors instead of writing into them
+(the model that the parity check runs may share them), and returns a :class:`~edgevit.record.PassRecord`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgevit.folds.attention_bias import fold_attention_bias
+from edgevit.folds.attention_scale import fold_attention_scale
+from edgevit.folds.input_normalization import fold_input_normalization
+from edgevit.folds.last_block import fold_last_block
+from edgevit.folds.layer_norm_affine import fold_layer_norm_affine
+from edgevit.folds.patch_linear import fold_patch_linear
+from edgevit.folds.position_embedding import fold_position_embedding
+from edgevit.folds.split_qkv import fold_split_qkv
+from edgevit.folds.window_gather import fold_window_gather
+from edgevit.models.pixels import PixelModel
+from edgevit.record import PassRecord
+from edgevit.target import ExportForm
+
+Fold = Callable[[PixelModel], PassRecord]
+
+# Name, and whether a form asks for it. Normalisation comes before the positions, which take up the convolution's bias.
+FOLDS: tuple[tuple[str, Fold, Callable[[ExportForm], bool]], ...] = (
+    ("split_qkv", fold_split_qkv, lambda form: form.qkv == "separate"),
+    ("layer_norm_affine", fold_layer_norm_affine, lambda form: form.fold_layer_norm_affine),
+    ("attention_scale", fold_attention_scale, lambda form: form.fold_attention_scale),
+    ("input_normalization", fold_input_normalization, lambda form: form.fold_input_normalization),
+    ("position_embedding", fold_position_embedding, lambda form: form.fold_position_embedding),
+    ("patch_linear", fold_patch_linear, lambda form: form.patch_embedding == "linear"),
+    ("last_block", fold_last_block, lambda form: form.fold_last_block),
+    ("attention_bias", fold_attention_bias, lambda form: form.fold_attention_bias),
+    ("window_gather", fold_window_gather, lambda form: form.fold_window_gather),
+)
+
+
+def apply_folds(pixels: PixelModel, form: ExportForm) -> tuple[PassRecord, ...]:
+    """Apply in place, in order, every fold that ``form`` asks for; the others are recorded as switched off."""
+    records = []
+    for name, fold, wanted in FOLDS:
+        records.append(fold(pixels) if wanted(form) else PassRecord(name, "module", enabled=False))
+    return tuple(records)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
+from edgevit.models.pixels import PixelModel
 from edgevit.models.swin import ConstantBias, SwinBlock
 from edgevit.record import PassRecord, Skip
 
 
-def fold_attention_bias(model: nn.Module) -> PassRecord:
+def fold_attention_bias(pixels: PixelModel) -> PassRecord:
     """Replace every block's bias table, index and mask by their sum, in place; exact."""
     applied = []
-    for name, block in model.named_modules():
+    for name, block in pixels.model.named_modules():
         if isinstance(block, SwinBlock) and not isinstance(block.bias, ConstantBias):
             with torch.no_grad():
                 block.bias = ConstantBias(block.bias().detach().contiguous())

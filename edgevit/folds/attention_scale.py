@@ -6,13 +6,14 @@ import torch
 from torch import nn
 
 from edgevit.models.layers import Attention
+from edgevit.models.pixels import PixelModel
 from edgevit.record import PassRecord
 
 
-def fold_attention_scale(model: nn.Module) -> PassRecord:
+def fold_attention_scale(pixels: PixelModel) -> PassRecord:
     """Scale the rows of every query projection in place; exact where the scale is a power of two, else to rounding."""
     applied = []
-    for name, attn in model.named_modules():
+    for name, attn in pixels.model.named_modules():
         if not isinstance(attn, Attention) or attn.scale == 1.0:
             continue
         linear = attn.qkv if attn.qkv is not None else attn.q

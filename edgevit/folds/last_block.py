@@ -6,15 +6,14 @@ projection and MLP are not. That is 10/12 of the block's multiplications where t
 
 from __future__ import annotations
 
-from torch import nn
-
+from edgevit.models.pixels import PixelModel
 from edgevit.models.vit import ViT
 from edgevit.record import PassRecord, Skip
 
 
-def fold_last_block(model: nn.Module) -> PassRecord:
+def fold_last_block(pixels: PixelModel) -> PassRecord:
     """Limit the last block's queries, in place; exact."""
-    name = "last_block"
+    name, model = "last_block", pixels.model
     if not isinstance(model, ViT):
         return PassRecord(name, "module", skipped=(Skip("head", "the head reads every token"),))
     site = f"blocks.{model.config.depth - 1}"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
+from edgevit.models.pixels import PixelModel
 from edgevit.models.vit import ViT
 from edgevit.record import PassRecord, Skip
 
 
-def fold_position_embedding(model: nn.Module) -> PassRecord:
+def fold_position_embedding(pixels: PixelModel) -> PassRecord:
     """Replace the tokens' and positions' parameters by two constants, in place; exact to rounding."""
-    name = "position_embedding"
+    name, model = "position_embedding", pixels.model
     if not isinstance(model, ViT):
         return PassRecord(name, "module", skipped=(Skip("patch_embed", "the model has no position embedding"),))
     if model.positions is not None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from torch import nn
 
 from edgevit.models.layers import Attention
+from edgevit.models.pixels import PixelModel
 from edgevit.record import PassRecord
 
 
-def fold_split_qkv(model: nn.Module) -> PassRecord:
+def fold_split_qkv(pixels: PixelModel) -> PassRecord:
     """Split every packed projection in place; exact."""
     applied = []
-    for name, attn in model.named_modules():
+    for name, attn in pixels.model.named_modules():
         if isinstance(attn, Attention) and attn.qkv is not None:
             parts = [_rows(attn.qkv, i) for i in range(3)]
             attn.q, attn.k, attn.v = parts

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgevit.models.pixels import PixelModel
 from edgevit.models.swin import MergeNeighbours, RolledWindows, Swin, SwinBlock, SwinStage
 from edgevit.record import PassRecord, Skip
 
@@ -36,18 +37,18 @@ class Gather(nn.Module):
 class GatheredWindows(nn.Module):
     """Windows of tokens that travel in another order; ``None`` in place of a Gather that would change nothing."""
 
-    def __init__(self, tokens: int, count: int, enter: Gather | None, leave: Gather | None) -> None:
+    def __init__(self, count: int, side: int, enter: Gather | None, leave: Gather | None) -> None:
         super().__init__()
-        self.tokens, self.count = tokens, count
+        self.count, self.side = count, side  # windows in an image, tokens in a window
         self.enter, self.leave = enter, leave
 
     def split(self, x: Tensor) -> Tensor:
         if self.enter is not None:
             x = self.enter(x)
-        return x.reshape(x.shape[0] * self.count, -1, x.shape[-1])
+        return x.reshape(-1, self.side, x.shape[-1])
 
     def merge(self, windows: Tensor) -> Tensor:
-        x = windows.reshape(windows.shape[0] // self.count, -1, windows.shape[-1])
+        x = windows.reshape(-1, self.count * self.side, windows.shape[-1])
         return x if self.leave is None else self.leave(x)
 
 
@@ -60,12 +61,12 @@ class GatheredNeighbours(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.gather(x)
-        return x.reshape(x.shape[0], -1, 4 * x.shape[-1])
+        return x.reshape(x.shape[0], x.shape[1] // 4, 4 * x.shape[-1])
 
 
-def fold_window_gather(model: nn.Module) -> PassRecord:
+def fold_window_gather(pixels: PixelModel) -> PassRecord:
     """Replace roll, partition, reverse and merging by constant Gathers, in place; exact."""
-    name = "window_gather"
+    name, model = "window_gather", pixels.model
     if not isinstance(model, Swin):
         return PassRecord(name, "module", skipped=(Skip("blocks", "the model has no windows"),))
     if not isinstance(model.arrange, nn.Identity):
@@ -118,11 +119,12 @@ def _gather_windows(windows: RolledWindows, order: Tensor, tokens: int) -> Gathe
     place = torch.full((tokens + 1,), tokens)
     place[order] = torch.arange(tokens)  # where each row-major token travels
     enter = place[wanted]
+    side = windows.window[0] * windows.window[1]
     if torch.equal(enter, torch.arange(len(enter))):
-        return GatheredWindows(tokens, windows.count, None, None)
+        return GatheredWindows(windows.count, side, None, None)
     back = torch.empty(tokens + 1, dtype=torch.long)
     back[wanted] = torch.arange(len(wanted))
-    return GatheredWindows(tokens, windows.count, Gather(enter, tokens), Gather(back[order], len(wanted)))
+    return GatheredWindows(windows.count, side, Gather(enter, tokens), Gather(back[order], len(wanted)))
 
 
 def _merge_gather(merging: MergeNeighbours, before: Tensor, after: Tensor) -> Gather:

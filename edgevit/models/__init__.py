@@ -1,0 +1,26 @@
+"""Canonical models: one config dataclass and one module a family."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from edgevit.models.swin import Swin, SwinConfig
+from edgevit.models.vit import ViT, ViTConfig
+
+ModelConfig = ViTConfig | SwinConfig
+
+MODELS: dict[str, tuple[type[ModelConfig], type[nn.Module]]] = {
+    "vit": (ViTConfig, ViT),
+    "swin": (SwinConfig, Swin),
+}
+
+
+def find_family(config: ModelConfig) -> str:
+    """The registry name of a config's family."""
+    return next(name for name, (kind, _) in MODELS.items() if isinstance(config, kind))
+
+
+def build_module(config: ModelConfig) -> nn.Module:
+    """The untrained module that a config describes."""
+    module: nn.Module = MODELS[find_family(config)][1](config)
+    return module

@@ -107,20 +107,19 @@ class Mlp(nn.Module):
         return self.fc2(self.act(self.fc1(x)))
 
 
-def resize_position_grid(grid: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resample position embeddings to another grid: ``(1, H·W, C) with (H, W) = shape → (1, h·w, C)``.
+def sincos_positions(grid: tuple[int, int], width: int, prefix_tokens: int = 0) -> Tensor:
+    """Fixed position embedding of sines and cosines: ``(1, prefix_tokens + h·w, C) float32``, zero for the prefix.
 
-    Bicubic with antialiasing in float32, as timm's ``resample_abs_pos_embed`` does.
+    As in MAE (He et al., 2021, arXiv:2111.06377): the first half of the channels encodes the column, the second the row.
 
     Args:
-        grid: ``(1, H, W, C)`` float.
-        size: The new ``(h, w)``.
+        grid: Patches down and across, ``(h, w)``.
+        width: Channels; a multiple of 4.
+        prefix_tokens: Tokens ahead of the patches.
     """
-    x = grid.float().permute(0, 3, 1, 2)
-    x = F.interpolate(x, size=size, mode="bicubic", antialias=True)
-    return x.permute(0, 2, 3, 1).to(grid.dtype)
-
-
-def leading(x: Tensor, count: int) -> Tensor:
-    """The first ``count`` tokens: ``(B, N, C) → (B, count, C)``."""
-    return torch.narrow(x, 1, 0, count)
+    # On the CPU and with its values, also where the model is built on the meta device.
+    frequency = 10000.0 ** -(torch.arange(width // 4, dtype=torch.float64, device="cpu") / (width // 4))
+    rows, cols = torch.meshgrid(*(torch.arange(n, dtype=torch.float64, device="cpu") for n in grid), indexing="ij")
+    angles = [at.reshape(-1, 1) * frequency for at in (cols, rows)]  # (h·w, C/4) each
+    table = torch.cat([f(a) for a in angles for f in (torch.sin, torch.cos)], dim=1)
+    return F.pad(table.float(), (0, 0, prefix_tokens, 0)).unsqueeze(0)

@@ -27,8 +27,10 @@ class SwinConfig:
         image_size: Height and width of the input in pixels.
         window: Tokens down and across a window; a stage whose grid is smaller uses its grid.
         classes: Outputs of the head; 0 for none (the pooled features are the output).
-        window_fit: How a window shrinks on a small grid: each axis for itself (timm), or both to the smaller
-            side, and no shift at all (transformers, the original).
+        resample_norm_eps: Epsilon of the norms behind the patch embedding and in patch merging, where transformers
+            ignores the configured one.
+        window_fit: How a window shrinks on a small grid: each axis for itself (timm); both to the smaller side, and
+            no shift at all (transformers, the original); or never (timm's ``always_partition``).
         pad: Where a grid that is no multiple of the window is padded: after the cyclic shift (timm), or before
             it (transformers, the original).
     """
@@ -46,8 +48,9 @@ class SwinConfig:
     patch_norm: bool = True
     norm_eps: float = 1e-5
     activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu"
-    window_fit: Literal["axis", "smaller"] = "axis"
+    window_fit: Literal["axis", "smaller", "never"] = "axis"
     pad: Literal["after_shift", "before_shift"] = "after_shift"
+    resample_norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
         if len(self.depths) != len(self.heads):
@@ -73,6 +76,8 @@ class SwinConfig:
         """Window and shift of a block, fitted to its grid."""
         grid = self.stage_grid(stage)
         shifted = block % 2 == 1
+        if self.window_fit == "never":
+            return self.window, (self.window[0] // 2, self.window[1] // 2) if shifted else (0, 0)
         if self.window_fit == "smaller" and min(grid) <= min(self.window):
             return (min(grid), min(grid)), (0, 0)
         window = (min(grid[0], self.window[0]), min(grid[1], self.window[1]))
@@ -131,7 +136,7 @@ class RolledWindows(nn.Module):
         if not any(self.shift):
             return None
         (ph, pw), (mh, mw) = self.padded, self.window
-        region = torch.zeros(ph, pw)
+        region = torch.zeros(ph, pw, device="cpu")  # a constant, also in a module built on the meta device
         label = 0
         for rows in _bands(mh, self.shift[0]):
             for cols in _bands(mw, self.shift[1]):
@@ -150,7 +155,9 @@ def _bands(window: int, shift: int) -> tuple[slice, ...]:
 
 def relative_position_index(window: Size) -> Tensor:
     """Row of the bias table for every pair of tokens in a window: ``(M·M, M·M) int64``."""
-    rows, cols = torch.meshgrid(torch.arange(window[0]), torch.arange(window[1]), indexing="ij")
+    rows, cols = torch.meshgrid(
+        torch.arange(window[0], device="cpu"), torch.arange(window[1], device="cpu"), indexing="ij"
+    )
     at = torch.stack([rows.flatten(), cols.flatten()])
     apart = at[:, :, None] - at[:, None, :]
     return (apart[0] + window[0] - 1) * (2 * window[1] - 1) + apart[1] + window[1] - 1
@@ -202,7 +209,7 @@ class SwinBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         windows = self.windows.split(self.norm1(x))  # (B·nW, M·M, C)
         bias = self.bias()
-        if bias.shape[0] > 1 and windows.shape[0] != bias.shape[0]:
+        if bias.shape[0] > 1:  # one bias a window: repeat it for every image, and stay at rank 4
             bias = bias.repeat(windows.shape[0] // bias.shape[0], 1, 1, 1)
         x = x + self.windows.merge(self.attn(windows, bias=bias))
         return x + self.mlp(self.norm2(x))
@@ -232,7 +239,7 @@ class PatchMerging(nn.Module):
         super().__init__()
         width = config.stage_width(stage)
         self.neighbours: nn.Module = MergeNeighbours(config.stage_grid(stage))
-        self.norm = nn.LayerNorm(4 * width, eps=config.norm_eps)
+        self.norm = nn.LayerNorm(4 * width, eps=config.resample_norm_eps)
         self.reduction = nn.Linear(4 * width, 2 * width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -262,7 +269,7 @@ class Swin(nn.Module):
         super().__init__()
         self.config = config
         self.patch_embed = PatchEmbedding(config.patch_size, config.in_channels, config.width)
-        self.patch_norm = nn.LayerNorm(config.width, eps=config.norm_eps) if config.patch_norm else nn.Identity()
+        self.patch_norm = nn.LayerNorm(config.width, eps=config.resample_norm_eps) if config.patch_norm else nn.Identity()
         # Replaced by edgevit.folds.window_gather where tokens travel in the order of their windows.
         self.arrange: nn.Module = nn.Identity()
         self.layers = nn.ModuleList(SwinStage(config, stage) for stage in range(len(config.depths)))

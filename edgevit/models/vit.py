@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from edgevit.models.layers import Attention, Mlp, PatchEmbedding
+from edgevit.models.layers import Attention, Mlp, PatchEmbedding, sincos_positions
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class ViTConfig:
         image_size: Height and width of the input in pixels.
         patch_size: Height and width of a patch in pixels.
         classes: Outputs of the head; 0 for none (the pooled features are the output).
+        position: How positions are embedded: a learned table, or a fixed one of sines and cosines.
         position_prefix: Whether position embeddings cover the class and distillation tokens too.
         pool: What the head reads: the class token, or the mean of the patch tokens.
         distillation_head: A second head on the distillation token; the answer is the mean of both (DeiT).
@@ -48,6 +49,7 @@ class ViTConfig:
     norm_after_pool: bool = False
     norm_eps: float = 1e-6
     activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu"
+    position: Literal["learned", "sincos"] = "learned"
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -56,6 +58,8 @@ class ViTConfig:
             raise ValueError(f"image size {self.image_size} is not a multiple of the patch size {self.patch_size}")
         if self.pool == "token" and not self.class_token:
             raise ValueError("pooling by class token needs a class token")
+        if self.position == "sincos" and self.width % 4:
+            raise ValueError(f"sine/cosine positions need a width that is a multiple of 4, not {self.width}")
         if self.distillation_head and not self.distillation_token:
             raise ValueError("a distillation head needs a distillation token")
 
@@ -97,12 +101,15 @@ class ViT(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        patches = config.grid[0] * config.grid[1]
         self.patch_embed = PatchEmbedding(config.patch_size, config.in_channels, width, config.patch_bias)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width)) if config.class_token else None
         self.dist_token = nn.Parameter(torch.zeros(1, 1, width)) if config.distillation_token else None
-        positions = patches + (config.prefix_tokens if config.position_prefix else 0)
-        self.pos_embed: nn.Parameter | None = nn.Parameter(torch.zeros(1, positions, width))
+        prefix = config.prefix_tokens if config.position_prefix else 0
+        self.pos_embed: nn.Parameter | None
+        if config.position == "sincos":
+            self.pos_embed = nn.Parameter(sincos_positions(config.grid, width, prefix), requires_grad=False)
+        else:
+            self.pos_embed = nn.Parameter(torch.zeros(1, prefix + config.grid[0] * config.grid[1], width))
         # Set by edgevit.folds.position_embedding, which then empties the three above.
         self.register_buffer("prefix", None)
         self.register_buffer("positions", None)

@@ -1,0 +1,240 @@
+"""How well an engine's answers keep to the labels and to the float model's answers.
+
+Everything is counted as it streams by: memory grows with the number of classes, never with the number of images.
+
+Ties: the class with the lower index comes first, as in a stable sort and in ``numpy.argmax``. (``torch.topk`` promises no
+order among equal logits; the counts differ from it only where a label's logit is equal to another's at the boundary.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevit.errors import CheckpointError, CompileError, DataError, EdgevitError, format_offenders
+from edgevit.intervals import paired_difference_interval, wilson_interval
+from edgevit.progress import Progress, ignore_progress
+from edgevit.report import Accuracy, ClassChange
+
+if TYPE_CHECKING:
+    from edgevit.images import ImageSet
+    from edgevit.preprocess import Preprocess
+
+Run: TypeAlias = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+"""Pixels ``(B, H, W, 3) uint8`` to logits ``(B, K) float32``; a :meth:`Session.run` is one."""
+
+_Counts: TypeAlias = npt.NDArray[np.int64]
+
+
+class AccuracyMeter:
+    """Counts of right answers, agreement and error, one batch at a time; how images are batched changes nothing.
+
+    Args:
+        classes: K, the number of logits.
+        labelled: Whether every update brings labels.
+    """
+
+    def __init__(self, classes: int, *, labelled: bool) -> None:
+        self.images = 0
+        self._classes, self._labelled = classes, labelled
+        self._agreement = self._top1 = self._top5 = self._reference_top1 = self._reference_top5 = 0
+        self._gained = self._lost = 0
+        self._signal = self._noise = 0.0
+        self._class_images, self._class_correct, self._class_reference_correct = np.zeros((3, classes), np.int64)
+
+    def update(
+        self,
+        logits: npt.NDArray[Any],
+        reference: npt.NDArray[Any],
+        labels: npt.NDArray[Any] | None = None,
+        files: Sequence[str] | None = None,
+    ) -> None:
+        """Count a batch.
+
+        Args:
+            logits: ``(B, K)`` the engine's.
+            reference: ``(B, K)`` the float model's, for the same images.
+            labels: ``(B,)`` class indices, in a labelled meter.
+            files: Names for error messages.
+
+        Raises:
+            CompileError: The engine gave logits of a wrong shape or that are not finite, for the files listed.
+            CheckpointError: The float model did.
+            DataError: Labels that are not classes.
+            ValueError: Labels missing or not wanted.
+        """
+        ours = _check_logits(logits, self._classes, "the engine", CompileError, files, self.images)
+        theirs = _check_logits(reference, self._classes, "the float model", CheckpointError, files, self.images)
+        if len(ours) != len(theirs):
+            raise CompileError(
+                f"the engine answered {len(ours)} images of {len(theirs)}", "check the engine's batch size"
+            )
+        if (labels is not None) != self._labelled:
+            raise ValueError("a labelled meter takes labels with every batch, an unlabelled one takes none")
+        first, reference_first = ours.argmax(axis=1), theirs.argmax(axis=1)
+        self._agreement += int((first == reference_first).sum())
+        # Sums are added image by image, so that not even rounding depends on the batches.
+        for signal, noise in zip((theirs**2).sum(axis=1), ((theirs - ours) ** 2).sum(axis=1), strict=True):
+            self._signal += float(signal)
+            self._noise += float(noise)
+        if labels is not None:
+            wanted = self._check_labels(labels, len(ours), files)
+            self._count_labels(_rank_labels(ours, wanted), _rank_labels(theirs, wanted), wanted)
+        self.images += len(ours)
+
+    def _check_labels(self, labels: npt.NDArray[Any], images: int, files: Sequence[str] | None) -> _Counts:
+        wanted = np.asarray(labels).astype(np.int64)
+        if wanted.shape != (images,):
+            raise ValueError(f"{wanted.shape} labels for {images} images")
+        bad = np.flatnonzero((wanted < 0) | (wanted >= self._classes))
+        if len(bad):
+            names = [f"{_name_image(files, i, self.images)}: label {wanted[i]}" for i in bad]
+            raise DataError(
+                f"{len(bad)} labels are not between 0 and {self._classes - 1}:\n{format_offenders(names)}",
+                "correct the labels, or give the data of this model's classes",
+            )
+        return wanted
+
+    def _count_labels(self, rank: _Counts, reference_rank: _Counts, wanted: _Counts) -> None:
+        right, reference_right = rank == 0, reference_rank == 0
+        self._top1 += int(right.sum())
+        self._reference_top1 += int(reference_right.sum())
+        self._top5 += int((rank < 5).sum())
+        self._reference_top5 += int((reference_rank < 5).sum())
+        self._gained += int((right & ~reference_right).sum())
+        self._lost += int((~right & reference_right).sum())
+        np.add.at(self._class_images, wanted, 1)
+        np.add.at(self._class_correct, wanted[right], 1)
+        np.add.at(self._class_reference_correct, wanted[reference_right], 1)
+
+    def result(self, skipped_images: int = 0) -> Accuracy:
+        """The figures so far.
+
+        Raises:
+            DataError: No image was counted.
+        """
+        if not self.images:
+            raise DataError("accuracy was measured on no images", "give at least one image")
+        low, high = wilson_interval(self._agreement, self.images)
+        common = {
+            "images": self.images,
+            "labelled": self._labelled,
+            "agreement": self._agreement,
+            "agreement_low": low,
+            "agreement_high": high,
+            "sqnr_db": decibels(self._signal, self._noise),
+            "skipped_images": skipped_images,
+        }
+        if not self._labelled:
+            return Accuracy(**common)  # type: ignore[arg-type]
+        drop_low, drop_high = paired_difference_interval(self._lost, self._gained, self.images)
+        return Accuracy(
+            **common,  # type: ignore[arg-type]
+            top1=self._top1,
+            top5=self._top5,
+            reference_top1=self._reference_top1,
+            reference_top5=self._reference_top5,
+            gained=self._gained,
+            lost=self._lost,
+            drop_points=100 * (self._lost - self._gained) / self.images,
+            drop_low=100 * drop_low,
+            drop_high=100 * drop_high,
+            per_class=tuple(
+                ClassChange(
+                    label=int(k),
+                    images=int(self._class_images[k]),
+                    reference_correct=int(self._class_reference_correct[k]),
+                    correct=int(self._class_correct[k]),
+                )
+                for k in np.flatnonzero(self._class_correct != self._class_reference_correct)
+            ),
+        )
+
+
+def measure_accuracy(
+    run: Run,
+    images: ImageSet,
+    preprocess: Preprocess,
+    *,
+    reference: Run | npt.NDArray[Any],
+    batch_size: int = 1,
+    progress: Progress = ignore_progress,
+    stage: str = "accuracy",
+) -> Accuracy:
+    """Run an engine over a set of images and compare it with the float model and, where there are labels, with these.
+
+    Args:
+        run: The engine's.
+        images: The set; unlabelled ones give agreement and SQNR alone.
+        preprocess: The model's.
+        reference: The float model, or its logits ``(N, K)`` for the images in the set's order.
+        batch_size: Images a call; the last one may have fewer.
+        progress: Called after every batch with the images done.
+        stage: What ``progress`` calls it.
+
+    Raises:
+        CompileError: The engine gave logits of a wrong shape or that are not finite.
+        CheckpointError: The float model did.
+        DataError: No images, or labels that are not classes.
+    """
+    given = None if callable(reference) else np.asarray(reference)
+    if given is not None and len(given) != len(images):
+        raise ValueError(f"{len(given)} reference logits for {len(images)} images")
+    meter: AccuracyMeter | None = None
+    done = 0
+    progress(stage, 0, len(images))
+    for batch in images.batches(preprocess, batch_size):
+        size = len(batch.pixels)
+        expected = given[done : done + size] if given is not None else reference(batch.pixels)  # type: ignore[operator]
+        if meter is None:
+            meter = AccuracyMeter(expected.shape[-1], labelled=images.labels is not None)
+        meter.update(run(batch.pixels), expected, batch.labels, batch.files)
+        done += size
+        progress(stage, done, len(images))
+    if meter is None:
+        raise DataError("accuracy was measured on no images", "give at least one image")
+    return meter.result(skipped_images=len(images.skipped))
+
+
+def decibels(signal: float, noise: float) -> float | None:
+    """10·log10(signal / noise); ``None`` where either is 0."""
+    return 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else None
+
+
+def _rank_labels(logits: npt.NDArray[np.float64], labels: _Counts) -> _Counts:
+    """Place of each label's logit in a stable descending sort, ``(B,)``; 0 is first."""
+    own = np.take_along_axis(logits, labels[:, None], axis=1)
+    earlier = np.arange(logits.shape[1]) < labels[:, None]
+    place: _Counts = ((logits > own) | ((logits == own) & earlier)).sum(axis=1)
+    return place
+
+
+def _check_logits(
+    logits: npt.NDArray[Any],
+    classes: int,
+    who: str,
+    error: type[EdgevitError],
+    files: Sequence[str] | None,
+    before: int,
+) -> npt.NDArray[np.float64]:
+    values = np.ascontiguousarray(logits, np.float64)
+    if values.ndim != 2 or values.shape[1] != classes:
+        raise error(f"{who} gave logits of shape {values.shape}, not (images, {classes})", "check the model's outputs")
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(bad):
+        names = [_name_image(files, i, before) for i in bad]
+        raise error(
+            f"{who} gave logits that are not finite for {len(bad)} images:\n{format_offenders(names)}",
+            "a range was exceeded: build this precision as fp32"
+            if error is CompileError
+            else "the checkpoint's weights overflow float32 on these images: train or save it again",
+        )
+    return values
+
+
+def _name_image(files: Sequence[str] | None, index: int, before: int) -> str:
+    return files[index] if files is not None else f"image {before + index}"

@@ -1,0 +1,60 @@
+"""Engine compilers, one library a file.
+
+A backend is a module with these functions; a new one is a file here, its session in ``runtime/`` and a line in each table::
+
+    check(model_path, target) -> None            refuse early: package, device, model; raises
+    compile(model_path, target, precision, directory, settings, *, model_info, batch) -> Engine
+    available() -> tuple[str, ...]               devices that the library finds on this machine
+    versions() -> dict[str, str]                 of the library, recorded with every engine
+
+``check`` and ``available`` raise :class:`~edgevit.errors.MissingPackageError` where the library is not installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol, cast
+
+from edgevit.engine import Engine, Setting
+from edgevit.errors import TargetError
+from edgevit.target import Target
+
+BACKENDS: dict[str, str] = {
+    "openvino": "edgevit.backends.openvino",
+    "onnxruntime": "edgevit.backends.onnxruntime",
+}
+
+
+class Backend(Protocol):
+    """What a backend's module provides."""
+
+    def check(self, model_path: Path, target: Target) -> None: ...
+
+    def compile(
+        self,
+        model_path: Path,
+        target: Target,
+        precision: str,
+        directory: Path,
+        settings: Mapping[str, Setting],
+        *,
+        model_info: Mapping[str, str] | None = None,
+        batch: tuple[int, int, int] | None = None,
+    ) -> Engine: ...
+
+    def available(self) -> tuple[str, ...]: ...
+
+    def versions(self) -> dict[str, str]: ...
+
+
+def get_backend(name: str) -> Backend:
+    """The backend's module.
+
+    Raises:
+        TargetError: This version of edgevit has no such backend.
+    """
+    if name not in BACKENDS:
+        raise TargetError(f"this version of edgevit has no {name} backend", f"the backends are {', '.join(BACKENDS)}")
+    return cast(Backend, importlib.import_module(BACKENDS[name]))

@@ -1,0 +1,163 @@
+"""Engines for ONNX Runtime: the ONNX file itself, ``model.onnx``.
+
+``fp32`` is the graph as it is. ``fp16`` stores the weights in half the bytes, each behind a Cast to float32 that ONNX
+Runtime folds when it loads the file: the arithmetic stays float32 on rounded weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgevit.backends.model_file import check_model, find_batch
+from edgevit.engine import Engine, Setting, TensorSpec
+from edgevit.errors import CompileError, DeviceError, MissingPackageError
+from edgevit.runtime.onnxruntime import is_property, list_devices, open_session, read_versions
+from edgevit.runtime.settings import OpenSettings, read_settings
+from edgevit.target import Target
+
+# protobuf refuses more than 2 GiB in one message; weights of larger models lie in a file beside it
+_INLINE_LIMIT_BYTES = 1_900_000_000
+_LARGEST_FP16 = 65504.0
+
+
+def available() -> tuple[str, ...]:
+    """``("CPU",)``."""
+    return list_devices()
+
+
+def versions() -> dict[str, str]:
+    """``{"onnxruntime": …}``."""
+    return read_versions()
+
+
+def check(model_path: Path, target: Target) -> None:
+    """Refuse early.
+
+    Raises:
+        MissingPackageError: onnxruntime is not installed.
+        DeviceError: The target's device is not the CPU.
+        CompileError: ONNX Runtime cannot read the model, or it is not an image classifier of the expected form.
+    """
+    if target.device not in list_devices():
+        raise DeviceError(
+            f"ONNX Runtime is used on the CPU alone, not on {target.device}", 'give the target device = "CPU"'
+        )
+    _read_ports(model_path, OpenSettings())
+
+
+def compile(
+    model_path: Path,
+    target: Target,
+    precision: str,
+    directory: Path,
+    settings: Mapping[str, Setting],
+    *,
+    model_info: Mapping[str, str] | None = None,
+    batch: tuple[int, int, int] | None = None,
+) -> Engine:
+    """Write the ONNX file and prove that ONNX Runtime takes it; see :func:`edgevit.compile.compile_engine`.
+
+    ``model_info`` is OpenVINO's and is not used.
+    """
+    settings = {"hint": "latency", **settings}
+    opened = read_settings(settings, is_property, CompileError)
+    model = _load_graph(model_path)
+    if precision == "fp16":
+        _halve_weights(model)
+    path = directory / "model.onnx"
+    files = _save_graph(model, path)
+    inputs, outputs = _read_ports(path, opened)
+    batch = find_batch(inputs[0], batch, model_path)
+    return Engine(
+        backend="onnxruntime",
+        device=target.device,
+        precision=precision,
+        files=files,
+        inputs=inputs,
+        outputs=outputs,
+        batch=batch,
+        settings=settings,
+        versions=read_versions(),
+        directory=directory,
+    )
+
+
+def _read_ports(path: Path, settings: OpenSettings) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs, as ONNX Runtime itself sees them."""
+    try:
+        session, _, _ = open_session(str(path), settings)
+    except MissingPackageError:
+        raise
+    except Exception as exc:  # onnxruntime's exceptions have no common class of their own
+        lines = [line for line in str(exc).splitlines() if line.strip()]
+        raise CompileError(
+            f"ONNX Runtime cannot open {path}:\n" + "\n".join(f"  {line}" for line in lines[-12:]),
+            "export the model again; the file may be damaged",
+        ) from exc
+    inputs, outputs = _describe_ports(session.get_inputs()), _describe_ports(session.get_outputs())
+    check_model(inputs, outputs, path)
+    return inputs, outputs
+
+
+def _describe_ports(ports: Any) -> tuple[TensorSpec, ...]:
+    names = {"float": "float32"}
+    specs = []
+    for port in ports:
+        match = re.fullmatch(r"tensor\((\w+)\)", port.type)
+        kind = match.group(1) if match else port.type
+        shape = tuple(d if isinstance(d, int) else "batch" for d in port.shape)
+        specs.append(TensorSpec(port.name, shape, names.get(kind, kind)))
+    return tuple(specs)
+
+
+def _load_graph(path: Path) -> Any:
+    try:
+        import onnx_ir
+    except ImportError as exc:
+        raise MissingPackageError(f"onnx_ir cannot be imported: {exc}", 'pip install "edgevit[build]"') from exc
+    return onnx_ir.load(path)
+
+
+def _halve_weights(model: Any) -> None:
+    """Store float32 weights as fp16, each behind a Cast.
+
+    Vectors (biases, norms) stay: they are a thousandth of the bytes. So does a weight with a value beyond fp16's range.
+    """
+    import onnx_ir as ir
+
+    graph = model.graph
+    casts = []
+    for name, value in list(graph.initializers.items()):
+        weight = value.const_value
+        if weight.dtype != ir.DataType.FLOAT or len(weight.shape) < 2:
+            continue
+        numbers = weight.numpy()
+        if not np.all(np.abs(numbers) <= _LARGEST_FP16):
+            continue
+        half = ir.Value(name=f"{name}.fp16", const_value=ir.tensor(numbers.astype(np.float16), name=f"{name}.fp16"))
+        half.type, half.shape = ir.TensorType(ir.DataType.FLOAT16), value.shape
+        cast = ir.node("Cast", [half], attributes={"to": ir.DataType.FLOAT}, name=f"{name}.widen")
+        out = cast.outputs[0]
+        out.type, out.shape = ir.TensorType(ir.DataType.FLOAT), value.shape
+        ir.convenience.replace_all_uses_with(value, out)
+        del graph.initializers[name]
+        out.name = name
+        graph.register_initializer(half)
+        casts.append(cast)
+    if casts:
+        graph.insert_before(graph[0], casts)
+
+
+def _save_graph(model: Any, path: Path) -> tuple[str, ...]:
+    """Write the file, and a second one with the weights of a model that is too large for one; the files' names."""
+    import onnx_ir as ir
+
+    weights = [value.const_value for value in model.graph.initializers.values() if value.const_value is not None]
+    beside = path.with_suffix(".data").name if sum(w.nbytes for w in weights) > _INLINE_LIMIT_BYTES else None
+    ir.save(model, path, external_data=beside)
+    return (path.name, beside) if beside else (path.name,)

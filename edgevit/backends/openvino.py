@@ -1,0 +1,156 @@
+"""Compiling to OpenVINO's IR: ``model.xml`` and ``model.bin``.
+
+The graph goes through OpenVINO's own ONNX reader. ``fp32`` keeps the weights; ``fp16`` stores them in half the bytes, which
+a CPU widens again when it loads them. Arithmetic on a CPU is f32 in both: where OpenVINO finds bf16 units it would use them
+for a float32 model without being asked, which moves logits by about a hundredth of their scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgevit.backends.model_file import check_model, find_batch
+from edgevit.engine import Engine, Setting, TensorSpec
+from edgevit.errors import CompileError, DeviceError, OutputError
+from edgevit.runtime.openvino import (
+    build_config,
+    get_core,
+    has_device,
+    import_openvino,
+    is_property,
+    list_devices,
+    read_versions,
+)
+from edgevit.runtime.settings import read_settings
+from edgevit.target import Target
+
+# What is not quantised is computed in this type. An NPU computes in f16 whatever the model says.
+_ARITHMETIC = {
+    "CPU": {"fp32": "f32", "fp16": "f32", "int8": "f32"},
+    "GPU": {"fp32": "f32", "fp16": "f16", "int8": "f16"},
+    "NPU": {"fp16": "f16", "int8": "f16"},
+}
+
+
+def available() -> tuple[str, ...]:
+    """OpenVINO's devices on this machine."""
+    return list_devices()
+
+
+def versions() -> dict[str, str]:
+    """``{"openvino": …}``."""
+    return read_versions()
+
+
+def check(model_path: Path, target: Target) -> None:
+    """Refuse early.
+
+    Raises:
+        MissingPackageError: openvino is not installed.
+        DeviceError: The target's device is not on this machine.
+        CompileError: OpenVINO cannot read the model, or it is not an image classifier of the expected form.
+    """
+    import_openvino()
+    if not has_device(target.device):
+        raise DeviceError(
+            f"OpenVINO finds no device {target.device} on this machine; here: {', '.join(list_devices()) or 'none'}",
+            "build on the device itself, or install its driver",
+        )
+    model = _read_model(model_path)
+    check_model(_describe_ports(model.inputs), _describe_ports(model.outputs), model_path)
+
+
+def compile(
+    model_path: Path,
+    target: Target,
+    precision: str,
+    directory: Path,
+    settings: Mapping[str, Setting],
+    *,
+    model_info: Mapping[str, str] | None = None,
+    batch: tuple[int, int, int] | None = None,
+) -> Engine:
+    """Write the IR and prove that the device takes it; see :func:`edgevit.compile.compile_engine`."""
+    openvino = import_openvino()
+    arithmetic = _ARITHMETIC.get(target.device.split(".")[0], {}).get(precision)
+    defaults: dict[str, Setting] = {"hint": "latency"}
+    if arithmetic is not None:
+        defaults["inference_precision"] = arithmetic
+    settings = {**defaults, **settings}
+    opened = read_settings(settings, is_property, CompileError)
+
+    model = _read_model(model_path)
+    batch = find_batch(_describe_ports(model.inputs)[0], batch, model_path)
+    least, _, largest = batch
+    if least != largest:
+        _, *rest = model.inputs[0].partial_shape
+        model.reshape(openvino.PartialShape([openvino.Dimension(least, largest), *rest]))
+    model.inputs[0].get_node().set_layout(openvino.Layout("NHWC"))
+    _name_nodes(model)
+    for key, value in (model_info or {}).items():
+        model.set_rt_info(value, ["model_info", key])
+    inputs, outputs = _describe_ports(model.inputs), _describe_ports(model.outputs)
+
+    path = directory / "model.xml"
+    try:
+        openvino.save_model(model, str(path), compress_to_fp16=precision == "fp16")
+    except RuntimeError as exc:
+        raise OutputError(
+            f"{path} cannot be written:\n{_last_lines(exc)}", "check the path and the free space"
+        ) from exc
+    try:
+        get_core().compile_model(str(path), target.device, build_config(opened, target.device))
+    except RuntimeError as exc:
+        raise CompileError(
+            f"OpenVINO cannot compile {model_path.name} for {target.device}:\n{_last_lines(exc)}",
+            "report the operator that the last lines name, or choose another target",
+        ) from exc
+    return Engine(
+        backend="openvino",
+        device=target.device,
+        precision=precision,
+        files=("model.xml", "model.bin"),
+        inputs=inputs,
+        outputs=outputs,
+        batch=batch,
+        settings=settings,
+        versions=read_versions(),
+        directory=directory,
+    )
+
+
+def _read_model(path: Path) -> Any:
+    try:
+        return get_core().read_model(str(path))
+    except RuntimeError as exc:
+        raise CompileError(
+            f"OpenVINO cannot read {path}:\n{_last_lines(exc)}", "export the model again; the file may be damaged"
+        ) from exc
+
+
+def _describe_ports(ports: Any) -> tuple[TensorSpec, ...]:
+    names = {"u8": "uint8", "f32": "float32"}
+    specs = []
+    for port in ports:
+        kind = port.get_element_type().get_type_name()
+        shape = tuple(d.get_length() if d.is_static else "batch" for d in port.get_partial_shape())
+        specs.append(TensorSpec(port.get_any_name(), shape, names.get(kind, kind)))
+    return tuple(specs)
+
+
+def _name_nodes(model: Any) -> None:
+    """Name unnamed nodes by their place; OpenVINO counts them over the whole process, and a file would differ each time."""
+    model.set_friendly_name("model")
+    nodes = model.get_ordered_ops()
+    taken = {node.get_friendly_name() for node in nodes}
+    for index, node in enumerate(nodes):
+        if node.get_friendly_name() == node.get_name():
+            name = f"{node.get_type_name()}_{index}"
+            node.set_friendly_name(f"{name}_" if name in taken and name != node.get_name() else name)
+
+
+def _last_lines(exc: Exception, count: int = 12) -> str:
+    lines = [line for line in str(exc).splitlines() if line.strip()]
+    return "\n".join(f"  {line}" for line in lines[-count:])

@@ -1,0 +1,83 @@
+"""Checkpoints of every publisher, read into one canonical form.
+
+Nothing from a checkpoint is executed: configurations are JSON, weights are safetensors or pickles of plain tensors.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
+
+from edgevit.errors import CheckpointError, MissingPackageError
+
+if TYPE_CHECKING:
+    from edgevit.checkpoints.files import CheckpointFiles
+    from edgevit.model import Model
+
+# The first that recognises a checkpoint's contents reads it.
+READERS: Mapping[str, str] = {
+    "timm": "edgevit.checkpoints.timm",
+    "transformers": "edgevit.checkpoints.transformers",
+    "bare": "edgevit.checkpoints.bare",
+}
+
+
+class Reader(Protocol):
+    """What a publisher's module offers."""
+
+    LAYOUT: str
+
+    def recognise(self, files: CheckpointFiles) -> bool:
+        """Whether these files are in this publisher's layout, judged by their contents."""
+        ...
+
+    def read(self, files: CheckpointFiles, arch: str | None, image_size: tuple[int, int] | None) -> Model:
+        """Read them, or raise a ``CheckpointError``."""
+        ...
+
+
+def read_checkpoint(
+    source: str | os.PathLike[str], *, arch: str | None = None, image_size: tuple[int, int] | None = None
+) -> Model:
+    """Read a trained classifier.
+
+    Args:
+        source: A timm hub folder, a transformers folder, a bare weight file, or ``hf-hub:ORGANISATION/NAME[@REVISION]``.
+        arch: timm's name of the architecture; for a bare weight file, which does not say it.
+        image_size: Height and width in pixels to use in place of the checkpoint's own. Position embeddings are resampled
+            as timm does.
+
+    Returns:
+        The canonical module, float32 and in evaluation mode, with preprocessing, labels and notes on what was assumed.
+
+    Raises:
+        CheckpointError: The layout is unknown, a file is damaged, the model or a part of it is not supported, a pickle
+            needs more than tensors, the weights are not finite, or the image size is not possible; tensors that are
+            missing, unexpected or wrongly shaped are all listed.
+        MissingPackageError: torch or safetensors is not installed.
+    """
+    _require_packages()
+    from edgevit.checkpoints.files import find_files
+
+    files = find_files(source)
+    for path in READERS.values():
+        reader = cast(Reader, import_module(path))
+        if reader.recognise(files):
+            return reader.read(files, arch, image_size)
+    layouts = "; ".join(cast(Reader, import_module(path)).LAYOUT for path in READERS.values())
+    raise CheckpointError(
+        f"{files.source} is in no known layout: {files.describe()}", f"layouts that can be read: {layouts}"
+    )
+
+
+def _require_packages() -> None:
+    for package in ("torch", "safetensors"):
+        try:
+            import_module(package)
+        except ImportError as exc:
+            raise MissingPackageError(
+                f"reading a checkpoint needs {package}, which cannot be imported: {exc}",
+                'pip install "edgevit[build]"',
+            ) from exc

@@ -1,0 +1,137 @@
+"""Values of a configuration that someone else wrote: typed, bounded, and all complaints at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from edgevit.errors import CheckpointError, format_offenders
+
+Size = tuple[int, int]
+C = TypeVar("C")
+
+_LIMIT = 2**17  # widths and depths beyond any model; a damaged file must not make us build one
+
+
+class Fields:
+    """Reads one mapping; complains in :meth:`finish`.
+
+    Args:
+        data: The configuration.
+        where: Its name in messages, for example ``config.json``.
+    """
+
+    def __init__(self, data: Mapping[str, Any], where: str) -> None:
+        self.data = data
+        self.where = where
+        self.complaints: list[str] = []
+
+    def integer(self, key: str, default: int, low: int = 1, high: int = _LIMIT) -> int:
+        """A whole number within bounds."""
+        value = self.data.get(key)
+        if value is None:
+            return default
+        if not _is_whole(value) or not low <= value <= high:
+            return self._complain(key, f"a whole number from {low} to {high}", default)
+        return int(value)
+
+    def number(self, key: str, default: float) -> float:
+        """A finite number above 0."""
+        value = self.data.get(key)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            return self._complain(key, "a finite number above 0", default)
+        return float(value)
+
+    def flag(self, key: str, default: bool) -> bool:
+        """True or false."""
+        value = self.data.get(key)
+        if value is None:
+            return default
+        return value if isinstance(value, bool) else self._complain(key, "true or false", default)
+
+    def text(self, key: str, default: str) -> str:
+        """A text."""
+        value = self.data.get(key)
+        if value is None:
+            return default
+        return value if isinstance(value, str) else self._complain(key, "a text", default)
+
+    def mapping(self, key: str) -> Mapping[str, Any]:
+        """A table; empty where there is none."""
+        value = self.data.get(key)
+        if value is None:
+            return {}
+        return value if isinstance(value, Mapping) else self._complain(key, "a table", {})
+
+    def size(self, key: str, default: Size) -> Size:
+        """One whole number for both sides, or a list of height and width."""
+        value = self.data.get(key)
+        if value is None:
+            return default
+        pair = [value, value] if _is_whole(value) else value
+        if not isinstance(pair, Sequence) or len(pair) != 2 or not all(_is_whole(v) and 1 <= v < 2**15 for v in pair):
+            return self._complain(key, "one or two whole numbers above 0", default)
+        return pair[0], pair[1]
+
+    def integers(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
+        """A list of whole numbers above 0."""
+        value = self.data.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, Sequence) or not value or not all(_is_whole(v) and 1 <= v <= _LIMIT for v in value):
+            return self._complain(key, "a list of whole numbers above 0", default)
+        return tuple(value)
+
+    def _complain(self, key: str, wanted: str, default: C) -> C:
+        self.complaints.append(f"{key} = {self.data[key]!r} is not {wanted}")
+        return default
+
+    def finish(self, build: Callable[..., C], **values: Any) -> C:
+        """Build a config dataclass, or raise with all complaints.
+
+        Raises:
+            CheckpointError: Listing every value that is not valid, or what the dataclass refuses.
+        """
+        if not self.complaints:
+            try:
+                return build(**values)
+            except ValueError as exc:
+                self.complaints.append(str(exc))
+        raise CheckpointError(
+            f"{self.where} describes no possible model:\n{format_offenders(self.complaints)}",
+            "correct these values, or download the checkpoint again",
+        )
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def choose_image_size(stored: Size, wanted: Size | None, patch: Size, smallest: int = 1, any_size: bool = False) -> Size:
+    """The size that a model will run at.
+
+    Args:
+        stored: Height and width that the checkpoint states.
+        wanted: What the user asks for; ``None`` for ``stored``.
+        patch: Height and width of a patch.
+        smallest: Least side in pixels.
+        any_size: The model pads an image whose sides are no multiples of the patch.
+
+    Raises:
+        CheckpointError: Naming the multiples and the nearest possible size.
+    """
+    size = stored if wanted is None else wanted
+    least = tuple(math.ceil(max(smallest, p) / p) * p for p in patch)
+    fits = all(_is_whole(s) and l <= s <= 2**13 for s, l in zip(size, least, strict=True))
+    if fits and (any_size or all(s % p == 0 for s, p in zip(size, patch, strict=True))):
+        return size
+    near = [min(max(round(s / p) * p, l), 2**13 // p * p) for s, p, l in zip(size, patch, least, strict=True)]
+    raise CheckpointError(
+        f"image size {size[0]} × {size[1]} is not possible for this model: "
+        f"sides are multiples of {patch[0]} and {patch[1]} pixels (its patch), at least {least[0]} × {least[1]}"
+        f" and at most {2**13}",
+        f"the nearest possible size is {near[0]} × {near[1]}",
+    )

@@ -1,0 +1,185 @@
+"""The files of a checkpoint: found, told from look-alikes, hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgevit.errors import CheckpointError, format_offenders
+
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in order of preference
+_CONFIGS = ("config.json", "preprocessor_config.json")
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_LFS_HINT = "fetch the real file: run `git lfs pull` in its repository, or download it again"
+_OTHER_WEIGHTS = {
+    ".onnx": "an ONNX graph",
+    ".gguf": "a GGUF file of a language model",
+    ".npz": "a JAX archive",
+    ".msgpack": "Flax weights",
+    ".h5": "TensorFlow weights",
+}
+
+
+@dataclass(frozen=True)
+class CheckpointFiles:
+    """What was found at a source.
+
+    Attributes:
+        source: What the user named, for messages.
+        path: The folder or file.
+        weights: Weight files; several where the weights are sharded.
+        configs: Parsed JSON by file name; empty for a bare weight file.
+        shards: The file of every tensor, where an index says it.
+    """
+
+    source: str
+    path: Path
+    weights: tuple[Path, ...]
+    configs: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    shards: Mapping[str, str] | None = None
+    extra: tuple[Path, ...] = ()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """``config.json``, or an empty dictionary."""
+        return dict(self.configs.get("config.json", {}))
+
+    def describe(self) -> str:
+        """What is there, for an error."""
+        if self.path.is_file():
+            return "a single file"
+        names = sorted(p.name + ("/" if p.is_dir() else "") for p in self.path.iterdir())
+        if not names:
+            return "the folder is empty"
+        config = f"; config.json has the keys {', '.join(sorted(self.config)[:12])}" if self.config else ""
+        return f"the folder holds {', '.join(names[:12])}{' …' if len(names) > 12 else ''}{config}"
+
+    def require_weights(self) -> None:
+        """Raise where a folder has a configuration and no weights that can be read."""
+        if self.weights:
+            return
+        others = [f"{p.name}: {_OTHER_WEIGHTS[p.suffix]}" for p in sorted(self.path.iterdir()) if p.suffix in _OTHER_WEIGHTS]
+        found = f"; what it has cannot be read:\n{format_offenders(others)}" if others else f": {self.describe()}"
+        raise CheckpointError(
+            f"{self.source} has no weights{found}", f"weights are read from {' or '.join(_WEIGHTS)}, also sharded"
+        )
+
+    def sha256(self) -> str:
+        """SHA-256 of the lines ``<sha256>  <file name>`` of all files, in order of names."""
+        names = sorted([*self.weights, *self.extra, *(self.path / name for name in self.configs)], key=lambda p: p.name)
+        lines = "".join(f"{_hash_file(p)}  {p.name}\n" for p in names)
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def find_files(source: str | os.PathLike[str]) -> CheckpointFiles:
+    """Find a checkpoint's files in a folder, a file or a hub id.
+
+    Raises:
+        CheckpointError: Nothing is there, or a file of it is empty, a pointer, or not JSON where it should be.
+    """
+    text = os.fspath(source)
+    path = Path(text)
+    if text.startswith(("hf-hub:", "hf_hub:")):
+        from edgevit.checkpoints.hub import download_checkpoint
+
+        path = download_checkpoint(text)
+    try:
+        exists = path.exists()
+    except (OSError, ValueError) as exc:  # a name that is too long, or with a zero byte
+        raise CheckpointError(f"{text!r} is not a path: {exc}", "name a folder or a weight file") from exc
+    if not text or not exists:
+        hint = "check the path"
+        if text.count("/") == 1 and not text.startswith((".", "/", "~")):
+            hint += f"; a model of the Hugging Face hub is written hf-hub:{text}"
+        raise CheckpointError(f"{text!r} does not exist", hint)
+    try:
+        if path.is_dir():
+            return _find_in_folder(text, path)
+        _check_file(path)
+    except OSError as exc:
+        raise CheckpointError(f"{exc.filename or text} cannot be read: {exc.strerror or exc}", "check it") from exc
+    if path.suffix in _OTHER_WEIGHTS or path.suffix == ".json":
+        what = _OTHER_WEIGHTS.get(path.suffix, "a configuration without weights")
+        raise CheckpointError(
+            f"{text} is {what}, which cannot be read", "name a folder, or a .safetensors, .pth, .pt or .bin file"
+        )
+    return CheckpointFiles(text, path, (path,))
+
+
+def _find_in_folder(source: str, folder: Path) -> CheckpointFiles:
+    configs = {name: _load_json(folder / name) for name in _CONFIGS if (folder / name).is_file()}
+    if (folder / "adapter_config.json").is_file() and "config.json" not in configs:
+        raise CheckpointError(
+            f"{source} holds an adapter, not a model", "merge the adapter into its base model, save that, and read it"
+        )
+    for name in _WEIGHTS:
+        index = folder / f"{name}.index.json"
+        if (folder / name).is_file():
+            _check_file(folder / name)
+            return CheckpointFiles(source, folder, (folder / name,), configs)
+        if index.is_file():
+            shards = _read_index(index)
+            weights = tuple(folder / file for file in sorted(set(shards.values())))
+            for path in weights:
+                _check_file(path)
+            return CheckpointFiles(source, folder, weights, configs, shards, (index,))
+    return CheckpointFiles(source, folder, (), configs)
+
+
+def _read_index(index: Path) -> dict[str, str]:
+    shards = _load_json(index).get("weight_map")
+    if not isinstance(shards, dict) or not shards or not all(isinstance(f, str) for f in shards.values()):
+        raise CheckpointError(f"{index} has no weight_map of tensor names to file names", "save the checkpoint again")
+    files = sorted(set(shards.values()))
+    # A name alone: an index from elsewhere must not make edgevit open files outside its folder.
+    outside = [f for f in files if f in ("", ".", "..") or Path(f).name != f or "\\" in f or "\0" in f]
+    if outside:
+        raise CheckpointError(
+            f"{index} names shards outside its folder:\n{format_offenders([repr(f) for f in outside])}",
+            "an index names files beside itself; do not trust this checkpoint",
+        )
+    missing = [f for f in files if not (index.parent / f).is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{len(missing)} of {len(files)} shards are missing from {index.parent}:\n{format_offenders(missing)}",
+            "download the missing files",
+        )
+    return shards
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is no data at all, with its name, before a parser fails on it obscurely."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not a regular file", "name a folder or a weight file")
+    if path.stat().st_size == 0:
+        raise CheckpointError(f"{path} is empty", "download or save it again")
+    with path.open("rb") as file:
+        head = file.read(256)
+    if head.startswith(_LFS_POINTER):
+        raise CheckpointError(f"{path} is a Git LFS pointer, not the file that it stands for", _LFS_HINT)
+    if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        raise CheckpointError(f"{path} is a web page, not a checkpoint", "download the file itself, not its page")
+
+
+def _load_json(path: Path) -> dict[str, Any]:
+    _check_file(path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as exc:
+        raise CheckpointError(f"{path} is not valid JSON: {exc}", "download or save it again") from exc
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path} is not a JSON object", "download or save it again")
+    return data
+
+
+def _hash_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,36 @@
+"""Class names as publishers store them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_PLACEHOLDER = re.compile(r"LABEL_\d+")
+
+
+def read_labels(stored: Any, classes: int, where: str) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """A name for every class, or ``None``; and notes that say why.
+
+    Args:
+        stored: A list of names, or a table of class number to name.
+        classes: Length of the logits.
+        where: The key that ``stored`` was found under.
+    """
+    if not stored:
+        return None, ("no class names are stored; classes are numbers",)
+    if isinstance(stored, Mapping):
+        numbered = {str(k): v for k, v in stored.items()}
+        names = [numbered.get(str(i)) for i in range(len(numbered))]
+    elif isinstance(stored, Sequence) and not isinstance(stored, str):
+        names = list(stored)
+    else:
+        names = [None]
+    if not all(isinstance(n, (str, int)) and not isinstance(n, bool) for n in names):
+        return None, (f"{where} is not a name for each of the classes 0 … {classes - 1}; classes are numbers",)
+    if len(names) != classes:
+        return None, (f"{where} names {len(names)} classes, the head has {classes}; classes are numbers",)
+    labels = tuple(str(n) for n in names)
+    if all(_PLACEHOLDER.fullmatch(n) for n in labels):
+        return None, (f"{where} holds placeholders (LABEL_0 …); classes are numbers",)
+    return labels, ()

@@ -1,0 +1,140 @@
+"""Weight files into named tensors, without running anything that they hold."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgevit.checkpoints.files import CheckpointFiles
+from edgevit.errors import CheckpointError, format_offenders
+
+# Where training scripts put the weights, in timm's order: averaged weights before the last step's.
+_CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict")
+# What wrappers put before every name: data parallelism, torch.compile, Lightning, transformers' wrapper of timm models.
+_PREFIXES = ("module.", "_orig_mod.", "model.", "timm_model.")
+_GLOBAL = re.compile(r"GLOBAL (\S+)")
+
+
+def read_tensors(files: CheckpointFiles) -> tuple[dict[str, Tensor], list[str]]:
+    """All tensors by name, memory-mapped where the format allows, and notes on what was passed over.
+
+    Raises:
+        CheckpointError: A file is damaged, needs code to be run, holds no tensors, or lacks tensors that the index of its
+            shards promises.
+    """
+    tensors: dict[str, Tensor] = {}
+    notes: list[str] = []
+    twice: list[str] = []
+    for path in files.weights:
+        part = _read_file(path, notes)
+        twice += [f"{name}: again in {path.name}" for name in part if name in tensors]
+        tensors.update(part)
+    if twice:
+        raise CheckpointError(f"{files.source} has tensors in several shards:\n{format_offenders(twice)}", "save it again")
+    if files.shards is not None:
+        absent = [f"{name}: not in {file}" for name, file in files.shards.items() if name not in tensors]
+        if absent:
+            raise CheckpointError(
+                f"{files.source}: the shards lack {len(absent)} tensors of their index:\n{format_offenders(absent)}",
+                "download or save the checkpoint again",
+            )
+    if not tensors:
+        raise CheckpointError(f"{files.source} holds no tensors", "name a file with a model's weights")
+    return _strip_prefixes(tensors), notes
+
+
+def _read_file(path: Path, notes: list[str]) -> dict[str, Tensor]:
+    with path.open("rb") as file:
+        head = file.read(10)
+    # By content, not by name: a pickle called .safetensors is still a pickle.
+    if head[:1] == b"\x80" or head[:2] == b"PK":
+        return _read_pickle(path, notes)
+    if head[8:9] == b"{":
+        return _read_safetensors(path)
+    raise CheckpointError(
+        f"{path} is neither safetensors nor a torch file, or its beginning is damaged", "download or save it again"
+    )
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    import safetensors
+
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 – not a dictionary
+    except (safetensors.SafetensorError, OSError, ValueError, RuntimeError, AttributeError) as exc:
+        raise CheckpointError(f"{path} is damaged: {_last_line(exc)}", "download or save it again") from exc
+
+
+def _read_pickle(path: Path, notes: list[str]) -> dict[str, Tensor]:
+    archive = zipfile.is_zipfile(path)
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+    except Exception as exc:  # the unpickler lets through whatever a damaged stream provokes
+        _refuse_pickle(path, exc, archive)
+    return _unwrap(loaded, path, notes)
+
+
+def _refuse_pickle(path: Path, exc: Exception, archive: bool) -> None:
+    text = str(exc)
+    if "TorchScript" in text:
+        raise CheckpointError(
+            f"{path} is a TorchScript archive, which is code; nothing from a checkpoint is executed",
+            "save the model's state_dict() as safetensors where you trust the file",
+        ) from exc
+    wanted = set(_GLOBAL.findall(text))
+    if archive and wanted:
+        try:  # the list of all; this disassembles the pickle and runs none of it
+            wanted |= set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+        except Exception:  # noqa: S110 – the one from the message is enough
+            pass
+    if wanted:
+        raise CheckpointError(
+            f"{path} is a pickle that needs more than tensors, and nothing from a checkpoint is executed. It asks for:\n"
+            + format_offenders(sorted(wanted)),
+            "where you trust the file, load it with torch and save its state_dict() as safetensors",
+        ) from exc
+    raise CheckpointError(f"{path} is damaged: {_last_line(exc)}", "download or save it again") from exc
+
+
+def _unwrap(loaded: Any, path: Path, notes: list[str]) -> dict[str, Tensor]:
+    while isinstance(loaded, Mapping):
+        found = [key for key in _CONTAINERS if isinstance(loaded.get(key), Mapping)]
+        if not found:
+            break
+        if len(found) > 1:
+            notes.append(f"weights are taken from {found[0]!r}; the file also has {', '.join(map(repr, found[1:]))}")
+        loaded = loaded[found[0]]
+    if isinstance(loaded, Tensor) or not isinstance(loaded, Mapping):
+        raise CheckpointError(
+            f"{path} holds a {type(loaded).__name__}, not named tensors", "save the model's state_dict()"
+        )
+    tensors = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
+    others = [str(name) for name, value in loaded.items() if not isinstance(value, Tensor)]
+    if tensors and others:
+        notes.append(f"ignored what is not a tensor: {_shorten(others)}")
+    return tensors
+
+
+def _strip_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    while True:
+        prefix = next((p for p in _PREFIXES if all(name.startswith(p) for name in tensors)), None)
+        if prefix is None:
+            return tensors
+        tensors = {name[len(prefix) :]: value for name, value in tensors.items()}
+
+
+def _shorten(names: Sequence[str], limit: int = 5) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def _last_line(exc: Exception) -> str:
+    lines = [line for line in str(exc).strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(exc).__name__

@@ -1,0 +1,106 @@
+"""``edgevit demo``: the whole line on the models and images that ship with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgevit.cli.output import Output, output_options
+
+if TYPE_CHECKING:
+    from edgevit.build import BuildResult
+    from edgevit.demo import DigitFiles
+
+SHOWN = 4
+"""Test images whose predictions are printed."""
+
+
+@click.command("demo", short_help="Run the whole line on models that ship with the package.")
+@click.option("--target", metavar="NAME", help="Profile to build for (intel-cpu with OpenVINO installed, else cpu).")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("demo-bundles"), show_default=True, metavar="DIR")
+@output_options
+def command(output: Output, target: str | None, out: Path) -> int:
+    """Run the whole line on a small ViT and a small Swin that read handwritten digits.
+
+    Writes the digits as PNG files, builds and measures a bundle for each model, opens both as a device app would, and
+    shows what they see in images that they were not trained on.
+
+    \b
+    Examples:
+      edgevit demo
+      edgevit demo --target cpu --out /tmp/demo
+    """
+    from edgevit.build import build_model
+    from edgevit.cli.verdict import describe_result, exit_status, show_result
+    from edgevit.demo import MODELS, write_digits
+    from edgevit.recipe import Recipe
+    from edgevit.target import load_target
+
+    profile = load_target(target or _choose_target())
+    files = write_digits(out / "digits")
+    results: dict[str, BuildResult] = {}
+    for name, checkpoint in MODELS.items():
+        output.note(f"building {name}_digits for {profile.name}")
+        with output.progress() as progress:
+            results[name] = build_model(
+                str(checkpoint),
+                profile,
+                out=out / f"{name}_digits-{profile.name}",
+                recipe=Recipe(),
+                calibration=files.calibration,
+                validation=files.validation,
+                progress=progress,
+            )
+        output.line()
+        output.line(f"{name}_digits for {profile.name}")
+        show_result(output, results[name])
+    predictions = _predict(results, files)
+    output.document({"builds": {n: describe_result(r) for n, r in results.items()}, "predictions": predictions})
+    _show_predictions(output, predictions)
+    return max(exit_status(result.report) for result in results.values())
+
+
+def _choose_target() -> str:
+    from edgevit.target import load_target, target_status
+
+    return "intel-cpu" if target_status(load_target("intel-cpu")).runnable else "cpu"
+
+
+def _predict(results: dict[str, BuildResult], files: DigitFiles) -> list[dict[str, Any]]:
+    """The first held-out images through every bundle that has an engine, as a device app would."""
+    from edgevit.runtime import open_bundle
+
+    images = sorted(files.validation.glob("*/*.png"), key=lambda path: path.name)[:SHOWN]
+    rows: list[dict[str, Any]] = [{"image": str(path), "label": path.parent.name} for path in images]
+    for name, result in results.items():
+        if result.manifest.engine is None:
+            continue
+        with open_bundle(result.bundle) as classifier:
+            for row, path in zip(rows, images, strict=True):
+                first = classifier.classify(path, top_k=1)[0]
+                row[name] = {"label": first.label, "probability": first.probability}
+    return rows
+
+
+def _show_predictions(output: Output, rows: list[dict[str, Any]]) -> None:
+    """Digits side by side in block characters, and below each what the models say."""
+    import numpy as np
+    from PIL import Image
+    from rich.table import Table
+
+    from edgevit.demo import MODELS, draw_digit
+
+    table = Table.grid(padding=(0, 3, 0, 0))
+    drawings = ["\n".join(draw_digit(np.asarray(Image.open(row["image"])))) for row in rows]
+    table.add_row("", *drawings)
+    table.add_row("image", *(Path(row["image"]).name for row in rows))
+    table.add_row("label", *(row["label"] for row in rows))
+    for name in MODELS:
+        cells = [f"{row[name]['label']} ({row[name]['probability']:.1%})" for row in rows if name in row]
+        if cells:
+            table.add_row(name, *cells)
+    output.line()
+    output.line("Held-out images, through the bundles:")
+    output.show(table)

@@ -1,0 +1,66 @@
+"""``edgevit doctor``: what this machine can build, run and measure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from edgevit.cli.output import Output, output_options
+
+if TYPE_CHECKING:
+    from edgevit.doctor import Diagnosis
+
+
+@click.command("doctor", short_help="Show what this machine can do, and what is missing.")
+@output_options
+def command(output: Output) -> None:
+    """Show what this machine can build, run and measure, and what is missing, with the line that installs it.
+
+    \b
+    Examples:
+      edgevit doctor
+      edgevit doctor --json > machine.json
+    """
+    from edgevit.doctor import diagnose_machine
+    from edgevit.schema import to_data
+
+    diagnosis = diagnose_machine()
+    output.document(to_data(diagnosis))
+    _show(output, diagnosis)
+
+
+def _show(output: Output, diagnosis: Diagnosis) -> None:
+    from edgevit.cli.tables import format_bytes, make_pairs, make_table
+    from edgevit.cli.targets import summarize_status
+
+    machine = diagnosis.machine
+    memory = format_bytes(machine.memory_bytes) if machine.memory_bytes else ""
+    pairs = {
+        "edgevit": f"{diagnosis.edgevit}, Python {machine.python}, {machine.os}",
+        "board": machine.board or "",
+        "processor": machine.cpu,
+        "instructions": ", ".join(machine.isa) or "none that matter here",
+        "cores": f"{machine.physical_cores} physical, {machine.logical_cores} logical, {machine.usable_cores} usable",
+        "memory": memory,
+        "governor": machine.governor or "not told by the system",
+    }
+    output.show(make_pairs({name: value for name, value in pairs.items() if value}), "")
+
+    packages = make_table(["package", "version", "for"])
+    for package in diagnosis.packages:
+        packages.add_row(package.name, package.version or "missing", package.purpose)
+    output.show(packages, "")
+
+    devices = [f"{device} ({library})" for library, found in diagnosis.devices.items() for device in found]
+    output.show(f"devices here: {', '.join(devices) or 'none that an installed engine library finds'}", "")
+
+    targets = make_table(["target", "here", "missing"])
+    for target in diagnosis.targets:
+        targets.add_row(target.name, summarize_status(target.status), "; ".join(target.status.missing))
+    output.show(targets)
+    if not diagnosis.can_build:
+        output.line()
+        output.line("Nothing can be built here before the packages above are there; bundles can be run.")
+    for line in diagnosis.installs:
+        output.line(line)

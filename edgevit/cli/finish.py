@@ -1,0 +1,31 @@
+"""``edgevit finish``: a portable bundle to one with an engine, on the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgevit.cli.output import Output, output_options
+
+
+@click.command("finish", short_help="Compile and measure a portable bundle on its device.")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The finished bundle (BUNDLE itself).")
+@output_options
+def command(output: Output, bundle: Path, out: Path | None) -> int:
+    """Compile and measure a portable bundle on the device that it is for.
+
+    \b
+    Examples:
+      edgevit finish ./my_model-raspberry-pi-5
+      edgevit finish ./my_model-raspberry-pi-5 --out ./finished
+    """
+    from edgevit.cli.verdict import describe_result, exit_status, show_result
+    from edgevit.finish import finish_bundle
+
+    with output.progress() as progress:
+        result = finish_bundle(bundle, out=out, progress=progress)
+    output.document(describe_result(result))
+    show_result(output, result)
+    return exit_status(result.report)

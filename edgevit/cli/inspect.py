@@ -1,0 +1,125 @@
+"""``edgevit inspect``: what a checkpoint or a bundle is; nothing is built."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from edgevit.cli.options import SizeType
+from edgevit.cli.output import Output, output_options
+
+if TYPE_CHECKING:
+    from edgevit.inspect import BundleInspection, CheckpointInspection
+    from edgevit.record import PassRecord
+
+
+@click.command("inspect", short_help="Show what a checkpoint or a bundle is; nothing is built.")
+@click.argument("source")
+@click.option("--arch", metavar="NAME", help="Architecture, for a file of bare weights (deit_tiny_patch16_224).")
+@click.option("--image-size", type=SizeType(), help="Height and width, instead of the checkpoint's own.")
+@output_options
+def command(output: Output, source: str, arch: str | None, image_size: tuple[int, int] | None) -> None:
+    """Show what a checkpoint or a bundle is; nothing is built.
+
+    Of a checkpoint: architecture, parameters, MACs, preprocessing, labels and the sites that can be quantised.
+    Of a bundle: its engine, its figures, its files, and what was folded and fused where, or not and why.
+
+    \b
+    Examples:
+      edgevit inspect ./my_model
+      edgevit inspect weights.safetensors --arch deit_tiny_patch16_224
+      edgevit inspect ./my_model-intel-cpu
+    """
+    from edgevit.inspect import CheckpointInspection, inspect_source
+    from edgevit.schema import to_data
+
+    found = inspect_source(source, arch=arch, image_size=image_size)
+    output.document(to_data(found))
+    if isinstance(found, CheckpointInspection):
+        _show_checkpoint(output, found)
+    else:
+        _show_bundle(output, found)
+
+
+def _show_checkpoint(output: Output, found: CheckpointInspection) -> None:
+    from edgevit.cli.tables import format_count, make_pairs, make_table
+
+    labels = found.labels or ()
+    some = ", ".join(labels[:3]) + (", …" if len(labels) > 3 else "")
+    share = found.attention_macs / max(found.macs, 1)
+    pairs = {
+        "checkpoint": found.source.path,
+        "layout": found.source.layout,
+        "architecture": f"{found.source.architecture} ({found.family})",
+        "task": found.task,
+        "input": f"{found.input_size[0]} × {found.input_size[1]} pixels",
+        "preprocessing": found.preprocess,
+        "classes": f"{found.classes}" + (f": {some}" if labels else ", without names"),
+        "parameters": format_count(found.parameters),
+        "MACs": f"{format_count(found.macs)} an image, {share:.1%} of them in the products of attention",
+        "note": "\n".join(found.source.notes),
+    }
+    output.show(make_pairs({key: value for key, value in pairs.items() if value}))
+    output.line()
+    output.line(f"Quantizable sites ({len(found.sites)}):")
+    table = make_table(["site", "layer", "shape", "parameters", "MACs"], right={"parameters", "MACs"})
+    for site in found.sites:
+        shape = f"{site.shape[0]} → {site.shape[1]}" + "".join(f", {k}" for k in site.shape[2:3])
+        table.add_row(site.name, site.kind, shape, format_count(site.parameters), format_count(site.macs))
+    output.show(table)
+
+
+def _show_bundle(output: Output, found: BundleInspection) -> None:
+    from edgevit.cli.tables import format_bytes, make_pairs, make_table, make_verdict_table
+    from edgevit.cli.verdict import describe_engine
+
+    manifest, report = found.manifest, found.report
+    pairs = {
+        "bundle": found.path,
+        "model": f"{manifest.source.architecture} from {manifest.source.path} ({manifest.source.layout})",
+        "target": f"{manifest.target.name} ({manifest.target.title})",
+        "engine": describe_engine(manifest),
+        "input": ", ".join(f"{s.name} {s.dtype} {_shape(s.shape)}" for s in manifest.inputs),
+        "output": ", ".join(f"{s.name} {s.dtype} {_shape(s.shape)}" for s in manifest.outputs),
+        "preprocessing": manifest.preprocess.describe(),
+        "classes": str(manifest.classes),
+        "created": f"{manifest.created}, edgevit {manifest.edgevit_version}",
+        "note": "\n".join(report.notes),
+    }
+    output.show(make_pairs({key: value for key, value in pairs.items() if value}))
+    if report.variants:
+        output.line()
+        output.show(make_verdict_table(report), report.verdict.sentence)
+    output.line()
+    output.line("Folded and fused:")
+    for record in report.passes:
+        _show_pass(output, record)
+    output.line()
+    files = make_table(["file", "size", "SHA-256"], right={"size"})
+    for name, file in manifest.files.items():
+        files.add_row(name, format_bytes(file.size_bytes), file.sha256[:16] + "…")
+    output.show(files)
+
+
+def _shape(shape: tuple[int | str, ...]) -> str:
+    return "(" + ", ".join(str(side) for side in shape) + ")"
+
+
+def _show_pass(output: Output, record: PassRecord) -> None:
+    """One line, and one for each reason why places were left alone."""
+    if not record.enabled:
+        output.line(f"  {record.name}: switched off")
+        return
+    places = len(record.applied)
+    which = f" ({_range(record.applied)})" if places else ""
+    output.line(f"  {record.name}: {places} place{'' if places == 1 else 's'}{which}")
+    reasons: dict[str, list[str]] = {}
+    for skip in record.skipped:
+        reasons.setdefault(skip.reason, []).append(skip.site)
+    for reason, sites in reasons.items():
+        output.line(f"    left alone: {_range(tuple(sites))}: {reason}")
+
+
+def _range(sites: tuple[str, ...]) -> str:
+    return ", ".join(sites) if len(sites) <= 2 else f"{sites[0]} … {sites[-1]}"

@@ -1,0 +1,110 @@
+"""What every command shares: ``--json`` and ``--quiet``, notes, and where results, notes and progress go."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from edgevit.progress import Progress
+
+DEBUG = "EDGEVIT_DEBUG"
+"""Set in the environment, it lets tracebacks and the libraries' warnings through."""
+
+_TALKATIVE = ("torch", "onnxscript", "onnx_ir", "openvino", "PIL")
+
+
+@dataclass(frozen=True)
+class Output:
+    """Results go to standard output, everything else to standard error.
+
+    Attributes:
+        as_json: One JSON document on standard output and nothing else there.
+        quiet: No progress and no notes; results and errors alone.
+    """
+
+    as_json: bool = False
+    quiet: bool = False
+    _stream: TextIO = field(default_factory=lambda: sys.stdout)  # kept, because --json redirects sys.stdout
+
+    def note(self, text: str) -> None:
+        """A line on standard error, unless quiet."""
+        if not self.quiet:
+            click.echo(text, err=True)
+
+    def line(self, text: str = "") -> None:
+        """A line of the result, never wrapped, so that paths and commands can be copied."""
+        if not self.as_json:
+            click.echo(text)
+
+    def show(self, *parts: RenderableType) -> None:
+        """Tables and prose of the result, fitted to the terminal; 80 columns where there is none."""
+        if not self.as_json:
+            console = open_console(self._stream)
+            for part in parts:
+                console.print(part)
+
+    def document(self, data: object) -> None:
+        """The result as JSON, where ``--json`` asks for it."""
+        if self.as_json:
+            click.echo(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False), file=self._stream)
+
+    def progress(self) -> contextlib.AbstractContextManager[Progress]:
+        """Bars on a terminal, plain lines elsewhere, nothing when quiet."""
+        from edgevit.cli.progress import draw_progress
+
+        return draw_progress(sys.stderr, self.quiet)
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--json`` and ``--quiet``; the command gets them as its first argument, an :class:`Output`."""
+
+    @click.option("--quiet", "-q", is_flag=True, help="No progress and no notes.")
+    @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+    @functools.wraps(command)
+    def run(*args: Any, as_json: bool, quiet: bool, **options: Any) -> Any:
+        output = Output(as_json, quiet)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(quieten_libraries())
+            if as_json:  # whatever a library prints must not spoil the document
+                stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+            return command(output, *args, **options)
+
+    return run
+
+
+def open_console(stream: TextIO) -> Console:
+    """A rich console that takes text as it is: no markup, no guesses at what to colour."""
+    from rich.console import Console
+
+    return Console(file=stream, highlight=False, markup=False, emoji=False)
+
+
+@contextlib.contextmanager
+def quieten_libraries() -> Iterator[None]:
+    """Keep the libraries' warnings off the screen: they are addressed to those who write programs with them."""
+    if os.environ.get(DEBUG):
+        yield
+        return
+    levels = {name: logging.getLogger(name).level for name in _TALKATIVE}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in levels:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)

@@ -1,0 +1,118 @@
+"""Tables that stay within 80 columns, and how their cells are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgevit.report import Ratio, Report, Variant
+
+MISSING = "–"
+
+_COLOURS = {
+    "CHOSEN": "bold green",
+    "WITHIN BUDGET": "green",
+    "SLOWER": "yellow",
+    "TOO SLOW": "yellow",
+    "ACCURACY DROP": "red",
+    "PARITY FAILED": "red",
+}
+
+
+def make_table(headers: Sequence[str], right: Iterable[str] = ()) -> Table:
+    """An empty table without vertical lines; columns named in ``right`` are set flush right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    numbers = set(right)
+    for header in headers:
+        justify: Literal["right", "left"] = "right" if header in numbers else "left"
+        table.add_column(header, justify=justify, overflow="fold")
+    return table
+
+
+def make_pairs(pairs: Mapping[str, str]) -> Table:
+    """Names and values in two columns; long values wrap within theirs."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in pairs.items():
+        table.add_row(name, value)
+    return table
+
+
+def make_verdict_table(report: Report) -> Table:
+    """The variants of a build: latency in ms, ratio to the first, accuracy on validation images in %, size in MB.
+
+    Columns in which no variant has a figure are left out.
+    """
+    columns: dict[str, list[str]] = {
+        "variant": [v.name for v in report.variants],
+        "p50": [format_ms(v.latency.p50_ms) if v.latency else MISSING for v in report.variants],
+        "p90": [format_ms(v.latency.p90_ms) if v.latency else MISSING for v in report.variants],
+        "ratio": [f"{v.ratio.value:.2f}" if v.ratio else MISSING for v in report.variants],
+        "95 %": [format_interval(v.ratio) for v in report.variants],
+        **_accuracy_columns(report.variants),
+        "MB": [f"{v.size_bytes / 1e6:.1f}" for v in report.variants],
+    }
+    columns = {name: cells for name, cells in columns.items() if any(cell != MISSING for cell in cells)}
+    from rich.text import Text
+
+    table = make_table([*columns, "status"], right=set(columns) - {"variant"})
+    for row, variant in enumerate(report.variants):
+        status = Text(variant.status, style=_COLOURS.get(variant.status, ""))
+        table.add_row(*(cells[row] for cells in columns.values()), status)
+    return table
+
+
+def _accuracy_columns(variants: Sequence[Variant]) -> dict[str, list[str]]:
+    found = [v.accuracy for v in variants]
+    return {
+        "top-1": [format_optional(a.top1_percent if a else None, ".2f") for a in found],
+        "drop": [format_optional(a.drop_points if a else None, "+.2f") for a in found],
+        "agree": [format_percent(a.agreement_percent) if a else MISSING for a in found],
+        "dB": [format_optional(a.sqnr_db if a else None, ".1f") for a in found],
+    }
+
+
+def format_ms(value: float) -> str:
+    """Three significant figures or so: ``0.123``, ``4.56``, ``27.3``, ``136``."""
+    digits = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:.{digits}f}"
+
+
+def format_percent(value: float) -> str:
+    """``98.33``, and ``100`` only where it is all of them."""
+    return "100" if value == 100 else f"{min(value, 99.99):.2f}"
+
+
+def format_optional(value: float | None, spec: str) -> str:
+    """The value, or a dash."""
+    return MISSING if value is None else f"{value:{spec}}"
+
+
+def format_interval(ratio: Ratio | None) -> str:
+    """``0.84–0.88``, or a dash."""
+    return MISSING if ratio is None else f"{ratio.low:.2f}–{ratio.high:.2f}"
+
+
+def format_count(value: float) -> str:
+    """``5.72 M``, ``1.25 G``, ``812``."""
+    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.3g} {letter}"
+    return f"{value:.0f}"
+
+
+def format_bytes(size: float) -> str:
+    """``22.9 MB``, ``512 kB``."""
+    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{size:.0f} B"

@@ -1,0 +1,68 @@
+"""How the end of a build is shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgevit.cli.output import Output
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgevit.build import BuildResult
+    from edgevit.bundle import Manifest
+    from edgevit.report import Report
+
+
+def show_result(output: Output, result: BuildResult) -> None:
+    """The table of variants, the verdict, where the bundle lies and what to do next."""
+    show_report(output, result.report)
+    output.line(f"bundle: {result.bundle} ({describe_engine(result.manifest)})")
+    output.line(f"next:   {suggest_next(result.bundle, result.manifest)}")
+
+
+def show_report(output: Output, report: Report) -> None:
+    """The table of variants and the verdict."""
+    from edgevit.cli.tables import make_verdict_table
+
+    if report.variants:
+        output.show(make_verdict_table(report), "")
+    for variant in report.variants:
+        if variant.reason and variant.status != "CHOSEN":
+            output.show(f"{variant.name}: {variant.reason}")
+    output.show(report.verdict.sentence)
+    for warning in report.verdict.warnings:
+        output.show(f"warning: {warning}")
+    if report.verdict.next_step:
+        output.show(report.verdict.next_step)
+
+
+def describe_engine(manifest: Manifest) -> str:
+    """One line: library, device, precision, size."""
+    from edgevit.cli.tables import format_bytes
+
+    if manifest.engine is None:
+        size = sum(file.size_bytes for file in manifest.files.values())
+        return f"portable, {manifest.precision}, {format_bytes(size)}; compiled on the device"
+    engine = manifest.engine
+    version = engine.versions.get(engine.backend, "")
+    return f"{' '.join((engine.backend, version)).strip()} on {engine.device}, {manifest.precision}"
+
+
+def suggest_next(bundle: Path, manifest: Manifest) -> str:
+    """The command that somebody with this bundle wants to type."""
+    if manifest.engine is None:
+        return f"copy the folder to the device and run edgevit finish {bundle.name} there"
+    return f"edgevit run {bundle} IMAGE"
+
+
+def describe_result(result: BuildResult) -> dict[str, Any]:
+    """The document of ``--json``."""
+    from edgevit.schema import to_data
+
+    return {"bundle": str(result.bundle), "report": to_data(result.report), "manifest": to_data(result.manifest)}
+
+
+def exit_status(report: Report) -> int:
+    """0, or 1 where a budget was missed."""
+    return 0 if report.verdict.passed else 1

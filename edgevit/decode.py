@@ -1,0 +1,152 @@
+"""Decoding one image to 8-bit RGB, the same way for calibration, evaluation and the device.
+
+What becomes of the rarer kinds of images:
+
+- EXIF orientation is applied, so that a phone's photo stands upright. timm's and torchvision's datasets ignore it.
+- Transparency is dropped and the colours beneath it are kept, as timm's and torchvision's datasets do.
+- CMYK and YCCK are converted by Pillow without a colour profile, as those do.
+- 16-bit grey is scaled to 8 bits; Pillow's own conversion would turn everything above 255 white.
+- Of an animation the first frame is taken.
+
+Standard library, numpy and Pillow alone, because the device runtime decodes with it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from edgevit.errors import DataError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+
+MAX_PIXELS = 89_478_485
+"""Largest image that is decoded: a quarter of a GiB as RGB; above it Pillow warns of a decompression bomb."""
+
+ImageSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
+
+_HINT = f"give a complete JPEG, PNG, WebP or BMP image of at most {MAX_PIXELS // 10**6} megapixels"
+
+# What Pillow's readers raise on damaged files; the warning only where an application made errors of warnings.
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    MemoryError,
+    AttributeError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+
+_TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode_image(source: ImageSource, *, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode an image completely, to an upright 8-bit RGB Pillow image without metadata.
+
+    Args:
+        source: A path, the bytes of a file, a Pillow image, or pixels ``(H, W, 3) uint8`` in RGB order.
+        name: What errors call the image; by default its path.
+        max_pixels: Refuse larger images before decoding them.
+
+    Raises:
+        DataError: The image is missing, damaged, truncated, too large or of another format.
+    """
+    name = name or name_source(source)
+    if isinstance(source, np.ndarray):
+        return _wrap_pixels(source, name)
+    try:
+        if isinstance(source, Image.Image):
+            return _convert(source, max_pixels)
+        if isinstance(source, (str, os.PathLike)) and os.path.exists(source) and not os.path.isfile(source):
+            raise ValueError("not a file")  # opening a named pipe would wait for ever
+        stream = _stream(source)
+        with stream, Image.open(stream, formats=FORMATS) as image:
+            return _convert(image, max_pixels)
+    except UnidentifiedImageError as exc:
+        raise DataError(f"{name}: not a JPEG, PNG, WebP or BMP image, or its header is damaged", _HINT) from exc
+    except _DAMAGED as exc:
+        raise DataError(f"{name}: {_explain(exc)}", _HINT) from exc
+
+
+def name_source(source: ImageSource) -> str:
+    """What errors call an image without a name of its own."""
+    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the image"
+
+
+def _stream(source: Any) -> Any:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return io.BytesIO(source)
+    if isinstance(source, (str, os.PathLike)):
+        return open(source, "rb")
+    raise TypeError(f"{type(source).__name__} is not a path, bytes, a Pillow image or an array")
+
+
+def _wrap_pixels(pixels: npt.NDArray[Any], name: str) -> Image.Image:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
+        message = f"{name}: an array of shape {pixels.shape} and type {pixels.dtype} is not RGB pixels"
+        raise DataError(message, "give an array of shape (height, width, 3) and type uint8, in RGB order")
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def _convert(image: Image.Image, max_pixels: int) -> Image.Image:
+    pixels = image.width * image.height
+    if pixels > max_pixels:
+        raise ValueError(f"{image.width} × {image.height} pixels exceed the limit of {max_pixels}")
+    if pixels == 0:
+        raise ValueError("no pixels")
+    image.load()  # all of it: a truncated file fails here
+    transposition = _TRANSPOSITIONS.get(_read_orientation(image))
+    rgb = _to_rgb(image)
+    if transposition is not None:
+        rgb = rgb.transpose(transposition)
+    rgb.info = {}  # or the orientation would be applied a second time
+    return rgb
+
+
+def _read_orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except _DAMAGED:  # a damaged tag says nothing; the pixels are still good
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no known range")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        values = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+        image = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    elif image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # the same colours; Pillow warns on the direct way
+    return image.convert("RGB")
+
+
+def _explain(exc: BaseException) -> str:
+    if isinstance(exc, OSError) and exc.strerror:
+        return exc.strerror
+    if isinstance(exc, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return f"more pixels than the limit of {MAX_PIXELS}"
+    return f"damaged: {exc}" if isinstance(exc, (struct.error, zlib.error, LookupError)) else str(exc) or "damaged"

@@ -1,0 +1,1 @@
+"""Where engines are compiled and measured."""

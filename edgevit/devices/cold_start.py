@@ -1,0 +1,143 @@
+"""What a fresh process pays before its first answer.
+
+``python -m edgevit.devices.cold_start DIRECTORY`` opens the engine or bundle in a folder, runs it once and prints the
+figures as JSON on its last line; :func:`measure_cold_start` starts such processes. Nothing but the device runtime is imported
+there, so the memory is what an app would need.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from edgevit.errors import DeviceError, EdgevitError
+from edgevit.report import ColdStart
+
+_LAST_LINES = 12
+
+
+def measure_cold_start(
+    directory: str | os.PathLike[str], *, processes: int = 3, timeout_seconds: float = 600
+) -> ColdStart:
+    """Open and run the engine or bundle in ``directory`` in fresh processes, one after another.
+
+    Args:
+        directory: A folder with ``engine.json`` or ``manifest.json``.
+        processes: How many; times are their medians, memory is their maximum.
+        timeout_seconds: For each.
+
+    Raises:
+        DeviceError: A process failed, with its last lines, or took too long.
+    """
+    if processes < 1:
+        raise ValueError("a cold start takes a process")
+    folder = Path(directory).resolve()
+    results = [_run_fresh_process(folder, timeout_seconds) for _ in range(processes)]
+    peaks = [r.peak_memory_bytes for r in results if r.peak_memory_bytes is not None]
+    return ColdStart(
+        import_ms=statistics.median(r.import_ms for r in results),
+        load_ms=statistics.median(r.load_ms for r in results),
+        first_inference_ms=statistics.median(r.first_inference_ms for r in results),
+        peak_memory_bytes=max(peaks) if peaks else None,
+        processes=processes,
+    )
+
+
+def _run_fresh_process(folder: Path, timeout_seconds: float) -> ColdStart:
+    package_parent = str(Path(__file__).resolve().parents[2])
+    paths = [package_parent, os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
+    command = [sys.executable, "-m", "edgevit.devices.cold_start", str(folder)]
+    try:
+        # In the engine's folder: `-m` puts the working folder before the library, and there a user's numpy.py may lie.
+        child = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise DeviceError(
+            f"a fresh process did not run {folder} within {timeout_seconds:g} s", "check the device, or allow more time"
+        ) from exc
+    except OSError as exc:
+        raise DeviceError(
+            f"cannot start a process for {folder}: {exc}", "check the folder and the memory left"
+        ) from exc
+    figures = _find_figures(child.stdout)
+    if child.returncode != 0 or figures is None:
+        how = f"was ended by signal {-child.returncode}" if child.returncode < 0 else f"exited with {child.returncode}"
+        lines = (child.stderr.strip() or child.stdout.strip() or "it said nothing").splitlines()[-_LAST_LINES:]
+        raise DeviceError(
+            f"a fresh process could not run {folder}: it {how}\n" + "\n".join(f"  {line}" for line in lines),
+            "a signal 9 is mostly too little memory; otherwise see the lines above",
+        )
+    return ColdStart(**figures)
+
+
+def _find_figures(output: str) -> dict[str, Any] | None:
+    """The last line that is a JSON object: a library may have printed around it."""
+    for line in reversed(output.splitlines()):
+        if line.startswith("{"):
+            try:
+                figures = json.loads(line)
+            except ValueError:
+                continue
+            return figures if isinstance(figures, dict) and "load_ms" in figures else None
+    return None
+
+
+def read_peak_memory(status: Path = Path("/proc/self/status")) -> int | None:
+    """Largest resident set of this process in bytes, ``None`` where the system does not tell.
+
+    ``getrusage`` comes second, because on Linux its figure survives exec: a child of a large process starts with its
+    parent's peak. ``VmHWM`` belongs to the new program alone.
+    """
+    try:
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _measure_here(folder: Path) -> dict[str, Any]:
+    start = time.perf_counter_ns()
+    import numpy as np
+
+    from edgevit.engine import ENGINE_FILE, load_engine
+    from edgevit.runtime.session import open_engine
+
+    ...
+
+
+def main(arguments: list[str]) -> int:
+    """The fresh process."""
+    try:
+        print(json.dumps(_measure_here(Path(arguments[0]))), flush=True)
+    except EdgevitError as exc:
+        print(f"error: {exc.message}\nhint: {exc.hint}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

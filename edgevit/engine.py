@@ -1,0 +1,111 @@
+"""Engine: what a compiler leaves on disk, and everything that is needed to open it again.
+
+Standard library alone, because the device runtime reads it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from edgevit import schema
+from edgevit.errors import BundleError, EdgevitError
+
+Setting: TypeAlias = str | int | float | bool
+
+ENGINE_FILE = "engine.json"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, shape and type of an input or output; a dimension that may vary is a text."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """A compiled model.
+
+    Attributes:
+        backend: Registry name of the library.
+        device: The library's name of the device.
+        precision: ``fp32``, ``fp16``, ``int8`` or ``fp8``.
+        files: Names in ``directory``; the first is the one to open.
+        inputs: One: ``(B, H, W, 3) uint8``.
+        outputs: One: ``(B, K) float32``.
+        batch: Least, best and largest batch that the engine takes.
+        settings: How to open it; see ``edgevit/runtime/settings.py``.
+        versions: Of the library that compiled it.
+        directory: Where the files lie; not part of the stored form.
+    """
+
+    backend: str
+    device: str
+    precision: str
+    files: tuple[str, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    batch: tuple[int, int, int] = (1, 1, 1)
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    directory: Path = Path()
+
+    def __post_init__(self) -> None:
+        least, best, largest = self.batch
+        if not 1 <= least <= best <= largest:
+            raise ValueError(f"batch = {self.batch} is not of the form 1 ≤ least ≤ best ≤ largest")
+        if not self.files:
+            raise ValueError("files is empty")
+
+    @property
+    def path(self) -> Path:
+        """The file to open."""
+        return self.directory / self.files[0]
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all files."""
+        return sum((self.directory / name).stat().st_size for name in self.files)
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain data, without the directory."""
+        data: dict[str, Any] = schema.to_data(self)
+        del data["directory"]
+        return data
+
+    @classmethod
+    def from_data(cls, data: object, directory: Path, where: str, error: type[EdgevitError]) -> Engine:
+        """The inverse of :meth:`to_data`; see :func:`edgevit.schema.from_data`."""
+        return dataclasses.replace(schema.from_data(cls, data, where, error), directory=directory)
+
+
+def save_engine(engine: Engine) -> Path:
+    """Describe an engine in ``engine.json`` beside its files, so that another process can open the folder."""
+    path = engine.directory / ENGINE_FILE
+    path.write_text(json.dumps(engine.to_data(), indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def load_engine(directory: Path) -> Engine:
+    """The engine that :func:`save_engine` described.
+
+    Raises:
+        BundleError: The description is missing or damaged, or a file of the engine is missing.
+    """
+    path = directory / ENGINE_FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as exc:
+        raise BundleError(f"{path} cannot be read: {exc}", "compile the engine again") from exc
+    engine = Engine.from_data(data, directory, str(path), BundleError)
+    missing = [name for name in engine.files if not (directory / name).is_file()]
+    if missing:
+        raise BundleError(f"{directory} lacks {', '.join(missing)}", "compile the engine again")
+    return engine

@@ -1,0 +1,101 @@
+"""Model → Graph: the canonical module in a target's export form, through torch's dynamo exporter."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from edgevit.errors import ExportError
+from edgevit.folds import apply_folds
+from edgevit.graph import Graph
+from edgevit.model import Model
+from edgevit.models.pixels import PixelModel, copy_structure
+from edgevit.record import PassRecord
+from edgevit.target import ExportForm
+
+INPUT, OUTPUT, BATCH_AXIS = "image", "logits", "batch"
+
+
+def fold_model(model: Model, form: ExportForm) -> tuple[PixelModel, tuple[PassRecord, ...]]:
+    """The module in its export form: ``(B, H, W, 3) uint8 → (B, classes) float32``; ``model`` is not changed."""
+    pixels = PixelModel(copy_structure(model.module), model.preprocess).eval()
+    return pixels, apply_folds(pixels, form)
+
+
+def export_model(
+    model: Model, form: ExportForm, *, opset: int = 20, batch: tuple[int, int, int] = (1, 1, 1)
+) -> tuple[Graph, tuple[PassRecord, ...]]:
+    """Export to ONNX.
+
+    Args:
+        model: What :func:`edgevit.checkpoints.read_checkpoint` gave.
+        form: Which folds, and which form of q/k/v.
+        opset: ONNX opset of the result.
+        batch: Smallest, usual and largest batch. Three equal numbers make it static.
+
+    Returns:
+        The graph, input ``image (B, H, W, 3) uint8``, output ``logits (B, classes) float32``; and what was folded.
+
+    Raises:
+        ExportError: torch's exporter refused the module; the message ends with its last lines.
+    """
+    pixels, records = fold_model(model, form)
+    height, width = model.config.image_size
+    dynamic = batch[0] != batch[2]
+    # torch.export takes an example of batch 1 for a constant, so a dynamic batch needs a larger one.
+    example = torch.zeros(max(2, batch[1]) if dynamic else batch[1], height, width, 3, dtype=torch.uint8)
+    shapes = {"image": {0: torch.export.Dim(BATCH_AXIS, min=batch[0], max=max(2, batch[2]))}} if dynamic else None
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                pixels,
+                (example,),
+                dynamo=True,
+                opset_version=opset,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=shapes,
+                optimize=False,  # passes.ORDER does it; see passes/fold_constants.py
+                verbose=False,
+            )
+    except Exception as exc:
+        last = "\n".join(f"  {line}" for line in str(exc).strip().splitlines()[-5:])
+        raise ExportError(
+            f"torch's exporter refused {model.source.architecture}:\n{last}",
+            f"export with opset 20 and a static batch; torch is {torch.__version__}",
+        ) from exc
+    assert program is not None
+    ir_model = program.model
+    ir_model.producer_name, ir_model.producer_version = "edgevit", None
+    return Graph(ir_model), records
+
+
+def float_module(model: Model) -> nn.Module:
+    """The unfolded module behind the same interface, as the reference for parity and accuracy."""
+    return PixelModel(model.module, model.preprocess).eval()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what torch's exporter prints and warns; what fails raises."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,84 @@
+"""Fold a LayerNorm's weight and bias into the Linear that reads it: ``W·(γ⊙x + β) + b = (W·diag γ)·x + (b + W·β)``.
+
+Engines run the normalisation as one kernel and its affine part as another; folded, the second is gone. What is left of
+the LayerNorm is invariant under rotations that keep the all-ones vector.
+
+Scope: the norms ahead of attention, MLP, patch merging and head. The mean over tokens in front of a head is linear, so
+the fold passes through it. Left alone: the norm behind Swin's patch embedding, which writes to the residual stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from edgevit.models.layers import Attention, Mlp
+from edgevit.models.pixels import PixelModel
+from edgevit.models.swin import PatchMerging, RolledWindows, Swin, SwinBlock
+from edgevit.models.vit import EncoderBlock, ViT
+from edgevit.record import PassRecord, Skip
+
+
+def fold_layer_norm_affine(pixels: PixelModel) -> PassRecord:
+    """Fold in place, wherever every reader of a LayerNorm is a Linear; exact to rounding."""
+    applied: list[str] = []
+    skipped: list[Skip] = []
+    for site, norm, readers in _pairs(pixels.model):
+        if not isinstance(norm, nn.LayerNorm):
+            continue
+        if isinstance(readers, str):
+            skipped.append(Skip(site, readers))
+            continue
+        weight, bias = norm.weight.detach().double(), norm.bias.detach().double()
+        for linear in readers:
+            _absorb(linear, weight, bias)
+        norm.weight = nn.Parameter(torch.ones_like(norm.weight), requires_grad=False)
+        norm.bias = nn.Parameter(torch.zeros_like(norm.bias), requires_grad=False)
+        applied.append(site)
+    return PassRecord("layer_norm_affine", "module", tuple(applied), tuple(skipped))
+
+
+def _absorb(linear: nn.Linear, weight: Tensor, bias: Tensor) -> None:
+    matrix = linear.weight.detach().double()
+    offset = matrix @ bias
+    if linear.bias is not None:
+        offset = offset + linear.bias.detach().double()
+    linear.weight = nn.Parameter((matrix * weight).to(linear.weight.dtype), requires_grad=False)
+    linear.bias = nn.Parameter(offset.to(linear.weight.dtype), requires_grad=False)
+
+
+def _pairs(model: nn.Module) -> Iterator[tuple[str, nn.Module, list[nn.Linear] | str]]:
+    """Every LayerNorm, with the Linears that read it or the reason why it cannot be folded."""
+    for name, module in model.named_modules():
+        if isinstance(module, (EncoderBlock, SwinBlock)):
+            padded = isinstance(module, SwinBlock) and _overhangs(module.windows)
+            reason = "windows overhang the grid: their padding is zeros behind this norm"
+            yield f"{name}.norm1", module.norm1, reason if padded else _projections(module.attn)
+            assert isinstance(module.mlp, Mlp)
+            yield f"{name}.norm2", module.norm2, [module.mlp.fc1]
+        elif isinstance(module, PatchMerging):
+            yield f"{name}.norm", module.norm, [module.reduction]
+    if isinstance(model, Swin):
+        yield "patch_norm", model.patch_norm, "it writes to the residual stream"
+    heads = [h for h in (model.head, getattr(model, "head_dist", None)) if isinstance(h, nn.Linear)]
+    separate = isinstance(model, ViT) and isinstance(model.fc_norm, nn.LayerNorm)
+    if separate:
+        assert isinstance(model, ViT)
+        yield "fc_norm", model.fc_norm, heads
+        yield "norm", model.norm, "another LayerNorm reads it"
+    else:
+        assert isinstance(model.norm, nn.Module)
+        yield "norm", model.norm, heads or "it is the model's output"
+
+
+def _overhangs(windows: nn.Module) -> bool:
+    if isinstance(windows, RolledWindows):
+        return windows.padded != windows.grid
+    enter = getattr(windows, "enter", None)
+    return enter is not None and bool(enter.overhang)
+
+
+def _projections(attn: Attention) -> list[nn.Linear]:
+    return [linear for linear in (attn.qkv, attn.q, attn.k, attn.v) if linear is not None]

@@ -1,0 +1,48 @@
+"""Run the patch embedding as one Linear on NHWC pixels.
+
+A convolution whose stride is its kernel is a matrix product over patches. Written so, the image goes from the decoder's
+uint8 rows to patches by one copy of bytes; the convolution needs it in another layout and as floats first.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from edgevit.models.pixels import PixelModel
+from edgevit.record import PassRecord, Skip
+
+
+class PatchLinear(nn.Module):
+    """``(B, H, W, 3) → (B, (H/p)·(W/p), C)``, tokens in row-major order."""
+
+    def __init__(self, conv: nn.Conv2d, patch: tuple[int, int]) -> None:
+        super().__init__()
+        self.patch = patch
+        weight = conv.weight.detach().permute(0, 2, 3, 1).flatten(1)  # (C, ph·pw·3): the order of the pixels
+        self.proj = nn.Linear(weight.shape[1], weight.shape[0], bias=conv.bias is not None, device="meta")
+        self.proj.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+        if conv.bias is not None:
+            self.proj.bias = nn.Parameter(conv.bias.detach(), requires_grad=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        batch, height, width, channels = image.shape
+        ph, pw = self.patch
+        rows, cols = height // ph, width // pw
+        # (B·rows, ph, cols, pw·3) → (B·rows, cols, ph, pw·3): rank 4, and runs of pw·3 bytes stay together
+        x = image.reshape(-1, ph, cols, pw * channels).transpose(1, 2)
+        x = x.reshape(-1, rows * cols, ph * pw * channels)
+        return self.proj(x.to(torch.float32))
+
+
+def fold_patch_linear(pixels: PixelModel) -> PassRecord:
+    """Replace the convolution, in place; exact to the order of summation."""
+    name = "patch_linear"
+    embed = pixels.model.patch_embed
+    if pixels.gain is not None:
+        return PassRecord(name, "module", skipped=(Skip("patch_embed", "normalisation is not folded"),))
+    if isinstance(embed, PatchLinear):
+        return PassRecord(name, "module", skipped=(Skip("patch_embed", "already folded"),))
+    pixels.model.patch_embed = PatchLinear(embed.proj, embed.patch)
+    pixels.channels_last = True
+    return PassRecord(name, "module", ("patch_embed",))

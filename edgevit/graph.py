@@ -1,0 +1,110 @@
+"""Graph: an ONNX model with stable site names.
+
+A site is a node that carries weights or is a product of two activations; its name is the module's path in the canonical
+model (``blocks.3.attn.qkv``), whatever the exporter called it, so that a report and a recipe can speak of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+# protobuf refuses more than 2 GiB in one message; weights of larger models lie in a file beside it.
+INLINE_LIMIT_BYTES = 1_900_000_000
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place where an engine may use another precision.
+
+    Attributes:
+        name: The module's path, for example ``blocks.3.mlp.fc2``.
+        op_type: ``Conv``, ``MatMul`` or ``Gemm``.
+        weight_shape: Shape of the constant operand; ``None`` for a product of two activations.
+        macs: Multiplications of one run, where the shapes are static; else 0.
+    """
+
+    name: str
+    op_type: str
+    weight_shape: tuple[int, ...] | None
+    macs: int
+
+
+class Graph:
+    """A thin wrapper of ``onnx_ir.Model``. Mutable: stages copy it before they change it."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self.model = model
+
+    @classmethod
+    def load(cls, path: Path) -> Graph:
+        """Read an ONNX file; weights stay on disk until they are used."""
+        import onnx_ir as ir
+
+        return cls(ir.load(path))
+
+    def save(self, path: Path) -> None:
+        """Write one ONNX file, and ``<stem>.data`` beside it where the weights exceed 2 GiB."""
+        import onnx_ir as ir
+
+        external = f"{path.stem}.data" if self.weight_bytes() > INLINE_LIMIT_BYTES else None
+        ir.save(self.model, path, external_data=external)
+
+    def copy(self) -> Graph:
+        """A copy with new nodes and values; weights are shared."""
+        return Graph(self.model.clone())
+
+    def weight_bytes(self) -> int:
+        """Bytes of all initializers."""
+        total = 0
+        for value in self.model.graph.initializers.values():
+            if value.const_value is not None:
+                total += value.const_value.nbytes
+        return total
+
+    def op_counts(self) -> Mapping[str, int]:
+        """How often each op type occurs."""
+        return dict(sorted(Counter(node.op_type for node in self.model.graph).items()))
+
+    def sites(self) -> tuple[Site, ...]:
+        """Sites in the order of execution."""
+        found = []
+        for node in self.model.graph:
+            if node.op_type in ("Conv", "MatMul", "Gemm"):
+                found.append(_site(node))
+        return tuple(found)
+
+    def constant(self, value: ir.Value | None) -> NDArray[np.generic] | None:
+        """The numbers of a constant value, or ``None`` if it is computed."""
+        if value is None or value.const_value is None:
+            return None
+        return value.const_value.numpy()
+
+
+def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    """The value's shape where every dimension is known."""
+    if value is None or value.shape is None:
+        return None
+    dims = tuple(value.shape)
+    return tuple(int(d) for d in dims) if all(isinstance(d, int) for d in dims) else None
+
+
+def _site(node: ir.Node) -> Site:
+    weight = node.inputs[1]
+    assert weight is not None
+    shape = tuple(int(d) for d in weight.const_value.shape.numpy()) if weight.const_value is not None else None
+    out, left, right = static_shape(node.outputs[0]), static_shape(node.inputs[0]), static_shape(weight)
+    macs = 0
+    if out is not None and left is not None and right is not None:
+        inner = int(np.prod(right[1:])) if node.op_type == "Conv" else left[-1]
+        macs = int(np.prod(out)) * inner
+    return Site(node.name or "", node.op_type, shape, macs)

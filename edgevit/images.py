@@ -1,0 +1,264 @@
+"""ImageSet: labelled or unlabelled images from a folder or a CSV, read as a stream.
+
+Standard library, numpy and Pillow alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import random
+import warnings
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevit.decode import MAX_PIXELS, decode_image
+from edgevit.errors import DataError, format_offenders
+from edgevit.listing import list_csv, list_folder
+from edgevit.preprocess import Preprocess
+
+__all__ = ["MAX_PIXELS", "Batch", "ImageSet", "decode_image"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Batch(NamedTuple):
+    """Consecutive images of a set.
+
+    Attributes:
+        pixels: ``(B, H, W, 3) uint8``.
+        labels: ``(B,) int64``, or ``None`` in an unlabelled set.
+        files: The B names.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64] | None
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images and their labels, in a fixed order.
+
+    Attributes:
+        root: The folder that ``files`` are relative to.
+        files: Names, with forward slashes.
+        labels: A class index for each file, or ``None``.
+        class_names: What the folders or the CSV called the classes, by index, where the names' order made the indices.
+        skipped: (file, reason) of images left out on request.
+    """
+
+    root: Path
+    files: tuple[str, ...]
+    labels: tuple[int, ...] | None = None
+    class_names: tuple[str, ...] | None = None
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @classmethod
+    def read(
+        cls, path: str | os.PathLike[str], *, labels: Sequence[str] | None = None, skip_bad: bool = False
+    ) -> ImageSet:
+        """List the images of a folder or a CSV; no image is opened yet, see :meth:`check`.
+
+        A folder holds one folder per class, searched to any depth; or images alone, which makes an unlabelled set. A
+        CSV has the columns ``file`` (relative to the CSV) and, unless the set is unlabelled, ``label``; others are
+        ignored.
+
+        Classes: a folder is called by a name of ``labels`` (regardless of case, ``_`` as a space) or by a class index;
+        where no folder is either, they are numbered in sorted order as torchvision does, provided that there are as
+        many as ``labels``. A label in a CSV is a class index or a name of ``labels``; without ``labels``, names are
+        numbered in sorted order.
+
+        Args:
+            path: The folder or the CSV.
+            labels: The model's class names, by index.
+            skip_bad: Leave out files of other formats, and rows that repeat a file or have an unknown label, instead of
+                refusing.
+
+        Raises:
+            DataError: Listing everything that is wrong with the set.
+        """
+        source = Path(path)
+        if source.is_dir():
+            listing = list_folder(source, labels)
+        elif source.is_file():
+            listing = list_csv(source, labels)
+        else:
+            raise DataError(f"{source}: no such folder or CSV file", "check the path")
+        images = cls(listing.root, listing.files, listing.labels, listing.class_names)
+        return _settle(images, list(listing.offenders), str(source), skip_bad)
+
+    def check(
+        self,
+        num_classes: int | None = None,
+        *,
+        skip_bad: bool = False,
+        preprocess: Preprocess | None = None,
+        workers: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> ImageSet:
+        """Decode every image once and compare every label with the number of classes.
+
+        Args:
+            num_classes: Labels must be below it; by default they are not compared.
+            skip_bad: Leave out bad images, instead of refusing.
+            preprocess: Also refuse extreme strips that it could not resize.
+            workers: Threads; by default one a core.
+            progress: Called with (done, total) from the calling thread.
+
+        Returns:
+            This set, or with ``skip_bad`` one without the bad images, which it lists in ``skipped``.
+
+        Raises:
+            DataError: Listing every bad image, or saying that too little is left.
+        """
+        offenders: list[tuple[str, str]] = []
+        labels = self.labels or (None,) * len(self.files)
+
+        def find_fault(item: tuple[str, int | None]) -> str | None:
+            file, label = item
+            if label is not None and num_classes is not None and not 0 <= label < num_classes:
+                return f"label {label} is not between 0 and {num_classes - 1}"
+            try:
+                image = decode_image(self.root / file, name=file)
+                if preprocess is not None:
+                    preprocess.resized_size(image.height, image.width, name=file)
+            except DataError as exc:
+                return exc.message.removeprefix(f"{file}: ")
+            return None
+
+        items = list(zip(self.files, labels, strict=True))
+        with warnings.catch_warnings(), closing(_map_ordered(find_fault, items, workers)) as faults:
+            warnings.simplefilter("ignore")  # of decompression bombs, which are listed instead
+            for done, fault in enumerate(faults, start=1):
+                if fault is not None:
+                    offenders.append((self.files[done - 1], fault))
+                if progress is not None:
+                    progress(done, len(items))
+        return _settle(self, offenders, str(self.root), skip_bad) if offenders else self
+
+    def batches(self, preprocess: Preprocess, batch_size: int, *, workers: int | None = None) -> Iterator[Batch]:
+        """Stream the images in order; the last batch may be smaller.
+
+        Images are decoded in threads, a bounded number ahead, so memory does not grow with the set.
+
+        Raises:
+            DataError: An image that :meth:`check` has not seen, or that has changed since.
+        """
+
+        def load(file: str) -> npt.NDArray[np.uint8]:
+            return preprocess.apply(self.root / file, name=file)
+
+        if batch_size < 1:
+            raise ValueError(f"batch_size = {batch_size} is below 1")
+        pixels: list[npt.NDArray[np.uint8]] = []
+        with closing(_map_ordered(load, self.files, workers)) as images:
+            for end, image in enumerate(images, start=1):
+                pixels.append(image)
+                if len(pixels) == batch_size or end == len(self.files):
+                    part = slice(end - len(pixels), end)
+                    labels = None if self.labels is None else np.asarray(self.labels[part], np.int64)
+                    yield Batch(np.stack(pixels), labels, self.files[part])
+                    pixels = []
+
+    def subset(self, size: int, seed: int, balanced: bool = True) -> ImageSet:
+        """A seeded sample without replacement, in the set's order; the whole set where it is not larger.
+
+        Args:
+            size: Number of images.
+            seed: The same seed gives the same sample on every machine and Python version.
+            balanced: Take equally many of each class, as far as there are; an unlabelled set counts as one class.
+        """
+        if size < 1:
+            raise DataError(f"a sample of {size} images is empty", "ask for at least one image")
+        if size >= len(self.files):
+            return self
+        # Sorting by random() rather than sample(): only the former's stream is promised to stay the same.
+        generator = random.Random(seed)
+        keys = [generator.random() for _ in self.files]
+        rank = [0] * len(keys)
+        if balanced and self.labels is not None:
+            counts: Counter[int] = Counter()
+            for index in sorted(range(len(keys)), key=keys.__getitem__):
+                rank[index] = counts[self.labels[index]]
+                counts[self.labels[index]] += 1
+        chosen = sorted(sorted(range(len(keys)), key=lambda i: (rank[i], keys[i]))[:size])
+        return self._pick(chosen)
+
+    def sha256(self, workers: int | None = None) -> str:
+        """Fingerprint of names, labels and file contents; the same wherever the set lies."""
+        total = hashlib.sha256()
+        labels = self.labels or (None,) * len(self.files)
+        digests = _map_ordered(lambda file: _hash_file(self.root / file), self.files, workers)
+        for file, label, digest in zip(self.files, labels, digests, strict=True):
+            total.update(f"{len(file)} {file} {label} {digest}\n".encode("utf-8", "surrogateescape"))
+        return total.hexdigest()
+
+    def _pick(self, indices: Sequence[int]) -> ImageSet:
+        labels = None if self.labels is None else tuple(self.labels[i] for i in indices)
+        return dataclasses.replace(self, files=tuple(self.files[i] for i in indices), labels=labels)
+
+
+def _settle(images: ImageSet, offenders: list[tuple[str, str]], where: str, skip_bad: bool) -> ImageSet:
+    """Refuse or drop the offenders, then refuse what can measure nothing."""
+    if offenders and not skip_bad:
+        count = f"{len(offenders)} bad image" + ("s" if len(offenders) > 1 else "")
+        raise DataError(
+            f"{where} has {count}:\n" + format_offenders([f"{file}: {reason}" for file, reason in offenders]),
+            "repair or remove them, or go on without them (--skip-bad-images)",
+        )
+    if offenders:
+        bad = {file for file, _ in offenders}
+        kept = [i for i, file in enumerate(images.files) if file not in bad]
+        images = dataclasses.replace(images._pick(kept), skipped=(*images.skipped, *offenders))
+    if not images.files:
+        left = f" left after {len(images.skipped)} bad ones were skipped" if images.skipped else ""
+        raise DataError(f"{where} has no images{left}", "give a folder per class, a folder of images, or a CSV")
+    if images.labels is not None and len(set(images.labels)) == 1:
+        raise DataError(
+            f"{where} has labels, but all {len(images.files)} are of class {images.labels[0]}",
+            "give images of two classes or more; unlabelled ones as a folder of images alone or a CSV without labels",
+        )
+    return images
+
+
+def _map_ordered(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
+) -> Generator[Result, None, None]:
+    """``map`` in threads, in order, with at most four items a thread under way; stops early when closed."""
+    workers = workers or os.cpu_count() or 1
+    pending: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="edgevit-images")
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) >= 4 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _hash_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    except OSError as exc:
+        raise DataError(f"{path}: {exc.strerror}", "check the path and its permissions") from exc
+    return digest.hexdigest()

@@ -1,0 +1,189 @@
+"""What a checkpoint or a bundle is, without building anything."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from edgevit.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from edgevit.bundle import Manifest
+    from edgevit.model import Source
+    from edgevit.report import Report
+
+
+@dataclass(frozen=True)
+class Site:
+    """A Linear or convolution: a place that can run in a lower precision.
+
+    Attributes:
+        name: As in the exported graph, ``blocks.3.attn.qkv``.
+        kind: The layer's type.
+        shape: Inputs and outputs, a convolution's kernel behind them.
+        parameters: Weights and biases.
+        macs: Multiplications with additions for one image.
+    """
+
+    name: str
+    kind: Literal["Linear", "Conv"]
+    shape: tuple[int, ...]
+    parameters: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class CheckpointInspection:
+    """A checkpoint and the canonical model that it becomes.
+
+    Attributes:
+        macs: For one image: the sites and the products of attention; norms, softmax and adds are not counted.
+        attention_macs: The part of the products of attention.
+        preprocess: One line.
+    """
+
+    source: Source
+    family: str
+    task: str
+    input_size: tuple[int, int]
+    classes: int
+    labels: tuple[str, ...] | None
+    parameters: int
+    macs: int
+    attention_macs: int
+    preprocess: str
+    sites: tuple[Site, ...]
+    kind: Literal["checkpoint"] = "checkpoint"
+
+
+@dataclass(frozen=True)
+class BundleInspection:
+    """A bundle's manifest and report."""
+
+    path: str
+    manifest: Manifest
+    report: Report
+    kind: Literal["bundle"] = "bundle"
+
+
+def inspect_source(
+    source: str | Path, *, arch: str | None = None, image_size: tuple[int, int] | None = None
+) -> CheckpointInspection | BundleInspection:
+    """Look at a checkpoint or a bundle.
+
+    Args:
+        source: What :func:`edgevit.checkpoints.read_checkpoint` takes, or a bundle's folder.
+        arch: The architecture's name, for a file of bare weights.
+        image_size: Height and width, instead of the checkpoint's own.
+
+    Raises:
+        CheckpointError: Neither a checkpoint nor a bundle; every tensor that is missing, unexpected or wrongly shaped.
+        BundleError: A damaged bundle.
+    """
+    folder = Path(source)
+    if (folder / "manifest.json").is_file():
+        return inspect_bundle(folder)
+    return inspect_checkpoint(source, arch=arch, image_size=image_size)
+
+
+def inspect_bundle(path: Path) -> BundleInspection:
+    """Read a bundle's manifest and report; no engine is loaded.
+
+    Raises:
+        BundleError: A damaged bundle.
+    """
+    from edgevit.bundle import load_manifest
+    from edgevit.report import Report
+
+    return BundleInspection(str(path), load_manifest(path), Report.load(path / "report.json"))
+
+
+def inspect_checkpoint(
+    source: str | Path, *, arch: str | None = None, image_size: tuple[int, int] | None = None
+) -> CheckpointInspection:
+    """Read a checkpoint and count.
+
+    Raises:
+        CheckpointError: As :func:`edgevit.checkpoints.read_checkpoint` does.
+    """
+    from edgevit.checkpoints import read_checkpoint
+
+    model = read_checkpoint(source, arch=arch, image_size=image_size)
+    size = (model.preprocess.height, model.preprocess.width)
+    sites, attention_macs = count_macs(model.module, size)
+    return CheckpointInspection(
+        source=model.source,
+        family=model.family,
+        task=model.task,
+        input_size=size,
+        classes=model.classes,
+        labels=model.labels,
+        parameters=model.parameters,
+        macs=sum(site.macs for site in sites) + attention_macs,
+        attention_macs=attention_macs,
+        preprocess=model.preprocess.describe(),
+        sites=sites,
+    )
+
+
+def count_macs(module: nn.Module, image_size: tuple[int, int]) -> tuple[tuple[Site, ...], int]:
+    """Sites of a canonical module with their work, and the work of attention's two products, for one image.
+
+    The module runs once on torch's meta device, where tensors have shapes and no values, so even a large one costs
+    milliseconds.
+
+    Args:
+        module: A canonical ViT or Swin.
+        image_size: Height and width in pixels.
+
+    Returns:
+        The sites in the order in which they run, and the multiplications with additions of attention.
+
+    Raises:
+        CheckpointError: The module does not take images of this size.
+    """
+    import torch
+    from torch import nn
+
+    from edgevit.models.layers import Attention
+
+    shadow = copy.deepcopy(module).to("meta").eval()
+    sites: list[Site] = []
+    attention_macs = 0
+
+    def note_layer(name: str) -> Any:
+        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            assert isinstance(layer, (nn.Linear, nn.Conv2d))
+            weight = layer.weight
+            parameters = sum(p.numel() for p in layer.parameters())
+            kind: Literal["Linear", "Conv"] = "Linear" if isinstance(layer, nn.Linear) else "Conv"
+            shape = (weight.shape[1], weight.shape[0], *weight.shape[2:])
+            macs = output.numel() * weight[0].numel()
+            sites.append(Site(name, kind, tuple(shape), parameters, macs))
+
+        return hook
+
+    def note_attention(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal attention_macs
+        assert isinstance(layer, Attention)
+        batch, tokens, _ = inputs[0].shape
+        attention_macs += 2 * batch * layer.heads * output.shape[1] * tokens * layer.head_width
+
+    for name, layer in shadow.named_modules():
+        if isinstance(layer, (nn.Linear, nn.Conv2d)):
+            layer.register_forward_hook(note_layer(name))
+        elif isinstance(layer, Attention):
+            layer.register_forward_hook(note_attention)
+    try:
+        with torch.inference_mode():
+            shadow(torch.empty(1, 3, *image_size, device="meta"))
+    except RuntimeError as exc:
+        raise CheckpointError(
+            f"the model does not take images of {image_size[0]} × {image_size[1]} pixels: {exc}",
+            "give another --image-size",
+        ) from exc
+    return tuple(sites), attention_macs

@@ -1,0 +1,21 @@
+"""The measuring verbs: latency, cold start, throughput, accuracy and parity. Each lives in the file named here."""
+
+from __future__ import annotations
+
+from edgevit.accuracy import AccuracyMeter, measure_accuracy
+from edgevit.devices.cold_start import measure_cold_start
+from edgevit.latency import LatencyComparison, measure_latency, measure_session_throughput, measure_throughput
+from edgevit.parity import PARITY_TOLERANCES, ParityTolerance, check_parity
+
+__all__ = [
+    "PARITY_TOLERANCES",
+    "AccuracyMeter",
+    "LatencyComparison",
+    "ParityTolerance",
+    "check_parity",
+    "measure_accuracy",
+    "measure_cold_start",
+    "measure_latency",
+    "measure_session_throughput",
+    "measure_throughput",
+]

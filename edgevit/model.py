@@ -1,0 +1,77 @@
+"""Model: a canonical module, its preprocessing and labels, and where they came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edgevit.models import ModelConfig
+    from edgevit.preprocess import Preprocess
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model came from, kept in the bundle.
+
+    Attributes:
+        path: What the user named.
+        layout: The layout that was recognised, for example ``timm hub folder``.
+        architecture: The publisher's name for it.
+        sha256: Of the weight and configuration files: of the lines ``<sha256>  <file name>``, in order of names.
+        notes: Defaults that were assumed, tensors that were dropped, numbers that were converted.
+    """
+
+    path: str
+    layout: str
+    architecture: str
+    sha256: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a checkpoint holds, in canonical form.
+
+    Attributes:
+        module: A canonical module in evaluation mode, float32, without gradients: normalised pixels
+            ``(B, 3, H, W) float32 → (B, classes) float32`` logits.
+        preprocess: How an image becomes the module's input.
+        labels: A name for every class, or ``None`` where the checkpoint has none.
+    """
+
+    module: nn.Module
+    preprocess: Preprocess
+    labels: tuple[str, ...] | None
+    source: Source
+    task: Literal["classify"] = "classify"
+
+    @property
+    def config(self) -> ModelConfig:
+        """The module's config."""
+        config: ModelConfig = self.module.config  # type: ignore[assignment]
+        return config
+
+    @property
+    def family(self) -> str:
+        """``vit`` or ``swin``."""
+        from edgevit.models import find_family
+
+        return find_family(self.config)
+
+    @property
+    def classes(self) -> int:
+        """Length of the logits."""
+        return self.config.classes
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the input in pixels."""
+        return self.config.image_size
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in the weights."""
+        return sum(p.numel() for p in self.module.parameters())

@@ -1,0 +1,108 @@
+"""Whether an engine computes what the module computes, on real images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevit.accuracy import Run
+from edgevit.errors import CheckpointError, DataError
+from edgevit.report import Parity
+
+
+@dataclass(frozen=True)
+class ParityTolerance:
+    """What an engine may differ by and still be the same model.
+
+    Attributes:
+        relative_error: Largest absolute difference over the reference's largest absolute logit.
+        tie_margin: Distance of the reference's first two logits, over the same scale, below which their order may change.
+    """
+
+    relative_error: float
+    tie_margin: float
+
+
+PARITY_TOLERANCES = {
+    # Another order of float32 sums gives 1e-6 to 1e-5 through twelve to twenty-four blocks; a wrong GELU, epsilon or bias
+    # gives 1e-3 and more. Two logits closer than twice the error may change places.
+    "fp32": ParityTolerance(relative_error=1e-4, tie_margin=2e-4),
+    # Weights keep 11 bits (5e-4 each) and devices may compute in fp16 too: 1e-3 to 1e-2 at the logits. An overflow or a
+    # wrongly decomposed LayerNorm gives 0.1 and more. A clear first place must stay first all the same.
+    "fp16": ParityTolerance(relative_error=2e-2, tie_margin=1e-2),
+}
+"""By precision. Quantised precisions are not here: their error is a price, which the accuracy budget judges."""
+
+
+def check_parity(
+    run: Run,
+    reference_run: Run,
+    batches: Iterable[npt.NDArray[np.uint8]],
+    tolerance: ParityTolerance,
+) -> Parity:
+    """Compare an engine's logits with the module's.
+
+    It passes when the largest difference is within the tolerance and every image whose first place is clear keeps it.
+
+    Args:
+        run: The engine's, ``(B, H, W, 3) uint8`` to ``(B, K) float32``.
+        reference_run: The module's.
+        batches: Real images; of one image at least.
+        tolerance: Of :data:`PARITY_TOLERANCES`.
+
+    Raises:
+        CheckpointError: The module's logits are not finite.
+        DataError: There are no images.
+    """
+    images = agreement = 0
+    difference = scale = 0.0
+    flips: list[npt.NDArray[np.float64]] = []
+    for pixels in batches:
+        expected = np.asarray(reference_run(pixels), np.float64)
+        actual = np.asarray(run(pixels), np.float64)
+        if not np.isfinite(expected).all():
+            raise CheckpointError(
+                "the module's logits are not finite on real images", "check the checkpoint's weights for overflow"
+            )
+        before, images = images, images + len(expected)
+        if actual.shape != expected.shape:
+            return _fail(images, agreement, tolerance, f"logits of shape {actual.shape}, the module {expected.shape}")
+        if not np.isfinite(actual).all():
+            bad = before + int(np.flatnonzero(~np.isfinite(actual).all(axis=1))[0])
+            return _fail(images, agreement, tolerance, f"logits that are not finite, first for image {bad}")
+        same = actual.argmax(axis=1) == expected.argmax(axis=1)
+        agreement += int(same.sum())
+        difference = max(difference, float(np.abs(actual - expected).max()))
+        scale = max(scale, float(np.abs(expected).max()))
+        flips.append(_margins(expected[~same]))
+    if not images:
+        raise DataError("parity was checked on no images", "give at least one image")
+    margins = np.concatenate(flips)
+    unclear = int((margins <= tolerance.tie_margin * scale).sum())
+    error = difference / scale if scale > 0 else difference
+    count = f"{agreement} of {images} images keep their top-1"
+    if unclear:
+        count += (
+            f", {unclear} that changed {'were ties' if unclear > 1 else 'was a tie'} within {tolerance.tie_margin:g}"
+        )
+    changed = len(margins) - unclear
+    passed = error <= tolerance.relative_error and changed == 0
+    reason = f"relative error {error:.2g} of at most {tolerance.relative_error:g}; {count}"
+    return Parity(images, error, agreement, tolerance.relative_error, passed, reason)
+
+
+def _margins(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Distance of the first two logits, ``(B, K)`` to ``(B,)``; infinite where there is but one."""
+    if logits.shape[1] < 2:
+        return np.full(len(logits), np.inf)
+    ordered = np.partition(logits, -2, axis=1)
+    margins: npt.NDArray[Any] = ordered[:, -1] - ordered[:, -2]
+    return margins
+
+
+def _fail(images: int, agreement: int, tolerance: ParityTolerance, what: str) -> Parity:
+    return Parity(images, None, agreement, tolerance.relative_error, False, f"the engine gave {what}")

@@ -1,0 +1,25 @@
+"""Rewrites of the ONNX graph, one a file, applied in the order of ``ORDER``.
+
+A pass takes a :class:`~edgevit.graph.Graph`, changes it in place and returns a :class:`~edgevit.record.PassRecord`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgevit.graph import Graph
+from edgevit.passes.fold_constants import fold_constants
+from edgevit.passes.fold_reshape_target import fold_reshape_target
+from edgevit.passes.name_sites import name_sites
+from edgevit.passes.remove_identity import remove_identity
+from edgevit.record import PassRecord
+
+Pass = Callable[[Graph], PassRecord]
+
+# Reshape targets first: they free shape arithmetic that folding then finds constant.
+ORDER: tuple[tuple[str, Pass], ...] = (
+    ("fold_reshape_target", fold_reshape_target),
+    ("fold_constants", fold_constants),
+    ("remove_identity", remove_identity),
+    ("name_sites", name_sites),
+)

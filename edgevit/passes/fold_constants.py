@@ -1,0 +1,30 @@
+"""Compute what depends on constants alone: transposed weights, reshape targets, expanded biases.
+
+onnxscript's folder does the work. It is asked for folding alone; its rewriter would also join the two transposes in
+front of q·kᵀ into one, which OpenVINO then executes as a copy instead of reading k transposed.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from edgevit.graph import Graph
+from edgevit.record import PassRecord
+
+# Weights are constants too: the limits only keep a folder from growing a small input without bound.
+LIMIT_BYTES = 1 << 31
+
+
+def fold_constants(graph: Graph) -> PassRecord:
+    """Fold in place; exact, since the same operators compute the same numbers once instead of at every run."""
+    import onnx_ir.passes.common as common
+    from onnxscript import optimizer
+
+    before = sum(1 for _ in graph.model.graph)
+    logging.getLogger("onnxscript.optimizer").setLevel(logging.ERROR)
+    optimizer.fold_constants(graph.model, input_size_limit=LIMIT_BYTES, output_size_limit=LIMIT_BYTES)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph.model)
+    common.RemoveUnusedNodesPass()(graph.model)
+    after = sum(1 for _ in graph.model.graph)
+    applied = (f"{before - after} nodes",) if after < before else ()
+    return PassRecord("fold_constants", "graph", applied)

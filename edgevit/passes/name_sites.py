@@ -1,0 +1,68 @@
+"""Name nodes by the module that they come from.
+
+``blocks.3.attn.qkv`` is the MatMul of that Linear, ``blocks.3.attn.qkv/bias`` its Add; a block's two activation products
+are ``blocks.3.attn/scores`` and ``blocks.3.attn/context``. Names are a function of the canonical model alone, so a recipe
+that pins a site keeps its meaning whatever torch's exporter calls its nodes.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+
+import onnx_ir as ir
+
+from edgevit.graph import Graph
+from edgevit.record import PassRecord
+
+SCOPES = "pkg.torch.onnx.name_scopes"
+WRAPPER = "model"  # PixelModel's attribute
+
+
+def name_sites(graph: Graph) -> PassRecord:
+    """Rename nodes and the values between them in place. Nodes without a module path keep their names."""
+    taken: Counter[str] = Counter()
+    products: Counter[str] = Counter()
+    applied = []
+    for node in graph.model.graph:
+        path = module_path(node)
+        if path is None:
+            continue
+        name = _node_name(graph, node, path, products)
+        taken[name] += 1
+        node.name = name if taken[name] == 1 else f"{name}.{taken[name]}"
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.name = node.name if len(node.outputs) == 1 else f"{node.name}:{value.index()}"
+        if node.op_type in ("Conv", "MatMul", "Gemm"):
+            applied.append(node.name)
+    return PassRecord("name_sites", "graph", tuple(applied))
+
+
+def module_path(node: ir.Node) -> str | None:
+    """The canonical module's path, ``""`` for the model itself; ``None`` where the exporter left no trace."""
+    scopes = node.metadata_props.get(SCOPES)
+    if not scopes:
+        return None
+    modules = ast.literal_eval(scopes)[:-1]  # the last entry is the operator
+    path: str = modules[-1] if modules else ""
+    return "" if path == WRAPPER else path.removeprefix(f"{WRAPPER}.")
+
+
+def _node_name(graph: Graph, node: ir.Node, path: str, products: Counter[str]) -> str:
+    weighted = any(graph.constant(v) is not None for v in node.inputs[1:2])
+    if node.op_type in ("Conv", "MatMul", "Gemm") and weighted:
+        return path
+    if node.op_type == "MatMul":
+        products[path] += 1
+        return f"{path}/{'scores' if products[path] % 2 else 'context'}"
+    if node.op_type == "Add" and weighted and any(_is_linear(v) for v in node.inputs):
+        return f"{path}/bias"
+    if node.op_type == "LayerNormalization":
+        return path
+    return f"{path}/{node.op_type.lower()}" if path else node.op_type.lower()
+
+
+def _is_linear(value: ir.Value | None) -> bool:
+    producer = value.producer() if value is not None else None
+    return producer is not None and producer.op_type in ("MatMul", "Conv")

@@ -1,0 +1,53 @@
+"""Remove nodes whose result is their input.
+
+Cases:
+1. Identity, and Dropout at inference.
+2. Cast to the type that the input has.
+3. Reshape or Expand to the shape that the input has, where it is static.
+4. Transpose that keeps the order.
+5. Tile by ones.
+
+A node whose result is an output of the graph stays, since the output's name belongs to it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from edgevit.graph import Graph, static_shape
+from edgevit.record import PassRecord
+
+
+def remove_identity(graph: Graph) -> PassRecord:
+    """Rewrite in place; exact."""
+    applied = []
+    for node in list(graph.model.graph):
+        if not node.outputs or node.outputs[0].is_graph_output() or not _is_identity(graph, node):
+            continue
+        source = node.inputs[0]
+        assert source is not None
+        node.outputs[0].replace_all_uses_with(source)
+        graph.model.graph.remove(node, safe=True)
+        applied.append(node.name or "")
+    return PassRecord("remove_identity", "graph", tuple(applied))
+
+
+def _is_identity(graph: Graph, node: ir.Node) -> bool:
+    source, result = node.inputs[0] if node.inputs else None, node.outputs[0]
+    if source is None:
+        return False
+    if node.op_type in ("Identity", "Dropout"):  # case 1
+        return True
+    if node.op_type == "Cast":  # case 2
+        return source.dtype is not None and source.dtype.value == node.attributes["to"].as_int()
+    if node.op_type in ("Reshape", "Expand"):  # case 3
+        shape = static_shape(source)
+        return shape is not None and shape == static_shape(result)
+    if node.op_type == "Transpose":  # case 4
+        perm = node.attributes.get("perm")
+        return perm is not None and list(perm.as_ints()) == sorted(perm.as_ints())
+    if node.op_type == "Tile":  # case 5
+        repeats = graph.constant(node.inputs[1])
+        return repeats is not None and bool(np.all(repeats == 1))
+    return False

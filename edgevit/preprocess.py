@@ -1,0 +1,230 @@
+"""Preprocess: resize, crop, normalise; the one definition that calibration, evaluation and the device share.
+
+:meth:`Preprocess.apply` gives 8-bit pixels. The normalisation behind it is stored here and folded into the model's
+first layer, so an engine takes those pixels as they are.
+
+Standard library, numpy and Pillow alone, because the device runtime applies it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from edgevit import schema
+from edgevit.decode import MAX_PIXELS, ImageSource, decode_image, name_source
+from edgevit.errors import DataError, EdgevitError
+
+Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+Resize = Literal["shortest", "longest", "squash", "none"]
+
+_FILTERS = {name: Image.Resampling[name.upper()] for name in get_args(Interpolation)}
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How an image becomes a model's input.
+
+    The image is resized with antialiasing on 8-bit values (Pillow's), then cropped around its centre, and padded where
+    it is smaller than the crop.
+
+    Args:
+        height: Rows of the model's input.
+        width: Columns of the model's input.
+        resize: ``shortest``: keep the aspect ratio and cover ``resize_height`` × ``resize_width``; ``longest``: keep it
+            and fit into them; ``squash``: resize to exactly them; ``none``: leave the image as it is.
+        resize_height: Rows to resize to, before the crop.
+        resize_width: Columns to resize to, before the crop. ``shortest`` to a square rounds the long side down, as
+            torchvision does; otherwise both sides are rounded to the nearest, halves to even, as timm does.
+        interpolation: The resampling filter.
+        mean: Subtracted per channel (R, G, B), after ``rescale``.
+        std: Divided by per channel, after ``mean``.
+        rescale: Factor on the 8-bit values.
+        crop_rounding: Where a crop is off-centre by half a pixel: ``round`` halves to even (torchvision, timm), or
+            ``floor`` (transformers).
+        fill: Colour of the padding.
+        crop_ratio: Crop size ÷ resize size as the publisher states it, for :meth:`with_size`; by default that of the
+            sizes.
+
+    Raises:
+        ValueError: A size, mean, standard deviation or factor that is not possible.
+    """
+
+    height: int
+    width: int
+    resize: Resize
+    resize_height: int
+    resize_width: int
+    interpolation: Interpolation
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    rescale: float = 1 / 255
+    crop_rounding: Literal["round", "floor"] = "round"
+    fill: tuple[int, int, int] = (0, 0, 0)
+    crop_ratio: float | None = None
+
+    def __post_init__(self) -> None:
+        problems = []
+        for name in ("height", "width", "resize_height", "resize_width"):
+            if not 1 <= getattr(self, name) <= 2**15:
+                problems.append(f"{name} = {getattr(self, name)} is not between 1 and {2**15}")
+        if self.interpolation not in _FILTERS:
+            problems.append(f"interpolation = {self.interpolation!r} is not one of {', '.join(_FILTERS)}")
+        if self.resize not in get_args(Resize):
+            problems.append(f"resize = {self.resize!r} is not one of {', '.join(get_args(Resize))}")
+        if self.crop_rounding not in ("round", "floor"):
+            problems.append(f"crop_rounding = {self.crop_rounding!r} is not one of round, floor")
+        if len(self.mean) != 3 or not all(math.isfinite(m) for m in self.mean):
+            problems.append(f"mean = {self.mean} is not three finite numbers")
+        if len(self.std) != 3 or not all(math.isfinite(s) and s > 0 for s in self.std):
+            problems.append(f"std = {self.std} is not three finite numbers above 0")
+        if len(self.fill) != 3 or not all(0 <= f <= 255 for f in self.fill):
+            problems.append(f"fill = {self.fill} is not three values from 0 to 255")
+        for name in ("rescale", "crop_ratio"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                problems.append(f"{name} = {value} is not a finite number above 0")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    @classmethod
+    def from_timm(
+        cls, pretrained_cfg: Mapping[str, Any], input_size: tuple[int, int] | None = None
+    ) -> tuple[Preprocess, tuple[str, ...]]:
+        """timm's evaluation transform; see :func:`edgevit.preprocess_configs.read_timm_preprocess`."""
+        from edgevit.preprocess_configs import read_timm_preprocess
+
+        return read_timm_preprocess(pretrained_cfg, input_size)
+
+    @classmethod
+    def from_transformers(
+        cls, preprocessor_config: Mapping[str, Any], model_type: str | None = None
+    ) -> tuple[Preprocess, tuple[str, ...]]:
+        """transformers' image processor; see :func:`edgevit.preprocess_configs.read_transformers_preprocess`."""
+        from edgevit.preprocess_configs import read_transformers_preprocess
+
+        return read_transformers_preprocess(preprocessor_config, model_type)
+
+    @classmethod
+    def from_data(cls, data: object, where: str, error: type[EdgevitError]) -> Preprocess:
+        """From plain data, as in a bundle's manifest; see :func:`edgevit.schema.from_data`."""
+        return schema.from_data(cls, data, where, error)
+
+    def to_data(self) -> dict[str, Any]:
+        """The inverse of :meth:`from_data`."""
+        data: dict[str, Any] = schema.to_data(self)
+        return data
+
+    def with_size(self, height: int, width: int) -> Preprocess:
+        """The same for another input size; the ratio of crop to resize stays."""
+
+        def scale(size: int, resized: int, cropped: int) -> int:
+            return size * resized // cropped if self.crop_ratio is None else math.floor(size / self.crop_ratio)
+
+        return dataclasses.replace(
+            self,
+            height=height,
+            width=width,
+            resize_height=max(1, scale(height, self.resize_height, self.height)),
+            resize_width=max(1, scale(width, self.resize_width, self.width)),
+        )
+
+    def resized_size(self, height: int, width: int, *, name: str = "the image") -> tuple[int, int]:
+        """Size before the crop, as (height, width), of an image of the given size.
+
+        Raises:
+            DataError: It would have more than ``MAX_PIXELS`` pixels: the image is an extreme strip.
+        """
+        size = self._resized_size(height, width)
+        if size[0] * size[1] > MAX_PIXELS:
+            raise DataError(
+                f"{name}: {width} × {height} pixels would become {size[1]} × {size[0]} before the crop",
+                "crop the image to a less extreme aspect ratio",
+            )
+        return size
+
+    def _resized_size(self, height: int, width: int) -> tuple[int, int]:
+        if self.resize == "none":
+            return height, width
+        if self.resize == "squash":
+            return self.resize_height, self.resize_width
+        if self.resize == "shortest" and self.resize_height == self.resize_width:
+            short = self.resize_height
+            return (int(short * height / width), short) if width <= height else (short, int(short * width / height))
+        ratios = height / self.resize_height, width / self.resize_width
+        ratio = min(ratios) if self.resize == "shortest" else max(ratios)
+        return max(1, round(height / ratio)), max(1, round(width / ratio))
+
+    def apply(self, image: ImageSource, *, name: str | None = None) -> npt.NDArray[np.uint8]:
+        """Pixels for the model: ``(height, width, 3) uint8``, RGB.
+
+        Args:
+            image: A path, the bytes of a file, a Pillow image, or pixels ``(H, W, 3) uint8``.
+            name: What errors call the image; by default its path.
+
+        Raises:
+            DataError: The image cannot be decoded, or is an extreme strip.
+        """
+        name = name or name_source(image)
+        picture = decode_image(image, name=name)
+        height, width = self.resized_size(picture.height, picture.width, name=name)
+        if (width, height) != picture.size:
+            picture = picture.resize((width, height), _FILTERS[self.interpolation])
+        left, top = self._crop_offset(width, self.width), self._crop_offset(height, self.height)
+        if self.width > width or self.height > height:
+            canvas = Image.new("RGB", (self.width, self.height), self.fill)
+            canvas.paste(picture, (-left, -top))
+            picture = canvas
+        else:
+            picture = picture.crop((left, top, left + self.width, top + self.height))
+        return np.array(picture)
+
+    def _crop_offset(self, size: int, crop: int) -> int:
+        """First row or column of the crop; negative where padding comes before the image."""
+        if crop > size:
+            return -((crop - size) // 2)
+        return round((size - crop) / 2) if self.crop_rounding == "round" else (size - crop) // 2
+
+    def affine(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """``(scale, offset)``, each ``(3,) float64``: a normalised value is ``pixel · scale + offset``."""
+        std = np.asarray(self.std, np.float64)
+        return self.rescale / std, -np.asarray(self.mean, np.float64) / std
+
+    def normalize(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Normalised values, ``(…, 3) uint8`` to ``(…, 3) float32``: what a deployed model does to its input."""
+        values = pixels.astype(np.float32) * np.float32(self.rescale)
+        values -= np.asarray(self.mean, np.float32)
+        values /= np.asarray(self.std, np.float32)
+        return values
+
+    def describe(self) -> str:
+        """One line for people."""
+        if self.resize == "none":
+            steps = []
+        else:
+            square = self.resize_height == self.resize_width
+            side = {"shortest": "short side to ", "longest": "long side to ", "squash": "to "}[self.resize]
+            if self.resize != "squash" and not square:
+                side = "to cover " if self.resize == "shortest" else "to fit into "
+            whole = self.resize == "squash" or not square
+            size = f"{self.resize_height} × {self.resize_width}" if whole else f"{self.resize_height}"
+            steps = [f"resize {side}{size} ({self.interpolation})"]
+        if (self.resize, self.resize_height, self.resize_width) != ("squash", self.height, self.width):
+            steps.append(f"centre crop {self.height} × {self.width}")
+        if not math.isclose(self.rescale, 1 / 255):
+            steps.append(f"times {self.rescale:g}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            steps.append(f"{name} " + " ".join(f"{v:.4g}" for v in values))
+        return ", ".join(steps)
+
+
+def to_nchw(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """``(B, H, W, 3)`` to a contiguous ``(B, 3, H, W)``, or ``(H, W, 3)`` to ``(3, H, W)``, of the same type."""
+    return np.ascontiguousarray(np.moveaxis(values, -1, -3))

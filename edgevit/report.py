@@ -1,0 +1,364 @@
+"""Report: what a build found out, as plain figures that survive a round trip through JSON.
+
+Standard library alone. No figure is ever NaN or infinite: where there is none, the field is ``None`` and is left out of the
+file. Rates are kept as counts, so nothing is rounded; the percentages are properties.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from edgevit import schema
+from edgevit.engine import Setting
+from edgevit.errors import BundleError, OutputError
+from edgevit.record import PassRecord
+from edgevit.target import Budget
+
+SCHEMA_VERSION = 1
+
+Status = Literal[
+    "CHOSEN",
+    "WITHIN BUDGET",
+    "SLOWER",
+    "TOO SLOW",
+    "ACCURACY DROP",
+    "PARITY FAILED",
+    "NOT SUPPORTED",
+    "NOT MEASURED",
+]
+
+
+class _Figures:
+    """Refuses figures that JSON cannot hold."""
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, f.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{f.name} = {value} is not finite")
+
+
+@dataclass(frozen=True)
+class Latency(_Figures):
+    """Time of one call, from uint8 pixels in memory to float32 logits in memory.
+
+    Attributes:
+        batch: Images a call.
+        runs: Timed calls.
+        warmup_runs: Calls before them.
+        seconds: Sum of the timed calls.
+        std_ms: Standard deviation of the calls, not of their mean.
+        method: One sentence on how it was measured.
+        settings: The engine's, as used: threads, streams, hint.
+    """
+
+    batch: int
+    runs: int
+    warmup_runs: int
+    seconds: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    mean_ms: float
+    std_ms: float
+    min_ms: float
+    method: str
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ratio(_Figures):
+    """One latency over another from the same interleaved run, with its interval over rounds."""
+
+    value: float
+    low: float
+    high: float
+    rounds: int
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True)
+class ColdStart(_Figures):
+    """What a fresh process pays, medians over ``processes``; files may be in the page cache.
+
+    Attributes:
+        import_ms: Importing numpy, the runtime and the engine's library.
+        load_ms: From the files to a session that can run.
+        first_inference_ms: The first call, batch of the engine's smallest size.
+        peak_memory_bytes: Largest resident set of the whole process, ``None`` where the system does not tell.
+        processes: Fresh processes that were started.
+    """
+
+    import_ms: float
+    load_ms: float
+    first_inference_ms: float
+    peak_memory_bytes: int | None = None
+    processes: int = 1
+
+
+@dataclass(frozen=True)
+class Throughput(_Figures):
+    """Images a second with ``streams`` callers at once and the engine's throughput settings."""
+
+    images_per_second: float
+    streams: int
+    seconds: float
+    runs: int
+    batch: int = 1
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """A class in which the number of right answers differs from the float model's."""
+
+    label: int
+    images: int
+    reference_correct: int
+    correct: int
+
+
+@dataclass(frozen=True)
+class Accuracy(_Figures):
+    """An engine against labels and against the float model, on the same images.
+
+    Attributes:
+        images: Images that were judged.
+        labelled: Whether they had labels; without, every field about right answers is ``None``.
+        agreement: Images with the float model's top-1.
+        agreement_low: Lower end of the 95 % interval of the agreement, a fraction (Wilson).
+        agreement_high: Its upper end.
+        top1: Images whose label came first; ties go to the lower index.
+        top5: Images whose label was among the first five.
+        gained: Images that the float model got wrong and the engine right.
+        lost: The reverse.
+        drop_points: 100 · (lost − gained) / images.
+        drop_low: Lower end of its 95 % interval (Tango's for paired samples).
+        drop_high: Its upper end.
+        sqnr_db: 10·log10(Σ reference² / Σ (reference − logits)²) over all logits; ``None`` where every logit is equal, or
+            the reference is zero.
+        per_class: Only the classes that changed.
+        skipped_images: Images of the set that could not be read.
+    """
+
+    images: int
+    labelled: bool
+    agreement: int
+    agreement_low: float
+    agreement_high: float
+    top1: int | None = None
+    top5: int | None = None
+    reference_top1: int | None = None
+    reference_top5: int | None = None
+    gained: int | None = None
+    lost: int | None = None
+    drop_points: float | None = None
+    drop_low: float | None = None
+    drop_high: float | None = None
+    sqnr_db: float | None = None
+    per_class: tuple[ClassChange, ...] = ()
+    skipped_images: int = 0
+
+    def _percent(self, count: int | None) -> float | None:
+        return None if count is None else 100 * count / self.images
+
+    @property
+    def top1_percent(self) -> float | None:
+        return self._percent(self.top1)
+
+    @property
+    def top5_percent(self) -> float | None:
+        return self._percent(self.top5)
+
+    @property
+    def reference_top1_percent(self) -> float | None:
+        return self._percent(self.reference_top1)
+
+    @property
+    def reference_top5_percent(self) -> float | None:
+        return self._percent(self.reference_top5)
+
+    @property
+    def agreement_percent(self) -> float:
+        return 100 * self.agreement / self.images
+
+
+@dataclass(frozen=True)
+class Parity(_Figures):
+    """Whether an engine computes what the module computes.
+
+    Attributes:
+        images: Images compared.
+        relative_error: Largest absolute difference over the reference's largest absolute logit; ``None`` where the engine
+            gave values that are not finite.
+        agreement: Images with the same top-1.
+        tolerance: What ``relative_error`` may be.
+        passed: The result.
+        reason: One sentence.
+    """
+
+    images: int
+    relative_error: float | None
+    agreement: int
+    tolerance: float
+    passed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One engine that a build made or tried.
+
+    Attributes:
+        accuracy: On validation images: what the table shows.
+        choice_accuracy: On calibration images: what the choice was made by.
+        ratio: Its latency over the first variant's.
+        reason: Why it has its status.
+    """
+
+    name: str
+    precision: str
+    size_bytes: int
+    latency: Latency | None = None
+    ratio: Ratio | None = None
+    cold_start: ColdStart | None = None
+    throughput: Throughput | None = None
+    accuracy: Accuracy | None = None
+    choice_accuracy: Accuracy | None = None
+    parity: Parity | None = None
+    status: Status = "NOT MEASURED"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Machine(_Figures):
+    """Where something was measured.
+
+    Attributes:
+        isa: The instruction sets that matter for this work.
+        usable_cores: Logical cores that this process may run on.
+        cpu_limit: Cores' worth of time that the control group allows, ``None`` where there is no limit.
+        governor: Frequency governor, ``None`` where the system does not tell.
+        virtual: Whether it is a virtual machine, ``None`` where the system does not tell.
+        board: Model of a development board.
+        load_average: Over 1, 5 and 15 minutes, before measuring.
+        packages: Versions of those that matter and are installed.
+    """
+
+    cpu: str
+    isa: tuple[str, ...]
+    physical_cores: int
+    logical_cores: int
+    usable_cores: int
+    os: str
+    kernel: str
+    python: str
+    architecture: str
+    packages: Mapping[str, str]
+    memory_bytes: int | None = None
+    cpu_limit: float | None = None
+    governor: str | None = None
+    virtual: bool | None = None
+    board: str | None = None
+    load_average: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a build came to.
+
+    Attributes:
+        chosen: Name of the variant to pack; ``None`` where none computes what the module computes.
+        passed: Whether the budget was kept, as far as it could be judged.
+        sentence: The result and its evidence.
+        warnings: What weakens the evidence.
+        next_step: What to try.
+    """
+
+    chosen: str | None
+    passed: bool
+    sentence: str
+    warnings: tuple[str, ...] = ()
+    next_step: str | None = None
+
+
+@dataclass(frozen=True)
+class DataUse:
+    """A set of images that a build used."""
+
+    path: str
+    images: int
+    labelled: bool
+    sha256: str
+    skipped_images: int = 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a build found out; ``report.json`` of a bundle.
+
+    Attributes:
+        source: The checkpoint, as plain data.
+        target: The target's name.
+        op_counts: Nodes of the optimised graph by type.
+        preprocess: One line.
+        data: The image sets by use: ``calibration``, ``validation``.
+        stages: Seconds by stage.
+        notes: Defaults assumed, tensors dropped and the like.
+    """
+
+    source: Mapping[str, Any]
+    target: str
+    budget: Budget
+    machine: Machine
+    variants: tuple[Variant, ...]
+    verdict: Verdict
+    preprocess: str
+    passes: tuple[PassRecord, ...] = ()
+    op_counts: Mapping[str, int] = field(default_factory=dict)
+    data: Mapping[str, DataUse] = field(default_factory=dict)
+    stages: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    schema_version: int = SCHEMA_VERSION
+
+    def save(self, path: str | Path) -> None:
+        """Write as JSON; a file that was there is replaced only by a complete one.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        path = Path(path)
+        text = json.dumps(schema.to_data(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, path)
+        except OSError as exc:
+            temporary.unlink(missing_ok=True)
+            raise OutputError(f"cannot write {path}: {exc.strerror or exc}", "check the disk and permissions") from exc
+
+    @classmethod
+    def load(cls, path: str | Path) -> Report:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            BundleError: The file is missing or damaged, or a later version of edgevit wrote it.
+        """
+        path = Path(path)
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as exc:
+            raise BundleError(f"cannot read the report {path}: {exc}", "build again") from exc
+        version = data.get("schema_version") if isinstance(data, dict) else None
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            raise BundleError(
+                f"{path} has report schema {version}; this edgevit reads up to {SCHEMA_VERSION}", "update edgevit"
+            )
+        return schema.from_data(cls, data, str(path), BundleError)

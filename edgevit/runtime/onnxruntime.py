@@ -1,0 +1,134 @@
+"""Opening ONNX Runtime engines on the CPU; needs numpy and onnxruntime alone."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevit.engine import Engine, Setting
+from edgevit.errors import DeviceError, MissingPackageError
+from edgevit.runtime.cores import choose_threads
+from edgevit.runtime.settings import OpenSettings, read_settings
+from edgevit.runtime.versions import parse_version
+
+MINIMUM_VERSION = "1.17"
+"""The first with opset 20."""
+
+_PROVIDERS = {"CPU": "CPUExecutionProvider"}
+_ERRORS_ONLY = 3
+
+
+@functools.cache
+def import_onnxruntime() -> Any:
+    """The onnxruntime package, silenced below errors.
+
+    Raises:
+        MissingPackageError: It is not installed, or does not load.
+    """
+    try:
+        import onnxruntime
+    except ImportError as exc:
+        reason = "is not installed" if getattr(exc, "name", None) == "onnxruntime" else f"cannot be imported: {exc}"
+        raise MissingPackageError(f"onnxruntime {reason}", 'pip install "edgevit[onnxruntime]"') from exc
+    onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
+    return onnxruntime
+
+
+def list_devices() -> tuple[str, ...]:
+    """``("CPU",)``: the one device that this package uses ONNX Runtime for."""
+    providers = import_onnxruntime().get_available_providers()
+    return tuple(device for device, provider in _PROVIDERS.items() if provider in providers)
+
+
+def read_versions() -> dict[str, str]:
+    """``{"onnxruntime": …}``."""
+    return {"onnxruntime": str(import_onnxruntime().__version__)}
+
+
+def find_mismatch(engine: Engine) -> str | None:
+    """The device is not here, or this ONNX Runtime is too old for the opset."""
+    if engine.device not in list_devices():
+        return f"the engine is for ONNX Runtime's device {engine.device}; here: {', '.join(list_devices()) or 'none'}"
+    here = read_versions()["onnxruntime"]
+    if parse_version(here) < parse_version(MINIMUM_VERSION):
+        return f"the engine needs ONNX Runtime {MINIMUM_VERSION} or later; here is {here}"
+    return None
+
+
+def find_differences(engine: Engine) -> tuple[str, ...]:
+    """Another ONNX Runtime than the one that the engine was measured with."""
+    built, here = engine.versions.get("onnxruntime", ""), read_versions()["onnxruntime"]
+    return () if built == here else (f"measured with ONNX Runtime {built or 'of unknown version'}; here is {here}",)
+
+
+def is_property(key: str) -> bool:
+    """ONNX Runtime's session configuration has keys with a dot."""
+    return "." in key
+
+
+def open_session(path: str, settings: OpenSettings) -> tuple[Any, int, int]:
+    """``(InferenceSession, threads, streams)``.
+
+    With the latency hint all threads work on one batch. With the throughput hint each batch has one thread, and as many
+    callers at a time are served as there are cores.
+    """
+    onnxruntime = import_onnxruntime()
+    throughput = settings.hint == "throughput"
+    threads = settings.threads or (1 if throughput else choose_threads())
+    streams = settings.streams or (max(1, choose_threads() // threads) if throughput else 1)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = threads  # given, so that it pins no thread to a core, which containers refuse
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = _ERRORS_ONLY
+    for key, value in settings.properties.items():
+        options.add_session_config_entry(key, str(int(value)) if isinstance(value, bool) else str(value))
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"]), threads, streams
+
+
+class OnnxRuntimeExecutor:
+    """An inference session, which several threads may run at the same time."""
+
+    def __init__(self, engine: Engine, settings: OpenSettings) -> None:
+        if settings.inference_precision not in (None, "f32"):
+            raise DeviceError(
+                f"ONNX Runtime computes in f32 on the CPU, not in {settings.inference_precision}",
+                "leave inference_precision out",
+            )
+        try:
+            self._session, threads, self.streams = open_session(str(engine.path), settings)
+        except Exception as exc:  # onnxruntime's exceptions have no common class of their own
+            raise DeviceError(
+                f"ONNX Runtime cannot open {engine.path.name}: {exc}", "build the bundle again on this machine"
+            ) from exc
+        self._input, self._output = engine.inputs[0].name, engine.outputs[0].name
+        self.settings: Mapping[str, Setting] = {
+            "hint": settings.hint,
+            "threads": threads,
+            "streams": self.streams,
+            "inference_precision": "f32",
+            **settings.properties,
+        }
+
+    def execute(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """See :class:`edgevit.runtime.session.Executor`."""
+        try:
+            (logits,) = self._session.run([self._output], {self._input: batch})
+        except Exception as exc:
+            raise DeviceError(f"ONNX Runtime failed: {exc}", "build the bundle again on this machine") from exc
+        result: npt.NDArray[np.float32] = logits
+        return result
+
+    def close(self) -> None:
+        """See :class:`edgevit.runtime.session.Executor`; a call under way keeps the session until it ends."""
+        del self._session
+
+
+def open_executor(engine: Engine, settings: Mapping[str, Setting]) -> OnnxRuntimeExecutor:
+    """Load an engine; see :func:`edgevit.runtime.session.open_engine`."""
+    return OnnxRuntimeExecutor(engine, read_settings(settings, is_property))

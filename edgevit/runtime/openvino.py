@@ -1,0 +1,159 @@
+"""Opening OpenVINO engines; needs numpy and openvino alone."""
+
+from __future__ import annotations
+
+import functools
+import queue
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevit.engine import Engine, Setting
+from edgevit.errors import DeviceError, MissingPackageError
+from edgevit.runtime.cores import choose_threads, count_logical_cores, count_physical_cores
+from edgevit.runtime.settings import OpenSettings, read_settings
+from edgevit.runtime.versions import parse_version
+
+
+def import_openvino() -> Any:
+    """The openvino package.
+
+    Raises:
+        MissingPackageError: It is not installed, or does not load.
+    """
+    try:
+        import openvino
+    except ImportError as exc:
+        reason = "is not installed" if getattr(exc, "name", None) == "openvino" else f"cannot be imported: {exc}"
+        raise MissingPackageError(f"openvino {reason}", 'pip install "edgevit[openvino]"') from exc
+    return openvino
+
+
+@functools.cache
+def get_core() -> Any:
+    """The process's one ``openvino.Core``, which is safe to share between threads."""
+    return import_openvino().Core()
+
+
+@functools.cache
+def list_devices() -> tuple[str, ...]:
+    """OpenVINO's devices on this machine, such as ``CPU`` and ``GPU.0``."""
+    return tuple(get_core().available_devices)
+
+
+def read_versions() -> dict[str, str]:
+    """``{"openvino": …}``."""
+    return {"openvino": str(import_openvino().get_version())}
+
+
+def has_device(name: str) -> bool:
+    """Whether the device, or one of its kind (``GPU`` for ``GPU.0``), is here."""
+    return any(device == name or device.startswith(f"{name}.") for device in list_devices())
+
+
+def find_mismatch(engine: Engine) -> str | None:
+    """The device is not here, or this OpenVINO is older than the one that wrote the engine."""
+    if not has_device(engine.device):
+        return f"the engine is for OpenVINO's device {engine.device}; here: {', '.join(list_devices()) or 'none'}"
+    built, here = engine.versions.get("openvino", "0"), read_versions()["openvino"]
+    # OpenVINO reads what its earlier releases wrote, and does not promise the reverse
+    if parse_version(here) < parse_version(built):
+        return f"the engine was written by OpenVINO {built}; here is the older {here}"
+    return None
+
+
+def find_differences(engine: Engine) -> tuple[str, ...]:
+    """Another OpenVINO than the one that the engine was measured with."""
+    built, here = engine.versions.get("openvino", ""), read_versions()["openvino"]
+    return () if built == here else (f"measured with OpenVINO {built or 'of unknown version'}; here is {here}",)
+
+
+def is_property(key: str) -> bool:
+    """OpenVINO's own properties are in capitals."""
+    return key.isupper()
+
+
+def build_config(settings: OpenSettings, device: str) -> dict[str, Any]:
+    """OpenVINO's properties for ``compile_model``."""
+    config: dict[str, Any] = {"PERFORMANCE_HINT": settings.hint.upper()}
+    if settings.inference_precision is not None:
+        config["INFERENCE_PRECISION_HINT"] = settings.inference_precision
+    if settings.streams is not None:
+        config["NUM_STREAMS"] = settings.streams
+    threads = settings.threads
+    if device == "CPU":
+        few = count_physical_cores() <= 2
+        if threads is None and settings.hint == "latency" and few:
+            threads = choose_threads()  # OpenVINO would leave the second thread of each core idle
+        if threads is not None:
+            config["INFERENCE_NUM_THREADS"] = threads
+            if threads > count_physical_cores() and threads <= count_logical_cores():
+                config["ENABLE_HYPER_THREADING"] = True
+    return {**config, **settings.properties}
+
+
+class OpenVINOExecutor:
+    """A compiled model with one inference request a stream."""
+
+    def __init__(self, engine: Engine, settings: OpenSettings) -> None:
+        try:
+            compiled = get_core().compile_model(str(engine.path), engine.device, build_config(settings, engine.device))
+            self.streams = _read_count(compiled, "OPTIMAL_NUMBER_OF_INFER_REQUESTS") or 1
+            requests = [compiled.create_infer_request() for _ in range(self.streams)]
+        except RuntimeError as exc:
+            raise DeviceError(
+                f"OpenVINO cannot open {engine.path.name} on {engine.device}: {exc}",
+                "build the bundle again on this machine",
+            ) from exc
+        self.settings: Mapping[str, Setting] = _describe_settings(compiled, settings)
+        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for request in requests:
+            self._requests.put(request)
+
+    def execute(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """See :class:`edgevit.runtime.session.Executor`."""
+        request = self._requests.get()
+        if request is None:
+            self._requests.put(None)  # the next waiting caller is told as well
+            raise DeviceError("the session was closed while a call waited", "open the engine again")
+        try:
+            # the input is read in place; the output is a copy, as the next call overwrites the request's own
+            result = request.infer({0: batch}, share_inputs=True)[0]
+        except RuntimeError as exc:
+            raise DeviceError(f"OpenVINO failed: {exc}", "build the bundle again on this machine") from exc
+        finally:
+            self._requests.put(request)
+        logits: npt.NDArray[np.float32] = result
+        return logits
+
+    def close(self) -> None:
+        """See :class:`edgevit.runtime.session.Executor`."""
+        for _ in range(self.streams):
+            self._requests.get()
+        self._requests.put(None)
+
+
+def open_executor(engine: Engine, settings: Mapping[str, Setting]) -> OpenVINOExecutor:
+    """Load an engine; see :func:`edgevit.runtime.session.open_engine`."""
+    return OpenVINOExecutor(engine, read_settings(settings, is_property))
+
+
+def _read_count(compiled: Any, name: str) -> int | None:
+    """A property's number, where the device has the property."""
+    if name not in compiled.get_property("SUPPORTED_PROPERTIES"):
+        return None
+    return int(compiled.get_property(name))
+
+
+def _describe_settings(compiled: Any, settings: OpenSettings) -> dict[str, Setting]:
+    used: dict[str, Setting] = {"hint": settings.hint, **settings.properties}
+    for key, name in (("threads", "INFERENCE_NUM_THREADS"), ("streams", "NUM_STREAMS")):
+        count = _read_count(compiled, name)
+        if count is not None:
+            used[key] = count
+    if "INFERENCE_PRECISION_HINT" in compiled.get_property("SUPPORTED_PROPERTIES"):
+        kind = compiled.get_property("INFERENCE_PRECISION_HINT")
+        used["inference_precision"] = kind.get_type_name() if hasattr(kind, "get_type_name") else str(kind)
+    return used

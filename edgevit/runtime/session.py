@@ -1,0 +1,158 @@
+"""Session: an opened engine, the same to its caller for every engine library."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevit.engine import Engine, Setting, TensorSpec
+from edgevit.errors import BundleError, DataError, DeviceError
+
+RUNTIMES: dict[str, str] = {
+    "openvino": "edgevit.runtime.openvino",
+    "onnxruntime": "edgevit.runtime.onnxruntime",
+}
+
+
+class Executor(Protocol):
+    """What a library's own part of a session does; several threads may call it at the same time."""
+
+    settings: Mapping[str, Setting]
+    streams: int
+
+    def execute(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """``(B, H, W, 3) uint8``, contiguous and within the engine's range of batches, to ``(B, K) float32``."""
+
+    def close(self) -> None:
+        """Free the engine; waits for calls under way."""
+
+
+class Runtime(Protocol):
+    """What a module of ``RUNTIMES`` provides."""
+
+    def open_executor(self, engine: Engine, settings: Mapping[str, Setting]) -> Executor: ...
+
+    def list_devices(self) -> tuple[str, ...]: ...
+
+    def read_versions(self) -> dict[str, str]: ...
+
+    def find_mismatch(self, engine: Engine) -> str | None:
+        """Why this machine cannot open the engine, with both values; ``None`` where it can."""
+
+    def find_differences(self, engine: Engine) -> tuple[str, ...]:
+        """What differs from where the engine was measured, though it opens."""
+
+
+class Session:
+    """An opened engine; a context manager.
+
+    Attributes:
+        inputs: One: ``(B, H, W, 3) uint8``.
+        outputs: One: ``(B, K) float32``.
+        batch: Least, best and largest batch that the engine takes at a time.
+        settings: As used, with what was chosen on this device.
+        streams: Callers at the same time that the engine computes side by side; further ones wait.
+    """
+
+    def __init__(self, engine: Engine, executor: Executor) -> None:
+        self.inputs: tuple[TensorSpec, ...] = engine.inputs
+        self.outputs: tuple[TensorSpec, ...] = engine.outputs
+        self.batch = engine.batch
+        self.settings: Mapping[str, Setting] = executor.settings
+        self.streams: int = executor.streams
+        self._executor: Executor | None = executor
+
+    def run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Logits of a batch; safe to call from several threads.
+
+        Any number of images is taken: more than the engine's largest batch are computed one batch after the other, and a
+        batch below its least is filled with copies of the last image, whose results are dropped.
+
+        Args:
+            batch: ``(B, H, W, 3) uint8``, RGB, as :meth:`Preprocess.apply` gives them; B at least 1.
+
+        Returns:
+            ``(B, K) float32``.
+
+        Raises:
+            DataError: The batch has another shape or type.
+            DeviceError: The session is closed, or the engine failed.
+        """
+        executor = self._executor
+        if executor is None:
+            raise DeviceError("the session is closed", "open the engine again")
+        self._check(batch)
+        least, _, largest = self.batch
+        parts = [_execute(executor, batch[i : i + largest], least) for i in range(0, len(batch), largest)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _check(self, batch: Any) -> None:
+        spec = self.inputs[0]
+        wanted = tuple(spec.shape[1:])
+        if isinstance(batch, np.ndarray) and batch.dtype == np.uint8 and batch.ndim == 4 and len(batch) > 0:
+            if batch.shape[1:] == wanted:
+                return
+        shape = ", ".join(str(d) for d in wanted)
+        found = f"shape {batch.shape} and type {batch.dtype}" if isinstance(batch, np.ndarray) else type(batch).__name__
+        single = isinstance(batch, np.ndarray) and batch.shape == wanted
+        raise DataError(
+            f"the engine takes an array of shape (images, {shape}) and type {spec.dtype}, not {found}",
+            "give one image as image[None]" if single else "prepare each image with the bundle's preprocess.apply",
+        )
+
+    def close(self) -> None:
+        """Free the engine; closing twice is allowed."""
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _execute(executor: Executor, part: npt.NDArray[np.uint8], least: int) -> npt.NDArray[np.float32]:
+    count = len(part)
+    if count < least:
+        part = np.concatenate([part, np.repeat(part[-1:], least - count, axis=0)])
+    return executor.execute(np.ascontiguousarray(part))[:count]
+
+
+def get_runtime(backend: str) -> Runtime:
+    """The module that opens a library's engines.
+
+    Raises:
+        BundleError: This version of edgevit opens no such engines.
+    """
+    if backend not in RUNTIMES:
+        raise BundleError(
+            f"this version of edgevit opens no {backend} engines", f"it opens those of {', '.join(RUNTIMES)}"
+        )
+    return cast(Runtime, importlib.import_module(RUNTIMES[backend]))
+
+
+def open_engine(engine: Engine, settings: Mapping[str, Setting] | None = None) -> Session:
+    """Load an engine onto its device.
+
+    Args:
+        engine: What ``compile_engine`` left.
+        settings: Override the engine's own; see ``edgevit/runtime/settings.py``.
+
+    Raises:
+        MissingPackageError: The engine library is not installed.
+        DeviceError: The device is not here, a setting is not valid, or the library refused the engine.
+    """
+    runtime = get_runtime(engine.backend)
+    mismatch = runtime.find_mismatch(engine)
+    if mismatch:
+        raise DeviceError(mismatch, "open the engine on the device that it was compiled for, or compile it here")
+    return Session(engine, runtime.open_executor(engine, {**engine.settings, **(settings or {})}))

@@ -1,0 +1,233 @@
+"""Target and Budget: what an engine is built for, and what it may cost.
+
+A target is a TOML file; its file's stem is its name. The ones that ship with the package lie in ``targets/``, whose README
+gives the schema; a user's own file works everywhere a name does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from edgevit import schema
+from edgevit.engine import Setting
+from edgevit.errors import DeviceError, MissingPackageError, TargetError
+
+Precision: TypeAlias = Literal["fp32", "fp16", "int8", "fp8"]
+BackendName: TypeAlias = Literal["openvino", "onnxruntime", "tensorrt", "tensorrt_rtx"]
+
+
+@dataclass(frozen=True)
+class ExportForm:
+    """The switches of the canonical export; every form computes the same function.
+
+    Attributes:
+        qkv: Three Linears for queries, keys and values, or one packed Linear.
+        patch_embedding: One Linear on NHWC pixels (needs folded input normalisation), or a convolution.
+        fold_layer_norm_affine: A LayerNorm's weight and bias in the Linear that reads it.
+        fold_attention_scale: 1/√d in the weights of the queries.
+        fold_input_normalization: Mean, std and rescale in the patch embedding; otherwise as ops in front of it.
+        fold_position_embedding: Class token and positions in one constant.
+        fold_last_block: The last block for the class token alone, where the head reads nothing else.
+        fold_attention_bias: Relative position bias and shift mask in one constant.
+        fold_window_gather: Swin's shift and window partition as one Gather each way.
+    """
+
+    qkv: Literal["separate", "packed"] = "separate"
+    patch_embedding: Literal["linear", "conv"] = "linear"
+    fold_layer_norm_affine: bool = True
+    fold_attention_scale: bool = True
+    fold_input_normalization: bool = True
+    fold_position_embedding: bool = True
+    fold_last_block: bool = True
+    fold_attention_bias: bool = True
+    fold_window_gather: bool = True
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kind of device with one engine library.
+
+    Attributes:
+        name: The file's stem.
+        title: For people.
+        backend: The engine library.
+        device: The library's name of the device (``CPU``, ``GPU``, ``NPU``); for NVIDIA the name of the GPU or family.
+        build_on: ``host``: an engine is compiled where the build runs; ``device``: only on the device itself.
+        precisions: What the device and its library support.
+        opset: ONNX opset of the export.
+        dynamic_batch: Whether the batch may be a range.
+        export: The switches of the export.
+        settings: Of the engine; see ``edgevit/runtime/settings.py``.
+        architecture: CPU architecture that the device has (``x86_64``, ``aarch64``); ``None``: any.
+        memory_bytes: The device's memory.
+        compute_capability: Of an NVIDIA GPU, as in ``8.7``.
+        runtime_version: Lowest version of the engine library that the profile is for.
+        aliases: Further names.
+    """
+
+    name: str
+    title: str
+    backend: BackendName
+    device: str
+    build_on: Literal["host", "device"]
+    precisions: tuple[Precision, ...]
+    opset: int = 20
+    dynamic_batch: bool = True
+    export: ExportForm = ExportForm()
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    architecture: Literal["x86_64", "aarch64"] | None = None
+    memory_bytes: int | None = None
+    compute_capability: str | None = None
+    runtime_version: str | None = None
+    aliases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not self.precisions:
+            problems.append("precisions is empty")
+        if not 17 <= self.opset <= 24:
+            problems.append(f"opset = {self.opset} is not between 17 (LayerNormalization) and 24")
+        if self.memory_bytes is not None and self.memory_bytes <= 0:
+            problems.append(f"memory_bytes = {self.memory_bytes} is not above 0")
+        if self.compute_capability is not None and not re.fullmatch(r"\d+\.\d", self.compute_capability):
+            problems.append(f"compute_capability = {self.compute_capability!r} is not of the form 8.7")
+        if self.runtime_version is not None and not re.fullmatch(r"\d+(\.\d+)*", self.runtime_version):
+            problems.append(f"runtime_version = {self.runtime_version!r} is not of the form 10.3")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a faster variant may cost.
+
+    Attributes:
+        max_drop_points: Largest drop of top-1 against the float model, in percentage points.
+        min_agreement: Smallest share of images with the float model's top-1.
+        max_latency_ms: Largest median latency, if any.
+    """
+
+    max_drop_points: float = 0.5
+    min_agreement: float = 0.99
+    max_latency_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a target lacks on this machine.
+
+    Attributes:
+        buildable: An engine can be compiled here; otherwise a build stops at the portable bundle.
+        runnable: An engine can be opened here.
+        missing: Everything that is not here, each with what to do about it where there is something.
+    """
+
+    buildable: bool
+    runnable: bool
+    missing: tuple[str, ...]
+
+
+def find_targets_directory() -> Path:
+    """The folder of the profiles that ship with the package: inside a wheel, or beside the package in a checkout."""
+    package = Path(__file__).parent
+    packed = package / "_data" / "targets"
+    return packed if packed.is_dir() else package.parent / "targets"
+
+
+def list_targets() -> tuple[Target, ...]:
+    """All profiles that ship with the package, by name."""
+    return tuple(_read_target(path) for path in sorted(find_targets_directory().glob("*.toml")))
+
+
+def load_target(name_or_path: str | os.PathLike[str]) -> Target:
+    """A profile by its name, one of its aliases, or the path of a TOML file.
+
+    Raises:
+        TargetError: There is no such profile or file, or the file has keys or values that are not valid.
+    """
+    text = os.fspath(name_or_path)
+    if text.endswith(".toml") or "/" in text or os.sep in text:
+        return _read_target(Path(text))
+    targets = list_targets()
+    for target in targets:
+        if text == target.name or text in target.aliases:
+            return target
+    names = [name for target in targets for name in (target.name, *target.aliases)]
+    close = difflib.get_close_matches(text.lower(), names, n=3)
+    guess = f"did you mean {' or '.join(close)}? " if close else ""
+    raise TargetError(
+        f"unknown target {text!r}",
+        f"{guess}The targets are {', '.join(names)}; a file of your own is given as ./my-board.toml",
+    )
+
+
+def _read_target(path: Path) -> Target:
+    from edgevit.toml import load_toml  # here, because a bundle's manifest holds a Target and reads no TOML
+
+    data: dict[str, Any] = load_toml(path, TargetError)
+    if "name" in data:
+        raise TargetError(f"{path} has a key name", f"delete it: a target is called by its file's stem, {path.stem}")
+    return schema.from_data(Target, {"name": path.stem, **data}, str(path), TargetError)
+
+
+def target_status(target: Target) -> Status:
+    """What is missing on this machine to build and run the target's engines; raises nothing and starts no engine."""
+    from edgevit.backends import BACKENDS
+
+    absent, build_only = [], []
+    here = read_architecture()
+    if target.architecture not in (None, here):
+        absent.append(f"a machine with {target.architecture} (this one has {here})")
+    if target.backend not in BACKENDS:
+        build_only.append(
+            f"the {target.backend} backend (this version of edgevit has none; a build stops at the portable bundle)"
+        )
+        absent.extend(_find_missing_gpu(target))
+    else:
+        absent.extend(_find_missing_library(target))
+    missing = (*build_only, *absent)
+    return Status(not missing, target.backend in BACKENDS and not absent, missing)
+
+
+def read_architecture() -> str:
+    """This machine's CPU architecture, ``x86_64`` or ``aarch64`` where it is one of these."""
+    machine = platform.machine().lower()
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+
+
+def _find_missing_library(target: Target) -> list[str]:
+    from edgevit.backends import get_backend
+    from edgevit.runtime.versions import parse_version
+
+    backend = get_backend(target.backend)
+    try:
+        devices, version = backend.available(), backend.versions()[target.backend]
+    except MissingPackageError as exc:
+        return [f"{exc.message}: {exc.hint}"]
+    missing = []
+    if not any(device == target.device or device.startswith(f"{target.device}.") for device in devices):
+        missing.append(f"{target.backend}'s device {target.device} (here: {', '.join(devices) or 'none'})")
+    if target.runtime_version is not None and parse_version(version) < parse_version(target.runtime_version):
+        missing.append(f"{target.backend} {target.runtime_version} or later (here: {version})")
+    return missing
+
+
+def _find_missing_gpu(target: Target) -> list[str]:
+    from edgevit.runtime.nvidia import read_gpus
+
+    try:
+        gpus = read_gpus()
+    except DeviceError as exc:
+        return [f"an NVIDIA GPU ({exc.message})"]
+    wanted = target.compute_capability
+    if not gpus or (wanted is not None and wanted not in [gpu.compute_capability for gpu in gpus]):
+        found = ", ".join(f"{gpu.name}, {gpu.compute_capability}" for gpu in gpus) or "none"
+        return [f"a GPU of compute capability {wanted} (here: {found})" if wanted else "an NVIDIA GPU"]
+    return []

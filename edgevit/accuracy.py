@@ -2,8 +2,8 @@
 
 Everything is counted as it streams by: memory grows with the number of classes, never with the number of images.
 
-Ties: the class with the lower index comes first, as in a stable sort and in ``numpy.argmax``. (``torch.topk`` promises no
-order among equal logits; the counts differ from it only where a label's logit is equal to another's at the boundary.)
+Ties: the class with the lower index comes first, as in a stable sort and in ``numpy.argmax``. (``torch.topk`` promises
+no order among equal logits; counts differ from it only where a label's logit equals another's at the boundary.)
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class AccuracyMeter:
             raise ValueError(f"{wanted.shape} labels for {images} images")
         bad = np.flatnonzero((wanted < 0) | (wanted >= self._classes))
         if len(bad):
-            names = [f"{_name_image(files, i, self.images)}: label {wanted[i]}" for i in bad]
+            names = [f"{_name_image(files, int(i), self.images)}: label {wanted[i]}" for i in bad]
             raise DataError(
                 f"{len(bad)} labels are not between 0 and {self._classes - 1}:\n{format_offenders(names)}",
                 "correct the labels, or give the data of this model's classes",
@@ -226,7 +226,7 @@ def _check_logits(
         raise error(f"{who} gave logits of shape {values.shape}, not (images, {classes})", "check the model's outputs")
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(bad):
-        names = [_name_image(files, i, before) for i in bad]
+        names = [_name_image(files, int(i), before) for i in bad]
         raise error(
             f"{who} gave logits that are not finite for {len(bad)} images:\n{format_offenders(names)}",
             "a range was exceeded: build this precision as fp32"

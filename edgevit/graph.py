@@ -95,7 +95,8 @@ def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
     if value is None or value.shape is None:
         return None
     dims = tuple(value.shape)
-    return tuple(int(d) for d in dims) if all(isinstance(d, int) for d in dims) else None
+    known = tuple(d for d in dims if isinstance(d, int))
+    return known if len(known) == len(dims) else None
 
 
 def _site(node: ir.Node) -> Site:

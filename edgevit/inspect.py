@@ -12,7 +12,7 @@ from edgevit.errors import CheckpointError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from edgevit.bundle import Manifest
+    from edgevit.manifest import Manifest
     from edgevit.model import Source
     from edgevit.report import Report
 
@@ -96,7 +96,7 @@ def inspect_bundle(path: Path) -> BundleInspection:
     Raises:
         BundleError: A damaged bundle.
     """
-    from edgevit.bundle import load_manifest
+    from edgevit.manifest import load_manifest
     from edgevit.report import Report
 
     return BundleInspection(str(path), load_manifest(path), Report.load(path / "report.json"))

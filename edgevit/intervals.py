@@ -72,8 +72,8 @@ def ratio_of_medians(
 ) -> tuple[float, float, float]:
     """Ratio of two medians over rounds with its percentile bootstrap interval: ``(ratio, low, high)``.
 
-    Rounds are drawn with replacement and in pairs, so what disturbs both of a round's figures cancels. Quantiles are taken
-    of the ratios' logarithms, so swapping the two gives exactly the reciprocal.
+    Rounds are drawn with replacement and in pairs, so what disturbs both of a round's figures cancels. Quantiles are
+    taken of the ratios' logarithms, so swapping the two gives the reciprocal.
 
     Args:
         values: ``(R,)`` one figure a round, above 0.

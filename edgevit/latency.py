@@ -70,9 +70,9 @@ def measure_latency(
 ) -> LatencyComparison:
     """Time calls of one or several sessions, in turns: A B, B A, A B, …
 
-    Every session is warmed up, then timed in every round until it has its share of ``runs`` and of ``seconds``; so each is
-    called at least ``runs`` times and for at least ``seconds``. A session's first call in a round is not timed when there
-    are several, because the caches and the waiting threads are another's then. Garbage is collected before, not during.
+    Every session is warmed up, then timed in every round until it has its share of ``runs`` and of ``seconds``; so each
+    is called at least ``runs`` times and for at least ``seconds``. Where there are several, a session's first call in a
+    round is not timed: caches and waiting threads are another's then. Garbage is collected before, not during.
 
     Args:
         sessions: Open sessions by name; the first is the baseline of ``ratios``.
@@ -198,7 +198,10 @@ def measure_throughput(
 def measure_session_throughput(
     session: Session, batch: npt.NDArray[np.uint8], seconds: float, *, warmup_seconds: float = WARMUP_SECONDS
 ) -> Throughput:
-    """The same for an open session. Each caller's own rate is added up, so that no caller waits for the slowest at the end."""
+    """The same for an open session.
+
+    Each caller's own rate is added up, so the wait for the slowest at the end does not count.
+    """
     callers = max(1, session.streams)
     _call_in_threads(session, batch, callers, warmup_seconds)
     with _without_garbage_collection():

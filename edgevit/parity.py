@@ -20,7 +20,8 @@ class ParityTolerance:
 
     Attributes:
         relative_error: Largest absolute difference over the reference's largest absolute logit.
-        tie_margin: Distance of the reference's first two logits, over the same scale, below which their order may change.
+        tie_margin: Distance of the reference's first two logits, over the same scale, below which their order may
+            change.
     """
 
     relative_error: float
@@ -28,8 +29,8 @@ class ParityTolerance:
 
 
 PARITY_TOLERANCES = {
-    # Another order of float32 sums gives 1e-6 to 1e-5 through twelve to twenty-four blocks; a wrong GELU, epsilon or bias
-    # gives 1e-3 and more. Two logits closer than twice the error may change places.
+    # Another order of float32 sums gives 1e-6 to 1e-5 through twelve to twenty-four blocks; a wrong GELU, epsilon or
+    # bias gives 1e-3 and more. Two logits closer than twice the error may change places.
     "fp32": ParityTolerance(relative_error=1e-4, tie_margin=2e-4),
     # Weights keep 11 bits (5e-4 each) and devices may compute in fp16 too: 1e-3 to 1e-2 at the logits. An overflow or a
     # wrongly decomposed LayerNorm gives 0.1 and more. A clear first place must stay first all the same.

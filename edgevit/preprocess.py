@@ -25,15 +25,15 @@ from edgevit.errors import DataError, EdgevitError
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Resize = Literal["shortest", "longest", "squash", "none"]
 
-_FILTERS = {name: Image.Resampling[name.upper()] for name in get_args(Interpolation)}
+INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)
 
 
 @dataclass(frozen=True)
 class Preprocess:
     """How an image becomes a model's input.
 
-    The image is resized with antialiasing on 8-bit values (Pillow's), then cropped around its centre, and padded where
-    it is smaller than the crop.
+    The image is resized with antialiasing, then cropped around its centre, and padded where it is smaller than the
+    crop. The result is the same with every version of Pillow from 10 on.
 
     Args:
         height: Rows of the model's input.
@@ -47,6 +47,10 @@ class Preprocess:
         mean: Subtracted per channel (R, G, B), after ``rescale``.
         std: Divided by per channel, after ``mean``.
         rescale: Factor on the 8-bit values.
+        resampling: How the two passes of a resize go together; they differ by some grey levels along hard edges.
+            ``pillow``: 8-bit values between them, and the vertical pass first where the height shrinks by more than
+            twice as many pixels as the width, as Pillow does from version 13 on. ``torch``: the horizontal pass first,
+            then unrounded values clipped to 0 … 255, which stays within 1 grey level of torchvision on tensors.
         crop_rounding: Where a crop is off-centre by half a pixel: ``round`` halves to even (torchvision, timm), or
             ``floor`` (transformers).
         fill: Colour of the padding.
@@ -66,6 +70,7 @@ class Preprocess:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     rescale: float = 1 / 255
+    resampling: Literal["pillow", "torch"] = "pillow"
     crop_rounding: Literal["round", "floor"] = "round"
     fill: tuple[int, int, int] = (0, 0, 0)
     crop_ratio: float | None = None
@@ -75,12 +80,11 @@ class Preprocess:
         for name in ("height", "width", "resize_height", "resize_width"):
             if not 1 <= getattr(self, name) <= 2**15:
                 problems.append(f"{name} = {getattr(self, name)} is not between 1 and {2**15}")
-        if self.interpolation not in _FILTERS:
-            problems.append(f"interpolation = {self.interpolation!r} is not one of {', '.join(_FILTERS)}")
-        if self.resize not in get_args(Resize):
-            problems.append(f"resize = {self.resize!r} is not one of {', '.join(get_args(Resize))}")
-        if self.crop_rounding not in ("round", "floor"):
-            problems.append(f"crop_rounding = {self.crop_rounding!r} is not one of round, floor")
+        choices = {"interpolation": INTERPOLATIONS, "resize": get_args(Resize)}
+        choices |= {"resampling": ("pillow", "torch"), "crop_rounding": ("round", "floor")}
+        for name, valid in choices.items():
+            if getattr(self, name) not in valid:
+                problems.append(f"{name} = {getattr(self, name)!r} is not one of {', '.join(valid)}")
         if len(self.mean) != 3 or not all(math.isfinite(m) for m in self.mean):
             problems.append(f"mean = {self.mean} is not three finite numbers")
         if len(self.std) != 3 or not all(math.isfinite(s) and s > 0 for s in self.std):
@@ -176,7 +180,8 @@ class Preprocess:
         picture = decode_image(image, name=name)
         height, width = self.resized_size(picture.height, picture.width, name=name)
         if (width, height) != picture.size:
-            picture = picture.resize((width, height), _FILTERS[self.interpolation])
+            resample = _resample_torch if self.resampling == "torch" else _resample_pillow
+            picture = resample(picture, width, height, Image.Resampling[self.interpolation.upper()])
         left, top = self._crop_offset(width, self.width), self._crop_offset(height, self.height)
         if self.width > width or self.height > height:
             canvas = Image.new("RGB", (self.width, self.height), self.fill)
@@ -228,3 +233,22 @@ class Preprocess:
 def to_nchw(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """``(B, H, W, 3)`` to a contiguous ``(B, 3, H, W)``, or ``(H, W, 3)`` to ``(3, H, W)``, of the same type."""
     return np.ascontiguousarray(np.moveaxis(values, -1, -3))
+
+
+def _resample_pillow(picture: Image.Image, width: int, height: int, kernel: Image.Resampling) -> Image.Image:
+    """One ``resize`` of Pillow 13, in two calls that mean the same to older versions."""
+    if kernel == Image.Resampling.NEAREST:  # a single pass
+        return picture.resize((width, height), kernel)
+    fewer_rows, fewer_columns = picture.height - height, picture.width - width
+    vertical_first = fewer_rows > 0 and fewer_rows > 2 * fewer_columns
+    between = (picture.width, height) if vertical_first else (width, picture.height)
+    return picture.resize(between, kernel).resize((width, height), kernel)
+
+
+def _resample_torch(picture: Image.Image, width: int, height: int, kernel: Image.Resampling) -> Image.Image:
+    bands = []
+    for band in picture.split():
+        values = np.clip(np.asarray(band.convert("F").resize((width, picture.height), kernel)), 0, 255)
+        values = np.asarray(Image.fromarray(values).resize((width, height), kernel))
+        bands.append(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+    return Image.fromarray(np.stack(bands, axis=-1))

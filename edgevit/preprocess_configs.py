@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from edgevit.errors import CheckpointError, format_offenders
-from edgevit.preprocess import _FILTERS, Interpolation, Preprocess, Resize
+from edgevit.preprocess import INTERPOLATIONS, Interpolation, Preprocess, Resize
 
 Triple = tuple[float, float, float]
 
@@ -23,7 +23,8 @@ _CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711
 _TIMM_CROP_PCT = 0.875
 _TIMM_CROP_MODES = ("center", "squash", "border")
 
-_RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # by Pillow's code, 0 to 5
+# By Pillow's code. Not 0, nearest: which of two equally near pixels is taken depends on the processor's backend.
+_RESAMPLE: dict[int, Interpolation] = {1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 
 
 class _Reader:
@@ -44,7 +45,7 @@ class _Reader:
         return default
 
     def take_flag(self, key: str, default: bool) -> bool:
-        value = self.take(key, default)
+        value = self.take(key, default or None) or False  # steps that are off by default are rarely stored: no note
         if not isinstance(value, bool):
             self.problems.append(f"{key} = {value!r} is not true or false")
         return bool(value)
@@ -112,8 +113,8 @@ def read_timm_preprocess(
     if crop_mode not in _TIMM_CROP_MODES:
         reader.problems.append(f"crop_mode = {crop_mode!r} is not one of {', '.join(_TIMM_CROP_MODES)}")
     interpolation = reader.take("interpolation", "bicubic")
-    if interpolation not in _FILTERS:
-        reader.problems.append(f"interpolation = {interpolation!r} is not one of {', '.join(_FILTERS)}")
+    if interpolation not in INTERPOLATIONS:
+        reader.problems.append(f"interpolation = {interpolation!r} is not one of {', '.join(INTERPOLATIONS)}")
     mean, std = reader.take_triple("mean", _IMAGENET[0]), reader.take_triple("std", _IMAGENET[1])
     resize: Resize = "squash" if crop_mode == "squash" else "longest" if crop_mode == "border" else "shortest"
     return reader.finish(
@@ -220,9 +221,10 @@ def read_transformers_preprocess(
 
     resize, resize_size, crop_size, ratio = _take_transformers_sizes(reader, name, processor)
     code = reader.take("resample", processor.resample)
-    if not isinstance(code, int) or isinstance(code, bool) or not 0 <= code < len(_RESAMPLE):
-        reader.problems.append(f"resample = {code!r} is not a code from 0 to {len(_RESAMPLE) - 1}")
-        code = 0
+    interpolation = _RESAMPLE.get(code) if isinstance(code, int) and not isinstance(code, bool) else None
+    if interpolation is None:
+        known = ", ".join(f"{code} ({name})" for code, name in _RESAMPLE.items())
+        reader.problems.append(f"resample = {code!r} is not one of {known}")
     rescale = reader.take_number("rescale_factor", 1 / 255) if reader.take_flag("do_rescale", True) else 1.0
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     if reader.take_flag("do_normalize", True):
@@ -234,10 +236,12 @@ def read_transformers_preprocess(
         resize=resize,
         resize_height=resize_size[0],
         resize_width=resize_size[1],
-        interpolation=cast(Interpolation, _RESAMPLE[code]),
+        interpolation=interpolation,
         mean=mean,
         std=std,
         rescale=rescale,
+        # torchvision's tensor resize, which is the default, has no box or hamming; these go through Pillow.
+        resampling="pillow" if interpolation in ("box", "hamming") else "torch",
         crop_rounding="floor",
         crop_ratio=ratio,
     )

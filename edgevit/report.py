@@ -1,7 +1,7 @@
 """Report: what a build found out, as plain figures that survive a round trip through JSON.
 
-Standard library alone. No figure is ever NaN or infinite: where there is none, the field is ``None`` and is left out of the
-file. Rates are kept as counts, so nothing is rounded; the percentages are properties.
+Standard library alone. No figure is ever NaN or infinite: where there is none, the field is ``None`` and is left out of
+the file. Rates are kept as counts, so nothing is rounded; the percentages are properties.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class ColdStart(_Figures):
     Attributes:
         import_ms: Importing numpy, the runtime and the engine's library.
         load_ms: From the files to a session that can run.
-        first_inference_ms: The first call, batch of the engine's smallest size.
+        first_inference_ms: The first call, with one image.
         peak_memory_bytes: Largest resident set of the whole process, ``None`` where the system does not tell.
         processes: Fresh processes that were started.
     """
@@ -142,8 +142,8 @@ class Accuracy(_Figures):
         drop_points: 100 · (lost − gained) / images.
         drop_low: Lower end of its 95 % interval (Tango's for paired samples).
         drop_high: Its upper end.
-        sqnr_db: 10·log10(Σ reference² / Σ (reference − logits)²) over all logits; ``None`` where every logit is equal, or
-            the reference is zero.
+        sqnr_db: 10·log10(Σ reference² / Σ (reference − logits)²) over all logits; ``None`` where every logit is equal,
+            or the reference is zero.
         per_class: Only the classes that changed.
         skipped_images: Images of the set that could not be read.
     """
@@ -196,8 +196,8 @@ class Parity(_Figures):
 
     Attributes:
         images: Images compared.
-        relative_error: Largest absolute difference over the reference's largest absolute logit; ``None`` where the engine
-            gave values that are not finite.
+        relative_error: Largest absolute difference over the reference's largest absolute logit; ``None`` where the
+            engine gave values that are not finite.
         agreement: Images with the same top-1.
         tolerance: What ``relative_error`` may be.
         passed: The result.
@@ -328,6 +328,10 @@ class Report:
     notes: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
+    def dumps(self) -> str:
+        """As JSON."""
+        return json.dumps(schema.to_data(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
     def save(self, path: str | Path) -> None:
         """Write as JSON; a file that was there is replaced only by a complete one.
 
@@ -335,7 +339,7 @@ class Report:
             OutputError: The file cannot be written.
         """
         path = Path(path)
-        text = json.dumps(schema.to_data(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = self.dumps()
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             temporary.write_text(text, encoding="utf-8")

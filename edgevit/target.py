@@ -1,7 +1,7 @@
 """Target and Budget: what an engine is built for, and what it may cost.
 
-A target is a TOML file; its file's stem is its name. The ones that ship with the package lie in ``targets/``, whose README
-gives the schema; a user's own file works everywhere a name does.
+A target is a TOML file; its file's stem is its name. The ones that ship with the package lie in ``targets/``, whose
+README gives the schema; a user's own file works everywhere a name does.
 """
 
 from __future__ import annotations

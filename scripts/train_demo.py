@@ -4,8 +4,8 @@
     python scripts/train_demo.py --only vit --out /tmp/models
 
 The images are scikit-learn's copy of the UCI handwritten digits: 1,797 images, 8 × 8, 17 grey levels. The first 1,200
-train, the last 597 judge; they come from other writers and are looked at once, after the last epoch. No epoch, seed or
-setting is picked by them.
+train, the last 597 judge: each run looks at them once, after its last epoch. No epoch, seed or setting is picked by
+them.
 """
 
 from __future__ import annotations

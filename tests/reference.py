@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 def import_torchvision() -> ModuleType:
@@ -37,3 +43,141 @@ def import_transformers() -> ModuleType:
 
     module: ModuleType = transformers
     return module
+
+
+def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Random values for every parameter, so that no term is zero and none drowns the others; evaluation mode."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in module.named_parameters():
+            noise = torch.randn(value.shape, generator=generator)
+            if name.endswith(("token", "pos_embed", "position_embeddings")):
+                value.copy_(0.5 * noise)
+            elif "bias_table" in name:
+                value.copy_(noise)
+            elif value.ndim > 1:
+                value.copy_(noise / math.sqrt(value[0].numel()))
+            else:  # LayerNorm's gain is near 1; its offset and the biases are near 0
+                value.copy_(0.2 * noise + float(name.endswith("weight")))
+    return module.eval()
+
+
+def relative_error(ours: Tensor, theirs: Tensor) -> float:
+    """Largest absolute difference over the reference's largest absolute value."""
+    assert ours.shape == theirs.shape
+    return float((ours - theirs).abs().max() / theirs.abs().max())
+
+
+def save_deit_as_transformers(asset_dir: Path, out: Path) -> None:
+    """``assets/deit_tiny_imagenet`` as a folder that transformers wrote; its processor resizes to 248 and crops 224."""
+    transformers = import_transformers()
+    from safetensors.torch import load_file
+
+    tensors = load_file(asset_dir / "model.safetensors")
+    labels = (asset_dir.parent / "imagenet" / "labels.txt").read_text().splitlines()
+    config = transformers.ViTConfig(
+        hidden_size=192,
+        num_hidden_layers=12,
+        num_attention_heads=3,
+        intermediate_size=768,
+        layer_norm_eps=1e-6,
+        id2label=dict(enumerate(labels)),
+    )
+    renames = {
+        "cls_token": "vit.embeddings.cls_token",
+        "pos_embed": "vit.embeddings.position_embeddings",
+        "patch_embed.proj": "vit.embeddings.patch_embeddings.projection",
+        "blocks": "vit.encoder.layer",
+        "norm1": "layernorm_before",
+        "norm2": "layernorm_after",
+        "attn.proj": "attention.output.dense",
+        "mlp.fc1": "intermediate.dense",
+        "mlp.fc2": "output.dense",
+        "head": "classifier",
+    }
+    converted = {}
+    for name, value in _split_qkv(tensors, "attention.attention").items():
+        for ours, theirs in renames.items():
+            name = name.replace(ours, theirs)
+        converted["vit." + name if name.startswith("norm.") else name] = value
+    converted = {name.replace("vit.norm.", "vit.layernorm."): value for name, value in converted.items()}
+    _save_as_transformers(transformers.ViTForImageClassification, config, converted, out)
+    _save_processor({"shortest_edge": 248}, 224, out)
+
+
+def save_swin_as_transformers(asset_dir: Path, out: Path) -> None:
+    """``assets/swin_imagenette`` as a folder that transformers wrote; its processor squashes to 144 and crops 128."""
+    transformers = import_transformers()
+    from safetensors.torch import load_file
+
+    tensors = load_file(asset_dir / "model.safetensors")
+    labels = json.loads((asset_dir / "config.json").read_text())["label_names"]
+    config = transformers.SwinConfig(
+        image_size=128,
+        window_size=4,
+        embed_dim=32,
+        depths=[2, 2, 6, 2],
+        num_heads=[1, 2, 4, 8],
+        id2label=dict(enumerate(labels)),
+    )
+    renames = {
+        "patch_embed.proj": "swin.embeddings.patch_embeddings.projection",
+        "patch_embed.norm": "swin.embeddings.norm",
+        "norm1": "layernorm_before",
+        "norm2": "layernorm_after",
+        "attn.proj": "attention.output.dense",
+        "attn.relative_position_bias_table": "attention.self.relative_position_bias_table",
+        "mlp.fc1": "intermediate.dense",
+        "mlp.fc2": "output.dense",
+        "head.fc": "classifier",
+    }
+    converted = {}
+    for name, value in _split_qkv(tensors, "attention.self").items():
+        for stage in (1, 2, 3):  # in the order that does not rename twice
+            name = name.replace(f"layers.{stage}.downsample", f"layers.{stage - 1}.downsample")
+        for ours, theirs in renames.items():
+            name = name.replace(ours, theirs)
+        name = "swin.layernorm." + name.removeprefix("norm.") if name.startswith("norm.") else name
+        converted["swin.encoder." + name if name.startswith("layers.") else name] = value
+    _save_as_transformers(transformers.SwinForImageClassification, config, converted, out)
+    _save_processor({"height": 144, "width": 144}, 128, out)
+
+
+def _split_qkv(tensors: dict[str, Tensor], where: str) -> dict[str, Tensor]:
+    apart = {}
+    for name, value in tensors.items():
+        if "attn.qkv" in name:
+            for part, rows in zip(("query", "key", "value"), value.chunk(3), strict=True):
+                apart[name.replace("attn.qkv", f"{where}.{part}")] = rows.contiguous()
+        else:
+            apart[name] = value
+    return apart
+
+
+def _save_as_transformers(kind: Any, config: Any, tensors: dict[str, Tensor], out: Path) -> None:
+    """Load version 4's names through transformers' own loader, then let it save."""
+    import torch
+
+    out.mkdir(parents=True, exist_ok=True)
+    config.save_pretrained(out)
+    torch.save(tensors, out / "pytorch_model.bin")
+    model, found = kind.from_pretrained(out, output_loading_info=True)
+    assert not found["missing_keys"]
+    assert not found["unexpected_keys"]
+    (out / "pytorch_model.bin").unlink()
+    model.save_pretrained(out)
+
+
+def _save_processor(size: dict[str, int], crop: int, out: Path) -> None:
+    transformers = import_transformers()
+    processor = transformers.BitImageProcessor(
+        size=size,
+        crop_size={"height": crop, "width": crop},
+        do_center_crop=True,
+        resample=3,
+        image_mean=[0.485, 0.456, 0.406],
+        image_std=[0.229, 0.224, 0.225],
+    )
+    processor.save_pretrained(out)

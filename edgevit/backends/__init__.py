@@ -1,6 +1,6 @@
 """Engine compilers, one library a file.
 
-A backend is a module with these functions; a new one is a file here, its session in ``runtime/`` and a line in each table::
+A backend is a module with these functions; a new one is a file here, one in ``runtime/`` and a line in each table::
 
     check(model_path, target) -> None            refuse early: package, device, model; raises
     compile(model_path, target, precision, directory, settings, *, model_info, batch) -> Engine

@@ -22,9 +22,9 @@ _INTERPOLATION = {"nearest": "NEAREST", "bilinear": "LINEAR", "bicubic": "CUBIC"
 def describe_model_info(preprocess: Preprocess, labels: Sequence[str] | None) -> dict[str, str]:
     """``model_info`` of a classifier that takes RGB pixels and normalises them itself.
 
-    model_api passes images in BGR order, hence ``reverse_input_channels``; there are no ``mean_values`` and ``scale_values``,
-    as they would be applied a second time. model_api has no antialiasing and no margin around the crop, so its pixels differ
-    a little from ``preprocess``, which is what was measured.
+    model_api passes images in BGR order, hence ``reverse_input_channels``; there are no ``mean_values`` and
+    ``scale_values``, as they would be applied a second time. model_api has no antialiasing and no margin around the
+    crop, so its pixels differ a little from ``preprocess``, which is what was measured.
 
     Args:
         preprocess: The bundle's.

@@ -120,7 +120,8 @@ def _load_graph(path: Path) -> Any:
         import onnx_ir
     except ImportError as exc:
         raise MissingPackageError(f"onnx_ir cannot be imported: {exc}", 'pip install "edgevit[build]"') from exc
-    return onnx_ir.load(path)
+    # weights that lie in other files are read now: saving would otherwise go on pointing to those files
+    return onnx_ir.external_data.load_to_model(onnx_ir.load(path))
 
 
 def _halve_weights(model: Any) -> None:

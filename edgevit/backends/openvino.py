@@ -1,8 +1,8 @@
 """Compiling to OpenVINO's IR: ``model.xml`` and ``model.bin``.
 
-The graph goes through OpenVINO's own ONNX reader. ``fp32`` keeps the weights; ``fp16`` stores them in half the bytes, which
-a CPU widens again when it loads them. Arithmetic on a CPU is f32 in both: where OpenVINO finds bf16 units it would use them
-for a float32 model without being asked, which moves logits by about a hundredth of their scale.
+The graph goes through OpenVINO's own ONNX reader. ``fp32`` keeps the weights; ``fp16`` stores them in half the bytes,
+which a CPU widens again when it loads them. Arithmetic on a CPU is f32 in both: where OpenVINO finds bf16 units it
+would use them for a float32 model without being asked, which moves logits by about a hundredth of their scale.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def compile(
     model = _read_model(model_path)
     batch = find_batch(_describe_ports(model.inputs)[0], batch, model_path)
     least, _, largest = batch
-    if least != largest:
+    if model.inputs[0].partial_shape.is_dynamic:
         _, *rest = model.inputs[0].partial_shape
         model.reshape(openvino.PartialShape([openvino.Dimension(least, largest), *rest]))
     model.inputs[0].get_node().set_layout(openvino.Layout("NHWC"))
@@ -141,7 +141,7 @@ def _describe_ports(ports: Any) -> tuple[TensorSpec, ...]:
 
 
 def _name_nodes(model: Any) -> None:
-    """Name unnamed nodes by their place; OpenVINO counts them over the whole process, and a file would differ each time."""
+    """Name unnamed nodes by their place: OpenVINO counts them over the whole process, so each file would differ."""
     model.set_friendly_name("model")
     nodes = model.get_ordered_ops()
     taken = {node.get_friendly_name() for node in nodes}

@@ -44,10 +44,11 @@ def read_checkpoint(
     """Read a trained classifier.
 
     Args:
-        source: A timm hub folder, a transformers folder, a bare weight file, or ``hf-hub:ORGANISATION/NAME[@REVISION]``.
+        source: A timm hub folder, a transformers folder, a bare weight file, or a model of the Hugging Face hub as
+            ``hf-hub:ORGANISATION/NAME[@REVISION]``.
         arch: timm's name of the architecture; for a bare weight file, which does not say it.
-        image_size: Height and width in pixels to use in place of the checkpoint's own. Position embeddings are resampled
-            as timm does.
+        image_size: Height and width in pixels to use in place of the checkpoint's own. Position embeddings are
+            resampled as timm does.
 
     Returns:
         The canonical module, float32 and in evaluation mode, with preprocessing, labels and notes on what was assumed.

@@ -50,7 +50,9 @@ EXAMPLES = tuple(
     + [f"deit_{size}_{kind}patch16_{image}" for size in _DEIT for kind in ("", "distilled_") for image in (224, 384)]
     + [f"swin_{size}_patch4_window{w}_{image}" for size in _SWIN for w, image in ((7, 224), (12, 384))]
 )
-_FORMS = "vit_SIZE_patchP_IMAGE, deit_SIZE_patch16_IMAGE, deit_SIZE_distilled_patch16_IMAGE, swin_SIZE_patch4_windowM_IMAGE"
+_FORMS = (
+    "vit_SIZE_patchP_IMAGE, deit_SIZE_patch16_IMAGE, deit_SIZE_distilled_patch16_IMAGE, swin_SIZE_patch4_windowM_IMAGE"
+)
 
 # What the rest of timm's nearest families has and the canonical models have not.
 _UNSUPPORTED = {

@@ -1,4 +1,4 @@
-"""A canonical module from a config and a publisher's tensors; everything that does not fit is listed at once."""
+"""A model from what a reader found out and a publisher's tensors."""
 
 from __future__ import annotations
 
@@ -6,71 +6,120 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from edgevit.checkpoints.checks import check_names, check_values
+from edgevit.checkpoints.files import CheckpointFiles
+from edgevit.checkpoints.labels import read_labels
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.resample import Size, resample_bias_table, resample_positions
-from edgevit.errors import CheckpointError, format_offenders
+from edgevit.model import Model, Source
 from edgevit.models import ModelConfig, SwinConfig, ViTConfig, build_module
+from edgevit.preprocess import Preprocess
 
 _PACKED = re.compile(r"(.*\.attn\.)qkv(\.weight|\.bias)")
 _STAGE = re.compile(r"layers\.(\d+)\.blocks\.(\d+)\.bias\.table")
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a reader found out about a checkpoint.
+
+    Attributes:
+        layout: For the model's source.
+        architecture: For the model's source.
+        config: At the image size that is wanted; its number of classes is replaced by the head's.
+        names: The publisher's table.
+        preprocess: For the same image size.
+        stored_size: Image height and width that the checkpoint's position embeddings are for.
+        stated_classes: What the configuration says, where it says it.
+        labels: As stored; see :func:`edgevit.checkpoints.labels.read_labels`.
+        labels_key: Where they are stored.
+        notes: What was assumed so far.
+    """
+
+    layout: str
+    architecture: str
+    config: ModelConfig
+    names: Names
+    preprocess: Preprocess
+    stored_size: Size
+    stated_classes: int | None = None
+    labels: Any = None
+    labels_key: str = "labels"
+    notes: tuple[str, ...] = ()
+
+
+def assemble_model(files: CheckpointFiles, plan: Plan, tensors: Mapping[str, Tensor]) -> Model:
+    """Put module, preprocessing and labels together.
+
+    Raises:
+        CheckpointError: As :func:`assemble_module`.
+    """
+    module, config, notes = assemble_module(plan, tensors, files.source)
+    labels, unnamed = read_labels(plan.labels, config.classes, plan.labels_key)
+    notes = (*plan.notes, *notes, *unnamed)
+    return Model(
+        module, plan.preprocess, labels, Source(files.source, plan.layout, plan.architecture, files.sha256(), notes)
+    )
+
+
 def assemble_module(
-    config: ModelConfig, tensors: Mapping[str, Tensor], names: Names, stored_size: Size, source: str
-) -> tuple[nn.Module, list[str]]:
+    plan: Plan, tensors: Mapping[str, Tensor], source: str
+) -> tuple[nn.Module, ModelConfig, tuple[str, ...]]:
     """Fill a canonical module.
 
     Args:
-        config: As the checkpoint describes it, at the image size that is wanted; the number of classes is the head's.
+        plan: What the tensors should be.
         tensors: By the publisher's names.
-        names: The publisher's table.
-        stored_size: Image height and width that the checkpoint's position embeddings are for.
         source: For messages.
 
     Returns:
-        The module, float32, in evaluation mode and without gradients; and notes.
+        The module, float32, in evaluation mode and without gradients; its config; and notes.
 
     Raises:
-        CheckpointError: Listing all missing, unexpected and wrongly shaped tensors, tensors that are not floating point,
-            or tensors with values that are not finite.
+        CheckpointError: Listing all missing, unexpected and wrongly shaped tensors, or those that are not floating
+            point, or those with values that are not finite.
     """
     notes = []
-    dropped = names.find_dropped(tensors)
+    dropped = plan.names.find_dropped(tensors)
     for reason, which in dropped.items():
         notes.append(f"dropped {len(which)} tensor{'s' if len(which) > 1 else ''} ({reason}): {_shorten(which)}")
     left = {n: t for n, t in tensors.items() if not any(n in which for which in dropped.values())}
-    canonical = names.to_canonical(left)
-    config, note = _take_classes(config, left, canonical)
+    canonical = plan.names.to_canonical(left)
+    config, note = _take_classes(plan.config, left, canonical, plan.stated_classes)
     notes += note
     with torch.device("meta"):
         module = build_module(config)
     expected = _split_packed(module.state_dict(), canonical.values())
     found = {ours: left[theirs] for theirs, ours in canonical.items()}
-    _resample(config, found, expected, stored_size, notes)
-    _check_names(found, expected, left, canonical, names, source)
-    _check_values(found, canonical, source)
+    if isinstance(config, ViTConfig):
+        notes += _resample_positions(config, found, plan.stored_size)
+    else:
+        notes += _resample_biases(config, found, expected)
+    check_names(found, expected, left, canonical, plan.names, source)
+    check_values(found, canonical, source)
     notes += _describe_types(found.values())
-    weights = {name: found.get(name, value) for name, value in expected.items()}
-    weights = {name: value.float().contiguous() for name, value in _pack(weights).items()}
-    module.load_state_dict(weights, strict=True, assign=True)
-    return module.eval().requires_grad_(False), notes
+    weights = _pack({name: found.get(name, value) for name, value in expected.items()})
+    module.load_state_dict({name: value.float().contiguous() for name, value in weights.items()}, assign=True)
+    return module.eval().requires_grad_(False), config, tuple(notes)
 
 
 def _take_classes(
-    config: ModelConfig, tensors: Mapping[str, Tensor], canonical: Mapping[str, str]
+    config: ModelConfig, tensors: Mapping[str, Tensor], canonical: Mapping[str, str], stated: int | None
 ) -> tuple[ModelConfig, list[str]]:
     heads = [tensors[theirs] for theirs, ours in canonical.items() if ours == "head.weight"]
     if not heads:
         return config, []  # reported with whatever else is missing
     classes = int(heads[0].shape[0]) if heads[0].ndim == 2 else config.classes
-    if classes in (0, config.classes):
+    config = dataclasses.replace(config, classes=max(classes, 1))
+    if stated in (None, classes):
         return config, []
-    note = f"the configuration says {config.classes} classes, the head has {classes}; the head counts"
-    return dataclasses.replace(config, classes=classes), [note]
+    return config, [f"the configuration says {stated} classes, the head has {classes}; the head counts"]
 
 
 def _split_packed(expected: dict[str, Tensor], found: Iterable[str]) -> dict[str, Tensor]:
@@ -99,41 +148,30 @@ def _pack(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return packed
 
 
-def _resample(
-    config: ModelConfig, found: dict[str, Tensor], expected: Mapping[str, Tensor], stored_size: Size, notes: list[str]
-) -> None:
-    if isinstance(config, ViTConfig):
-        _resample_positions(config, found, stored_size, notes)
-    else:
-        _resample_biases(config, found, expected, notes)
-
-
-def _resample_positions(config: ViTConfig, found: dict[str, Tensor], stored_size: Size, notes: list[str]) -> None:
+def _resample_positions(config: ViTConfig, found: dict[str, Tensor], stored_size: Size) -> list[str]:
     positions = found.get("pos_embed")
     if positions is None:
-        return
+        return []
     prefix = config.prefix_tokens if config.position_prefix else 0
     if positions.ndim != 3 or positions.shape[0] != 1 or positions.shape[2] != config.width:
-        return  # reported as wrongly shaped
+        return []  # reported as wrongly shaped
     patches = positions.shape[1] - prefix
     old = stored_size[0] // config.patch_size[0], stored_size[1] // config.patch_size[1]
     if patches != old[0] * old[1]:  # the configuration is of another size than the weights
         side = math.isqrt(max(patches, 0))
         if side * side != patches or not side:
-            return
+            return []
         old = (side, side)
-    if old != config.grid:
-        found["pos_embed"] = resample_positions(positions, prefix, old, config.grid)
-        notes.append(
-            f"position embeddings resampled from {old[0]} × {old[1]} to {config.grid[0]} × {config.grid[1]} patches"
-        )
+    new = config.grid
+    if old == new:
+        return []
+    found["pos_embed"] = resample_positions(positions, prefix, old, new)
+    return [f"position embeddings resampled from {old[0]} × {old[1]} to {new[0]} × {new[1]} patches"]
 
 
-def _resample_biases(
-    config: SwinConfig, found: dict[str, Tensor], expected: Mapping[str, Tensor], notes: list[str]
-) -> None:
+def _resample_biases(config: SwinConfig, found: dict[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
     if config.window_fit == "smaller":
-        return  # transformers keeps the table of the full window
+        return []  # transformers keeps the table of the full window
     resized = set()
     for name, table in list(found.items()):
         match = _STAGE.fullmatch(name)
@@ -146,71 +184,9 @@ def _resample_biases(
         new = config.block_window(int(match[1]), int(match[2]))[0]
         found[name] = resample_bias_table(table, old, new)
         resized.add(f"stage {match[1]}: {old[0]} × {old[1]} to {new[0]} × {new[1]}")
-    if resized:
-        notes.append(f"relative position biases resampled for another window ({'; '.join(sorted(resized))})")
-
-
-def _check_names(
-    found: Mapping[str, Tensor],
-    expected: Mapping[str, Tensor],
-    tensors: Mapping[str, Tensor],
-    canonical: Mapping[str, str],
-    names: Names,
-    source: str,
-) -> None:
-    theirs = {ours: name for name, ours in canonical.items()}
-    # A fixed table needs no weights: it is there already, everything else is on the meta device.
-    missing = [names.to_publisher(n, tensors) for n, v in expected.items() if n not in found and v.is_meta]
-    doubled = [n for n, ours in canonical.items() if theirs[ours] != n]
-    unexpected = [n for n in tensors if canonical.get(n) not in expected] + doubled
-    shapes = [
-        f"{theirs[n]}: {tuple(tensors[theirs[n]].shape)}, expected {tuple(expected[n].shape)}"
-        for n, value in found.items()
-        if n in expected and value.shape != expected[n].shape
-    ]
-    kinds = {"missing": missing, "unexpected": unexpected, "wrongly shaped": shapes}
-    if not any(kinds.values()):
-        return
-    if len(missing) == sum(v.is_meta for v in expected.values()):
-        raise CheckpointError(
-            f"{source} holds no tensor of the model that it is said to be; it holds\n{format_offenders(list(tensors), 10)}",
-            "check that this is a ViT's, DeiT's or Swin's classifier, and its architecture",
-        )
-    if not unexpected and not shapes and all(n.startswith("head") for n in expected if n not in found and expected[n].is_meta):
-        raise CheckpointError(
-            f"{source} has no classifier head ({', '.join(missing)}): it gives features, and a build needs classes",
-            "name a checkpoint that was fine-tuned for classification",
-        )
-    counts = ", ".join(f"{len(v)} {kind}" for kind, v in kinds.items() if v)
-    lists = "\n".join(f"{kind}:\n{format_offenders(v)}" for kind, v in kinds.items() if v)
-    raise CheckpointError(
-        f"{source} does not fit its architecture: {counts} tensor{'s' if sum(map(len, kinds.values())) > 1 else ''}\n{lists}",
-        "check the architecture that the checkpoint states, or that was given, against its tensors",
-    )
-
-
-def _check_values(found: Mapping[str, Tensor], canonical: Mapping[str, str], source: str) -> None:
-    theirs = {ours: name for name, ours in canonical.items()}
-    kinds = [
-        f"{theirs[n]}: {str(t.dtype).removeprefix('torch.')}{'' if t.layout == torch.strided else f', {t.layout}'}"
-        for n, t in found.items()
-        if t.dtype not in (torch.float32, torch.float16, torch.bfloat16, torch.float64) or t.layout != torch.strided
-    ]
-    if kinds:
-        raise CheckpointError(
-            f"{source} has {len(kinds)} weights that are not dense floating point:\n{format_offenders(kinds)}",
-            "read the checkpoint from before it was quantised or pruned",
-        )
-    broken = []
-    for name, value in found.items():
-        bad = int((~torch.isfinite(value.float())).sum())
-        if bad:
-            broken.append(f"{theirs[name]}: {bad} of {value.numel()} values are not finite")
-    if broken:
-        raise CheckpointError(
-            f"{source} has {len(broken)} tensors with NaN or infinite values:\n{format_offenders(broken)}",
-            "take an earlier checkpoint of the training run, from before it diverged",
-        )
+    if not resized:
+        return []
+    return [f"relative position biases resampled for another window ({'; '.join(sorted(resized))})"]
 
 
 def _describe_types(values: Iterable[Tensor]) -> list[str]:

@@ -11,6 +11,7 @@ from edgevit.errors import CheckpointError, format_offenders
 Size = tuple[int, int]
 C = TypeVar("C")
 
+_LARGEST_IMAGE = 4096  # pixels a side; a Swin's masks grow with the image
 _LIMIT = 2**17  # widths and depths beyond any model; a damaged file must not make us build one
 
 
@@ -77,19 +78,20 @@ class Fields:
         return pair[0], pair[1]
 
     def integers(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
-        """A list of whole numbers above 0."""
+        """A list of one to eight whole numbers above 0."""
         value = self.data.get(key)
         if value is None:
             return default
-        if not isinstance(value, Sequence) or not value or not all(_is_whole(v) and 1 <= v <= _LIMIT for v in value):
-            return self._complain(key, "a list of whole numbers above 0", default)
+        whole = isinstance(value, Sequence) and all(_is_whole(v) and 1 <= v <= 512 for v in value)
+        if not whole or not 1 <= len(value) <= 8:
+            return self._complain(key, "a list of one to eight whole numbers above 0", default)
         return tuple(value)
 
     def _complain(self, key: str, wanted: str, default: C) -> C:
         self.complaints.append(f"{key} = {self.data[key]!r} is not {wanted}")
         return default
 
-    def finish(self, build: Callable[..., C], **values: Any) -> C:
+    def finish(self, build: Callable[..., Any], **values: Any) -> Any:
         """Build a config dataclass, or raise with all complaints.
 
         Raises:
@@ -110,28 +112,32 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def choose_image_size(stored: Size, wanted: Size | None, patch: Size, smallest: int = 1, any_size: bool = False) -> Size:
+def choose_image_size(
+    stored: Size, wanted: Size | None, patch: Size, smallest_grid: int = 1, pads: bool = False
+) -> Size:
     """The size that a model will run at.
 
     Args:
         stored: Height and width that the checkpoint states.
         wanted: What the user asks for; ``None`` for ``stored``.
         patch: Height and width of a patch.
-        smallest: Least side in pixels.
-        any_size: The model pads an image whose sides are no multiples of the patch.
+        smallest_grid: Least number of patches down and across.
+        pads: The model pads an image whose sides are no multiples of the patch.
 
     Raises:
         CheckpointError: Naming the multiples and the nearest possible size.
     """
     size = stored if wanted is None else wanted
-    least = tuple(math.ceil(max(smallest, p) / p) * p for p in patch)
-    fits = all(_is_whole(s) and l <= s <= 2**13 for s, l in zip(size, least, strict=True))
-    if fits and (any_size or all(s % p == 0 for s, p in zip(size, patch, strict=True))):
+    step = (1, 1) if pads else patch
+    least = [p * (smallest_grid - 1) + s for p, s in zip(patch, step, strict=True)]
+    most = [_LARGEST_IMAGE // s * s for s in step]
+    bounds = list(zip(size, step, least, most, strict=True))
+    if all(_is_whole(side) and low <= side <= high and side % s == 0 for side, s, low, high in bounds):
         return size
-    near = [min(max(round(s / p) * p, l), 2**13 // p * p) for s, p, l in zip(size, patch, least, strict=True)]
+    rule = "" if pads else f"sides are multiples of {patch[0]} and {patch[1]} pixels (its patch), "
+    near = [min(max(round(side / s) * s, low), high) for side, s, low, high in bounds]
     raise CheckpointError(
         f"image size {size[0]} × {size[1]} is not possible for this model: "
-        f"sides are multiples of {patch[0]} and {patch[1]} pixels (its patch), at least {least[0]} × {least[1]}"
-        f" and at most {2**13}",
+        f"{rule}at least {least[0]} × {least[1]}, at most {most[0]} × {most[1]}",
         f"the nearest possible size is {near[0]} × {near[1]}",
     )

@@ -63,7 +63,9 @@ class CheckpointFiles:
         """Raise where a folder has a configuration and no weights that can be read."""
         if self.weights:
             return
-        others = [f"{p.name}: {_OTHER_WEIGHTS[p.suffix]}" for p in sorted(self.path.iterdir()) if p.suffix in _OTHER_WEIGHTS]
+        others = [
+            f"{p.name}: {_OTHER_WEIGHTS[p.suffix]}" for p in sorted(self.path.iterdir()) if p.suffix in _OTHER_WEIGHTS
+        ]
         found = f"; what it has cannot be read:\n{format_offenders(others)}" if others else f": {self.describe()}"
         raise CheckpointError(
             f"{self.source} has no weights{found}", f"weights are read from {' or '.join(_WEIGHTS)}, also sharded"

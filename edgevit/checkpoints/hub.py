@@ -31,7 +31,9 @@ def download_checkpoint(source: str) -> Path:
     try:
         folder = Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(_SAFE)))
         if not any(folder.glob("model*.safetensors")):
-            folder = Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(_PICKLED + _SAFE)))
+            folder = Path(
+                snapshot_download(repository, revision=revision or None, allow_patterns=list(_PICKLED + _SAFE))
+            )
     except Exception as exc:  # huggingface_hub raises its own, requests' or httpx's, and OSError
         reason = str(exc).strip().splitlines()[-1] if str(exc).strip() else type(exc).__name__
         raise CheckpointError(

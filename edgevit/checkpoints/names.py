@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 
 # ``{i}`` and ``{j}`` are numbers, ``{i-1}`` is the number before, ``*`` is weight or bias.
 _HOLES = re.compile(r"\{i-1\}|\{i\}|\{j\}|\*")
-_PATTERNS = {"{i}": r"(?P<i>\d{1,4})", "{i-1}": r"(?P<i>\d{1,4})", "{j}": r"(?P<j>\d{1,4})", "*": "(?P<end>weight|bias)"}
+_PATTERNS = {
+    "{i}": r"(?P<i>\d{1,4})",
+    "{i-1}": r"(?P<i>\d{1,4})",
+    "{j}": r"(?P<j>\d{1,4})",
+    "*": "(?P<end>weight|bias)",
+}
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ def resample_positions(positions: Tensor, prefix_tokens: int, old: Size, new: Si
 def resample_bias_table(table: Tensor, old: Size, new: Size) -> Tensor:
     """Resample biases by relative position: ``((2·M−1)², A) → ((2·m−1)², A) float32`` for windows ``M`` and ``m``.
 
-    As timm's ``resize_rel_pos_bias_table`` (after BEiT): offsets are spaced geometrically, finest near zero, so that near
-    neighbours keep their biases; linear between them.
+    As timm's ``resize_rel_pos_bias_table`` (after BEiT): offsets are spaced geometrically, finest near zero, so that
+    near neighbours keep their biases; linear between them.
 
     Args:
         table: One row for every offset, row-major.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -25,8 +26,8 @@ def read_tensors(files: CheckpointFiles) -> tuple[dict[str, Tensor], list[str]]:
     """All tensors by name, memory-mapped where the format allows, and notes on what was passed over.
 
     Raises:
-        CheckpointError: A file is damaged, needs code to be run, holds no tensors, or lacks tensors that the index of its
-            shards promises.
+        CheckpointError: A file is damaged, needs code to be run, holds no tensors, or lacks tensors that the index of
+            its shards promises.
     """
     tensors: dict[str, Tensor] = {}
     notes: list[str] = []
@@ -36,7 +37,9 @@ def read_tensors(files: CheckpointFiles) -> tuple[dict[str, Tensor], list[str]]:
         twice += [f"{name}: again in {path.name}" for name in part if name in tensors]
         tensors.update(part)
     if twice:
-        raise CheckpointError(f"{files.source} has tensors in several shards:\n{format_offenders(twice)}", "save it again")
+        raise CheckpointError(
+            f"{files.source} has tensors in several shards:\n{format_offenders(twice)}", "save it again"
+        )
     if files.shards is not None:
         absent = [f"{name}: not in {file}" for name, file in files.shards.items() if name not in tensors]
         if absent:
@@ -90,13 +93,12 @@ def _refuse_pickle(path: Path, exc: Exception, archive: bool) -> None:
         ) from exc
     wanted = set(_GLOBAL.findall(text))
     if archive and wanted:
-        try:  # the list of all; this disassembles the pickle and runs none of it
+        # The list of all, where it can be had; this disassembles the pickle and runs none of it.
+        with contextlib.suppress(Exception):
             wanted |= set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-        except Exception:  # noqa: S110 – the one from the message is enough
-            pass
     if wanted:
         raise CheckpointError(
-            f"{path} is a pickle that needs more than tensors, and nothing from a checkpoint is executed. It asks for:\n"
+            f"{path} is a pickle that needs more than tensors; nothing from a checkpoint is executed. It asks for:\n"
             + format_offenders(sorted(wanted)),
             "where you trust the file, load it with torch and save its state_dict() as safetensors",
         ) from exc

@@ -7,6 +7,7 @@ error, ``error: what happened`` and ``hint: what to do``; with ``--json`` it is 
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import sys
@@ -43,7 +44,10 @@ class CommandLine(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        arguments = list(sys.argv[1:] if args is None else args)
+        arguments = list(sys.argv[1:] if args is None else args) or ["--help"]
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a terminal without these characters still shows the rest
         try:
             status = super().main(arguments, prog_name or "edgevit", complete_var, standalone_mode=False, **extra)
         except click.UsageError as exc:

@@ -75,7 +75,7 @@ def _predict(results: dict[str, BuildResult], files: DigitFiles) -> list[dict[st
     images = sorted(files.validation.glob("*/*.png"), key=lambda path: path.name)[:SHOWN]
     rows: list[dict[str, Any]] = [{"image": str(path), "label": path.parent.name} for path in images]
     for name, result in results.items():
-        if result.manifest.engine is None:
+        if result.bundle is None or result.manifest is None or result.manifest.engine is None:
             continue
         with open_bundle(result.bundle) as classifier:
             for row, path in zip(rows, images, strict=True):

@@ -9,7 +9,7 @@ import click
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
-    from edgevit.doctor import Diagnosis
+    from edgevit.doctor import Diagnosis, TargetStatus
 
 
 @click.command("doctor", short_help="Show what this machine can do, and what is missing.")
@@ -55,9 +55,12 @@ def _show(output: Output, diagnosis: Diagnosis) -> None:
     devices = [f"{device} ({library})" for library, found in diagnosis.devices.items() for device in found]
     output.show(f"devices here: {', '.join(devices) or 'none that an installed engine library finds'}", "")
 
-    targets = make_table(["target", "here", "missing"])
+    targets = make_table(["targets", "here", "missing"])
+    alike: dict[tuple[str, ...], list[TargetStatus]] = {}
     for target in diagnosis.targets:
-        targets.add_row(target.name, summarize_status(target.status), "; ".join(target.status.missing))
+        alike.setdefault(target.status.missing, []).append(target)
+    for missing, group in alike.items():
+        targets.add_row("\n".join(t.name for t in group), summarize_status(group[0].status), "\n".join(missing))
     output.show(targets)
     if not diagnosis.can_build:
         output.line()

@@ -7,7 +7,7 @@ import re
 import click
 
 
-class SizeType(click.ParamType):
+class SizeType(click.ParamType):  # type: ignore[type-arg]  # no parameters before click 8.3
     """``384`` or ``256x512`` (height × width) to a pair of pixels."""
 
     name = "PIXELS | HxW"
@@ -23,7 +23,7 @@ class SizeType(click.ParamType):
         return sides
 
 
-class BatchType(click.ParamType):
+class BatchType(click.ParamType):  # type: ignore[type-arg]
     """``8`` or ``1:4:8`` to the smallest, the usual and the largest number of images a call."""
 
     name = "N | MIN:OPT:MAX"

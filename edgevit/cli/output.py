@@ -54,7 +54,13 @@ class Output:
         if not self.as_json:
             console = open_console(self._stream)
             for part in parts:
-                console.print(part)
+                if console.is_terminal:
+                    console.print(part)
+                    continue
+                with console.capture() as captured:
+                    console.print(part)
+                # rich fills cells with blanks, which only get in the way in a file
+                click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()), file=self._stream)
 
     def document(self, data: object) -> None:
         """The result as JSON, where ``--json`` asks for it."""

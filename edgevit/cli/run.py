@@ -31,6 +31,8 @@ def command(output: Output, bundle: Path, images: tuple[Path, ...], top_k: int) 
     if missing:
         raise DataError(f"{len(missing)} of {len(images)} images are not there:\n" + format_offenders(missing), "")
     with open_bundle(bundle) as classifier:
+        for difference in classifier.differences:
+            output.note(f"note: {difference}")
         answers = {str(image): classifier.classify(image, top_k=top_k) for image in images}
     output.document([{"image": image, "predictions": to_data(answer)} for image, answer in answers.items()])
     table = make_table(["image", "class", "label", "probability"], right={"class", "probability"})

@@ -22,16 +22,22 @@ _COLOURS = {
 }
 
 
-def make_table(headers: Sequence[str], right: Iterable[str] = ()) -> Table:
-    """An empty table without vertical lines; columns named in ``right`` are set flush right."""
+def make_table(headers: Sequence[str], right: Iterable[str] = (), gap: int = 2) -> Table:
+    """An empty table without vertical lines.
+
+    Args:
+        headers: Of the columns.
+        right: Columns of numbers: flush right and never wrapped, so that the others give way.
+        gap: Blanks between columns, 1 or more.
+    """
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, gap - 1, 0, 0), pad_edge=False, show_edge=False)
     numbers = set(right)
     for header in headers:
         justify: Literal["right", "left"] = "right" if header in numbers else "left"
-        table.add_column(header, justify=justify, overflow="fold")
+        table.add_column(header, justify=justify, overflow="fold", no_wrap=header in numbers)
     return table
 
 
@@ -56,15 +62,15 @@ def make_verdict_table(report: Report) -> Table:
         "variant": [v.name for v in report.variants],
         "p50": [format_ms(v.latency.p50_ms) if v.latency else MISSING for v in report.variants],
         "p90": [format_ms(v.latency.p90_ms) if v.latency else MISSING for v in report.variants],
-        "ratio": [f"{v.ratio.value:.2f}" if v.ratio else MISSING for v in report.variants],
-        "95 %": [format_interval(v.ratio) for v in report.variants],
+        "ratio": [format_optional(v.ratio.value if v.ratio else None, ".2f") for v in report.variants],
+        "95 %": [MISSING, *(format_interval(v.ratio) for v in report.variants[1:])],
         **_accuracy_columns(report.variants),
         "MB": [f"{v.size_bytes / 1e6:.1f}" for v in report.variants],
     }
     columns = {name: cells for name, cells in columns.items() if any(cell != MISSING for cell in cells)}
     from rich.text import Text
 
-    table = make_table([*columns, "status"], right=set(columns) - {"variant"})
+    table = make_table([*columns, "status"], right=set(columns) - {"variant"}, gap=1)
     for row, variant in enumerate(report.variants):
         status = Text(variant.status, style=_COLOURS.get(variant.status, ""))
         table.add_row(*(cells[row] for cells in columns.values()), status)

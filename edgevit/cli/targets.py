@@ -56,11 +56,13 @@ def summarize_status(status: Status) -> str:
 def _show_targets(output: Output, pairs: list[tuple[Target, Status]]) -> None:
     from edgevit.cli.tables import make_table
 
-    table = make_table(["target", "device", "engine", "here"])
+    table = make_table(["target", "device", "here"])
     for target, status in pairs:
-        name = ", ".join((target.name, *target.aliases))
-        table.add_row(name, target.title, target.backend, summarize_status(status))
+        table.add_row(target.name, target.title, summarize_status(status))
     output.show(table)
+    for target, _ in pairs:
+        for alias in target.aliases:
+            output.line(f"{alias} is another name for {target.name}")
     if any(not status.buildable for _, status in pairs):
         output.line()
         output.line("What a target lacks here: edgevit targets NAME, or edgevit doctor")

@@ -10,13 +10,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgevit.build import BuildResult
-    from edgevit.bundle import Manifest
+    from edgevit.manifest import Manifest
     from edgevit.report import Report
 
 
 def show_result(output: Output, result: BuildResult) -> None:
     """The table of variants, the verdict, where the bundle lies and what to do next."""
     show_report(output, result.report)
+    if result.bundle is None or result.manifest is None:
+        output.line("bundle: none was written")
+        return
     output.line(f"bundle: {result.bundle} ({describe_engine(result.manifest)})")
     output.line(f"next:   {suggest_next(result.bundle, result.manifest)}")
 
@@ -45,7 +48,7 @@ def describe_engine(manifest: Manifest) -> str:
         size = sum(file.size_bytes for file in manifest.files.values())
         return f"portable, {manifest.precision}, {format_bytes(size)}; compiled on the device"
     engine = manifest.engine
-    version = engine.versions.get(engine.backend, "")
+    version = engine.versions.get(engine.backend, "").partition("-")[0]  # OpenVINO's goes on with its build
     return f"{' '.join((engine.backend, version)).strip()} on {engine.device}, {manifest.precision}"
 
 
@@ -60,7 +63,11 @@ def describe_result(result: BuildResult) -> dict[str, Any]:
     """The document of ``--json``."""
     from edgevit.schema import to_data
 
-    return {"bundle": str(result.bundle), "report": to_data(result.report), "manifest": to_data(result.manifest)}
+    return {
+        "bundle": None if result.bundle is None else str(result.bundle),
+        "report": to_data(result.report),
+        "manifest": None if result.manifest is None else result.manifest.to_data(),
+    }
 
 
 def exit_status(report: Report) -> int:

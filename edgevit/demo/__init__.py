@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 FOLDER = Path(__file__).parent
 MODELS = {"vit": FOLDER / "vit_digits", "swin": FOLDER / "swin_digits"}
 LABELS = tuple("0123456789")
-TRAINING = 1200  # the first images trained the models; the others, by other writers, are held out
+TRAINING = 1200  # the first images trained the models; the others are held out
 CALIBRATION_PER_CLASS = 20
 
 

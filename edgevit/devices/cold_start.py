@@ -1,12 +1,13 @@
 """What a fresh process pays before its first answer.
 
 ``python -m edgevit.devices.cold_start DIRECTORY`` opens the engine or bundle in a folder, runs it once and prints the
-figures as JSON on its last line; :func:`measure_cold_start` starts such processes. Nothing but the device runtime is imported
-there, so the memory is what an app would need.
+figures as JSON on its last line; :func:`measure_cold_start` starts such processes. Nothing but the device runtime is
+imported there, so the memory is what an app in Python would need.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -21,6 +22,7 @@ from edgevit.errors import DeviceError, EdgevitError
 from edgevit.report import ColdStart
 
 _LAST_LINES = 12
+_LIBRARIES = ("openvino", "onnxruntime", "tensorrt", "tensorrt_rtx")  # backends are called as the packages are
 
 
 def measure_cold_start(
@@ -123,10 +125,49 @@ def _measure_here(folder: Path) -> dict[str, Any]:
     start = time.perf_counter_ns()
     import numpy as np
 
-    from edgevit.engine import ENGINE_FILE, load_engine
-    from edgevit.runtime.session import open_engine
+    is_bundle = (folder / "manifest.json").is_file()
+    opened: Any
+    if is_bundle:
+        from edgevit.runtime import open_bundle
+    else:
+        from edgevit.engine import load_engine
+        from edgevit.runtime.session import open_engine
+    backend = _read_backend(folder / ("manifest.json" if is_bundle else "engine.json"))
+    if backend is not None:
+        with contextlib.suppress(ImportError):  # opening says which package is missing and how to install it
+            importlib.import_module(backend)
+    imported = time.perf_counter_ns()
+    opened = open_bundle(folder) if is_bundle else open_engine(load_engine(folder))
+    with opened:
+        loaded = time.perf_counter_ns()
+        pixels = np.random.default_rng(0).integers(0, 256, (1, *_find_size(opened), 3), np.uint8)
+        start_inference = time.perf_counter_ns()
+        opened.run(pixels)
+        end = time.perf_counter_ns()
+        return {
+            "import_ms": (imported - start) / 1e6,
+            "load_ms": (loaded - imported) / 1e6,
+            "first_inference_ms": (end - start_inference) / 1e6,
+            "peak_memory_bytes": read_peak_memory(),
+        }
 
-    ...
+
+def _read_backend(description: Path) -> str | None:
+    """The engine library to import. Opening the folder reads the description properly and says what is wrong with it."""
+    try:
+        data = json.loads(description.read_text(encoding="utf-8"))
+        backend = data.get("backend") or data["engine"]["backend"]
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        return None
+    return backend if backend in _LIBRARIES else None
+
+
+def _find_size(opened: Any) -> tuple[int, int]:
+    """Height and width of the input of a session or of an opened bundle."""
+    if hasattr(opened, "preprocess"):
+        return opened.preprocess.height, opened.preprocess.width
+    _, height, width, _ = opened.inputs[0].shape
+    return height, width
 
 
 def main(arguments: list[str]) -> int:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from edgevit.models.layers import PatchEmbedding
 from edgevit.models.pixels import PixelModel
+from edgevit.models.swin import SwinConfig
+from edgevit.models.vit import ViTConfig
 from edgevit.record import PassRecord, Skip
 
 
@@ -17,11 +20,12 @@ def fold_input_normalization(pixels: PixelModel) -> PassRecord:
     """Move gain and offset into the patch embedding, in place."""
     name = "input_normalization"
     embed = pixels.model.patch_embed
-    conv = embed.proj
-    assert isinstance(conv, nn.Conv2d)
-    if pixels.gain is None or pixels.offset is None:
+    if not isinstance(embed, PatchEmbedding) or pixels.gain is None or pixels.offset is None:
         return PassRecord(name, "module", skipped=(Skip("patch_embed", "already folded"),))
-    size = pixels.model.config.image_size
+    conv = embed.proj
+    config = pixels.model.config
+    assert isinstance(config, (SwinConfig, ViTConfig))
+    size = config.image_size
     if any(side % patch for side, patch in zip(size, embed.patch, strict=True)):
         reason = "the image is padded with zeros after normalisation; the folded form would pad with another value"
         return PassRecord(name, "module", skipped=(Skip("patch_embed", reason),))

@@ -7,7 +7,7 @@ projection and MLP are not. That is 10/12 of the block's multiplications where t
 from __future__ import annotations
 
 from edgevit.models.pixels import PixelModel
-from edgevit.models.vit import ViT
+from edgevit.models.vit import EncoderBlock, ViT
 from edgevit.record import PassRecord, Skip
 
 
@@ -20,5 +20,6 @@ def fold_last_block(pixels: PixelModel) -> PassRecord:
     if model.config.pool != "token":
         return PassRecord(name, "module", skipped=(Skip(site, "the head reads the mean of all tokens"),))
     last = model.blocks[-1]
+    assert isinstance(last, EncoderBlock)
     last.queries = 2 if model.head_dist is not None else 1
     return PassRecord(name, "module", (site,))

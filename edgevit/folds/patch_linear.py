@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from edgevit.models.layers import PatchEmbedding
 from edgevit.models.pixels import PixelModel
 from edgevit.record import PassRecord, Skip
 
@@ -26,13 +27,14 @@ class PatchLinear(nn.Module):
             self.proj.bias = nn.Parameter(conv.bias.detach(), requires_grad=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        batch, height, width, channels = image.shape
+        _, height, width, channels = image.shape
         ph, pw = self.patch
         rows, cols = height // ph, width // pw
         # (B·rows, ph, cols, pw·3) → (B·rows, cols, ph, pw·3): rank 4, and runs of pw·3 bytes stay together
         x = image.reshape(-1, ph, cols, pw * channels).transpose(1, 2)
         x = x.reshape(-1, rows * cols, ph * pw * channels)
-        return self.proj(x.to(torch.float32))
+        tokens: Tensor = self.proj(x.to(torch.float32))
+        return tokens
 
 
 def fold_patch_linear(pixels: PixelModel) -> PassRecord:
@@ -41,7 +43,7 @@ def fold_patch_linear(pixels: PixelModel) -> PassRecord:
     embed = pixels.model.patch_embed
     if pixels.gain is not None:
         return PassRecord(name, "module", skipped=(Skip("patch_embed", "normalisation is not folded"),))
-    if isinstance(embed, PatchLinear):
+    if not isinstance(embed, PatchEmbedding):
         return PassRecord(name, "module", skipped=(Skip("patch_embed", "already folded"),))
     pixels.model.patch_embed = PatchLinear(embed.proj, embed.patch)
     pixels.channels_last = True

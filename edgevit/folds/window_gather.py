@@ -100,7 +100,7 @@ def _stage_order(stage: SwinStage, tokens: int) -> Tensor:
     """The order in which most of the stage's blocks read their windows, where it has each token once."""
     for block in stage.blocks:
         windows = block.windows
-        if not any(windows.shift) and windows.padded == windows.grid:
+        if isinstance(windows, RolledWindows) and not any(windows.shift) and windows.padded == windows.grid:
             return _window_index(windows)
     return torch.arange(tokens)
 

@@ -7,6 +7,8 @@ from torch import nn
 from edgevit.models.swin import Swin, SwinConfig
 from edgevit.models.vit import ViT, ViTConfig
 
+__all__ = ["MODELS", "ModelConfig", "Swin", "SwinConfig", "ViT", "ViTConfig", "build_module", "find_family"]
+
 ModelConfig = ViTConfig | SwinConfig
 
 MODELS: dict[str, tuple[type[ModelConfig], type[nn.Module]]] = {

@@ -19,7 +19,7 @@ class PatchEmbedding(nn.Module):
     """Non-overlapping patches through one convolution.
 
     ``(B, 3, H, W) float32 → (B, (H/p)·(W/p), C) float32``, tokens in row-major order. An image whose sides are not
-    multiples of the patch is padded with zeros (after normalisation) at its right and bottom, as transformers' Swin does.
+    multiples of the patch is padded with zeros (after normalisation) at its right and bottom, as in transformers' Swin.
     """
 
     def __init__(self, patch: tuple[int, int], in_channels: int, width: int, bias: bool = True) -> None:
@@ -32,7 +32,7 @@ class PatchEmbedding(nn.Module):
         pad_w = -pixels.shape[3] % self.patch[1]
         if pad_h or pad_w:
             pixels = F.pad(pixels, (0, pad_w, 0, pad_h))
-        x = self.proj(pixels)  # (B, C, H/p, W/p)
+        x: Tensor = self.proj(pixels)  # (B, C, H/p, W/p)
         return x.flatten(2).transpose(1, 2)
 
 
@@ -60,7 +60,7 @@ class Attention(nn.Module):
         if self.qkv is not None:
             # Rank 4 throughout: (B, N, 3·A, D) → (B, 3·A, N, D); engines keep a rank-5 permute as a copy.
             packed = self._split_heads(self.qkv(x), 3 * self.heads)
-            q, k, v = packed.split(self.heads, dim=1)
+            q, k, v = torch.split(packed, self.heads, dim=1)
             return (q if queries is None else q[:, :, :queries]), k, v
         assert self.q is not None
         assert self.k is not None
@@ -89,9 +89,9 @@ class Attention(nn.Module):
         scores = q @ k.transpose(-2, -1)  # (B, A, Q, N)
         if bias is not None:
             scores = scores + bias
-        out = scores.softmax(dim=-1) @ v  # (B, A, Q, D)
-        out = out.transpose(1, 2).flatten(2)  # (B, Q, A·D)
-        return self.proj(out)
+        out: Tensor = scores.softmax(dim=-1) @ v  # (B, A, Q, D)
+        out = self.proj(out.transpose(1, 2).flatten(2))  # (B, Q, A·D) → (B, Q, C)
+        return out
 
 
 class Mlp(nn.Module):
@@ -104,13 +104,14 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(self.fc1(x)))
+        x = self.fc2(self.act(self.fc1(x)))
+        return x
 
 
 def sincos_positions(grid: tuple[int, int], width: int, prefix_tokens: int = 0) -> Tensor:
     """Fixed position embedding of sines and cosines: ``(1, prefix_tokens + h·w, C) float32``, zero for the prefix.
 
-    As in MAE (He et al., 2021, arXiv:2111.06377): the first half of the channels encodes the column, the second the row.
+    As in MAE (He et al., 2021, arXiv:2111.06377): the first half of the channels encodes columns, the second rows.
 
     Args:
         grid: Patches down and across, ``(h, w)``.

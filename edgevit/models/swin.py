@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +63,8 @@ class SwinConfig:
 
     def stage_width(self, stage: int) -> int:
         """Channels in a stage."""
-        return self.width * 2**stage
+        width: int = self.width * 2**stage
+        return width
 
     def stage_grid(self, stage: int) -> Size:
         """Tokens down and across in a stage; odd grids are padded by one before they are merged."""
@@ -200,7 +201,8 @@ class SwinBlock(nn.Module):
         width, heads = config.stage_width(stage), config.heads[stage]
         window, shift = config.block_window(stage, block)
         self.norm1 = nn.LayerNorm(width, eps=config.norm_eps)
-        self.windows: nn.Module = RolledWindows(config.stage_grid(stage), window, shift, config.pad)
+        # Any: edgevit.folds.window_gather puts another class with split and merge in its place.
+        self.windows: Any = RolledWindows(config.stage_grid(stage), window, shift, config.pad)
         self.attn = Attention(width, heads, config.qkv_bias)
         self.bias: nn.Module = RelativePositionBias(window, heads, self.windows.mask())
         self.norm2 = nn.LayerNorm(width, eps=config.norm_eps)
@@ -212,7 +214,8 @@ class SwinBlock(nn.Module):
         if bias.shape[0] > 1:  # one bias a window: repeat it for every image, and stay at rank 4
             bias = bias.repeat(windows.shape[0] // bias.shape[0], 1, 1, 1)
         x = x + self.windows.merge(self.attn(windows, bias=bias))
-        return x + self.mlp(self.norm2(x))
+        x = x + self.mlp(self.norm2(x))
+        return x
 
 
 class MergeNeighbours(nn.Module):
@@ -269,7 +272,9 @@ class Swin(nn.Module):
         super().__init__()
         self.config = config
         self.patch_embed = PatchEmbedding(config.patch_size, config.in_channels, config.width)
-        self.patch_norm = nn.LayerNorm(config.width, eps=config.resample_norm_eps) if config.patch_norm else nn.Identity()
+        self.patch_norm = (
+            nn.LayerNorm(config.width, eps=config.resample_norm_eps) if config.patch_norm else nn.Identity()
+        )
         # Replaced by edgevit.folds.window_gather where tokens travel in the order of their windows.
         self.arrange: nn.Module = nn.Identity()
         self.layers = nn.ModuleList(SwinStage(config, stage) for stage in range(len(config.depths)))

@@ -91,7 +91,8 @@ class EncoderBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         stream = x if self.queries is None else x[:, : self.queries]
         x = stream + self.attn(self.norm1(x), queries=self.queries)
-        return x + self.mlp(self.norm2(x))
+        x = x + self.mlp(self.norm2(x))
+        return x
 
 
 class ViT(nn.Module):
@@ -123,7 +124,7 @@ class ViT(nn.Module):
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Pixels to tokens with positions: ``(B, 3, H, W) → (B, N, C)``."""
-        x = self.patch_embed(pixels)
+        x: Tensor = self.patch_embed(pixels)
         if self.positions is not None:
             x = x + self.positions
             if self.prefix is None:
@@ -147,6 +148,6 @@ class ViT(nn.Module):
             x = block(x)
         x = self.norm(x)
         logits: Tensor = self.head(self.fc_norm(self.pool(x)))
-        if self.head_dist is None:
-            return logits
-        return (logits + self.head_dist(x[:, 1])) / 2
+        if self.head_dist is not None:
+            logits = (logits + self.head_dist(x[:, 1])) / 2
+        return logits

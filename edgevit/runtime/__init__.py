@@ -1,0 +1,39 @@
+"""What a device app needs: numpy, Pillow and one engine library.
+
+>>> from edgevit.runtime import open_bundle
+>>> with open_bundle("my-bundle") as classifier:
+...     print(classifier.classify("photo.jpg", top_k=3))
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgevit.runtime.classifier import Classifier as Classifier
+    from edgevit.runtime.classifier import Prediction as Prediction
+    from edgevit.runtime.classifier import open_bundle as open_bundle
+    from edgevit.runtime.session import Session as Session
+    from edgevit.runtime.session import open_engine as open_engine
+
+# imported when asked for, so that the command line can import this package without numpy's start-up
+_HOMES = {
+    "Classifier": "edgevit.runtime.classifier",
+    "Prediction": "edgevit.runtime.classifier",
+    "Session": "edgevit.runtime.session",
+    "open_bundle": "edgevit.runtime.classifier",
+    "open_engine": "edgevit.runtime.session",
+}
+
+__all__ = ["Classifier", "Prediction", "Session", "open_bundle", "open_engine"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

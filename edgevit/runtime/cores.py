@@ -29,8 +29,8 @@ def count_physical_cores(topology: Path = Path("/sys/devices/system/cpu")) -> in
 def choose_threads() -> int:
     """Threads for one batch at a time.
 
-    A second thread on a core competes for the same arithmetic units, so it is one a core; but a virtual machine often calls
-    two cores one, and on so few the second thread is worth more than it costs.
+    A second thread on a core competes for the same arithmetic units, so it is one a core. But a virtual machine often
+    calls two cores one, and on so few the second thread is worth more than it costs.
     """
     physical = count_physical_cores()
     return count_logical_cores() if physical <= 2 else physical

@@ -71,18 +71,14 @@ def is_property(key: str) -> bool:
 
 
 def open_session(path: str, settings: OpenSettings) -> tuple[Any, int, int]:
-    """``(InferenceSession, threads, streams)``.
-
-    With the latency hint all threads work on one batch. With the throughput hint each batch has one thread, and as many
-    callers at a time are served as there are cores.
-    """
+    """``(InferenceSession, threads, streams)``; each batch has its share of the threads."""
     onnxruntime = import_onnxruntime()
-    throughput = settings.hint == "throughput"
-    threads = settings.threads or (1 if throughput else choose_threads())
-    streams = settings.streams or (max(1, choose_threads() // threads) if throughput else 1)
+    threads = settings.threads or choose_threads()
+    streams = settings.streams or (threads if settings.hint == "throughput" else 1)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.intra_op_num_threads = threads  # given, so that it pins no thread to a core, which containers refuse
+    # given, even where it is the default: otherwise threads are pinned to cores, which a container may refuse
+    options.intra_op_num_threads = max(1, threads // streams)
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = _ERRORS_ONLY

@@ -70,8 +70,8 @@ class Session:
     def run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Logits of a batch; safe to call from several threads.
 
-        Any number of images is taken: more than the engine's largest batch are computed one batch after the other, and a
-        batch below its least is filled with copies of the last image, whose results are dropped.
+        Any number of images is taken: more than the engine's largest batch are computed one batch after the other, and
+        a batch below its least is filled with copies of the last image, whose results are dropped.
 
         Args:
             batch: ``(B, H, W, 3) uint8``, RGB, as :meth:`Preprocess.apply` gives them; B at least 1.
@@ -94,9 +94,9 @@ class Session:
     def _check(self, batch: Any) -> None:
         spec = self.inputs[0]
         wanted = tuple(spec.shape[1:])
-        if isinstance(batch, np.ndarray) and batch.dtype == np.uint8 and batch.ndim == 4 and len(batch) > 0:
-            if batch.shape[1:] == wanted:
-                return
+        pixels = isinstance(batch, np.ndarray) and batch.dtype == np.uint8 and batch.ndim == 4
+        if pixels and batch.shape[1:] == wanted and len(batch) > 0:
+            return
         shape = ", ".join(str(d) for d in wanted)
         found = f"shape {batch.shape} and type {batch.dtype}" if isinstance(batch, np.ndarray) else type(batch).__name__
         single = isinstance(batch, np.ndarray) and batch.shape == wanted

@@ -2,13 +2,13 @@
 
 ========================  ==========================================================================================
 ``hint``                  ``latency`` (default): all cores work on one batch. ``throughput``: several batches at a time.
-``threads``               CPU threads; by default chosen on the device.
+``threads``               CPU threads of all streams together; by default chosen on the device.
 ``streams``               Batches that are computed at a time; by default 1 for latency, chosen on the device otherwise.
 ``inference_precision``   Arithmetic of what is not quantised: ``f32``, ``f16`` or ``bf16``.
 ========================  ==========================================================================================
 
-A library's own properties pass through: keys in capitals for OpenVINO (``ENABLE_CPU_PINNING``), keys with a dot for ONNX
-Runtime's session configuration (``session.intra_op.allow_spinning``).
+A library's own properties pass through: keys in capitals for OpenVINO (``ENABLE_CPU_PINNING``), keys with a dot for
+ONNX Runtime's session configuration (``session.intra_op.allow_spinning``).
 """
 
 from __future__ import annotations

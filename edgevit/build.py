@@ -1,0 +1,341 @@
+"""build_model: from a trained checkpoint to a measured bundle. The line of the design, top to bottom."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import io
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgevit import schema
+from edgevit.bundle import PORTABLE_MODEL_FILE, RECIPE_FILE, REPORT_FILE
+from edgevit.cache import StageCache
+from edgevit.engine import TensorSpec
+from edgevit.errors import CompileError
+from edgevit.evidence import Evidence, gather_evidence, read_image_sets
+from edgevit.lock import OutputLock, lock_output
+from edgevit.manifest import Manifest
+from edgevit.measure import measure_cold_start
+from edgevit.pack import check_output, pack_bundle
+from edgevit.prepare import PreparedGraph, prepare_graph
+from edgevit.progress import Progress, ignore_progress
+from edgevit.recipe import Recipe
+from edgevit.report import Report, Variant, Verdict
+from edgevit.search import Trial, search_recipe
+from edgevit.target import Budget, Target, load_target, target_status
+from edgevit.verdict import choose_variant
+
+if TYPE_CHECKING:
+    from edgevit.model import Model
+
+PARITY_FILE = "parity.npz"
+"""In a portable bundle: images and the float model's logits, by which the device checks its engine."""
+
+# What this version can make. A target's quantised precisions are left out as long as there is no quantiser.
+FLOAT_PRECISIONS = ("fp32", "fp16")
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What a build left.
+
+    Attributes:
+        bundle: The bundle's folder; ``None`` where no variant computes what the model computes.
+        report: Everything that was found out.
+        manifest: The bundle's.
+    """
+
+    bundle: Path | None
+    report: Report
+    manifest: Manifest | None
+
+
+def build_model(
+    source: str | Path,
+    target: Target,
+    *,
+    out: Path,
+    recipe: Recipe | None = None,
+    budget: Budget | None = None,
+    calibration: Path | None = None,
+    validation: Path | None = None,
+    arch: str | None = None,
+    skip_bad_images: bool = False,
+    progress: Progress = ignore_progress,
+    note: Callable[[str], None] = lambda text: None,
+    cache: StageCache | None = None,
+) -> BuildResult:
+    """Build a bundle and measure it.
+
+    Args:
+        source: What :func:`edgevit.checkpoints.read_checkpoint` takes.
+        target: What to build for.
+        out: The bundle's folder. An earlier bundle there is replaced by a finished one alone.
+        recipe: Decisions; the default leaves the choice of precision to measurement.
+        budget: What a faster variant may cost.
+        calibration: Images to choose by: a folder or a CSV that :meth:`ImageSet.read` takes.
+        validation: Held-out images to judge by.
+        arch: Architecture of a bare weight file.
+        skip_bad_images: Leave out images that cannot be used, and count them, instead of stopping.
+        progress: Told about every stage.
+        note: Told, a sentence each, what was recognised and assumed.
+        cache: Finished stages of earlier builds; by default the user's.
+
+    Raises:
+        EdgevitError: With what happened and what to do. Nothing is left half done: an earlier bundle stays as it was.
+    """
+    recipe, budget, cache = recipe or Recipe(), budget or Budget(), cache or StageCache()
+    recipe = dataclasses.replace(recipe, export=recipe.export or target.export)
+    precisions = _choose_precisions(target, recipe)
+    stages: dict[str, float] = {}
+    with lock_output(out) as lock:
+        check_output(out)
+        with _timed(stages, "read"):
+            model = _read(source, arch, recipe, note)
+        with _timed(stages, "images"):
+            sets = read_image_sets(
+                model, recipe, calibration, validation, skip_bad=skip_bad_images, progress=progress, note=note
+            )
+        with _timed(stages, "graph"):
+            graph = prepare_graph(model, target, recipe, cache, progress)
+        with _timed(stages, "reference"):
+            evidence = gather_evidence(model, recipe, sets, cache, progress)
+        with _timed(stages, "measure"):
+            status = target_status(target)
+            if status.buildable:
+                trials, variants, verdict = _try(
+                    graph, model, target, precisions, recipe, budget, evidence, cache, progress
+                )
+            else:
+                note(f"the engine is not compiled here: {'; '.join(status.missing)}")
+                trials, variants, verdict = _rehearse(graph, target, recipe, budget, evidence, cache, progress)
+        report = _report(model, target, budget, graph, evidence, variants, verdict, stages)
+        if verdict.chosen is None:
+            report.save(out.with_name(f"{out.name}.{REPORT_FILE}"))
+            return BuildResult(None, report, None)
+        with _timed(stages, "pack"):
+            chosen = next(t for t in trials if t.variant.name == verdict.chosen) if status.buildable else None
+            return _pack(out, model, target, recipe, report, chosen, graph, evidence, lock)
+
+
+@contextlib.contextmanager
+def _timed(stages: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    stages[name] = round(time.perf_counter() - start, 3)
+
+
+def _choose_precisions(target: Target, recipe: Recipe) -> tuple[str, ...]:
+    if recipe.batch[0] != recipe.batch[2] and not target.dynamic_batch:
+        raise CompileError(
+            f"target {target.name} takes one fixed batch, not a range", f"give --batch {recipe.batch[1]}"
+        )
+    supported = tuple(p for p in FLOAT_PRECISIONS if p in target.precisions)
+    if recipe.precision == "auto":
+        return supported
+    if recipe.precision not in target.precisions:
+        raise CompileError(
+            f"target {target.name} does not support {recipe.precision}", f"it supports {', '.join(target.precisions)}"
+        )
+    return (recipe.precision,)
+
+
+def _read(source: str | Path, arch: str | None, recipe: Recipe, note: Callable[[str], None]) -> Model:
+    from edgevit.checkpoints import read_checkpoint
+
+    model = read_checkpoint(source, arch=arch, image_size=recipe.image_size)
+    height, width = model.config.image_size
+    note(f"{model.source.layout}: {model.source.architecture}, {model.parameters:,} parameters, {height} × {width}")
+    for text in model.source.notes:
+        note(f"note: {text}")
+    return model
+
+
+def _try(
+    graph: PreparedGraph,
+    model: Model,
+    target: Target,
+    precisions: Sequence[str],
+    recipe: Recipe,
+    budget: Budget,
+    evidence: Evidence,
+    cache: StageCache,
+    progress: Progress,
+) -> tuple[tuple[Trial, ...], tuple[Variant, ...], Verdict]:
+    """Every precision on this machine; the choice is by measured latency."""
+    from edgevit.backends.model_info import describe_model_info
+
+    trials, comparison = search_recipe(
+        graph.path,
+        target,
+        precisions,
+        recipe,
+        evidence,
+        cache,
+        inputs=graph.inputs,
+        model_info=describe_model_info(model.preprocess, model.labels) if target.backend == "openvino" else None,
+        progress=progress,
+    )
+    variants, verdict = choose_variant(
+        [t.variant for t in trials],
+        budget,
+        preference=target.precisions,
+        ratio=comparison.ratio if comparison is not None else None,
+    )
+    engine = next((t.engine for t in trials if t.variant.name == verdict.chosen), None)
+    if engine is not None:
+        progress("cold start", 0, 1)
+        cold = measure_cold_start(engine.directory)
+        progress("cold start", 1, 1)
+        variants = tuple(dataclasses.replace(v, cold_start=cold) if v.name == verdict.chosen else v for v in variants)
+    return trials, variants, verdict
+
+
+def _rehearse(
+    graph: PreparedGraph,
+    target: Target,
+    recipe: Recipe,
+    budget: Budget,
+    evidence: Evidence,
+    cache: StageCache,
+    progress: Progress,
+) -> tuple[tuple[Trial, ...], tuple[Variant, ...], Verdict]:
+    """The portable graph in ONNX Runtime on this machine: whether it computes the right thing, not how fast."""
+    rehearsal = dataclasses.replace(recipe, settings={})
+    trials, _ = search_recipe(
+        graph.path,
+        load_target("cpu"),
+        ("fp32",),
+        rehearsal,
+        evidence,
+        cache,
+        inputs=graph.inputs,
+        measure=False,
+        progress=progress,
+    )
+    variants, verdict = choose_variant([t.variant for t in trials], budget, preference=("fp32",))
+    if verdict.chosen is None:
+        return trials, variants, verdict
+    sentence = (
+        f"portable: the graph was judged in ONNX Runtime on this machine, not on {target.title}; "
+        f"{verdict.sentence.split('; ', 1)[-1]}"
+    )
+    variants = tuple(
+        dataclasses.replace(
+            v,
+            status="NOT MEASURED",
+            reason="the engine is compiled on the device; accuracy is that of the graph in ONNX Runtime here",
+            size_bytes=graph.path.stat().st_size,
+        )
+        for v in variants
+    )
+    return trials, variants, dataclasses.replace(verdict, sentence=sentence, next_step=None)
+
+
+def _report(
+    model: Model,
+    target: Target,
+    budget: Budget,
+    graph: PreparedGraph,
+    evidence: Evidence,
+    variants: tuple[Variant, ...],
+    verdict: Verdict,
+    stages: dict[str, float],
+) -> Report:
+    from edgevit.devices.local import describe_machine, list_measuring_risks
+
+    machine = describe_machine()
+    warnings = list(verdict.warnings)
+    if evidence.generated:
+        warnings.append("parity was checked on generated images, as none were given")
+    if any(v.latency is not None for v in variants):
+        warnings += list_measuring_risks(machine)
+    return Report(
+        source=schema.to_data(model.source),
+        target=target.name,
+        budget=budget,
+        machine=machine,
+        variants=variants,
+        verdict=dataclasses.replace(verdict, warnings=tuple(warnings)),
+        preprocess=model.preprocess.describe(),
+        passes=graph.passes,
+        op_counts=graph.op_counts,
+        data=evidence.data,
+        stages=dict(stages),
+        notes=model.source.notes,
+    )
+
+
+def _pack(
+    out: Path,
+    model: Model,
+    target: Target,
+    recipe: Recipe,
+    report: Report,
+    chosen: Trial | None,
+    graph: PreparedGraph,
+    evidence: Evidence,
+    lock: OutputLock,
+) -> BuildResult:
+    engine = chosen.engine if chosen is not None else None
+    files: dict[str, Path | bytes] = {}
+    if engine is not None:
+        recipe = dataclasses.replace(recipe, settings=engine.settings)
+        files.update({name: engine.directory / name for name in engine.files})
+    else:
+        files[PORTABLE_MODEL_FILE] = graph.path
+        files.update({p.name: p for p in graph.path.parent.glob("*.data")})
+        files[PARITY_FILE] = _parity_samples(evidence)
+    files[RECIPE_FILE] = recipe.dumps().encode()
+    files[REPORT_FILE] = report.dumps().encode()
+    height, width = model.config.image_size
+    variant = next(v for v in report.variants if v.name == report.verdict.chosen)
+    batch: int | str = recipe.batch[0] if recipe.batch[0] == recipe.batch[2] else "batch"
+    manifest = Manifest(
+        name=model.source.architecture,
+        task=model.task,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        edgevit_version=metadata.version("edgevit"),
+        target=target,
+        inputs=(TensorSpec("image", (batch, height, width, 3), "uint8"),),
+        outputs=(TensorSpec("logits", (batch, model.classes), "float32"),),
+        preprocess=model.preprocess,
+        classes=model.classes,
+        batch=recipe.batch,
+        precision=variant.precision,
+        engine=engine,
+        labels=model.labels,
+        source=schema.to_data(model.source),
+        figures=_figures(variant, report.verdict),
+    )
+    bundle = pack_bundle(out, files=files, manifest=manifest, lock=lock)
+    return BuildResult(bundle.path, report, bundle.manifest)
+
+
+def _parity_samples(evidence: Evidence) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, pixels=evidence.pixels, logits=evidence.logits)
+    return buffer.getvalue()
+
+
+def _figures(variant: Variant, verdict: Verdict) -> dict[str, float | int | str | bool]:
+    """The figures that somebody who holds the bundle asks for first; the rest is in the report."""
+    figures: dict[str, float | int | str | bool | None] = {
+        "passed": verdict.passed,
+        "verdict": verdict.sentence,
+        "latency_p50_ms": variant.latency.p50_ms if variant.latency else None,
+        "latency_p90_ms": variant.latency.p90_ms if variant.latency else None,
+        "images": variant.accuracy.images if variant.accuracy else None,
+        "top1_percent": variant.accuracy.top1_percent if variant.accuracy else None,
+        "drop_points": variant.accuracy.drop_points if variant.accuracy else None,
+        "agreement_percent": variant.accuracy.agreement_percent if variant.accuracy else None,
+    }
+    return {name: value for name, value in figures.items() if value is not None}

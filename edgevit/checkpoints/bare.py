@@ -1,0 +1,81 @@
+"""A bare weight file, ``.safetensors`` or ``.pth``: a publisher's names, and the architecture given beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from edgevit.checkpoints import timm, transformers
+from edgevit.checkpoints.architectures import Architecture, find_architecture
+from edgevit.checkpoints.assemble import Plan, assemble_model
+from edgevit.checkpoints.fields import Size
+from edgevit.checkpoints.files import CheckpointFiles
+from edgevit.checkpoints.tensors import read_tensors
+from edgevit.checkpoints.timm_config import describe_config
+from edgevit.errors import CheckpointError
+from edgevit.model import Model
+from edgevit.models import SwinConfig
+
+LAYOUT = "bare weight file (.safetensors, .pth) with --arch NAME"
+
+
+def recognise(files: CheckpointFiles) -> bool:
+    """A file, or a folder with weights and no configuration."""
+    return bool(files.weights) and not files.config
+
+
+def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
+    """Read a bare weight file; see :func:`edgevit.checkpoints.read_checkpoint`."""
+    if arch is None:
+        beside = (files.path.parent / "config.json").is_file() and files.path.is_file()
+        folder = f"name its folder {files.path.parent}, which has a config.json, or " if beside else ""
+        raise CheckpointError(
+            f"{files.source} is a bare weight file, which does not say its architecture",
+            f"{folder}add --arch NAME with timm's name, for example --arch deit_tiny_patch16_224",
+        )
+    architecture = find_architecture(arch)
+    tensors, notes = read_tensors(files)
+    if transformers.owns_names(tensors):
+        layout = "bare weight file with transformers' names"
+        return transformers.read_model(
+            files, _transformers_config(architecture, tensors), image_size, layout, architecture.name
+        )
+    config, native = describe_config(architecture, {}, {}, tensors, image_size, files.source)
+    preprocess, assumed = timm.default_preprocess(architecture, native, config.image_size)
+    plan = Plan(
+        layout="bare weight file with timm's names",
+        architecture=architecture.name,
+        config=config,
+        names=timm.find_names(config, tensors),
+        preprocess=preprocess,
+        stored_size=native,
+        notes=(*notes, *assumed),
+    )
+    return assemble_model(files, plan, tensors)
+
+
+def _transformers_config(architecture: Architecture, tensors: Iterable[str]) -> dict[str, Any]:
+    """What a ``config.json`` of transformers would say of an architecture."""
+    config = architecture.config
+    if isinstance(config, SwinConfig):
+        return {
+            "model_type": "swin",
+            "image_size": config.image_size,
+            "patch_size": config.patch_size,
+            "embed_dim": config.width,
+            "depths": config.depths,
+            "num_heads": config.heads,
+            "window_size": config.window[0],
+        }
+    # There DeiT always has a distillation token, and without it is called a ViT.
+    distilled = any(name.endswith("distillation_token") for name in tensors)
+    return {
+        "model_type": "deit" if distilled else "vit",
+        "image_size": config.image_size,
+        "patch_size": config.patch_size,
+        "hidden_size": config.width,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.heads,
+        "intermediate_size": config.mlp_width,
+        "qkv_bias": config.qkv_bias,
+    }

@@ -1,0 +1,81 @@
+"""What is wrong with a checkpoint's tensors, all of it in one error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from edgevit.checkpoints.names import Names
+from edgevit.errors import CheckpointError, format_offenders
+
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+def check_names(
+    found: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    canonical: Mapping[str, str],
+    names: Names,
+    source: str,
+) -> None:
+    theirs = {ours: name for name, ours in canonical.items()}
+    # A fixed table needs no weights: it is there already, everything else is on the meta device.
+    missing = [names.to_publisher(n, tensors) for n, v in expected.items() if n not in found and v.is_meta]
+    doubled = [n for n, ours in canonical.items() if theirs[ours] != n]
+    unexpected = [n for n in tensors if canonical.get(n) not in expected] + doubled
+    shapes = [
+        f"{theirs[n]}: {tuple(tensors[theirs[n]].shape)}, expected {tuple(expected[n].shape)}"
+        for n, value in found.items()
+        if n in expected and value.shape != expected[n].shape
+    ]
+    kinds = {"missing": missing, "unexpected": unexpected, "wrongly shaped": shapes}
+    if not any(kinds.values()):
+        return
+    if len(missing) == sum(v.is_meta for v in expected.values()):
+        raise CheckpointError(
+            f"{source} holds no tensor of the model that it is said to be; it holds\n"
+            + format_offenders(list(tensors), 10),
+            "check that this is a ViT's, DeiT's or Swin's classifier, and its architecture",
+        )
+    if (
+        not unexpected
+        and not shapes
+        and all(n.startswith("head") for n in expected if n not in found and expected[n].is_meta)
+    ):
+        raise CheckpointError(
+            f"{source} has no classifier head ({', '.join(missing)}): it gives features, and a build needs classes",
+            "name a checkpoint that was fine-tuned for classification",
+        )
+    counts = ", ".join(f"{len(v)} {kind}" for kind, v in kinds.items() if v)
+    lists = "\n".join(f"{kind}:\n{format_offenders(v, 1000)}" for kind, v in kinds.items() if v)
+    raise CheckpointError(
+        f"{source} does not fit its architecture: {counts} tensors\n{lists}",
+        "check the architecture that the checkpoint states, or that was given, against its tensors",
+    )
+
+
+def check_values(found: Mapping[str, Tensor], canonical: Mapping[str, str], source: str) -> None:
+    theirs = {ours: name for name, ours in canonical.items()}
+    kinds = [
+        f"{theirs[n]}: {str(t.dtype).removeprefix('torch.')}{'' if t.layout == torch.strided else f', {t.layout}'}"
+        for n, t in found.items()
+        if t.dtype not in _FLOATS or t.layout != torch.strided
+    ]
+    if kinds:
+        raise CheckpointError(
+            f"{source} has {len(kinds)} weights that are not dense floating point:\n{format_offenders(kinds)}",
+            "read the checkpoint from before it was quantised or pruned",
+        )
+    broken = []
+    for name, value in found.items():
+        bad = int((~torch.isfinite(value.float())).sum())
+        if bad:
+            broken.append(f"{theirs[name]}: {bad} of {value.numel()} values are not finite")
+    if broken:
+        raise CheckpointError(
+            f"{source} has {len(broken)} tensors with NaN or infinite values:\n{format_offenders(broken)}",
+            "take an earlier checkpoint of the training run, from before it diverged",
+        )

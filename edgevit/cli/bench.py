@@ -1,0 +1,91 @@
+"""``edgevit bench``: latency of bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgevit.cli.output import Output, output_options
+
+if TYPE_CHECKING:
+    from edgevit.bench import Comparison
+
+
+@click.command("bench", short_help="Measure latency; several bundles are compared as ratios.")
+@click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="BUNDLE...")
+@click.option("--runs", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="Least timed calls.")
+@click.option(
+    "--seconds", type=click.FloatRange(0), default=5.0, show_default=True, metavar="S", help="Least time in them."
+)
+@click.option("--batch", type=click.IntRange(1), metavar="N", help="Images a call (the first bundle's best batch).")
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads (chosen on the device).")
+@click.option("--throughput", is_flag=True, help="Also images a second with several callers at once.")
+@click.option("--cold-start", is_flag=True, help="Also load time, first inference and memory of fresh processes.")
+@output_options
+def command(
+    output: Output,
+    bundles: tuple[Path, ...],
+    runs: int,
+    seconds: float,
+    batch: int | None,
+    threads: int | None,
+    throughput: bool,
+    cold_start: bool,
+) -> None:
+    """Measure latency; several bundles are interleaved in one run and compared as ratios with intervals.
+
+    Times are milliseconds a call, from uint8 pixels to float32 logits in memory.
+
+    \b
+    Examples:
+      edgevit bench ./bundle
+      edgevit bench ./old ./new --seconds 20
+      edgevit bench ./bundle --threads 1 --throughput --cold-start
+    """
+    from edgevit.bench import bench_bundles
+    from edgevit.schema import to_data
+
+    with output.progress() as progress:
+        comparison = bench_bundles(
+            bundles,
+            runs=runs,
+            seconds=seconds,
+            batch=batch,
+            settings={} if threads is None else {"threads": threads},
+            throughput=throughput,
+            cold_start=cold_start,
+            progress=progress,
+        )
+    output.document(to_data(comparison))
+    _show(output, comparison)
+
+
+def _show(output: Output, comparison: Comparison) -> None:
+    from edgevit.cli.tables import format_bytes, format_interval, format_ms, make_table
+
+    rows = comparison.bundles
+    times = ["p50", "p90", "p99", "mean", "std", "min"]
+    table = make_table(["bundle", *times, "ratio", "95 %"], right={*times, "ratio", "95 %"})
+    for row in rows:
+        t = row.latency
+        cells = [format_ms(v) for v in (t.p50_ms, t.p90_ms, t.p99_ms, t.mean_ms, t.std_ms, t.min_ms)]
+        table.add_row(row.bundle, *cells, f"{row.ratio.value:.2f}" if row.ratio else "1", format_interval(row.ratio))
+    output.show(table)
+    for row in rows:
+        if row.throughput:
+            images, streams = row.throughput.images_per_second, row.throughput.streams
+            callers = f"{streams} caller{'s' if streams > 1 else ''}"
+            output.line(f"{row.bundle}: {images:.0f} images a second with {callers}")
+        if row.cold_start:
+            c = row.cold_start
+            memory = f", peak memory {format_bytes(c.peak_memory_bytes)}" if c.peak_memory_bytes else ""
+            output.line(
+                f"{row.bundle}: cold start: import {c.import_ms:.0f} ms, load {c.load_ms:.0f} ms, "
+                f"first inference {c.first_inference_ms:.1f} ms{memory}"
+            )
+    first = rows[0].latency
+    settings = ", ".join(f"{name} {value}" for name, value in first.settings.items())
+    output.note(f"{first.runs} runs in {first.seconds:.1f} s, batch {first.batch}; {settings}")
+    output.note(f"{comparison.machine.cpu}, {comparison.machine.usable_cores} cores; {first.method}")

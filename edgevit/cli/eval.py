@@ -1,0 +1,80 @@
+"""``edgevit eval``: accuracy of a bundle on images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgevit.cli.output import Output, output_options
+
+if TYPE_CHECKING:
+    from edgevit.evaluate import Evaluation
+
+
+@click.command("eval", short_help="Measure accuracy, and agreement with the float model.")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--data", required=True, type=click.Path(path_type=Path), metavar="DATA", help="Images to judge by.")
+@click.option(
+    "--reference", metavar="CHECKPOINT", help="The checkpoint, to compare every answer with its float model's."
+)
+@click.option("--arch", metavar="NAME", help="Its architecture, where it is a file of bare weights.")
+@click.option("--skip-bad-images", is_flag=True, help="Go on without images that cannot be read, and count them.")
+@output_options
+def command(
+    output: Output, bundle: Path, data: Path, reference: str | None, arch: str | None, skip_bad_images: bool
+) -> None:
+    """Measure a bundle's accuracy, and its agreement with the float model.
+
+    DATA is a folder with a folder per class, or a CSV with the columns file and label.
+
+    \b
+    Examples:
+      edgevit eval ./bundle --data val/
+      edgevit eval ./bundle --data val.csv --reference ./my_model
+    """
+    from edgevit.evaluate import evaluate_bundle
+    from edgevit.schema import to_data
+
+    with output.progress() as progress:
+        result = evaluate_bundle(
+            bundle, data, reference=reference, arch=arch, skip_bad_images=skip_bad_images, progress=progress
+        )
+    output.document(to_data(result))
+    _show(output, result)
+
+
+def _show(output: Output, result: Evaluation) -> None:
+    from edgevit.cli.tables import format_percent, make_pairs, make_table
+
+    images, accuracy = result.data.images, result.accuracy
+    skipped = f", {result.data.skipped_images} skipped" if result.data.skipped_images else ""
+    pairs = {"images": f"{images}{skipped}"}
+    for name, count in (("top-1", result.top1), ("top-5", result.top5)):
+        if count is not None:
+            pairs[name] = f"{100 * count / images:.2f} % ({count} of {images})"
+    if accuracy is not None:
+        if accuracy.drop_points is not None:
+            pairs["drop"] = (
+                f"{accuracy.drop_points:.2f} points "
+                f"(95 % interval {accuracy.drop_low:.2f} to {accuracy.drop_high:.2f}); "
+                f"{accuracy.lost} lost, {accuracy.gained} gained"
+            )
+        pairs["agreement"] = (
+            f"{format_percent(accuracy.agreement_percent)} % "
+            f"(95 % interval {100 * accuracy.agreement_low:.2f} to {100 * accuracy.agreement_high:.2f})"
+        )
+        if accuracy.sqnr_db is not None:
+            pairs["SQNR"] = f"{accuracy.sqnr_db:.1f} dB"
+    output.show(make_pairs(pairs))
+    if accuracy is None:
+        output.note("agreement: give --reference CHECKPOINT to compare with the float model")
+    elif accuracy.per_class:
+        output.line()
+        table = make_table(
+            ["class", "images", "float right", "right"], right={"class", "images", "float right", "right"}
+        )
+        for change in accuracy.per_class:
+            table.add_row(*map(str, (change.label, change.images, change.reference_correct, change.correct)))
+        output.show(table)

@@ -1,0 +1,170 @@
+"""Evidence: images, and the float model's answers to them, which every variant is judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevit import schema
+from edgevit.errors import DataError
+from edgevit.images import ImageSet
+from edgevit.progress import Progress
+from edgevit.reference import generate_images, run_module, save_reference
+from edgevit.report import DataUse
+
+if TYPE_CHECKING:
+    from edgevit.cache import StageCache
+    from edgevit.model import Model
+    from edgevit.preprocess import Preprocess
+    from edgevit.recipe import Recipe
+
+Pixels = npt.NDArray[np.uint8]
+Logits = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A set of images and the module's logits ``(N, K) float32`` for it."""
+
+    images: ImageSet
+    logits: Logits
+    use: DataUse
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a build knows about the float model's answers.
+
+    Attributes:
+        pixels: ``(P, H, W, 3) uint8``, for parity and latency.
+        logits: ``(P, K) float32``, the module's.
+        generated: Whether ``pixels`` are generated, as no image was given.
+        choice: Calibration images: what a choice is made by.
+        validation: Held-out images: what is reported.
+    """
+
+    preprocess: Preprocess
+    pixels: Pixels
+    logits: Logits
+    generated: bool = False
+    choice: Judged | None = None
+    validation: Judged | None = None
+
+    @property
+    def data(self) -> dict[str, DataUse]:
+        """The sets by use."""
+        sets = {"calibration": self.choice, "validation": self.validation}
+        return {name: judged.use for name, judged in sets.items() if judged is not None}
+
+
+@dataclass(frozen=True)
+class ImageSets:
+    """The images of a build, every one decoded once; see :func:`read_image_sets`."""
+
+    calibration: ImageSet | None = None
+    validation: ImageSet | None = None
+
+
+def read_image_sets(
+    model: Model,
+    recipe: Recipe,
+    calibration: Path | None,
+    validation: Path | None,
+    *,
+    skip_bad: bool,
+    progress: Progress,
+    note: Callable[[str], None],
+) -> ImageSets:
+    """Read both sets and decode every image once, before anything slow.
+
+    The calibration set is reduced to the recipe's seeded, class-balanced sample first.
+
+    Raises:
+        DataError: Listing every bad image, or images that are in both sets.
+    """
+
+    def read(use: str, path: Path | None) -> ImageSet | None:
+        if path is None:
+            return None
+        images = ImageSet.read(path, labels=model.labels, skip_bad=skip_bad)
+        images = images.check(
+            model.classes,
+            skip_bad=skip_bad,
+            preprocess=model.preprocess,
+            progress=lambda done, total: progress(f"check {use}", done, total),
+        )
+        if images.skipped:
+            note(f"{use}: {len(images.skipped)} images cannot be used and are left out")
+        return images
+
+    sets = ImageSets(read("calibration", calibration), read("validation", validation))
+    if sets.calibration is None:
+        return sets
+    if sets.validation is not None:
+        _refuse_overlap(sets.calibration, sets.validation)
+    return ImageSets(sets.calibration.subset(recipe.choice_images, recipe.seed), sets.validation)
+
+
+def _refuse_overlap(calibration: ImageSet, validation: ImageSet) -> None:
+    seen = {(calibration.root / f).resolve() for f in calibration.files}
+    shared = [f for f in validation.files if (validation.root / f).resolve() in seen]
+    if shared:
+        raise DataError(
+            f"{len(shared)} images are in both the calibration and the validation set, first {shared[0]}",
+            "judge on images that the choice has not seen: give two sets without common files",
+        )
+
+
+def gather_evidence(model: Model, recipe: Recipe, sets: ImageSets, cache: StageCache, progress: Progress) -> Evidence:
+    """Run the float model over both sets; answers of an earlier build are used again.
+
+    Raises:
+        CheckpointError: The model's own answers are not finite.
+    """
+    height, width = model.config.image_size
+    some = sets.calibration or sets.validation
+    if some is None:
+        pixels = generate_images(recipe.parity_images, height, width, recipe.seed)
+    else:
+        sample = some.subset(recipe.parity_images, recipe.seed)
+        pixels = np.concatenate([batch.pixels for batch in sample.batches(model.preprocess, 1)])
+    return Evidence(
+        preprocess=model.preprocess,
+        pixels=pixels,
+        logits=run_module(model)(pixels),
+        generated=some is None,
+        choice=_judge(model, sets.calibration, "calibration", cache, progress),
+        validation=_judge(model, sets.validation, "validation", cache, progress),
+    )
+
+
+def _judge(model: Model, images: ImageSet | None, use: str, cache: StageCache, progress: Progress) -> Judged | None:
+    if images is None:
+        return None
+    digest = images.sha256()
+    inputs = {
+        "checkpoint": model.source.sha256,
+        "config": repr(model.config),
+        "preprocess": schema.to_data(model.preprocess),
+        "images": digest,
+    }
+    folder, _ = cache.run(
+        "reference",
+        inputs,
+        lambda folder: save_reference(
+            model, images, folder / "logits.npy", progress=progress, stage=f"reference {use}"
+        ),
+    )
+    described = DataUse(
+        path=str(images.root),
+        images=len(images),
+        labelled=images.labels is not None,
+        sha256=digest,
+        skipped_images=len(images.skipped),
+    )
+    return Judged(images, np.load(folder / "logits.npy", mmap_mode="r"), described)

@@ -1,0 +1,171 @@
+"""Manifest: what a bundle is, in its ``manifest.json``.
+
+The file carries a digest of its own content, so that a changed manifest is noticed like any other changed file. It
+guards against damage, not against somebody who computes the digest again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from edgevit import schema
+from edgevit.engine import Engine, TensorSpec
+from edgevit.errors import BundleError
+from edgevit.preprocess import Preprocess
+from edgevit.target import Target
+
+SCHEMA_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+
+_DIGEST_KEY = "manifest_sha256"
+_REBUILD = "build the bundle again"
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Content hash and size of one file of a bundle."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a bundle is.
+
+    Attributes:
+        name: Of the model.
+        task: ``classify``.
+        created: When, as ISO 8601 with time zone.
+        edgevit_version: That wrote it.
+        target: What it is for, in full, as the device may not have a user's own target file.
+        inputs: ``(B, H, W, 3) uint8``.
+        outputs: ``(B, K) float32``.
+        preprocess: From an image to the input.
+        classes: Number of outputs.
+        batch: Least, best and largest.
+        precision: Of the engine.
+        engine: ``None`` in a portable bundle, whose engine is compiled on the device.
+        labels: Names of the classes in order.
+        source: The checkpoint that it came from.
+        figures: The report's key figures.
+        files: Every other file of the bundle, by its path inside it.
+        schema_version: Of this form.
+    """
+
+    name: str
+    task: str
+    created: str
+    edgevit_version: str
+    target: Target
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    preprocess: Preprocess
+    classes: int
+    batch: tuple[int, int, int] = (1, 1, 1)
+    precision: str = "fp32"
+    engine: Engine | None = None
+    labels: tuple[str, ...] | None = None
+    source: Mapping[str, Any] = field(default_factory=dict)
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, FileRecord] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        if self.labels is not None and len(self.labels) != self.classes:
+            raise ValueError(f"there are {len(self.labels)} labels for {self.classes} classes")
+        unsafe = [name for name in self.files if not is_safe_name(name)]
+        if unsafe:
+            raise ValueError(f"files has names that lead out of the bundle: {', '.join(unsafe)}")
+
+    @property
+    def portable(self) -> bool:
+        """Whether the engine is still to be compiled on the device."""
+        return self.engine is None
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain data."""
+        data: dict[str, Any] = schema.to_data(dataclasses.replace(self, engine=None))
+        if self.engine is not None:
+            data["engine"] = self.engine.to_data()
+        return data
+
+
+def is_safe_name(name: str) -> bool:
+    """Whether a name is a plain relative path, below the bundle's folder on every system."""
+    path = PurePosixPath(name)
+    return bool(name) and not path.is_absolute() and ".." not in path.parts and not set(name) & set('\\:\0"<>|?*')
+
+
+def dump_manifest(manifest: Manifest) -> bytes:
+    """The bytes of ``manifest.json``.
+
+    Raises:
+        ValueError: ``source`` or ``figures`` holds something that JSON has no form for, such as NaN.
+    """
+    data = manifest.to_data()
+    return (json.dumps({**data, _DIGEST_KEY: _digest(data)}, indent=1, allow_nan=False) + "\n").encode()
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Read a bundle's ``manifest.json``.
+
+    Args:
+        path: The bundle's folder.
+
+    Raises:
+        BundleError: There is none, it is damaged, was changed, or is of a newer edgevit.
+    """
+    file = path / MANIFEST_FILE
+    try:
+        data = json.loads(file.read_bytes(), parse_constant=_refuse_constant)
+    except FileNotFoundError as exc:
+        raise BundleError(
+            f"{path} is not a bundle: it has no {MANIFEST_FILE}" if path.is_dir() else f"{path} is not there",
+            "give the folder that edgevit build wrote",
+        ) from exc
+    except NotADirectoryError as exc:
+        raise BundleError(f"{path} is not a folder", "give the folder that edgevit build wrote") from exc
+    except OSError as exc:
+        raise BundleError(f"{file} cannot be read: {exc.strerror or exc}", "check its permissions") from exc
+    except (ValueError, RecursionError) as exc:
+        raise BundleError(f"{file} is damaged: it is not JSON ({exc})", _REBUILD) from exc
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if not isinstance(version, int):
+        raise BundleError(f"{file} is not a bundle's manifest: it has no schema_version", _REBUILD)
+    if version != SCHEMA_VERSION:
+        made_by = data.get("edgevit_version", "an unknown version")
+        raise BundleError(
+            f"{file} has schema version {version}; this edgevit reads {SCHEMA_VERSION}",
+            f"install the edgevit that wrote it ({made_by}) or {_REBUILD}",
+        )
+    recorded = data.pop(_DIGEST_KEY, None)
+    found = _digest(data)
+    if recorded != found:
+        raise BundleError(f"{file} was changed: its content has the SHA-256 {found}, it records {recorded}", _REBUILD)
+    return schema.from_data(Manifest, data, str(file), BundleError)
+
+
+def hash_file(path: Path) -> FileRecord:
+    """Content hash and size of a file."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+            size += len(block)
+    return FileRecord(digest.hexdigest(), size)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _digest(data: Mapping[str, Any]) -> str:
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,111 @@
+"""prepare_graph: export and optimise, or take both from the cache."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgevit import schema
+from edgevit.errors import CompileError
+from edgevit.progress import Progress
+from edgevit.record import PassRecord
+
+if TYPE_CHECKING:
+    from edgevit.cache import StageCache
+    from edgevit.model import Model
+    from edgevit.recipe import Recipe
+    from edgevit.target import Target
+
+FLOAT_FILE, OPTIMIZED_FILE = "float.onnx", "optimized.onnx"
+
+
+@dataclass(frozen=True)
+class PreparedGraph:
+    """An optimised graph on disk.
+
+    Attributes:
+        path: ONNX; input ``image (B, H, W, 3) uint8``, output ``logits (B, classes) float32``.
+        passes: What was folded and rewritten where, and what was not and why.
+        op_counts: Nodes by type.
+        inputs: Plain data that identifies the graph.
+    """
+
+    path: Path
+    passes: tuple[PassRecord, ...]
+    op_counts: Mapping[str, int]
+    inputs: Mapping[str, Any]
+
+
+def prepare_graph(model: Model, target: Target, recipe: Recipe, cache: StageCache, progress: Progress) -> PreparedGraph:
+    """Export a model in the recipe's form and optimise the graph.
+
+    Raises:
+        ExportError: torch's exporter refused the module.
+        PassError: A rewrite failed.
+        CompileError: The result is not valid ONNX.
+    """
+    form = recipe.export or target.export
+    inputs = {
+        "checkpoint": model.source.sha256,
+        "config": repr(model.config),
+        "preprocess": schema.to_data(model.preprocess),
+        "form": schema.to_data(form),
+        "opset": target.opset,
+        "batch": list(recipe.batch),
+    }
+
+    def export(folder: Path) -> None:
+        from edgevit.export import export_model
+
+        graph, records = export_model(model, form, opset=target.opset, batch=recipe.batch)
+        graph.save(folder / FLOAT_FILE)
+        _save(folder, records, graph.op_counts())
+
+    progress("export", 0, 1)
+    exported, _ = cache.run("export", inputs, export)
+    progress("export", 1, 1)
+
+    def optimize(folder: Path) -> None:
+        from edgevit.graph import Graph
+        from edgevit.optimize import optimize_graph
+
+        graph, records = optimize_graph(Graph.load(exported / FLOAT_FILE), disable=recipe.disable_passes)
+        graph.save(folder / OPTIMIZED_FILE)
+        check_graph(folder / OPTIMIZED_FILE)
+        _save(folder, records, graph.op_counts())
+
+    inputs["disable_passes"] = list(recipe.disable_passes)
+    progress("optimize", 0, 1)
+    optimized, _ = cache.run("optimize", inputs, optimize)
+    progress("optimize", 1, 1)
+    folds, _ = _load(exported)
+    rewrites, op_counts = _load(optimized)
+    return PreparedGraph(optimized / OPTIMIZED_FILE, folds + rewrites, op_counts, inputs)
+
+
+def check_graph(path: Path) -> None:
+    """Run onnx's own checker, with shape inference.
+
+    Raises:
+        CompileError: The graph is not valid ONNX.
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
+        raise CompileError(f"the optimised graph is not valid ONNX: {exc}", "report this as a bug") from exc
+
+
+def _save(folder: Path, records: tuple[PassRecord, ...], op_counts: Mapping[str, int]) -> None:
+    data = {"passes": schema.to_data(records), "op_counts": dict(op_counts)}
+    (folder / "records.json").write_text(json.dumps(data), encoding="utf-8")
+
+
+def _load(folder: Path) -> tuple[tuple[PassRecord, ...], dict[str, int]]:
+    data = json.loads((folder / "records.json").read_text(encoding="utf-8"))
+    records = tuple(schema.from_data(PassRecord, item, str(folder), CompileError) for item in data["passes"])
+    return records, data["op_counts"]

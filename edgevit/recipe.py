@@ -1,0 +1,107 @@
+"""Recipe: every decision that makes an engine reproducible.
+
+Recipes that ship with the package lie in ``calibration/``; a bundle keeps its own as ``recipe.toml``, with everything
+that was left open filled in, so that ``edgevit build … --recipe BUNDLE/recipe.toml`` builds the same again.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from edgevit import schema
+from edgevit.engine import Setting
+from edgevit.errors import MissingPackageError, RecipeError
+from edgevit.target import ExportForm
+from edgevit.toml import load_toml
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to build and how to choose.
+
+    Attributes:
+        precision: One precision, or ``auto``: every one that the target supports, and the best of them.
+        batch: Least, usual and largest number of images a call; three equal numbers make it static.
+        image_size: Height and width instead of the checkpoint's own.
+        seed: For everything that is drawn.
+        export: Folds and form of the canonical export; the target's where absent.
+        disable_passes: Graph rewrites to leave out.
+        choice_images: Calibration images that a choice between variants looks at.
+        parity_images: Images on which the engine is compared with the module.
+        latency_runs: Timed calls at least.
+        latency_seconds: Seconds of timed calls at least.
+        settings: Of the engine, over the target's.
+    """
+
+    precision: Literal["auto", "fp32", "fp16"] = "auto"
+    batch: tuple[int, int, int] = (1, 1, 1)
+    image_size: tuple[int, int] | None = None
+    seed: int = 0
+    export: ExportForm | None = None
+    disable_passes: tuple[str, ...] = ()
+    choice_images: int = 512
+    parity_images: int = 16
+    latency_runs: int = 100
+    latency_seconds: float = 5.0
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not 1 <= self.batch[0] <= self.batch[1] <= self.batch[2]:
+            problems.append(f"batch = {list(self.batch)} is not of the form 1 ≤ least ≤ usual ≤ largest")
+        if self.image_size is not None and min(self.image_size) < 1:
+            problems.append(f"image_size = {list(self.image_size)} is not above 0")
+        for name in ("choice_images", "parity_images", "latency_runs"):
+            if getattr(self, name) < 1:
+                problems.append(f"{name} = {getattr(self, name)} is not above 0")
+        if not 0 <= self.seed < 2**32:
+            problems.append(f"seed = {self.seed} is not between 0 and 2³² − 1")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    def dumps(self) -> str:
+        """As TOML.
+
+        Raises:
+            MissingPackageError: tomli-w is not installed.
+        """
+        try:
+            import tomli_w
+        except ImportError as exc:
+            raise MissingPackageError("tomli-w is not installed", 'pip install "edgevit[build]"') from exc
+        return tomli_w.dumps(schema.to_data(self))
+
+
+def find_recipes_directory() -> Path:
+    """The folder of the recipes that ship with the package: inside a wheel, or beside the package in a checkout."""
+    package = Path(__file__).parent
+    packed = package / "_data" / "calibration"
+    return packed if packed.is_dir() else package.parent / "calibration"
+
+
+def load_recipe(name_or_path: str | os.PathLike[str]) -> Recipe:
+    """Read a recipe by name, or from a TOML file.
+
+    Raises:
+        RecipeError: There is no such recipe, or it has keys or values that are not valid; all of them are listed.
+    """
+    text = os.fspath(name_or_path)
+    path = Path(text)
+    if path.suffix != ".toml" and not path.is_file():
+        directory = find_recipes_directory()
+        names = sorted(p.stem for p in directory.glob("*.toml"))
+        if text not in names:
+            close = difflib.get_close_matches(text, names, n=1)
+            guess = f"did you mean {close[0]}? " if close else ""
+            raise RecipeError(
+                f"there is no recipe {text!r}",
+                f"{guess}the recipes are {', '.join(names)}; a file of your own ends in .toml",
+            )
+        path = directory / f"{text}.toml"
+    data: dict[str, Any] = load_toml(path, RecipeError)
+    return schema.from_data(Recipe, data, str(path), RecipeError)

@@ -1,0 +1,152 @@
+"""open_bundle: from a bundle on disk to an object that classifies images."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevit.bundle import Bundle, load_bundle, verify_bundle
+from edgevit.decode import ImageSource
+from edgevit.engine import Engine, Setting
+from edgevit.errors import BundleError, DataError, DeviceError
+from edgevit.manifest import Manifest
+from edgevit.preprocess import Preprocess
+from edgevit.runtime.session import Session, get_runtime, open_engine
+from edgevit.target import read_architecture
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class of an image."""
+
+    label: str
+    index: int
+    probability: float
+
+
+class Classifier:
+    """An opened bundle; a context manager, safe to use from several threads.
+
+    Attributes:
+        manifest: What the bundle is, with the figures that were measured.
+        differences: What here differs from where it was measured, such as another version of the engine library.
+    """
+
+    def __init__(self, bundle: Bundle, session: Session, differences: tuple[str, ...]) -> None:
+        self.manifest: Manifest = bundle.manifest
+        self.differences = differences
+        self._session = session
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """From an image to the engine's input."""
+        return self.manifest.preprocess
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Names of the classes in order, if the checkpoint had them."""
+        return self.manifest.labels
+
+    @property
+    def settings(self) -> Mapping[str, Setting]:
+        """How the engine is opened: threads, streams and so on, as used."""
+        return self._session.settings
+
+    @property
+    def session(self) -> Session:
+        """The opened engine."""
+        return self._session
+
+    def classify(self, image: ImageSource, top_k: int = 5) -> list[Prediction]:
+        """The most probable classes of an image, best first.
+
+        Args:
+            image: A path, the bytes of a file, a Pillow image, or pixels ``(H, W, 3) uint8`` in RGB order.
+            top_k: How many; at most all of them are given.
+
+        Raises:
+            DataError: The image cannot be decoded, or ``top_k`` is below 1.
+            DeviceError: The engine failed, or gave values that are not numbers.
+        """
+        if top_k < 1:
+            raise DataError(f"top_k = {top_k} asks for no class", "give a number from 1")
+        logits = self._session.run(self.preprocess.apply(image)[None])[0].astype(np.float64)
+        if not np.isfinite(logits).all():
+            raise DeviceError("the engine gave values that are not finite numbers", "run `edgevit eval` on the bundle")
+        exponentials = np.exp(logits - logits.max())
+        probabilities = exponentials / exponentials.sum()
+        order = np.argsort(-logits, kind="stable")[:top_k]
+        return [Prediction(self._label(int(i)), int(i), float(probabilities[i])) for i in order]
+
+    def run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Logits of prepared images; see :meth:`edgevit.runtime.session.Session.run`.
+
+        Args:
+            batch: ``(B, H, W, 3) uint8``, each image as ``preprocess.apply`` gives it.
+
+        Returns:
+            ``(B, K) float32``.
+        """
+        return self._session.run(batch)
+
+    def close(self) -> None:
+        """Free the engine; closing twice is allowed."""
+        self._session.close()
+
+    def _label(self, index: int) -> str:
+        return self.labels[index] if self.labels is not None else str(index)
+
+    def __enter__(self) -> Classifier:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_bundle(
+    path: str | os.PathLike[str], *, verify: bool = True, settings: Mapping[str, Setting] | None = None
+) -> Classifier:
+    """Open a bundle on this device.
+
+    Files that the manifest does not list are ignored: they cannot change an answer.
+
+    Args:
+        path: The bundle's folder.
+        verify: Hash every file; otherwise only their presence and size are checked.
+        settings: Override the engine's own, for example ``{"threads": 2}``; see ``edgevit/runtime/settings.py``.
+
+    Raises:
+        BundleError: The bundle is damaged, portable, of a newer edgevit, or made for another device or library version.
+        MissingPackageError: The engine library is not installed.
+        DeviceError: A setting is not valid, or the library refused the engine.
+    """
+    bundle = load_bundle(path)
+    engine = bundle.engine  # refuses a portable bundle before its files are hashed
+    bundle = verify_bundle(path, contents=verify, extra=False)
+    mismatch = _find_mismatch(bundle.manifest, engine)
+    if mismatch:
+        raise BundleError(f"{path}: {mismatch}", f"build it again for this device: {rebuild_command(bundle)}")
+    return Classifier(bundle, open_engine(engine, settings), get_runtime(engine.backend).find_differences(engine))
+
+
+def rebuild_command(bundle: Bundle) -> str:
+    """The command line that builds the bundle again, for a hint."""
+    manifest = bundle.manifest
+    source = str(manifest.source.get("path", "SOURCE"))
+    options = ["--target", manifest.target.name, "--precision", manifest.precision, "--out", str(bundle.path)]
+    return shlex.join(["edgevit", "build", source, *options])
+
+
+def _find_mismatch(manifest: Manifest, engine: Engine) -> str | None:
+    wanted, here = manifest.target.architecture, read_architecture()
+    if wanted is not None and wanted != here:
+        return f"the bundle is for {manifest.target.title} ({wanted}); this machine has {here}"
+    return get_runtime(engine.backend).find_mismatch(engine)

@@ -1,0 +1,196 @@
+"""search_recipe: try the precisions that a target supports, measure each, keep the fastest inside the budget."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevit.compile import compile_engine
+from edgevit.engine import Engine, load_engine
+from edgevit.errors import CompileError
+from edgevit.measure import PARITY_TOLERANCES, LatencyComparison, check_parity, measure_accuracy, measure_latency
+from edgevit.progress import Progress, ignore_progress
+from edgevit.report import Accuracy, Parity, Variant
+from edgevit.runtime.session import Session, open_engine
+from edgevit.target import Target
+
+if TYPE_CHECKING:
+    from edgevit.cache import StageCache
+    from edgevit.evidence import Evidence, Judged
+    from edgevit.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A variant and, where it compiled, its engine."""
+
+    variant: Variant
+    engine: Engine | None = None
+
+
+def search_recipe(
+    model_path: Path,
+    target: Target,
+    precisions: Sequence[str],
+    recipe: Recipe,
+    evidence: Evidence,
+    cache: StageCache,
+    *,
+    inputs: Mapping[str, Any],
+    model_info: Mapping[str, str] | None = None,
+    measure: bool = True,
+    progress: Progress = ignore_progress,
+) -> tuple[tuple[Trial, ...], LatencyComparison | None]:
+    """Compile, check and measure a variant for every precision.
+
+    Args:
+        model_path: The optimised graph.
+        target: Gives backend and device.
+        precisions: In the order in which the table shows them; latency ratios are over the first.
+        recipe: Batch, engine settings, and how long to measure.
+        evidence: Images and the float model's answers.
+        cache: Where compiled engines are kept.
+        inputs: Plain data that identifies ``model_path``'s content.
+        model_info: For OpenVINO's model_api.
+        measure: Whether latency is measured.
+        progress: Told about every image and round.
+
+    Returns:
+        A trial for every precision, and the latencies. A precision that the device cannot compile is ``NOT SUPPORTED``
+        with the compiler's reason; the choice among the others is :func:`edgevit.verdict.choose_variant`'s.
+    """
+    trials = [_compile(model_path, target, p, recipe, cache, inputs, model_info, progress) for p in precisions]
+    with contextlib.ExitStack() as stack:
+        sessions: dict[str, Session] = {}
+        for index, trial in enumerate(trials):
+            if trial.engine is None:
+                continue
+            session = stack.enter_context(open_engine(trial.engine))
+            sessions[trial.variant.name] = session
+            trials[index] = dataclasses.replace(trial, variant=_judge(trial, session, recipe, evidence, progress))
+        faithful = {t.variant.name: sessions[t.variant.name] for t in trials if _is_faithful(t.variant)}
+        if not measure or not faithful:
+            return tuple(trials), None
+        comparison = _time(faithful, recipe, evidence, progress)
+    return tuple(_add_latency(trial, comparison) for trial in trials), comparison
+
+
+def _compile(
+    model_path: Path,
+    target: Target,
+    precision: str,
+    recipe: Recipe,
+    cache: StageCache,
+    inputs: Mapping[str, Any],
+    model_info: Mapping[str, str] | None,
+    progress: Progress,
+) -> Trial:
+    stage = f"compile {precision}"
+    progress(stage, 0, 1)
+    key = {
+        **inputs,
+        "precision": precision,
+        "backend": target.backend,
+        "device": target.device,
+        "settings": {**target.settings, **recipe.settings},
+        "batch": recipe.batch,
+        "model_info": dict(model_info or {}),
+    }
+
+    def produce(folder: Path) -> None:
+        compile_engine(
+            model_path,
+            target,
+            precision,
+            folder,
+            model_info=model_info,
+            settings=recipe.settings,
+            batch=recipe.batch,
+        )
+
+    try:
+        folder, _ = cache.run("engine", key, produce)
+    except CompileError as exc:
+        progress(stage, 1, 1)
+        reason = exc.message.splitlines()[0]
+        return Trial(Variant(precision, precision, 0, status="NOT SUPPORTED", reason=reason))
+    engine = load_engine(folder)
+    progress(stage, 1, 1)
+    return Trial(Variant(precision, precision, engine.size_bytes), engine)
+
+
+def _judge(trial: Trial, session: Session, recipe: Recipe, evidence: Evidence, progress: Progress) -> Variant:
+    variant = trial.variant
+    parity = _check(variant.precision, session, recipe, evidence)
+    if parity is not None and not parity.passed:
+        return dataclasses.replace(variant, parity=parity)
+
+    def accuracy(judged: Judged | None, what: str) -> Accuracy | None:
+        if judged is None:
+            return None
+        return measure_accuracy(
+            session.run,
+            judged.images,
+            evidence.preprocess,
+            reference=judged.logits,
+            batch_size=recipe.batch[1],
+            progress=progress,
+            stage=f"{what} {variant.name}",
+        )
+
+    return dataclasses.replace(
+        variant,
+        parity=parity,
+        choice_accuracy=accuracy(evidence.choice, "calibration"),
+        accuracy=accuracy(evidence.validation, "validation"),
+    )
+
+
+def _check(precision: str, session: Session, recipe: Recipe, evidence: Evidence) -> Parity | None:
+    """Parity at the least, usual and largest batch: engines have been wrong at one of them alone."""
+    if precision not in PARITY_TOLERANCES:
+        return None
+    batches: list[npt.NDArray[np.uint8]] = []
+    expected: dict[bytes, npt.NDArray[np.float32]] = {}
+    images = len(evidence.pixels)
+    for size in dict.fromkeys(recipe.batch):
+        for start in range(0, images, size):
+            rows = [i % images for i in range(start, start + size)]
+            pixels = evidence.pixels[rows]
+            batches.append(pixels)
+            expected[pixels.tobytes()] = evidence.logits[rows]
+    return check_parity(session.run, lambda b: expected[b.tobytes()], batches, PARITY_TOLERANCES[precision])
+
+
+def _is_faithful(variant: Variant) -> bool:
+    return variant.status != "NOT SUPPORTED" and (variant.parity is None or variant.parity.passed)
+
+
+def _time(sessions: Mapping[str, Session], recipe: Recipe, evidence: Evidence, progress: Progress) -> LatencyComparison:
+    rows = [i % len(evidence.pixels) for i in range(recipe.batch[1])]
+    return measure_latency(
+        sessions,
+        evidence.pixels[rows],
+        runs=recipe.latency_runs,
+        seconds=recipe.latency_seconds,
+        seed=recipe.seed,
+        progress=progress,
+    )
+
+
+def _add_latency(trial: Trial, comparison: LatencyComparison) -> Trial:
+    name = trial.variant.name
+    if name not in comparison.latencies:
+        return trial
+    baseline = next(iter(comparison.latencies))
+    variant = dataclasses.replace(
+        trial.variant, latency=comparison.latencies[name], ratio=comparison.ratio(name, baseline)
+    )
+    return dataclasses.replace(trial, variant=variant)

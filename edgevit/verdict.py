@@ -1,0 +1,240 @@
+"""The verdict: which variant is packed, why the others lost, and what the evidence is worth.
+
+The order of the rules:
+
+1. A variant that does not compute what the module computes is out (``PARITY FAILED``).
+2. So is one that costs more accuracy than the budget allows (``ACCURACY DROP``); the choice is made by figures from
+   calibration images where there are any, the verdict judges the chosen one by validation images. Top-1 counts where
+   there are labels, agreement with the float model where there are none.
+3. So is one whose median latency is over the budget's (``TOO SLOW``).
+4. Of the rest the fastest by its median wins. Those whose latency ratio to the fastest has an interval that includes 1
+   are not distinguishable from it; of these the smallest wins.
+5. Where no latency was measured, the first of the target's order of preference wins, marked as not measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from edgevit.report import Accuracy, Ratio, Status, Variant, Verdict
+from edgevit.target import Budget
+from edgevit.verdict_text import (
+    compare_baseline,
+    describe_accuracy,
+    describe_win,
+    format_agreement,
+    format_ratio,
+    format_share,
+    list_warnings,
+    suggest_accuracy,
+    suggest_evidence,
+)
+
+PairRatio: TypeAlias = Callable[[str, str], Ratio]
+"""Latency of one variant over that of another, as :meth:`LatencyComparison.ratio` gives it."""
+
+_ROUNDING = 1e-9
+
+
+def choose_variant(
+    variants: Sequence[Variant],
+    budget: Budget,
+    *,
+    preference: Sequence[str] = (),
+    ratio: PairRatio | None = None,
+) -> tuple[tuple[Variant, ...], Verdict]:
+    """Judge the variants of a build and choose one.
+
+    Args:
+        variants: In the table's order, the baseline first; one that is ``NOT SUPPORTED`` keeps its status and reason.
+        budget: What the chosen one may cost.
+        preference: Precisions, the most wanted first, for where nothing was measured or all else is equal.
+        ratio: Latency ratio of two variants by name. Without it, those whose ratios to the baseline have overlapping
+            intervals count as equally fast; without these either, every difference of medians counts as real.
+
+    Returns:
+        The variants with status and reason, and the verdict. Where all miss the budget, the verdict has not passed and
+        names the one that comes closest; where none passes parity, it names none.
+
+    Raises:
+        ValueError: Two variants have the same name.
+    """
+    judged = {v.name: _judge(v, budget) for v in variants}
+    if len(judged) != len(variants):
+        raise ValueError("two variants have the same name")
+    usable = [v for v in judged.values() if v.status not in ("NOT SUPPORTED", "PARITY FAILED")]
+    within = [v for v in usable if v.status != "ACCURACY DROP"]
+    measured = [v for v in within if v.latency is not None]
+    fast = [v for v in measured if _keeps_latency(v, budget)]
+    if not usable:
+        return tuple(judged.values()), _refuse_all(tuple(judged.values()))
+    if not within:
+        best = min(usable, key=_accuracy_loss)
+        judged[best.name] = replace(best, reason=f"{best.reason}; comes closest")
+        return tuple(judged.values()), _miss_accuracy(best, budget)
+    rank = {precision: i for i, precision in enumerate(preference)}
+    if not measured:
+        best = min(within, key=lambda v: rank.get(v.precision, len(rank)))
+        return _settle_unmeasured(judged, within, best, budget)
+    best, same = _pick_fastest(fast or measured, rank, ratio)
+    for variant in measured:
+        judged[variant.name] = _explain(variant, best, same, len(measured) - 1, budget, ratio)
+    return _conclude(judged, best, budget)
+
+
+def _judge(variant: Variant, budget: Budget) -> Variant:
+    """Rules 1 and 2."""
+    if variant.status == "NOT SUPPORTED":
+        return variant
+    if variant.parity is not None and not variant.parity.passed:
+        return replace(variant, status="PARITY FAILED", reason=variant.parity.reason)
+    figures, where = variant.choice_accuracy, "calibration"
+    if figures is None:
+        figures, where = variant.accuracy, "validation"
+    miss = None if figures is None else _find_miss(figures, budget)
+    if miss is not None:
+        return replace(variant, status="ACCURACY DROP", reason=f"{miss} on {where} images")
+    return replace(variant, status="NOT MEASURED", reason="latency was not measured")
+
+
+def _find_miss(figures: Accuracy, budget: Budget) -> str | None:
+    """How the figures miss the budget, or ``None``."""
+    if figures.drop_points is not None:
+        if figures.drop_points > budget.max_drop_points + _ROUNDING:
+            return f"top-1 drops by {figures.drop_points:.2f} points of at most {budget.max_drop_points:g}"
+        return None
+    if figures.agreement < (budget.min_agreement - _ROUNDING) * figures.images:
+        return f"agreement is {format_agreement(figures)} of at least {100 * budget.min_agreement:g} %"
+    return None
+
+
+def _keeps_latency(variant: Variant, budget: Budget) -> bool:
+    limit = budget.max_latency_ms
+    return variant.latency is not None and (limit is None or variant.latency.p50_ms <= limit)
+
+
+def _p50(variant: Variant) -> float:
+    assert variant.latency is not None
+    return variant.latency.p50_ms
+
+
+def _accuracy_loss(variant: Variant) -> tuple[float, float, float]:
+    """Smaller is more faithful: drop, then disagreement, then noise."""
+    figures = variant.choice_accuracy or variant.accuracy
+    assert figures is not None
+    noise = -figures.sqnr_db if figures.sqnr_db is not None else float("-inf")
+    return figures.drop_points or 0.0, -figures.agreement / figures.images, noise
+
+
+def _pick_fastest(
+    variants: Sequence[Variant], rank: dict[str, int], ratio: PairRatio | None
+) -> tuple[Variant, list[Variant]]:
+    """Rule 4: the winner, and all that are as fast as the fastest within the interval, the winner among them."""
+    fastest = min(variants, key=lambda v: (_p50(v), v.size_bytes))
+
+    def is_same(variant: Variant) -> bool:
+        if variant is fastest:
+            return True
+        if ratio is not None:
+            interval = ratio(variant.name, fastest.name)
+            return interval.low <= 1 <= interval.high
+        ours, theirs = variant.ratio, fastest.ratio
+        if ours is None or theirs is None:
+            return _p50(variant) == _p50(fastest)
+        return ours.low <= theirs.high and theirs.low <= ours.high
+
+    same = [v for v in variants if is_same(v)]
+    return min(same, key=lambda v: (v.size_bytes, rank.get(v.precision, len(rank)), _p50(v))), same
+
+
+def _explain(
+    variant: Variant, best: Variant, same: Sequence[Variant], rivals: int, budget: Budget, ratio: PairRatio | None
+) -> Variant:
+    """Status and reason of a variant that is within the accuracy budget and was measured."""
+
+    def settle(status: Status, reason: str) -> Variant:
+        return replace(variant, status=status, reason=reason)
+
+    if not _keeps_latency(variant, budget):
+        return settle("TOO SLOW", f"p50 {_p50(variant):.3g} ms of at most {budget.max_latency_ms:g} ms")
+    if variant.name == best.name:
+        return settle("CHOSEN", describe_win(best, same, rivals))
+    if variant.name in {v.name for v in same}:
+        larger = "the same size" if variant.size_bytes == best.size_bytes else f"{format_share(variant, best)} the size"
+        return settle("WITHIN BUDGET", f"same speed as {best.name} within the interval, {larger}")
+    if ratio is None:
+        return settle("SLOWER", f"p50 {_p50(variant):.3g} ms, {best.name}'s {_p50(best):.3g} ms")
+    return settle("SLOWER", f"{format_ratio(ratio(variant.name, best.name))} × the latency of {best.name}")
+
+
+def _conclude(judged: dict[str, Variant], best: Variant, budget: Budget) -> tuple[tuple[Variant, ...], Verdict]:
+    """The verdict where latencies were measured, with the chosen one judged by validation images."""
+    chosen = judged[best.name]
+    too_slow = chosen.status == "TOO SLOW"
+    late_miss = _find_late_miss(best, budget)
+    if late_miss and not too_slow:
+        judged[best.name] = chosen = replace(chosen, status="ACCURACY DROP", reason=f"{late_miss} on validation images")
+    if too_slow:
+        lead = f"over the latency budget: {best.name} comes closest with {chosen.reason}"
+        step: str | None = "allow more latency, or build a smaller model or for a faster target"
+    elif late_miss:
+        lead = f"{best.name} was chosen on calibration images, but on validation images {late_miss}"
+        step = suggest_accuracy(best, best.accuracy)
+    elif len(judged) == 1:
+        lead, step = f"{best.name} is {'within the budget' if best.accuracy else 'the only one tried'}", None
+    else:
+        lead, step = f"{best.name} is chosen: {chosen.reason}{compare_baseline(judged, best)}", None
+    passed = not too_slow and late_miss is None
+    return tuple(judged.values()), Verdict(
+        chosen=best.name,
+        passed=passed,
+        sentence=f"{lead}; {describe_accuracy(best)}",
+        warnings=list_warnings(best, list(judged.values()), budget),
+        next_step=step or suggest_evidence(best),
+    )
+
+
+def _settle_unmeasured(
+    judged: dict[str, Variant], within: Sequence[Variant], best: Variant, budget: Budget
+) -> tuple[tuple[Variant, ...], Verdict]:
+    """Rule 5."""
+    for variant in within:
+        if variant.name != best.name:
+            judged[variant.name] = replace(variant, reason=f"latency was not measured; {best.name} comes first")
+    judged[best.name] = replace(best, status="CHOSEN", reason="first in the target's order; latency was not measured")
+    late_miss = _find_late_miss(best, budget)
+    if late_miss:
+        judged[best.name] = replace(best, status="ACCURACY DROP", reason=f"{late_miss} on validation images")
+        lead = f"{best.name} was chosen on calibration images, but on validation images {late_miss}"
+    else:
+        lead = f"{best.name} is chosen by the target's order of precisions, as latency was not measured"
+    warnings = list_warnings(best, list(judged.values()), budget)
+    if budget.max_latency_ms is not None:
+        warnings += (f"the latency budget of {budget.max_latency_ms:g} ms was not judged: nothing was measured",)
+    step = suggest_accuracy(best, best.accuracy) if late_miss else "measure on the device: edgevit finish BUNDLE"
+    sentence = f"{lead}; {describe_accuracy(best)}"
+    return tuple(judged.values()), Verdict(best.name, late_miss is None, sentence, warnings, step)
+
+
+def _refuse_all(variants: Sequence[Variant]) -> Verdict:
+    failed = [f"{v.name}: {v.reason}" for v in variants]
+    return Verdict(
+        chosen=None,
+        passed=False,
+        sentence="no variant can be used: " + "; ".join(failed) if failed else "there is no variant to choose from",
+        next_step="try another precision or another version of the engine library, and report the model",
+    )
+
+
+def _miss_accuracy(best: Variant, budget: Budget) -> Verdict:
+    sentence = f"no variant is within the accuracy budget; {best.name} comes closest; {describe_accuracy(best)}"
+    figures = best.choice_accuracy or best.accuracy
+    warnings = list_warnings(best, [best], budget)
+    return Verdict(best.name, False, sentence, warnings, suggest_accuracy(best, figures))
+
+
+def _find_late_miss(best: Variant, budget: Budget) -> str | None:
+    """How the validation figures miss the budget, where the choice was made by other ones."""
+    return None if best.accuracy is None else _find_miss(best.accuracy, budget)

@@ -1,0 +1,118 @@
+"""The verdict's sentences: what the figures say, how much they cover, what weakens them and what to try."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from edgevit.report import Accuracy, Ratio, Variant
+from edgevit.target import Budget
+
+
+def describe_win(best: Variant, same: Sequence[Variant], rivals: int) -> str:
+    """Why ``best`` won over ``rivals`` others, of which ``same`` are as fast."""
+    others = [v for v in same if v.name != best.name]
+    judged = best.accuracy is not None or best.choice_accuracy is not None
+    if not others:
+        return f"the {'fastest' if rivals else 'only one'} {'within the budget' if judged else 'tried'}"
+    names = " and ".join(v.name for v in others)
+    biggest = max(others, key=lambda v: v.size_bytes)
+    if biggest.size_bytes == best.size_bytes:
+        return f"same speed and size as {names}; first in order"
+    return f"same speed as {names} within the interval, {format_share(best, biggest)} the size"
+
+
+def describe_accuracy(variant: Variant) -> str:
+    """What the figures say, and how much they cover."""
+    figures = variant.accuracy
+    if figures is not None and figures.labelled:
+        return (
+            f"top-1 {figures.top1_percent:.2f} %, the float model's {figures.reference_top1_percent:.2f} % "
+            f"(drop {figures.drop_points:.2f} points, interval {figures.drop_low:.2f} to {figures.drop_high:.2f}), "
+            f"agreement {format_agreement(figures)} on {figures.images} validation images"
+        )
+    if figures is not None:
+        return f"parity only, as there are no labels: agreement {format_agreement(figures)} on {figures.images} images"
+    if variant.choice_accuracy is not None:
+        by = variant.choice_accuracy
+        return f"not judged on validation images; agreement {format_agreement(by)} on {by.images} calibration images"
+    if variant.parity is not None:
+        return f"parity only: {variant.parity.reason}"
+    return "accuracy was not judged, as there were no images"
+
+
+def list_warnings(best: Variant, variants: Sequence[Variant], budget: Budget) -> tuple[str, ...]:
+    """What weakens the evidence for ``best``."""
+    warnings = []
+    figures = best.accuracy
+    rivals = [v for v in variants if v.accuracy is not None and v.status != "NOT SUPPORTED"]
+    if figures is not None and best.choice_accuracy is None and len(rivals) > 1:
+        warnings.append("chosen by the validation images themselves, as there are no calibration images to choose by")
+    for used in (figures, best.choice_accuracy):
+        if used is not None and used.skipped_images:
+            warnings.append(f"{used.skipped_images} images could not be read and were not counted")
+    if figures is None or best.precision == "fp32":  # whose equality is a matter of arithmetic, not of samples
+        return tuple(dict.fromkeys(warnings))
+    drop, high = figures.drop_points, figures.drop_high
+    if drop is not None and high is not None and drop <= budget.max_drop_points < high:
+        warnings.append(
+            f"{figures.images} images cannot tell a drop of {drop:.2f} points from one of "
+            f"{high:.2f}, which is over the budget of {budget.max_drop_points:g}"
+        )
+    if not figures.labelled and figures.agreement_low < budget.min_agreement <= figures.agreement / figures.images:
+        warnings.append(
+            f"{figures.images} images cannot tell an agreement of {format_agreement(figures)} from one of "
+            f"{100 * figures.agreement_low:.2f} %, which is under {100 * budget.min_agreement:g} %"
+        )
+    return tuple(dict.fromkeys(warnings))
+
+
+def suggest_accuracy(best: Variant, figures: Accuracy | None) -> str:
+    """How to get a build whose ``figures`` are within the budget."""
+    steps = []
+    if figures is not None and figures.drop_points is not None:
+        steps.append(f"allow {best.name} with --max-drop {_round_up(figures.drop_points)}")
+    else:
+        steps.append("give labelled images, to judge by top-1 instead of agreement")
+    if best.precision != "fp32":
+        steps.append("build --precision fp32")
+    return ", or ".join(steps)
+
+
+def suggest_evidence(best: Variant) -> str | None:
+    """What would let the next build judge more."""
+    if best.accuracy is not None and best.accuracy.labelled:
+        return None
+    return "give labelled images with --validation to judge the accuracy"
+
+
+def compare_baseline(judged: dict[str, Variant], best: Variant) -> str:
+    """``best`` against the first variant, for the end of a sentence."""
+    baseline = next(iter(judged.values()))
+    if best.ratio is None or best.name == baseline.name:
+        return ""
+    return f", {format_ratio(best.ratio)} × the latency of {baseline.name}"
+
+
+def format_ratio(ratio: Ratio) -> str:
+    """``0.62 (0.60–0.64)``."""
+    return f"{ratio.value:.2f} ({ratio.low:.2f}–{ratio.high:.2f})"
+
+
+def format_share(variant: Variant, other: Variant) -> str:
+    """``half``, ``twice``, ``0.26 of``, ``3.9 times`` the size."""
+    share = variant.size_bytes / max(1, other.size_bytes)
+    for value, word in ((0.5, "half"), (2.0, "twice")):
+        if abs(share / value - 1) < 0.05:
+            return word
+    return f"{share:.2f} of" if share < 1 else f"{share:.2g} times"
+
+
+def format_agreement(figures: Accuracy) -> str:
+    """100 % only where it is all of them."""
+    whole = figures.agreement == figures.images
+    return "100 %" if whole else f"{min(figures.agreement_percent, 99.99):.2f} %"
+
+
+def _round_up(points: float) -> str:
+    return f"{math.ceil(points * 100 - 1e-6) / 100:.2f}"

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import ctypes
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edgevit.errors import DeviceError
+from edgevit.runtime.nvidia import Gpu, read_gpus
+
+
+class _Driver:
+    """A driver's library with two GPUs."""
+
+    GPUS = (Gpu("Orin", "8.7", 8_000_000_000), Gpu("NVIDIA Thor", "11.0", 131_000_000_000))
+
+    def __init__(self, status: int = 0, broken: str = "") -> None:
+        self.status, self.broken = status, broken
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self.broken:
+            return lambda *arguments: 999
+        return getattr(type(self), f"_{name}").__get__(self)
+
+    def _cuInit(self, flags: int) -> int:  # noqa: N802
+        return self.status
+
+    def _cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
+        count._obj.value = len(self.GPUS)
+        return 0
+
+    def _cuDeviceGet(self, device: Any, index: int) -> int:  # noqa: N802
+        device._obj.value = index + 40
+        return 0
+
+    def _cuDeviceGetName(self, name: Any, size: int, device: ctypes.c_int) -> int:  # noqa: N802
+        name.value = self.GPUS[device.value - 40].name.encode()
+        return 0
+
+    def _cuDeviceGetAttribute(self, value: Any, attribute: int, device: ctypes.c_int) -> int:  # noqa: N802
+        major, minor = self.GPUS[device.value - 40].compute_capability.split(".")
+        value._obj.value = int({75: major, 76: minor}[attribute])
+        return 0
+
+    def _cuDeviceTotalMem_v2(self, size: Any, device: ctypes.c_int) -> int:  # noqa: N802
+        size._obj.value = self.GPUS[device.value - 40].memory_bytes
+        return 0
+
+
+def test_gpus_are_read_with_name_capability_and_memory() -> None:
+    assert read_gpus(_Driver()) == _Driver.GPUS
+
+
+def test_driver_that_does_not_start_raises_with_its_status() -> None:
+    with pytest.raises(DeviceError, match="cuInit returned 100"):
+        read_gpus(_Driver(status=100))
+
+
+def test_driver_that_fails_later_raises() -> None:
+    with pytest.raises(DeviceError, match="returned 999"):
+        read_gpus(_Driver(broken="cuDeviceGetAttribute"))
+
+
+def test_machine_without_driver_raises_instead_of_crashing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr("edgevit.runtime.nvidia.ctypes", SimpleNamespace(CDLL=refuse))
+    with pytest.raises(DeviceError, match="no NVIDIA driver"):
+        read_gpus()
+
+
+@pytest.mark.gpu
+def test_real_gpu_is_read() -> None:
+    assert all(gpu.memory_bytes > 0 and "." in gpu.compute_capability for gpu in read_gpus())

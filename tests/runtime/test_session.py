@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgevit.compile import compile_engine
+from edgevit.engine import Engine, Setting, TensorSpec
+from edgevit.errors import BundleError, DataError, DeviceError
+from edgevit.runtime.session import Session, open_engine
+from edgevit.target import load_target
+from tests.tiny_onnx import make_images, write_classifier
+
+BACKENDS = ("cpu", "intel-cpu")
+
+
+class _Recorder:
+    """An executor whose answer is the mean of each image; remembers the batches that it was given."""
+
+    settings: Mapping[str, Setting] = {}
+    streams = 1
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.closed = 0
+
+    def execute(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        assert batch.flags.c_contiguous
+        self.sizes.append(len(batch))
+        return batch.mean((1, 2), dtype=np.float64).astype(np.float32)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def _session(batch: tuple[int, int, int]) -> tuple[Session, _Recorder]:
+    size: int | str = batch[0] if batch[0] == batch[2] else "batch"
+    engine = Engine(
+        backend="none",
+        device="CPU",
+        precision="fp32",
+        files=("x",),
+        inputs=(TensorSpec("image", (size, 4, 5, 3), "uint8"),),
+        outputs=(TensorSpec("logits", (size, 3), "float32"),),
+        batch=batch,
+    )
+    recorder = _Recorder()
+    return Session(engine, recorder), recorder
+
+
+@given(st.integers(1, 5), st.integers(0, 5), st.integers(1, 23))
+def test_any_number_of_images_gives_one_row_each_in_order(least: int, more: int, count: int) -> None:
+    session, recorder = _session((least, least, least + more))
+    images = np.random.default_rng(count).integers(0, 256, (count, 4, 5, 3), dtype=np.uint8)
+    logits = session.run(images)
+    np.testing.assert_allclose(logits, images.mean((1, 2)), rtol=1e-6)
+    assert logits.dtype == np.float32
+    assert all(least <= size <= least + more for size in recorder.sizes)
+    assert len(recorder.sizes) == -(-count // (least + more))
+
+
+def test_images_that_are_not_contiguous_are_taken() -> None:
+    session, _ = _session((2, 2, 2))
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8).transpose(1, 2, 0, 3)
+    np.testing.assert_allclose(session.run(images), images.mean((1, 2)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("batch", "words"),
+    [
+        (np.zeros((1, 4, 5, 3), np.float32), "type float32"),
+        (np.zeros((1, 4, 5, 3), np.int64), "type int64"),
+        (np.zeros((1, 5, 4, 3), np.uint8), r"shape \(1, 5, 4, 3\)"),
+        (np.zeros((1, 3, 4, 5), np.uint8), r"shape \(1, 3, 4, 5\)"),
+        (np.zeros((0, 4, 5, 3), np.uint8), r"shape \(0, 4, 5, 3\)"),
+        (np.zeros((4, 5, 3), np.uint8), r"shape \(4, 5, 3\)"),
+        ([[1]], "not list"),
+        (None, "not NoneType"),
+    ],
+)
+def test_other_batch_is_refused_with_both_shapes(batch: npt.NDArray[np.uint8], words: str) -> None:
+    session, recorder = _session((1, 1, 1))
+    with pytest.raises(DataError, match=rf"shape \(images, 4, 5, 3\) and type uint8.*{words}"):
+        session.run(batch)
+    assert recorder.sizes == []
+
+
+def test_single_image_is_refused_with_the_way_to_give_it() -> None:
+    session, _ = _session((1, 1, 1))
+    with pytest.raises(DataError) as caught:
+        session.run(np.zeros((4, 5, 3), np.uint8))
+    assert "image[None]" in caught.value.hint
+
+
+def test_closed_session_refuses_and_closes_once() -> None:
+    session, recorder = _session((1, 1, 1))
+    with session:
+        pass
+    session.close()
+    assert recorder.closed == 1
+    with pytest.raises(DeviceError, match="closed"):
+        session.run(np.zeros((1, 4, 5, 3), np.uint8))
+
+
+def test_engine_of_an_unknown_library_is_refused(tmp_path: Path) -> None:
+    engine = Engine(backend="tensorrt", device="Orin", precision="fp16", files=("model.plan",), inputs=(), outputs=())
+    with pytest.raises(BundleError, match="no tensorrt engines"):
+        open_engine(engine)
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    folder = tmp_path_factory.mktemp("engine")
+    return compile_engine(
+        write_classifier(folder / "float.onnx", batch="batch"),
+        load_target(request.param),
+        "fp32",
+        folder / "engine",
+        batch=(1, 1, 4),
+    )
+
+
+@pytest.mark.parametrize("hint", ["latency", "throughput"])
+def test_threads_at_the_same_time_get_their_own_answers(engine: Engine, hint: str) -> None:
+    batches = [make_images(1 + i % 4, seed=i) for i in range(24)]
+    with open_engine(engine, {"hint": hint, "threads": 2}) as session:
+        alone = [session.run(batch) for batch in batches]
+        with ThreadPoolExecutor(8) as pool:
+            together = list(pool.map(session.run, batches))
+    for a, b in zip(alone, together, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_an_answer_stays_when_the_next_is_computed(engine: Engine) -> None:
+    with open_engine(engine) as session:
+        first = session.run(make_images(2, seed=1))
+        kept = first.copy()
+        session.run(make_images(2, seed=2))
+        np.testing.assert_array_equal(first, kept)
+
+
+def test_pixels_that_may_not_be_written_are_taken(engine: Engine) -> None:
+    images = make_images(1)
+    images.setflags(write=False)
+    with open_engine(engine) as session:
+        assert session.run(images).shape == (1, 10)
+
+
+def test_settings_are_reported_as_used(engine: Engine) -> None:
+    with open_engine(engine, {"threads": 1}) as session:
+        assert session.settings["threads"] == 1
+        assert session.settings["hint"] == "latency"
+        assert session.settings["inference_precision"] == "f32"
+        assert session.streams == 1
+
+
+def test_throughput_has_at_least_the_streams_of_latency(engine: Engine) -> None:
+    with open_engine(engine, {"hint": "throughput", "threads": 2}) as session:
+        assert session.streams >= 1
+        assert session.settings["hint"] == "throughput"
+
+
+def test_all_cores_of_a_small_machine_are_used(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgevit.runtime import cores
+
+    if cores.count_logical_cores() < 2:
+        pytest.skip("this machine has one core")
+    with open_engine(engine) as session:
+        assert int(session.settings["threads"]) >= min(2, cores.choose_threads())
+
+
+def test_unknown_setting_is_refused(engine: Engine) -> None:
+    with pytest.raises(DeviceError, match="unknown setting thread"):
+        open_engine(engine, {"thread": 2})
+
+
+def test_the_librarys_own_refusal_is_passed_on(engine: Engine) -> None:
+    damaged = dataclasses.replace(engine, files=("engine.json",))
+    with pytest.raises(DeviceError, match="cannot open engine.json"):
+        open_engine(damaged)
+
+
+def test_absent_device_is_refused_with_both_values(engine: Engine) -> None:
+    with pytest.raises(DeviceError, match=r"device NPU9; here: CPU"):
+        open_engine(dataclasses.replace(engine, device="NPU9"))
+
+
+def test_closing_waits_for_calls_and_frees_those_that_wait(engine: Engine) -> None:
+    session = open_engine(engine)
+    failures: list[BaseException] = []
+    started = threading.Barrier(5)
+
+    def call() -> None:
+        started.wait()
+        try:
+            for _ in range(200):
+                session.run(make_images(4))
+        except (DeviceError, AttributeError) as exc:
+            failures.append(exc)
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    started.wait()
+    session.close()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+    assert all(isinstance(failure, DeviceError) for failure in failures)

@@ -1,0 +1,165 @@
+"""Counts and errors of the meter, against torch and against plain loops."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from edgevit.accuracy import AccuracyMeter, measure_accuracy
+from edgevit.errors import CheckpointError, CompileError, DataError
+from edgevit.images import ImageSet
+from edgevit.preprocess import Preprocess
+from edgevit.report import Accuracy
+
+# Whole numbers, so that ties are frequent.
+LOGITS = hnp.arrays(np.float32, st.tuples(st.integers(1, 30), st.integers(2, 9)), elements=st.integers(-3, 3))
+
+
+def measure_at_once(logits: np.ndarray, reference: np.ndarray, labels: np.ndarray | None) -> Accuracy:
+    meter = AccuracyMeter(logits.shape[1], labelled=labels is not None)
+    meter.update(logits, reference, labels)
+    return meter.result()
+
+
+@settings(deadline=None)
+@given(LOGITS, st.data())
+def test_meter_counts_what_a_stable_sort_counts(logits: np.ndarray, data: st.DataObject) -> None:
+    images, classes = logits.shape
+    reference = data.draw(hnp.arrays(np.float32, logits.shape, elements=st.integers(-3, 3)))
+    labels = data.draw(hnp.arrays(np.int64, images, elements=st.integers(0, classes - 1)))
+    order, reference_order = (np.argsort(-x, axis=1, kind="stable") for x in (logits, reference))
+    right, reference_right = order[:, 0] == labels, reference_order[:, 0] == labels
+    found = measure_at_once(logits, reference, labels)
+    assert found.top1 == right.sum()
+    assert found.top5 == sum(label in row[:5] for label, row in zip(labels, order, strict=True))
+    assert found.reference_top1 == reference_right.sum()
+    assert found.reference_top5 == sum(label in row[:5] for label, row in zip(labels, reference_order, strict=True))
+    assert found.agreement == (order[:, 0] == reference_order[:, 0]).sum()
+    assert (found.gained, found.lost) == ((right & ~reference_right).sum(), (~right & reference_right).sum())
+    assert found.drop_points == pytest.approx(found.reference_top1_percent - found.top1_percent)
+    assert found.drop_low <= found.drop_points <= found.drop_high
+    assert found.agreement_low <= found.agreement / images <= found.agreement_high
+    changed = {c.label: (c.images, c.reference_correct, c.correct) for c in found.per_class}
+    for label in range(classes):
+        members = labels == label
+        counts = (members.sum(), reference_right[members].sum(), right[members].sum())
+        assert changed.get(label) == (counts if counts[1] != counts[2] else None)
+
+
+@settings(deadline=None)
+@given(LOGITS, st.data())
+def test_meter_gives_the_same_however_images_are_batched(logits: np.ndarray, data: st.DataObject) -> None:
+    images = len(logits)
+    noise = data.draw(hnp.arrays(np.float32, logits.shape, elements=st.floats(-1, 1, width=32)))
+    labels = data.draw(hnp.arrays(np.int64, images, elements=st.integers(0, logits.shape[1] - 1)))
+    cuts = sorted(data.draw(st.sets(st.integers(1, images), max_size=5)) | {images})
+    meter = AccuracyMeter(logits.shape[1], labelled=True)
+    for start, end in zip([0, *cuts], cuts, strict=False):
+        meter.update(logits[start:end] + noise[start:end], logits[start:end], labels[start:end])
+    assert meter.result() == measure_at_once(logits + noise, logits, labels)
+
+
+def test_meter_agrees_with_torch_on_random_logits() -> None:
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(500, 1000)).astype(np.float32)
+    reference = logits + 0.05 * generator.normal(size=logits.shape).astype(np.float32)
+    labels = np.where(generator.random(500) < 0.8, logits.argmax(1), generator.integers(0, 1000, 500))
+    found = measure_at_once(logits, reference, labels)
+    hits = torch.from_numpy(logits).topk(5).indices == torch.from_numpy(labels)[:, None]
+    assert found.top1 == int(hits[:, 0].sum())
+    assert found.top5 == int(hits.any(1).sum())
+    signal, noise = (reference.astype(float) ** 2).sum(), ((reference.astype(float) - logits) ** 2).sum()
+    assert found.sqnr_db == pytest.approx(10 * math.log10(signal / noise))
+
+
+def test_meter_without_labels_gives_agreement_and_sqnr_alone() -> None:
+    logits = np.asarray([[1.0, 2.0], [3.0, 0.0]], np.float32)
+    found = measure_at_once(logits, logits[:, ::-1] * 2, None)
+    assert (found.labelled, found.agreement, found.top1, found.drop_points, found.lost) == (False, 0, None, None, None)
+    assert found.sqnr_db == pytest.approx(10 * math.log10((16 + 4 + 36) / (9 + 9 + 36)))
+
+
+def test_meter_has_no_sqnr_when_logits_are_equal() -> None:
+    logits = np.ones((2, 3), np.float32)
+    assert measure_at_once(logits, logits, None).sqnr_db is None
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_meter_names_the_files_when_logits_are_not_finite(value: float) -> None:
+    good, bad = np.zeros((3, 4)), np.zeros((3, 4))
+    bad[1, 2] = value
+    with pytest.raises(CompileError, match=r"engine[\s\S]*b\.jpg") as caught:
+        AccuracyMeter(4, labelled=False).update(bad, good, files=["a.jpg", "b.jpg", "c.jpg"])
+    assert "a.jpg" not in caught.value.message
+    with pytest.raises(CheckpointError, match=r"float model[\s\S]*image 1"):
+        AccuracyMeter(4, labelled=False).update(good, bad)
+
+
+def test_meter_lists_every_label_that_is_no_class() -> None:
+    with pytest.raises(DataError, match=r"2 labels[\s\S]*a: label 4\n.*c: label -1"):
+        AccuracyMeter(4, labelled=True).update(np.zeros((3, 4)), np.zeros((3, 4)), np.asarray([4, 3, -1]), "abc")
+
+
+def test_meter_refuses_logits_of_another_shape() -> None:
+    with pytest.raises(CompileError, match="shape"):
+        AccuracyMeter(4, labelled=False).update(np.zeros((3, 5)), np.zeros((3, 4)))
+    with pytest.raises(CompileError, match="answered 2 images of 3"):
+        AccuracyMeter(4, labelled=False).update(np.zeros((2, 4)), np.zeros((3, 4)))
+
+
+def test_meter_without_images_has_no_result() -> None:
+    with pytest.raises(DataError, match="no images"):
+        AccuracyMeter(4, labelled=False).result()
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> ImageSet:
+    """Five grey images, whose mean is their number, in two classes."""
+    lines = ["file,label"]
+    for i in range(5):
+        Image.new("RGB", (8, 8), (i, i, i)).save(tmp_path / f"{i}.png")
+        lines.append(f"{i}.png,{i % 2}")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    return ImageSet.read(tmp_path / "list.csv")
+
+
+PREPROCESS = Preprocess(8, 8, "none", 8, 8, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+def run_parity_model(pixels: np.ndarray) -> np.ndarray:
+    """Says 1 for odd pixels and 0 for even ones."""
+    odd = pixels[:, 0, 0, 0] % 2
+    return np.stack([1 - odd, odd], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 8])
+def test_measure_accuracy_streams_every_image_once(images: ImageSet, batch_size: int) -> None:
+    calls: list[tuple[str, int, int]] = []
+    found = measure_accuracy(
+        run_parity_model,
+        images,
+        PREPROCESS,
+        reference=lambda pixels: -run_parity_model(pixels),
+        batch_size=batch_size,
+        progress=lambda *call: calls.append(call),
+        stage="judging",
+    )
+    assert (found.images, found.top1, found.reference_top1, found.gained, found.agreement) == (5, 5, 0, 5, 0)
+    assert calls[0] == ("judging", 0, 5)
+    assert calls[-1] == ("judging", 5, 5)
+
+
+def test_measure_accuracy_takes_reference_logits_in_the_sets_order(images: ImageSet) -> None:
+    reference = np.asarray([[1, 0], [0, 1], [1, 0], [0, 1], [0, 1]], np.float32)
+    found = measure_accuracy(run_parity_model, images, PREPROCESS, reference=reference, batch_size=2)
+    assert (found.agreement, found.reference_top1, found.lost) == (4, 4, 0)
+    with pytest.raises(ValueError, match="4 reference logits for 5 images"):
+        measure_accuracy(run_parity_model, images, PREPROCESS, reference=reference[:4])

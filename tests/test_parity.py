@@ -1,0 +1,103 @@
+"""Parity of an engine with its module."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgevit.errors import CheckpointError, DataError
+from edgevit.parity import PARITY_TOLERANCES, ParityTolerance, check_parity
+from edgevit.report import Parity
+
+EXPECTED = np.asarray([[4.0, 1.0, 0.0], [0.0, 2.0, 1.99], [1.0, 0.0, 3.0]])
+PIXELS = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1)
+TOLERANCE = ParityTolerance(relative_error=0.01, tie_margin=0.005)
+
+
+def compare(actual: np.ndarray, tolerance: ParityTolerance = TOLERANCE, size: int = 2) -> Parity:
+    batches = [PIXELS[i : i + size] for i in range(0, 3, size)]
+    return check_parity(
+        lambda b: actual[b.ravel()].astype(np.float32), lambda b: EXPECTED[b.ravel()], batches, tolerance
+    )
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_parity_is_the_largest_difference_over_the_largest_logit(size: int) -> None:
+    actual = EXPECTED.copy()
+    actual[2, 0] += 0.02
+    actual[0, 0] -= 0.03
+    found = compare(actual, size=size)
+    assert found.passed
+    assert found.relative_error == pytest.approx(0.03 / 4, rel=1e-5)
+    assert (found.images, found.agreement) == (3, 3)
+
+
+def test_parity_fails_when_the_difference_is_over_the_tolerance() -> None:
+    found = compare(EXPECTED + np.asarray([0.05, 0, 0]))
+    assert not found.passed
+    assert "0.01" in found.reason
+
+
+def test_parity_forgives_the_order_of_two_logits_that_tie() -> None:
+    swapped = EXPECTED.copy()
+    swapped[1] = [0.0, 1.99, 2.0]
+    found = compare(swapped)
+    assert found.passed
+    assert found.agreement == 2
+    assert "tie" in found.reason
+
+
+def test_parity_fails_when_a_clear_first_place_is_lost_within_the_error() -> None:
+    flipped = EXPECTED.copy()
+    flipped[2] = [2.05, 0.0, 2.0]
+    found = compare(flipped, ParityTolerance(relative_error=0.5, tie_margin=0.005))
+    assert not found.passed
+    assert found.relative_error < 0.5
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_parity_fails_without_an_error_figure_when_the_engine_is_not_finite(value: float) -> None:
+    actual = EXPECTED.copy()
+    actual[2, 1] = value
+    found = compare(actual)
+    assert (found.passed, found.relative_error) == (False, None)
+    assert "image 2" in found.reason
+
+
+def test_parity_fails_when_the_shape_differs() -> None:
+    assert not compare(EXPECTED[:, :2]).passed
+
+
+def test_parity_refuses_a_module_that_is_not_finite_and_an_empty_set() -> None:
+    with pytest.raises(CheckpointError):
+        check_parity(lambda b: EXPECTED, lambda b: EXPECTED * np.nan, [PIXELS], TOLERANCE)
+    with pytest.raises(DataError):
+        check_parity(lambda b: EXPECTED, lambda b: EXPECTED, [], TOLERANCE)
+
+
+def test_tolerances_let_arithmetic_through_and_stop_mistakes() -> None:
+    module = torch_block(tanh=False)
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 3), np.uint8)
+
+    def check(run: object, precision: str) -> bool:
+        return check_parity(run, module, [pixels], PARITY_TOLERANCES[precision]).passed  # type: ignore[arg-type]
+
+    assert check(lambda b: module(b).astype(np.float16).astype(np.float32), "fp16")
+    assert not check(lambda b: module(b).astype(np.float16).astype(np.float32), "fp32")
+    assert not check(torch_block(tanh=True), "fp32")
+    assert not check(lambda b: module(b[:, ::-1]), "fp16")
+
+
+def torch_block(tanh: bool) -> object:
+    """A small GELU network with the exact or the approximated GELU."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(48, 64, generator=generator) / 7, torch.randn(64, 10, generator=generator) / 8
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        x = (torch.from_numpy(pixels.copy()).reshape(len(pixels), -1).float() - 127) / 64
+        hidden = torch.nn.functional.gelu(x @ first, approximate="tanh" if tanh else "none")
+        return (hidden @ second).numpy()
+
+    return run

@@ -44,8 +44,6 @@ _DAMAGED = (
     ArithmeticError,
     EOFError,
     MemoryError,
-    AttributeError,
-    RuntimeError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,

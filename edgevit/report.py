@@ -329,8 +329,10 @@ class Report:
     schema_version: int = SCHEMA_VERSION
 
     def dumps(self) -> str:
-        """As JSON."""
-        return json.dumps(schema.to_data(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        """As JSON that any encoding of Unicode can hold."""
+        text = json.dumps(schema.to_data(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        # A file name that is no Unicode holds lone surrogates; they become JSON's own escapes.
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
     def save(self, path: str | Path) -> None:
         """Write as JSON; a file that was there is replaced only by a complete one.
@@ -358,7 +360,7 @@ class Report:
         path = Path(path)
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as exc:
+        except (OSError, ValueError, RecursionError) as exc:
             raise BundleError(f"cannot read the report {path}: {exc}", "build again") from exc
         version = data.get("schema_version") if isinstance(data, dict) else None
         if isinstance(version, int) and version > SCHEMA_VERSION:

@@ -36,6 +36,7 @@ PairRatio: TypeAlias = Callable[[str, str], Ratio]
 """Latency of one variant over that of another, as :meth:`LatencyComparison.ratio` gives it."""
 
 _ROUNDING = 1e-9
+_CLEAR_TIE = 1.1  # an interval wider than this from end to end could hide a difference that somebody would care about
 
 
 def choose_variant(
@@ -81,7 +82,7 @@ def choose_variant(
     best, same = _pick_fastest(fast or measured, rank, ratio)
     for variant in measured:
         judged[variant.name] = _explain(variant, best, same, len(measured) - 1, budget, ratio)
-    return _conclude(judged, best, budget)
+    return _conclude(judged, best, budget, _find_blurred(best, same, ratio))
 
 
 def _judge(variant: Variant, budget: Budget) -> Variant:
@@ -169,7 +170,21 @@ def _explain(
     return settle("SLOWER", f"{format_ratio(ratio(variant.name, best.name))} × the latency of {best.name}")
 
 
-def _conclude(judged: dict[str, Variant], best: Variant, budget: Budget) -> tuple[tuple[Variant, ...], Verdict]:
+def _find_blurred(best: Variant, same: Sequence[Variant], ratio: PairRatio | None) -> tuple[str, ...]:
+    """Ties that say more about the noise than about the variants, as warnings."""
+    if ratio is None:
+        return ()
+    pairs = [(v.name, ratio(v.name, best.name)) for v in same if v.name != best.name]
+    return tuple(
+        f"too noisy to tell {name} from {best.name}: ratio {format_ratio(r)}; measure again on a quiet machine"
+        for name, r in pairs
+        if r.high > _CLEAR_TIE * r.low
+    )
+
+
+def _conclude(
+    judged: dict[str, Variant], best: Variant, budget: Budget, blurred: tuple[str, ...]
+) -> tuple[tuple[Variant, ...], Verdict]:
     """The verdict where latencies were measured, with the chosen one judged by validation images."""
     chosen = judged[best.name]
     too_slow = chosen.status == "TOO SLOW"
@@ -191,7 +206,7 @@ def _conclude(judged: dict[str, Variant], best: Variant, budget: Budget) -> tupl
         chosen=best.name,
         passed=passed,
         sentence=f"{lead}; {describe_accuracy(best)}",
-        warnings=list_warnings(best, list(judged.values()), budget),
+        warnings=(*list_warnings(best, list(judged.values()), budget), *blurred),
         next_step=step or suggest_evidence(best),
     )
 

@@ -87,9 +87,9 @@ def suggest_evidence(best: Variant) -> str | None:
 
 
 def compare_baseline(judged: dict[str, Variant], best: Variant) -> str:
-    """``best`` against the first variant, for the end of a sentence."""
+    """``best`` against the first variant, for the end of a sentence; nothing where they are the same."""
     baseline = next(iter(judged.values()))
-    if best.ratio is None or best.name == baseline.name:
+    if best.ratio is None or best.ratio.low <= 1 <= best.ratio.high:
         return ""
     return f", {format_ratio(best.ratio)} × the latency of {baseline.name}"
 

@@ -86,6 +86,7 @@ def save_deit_as_transformers(asset_dir: Path, out: Path) -> None:
         id2label=dict(enumerate(labels)),
     )
     renames = {
+        "^norm.": "vit.layernorm.",
         "cls_token": "vit.embeddings.cls_token",
         "pos_embed": "vit.embeddings.position_embeddings",
         "patch_embed.proj": "vit.embeddings.patch_embeddings.projection",
@@ -95,14 +96,9 @@ def save_deit_as_transformers(asset_dir: Path, out: Path) -> None:
         "attn.proj": "attention.output.dense",
         "mlp.fc1": "intermediate.dense",
         "mlp.fc2": "output.dense",
-        "head": "classifier",
+        "^head.": "classifier.",
     }
-    converted = {}
-    for name, value in _split_qkv(tensors, "attention.attention").items():
-        for ours, theirs in renames.items():
-            name = name.replace(ours, theirs)
-        converted["vit." + name if name.startswith("norm.") else name] = value
-    converted = {name.replace("vit.norm.", "vit.layernorm."): value for name, value in converted.items()}
+    converted = {_rename(name, renames): value for name, value in _split_qkv(tensors, "attention.attention").items()}
     _save_as_transformers(transformers.ViTForImageClassification, config, converted, out)
     _save_processor({"shortest_edge": 248}, 224, out)
 
@@ -123,26 +119,33 @@ def save_swin_as_transformers(asset_dir: Path, out: Path) -> None:
         id2label=dict(enumerate(labels)),
     )
     renames = {
+        "^norm.": "swin.layernorm.",
         "patch_embed.proj": "swin.embeddings.patch_embeddings.projection",
-        "patch_embed.norm": "swin.embeddings.norm",
+        "patch_embed.norm.": "swin.embeddings.norm.",
         "norm1": "layernorm_before",
         "norm2": "layernorm_after",
         "attn.proj": "attention.output.dense",
         "attn.relative_position_bias_table": "attention.self.relative_position_bias_table",
         "mlp.fc1": "intermediate.dense",
         "mlp.fc2": "output.dense",
-        "head.fc": "classifier",
+        "head.fc.": "classifier.",
     }
-    converted = {}
-    for name, value in _split_qkv(tensors, "attention.self").items():
-        for stage in (1, 2, 3):  # in the order that does not rename twice
-            name = name.replace(f"layers.{stage}.downsample", f"layers.{stage - 1}.downsample")
-        for ours, theirs in renames.items():
-            name = name.replace(ours, theirs)
-        name = "swin.layernorm." + name.removeprefix("norm.") if name.startswith("norm.") else name
-        converted["swin.encoder." + name if name.startswith("layers.") else name] = value
+    # A stage of timm begins with its merging, one of transformers ends with it.
+    renames |= {f"layers.{stage}.downsample": f"layers.{stage - 1}.downsample" for stage in (1, 2, 3)}
+    renames["^layers."] = "swin.encoder.layers."
+    converted = {_rename(name, renames): value for name, value in _split_qkv(tensors, "attention.self").items()}
     _save_as_transformers(transformers.SwinForImageClassification, config, converted, out)
     _save_processor({"height": 144, "width": 144}, 128, out)
+
+
+def _rename(name: str, renames: dict[str, str]) -> str:
+    """Each rule once: anywhere in the name, or with ``^`` at its beginning."""
+    for ours, theirs in renames.items():
+        if not ours.startswith("^"):
+            name = name.replace(ours, theirs, 1)
+        elif name.startswith(ours[1:]):
+            name = theirs + name.removeprefix(ours[1:])
+    return name
 
 
 def _split_qkv(tensors: dict[str, Tensor], where: str) -> dict[str, Tensor]:

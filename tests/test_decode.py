@@ -137,9 +137,7 @@ def test_decode_image_when_truncated_refuses_it_by_name(format: str, part: float
         decode_image(path, name="kitten")
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"\0" * 100, b"<html>", encode(PHOTO, "GIF"), encode(PHOTO, "TIFF")]
-)
+@pytest.mark.parametrize("data", [b"", b"\0" * 100, b"<html>", encode(PHOTO, "GIF"), encode(PHOTO, "TIFF")])
 def test_decode_image_when_not_such_an_image_refuses_it(data: bytes) -> None:
     with pytest.raises(DataError, match="not a JPEG, PNG, WebP or BMP image"):
         decode_image(data)

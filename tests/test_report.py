@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import typing
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -76,6 +77,14 @@ def make_report() -> Report:
     )
 
 
+def test_report_holds_file_names_that_are_no_unicode(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9 \xc3\xa9.jpg")
+    report = dataclasses.replace(make_report(), notes=(name,))
+    report.save(tmp_path / "report.json")
+    assert Report.load(tmp_path / "report.json").notes == (name,)
+    assert "é.jpg" in report.dumps()
+
+
 def test_report_is_refused_when_a_newer_version_wrote_it(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     dataclasses.replace(make_report(), schema_version=2).save(path)
@@ -83,7 +92,7 @@ def test_report_is_refused_when_a_newer_version_wrote_it(tmp_path: Path) -> None
         Report.load(path)
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '"x"', '{"target": "cpu"}', "\ud800"])
+@pytest.mark.parametrize("damage", ["", "{", "[" * 100000, "[]", '"x"', '{"target": "cpu"}', "\ud800"])
 def test_report_is_refused_when_the_file_is_damaged(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "report.json"
     path.write_bytes(damage.encode("utf-8", "surrogatepass"))

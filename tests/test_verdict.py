@@ -97,6 +97,13 @@ def test_smallest_is_chosen_when_the_intervals_cannot_tell_them_apart() -> None:
     assert "half the size" in verdict.sentence
 
 
+def test_tie_that_noise_alone_made_is_a_warning() -> None:
+    variants = make("fp32", 20.0, 400, judge()), make("fp16", 20.1, 200, judge())
+    assert not any("noisy" in w for w in decide(*variants, width=0.02)[1].warnings)
+    (warning,) = [w for w in decide(*variants, width=0.1)[1].warnings if "noisy" in w]
+    assert "tell fp32 from fp16: ratio 1.00 (0.90–1.09)" in warning
+
+
 def test_faster_is_chosen_over_smaller_when_the_interval_tells_them_apart() -> None:
     _, verdict = decide(make("fp32", 20.0, 400, judge()), make("fp16", 20.1, 200, judge()), width=0.001)
     assert verdict.chosen == "fp32"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -76,9 +77,13 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_pickle(path: Path, notes: list[str]) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":  # torch.load would go by the name
+        raise CheckpointError(f"{path} is a pickle under the name of a safetensors file", "rename it to .pth")
     archive = zipfile.is_zipfile(path)
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+        with warnings.catch_warnings():  # about pickle protocols and TorchScript, which end in an error here
+            warnings.simplefilter("ignore")
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     except Exception as exc:  # the unpickler lets through whatever a damaged stream provokes
         _refuse_pickle(path, exc, archive)
     return _unwrap(loaded, path, notes)

@@ -24,6 +24,13 @@ COMMANDS = ("build", "finish", "inspect", "bench", "eval", "run", "targets", "do
 """In the order of ``--help``; each is a file of this folder with an object ``command``, imported when asked for."""
 
 
+_EXTRAS = {
+    **dict.fromkeys(("torch", "onnx", "onnxscript", "onnx_ir", "safetensors", "huggingface_hub", "tomli_w"), "build"),
+    "openvino": "openvino",
+    "onnxruntime": "onnxruntime",
+}
+
+
 class CommandLine(click.Group):
     """The table above as a click group, with edgevit's errors and exit statuses."""
 
@@ -68,10 +75,19 @@ class CommandLine(click.Group):
         except Exception as exc:
             if os.environ.get(DEBUG):
                 raise
-            text = " ".join(str(exc).split())[:500]
-            message = f"unexpected {type(exc).__name__}" + (f": {text}" if text else "")
-            status = _complain(arguments, message, f"a defect of edgevit; {DEBUG}=1 in the environment shows where")
+            status = _complain(arguments, *_explain(exc))
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def _explain(exc: Exception) -> tuple[str, str]:
+    """Message and hint for an exception that no stage expected."""
+    package = exc.name if isinstance(exc, ModuleNotFoundError) and exc.name else ""
+    extra = _EXTRAS.get(package.partition(".")[0])
+    if extra is not None:
+        return f"{package} is not installed", f'pip install "edgevit[{extra}]"'
+    text = " ".join(str(exc).split())[:500]
+    message = f"unexpected {type(exc).__name__}" + (f": {text}" if text else "")
+    return message, f"a defect of edgevit; {DEBUG}=1 in the environment shows where"
 
 
 def _complain(arguments: list[str], message: str, hint: str) -> int:

@@ -66,26 +66,35 @@ def _show(output: Output, comparison: Comparison) -> None:
     from edgevit.cli.tables import format_bytes, format_interval, format_ms, make_table
 
     rows = comparison.bundles
+    names = shorten_paths([row.bundle for row in rows])
     times = ["p50", "p90", "p99", "mean", "std", "min"]
     table = make_table(["bundle", *times, "ratio", "95 %"], right={*times, "ratio", "95 %"})
     for row in rows:
         t = row.latency
         cells = [format_ms(v) for v in (t.p50_ms, t.p90_ms, t.p99_ms, t.mean_ms, t.std_ms, t.min_ms)]
-        table.add_row(row.bundle, *cells, f"{row.ratio.value:.2f}" if row.ratio else "1", format_interval(row.ratio))
+        table.add_row(
+            names[row.bundle], *cells, f"{row.ratio.value:.2f}" if row.ratio else "1", format_interval(row.ratio)
+        )
     output.show(table)
     for row in rows:
         if row.throughput:
             images, streams = row.throughput.images_per_second, row.throughput.streams
             callers = f"{streams} caller{'s' if streams > 1 else ''}"
-            output.line(f"{row.bundle}: {images:.0f} images a second with {callers}")
+            output.line(f"{names[row.bundle]}: {images:.0f} images a second with {callers}")
         if row.cold_start:
             c = row.cold_start
             memory = f", peak memory {format_bytes(c.peak_memory_bytes)}" if c.peak_memory_bytes else ""
             output.line(
-                f"{row.bundle}: cold start: import {c.import_ms:.0f} ms, load {c.load_ms:.0f} ms, "
+                f"{names[row.bundle]}: cold start: import {c.import_ms:.0f} ms, load {c.load_ms:.0f} ms, "
                 f"first inference {c.first_inference_ms:.1f} ms{memory}"
             )
     first = rows[0].latency
     settings = ", ".join(f"{name} {value}" for name, value in first.settings.items())
     output.note(f"{first.runs} runs in {first.seconds:.1f} s, batch {first.batch}; {settings}")
-    output.note(f"{comparison.machine.cpu}, {comparison.machine.usable_cores} cores; {first.method}")
+    output.note(f"{comparison.machine.cpu}, {comparison.machine.usable_cores} cores")
+
+
+def shorten_paths(paths: list[str]) -> dict[str, str]:
+    """Each path's folder name, where no two are the same; the paths themselves otherwise."""
+    names = {path: Path(path).resolve().name for path in paths}
+    return names if len(set(names.values())) == len(paths) else {path: path for path in paths}

@@ -22,7 +22,9 @@ PRECISIONS = ("auto", "fp32", "fp16")
 @click.option("--max-drop", type=click.FloatRange(0, 100), metavar="POINTS", help="Top-1 that may be lost (0.5).")
 @click.option("--max-latency", type=click.FloatRange(0, min_open=True), metavar="MS", help="Largest median latency.")
 @click.option("--batch", type=BatchType(), metavar="N|MIN:OPT:MAX", help="Images a call, or a range of them (1).")
-@click.option("--image-size", type=SizeType(), metavar="PIXELS|HxW", help="Height and width, instead of the checkpoint's own.")
+@click.option(
+    "--image-size", type=SizeType(), metavar="PIXELS|HxW", help="Height and width, instead of the checkpoint's own."
+)
 @click.option("--arch", metavar="NAME", help="Architecture, for a file of bare weights (deit_tiny_patch16_224).")
 @click.option("--recipe", metavar="NAME", help="A recipe, or a TOML file such as a bundle's recipe.toml.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="For everything that is drawn (0).")

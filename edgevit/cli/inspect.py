@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @click.command("inspect", short_help="Show what a checkpoint or a bundle is; nothing is built.")
 @click.argument("source")
 @click.option("--arch", metavar="NAME", help="Architecture, for a file of bare weights (deit_tiny_patch16_224).")
-@click.option("--image-size", type=SizeType(), metavar="PIXELS|HxW", help="Height and width, instead of the checkpoint's own.")
+@click.option(
+    "--image-size", type=SizeType(), metavar="PIXELS|HxW", help="Height and width, instead of the checkpoint's own."
+)
 @output_options
 def command(output: Output, source: str, arch: str | None, image_size: tuple[int, int] | None) -> None:
     """Show what a checkpoint or a bundle is; nothing is built.
@@ -35,10 +37,11 @@ def command(output: Output, source: str, arch: str | None, image_size: tuple[int
     from edgevit.schema import to_data
 
     found = inspect_source(source, arch=arch, image_size=image_size)
-    output.document(to_data(found))
     if isinstance(found, CheckpointInspection):
+        output.document(to_data(found))
         _show_checkpoint(output, found)
     else:
+        output.document({**to_data(found), "manifest": found.manifest.to_data()})
         _show_bundle(output, found)
 
 
@@ -78,7 +81,7 @@ def _show_bundle(output: Output, found: BundleInspection) -> None:
     origin = {key: manifest.source.get(key, "unknown") for key in ("architecture", "path", "layout")}
     pairs = {
         "bundle": found.path,
-        "model": f"{manifest.name}: {origin['architecture']} from {origin['path']} ({origin['layout']})",
+        "model": f"{origin['architecture']} from {origin['path']} ({origin['layout']})",
         "target": f"{manifest.target.name} ({manifest.target.title})",
         "engine": describe_engine(manifest),
         "input": ", ".join(f"{s.name} {s.dtype} {_shape(s.shape)}" for s in manifest.inputs),

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevit.errors import OutputError
+
 FOLDER = Path(__file__).parent
 MODELS = {"vit": FOLDER / "vit_digits", "swin": FOLDER / "swin_digits"}
 LABELS = tuple("0123456789")
@@ -45,11 +47,22 @@ def write_digits(directory: Path) -> DigitFiles:
 
     Args:
         directory: Where ``calibration/<digit>/*.png`` and ``validation/<digit>/*.png`` go; made if missing.
+
+    Raises:
+        OutputError: The directory cannot be written.
     """
+    files = DigitFiles(directory / "calibration", directory / "validation")
+    try:
+        _write_files(files)
+    except OSError as exc:
+        raise OutputError(f"{directory} cannot be written: {exc.strerror or exc}", "choose another --out") from exc
+    return files
+
+
+def _write_files(files: DigitFiles) -> None:
     from PIL import Image
 
     images, labels = load_digits()
-    files = DigitFiles(directory / "calibration", directory / "validation")
     for folder in (files.calibration, files.validation):
         for label in LABELS:
             (folder / label).mkdir(parents=True, exist_ok=True)
@@ -61,7 +74,6 @@ def write_digits(directory: Path) -> DigitFiles:
                 continue
         folder = files.calibration if index < TRAINING else files.validation
         Image.fromarray(image).save(folder / LABELS[label] / f"{index:04d}.png")
-    return files
 
 
 def draw_digit(image: NDArray[np.uint8]) -> list[str]:

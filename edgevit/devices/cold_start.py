@@ -153,7 +153,7 @@ def _measure_here(folder: Path) -> dict[str, Any]:
 
 
 def _read_backend(description: Path) -> str | None:
-    """The engine library to import. Opening the folder reads the description properly and says what is wrong with it."""
+    """The engine library to import. Opening the folder reads the description properly and says what is wrong."""
     try:
         data = json.loads(description.read_text(encoding="utf-8"))
         backend = data.get("backend") or data["engine"]["backend"]

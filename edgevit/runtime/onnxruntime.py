@@ -96,6 +96,7 @@ class OnnxRuntimeExecutor:
                 f"ONNX Runtime computes in f32 on the CPU, not in {settings.inference_precision}",
                 "leave inference_precision out",
             )
+        self._session: Any
         try:
             self._session, threads, self.streams = open_session(str(engine.path), settings)
         except Exception as exc:  # onnxruntime's exceptions have no common class of their own
@@ -113,8 +114,11 @@ class OnnxRuntimeExecutor:
 
     def execute(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """See :class:`edgevit.runtime.session.Executor`."""
+        session = self._session
+        if session is None:
+            raise DeviceError("the session was closed while a call was on its way", "open the engine again")
         try:
-            (logits,) = self._session.run([self._output], {self._input: batch})
+            (logits,) = session.run([self._output], {self._input: batch})
         except Exception as exc:
             raise DeviceError(f"ONNX Runtime failed: {exc}", "build the bundle again on this machine") from exc
         result: npt.NDArray[np.float32] = logits
@@ -122,7 +126,7 @@ class OnnxRuntimeExecutor:
 
     def close(self) -> None:
         """See :class:`edgevit.runtime.session.Executor`; a call under way keeps the session until it ends."""
-        del self._session
+        self._session = None
 
 
 def open_executor(engine: Engine, settings: Mapping[str, Setting]) -> OnnxRuntimeExecutor:

@@ -12,14 +12,15 @@ import pytest
 from edgevit.devices import cold_start
 from edgevit.devices.cold_start import measure_cold_start, read_peak_memory
 from edgevit.errors import DeviceError
-from tests.small_engine import compile_small_engine
+from tests.tiny_bundle import make_bundle
+from tests.tiny_engine import compile_tiny_engine
 
 FIGURES = {"import_ms": 1.0, "load_ms": 2.0, "first_inference_ms": 3.0, "peak_memory_bytes": 4}
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
 def test_cold_start_of_a_real_engine_gives_every_figure(tmp_path: Path, backend: str) -> None:
-    engine = compile_small_engine(tmp_path, backend)
+    engine = compile_tiny_engine(tmp_path, backend)
     found = measure_cold_start(engine.directory, processes=2)
     assert min(found.import_ms, found.load_ms, found.first_inference_ms) > 0
     assert found.processes == 2
@@ -28,10 +29,18 @@ def test_cold_start_of_a_real_engine_gives_every_figure(tmp_path: Path, backend:
     assert 30e6 < found.peak_memory_bytes < 400e6
 
 
+def test_cold_start_of_a_bundle_opens_it_as_an_app_would(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle", tmp_path / "work")
+    assert measure_cold_start(bundle.path, processes=1).first_inference_ms > 0
+    (bundle.path / bundle.engine.files[0]).write_bytes(b"damaged")
+    with pytest.raises(DeviceError, match=r"exited with 2[\s\S]*not as built"):
+        measure_cold_start(bundle.path, processes=1)
+
+
 def test_cold_start_is_not_disturbed_by_modules_in_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = compile_small_engine(tmp_path / "engine", "onnxruntime")
+    engine = compile_tiny_engine(tmp_path / "engine", "onnxruntime")
     (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
     monkeypatch.chdir(tmp_path)
     assert measure_cold_start("engine", processes=1).load_ms > 0
@@ -39,7 +48,7 @@ def test_cold_start_is_not_disturbed_by_modules_in_the_working_folder(
 
 
 def test_cold_start_imports_the_device_runtime_alone(tmp_path: Path) -> None:
-    engine = compile_small_engine(tmp_path, "onnxruntime")
+    engine = compile_tiny_engine(tmp_path, "onnxruntime")
     program = "\n".join(
         [
             "import sys",
@@ -61,7 +70,7 @@ def test_cold_start_without_an_engine_passes_on_what_the_process_said(tmp_path: 
 
 
 def test_cold_start_of_a_damaged_engine_passes_on_what_the_process_said(tmp_path: Path) -> None:
-    engine = compile_small_engine(tmp_path, "onnxruntime")
+    engine = compile_tiny_engine(tmp_path, "onnxruntime")
     engine.path.write_bytes(b"damaged")
     with pytest.raises(DeviceError, match=r"could not run[\s\S]*exited with"):
         measure_cold_start(tmp_path)

@@ -70,7 +70,7 @@ def test_vit_with_timms_weights_equals_timm(name: str, folder: Path) -> None:
         {"embed_dim": 96, "depth": 3, "num_heads": 4, "mlp_ratio": 2.5},
         {"act_layer": "gelu_tanh"},
     ],
-    ids=lambda args: ",".join(args),
+    ids=",".join,
 )
 def test_vit_with_timms_arguments_equals_timm(args: dict[str, Any], folder: Path) -> None:
     compare_with_timm("vit_tiny_patch16_224", folder, batch=2, **{"depth": 2, "img_size": 64, **args})

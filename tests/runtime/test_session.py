@@ -203,7 +203,7 @@ def test_closing_waits_for_calls_and_frees_those_that_wait(engine: Engine) -> No
         try:
             for _ in range(200):
                 session.run(make_images(4))
-        except (DeviceError, AttributeError) as exc:
+        except Exception as exc:
             failures.append(exc)
 
     threads = [threading.Thread(target=call) for _ in range(4)]

@@ -1,0 +1,73 @@
+"""Bundles of the demonstration models, built once for all tests of the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from edgevit.cli import main
+from edgevit.demo import MODELS, write_digits
+
+QUICK = "latency_runs = 2\nlatency_seconds = 0.05\n"
+"""A recipe that measures just long enough to fill the table."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a build left, and the files that it used."""
+
+    folder: Path
+    recipe: Path
+    calibration: Path
+    validation: Path
+    bundle: Path
+    document: dict[str, Any]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """A build cache of the tests' own, shared among them."""
+    before = os.environ.get("EDGEVIT_CACHE")
+    os.environ["EDGEVIT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["EDGEVIT_CACHE"]
+    else:
+        os.environ["EDGEVIT_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def line(tmp_path_factory) -> Line:
+    """The demonstration ViT for ONNX Runtime, in every float precision."""
+    folder = tmp_path_factory.mktemp("line")
+    recipe = folder / "quick.toml"
+    recipe.write_text(QUICK)
+    files = write_digits(folder / "digits")
+    bundle = folder / "vit-cpu"
+    arguments = [
+        "build",
+        str(MODELS["vit"]),
+        "--target",
+        "cpu",
+        "--recipe",
+        str(recipe),
+        "--out",
+        str(bundle),
+        "--json",
+    ]
+    arguments += ["--calibration", str(files.calibration), "--validation", str(files.validation)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    return Line(folder, recipe, files.calibration, files.validation, bundle, json.loads(result.stdout))
+
+
+@pytest.fixture
+def run():
+    """Run the command line in this process."""
+    return lambda *arguments: CliRunner().invoke(main, [str(a) for a in arguments])

@@ -1,0 +1,136 @@
+"""Bad input to every command: one error, one hint, status 2, and no defect of ours."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edgevit.demo import MODELS
+
+VIT = MODELS["vit"]
+
+
+def refuse(result, said):
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    assert "unexpected" not in result.stderr
+    assert "\nerror: " in f"\n{result.stderr}"
+    assert said in result.stderr
+    return result.stderr
+
+
+def test_build_for_an_unknown_target_names_close_ones(run):
+    text = refuse(run("build", VIT, "--target", "intel-cpus"), "unknown target 'intel-cpus'")
+    assert "did you mean intel-cpu" in text
+
+
+def test_build_for_a_target_file_with_a_misspelt_key_names_it(run, tmp_path):
+    file = tmp_path / "board.toml"
+    file.write_text('title = "x"\nbackend = "onnxruntime"\ndevise = "CPU"\nbuild_on = "host"\nprecisions = ["fp32"]\n')
+    text = refuse(run("build", VIT, "--target", file), "devise")
+    assert "did you mean device" in text
+
+
+def test_build_with_a_recipe_of_a_misspelt_key_names_it(run, tmp_path):
+    file = tmp_path / "recipe.toml"
+    file.write_text('precison = "fp32"\n')
+    assert "did you mean precision" in refuse(run("build", VIT, "--target", "cpu", "--recipe", file), "precison")
+
+
+def test_build_with_an_unknown_recipe_names_the_known_ones(run):
+    assert "default" in refuse(run("build", VIT, "--target", "cpu", "--recipe", "defalt"), "defalt")
+
+
+@pytest.mark.parametrize("command", [["build", "--target", "cpu"], ["inspect"]])
+def test_missing_checkpoint_is_refused(run, tmp_path, command):
+    refuse(run(*command, tmp_path / "nowhere"), "nowhere")
+
+
+def test_empty_folder_is_no_checkpoint(run, tmp_path):
+    refuse(run("inspect", tmp_path), str(tmp_path))
+
+
+def test_build_with_missing_images_is_refused_before_the_slow_part(run, tmp_path):
+    text = refuse(run("build", VIT, "--target", "cpu", "--validation", tmp_path / "no", "--out", tmp_path / "b"), "no")
+    assert "export" not in text
+    assert not (tmp_path / "b").exists()
+
+
+def test_build_into_a_folder_that_is_no_bundle_is_refused(run, tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    refuse(run("build", VIT, "--target", "cpu", "--out", tmp_path), "not an edgevit bundle")
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_build_on_another_machine_says_that_it_is_not_there_yet(run):
+    refuse(run("build", VIT, "--target", "jetson", "--on", "user@board"), "not in this version")
+
+
+def test_build_of_a_precision_that_the_target_lacks_is_refused(run, tmp_path):
+    file = tmp_path / "board.toml"
+    file.write_text('title = "x"\nbackend = "onnxruntime"\ndevice = "CPU"\nbuild_on = "host"\nprecisions = ["fp32"]\n')
+    refuse(run("build", VIT, "--target", file, "--precision", "fp16", "--out", tmp_path / "b"), "does not support fp16")
+
+
+@pytest.mark.parametrize("size", ["40", "33x32"])
+def test_image_size_that_the_model_cannot_take_is_refused(run, size):
+    if size == "40":  # a multiple of the patch: positions are interpolated
+        assert run("inspect", VIT, "--image-size", size).exit_code == 0
+    else:
+        refuse(run("inspect", VIT, "--image-size", size), "patch")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["run", "BUNDLE", __file__], ["bench", "BUNDLE"], ["eval", "BUNDLE", "--data", "x"], ["finish", "BUNDLE"]],
+)
+def test_missing_bundle_is_refused(run, tmp_path, command):
+    refuse(run(*[tmp_path / "nowhere" if part == "BUNDLE" else part for part in command]), "nowhere")
+
+
+def test_run_lists_all_missing_images(run, tmp_path):
+    text = refuse(run("run", tmp_path, tmp_path / "a.png", tmp_path / "b.png"), "a.png")
+    assert "b.png" in text
+
+
+def test_run_of_a_file_that_is_no_image_is_refused(line, run):
+    refuse(run("run", line.bundle, line.recipe), "quick.toml")
+
+
+def test_eval_with_a_label_out_of_range_names_the_file(line, run, tmp_path):
+    table = tmp_path / "data.csv"
+    picture = line.validation / "3" / "1202.png"
+    table.write_text(f"file,label\n{picture},3\n{line.validation / '7' / '1200.png'},10\n")
+    assert "1200.png" in refuse(run("eval", line.bundle, "--data", table), "10")
+
+
+def test_eval_without_its_unreadable_image_goes_on_when_asked(line, run, tmp_path):
+    for name in ("3/1202.png", "7/1200.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes((line.validation / name).read_bytes())
+    (tmp_path / "3" / "broken.png").write_bytes(b"not a picture")
+    refuse(run("eval", line.bundle, "--data", tmp_path), "broken.png")
+    result = run("eval", line.bundle, "--data", tmp_path, "--skip-bad-images", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["data"] | {"sha256": ""} == {
+        "path": str(tmp_path), "images": 2, "labelled": True, "sha256": "", "skipped_images": 1
+    }  # fmt: skip
+
+
+def test_targets_with_an_unknown_name_lists_the_known_ones(run):
+    assert "raspberry-pi-5" in refuse(run("targets", "rasberry"), "rasberry")
+
+
+def test_demo_into_a_file_is_refused(run, tmp_path):
+    (tmp_path / "file").write_text("x")
+    refuse(run("demo", "--out", tmp_path / "file"), "file")
+
+
+def test_missing_optional_package_is_named_with_its_install_line(run, monkeypatch):
+    def fail(*args, **kwargs):
+        raise ModuleNotFoundError("No module named 'onnx_ir'", name="onnx_ir.passes")
+
+    monkeypatch.setattr("edgevit.inspect.inspect_source", fail)
+    assert 'pip install "edgevit[build]"' in refuse(run("inspect", VIT), "onnx_ir.passes is not installed")

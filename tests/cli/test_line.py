@@ -1,0 +1,257 @@
+"""Every command on real bundles of the demonstration models."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from edgevit.demo import MODELS
+
+
+def widest(text):
+    return max(map(len, text.splitlines()))
+
+
+def test_build_document_holds_report_and_manifest(line):
+    report, manifest = line.document["report"], line.document["manifest"]
+    assert line.document["bundle"] == str(line.bundle)
+    assert [v["name"] for v in report["variants"]] == ["fp32", "fp16"]
+    assert [v["status"] for v in report["variants"]].count("CHOSEN") == 1
+    assert report["verdict"]["passed"] is True
+    assert report["data"]["validation"]["images"] == 597
+    assert manifest["labels"] == list("0123456789")
+    assert json.loads((line.bundle / "report.json").read_text(encoding="utf-8")) == report
+    accuracy = report["variants"][0]["accuracy"]
+    recorded = json.loads((MODELS["vit"] / "config.json").read_text(encoding="utf-8"))["training"]["held_out_correct"]
+    assert abs(accuracy["reference_top1"] - recorded) <= 1
+    assert accuracy["agreement"] == 597
+
+
+def test_build_prints_the_verdict_table_within_80_columns(line, run):
+    out = line.folder / "again"
+    result = run(
+        "build", MODELS["vit"], "--target", "cpu", "--recipe", line.recipe, "--out", out,
+        "--calibration", line.calibration, "--validation", line.validation,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert " ".join(lines[0].split()) == "variant p50 p90 ratio 95 % top-1 drop agree dB MB status"
+        "variant",
+        "p50",
+        "p90",
+        "ratio",
+        "95",
+        "%",
+        "top-1",
+        "drop",
+        "agree",
+        "dB",
+        "MB",
+        "status",
+    ]
+    assert set(lines[1]) == {"─"}
+    rows = lines[2:4]
+    assert [row.split()[0] for row in rows] == ["fp32", "fp16"]
+    assert "CHOSEN" in "".join(rows)
+    assert widest("\n".join(lines[:4])) <= 80
+    assert any(text.startswith(f"bundle: {out}") for text in lines)
+    assert lines[-1] == f"next:   edgevit run {out} IMAGE"
+    assert "timm hub folder: vit_tiny_patch16_224" in result.stderr
+    assert "latency" in result.stderr
+    assert not any(text != text.rstrip() for text in lines)
+
+
+def test_build_quiet_prints_the_result_alone(line, run):
+    out = line.folder / "quiet"
+    arguments = [
+        "build",
+        MODELS["vit"],
+        "--target",
+        "cpu",
+        "--precision",
+        "fp32",
+        "--recipe",
+        line.recipe,
+        "--out",
+        out,
+    ]
+    result = run(*arguments, "--quiet")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    assert "parity only" in result.stdout
+
+
+def test_build_for_a_device_elsewhere_ends_in_a_portable_bundle(line, run):
+    out = line.folder / "portable"
+    result = run("build", MODELS["swin"], "--target", "jetson", "--recipe", line.recipe, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "portable" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("next:   copy the folder to the device")
+    opened = run("run", out, line.validation / "3" / "1202.png")
+    assert opened.exit_code == 2
+    assert "edgevit finish" in opened.stderr
+
+
+def test_build_over_its_latency_budget_has_status_1_and_leaves_the_bundle(line, run):
+    out = line.folder / "slow"
+    result = run(
+        "build", MODELS["vit"], "--target", "cpu", "--precision", "fp32", "--recipe", line.recipe,
+        "--max-latency", "0.0001", "--out", out, "--json",
+    )  # fmt: skip
+    assert result.exit_code == 1, result.output
+    document = json.loads(result.stdout)
+    assert document["report"]["verdict"]["passed"] is False
+    assert (out / "manifest.json").is_file()
+    assert document["report"]["budget"]["max_latency_ms"] == 0.0001
+
+
+def test_build_names_its_bundle_after_checkpoint_and_target(line, run, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    result = run("build", f"{MODELS['vit']}/", "--target", "cpu", "--precision", "fp32", "--recipe", line.recipe)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "vit_digits-cpu" / "manifest.json").is_file()
+
+
+def test_build_takes_the_recipe_of_a_bundle(line, run, tmp_path):
+    result = run(
+        "build", MODELS["vit"], "--target", "cpu", "--recipe", line.bundle / "recipe.toml", "--precision", "fp32",
+        "--out", tmp_path / "b", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert [v["name"] for v in json.loads(result.stdout)["report"]["variants"]] == ["fp32"]
+
+
+def test_inspect_of_a_bundle_shows_what_was_folded_and_every_file(line, run):
+    result = run("inspect", line.bundle)
+    assert result.exit_code == 0, result.output
+    assert "attention_scale: 4 places (blocks.0.attn … blocks.3.attn)" in result.stdout
+    assert "left alone: " in result.stdout
+    for file in ("report.json", "recipe.toml", "model.onnx"):
+        assert file in result.stdout
+    document = json.loads(run("inspect", line.bundle, "--json").stdout)
+    assert document["kind"] == "bundle"
+    assert document["report"]["verdict"] == line.document["report"]["verdict"]
+
+
+def test_inspect_of_a_checkpoint_lists_its_sites_within_80_columns(run):
+    result = run("inspect", MODELS["swin"])
+    assert result.exit_code == 0, result.output
+    assert "swin_tiny_patch4_window7_224 (swin)" in result.stdout
+    assert "layers.1.blocks.1.attn.qkv" in result.stdout
+    assert widest(result.stdout.split("Quantizable")[1]) <= 80
+    document = json.loads(run("inspect", MODELS["swin"], "--json").stdout)
+    assert (document["kind"], document["parameters"], len(document["sites"])) == ("checkpoint", 135_670, 19)
+
+
+def test_run_gives_the_label_of_a_digit(line, run):
+    images = [line.validation / "7" / "1200.png", line.validation / "3" / "1202.png"]
+    result = run("run", line.bundle, *images, "--top-k", "2", "--json")
+    assert result.exit_code == 0, result.output
+    answers = json.loads(result.stdout)
+    assert [a["image"] for a in answers] == list(map(str, images))
+    assert [a["predictions"][0]["label"] for a in answers] == ["7", "3"]
+    assert all(len(a["predictions"]) == 2 for a in answers)
+    assert answers[0]["predictions"][0]["probability"] > 0.5
+    assert "probability" in run("run", line.bundle, *images).stdout
+
+
+def test_eval_counts_what_the_build_counted(line, run):
+    result = run("eval", line.bundle, "--data", line.validation, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    chosen = next(v for v in line.document["report"]["variants"] if v["status"] == "CHOSEN")
+    assert found["top1"] == chosen["accuracy"]["top1"]
+    assert found["data"]["images"] == 597
+    assert "accuracy" not in found
+    assert "reference" not in found
+
+
+def test_eval_with_a_reference_counts_agreement(line, run):
+    result = run("eval", line.bundle, "--data", line.validation, "--reference", MODELS["vit"], "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    chosen = next(v for v in line.document["report"]["variants"] if v["status"] == "CHOSEN")
+    for key in ("agreement", "top1", "reference_top1", "gained", "lost"):
+        assert found["accuracy"][key] == chosen["accuracy"][key]
+    text = run("eval", line.bundle, "--data", line.validation, "--reference", MODELS["vit"]).stdout
+    assert "agreement  100 %" in text
+
+
+def test_eval_without_labels_and_reference_is_refused(line, run):
+    result = run("eval", line.bundle, "--data", line.validation / "3")
+    assert result.exit_code == 2
+    assert "--reference" in result.stderr
+
+
+def test_eval_with_the_checkpoint_of_another_model_is_refused(line, run, assets):
+    result = run("eval", line.bundle, "--data", line.validation, "--reference", assets / "deit_tiny_imagenet")
+    assert result.exit_code == 2
+    assert "classes" in result.stderr
+
+
+def test_bench_compares_bundles_as_ratios(line, run):
+    other = line.folder / "copy"
+    shutil.copytree(line.bundle, other, dirs_exist_ok=True)
+    arguments = ["bench", line.bundle, other, "--runs", "2", "--seconds", "0.02"]
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    first, second = json.loads(result.stdout)["bundles"]
+    assert "ratio" not in first
+    assert second["ratio"]["low"] <= second["ratio"]["value"] <= second["ratio"]["high"]
+    assert second["latency"]["runs"] >= 2
+    table = run(*arguments).stdout
+    assert widest(table) <= 80
+    assert [row.split()[0] for row in table.splitlines()[2:]] == ["vit-cpu", "copy"]
+
+
+def test_bench_takes_threads_throughput_and_cold_start(line, run):
+    result = run(
+        "bench",
+        line.bundle,
+        "--runs",
+        "1",
+        "--seconds",
+        "0.01",
+        "--threads",
+        "1",
+        "--throughput",
+        "--cold-start",
+        "--json",
+    )
+    assert result.exit_code == 0, result.output
+    (figures,) = json.loads(result.stdout)["bundles"]
+    assert figures["latency"]["settings"]["threads"] == 1
+    assert figures["throughput"]["images_per_second"] > 0
+    assert figures["cold_start"]["load_ms"] > 0
+
+
+def test_bench_refuses_a_bundle_that_is_named_twice(line, run):
+    result = run("bench", line.bundle, line.bundle)
+    assert result.exit_code == 2
+    assert "twice" in result.stderr
+
+
+def test_bench_refuses_a_batch_that_a_bundle_does_not_take(line, run):
+    result = run("bench", line.bundle, "--batch", "3")
+    assert result.exit_code == 2
+    assert "takes 1 image a call, not 3" in result.stderr
+
+
+def test_finish_of_a_finished_bundle_is_refused(line, run):
+    result = run("finish", line.bundle)
+    assert result.exit_code == 2
+    assert "unexpected" not in result.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "bench", "eval", "inspect"])
+def test_damaged_bundle_is_refused_by_name_of_its_file(line, run, tmp_path, command):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(line.bundle, damaged)
+    (damaged / "manifest.json").write_text("{", encoding="utf-8")
+    more = {"run": [line.validation / "3" / "1202.png"], "eval": ["--data", line.validation]}.get(command, [])
+    result = run(command, damaged, *more)
+    assert result.exit_code == 2
+    assert "manifest.json" in result.stderr
+    assert "unexpected" not in result.stderr

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+
+from edgevit.doctor import REQUIREMENTS, diagnose_machine, find_version
+from edgevit.target import list_targets
+
+
+def test_targets_lists_every_profile_once_within_80_columns(run):
+    result = run("targets")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    for target in list_targets():
+        assert sum(line.startswith(f"{target.name} ") for line in lines) == 1
+    assert "jetson is another name for jetson-orin-nano" in lines
+    assert max(map(len, lines)) <= 80
+
+
+def test_targets_document_says_what_is_possible_here(run):
+    found = {t["name"]: t for t in json.loads(run("targets", "--json").stdout)}
+    assert list(found) == [t.name for t in list_targets()]
+    assert found["cpu"]["here"] == {"buildable": True, "runnable": True, "missing": []}
+    assert found["jetson-orin-nano"]["here"]["buildable"] is False
+    assert found["jetson-orin-nano"]["here"]["missing"]
+
+
+def test_targets_shows_one_profile_by_its_alias_with_what_is_missing(run):
+    result = run("targets", "jetson")
+    assert result.exit_code == 0
+    assert "jetson-orin-nano" in result.stdout
+    assert "8.7" in result.stdout
+    assert "missing here" in result.stdout
+    assert json.loads(run("targets", "jetson", "--json").stdout)["name"] == "jetson-orin-nano"
+
+
+def test_doctor_names_packages_targets_and_processor(run):
+    result = run("doctor")
+    assert result.exit_code == 0
+    for requirement in REQUIREMENTS:
+        assert requirement.package in result.stdout
+    for target in list_targets():
+        assert target.name in result.stdout
+    document = json.loads(run("doctor", "--json").stdout)
+    assert document["can_build"] is True
+    assert document["devices"]["onnxruntime"] == ["CPU"]
+    assert document["machine"]["cpu"]
+
+
+def test_doctor_without_packages_gives_the_lines_that_install_them(run, monkeypatch):
+    missing = {"torch", "openvino"}
+    monkeypatch.setattr("edgevit.doctor.find_version", lambda name: None if name in missing else find_version(name))
+    diagnosis = diagnose_machine()
+    assert not diagnosis.can_build
+    assert diagnosis.installs == ('pip install "edgevit[build]"', 'pip install "edgevit[openvino]"')
+    text = run("doctor").stdout
+    assert 'pip install "edgevit[build]"' in text
+    assert "Nothing can be built here" in text

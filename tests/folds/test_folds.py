@@ -1,0 +1,170 @@
+"""Every fold, and all of them together, against the unfolded module; and what each must leave alone."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgevit.folds import FOLDS, apply_folds
+from edgevit.folds.layer_norm_affine import fold_layer_norm_affine
+from edgevit.folds.window_gather import GatheredWindows, fold_window_gather
+from edgevit.models.pixels import PixelModel
+from edgevit.models.swin import ConstantBias, SwinConfig
+from edgevit.models.vit import ViTConfig
+from edgevit.target import ExportForm
+from tests.small_models import (
+    SWIN,
+    SWINS,
+    VIT,
+    VITS,
+    copy_pixels,
+    make_images,
+    make_model,
+    relative_error,
+)
+
+CONFIGS: dict[str, ViTConfig | SwinConfig] = {
+    **{f"vit_{name}": config for name, config in VITS.items()},
+    **{f"swin_{name}": config for name, config in SWINS.items()},
+}
+SWITCHES = [f.name for f in dataclasses.fields(ExportForm) if f.name.startswith("fold_")]
+NOTHING = ExportForm(qkv="packed", patch_embedding="conv", **dict.fromkeys(SWITCHES, False))
+TOLERANCE = 1e-5
+
+
+def run(pixels: PixelModel, images: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        logits: torch.Tensor = pixels(images)
+    return logits
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_all_folds_together_keep_the_output(name: str) -> None:
+    config = CONFIGS[name]
+    model = make_model(config)
+    images = make_images(config)
+    expected = run(copy_pixels(model), images)
+    pixels = copy_pixels(model)
+    apply_folds(pixels, ExportForm())
+    assert relative_error(run(pixels, images), expected) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["vit_plain", "vit_distilled", "swin_plain", "swin_overhang"])
+@pytest.mark.parametrize("fold", [name for name, _, _ in FOLDS])
+def test_each_fold_alone_keeps_the_output(fold: str, name: str) -> None:
+    config = CONFIGS[name]
+    model = make_model(config)
+    images = make_images(config)
+    expected = run(copy_pixels(model), images)
+    pixels = copy_pixels(model)
+    record = next(function for key, function, _ in FOLDS if key == fold)(pixels)
+    assert record.name == fold
+    assert record.applied or record.skipped
+    assert relative_error(run(pixels, images), expected) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_folding_leaves_the_model_itself_as_it_was(name: str) -> None:
+    model = make_model(CONFIGS[name])
+    before = {key: value.clone() for key, value in model.module.state_dict().items()}
+    apply_folds(copy_pixels(model), ExportForm())
+    after = model.module.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_switched_off_folds_are_recorded_and_change_nothing() -> None:
+    pixels = copy_pixels(make_model(VIT))
+    before = str(pixels)
+    records = apply_folds(pixels, NOTHING)
+    assert str(pixels) == before
+    assert [r.enabled for r in records] == [False] * len(FOLDS)
+
+
+@given(
+    grid=st.tuples(st.integers(2, 9), st.integers(2, 9)),
+    window=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    pad=st.sampled_from(["after_shift", "before_shift"]),
+    fit=st.sampled_from(["axis", "smaller"]),
+)
+@settings(max_examples=25, deadline=None)
+def test_window_gather_keeps_the_output_for_any_grid_and_window(
+    grid: tuple[int, int], window: tuple[int, int], pad: str, fit: str
+) -> None:
+    config = dataclasses.replace(
+        SWIN,
+        image_size=(4 * grid[0], 4 * grid[1]),
+        window=window,
+        width=8,
+        depths=(2, 2),
+        heads=(1, 2),
+        pad=pad,
+        window_fit=fit,
+    )
+    model = make_model(config)
+    images = make_images(config, batch=2)
+    expected = run(copy_pixels(model), images)
+    pixels = copy_pixels(model)
+    fold_window_gather(pixels)
+    assert relative_error(run(pixels, images), expected) <= TOLERANCE
+
+
+def test_window_gather_needs_no_gather_in_blocks_without_shift() -> None:
+    pixels = copy_pixels(make_model(SWIN))
+    record = fold_window_gather(pixels)
+    blocks = {name: m for name, m in pixels.model.named_modules() if isinstance(m, GatheredWindows)}
+    gathers = {name: (m.enter is not None, m.leave is not None) for name, m in blocks.items()}
+    # grids 16, 8 and 4 with windows of 4: the last stage is one window and has no shift
+    assert gathers == {
+        "layers.0.blocks.0.windows": (False, False),
+        "layers.0.blocks.1.windows": (True, True),
+        "layers.1.blocks.0.windows": (False, False),
+        "layers.1.blocks.1.windows": (True, True),
+        "layers.2.blocks.0.windows": (False, False),
+        "layers.2.blocks.1.windows": (False, False),
+    }
+    assert "layers.1.downsample" in record.applied
+
+
+def test_layer_norm_affine_leaves_padded_windows_and_the_residual_stream_alone() -> None:
+    pixels = copy_pixels(make_model(SWINS["overhang"]))
+    record = fold_layer_norm_affine(pixels)
+    reasons = {skip.site: skip.reason for skip in record.skipped}
+    assert "residual stream" in reasons["patch_norm"]
+    assert "overhang" in reasons["layers.0.blocks.0.norm1"]
+    assert "layers.0.blocks.0.norm2" in record.applied
+
+
+def test_layer_norm_affine_leaves_unit_norms_behind() -> None:
+    pixels = copy_pixels(make_model(VIT))
+    fold_layer_norm_affine(pixels)
+    norm = pixels.model.get_submodule("blocks.1.norm1")
+    assert torch.equal(norm.weight, torch.ones_like(norm.weight))
+    assert torch.equal(norm.bias, torch.zeros_like(norm.bias))
+
+
+def test_last_block_is_left_alone_where_the_head_reads_the_mean() -> None:
+    record = next(r for r in apply_folds(copy_pixels(make_model(VITS["mean"])), ExportForm()) if r.name == "last_block")
+    assert record.applied == ()
+    assert record.skipped[0].reason == "the head reads the mean of all tokens"
+
+
+def test_input_normalization_is_left_alone_where_the_image_is_padded() -> None:
+    pixels = copy_pixels(make_model(SWINS["padded_image"]))
+    records = {r.name: r for r in apply_folds(pixels, ExportForm())}
+    assert "padded with zeros" in records["input_normalization"].skipped[0].reason
+    assert records["patch_linear"].applied == ()
+    assert pixels.gain is not None
+
+
+def test_attention_bias_is_one_constant_with_the_mask() -> None:
+    pixels = copy_pixels(make_model(SWIN))
+    records = {r.name: r for r in apply_folds(pixels, ExportForm())}
+    bias = pixels.model.get_submodule("layers.0.blocks.1.bias")
+    assert isinstance(bias, ConstantBias)
+    assert bias.value.shape == (16, 1, 16, 16)  # windows, heads, tokens, tokens
+    assert records["attention_bias"].skipped == ()

@@ -1,0 +1,81 @@
+"""Small canonical models with random weights, for tests of what happens behind the checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from edgevit.model import Model, Source
+from edgevit.models.pixels import PixelModel, copy_structure
+from edgevit.models.swin import Swin, SwinConfig
+from edgevit.models.vit import ViT, ViTConfig
+from edgevit.preprocess import Preprocess
+from tests.reference import randomise
+
+VIT = ViTConfig(image_size=(32, 48), patch_size=(8, 8), width=32, depth=3, heads=4, mlp_width=64, classes=7)
+SWIN = SwinConfig(
+    image_size=(64, 64), patch_size=(4, 4), width=16, depths=(2, 2, 2), heads=(1, 2, 4), window=(4, 4), classes=7
+)
+
+VITS: dict[str, ViTConfig] = {
+    "plain": VIT,
+    "distilled": dataclasses.replace(VIT, distillation_token=True, distillation_head=True),
+    "mean": dataclasses.replace(VIT, pool="mean", norm_before_pool=False, norm_after_pool=True),
+    "mean_normed": dataclasses.replace(VIT, pool="mean"),
+    "no_prefix_positions": dataclasses.replace(VIT, position_prefix=False),
+    "no_class_token": dataclasses.replace(VIT, pool="mean", class_token=False),
+    "no_biases": dataclasses.replace(VIT, qkv_bias=False, patch_bias=False),
+    "token_fc_norm": dataclasses.replace(VIT, norm_before_pool=False, norm_after_pool=True),
+}
+SWINS: dict[str, SwinConfig] = {
+    "plain": SWIN,
+    "window_is_grid": dataclasses.replace(SWIN, image_size=(32, 32), window=(8, 8)),
+    "overhang": dataclasses.replace(SWIN, image_size=(56, 72)),
+    "overhang_before_shift": dataclasses.replace(SWIN, image_size=(56, 72), pad="before_shift", window_fit="smaller"),
+    "odd_grid": dataclasses.replace(SWIN, image_size=(36, 52)),
+    "padded_image": dataclasses.replace(SWIN, image_size=(30, 50)),
+    "odd_window": dataclasses.replace(SWIN, image_size=(56, 56), window=(7, 7)),
+    "oblong_window": dataclasses.replace(SWIN, image_size=(64, 96), window=(4, 6)),
+    "no_patch_norm": dataclasses.replace(SWIN, patch_norm=False, qkv_bias=False),
+}
+
+
+def make_preprocess(height: int, width: int) -> Preprocess:
+    """Squash to the size; a mean and deviation that differ by channel."""
+    values: dict[str, Any] = {"resize": "squash", "resize_height": height, "resize_width": width}
+    return Preprocess(
+        height=height,
+        width=width,
+        interpolation="bicubic",
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        **values,
+    )
+
+
+def make_model(config: ViTConfig | SwinConfig, seed: int = 0, labels: tuple[str, ...] | None = None) -> Model:
+    """A model as a reader of checkpoints would give it."""
+    module = randomise(ViT(config) if isinstance(config, ViTConfig) else Swin(config), seed)
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    family = "vit" if isinstance(config, ViTConfig) else "swin"
+    source = Source("memory", "test", f"small_{family}", f"{seed}{config!r}")
+    return Model(module.eval(), make_preprocess(*config.image_size), labels, source)
+
+
+def make_images(config: ViTConfig | SwinConfig, batch: int = 2, seed: int = 0) -> torch.Tensor:
+    """``(batch, H, W, 3) uint8``."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (batch, *config.image_size, 3), dtype=torch.uint8, generator=generator)
+
+
+def copy_pixels(model: Model) -> PixelModel:
+    """The model behind uint8 pixels, with structure of its own to fold."""
+    return PixelModel(copy_structure(model.module), model.preprocess).eval()
+
+
+def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    """Largest absolute difference over the largest absolute value expected."""
+    return float((actual - expected).abs().max() / expected.abs().max())

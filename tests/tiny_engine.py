@@ -1,0 +1,19 @@
+"""The tiny classifier, compiled by a real engine library in a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgevit.compile import compile_engine
+from edgevit.engine import Engine
+from edgevit.target import load_target
+from tests.tiny_onnx import write_classifier
+
+TARGETS = {"openvino": "intel-cpu", "onnxruntime": "cpu"}
+
+
+def compile_tiny_engine(directory: Path, backend: str) -> Engine:
+    """Compile the classifier into ``directory``."""
+    directory.mkdir(parents=True, exist_ok=True)
+    model = write_classifier(directory / "source.onnx")
+    return compile_engine(model, load_target(TARGETS[backend]), "fp32", directory)

@@ -7,17 +7,18 @@ import dataclasses
 import datetime
 import io
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgevit import schema
-from edgevit.bundle import PORTABLE_MODEL_FILE, RECIPE_FILE, REPORT_FILE
+from edgevit.bundle import PARITY_FILE, PORTABLE_MODEL_FILE, RECIPE_FILE, REPORT_FILE
 from edgevit.cache import StageCache
+from edgevit.devices.local import describe_machine, list_measuring_risks
 from edgevit.engine import TensorSpec
 from edgevit.errors import CompileError
 from edgevit.evidence import Evidence, gather_evidence, read_image_sets
@@ -28,16 +29,14 @@ from edgevit.pack import check_output, pack_bundle
 from edgevit.prepare import PreparedGraph, prepare_graph
 from edgevit.progress import Progress, ignore_progress
 from edgevit.recipe import Recipe
-from edgevit.report import Report, Variant, Verdict
+from edgevit.report import Machine, Report, Variant, Verdict
 from edgevit.search import Trial, search_recipe
 from edgevit.target import Budget, Target, load_target, target_status
 from edgevit.verdict import choose_variant
+from edgevit.verdict_text import describe_accuracy
 
 if TYPE_CHECKING:
     from edgevit.model import Model
-
-PARITY_FILE = "parity.npz"
-"""In a portable bundle: images and the float model's logits, by which the device checks its engine."""
 
 # What this version can make. A target's quantised precisions are left out as long as there is no quantiser.
 FLOAT_PRECISIONS = ("fp32", "fp16")
@@ -95,6 +94,7 @@ def build_model(
     recipe, budget, cache = recipe or Recipe(), budget or Budget(), cache or StageCache()
     recipe = dataclasses.replace(recipe, export=recipe.export or target.export)
     precisions = _choose_precisions(target, recipe)
+    machine = describe_machine()  # before the build's own load is part of it
     stages: dict[str, float] = {}
     with lock_output(out) as lock:
         check_output(out)
@@ -111,19 +111,30 @@ def build_model(
         with _timed(stages, "measure"):
             status = target_status(target)
             if status.buildable:
-                trials, variants, verdict = _try(
-                    graph, model, target, precisions, recipe, budget, evidence, cache, progress
+                trials, variants, verdict = choose_and_start(
+                    graph.path,
+                    target,
+                    precisions,
+                    recipe,
+                    budget,
+                    evidence,
+                    cache,
+                    inputs=graph.inputs,
+                    labels=model.labels,
+                    progress=progress,
                 )
             else:
                 note(f"the engine is not compiled here: {'; '.join(status.missing)}")
                 trials, variants, verdict = _rehearse(graph, target, recipe, budget, evidence, cache, progress)
-        report = _report(model, target, budget, graph, evidence, variants, verdict, stages)
+        report = _describe(model, target, budget, graph, evidence, variants, verdict, stages, machine)
         if verdict.chosen is None:
             report.save(out.with_name(f"{out.name}.{REPORT_FILE}"))
             return BuildResult(None, report, None)
-        with _timed(stages, "pack"):
-            chosen = next(t for t in trials if t.variant.name == verdict.chosen) if status.buildable else None
-            return _pack(out, model, target, recipe, report, chosen, graph, evidence, lock)
+        manifest = _make_manifest(model, target, recipe)
+        if not status.buildable:
+            return pack_result(out, manifest, recipe, report, _portable_files(graph, evidence), lock)
+        engine = next(t.engine for t in trials if t.variant.name == verdict.chosen)
+        return pack_result(out, dataclasses.replace(manifest, engine=engine), recipe, report, {}, lock)
 
 
 @contextlib.contextmanager
@@ -159,29 +170,31 @@ def _read(source: str | Path, arch: str | None, recipe: Recipe, note: Callable[[
     return model
 
 
-def _try(
-    graph: PreparedGraph,
-    model: Model,
+def choose_and_start(
+    model_path: Path,
     target: Target,
     precisions: Sequence[str],
     recipe: Recipe,
     budget: Budget,
     evidence: Evidence,
     cache: StageCache,
+    *,
+    inputs: Mapping[str, Any],
+    labels: Sequence[str] | None,
     progress: Progress,
 ) -> tuple[tuple[Trial, ...], tuple[Variant, ...], Verdict]:
-    """Every precision on this machine; the choice is by measured latency."""
+    """Try every precision on this machine, choose by measured latency, and start the chosen one in fresh processes."""
     from edgevit.backends.model_info import describe_model_info
 
     trials, comparison = search_recipe(
-        graph.path,
+        model_path,
         target,
         precisions,
         recipe,
         evidence,
         cache,
-        inputs=graph.inputs,
-        model_info=describe_model_info(model.preprocess, model.labels) if target.backend == "openvino" else None,
+        inputs=inputs,
+        model_info=describe_model_info(evidence.preprocess, labels) if target.backend == "openvino" else None,
         progress=progress,
     )
     variants, verdict = choose_variant(
@@ -224,9 +237,10 @@ def _rehearse(
     variants, verdict = choose_variant([t.variant for t in trials], budget, preference=("fp32",))
     if verdict.chosen is None:
         return trials, variants, verdict
+    judged = next(v for v in variants if v.name == verdict.chosen)
     sentence = (
         f"portable: the graph was judged in ONNX Runtime on this machine, not on {target.title}; "
-        f"{verdict.sentence.split('; ', 1)[-1]}"
+        f"{describe_accuracy(judged)}"
     )
     variants = tuple(
         dataclasses.replace(
@@ -240,7 +254,7 @@ def _rehearse(
     return trials, variants, dataclasses.replace(verdict, sentence=sentence, next_step=None)
 
 
-def _report(
+def _describe(
     model: Model,
     target: Target,
     budget: Budget,
@@ -249,60 +263,44 @@ def _report(
     variants: tuple[Variant, ...],
     verdict: Verdict,
     stages: dict[str, float],
+    machine: Machine,
 ) -> Report:
-    from edgevit.devices.local import describe_machine, list_measuring_risks
-
-    machine = describe_machine()
-    warnings = list(verdict.warnings)
     if evidence.generated:
-        warnings.append("parity was checked on generated images, as none were given")
-    if any(v.latency is not None for v in variants):
-        warnings += list_measuring_risks(machine)
-    return Report(
-        source=schema.to_data(model.source),
-        target=target.name,
-        budget=budget,
-        machine=machine,
-        variants=variants,
-        verdict=dataclasses.replace(verdict, warnings=tuple(warnings)),
-        preprocess=model.preprocess.describe(),
-        passes=graph.passes,
-        op_counts=graph.op_counts,
-        data=evidence.data,
-        stages=dict(stages),
-        notes=model.source.notes,
+        warning = "parity was checked on generated images, as none were given"
+        verdict = dataclasses.replace(verdict, warnings=(*verdict.warnings, warning))
+    return add_circumstances(
+        machine,
+        Report(
+            source=schema.to_data(model.source),
+            target=target.name,
+            budget=budget,
+            machine=machine,
+            variants=variants,
+            verdict=verdict,
+            preprocess=model.preprocess.describe(),
+            passes=graph.passes,
+            op_counts=graph.op_counts,
+            data=evidence.data,
+            stages=dict(stages),
+            notes=model.source.notes,
+        ),
     )
 
 
-def _pack(
-    out: Path,
-    model: Model,
-    target: Target,
-    recipe: Recipe,
-    report: Report,
-    chosen: Trial | None,
-    graph: PreparedGraph,
-    evidence: Evidence,
-    lock: OutputLock,
-) -> BuildResult:
-    engine = chosen.engine if chosen is not None else None
-    files: dict[str, Path | bytes] = {}
-    if engine is not None:
-        recipe = dataclasses.replace(recipe, settings=engine.settings)
-        files.update({name: engine.directory / name for name in engine.files})
-    else:
-        files[PORTABLE_MODEL_FILE] = graph.path
-        files.update({p.name: p for p in graph.path.parent.glob("*.data")})
-        files[PARITY_FILE] = _parity_samples(evidence)
-    files[RECIPE_FILE] = recipe.dumps().encode()
-    files[REPORT_FILE] = report.dumps().encode()
+def add_circumstances(machine: Machine, report: Report) -> Report:
+    """Where it was measured, and a warning for everything about the machine that weakens a measured latency."""
+    risks = list_measuring_risks(machine) if any(v.latency is not None for v in report.variants) else ()
+    verdict = dataclasses.replace(report.verdict, warnings=(*report.verdict.warnings, *risks))
+    return dataclasses.replace(report, machine=machine, verdict=verdict)
+
+
+def _make_manifest(model: Model, target: Target, recipe: Recipe) -> Manifest:
     height, width = model.config.image_size
-    variant = next(v for v in report.variants if v.name == report.verdict.chosen)
     batch: int | str = recipe.batch[0] if recipe.batch[0] == recipe.batch[2] else "batch"
-    manifest = Manifest(
+    return Manifest(
         name=model.source.architecture,
         task=model.task,
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        created="",
         edgevit_version=metadata.version("edgevit"),
         target=target,
         inputs=(TensorSpec("image", (batch, height, width, 3), "uint8"),),
@@ -310,20 +308,42 @@ def _pack(
         preprocess=model.preprocess,
         classes=model.classes,
         batch=recipe.batch,
-        precision=variant.precision,
-        engine=engine,
         labels=model.labels,
         source=schema.to_data(model.source),
-        figures=_figures(variant, report.verdict),
     )
-    bundle = pack_bundle(out, files=files, manifest=manifest, lock=lock)
-    return BuildResult(bundle.path, report, bundle.manifest)
 
 
-def _parity_samples(evidence: Evidence) -> bytes:
+def _portable_files(graph: PreparedGraph, evidence: Evidence) -> dict[str, Path | bytes]:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, pixels=evidence.pixels, logits=evidence.logits)
-    return buffer.getvalue()
+    weights = {p.name: p for p in graph.path.parent.glob("*.data")}
+    return {PORTABLE_MODEL_FILE: graph.path, PARITY_FILE: buffer.getvalue(), **weights}
+
+
+def pack_result(
+    out: Path,
+    manifest: Manifest,
+    recipe: Recipe,
+    report: Report,
+    files: Mapping[str, Path | bytes],
+    lock: OutputLock,
+) -> BuildResult:
+    """Write the bundle of the variant that the report's verdict chose: the manifest's engine, or ``files``."""
+    variant = next(v for v in report.variants if v.name == report.verdict.chosen)
+    content: dict[str, Path | bytes] = dict(files)
+    if manifest.engine is not None:
+        recipe = dataclasses.replace(recipe, settings=manifest.engine.settings)
+        content.update({name: manifest.engine.directory / name for name in manifest.engine.files})
+    content[RECIPE_FILE] = recipe.dumps().encode()
+    content[REPORT_FILE] = report.dumps().encode()
+    manifest = dataclasses.replace(
+        manifest,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        precision=variant.precision,
+        figures=_figures(variant, report.verdict),
+    )
+    bundle = pack_bundle(out, files=content, manifest=manifest, lock=lock)
+    return BuildResult(bundle.path, report, bundle.manifest)
 
 
 def _figures(variant: Variant, verdict: Verdict) -> dict[str, float | int | str | bool]:

@@ -15,6 +15,8 @@ from edgevit.manifest import MANIFEST_FILE, Manifest, hash_file, load_manifest
 RECIPE_FILE = "recipe.toml"
 REPORT_FILE = "report.json"
 PORTABLE_MODEL_FILE = "model.onnx"
+PARITY_FILE = "parity.npz"
+"""In a portable bundle: images and the float model's logits, by which the device checks its engine."""
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,8 @@ def test_wheel_ships_the_profiles_and_finds_them(tmp_path: Path) -> None:
     assert "edgevit/_data/targets/README.md" in names
     code = (
         "import edgevit.target as t\n"
-        "print(t.find_targets_directory()); print(*[x.name for x in t.list_targets()]); print(t.load_target('jetson').name)"
+        "print(t.find_targets_directory())\nprint(*[x.name for x in t.list_targets()])\n"
+        "print(t.load_target('jetson').name)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -1,8 +1,8 @@
 """Name nodes by the module that they come from.
 
-``blocks.3.attn.qkv`` is the MatMul of that Linear, ``blocks.3.attn.qkv/bias`` its Add; a block's two activation products
-are ``blocks.3.attn/scores`` and ``blocks.3.attn/context``. Names are a function of the canonical model alone, so a recipe
-that pins a site keeps its meaning whatever torch's exporter calls its nodes.
+``blocks.3.attn.qkv`` is the MatMul of that Linear, ``blocks.3.attn.qkv/bias`` its Add; a block's two activation
+products are ``blocks.3.attn/scores`` and ``blocks.3.attn/context``. Names are a function of the canonical model alone,
+so a recipe that pins a site keeps its meaning whatever torch's exporter calls its nodes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WRAPPER = "model"  # PixelModel's attribute
 
 
 def name_sites(graph: Graph) -> PassRecord:
-    """Rename nodes and the values between them in place. Nodes without a module path keep their names."""
+    """Rename nodes, the values between them and constants in place. Nodes without a module path keep their names."""
     taken: Counter[str] = Counter()
     products: Counter[str] = Counter()
     applied = []
@@ -36,6 +36,7 @@ def name_sites(graph: Graph) -> PassRecord:
                 value.name = node.name if len(node.outputs) == 1 else f"{node.name}:{value.index()}"
         if node.op_type in ("Conv", "MatMul", "Gemm"):
             applied.append(node.name)
+    _name_constants(graph)
     return PassRecord("name_sites", "graph", tuple(applied))
 
 
@@ -61,6 +62,24 @@ def _node_name(graph: Graph, node: ir.Node, path: str, products: Counter[str]) -
     if node.op_type == "LayerNormalization":
         return path
     return f"{path}/{node.op_type.lower()}" if path else node.op_type.lower()
+
+
+def _name_constants(graph: Graph) -> None:
+    """Parameters by their path in the model; what was computed from them by the first node that reads it."""
+    taken: set[str] = set()
+    for node in graph.model.graph:
+        for place, value in enumerate(node.inputs):
+            if value is None or not value.is_initializer() or value.name in taken:
+                continue
+            name = value.name or ""
+            if name.startswith(f"{WRAPPER}."):
+                name = name.removeprefix(f"{WRAPPER}.")
+            else:
+                weight = node.op_type in ("Conv", "MatMul", "Gemm") and place == 1
+                name = f"{node.name}.{'weight' if weight else f'input{place}'}"
+            if name not in graph.model.graph.initializers:
+                value.name = name
+            taken.add(value.name or "")
 
 
 def _is_linear(value: ir.Value | None) -> bool:

@@ -1,0 +1,43 @@
+# Each target works as the first command on a fresh clone with Python (3.10 or later) and pip.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Every test process computes on one core: two that fight over both are slower than two that share.
+TEST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow test-gpu check bench clean
+
+help:  ## Show this help.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/demo  ## The whole line on a small ViT and a small Swin, under two minutes.
+	$(BIN)/edgevit demo --out demo-bundles
+
+test: $(VENV)/test  ## The test suite; no network, no GPU.
+	$(TEST) -n auto --dist worksteal
+
+test-slow: $(VENV)/test  ## Tests that take minutes.
+	$(TEST) -m slow
+
+test-gpu: $(VENV)/test  ## Tests that need an NVIDIA driver.
+	$(TEST) -m gpu
+
+check: $(VENV)/test  ## ruff and mypy.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/bench  ## Latency against other ways to the same engine; exits with 1 where a bar is missed.
+	$(BIN)/python -m benchmarks.bench_float
+
+clean:  ## Remove the virtual environment and what the demonstration built.
+	rm -rf $(VENV) demo-bundles
+
+# A stamp an extra, so that `make demo` does not install what only tests need.
+$(VENV)/demo $(VENV)/test $(VENV)/bench: $(VENV)/%: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing edgevit[$*] into $(VENV) …"
+	$(PIP) --editable ".[$*]"
+	@touch $@

@@ -1,0 +1,102 @@
+"""finish_bundle: compile and measure a portable bundle on the device that it is for."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgevit.build import FLOAT_PRECISIONS, BuildResult, add_circumstances, choose_and_start, pack_result
+from edgevit.bundle import PARITY_FILE, PORTABLE_MODEL_FILE, RECIPE_FILE, REPORT_FILE, verify_bundle
+from edgevit.cache import StageCache
+from edgevit.devices.local import describe_machine
+from edgevit.errors import BundleError, DeviceError
+from edgevit.evidence import Evidence
+from edgevit.lock import lock_output
+from edgevit.pack import check_output
+from edgevit.progress import Progress, ignore_progress
+from edgevit.recipe import load_recipe
+from edgevit.report import Report
+from edgevit.target import target_status
+
+if TYPE_CHECKING:
+    from edgevit.bundle import Bundle
+
+
+def finish_bundle(
+    path: Path, *, out: Path | None = None, progress: Progress = ignore_progress, cache: StageCache | None = None
+) -> BuildResult:
+    """Compile a portable bundle's graph here, check it against the float model's stored answers, and measure it.
+
+    Accuracy stays as the build judged it, on the graph; here parity and latency are measured.
+
+    Args:
+        path: The portable bundle.
+        out: The finished bundle's folder; the portable one is replaced by default.
+        progress: Told about every stage.
+        cache: Compiled engines; by default the user's.
+
+    Raises:
+        BundleError: It is damaged, or has an engine already.
+        DeviceError: This machine cannot compile for the bundle's target; everything that is missing is listed.
+    """
+    cache = cache or StageCache()
+    bundle = verify_bundle(path)
+    manifest = bundle.manifest
+    if not manifest.portable:
+        raise BundleError(
+            f"{path} is finished: it has an engine for {manifest.target.title}", f"measure it with edgevit bench {path}"
+        )
+    status = target_status(manifest.target)
+    if not status.buildable:
+        raise DeviceError(
+            f"{path} cannot be finished here: {'; '.join(status.missing)}",
+            f"run edgevit finish on {manifest.target.title}",
+        )
+    out = out or path
+    recipe = load_recipe(path / RECIPE_FILE)
+    before = Report.load(path / REPORT_FILE)
+    supported = tuple(p for p in FLOAT_PRECISIONS if p in manifest.target.precisions)
+    precisions = supported if recipe.precision == "auto" else (recipe.precision,)
+    machine, start = describe_machine(), time.perf_counter()
+    with lock_output(out) as lock:
+        check_output(out)
+        trials, variants, verdict = choose_and_start(
+            path / PORTABLE_MODEL_FILE,
+            manifest.target,
+            precisions,
+            recipe,
+            before.budget,
+            _stored_evidence(bundle),
+            cache,
+            inputs={"graph": manifest.files[PORTABLE_MODEL_FILE].sha256},
+            labels=manifest.labels,
+            progress=progress,
+        )
+        report = add_circumstances(
+            machine,
+            dataclasses.replace(
+                before,
+                variants=variants,
+                verdict=verdict,
+                stages={**before.stages, "finish": round(time.perf_counter() - start, 3)},
+            ),
+        )
+        if verdict.chosen is None:
+            report.save(out.with_name(f"{out.name}.{REPORT_FILE}"))
+            return BuildResult(None, report, None)
+        engine = next(t.engine for t in trials if t.variant.name == verdict.chosen)
+        return pack_result(out, dataclasses.replace(manifest, engine=engine), recipe, report, {}, lock)
+
+
+def _stored_evidence(bundle: Bundle) -> Evidence:
+    """The images and answers that the build put into the bundle."""
+    try:
+        with np.load(io.BytesIO((bundle.path / PARITY_FILE).read_bytes())) as stored:
+            return Evidence(bundle.manifest.preprocess, stored["pixels"], stored["logits"])
+    except (OSError, ValueError, KeyError) as exc:
+        raise BundleError(f"{bundle.path / PARITY_FILE} cannot be read: {exc}", "build the bundle again") from exc

@@ -184,3 +184,11 @@ def _save_processor(size: dict[str, int], crop: int, out: Path) -> None:
         image_std=[0.229, 0.224, 0.225],
     )
     processor.save_pretrained(out)
+
+
+def save_timm_folder(module: nn.Module, out: Path) -> None:
+    """A hub folder as timm's own code writes it."""
+    from timm.models import save_for_hf
+
+    out.mkdir(parents=True)
+    save_for_hf(module, out, safe_serialization=True)

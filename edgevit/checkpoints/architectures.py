@@ -13,6 +13,7 @@ from edgevit.models import ModelConfig, SwinConfig, ViTConfig
 
 _IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 _HALF = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+_CLIP = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]}
 _COMMON = {"interpolation": "bicubic", "crop_mode": "center"}
 
 # Width, depth, heads, MLP width over width.
@@ -35,9 +36,7 @@ _SWIN: Mapping[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {
 }
 
 # Suffixes of timm's older names, from before tags; they do not change the model.
-_VIT_NAME = re.compile(
-    rf"vit_(?P<size>{'|'.join(_VIT)})_patch(?P<patch>\d+)_(?P<image>\d+)(?P<miil>_miil)?(_in21k|_sam)?"
-)
+_VIT_NAME = re.compile(rf"vit_(?P<size>{'|'.join(_VIT)})_patch(?P<patch>\d+)_(?P<image>\d+)(_miil)?(_in21k|_sam)?")
 _DEIT_NAME = re.compile(
     rf"deit_(?P<size>{'|'.join(_DEIT)})_(?P<distilled>distilled_)?patch(?P<patch>16)_(?P<image>\d+)"
 )
@@ -53,6 +52,17 @@ EXAMPLES = tuple(
 _FORMS = (
     "vit_SIZE_patchP_IMAGE, deit_SIZE_patch16_IMAGE, deit_SIZE_distilled_patch16_IMAGE, swin_SIZE_patch4_windowM_IMAGE"
 )
+
+# Weights that saw other pixels than their architecture's default: by tag, or by a name whose default they are.
+_OTHER_PIXELS: Mapping[str, Mapping[str, Any]] = {
+    "dino": _IMAGENET,
+    "mae": _IMAGENET,
+    "bamboo": {**_CLIP, "crop_pct": 1.0},
+    "vit_small_patch8_224": _IMAGENET,
+    "vit_base_patch16_224_miil": {
+        "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0], "crop_pct": 0.875, "interpolation": "bilinear",
+    },
+}  # fmt: skip
 
 # What the rest of timm's nearest families has and the canonical models have not.
 _UNSUPPORTED = {
@@ -87,13 +97,15 @@ def find_architecture(name: str) -> Architecture:
     Raises:
         CheckpointError: The name is not known; with close matches.
     """
-    bare = name.removeprefix("hf-hub:").removeprefix("hf_hub:").rpartition("/")[2].partition(".")[0]
-    if match := _VIT_NAME.fullmatch(bare):
-        return _vit(bare, match)
-    if match := _DEIT_NAME.fullmatch(bare):
-        return _deit(bare, match)
-    if match := _SWIN_NAME.fullmatch(bare):
-        return _swin(bare, match)
+    bare, _, tag = name.rpartition("/")[2].partition(".")
+    for pattern, build in ((_VIT_NAME, _build_vit), (_DEIT_NAME, _build_deit), (_SWIN_NAME, _build_swin)):
+        if match := pattern.fullmatch(bare):
+            try:
+                config, pixels = build(match)
+            except (ValueError, ZeroDivisionError) as exc:
+                raise CheckpointError(f"architecture {name!r} is not possible: {exc}", "check the name") from exc
+            cfg = {**_COMMON, **pixels, "crop_pct": 1.0 if int(match["image"]) >= 384 else 0.9}
+            return Architecture(bare, config, {**cfg, **_OTHER_PIXELS.get(bare, {}), **_OTHER_PIXELS.get(tag, {})})
     what = next((what for prefix, what in _UNSUPPORTED.items() if bare.startswith(prefix)), None)
     close = difflib.get_close_matches(bare, EXAMPLES, n=3)
     raise CheckpointError(
@@ -102,50 +114,23 @@ def find_architecture(name: str) -> Architecture:
     )
 
 
-def _vit(name: str, match: re.Match[str]) -> Architecture:
+def _build_vit(match: re.Match[str], **more: Any) -> tuple[ModelConfig, Mapping[str, Any]]:
     width, depth, heads, ratio = _VIT[match["size"]]
-    image, patch, miil = int(match["image"]), int(match["patch"]), bool(match["miil"])
-    config = _vit_config(name, image, patch, width, depth, heads, ratio, qkv_bias=not miil)
-    cfg: dict[str, Any] = {**_COMMON, **_HALF, "crop_pct": _crop(image)}
-    if miil:
-        cfg |= {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0], "crop_pct": 0.875, "interpolation": "bilinear"}
-    return Architecture(name, config, cfg)
+    image, patch = int(match["image"]), int(match["patch"])
+    if "miil" in match[0]:
+        more["qkv_bias"] = False
+    config = ViTConfig((image, image), (patch, patch), 3, width, depth, heads, int(width * ratio), **more)
+    return config, _HALF
 
 
-def _deit(name: str, match: re.Match[str]) -> Architecture:
-    width, depth, heads, ratio = _VIT[match["size"]]
-    image, distilled = int(match["image"]), bool(match["distilled"])
-    config = _vit_config(
-        name, image, 16, width, depth, heads, ratio, distillation_token=distilled, distillation_head=distilled
-    )
-    return Architecture(name, config, {**_COMMON, **_IMAGENET, "crop_pct": _crop(image)})
+def _build_deit(match: re.Match[str]) -> tuple[ModelConfig, Mapping[str, Any]]:
+    distilled = bool(match["distilled"])
+    return _build_vit(match, distillation_token=distilled, distillation_head=distilled)[0], _IMAGENET
 
 
-def _vit_config(
-    name: str, image: int, patch: int, width: int, depth: int, heads: int, ratio: float, **more: Any
-) -> ViTConfig:
-    try:
-        return ViTConfig(
-            image_size=(image, image),
-            patch_size=(patch, patch),
-            width=width,
-            depth=depth,
-            heads=heads,
-            mlp_width=int(width * ratio),
-            **more,
-        )
-    except (ValueError, ZeroDivisionError) as exc:
-        raise CheckpointError(f"architecture {name!r} is not possible: {exc}", "check the name") from exc
-
-
-def _swin(name: str, match: re.Match[str]) -> Architecture:
+def _build_swin(match: re.Match[str]) -> tuple[ModelConfig, Mapping[str, Any]]:
     width, depths, heads = _SWIN[match["size"]]
     image, window = int(match["image"]), int(match["window"])
-    if not window or image < 4:
-        raise CheckpointError(f"architecture {name!r} is not possible", "check the name")
-    config = SwinConfig((image, image), (4, 4), 3, width, depths, heads, (window, window))
-    return Architecture(name, config, {**_COMMON, **_IMAGENET, "crop_pct": _crop(image)})
-
-
-def _crop(image: int) -> float:
-    return 1.0 if image >= 384 else 0.9
+    if not window:
+        raise ValueError("a window has at least one token")
+    return SwinConfig((image, image), (4, 4), 3, width, depths, heads, (window, window)), _IMAGENET

@@ -112,11 +112,11 @@ def assemble_module(
 def _take_classes(
     config: ModelConfig, tensors: Mapping[str, Tensor], canonical: Mapping[str, str], stated: int | None
 ) -> tuple[ModelConfig, list[str]]:
-    heads = [tensors[theirs] for theirs, ours in canonical.items() if ours == "head.weight"]
-    if not heads:
-        return config, []  # reported with whatever else is missing
-    classes = int(heads[0].shape[0]) if heads[0].ndim == 2 else config.classes
-    config = dataclasses.replace(config, classes=max(classes, 1))
+    heads = [tensors[theirs] for theirs, ours in canonical.items() if ours in ("head.weight", "head.bias")]
+    if not heads or not heads[0].ndim or not heads[0].shape[0]:
+        return config, []  # reported with whatever else is missing or wrongly shaped
+    classes = int(heads[0].shape[0])
+    config = dataclasses.replace(config, classes=classes)
     if stated in (None, classes):
         return config, []
     return config, [f"the configuration says {stated} classes, the head has {classes}; the head counts"]

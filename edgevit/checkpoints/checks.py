@@ -23,7 +23,8 @@ def check_names(
 ) -> None:
     theirs = {ours: name for name, ours in canonical.items()}
     # A fixed table needs no weights: it is there already, everything else is on the meta device.
-    missing = [names.to_publisher(n, tensors) for n, v in expected.items() if n not in found and v.is_meta]
+    absent = [n for n, v in expected.items() if n not in found and v.is_meta]
+    missing = [names.to_publisher(n, tensors) for n in absent]
     doubled = [n for n, ours in canonical.items() if theirs[ours] != n]
     unexpected = [n for n in tensors if canonical.get(n) not in expected] + doubled
     shapes = [
@@ -40,11 +41,7 @@ def check_names(
             + format_offenders(list(tensors), 10),
             "check that this is a ViT's, DeiT's or Swin's classifier, and its architecture",
         )
-    if (
-        not unexpected
-        and not shapes
-        and all(n.startswith("head") for n in expected if n not in found and expected[n].is_meta)
-    ):
+    if "head.weight" in absent and all(n.startswith("head") for n in absent) and not unexpected and not shapes:
         raise CheckpointError(
             f"{source} has no classifier head ({', '.join(missing)}): it gives features, and a build needs classes",
             "name a checkpoint that was fine-tuned for classification",

@@ -55,12 +55,12 @@ def read_tensors(files: CheckpointFiles) -> tuple[dict[str, Tensor], list[str]]:
 
 def _read_file(path: Path, notes: list[str]) -> dict[str, Tensor]:
     with path.open("rb") as file:
-        head = file.read(10)
-    # By content, not by name: a pickle called .safetensors is still a pickle.
+        head = file.read(9)
+    # By content, not by name. A safetensors file begins with the length of its header, of any first byte.
+    if head[8:] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size:
+        return _read_safetensors(path)
     if head[:1] == b"\x80" or head[:2] == b"PK":
         return _read_pickle(path, notes)
-    if head[8:9] == b"{":
-        return _read_safetensors(path)
     raise CheckpointError(
         f"{path} is neither safetensors nor a torch file, or its beginning is damaged", "download or save it again"
     )

@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.errors import CheckpointError
@@ -111,6 +111,18 @@ def test_read_when_there_are_averaged_weights_takes_them_and_says_so(tmp_path: P
 def test_read_when_names_have_a_wrappers_prefix_strips_it(tmp_path: Path, prefix: str) -> None:
     write_folder(tmp_path, {prefix + name: value for name, value in small_tensors().items()})
     assert_small(read_checkpoint(tmp_path).module)
+
+
+def test_read_when_the_header_is_of_any_length_is_safetensors(tmp_path: Path) -> None:
+    # The first byte is the length's lowest; 0x80 is also a pickle's first, and 0x50 0x4b an archive's.
+    content = save(small_tensors())
+    length = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + length]
+    write_config(tmp_path)
+    for wanted in (0x80, 0x4B50):
+        padded = header + b" " * ((wanted - length) % (0x100 if wanted < 0x100 else 0x10000))
+        (tmp_path / "model.safetensors").write_bytes(len(padded).to_bytes(8, "little") + padded + content[8 + length :])
+        assert_small(read_checkpoint(tmp_path).module)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {}, {"state_dict": {}}, torch.zeros(3), {"lr": 1.0}], ids=str)

@@ -1,0 +1,158 @@
+"""Our float engines against OpenVINO models made from timm's own exports of the same weights.
+
+Both run in one process, interleaved, on the same machine with the same OpenVINO, hint, threads and float32 arithmetic.
+The peer is timm's ``onnx_export``, once with torch's dynamo exporter and once with TorchScript; the bar is set against the
+faster of the two. The peer is given normalised float pixels for free; ours takes the uint8 image.
+
+    python -m benchmarks.bench_float [--seconds 20] [--models deit_tiny_patch16_224 …]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevit import schema
+from edgevit.checkpoints import read_checkpoint
+from edgevit.compile import compile_engine
+from edgevit.devices.local import describe_machine
+from edgevit.export import export_model
+from edgevit.measure import LatencyComparison, measure_latency
+from edgevit.optimize import optimize_graph
+from edgevit.runtime.session import Session, open_engine
+from edgevit.target import load_target
+from tests.reference import import_timm, randomise, save_timm_folder
+
+MODELS = ("deit_tiny_patch16_224", "deit_small_patch16_224", "swin_tiny_patch4_window7_224")
+BAR = 0.95
+RESULTS = Path(__file__).parent / "results" / "float.json"
+
+
+class PeerSession:
+    """A timm export in OpenVINO, with the same settings as our engine; a stand-in for ``Session``."""
+
+    def __init__(self, onnx_path: Path, ours: Session, pixels: npt.NDArray[np.float32]) -> None:
+        import openvino
+
+        config = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": int(ours.settings["threads"]),
+        }
+        self._request = openvino.Core().compile_model(str(onnx_path), "CPU", config).create_infer_request()
+        self._pixels = pixels
+        self.settings = {"hint": "latency", "threads": config["INFERENCE_NUM_THREADS"]}
+        self.streams = 1
+
+    def run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Logits of the prepared pixels; ``batch`` is what ours takes at the same moment."""
+        logits: npt.NDArray[np.float32] = self._request.infer({0: self._pixels}, share_inputs=True)[0]
+        return logits
+
+
+def bench_model(name: str, seconds: float, rounds: int, folder: Path) -> dict[str, Any]:
+    """Build ours and both peers from the same random weights, check that they agree, and time them."""
+    timm = import_timm()
+    module = randomise(timm.create_model(name))
+    save_timm_folder(module, folder / "checkpoint")
+    model = read_checkpoint(folder / "checkpoint")
+    target = load_target("intel-cpu")
+    exported, _ = export_model(model, target.export)
+    graph, _ = optimize_graph(exported)
+    graph.save(folder / "ours.onnx")
+    engine = compile_engine(folder / "ours.onnx", target, "fp32", folder / "engine")
+    height, width = model.config.image_size
+    batch = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
+    pixels = np.ascontiguousarray(model.preprocess.normalize(batch).transpose(0, 3, 1, 2))
+    with open_engine(engine) as ours:
+        sessions: dict[str, Any] = {"ours": ours}
+        for exporter in ("dynamo", "torchscript"):
+            with _quiet():
+                path = _export_timm(module, (height, width), exporter, folder / f"{exporter}.onnx")
+            sessions[f"timm {exporter}"] = PeerSession(path, ours, pixels)
+        expected = ours.run(batch)
+        for peer, session in sessions.items():
+            error = float(np.abs(session.run(batch) - expected).max() / np.abs(expected).max())
+            if error > 1e-4:
+                raise SystemExit(f"{name}: {peer} answers differently from ours, relative error {error:.2g}")
+        comparison = measure_latency(sessions, batch, seconds=seconds, runs=100, rounds=rounds)
+    return _summarize(name, comparison)
+
+
+def _export_timm(module: Any, size: tuple[int, int], exporter: str, path: Path) -> Path:
+    from timm.utils.onnx import onnx_export
+
+    onnx_export(
+        module,
+        str(path),
+        opset=18,
+        input_size=(3, *size),
+        batch_size=1,
+        check=False,
+        check_forward=False,
+        use_dynamo=exporter == "dynamo",
+    )
+    return path
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _summarize(name: str, comparison: LatencyComparison) -> dict[str, Any]:
+    peers = [peer for peer in comparison.latencies if peer != "ours"]
+    fastest = min(peers, key=lambda peer: comparison.latencies[peer].p50_ms)
+    ratio = comparison.ratio("ours", fastest)
+    return {
+        "model": name,
+        "peer": fastest,
+        "ratio": schema.to_data(ratio),
+        "ratios": {peer: schema.to_data(comparison.ratio("ours", peer)) for peer in peers},
+        "bar": BAR,
+        "met": ratio.value <= BAR,
+        "latencies": {key: schema.to_data(value) for key, value in comparison.latencies.items()},
+    }
+
+
+def main() -> int:
+    """Exit status 1 where a bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=20.0, help="timed seconds per engine")
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--models", nargs="*", default=MODELS)
+    options = parser.parse_args()
+    machine = describe_machine()
+    rows = []
+    print(f"{'model':<30} {'ours':>8} {'timm':>8}  {'ratio':>6}  {'95 %':>11}   bar")
+    for name in options.models:
+        with tempfile.TemporaryDirectory() as folder:
+            row = bench_model(name, options.seconds, options.rounds, Path(folder))
+        rows.append(row)
+        ours, peer = (row["latencies"][key]["p50_ms"] for key in ("ours", row["peer"]))
+        ratio = row["ratio"]
+        print(
+            f"{name:<30} {ours:8.2f} {peer:8.2f}  {ratio['value']:6.3f}  {ratio['low']:.3f}–{ratio['high']:.3f}   "
+            f"≤ {BAR} {'met' if row['met'] else 'MISSED'}  ({row['peer']})",
+            flush=True,
+        )
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps({"machine": schema.to_data(machine), "rows": rows}, indent=1) + "\n")
+    return 0 if all(row["met"] for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""Name tables, read in both directions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from edgevit.checkpoints import timm, transformers
+from edgevit.checkpoints.names import Names
+from edgevit.models import SwinConfig, ViTConfig, build_module
+
+TABLES = {
+    "timm vit": (timm.VIT_NAMES, ViTConfig(distillation_token=True, distillation_head=True)),
+    "timm swin": (timm.SWIN_NAMES, SwinConfig()),
+    "timm swin, old": (timm.OLD_SWIN_NAMES, SwinConfig()),
+    "transformers swin": (transformers.SWIN_NAMES, SwinConfig()),
+    "transformers vit": (transformers.VIT_NAMES, ViTConfig(distillation_token=True, distillation_head=True)),
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_parameter_has_one_name_there_and_back(table: str) -> None:
+    names, config = TABLES[table]
+    with torch.device("meta"):
+        ours = list(build_module(config).state_dict())
+    if table.startswith("transformers"):
+        ours = [n.replace("qkv", part) for n in ours for part in ("qkv" if ".qkv." in n else " ")]
+    theirs = [names.to_publisher(n, []) for n in ours]
+    assert len(set(theirs)) == len(ours)
+    assert names.to_canonical(theirs) == dict(zip(theirs, ours, strict=True))
+
+
+def test_names_that_the_table_does_not_know_are_left_out() -> None:
+    names = Names({"a.{i}.*": ("b.{i-1}.c.*",)}, ("x.",), {r"mask": "not used"})
+    found = names.to_canonical(["b.0.c.weight", "x.b.1.c.bias", "b.0.c.other", "b.-1.c.weight", "a.0.weight", "mask"])
+    assert found == {"b.0.c.weight": "a.1.weight", "x.b.1.c.bias": "a.2.bias"}
+    assert names.to_publisher("a.3.bias", ["x.b.1.c.bias"]) == "x.b.2.c.bias"
+    assert names.to_publisher("unknown", []) == "unknown"
+    assert names.find_dropped(["x.mask", "b.0.c.weight"]) == {"not used": ["x.mask"]}

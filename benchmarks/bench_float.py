@@ -1,8 +1,8 @@
 """Our float engines against OpenVINO models made from timm's own exports of the same weights.
 
 Both run in one process, interleaved, on the same machine with the same OpenVINO, hint, threads and float32 arithmetic.
-The peer is timm's ``onnx_export``, once with torch's dynamo exporter and once with TorchScript; the bar is set against the
-faster of the two. The peer is given normalised float pixels for free; ours takes the uint8 image.
+The peer is timm's ``onnx_export``, once with torch's dynamo exporter and once with TorchScript; the bar is set against
+the faster of the two. The peer is given normalised float pixels for free; ours takes the uint8 image.
 
     python -m benchmarks.bench_float [--seconds 20] [--models deit_tiny_patch16_224 …]
 """
@@ -108,7 +108,11 @@ def _export_timm(module: Any, size: tuple[int, int], exporter: str, path: Path) 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
         yield
 

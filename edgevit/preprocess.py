@@ -21,6 +21,7 @@ from PIL import Image
 from edgevit import schema
 from edgevit.decode import MAX_PIXELS, ImageSource, decode_image, name_source
 from edgevit.errors import DataError, EdgevitError
+from edgevit.resample import resample_pillow, resample_torch
 
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Resize = Literal["shortest", "longest", "squash", "none"]
@@ -47,10 +48,9 @@ class Preprocess:
         mean: Subtracted per channel (R, G, B), after ``rescale``.
         std: Divided by per channel, after ``mean``.
         rescale: Factor on the 8-bit values.
-        resampling: How the two passes of a resize go together; they differ by some grey levels along hard edges.
-            ``pillow``: 8-bit values between them, and the vertical pass first where the height shrinks by more than
-            twice as many pixels as the width, as Pillow does from version 13 on. ``torch``: the horizontal pass first,
-            then unrounded values clipped to 0 … 255, which stays within 1 grey level of torchvision on tensors.
+        resampling: Whose resize: they differ by some grey levels along hard edges. ``pillow``: as Pillow from version
+            13 on, the vertical pass first where the height shrinks by more than twice as many pixels as the width.
+            ``torch``: as torchvision and transformers on tensors, bit for bit.
         crop_rounding: Where a crop is off-centre by half a pixel: ``round`` halves to even (torchvision, timm), or
             ``floor`` (transformers).
         fill: Colour of the padding.
@@ -180,8 +180,8 @@ class Preprocess:
         picture = decode_image(image, name=name)
         height, width = self.resized_size(picture.height, picture.width, name=name)
         if (width, height) != picture.size:
-            resample = _resample_torch if self.resampling == "torch" else _resample_pillow
-            picture = resample(picture, width, height, Image.Resampling[self.interpolation.upper()])
+            resample = resample_torch if self.resampling == "torch" else resample_pillow
+            picture = resample(picture, width, height, self.interpolation)
         left, top = self._crop_offset(width, self.width), self._crop_offset(height, self.height)
         if self.width > width or self.height > height:
             canvas = Image.new("RGB", (self.width, self.height), self.fill)
@@ -233,22 +233,3 @@ class Preprocess:
 def to_nchw(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """``(B, H, W, 3)`` to a contiguous ``(B, 3, H, W)``, or ``(H, W, 3)`` to ``(3, H, W)``, of the same type."""
     return np.ascontiguousarray(np.moveaxis(values, -1, -3))
-
-
-def _resample_pillow(picture: Image.Image, width: int, height: int, kernel: Image.Resampling) -> Image.Image:
-    """One ``resize`` of Pillow 13, in two calls that mean the same to older versions."""
-    if kernel == Image.Resampling.NEAREST:  # a single pass
-        return picture.resize((width, height), kernel)
-    fewer_rows, fewer_columns = picture.height - height, picture.width - width
-    vertical_first = fewer_rows > 0 and fewer_rows > 2 * fewer_columns
-    between = (picture.width, height) if vertical_first else (width, picture.height)
-    return picture.resize(between, kernel).resize((width, height), kernel)
-
-
-def _resample_torch(picture: Image.Image, width: int, height: int, kernel: Image.Resampling) -> Image.Image:
-    bands = []
-    for band in picture.split():
-        values = np.clip(np.asarray(band.convert("F").resize((width, picture.height), kernel)), 0, 255)
-        values = np.asarray(Image.fromarray(values).resize((width, height), kernel))
-        bands.append(np.clip(np.rint(values), 0, 255).astype(np.uint8))
-    return Image.fromarray(np.stack(bands, axis=-1))

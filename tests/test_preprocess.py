@@ -69,36 +69,6 @@ def test_apply_when_crop_is_off_centre_by_half_a_pixel_rounds_as_told(rounding: 
     assert preprocess.apply(image)[0, :, 0].tolist() == [first, first + 1]
 
 
-@pytest.mark.parametrize("kernel", ["bilinear", "bicubic", "lanczos"])
-def test_apply_when_resampling_for_torch_rounds_once_to_the_exact_convolution(kernel: Any) -> None:
-    photo = make_photo(90, 61)
-    preprocess = Preprocess(40, 30, "squash", 40, 30, kernel, **IMAGENET, resampling="torch")
-    support = {"bilinear": 1, "bicubic": 2, "lanczos": 3}[kernel]
-    values = np.asarray(photo).astype(np.float64)
-    for axis, size in ((1, 30), (0, 40)):  # the horizontal pass first
-        values = np.clip(
-            np.moveaxis(_weights(kernel, support, values.shape[axis], size) @ np.moveaxis(values, axis, -2), -2, axis),
-            0,
-            255,
-        )
-    assert np.abs(preprocess.apply(photo) - values).max() < 0.5 + 1e-3
-
-
-def _weights(kernel: str, support: int, old: int, new: int) -> np.ndarray:
-    """``(new, old)``: the antialiasing filter, stretched where the image shrinks."""
-    stretch = max(old / new, 1.0)
-    x = np.abs((np.arange(old) + 0.5)[None] - ((np.arange(new) + 0.5) * old / new)[:, None]) / stretch
-    if kernel == "bilinear":
-        w = 1 - x
-    elif kernel == "bicubic":
-        w = np.where(x < 1, (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2)
-    else:
-        w = np.sinc(x) * np.sinc(x / 3)
-    w = np.where(x < support, w, 0)
-    weights: np.ndarray = w / w.sum(axis=1, keepdims=True)
-    return weights
-
-
 def test_apply_when_source_is_path_bytes_array_or_image_gives_the_same(tmp_path: Path) -> None:
     photo = make_photo(120, 90)
     path = tmp_path / "photo.png"

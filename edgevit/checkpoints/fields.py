@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -37,13 +36,13 @@ class Fields:
             return self._complain(key, f"a whole number from {low} to {high}", default)
         return int(value)
 
-    def number(self, key: str, default: float) -> float:
-        """A finite number above 0."""
+    def number(self, key: str, default: float, high: float = 64.0) -> float:
+        """A number above 0 and within bounds."""
         value = self.data.get(key)
         if value is None:
             return default
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-            return self._complain(key, "a finite number above 0", default)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= high:
+            return self._complain(key, f"a number above 0 and up to {high:g}", default)
         return float(value)
 
     def flag(self, key: str, default: bool) -> bool:

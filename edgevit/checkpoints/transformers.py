@@ -124,7 +124,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
             "leave --arch out: it is for bare weight files",
         )
     files.require_weights()
-    names = [name for name in config.get("architectures") or () if isinstance(name, str)]
+    names = _name_classes(config)
     architecture = names[0] if names else f"{config['model_type']} classifier"
     return read_model(files, config, image_size, LAYOUT, architecture)
 
@@ -172,9 +172,14 @@ def read_model(
     return assemble_model(files, plan, tensors)
 
 
+def _name_classes(config: Mapping[str, Any]) -> list[str]:
+    names = config.get("architectures")
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
 def _check_kind(config: Mapping[str, Any], source: str) -> None:
     kind = config.get("model_type")
-    named = [name for name in config.get("architectures") or () if isinstance(name, str)]
+    named = _name_classes(config)
     supported = ", ".join(name for several in _HEADS.values() for name in several)
     if not isinstance(kind, str) or kind not in _HEADS:
         what = f" ({', '.join(named)})" if named else ""

@@ -62,7 +62,7 @@ def make_verdict_table(report: Report) -> Table:
         "variant": [v.name for v in report.variants],
         "p50": [format_ms(v.latency.p50_ms) if v.latency else MISSING for v in report.variants],
         "p90": [format_ms(v.latency.p90_ms) if v.latency else MISSING for v in report.variants],
-        "ratio": [format_optional(v.ratio.value if v.ratio else None, ".2f") for v in report.variants],
+        "ratio": _ratio_column(report.variants),
         "95 %": [MISSING, *(format_interval(v.ratio) for v in report.variants[1:])],
         **_accuracy_columns(report.variants),
         "MB": [f"{v.size_bytes / 1e6:.1f}" for v in report.variants],
@@ -75,6 +75,13 @@ def make_verdict_table(report: Report) -> Table:
         status = Text(variant.status, style=_COLOURS.get(variant.status, ""))
         table.add_row(*(cells[row] for cells in columns.values()), status)
     return table
+
+
+def _ratio_column(variants: Sequence[Variant]) -> list[str]:
+    """A lone variant has nothing to be compared with."""
+    if len(variants) < 2:
+        return [MISSING] * len(variants)
+    return [format_optional(v.ratio.value if v.ratio else None, ".2f") for v in variants]
 
 
 def _accuracy_columns(variants: Sequence[Variant]) -> dict[str, list[str]]:

@@ -23,9 +23,14 @@ def save(tensors: dict[str, torch.Tensor], path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt", ".bin"])
 @pytest.mark.parametrize(
-    "name", ["vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "swin_tiny_patch4_window7_224"]
+    ("name", "suffix"),
+    [
+        ("vit_tiny_patch16_224", ".safetensors"),
+        ("vit_tiny_patch16_224", ".pt"),
+        ("deit_tiny_distilled_patch16_224", ".bin"),
+        ("swin_tiny_patch4_window7_224", ".pth"),
+    ],
 )
 def test_bare_file_with_timms_names_equals_timm(tmp_path: Path, name: str, suffix: str) -> None:
     theirs = randomise(import_timm().create_model(name, num_classes=10))

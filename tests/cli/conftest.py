@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,18 +27,6 @@ class Line:
     validation: Path
     bundle: Path
     document: dict[str, Any]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory):
-    """A build cache of the tests' own, shared among them."""
-    before = os.environ.get("EDGEVIT_CACHE")
-    os.environ["EDGEVIT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    yield
-    if before is None:
-        del os.environ["EDGEVIT_CACHE"]
-    else:
-        os.environ["EDGEVIT_CACHE"] = before
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -134,3 +136,17 @@ def test_missing_optional_package_is_named_with_its_install_line(run, monkeypatc
 
     monkeypatch.setattr("edgevit.inspect.inspect_source", fail)
     assert 'pip install "edgevit[build]"' in refuse(run("inspect", VIT), "onnx_ir.passes is not installed")
+
+
+@pytest.mark.parametrize(
+    ("package", "extra"), [("torch", "build"), ("safetensors", "build"), ("onnxruntime", "onnxruntime")]
+)
+def test_build_without_a_package_says_so_before_the_slow_part(tmp_path, package, extra):
+    arguments = ["build", str(VIT), "--target", "cpu", "--out", str(tmp_path / "b")]
+    code = f"import sys\nsys.modules[{package!r}] = None\nfrom edgevit.cli import main\nmain({arguments!r})"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert package in result.stderr
+    assert f'hint: pip install "edgevit[{extra}]"' in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "b").exists()

@@ -73,6 +73,7 @@ def test_swin_with_timms_arguments_equals_timm(args: dict[str, Any], folder: Pat
     compare_with_timm("swin_tiny_patch4_window7_224", folder, batch=2, **{**SMALL, **args})
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:timm")
 def test_swin_after_timms_set_input_size_equals_timm(folder: Path) -> None:
     timm = import_timm()
     from timm.models._hub import save_for_hf

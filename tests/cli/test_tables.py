@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import io
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgevit.cli.output import Output, open_console
+from edgevit.cli.tables import (
+    MISSING,
+    format_bytes,
+    format_count,
+    format_ms,
+    format_percent,
+    make_table,
+    make_verdict_table,
+)
+from edgevit.report import Accuracy, Latency, Machine, Ratio, Report, Variant, Verdict
+from edgevit.target import Budget
+
+MACHINE = Machine("cpu", ("avx2",), 2, 2, 2, "Linux", "6", "3.11", "x86_64", {})
+
+
+def make_latency(ms):
+    return Latency(1, 100, 10, 5.0, ms, ms * 1.3, ms * 2, ms, ms / 10, ms, "method")
+
+
+def make_accuracy(images, wrong, agreement, sqnr):
+    top1 = images - wrong
+    return Accuracy(
+        images, True, agreement, 0.9, 1.0, top1, images, images, images, 0, wrong, 100 * wrong / images, 0.0, 1.0, sqnr
+    )
+
+
+def make_report(*variants):
+    return Report({}, "cpu", Budget(), MACHINE, variants, Verdict("fp32", True, "sentence"), "resize")
+
+
+def draw(part, monkeypatch, columns=80):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = io.StringIO()
+    Output(_stream=stream).show(part)
+    return stream.getvalue().splitlines()
+
+
+WIDE = (
+    Variant("fp32", "fp32", 22_900_000, make_latency(136.4), Ratio(1, 1, 1, 20), None, None,
+            make_accuracy(600, 0, 600, 131.4), status="WITHIN BUDGET"),
+    Variant("fp16", "fp16", 11_500_000, make_latency(27.31), Ratio(0.86, 0.84, 1.12, 20), None, None,
+            make_accuracy(600, 67, 533, 18.2), status="ACCURACY DROP"),
+    Variant("int8", "int8", 5_900_000, make_latency(0.1234), Ratio(0.5, 0.49, 0.51, 20), None, None,
+            make_accuracy(600, 1, 599, None), status="CHOSEN"),
+)  # fmt: skip
+
+
+def test_verdict_table_with_every_figure_lines_up_within_80_columns(monkeypatch):
+    lines = draw(make_verdict_table(make_report(*WIDE)), monkeypatch)
+    assert len(lines) == 5, "no row is wrapped"
+    assert max(map(len, lines)) <= 80
+    end = lines[0].index("p50") + len("p50")
+    assert [line[:end].split()[-1] for line in lines[2:]] == ["136", "27.3", "0.123"]
+    assert "WITHIN BUDGET" in lines[2]
+    assert "0.84–1.12" in lines[3]
+    assert "ACCURACY DROP" in lines[3]
+    assert " ".join(lines[4].split()) == "int8 0.123 0.160 0.50 0.49–0.51 99.83 +0.17 99.83 – 5.9 CHOSEN"
+
+
+def test_verdict_table_leaves_out_columns_without_figures(monkeypatch):
+    bare = Variant("fp32", "fp32", 1_000_000, status="NOT MEASURED")
+    header = draw(make_verdict_table(make_report(bare)), monkeypatch)[0]
+    assert header.split() == ["variant", "MB", "status"]
+
+
+def test_verdict_table_of_one_variant_shows_no_ratio(monkeypatch):
+    header = draw(make_verdict_table(make_report(WIDE[0])), monkeypatch)[0]
+    assert "ratio" not in header
+    assert "p50" in header
+
+
+def test_refused_variant_has_dashes_not_zeros(monkeypatch):
+    refused = Variant("fp16", "fp16", 0, status="NOT SUPPORTED", reason="no")
+    row = draw(make_verdict_table(make_report(WIDE[0], refused)), monkeypatch)[3]
+    assert row.split()[1:3] == [MISSING, MISSING]
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+def test_narrow_terminals_wrap_words_and_keep_numbers_whole(monkeypatch, columns):
+    table = make_table(["name", "count"], right={"count"})
+    table.add_row("word " * 30, "1234567890")
+    lines = draw(table, monkeypatch, columns)
+    assert max(map(len, lines)) <= columns
+    assert any(line.endswith(" 1234567890") for line in lines)
+
+
+def test_console_prints_text_as_it_is():
+    stream = io.StringIO()
+    open_console(stream).print("[bold]x[/bold] :smile: 127.0.0.1")
+    assert stream.getvalue() == "[bold]x[/bold] :smile: 127.0.0.1\n"
+
+
+@given(st.floats(1e-3, 9999))
+def test_format_ms_keeps_three_figures_in_five_characters(value):
+    text = format_ms(value)
+    assert len(text) <= 5
+    assert math.isclose(float(text), value, rel_tol=0.0051, abs_tol=0.0006)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 10_000))
+def test_format_percent_says_100_only_where_it_is_all(count, images):
+    value = 100 * min(count, images) / images
+    assert (format_percent(value) == "100") == (count >= images)
+
+
+def test_large_numbers_have_units():
+    assert [format_count(v) for v in (812, 5_717_416, 1.25e9)] == ["812", "5.72 M", "1.25 G"]
+    assert [format_bytes(v) for v in (469, 22.9e6, 8.59e9)] == ["469 B", "22.9 MB", "8.59 GB"]

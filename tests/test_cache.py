@@ -1,0 +1,104 @@
+"""Stages are found again by what they depend on, and never half done."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from edgevit.cache import StageCache, default_cache_directory
+from edgevit.errors import CompileError, OutputError
+
+
+def write(text: str):
+    def produce(folder: Path) -> None:
+        (folder / "file").write_text(text)
+
+    return produce
+
+
+def fail(folder: Path) -> None:
+    raise AssertionError("the stage ran again")
+
+
+def test_equal_inputs_find_the_finished_stage(tmp_path):
+    cache = StageCache(tmp_path)
+    first, was_there = cache.run("export", {"a": 1, "b": [2]}, write("one"))
+    assert not was_there
+    again, was_there = StageCache(tmp_path).run("export", {"b": [2], "a": 1}, fail)
+    assert was_there
+    assert again == first
+    assert (again / "file").read_text() == "one"
+
+
+@pytest.mark.parametrize(("stage", "inputs"), [("optimize", {"a": 1}), ("export", {"a": 2}), ("export", {})])
+def test_other_inputs_or_another_stage_run_again(tmp_path, stage, inputs):
+    cache = StageCache(tmp_path)
+    cache.run("export", {"a": 1}, write("one"))
+    folder, was_there = cache.run(stage, inputs, write("two"))
+    assert not was_there
+    assert (folder / "file").read_text() == "two"
+
+
+def test_failed_stage_leaves_nothing_and_runs_again(tmp_path):
+    cache = StageCache(tmp_path)
+
+    def die(folder: Path) -> None:
+        (folder / "half").write_text("half")
+        raise CompileError("refused", "")
+
+    with pytest.raises(CompileError):
+        cache.run("engine", {}, die)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+    _, was_there = cache.run("engine", {}, write("whole"))
+    assert not was_there
+
+
+def test_stage_with_a_truncated_file_runs_again(tmp_path):
+    cache = StageCache(tmp_path)
+    folder, _ = cache.run("export", {}, write("four"))
+    (folder / "file").write_text("fo")
+    folder, was_there = cache.run("export", {}, write("four"))
+    assert not was_there
+    assert (folder / "file").read_text() == "four"
+
+
+def test_least_recently_used_stages_make_room(tmp_path):
+    cache = StageCache(tmp_path, limit_bytes=3000)
+    old, _ = cache.run("export", {"n": 0}, write("x" * 1000))
+    used, _ = cache.run("export", {"n": 1}, write("x" * 1000))
+    past = time.time() - 100
+    os.utime(old, (past, past))
+    os.utime(used, (past - 1, past - 1))
+    cache.run("export", {"n": 1}, fail)  # now the most recent
+    new, _ = cache.run("export", {"n": 2}, write("x" * 1000))
+    assert [p.exists() for p in (old, used, new)] == [False, True, True]
+
+
+def test_cache_that_cannot_be_written_is_an_error_with_its_variable(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError) as caught:
+        StageCache(tmp_path / "file" / "cache").run("export", {}, write("one"))
+    assert "EDGEVIT_CACHE" in caught.value.hint
+
+
+def test_full_disk_is_named(tmp_path):
+    def fill(folder: Path) -> None:
+        with open("/dev/full", "w") as stream:
+            stream.write("x" * 10_000)
+
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    with pytest.raises(OutputError, match="the disk is full"):
+        StageCache(tmp_path).run("export", {}, fill)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_directory_follows_the_environment(tmp_path, monkeypatch):
+    monkeypatch.delenv("EDGEVIT_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_cache_directory() == tmp_path / "edgevit"
+    monkeypatch.setenv("EDGEVIT_CACHE", str(tmp_path / "own"))
+    assert default_cache_directory() == tmp_path / "own"

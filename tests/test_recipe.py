@@ -1,0 +1,64 @@
+"""Recipes: written and read back alike, and refused with every complaint."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgevit import schema
+from edgevit.errors import RecipeError
+from edgevit.recipe import Recipe, find_recipes_directory, load_recipe
+from edgevit.target import ExportForm
+from edgevit.toml import load_toml
+
+recipes = st.builds(
+    Recipe,
+    precision=st.sampled_from(["auto", "fp32", "fp16"]),
+    batch=st.tuples(st.integers(1, 4), st.integers(4, 8), st.integers(8, 16)),
+    image_size=st.none() | st.tuples(st.integers(1, 999), st.integers(1, 999)),
+    seed=st.integers(0, 2**32 - 1),
+    export=st.none()
+    | st.builds(ExportForm, qkv=st.sampled_from(["separate", "packed"]), fold_last_block=st.booleans()),
+    disable_passes=st.lists(st.sampled_from(["fold_constants", "name_sites"])).map(tuple),
+    latency_seconds=st.floats(0, 100),
+    settings=st.dictionaries(st.text("abcdef_", min_size=1), st.booleans() | st.integers(-99, 99) | st.text("xyz")),
+)
+
+
+@given(recipe=recipes)
+def test_recipe_survives_toml(recipe, tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "recipe.toml"
+    path.write_text(recipe.dumps(), encoding="utf-8")
+    assert load_recipe(path) == recipe
+
+
+def test_default_recipe_is_what_no_recipe_means():
+    assert load_recipe("default") == Recipe()
+
+
+def test_default_recipe_states_every_plain_setting():
+    stated = load_toml(find_recipes_directory() / "default.toml", RecipeError)
+    left_open = {"image_size", "export", "disable_passes", "settings"}
+    assert set(stated) == set(schema.to_data(Recipe())) - left_open
+
+
+def test_unknown_recipe_lists_the_known_ones():
+    with pytest.raises(RecipeError, match="no recipe 'defualt'") as caught:
+        load_recipe("defualt")
+    assert "did you mean default?" in caught.value.hint
+
+
+def test_recipe_with_several_faults_lists_all(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('precison = "fp32"\nseed = "one"\n[export]\nqkv = "fused"\n')
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    for complaint in ("precison (did you mean precision?)", "seed = 'one'", "export.qkv = 'fused'"):
+        assert complaint in caught.value.message
+
+
+@pytest.mark.parametrize("values", [{"batch": (2, 1, 4)}, {"batch": (0, 1, 1)}, {"seed": -1}, {"parity_images": 0}])
+def test_recipe_with_impossible_values_is_refused(values):
+    with pytest.raises(ValueError, match=next(iter(values))):
+        Recipe(**values)

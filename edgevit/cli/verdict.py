@@ -20,8 +20,9 @@ def show_result(output: Output, result: BuildResult) -> None:
     if result.bundle is None or result.manifest is None:
         output.line("bundle: none was written")
         return
-    output.line(f"bundle: {result.bundle} ({describe_engine(result.manifest)})")
-    output.line(f"next:   {suggest_next(result.bundle, result.manifest)}")
+    bundle = shorten_path(result.bundle)
+    output.line(f"bundle: {bundle} ({describe_engine(result.manifest)})")
+    output.line(f"next:   {suggest_next(bundle, result.manifest)}")
 
 
 def show_report(output: Output, report: Report) -> None:
@@ -38,6 +39,12 @@ def show_report(output: Output, report: Report) -> None:
         output.show(f"warning: {warning}")
     if report.verdict.next_step:
         output.show(report.verdict.next_step)
+
+
+def shorten_path(path: Path) -> Path:
+    """Relative to the current folder where it lies below it."""
+    here = path.cwd()
+    return path.relative_to(here) if path != here and path.is_relative_to(here) else path
 
 
 def describe_engine(manifest: Manifest) -> str:

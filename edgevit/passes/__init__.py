@@ -16,10 +16,10 @@ from edgevit.record import PassRecord
 
 Pass = Callable[[Graph], PassRecord]
 
-# Reshape targets first: they free shape arithmetic that folding then finds constant.
+# With a static batch, folding alone makes every Reshape's target constant; what is left to the next pass is dynamic.
 ORDER: tuple[tuple[str, Pass], ...] = (
-    ("fold_reshape_target", fold_reshape_target),
     ("fold_constants", fold_constants),
+    ("fold_reshape_target", fold_reshape_target),
     ("remove_identity", remove_identity),
     ("name_sites", name_sites),
 )

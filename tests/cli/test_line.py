@@ -99,6 +99,7 @@ def test_build_names_its_bundle_after_checkpoint_and_target(line, run, monkeypat
     result = run("build", f"{MODELS['vit']}/", "--target", "cpu", "--precision", "fp32", "--recipe", line.recipe)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "vit_digits-cpu" / "manifest.json").is_file()
+    assert result.stdout.splitlines()[-1] == "next:   edgevit run vit_digits-cpu IMAGE"
 
 
 def test_build_takes_the_recipe_of_a_bundle(line, run, tmp_path):

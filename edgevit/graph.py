@@ -103,9 +103,12 @@ def _site(node: ir.Node) -> Site:
     weight = node.inputs[1]
     assert weight is not None
     shape = tuple(int(d) for d in weight.const_value.shape.numpy()) if weight.const_value is not None else None
-    out, left, right = static_shape(node.outputs[0]), static_shape(node.inputs[0]), static_shape(weight)
+    left, right = static_shape(node.inputs[0]), shape or static_shape(weight)
     macs = 0
-    if out is not None and left is not None and right is not None:
-        inner = int(np.prod(right[1:])) if node.op_type == "Conv" else left[-1]
-        macs = int(np.prod(out)) * inner
+    if left is not None and right is not None and node.op_type == "Conv":
+        out = static_shape(node.outputs[0])
+        macs = int(np.prod(out)) * int(np.prod(right[1:])) if out is not None else 0
+    elif left is not None and right is not None:
+        transposed = "transB" in node.attributes and node.attributes["transB"].as_int() == 1
+        macs = int(np.prod(left)) * right[0 if transposed else -1]
     return Site(node.name or "", node.op_type, shape, macs)

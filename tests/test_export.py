@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from edgevit.errors import ExportError, PassError
 from edgevit.export import export_model, float_module
@@ -184,3 +185,15 @@ def test_optimize_with_an_unknown_pass_lists_the_passes() -> None:
     with pytest.raises(PassError, match="unknown pass fuse_everything") as caught:
         optimize_graph(exported, disable=["fuse_everything"])
     assert "fold_constants" in caught.value.hint
+
+
+@pytest.mark.parametrize("family", PARTS)
+@pytest.mark.parametrize("form", [ExportForm(fold_last_block=False), NOTHING], ids=["folded", "unfolded"])
+def test_multiplications_of_the_sites_add_up_to_what_torch_counts(
+    family: str, form: ExportForm, tmp_path: Path
+) -> None:
+    model = make_model(PARTS[family])
+    graph = build(model, form, tmp_path / "model.onnx")
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        float_module(model)(make_images(model.config, 1))
+    assert sum(site.macs for site in graph.sites()) == counter.get_total_flops() // 2

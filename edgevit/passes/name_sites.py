@@ -57,7 +57,7 @@ def _node_name(graph: Graph, node: ir.Node, path: str, products: Counter[str]) -
     if node.op_type == "MatMul":
         products[path] += 1
         return f"{path}/{'scores' if products[path] % 2 else 'context'}"
-    if node.op_type == "Add" and weighted and any(_is_linear(v) for v in node.inputs):
+    if path and node.op_type == "Add" and weighted and any(_is_linear(v) for v in node.inputs):
         return f"{path}/bias"
     if node.op_type == "LayerNormalization":
         return path

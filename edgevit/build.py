@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from edgevit.measure import measure_cold_start
 from edgevit.pack import check_output, pack_bundle
 from edgevit.prepare import PreparedGraph, prepare_graph
 from edgevit.progress import Progress, ignore_progress
-from edgevit.recipe import Recipe
+from edgevit.recipe import Choice, Recipe
 from edgevit.report import Machine, Report, Variant, Verdict
 from edgevit.search import Trial, search_recipe
 from edgevit.target import Budget, Target, load_target, target_status
@@ -61,11 +61,11 @@ def build_model(
     source: str | Path,
     target: Target,
     *,
-    out: Path,
+    out: str | Path,
     recipe: Recipe | None = None,
     budget: Budget | None = None,
-    calibration: Path | None = None,
-    validation: Path | None = None,
+    calibration: str | Path | None = None,
+    validation: str | Path | None = None,
     arch: str | None = None,
     skip_bad_images: bool = False,
     progress: Progress = ignore_progress,
@@ -91,6 +91,7 @@ def build_model(
     Raises:
         EdgevitError: With what happened and what to do. Nothing is left half done: an earlier bundle stays as it was.
     """
+    out = Path(out)
     recipe, budget, cache = recipe or Recipe(), budget or Budget(), cache or StageCache()
     recipe = dataclasses.replace(recipe, export=recipe.export or target.export)
     precisions = _choose_precisions(target, recipe)
@@ -332,7 +333,9 @@ def pack_result(
     variant = next(v for v in report.variants if v.name == report.verdict.chosen)
     content: dict[str, Path | bytes] = dict(files)
     if manifest.engine is not None:
-        recipe = dataclasses.replace(recipe, settings=manifest.engine.settings)
+        # The recipe builds this engine again; what is left open in a portable bundle is for its device to choose.
+        precision = cast(Choice, manifest.engine.precision)
+        recipe = dataclasses.replace(recipe, precision=precision, settings=manifest.engine.settings)
         content.update({name: manifest.engine.directory / name for name in manifest.engine.files})
     content[RECIPE_FILE] = recipe.dumps().encode()
     content[REPORT_FILE] = report.dumps().encode()

@@ -73,8 +73,8 @@ class ImageSets:
 def read_image_sets(
     model: Model,
     recipe: Recipe,
-    calibration: Path | None,
-    validation: Path | None,
+    calibration: str | Path | None,
+    validation: str | Path | None,
     *,
     skip_bad: bool,
     progress: Progress,
@@ -88,7 +88,7 @@ def read_image_sets(
         DataError: Listing every bad image, or images that are in both sets.
     """
 
-    def read(use: str, path: Path | None) -> ImageSet | None:
+    def read(use: str, path: str | Path | None) -> ImageSet | None:
         if path is None:
             return None
         images = ImageSet.read(path, labels=model.labels, skip_bad=skip_bad)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import logging
 import warnings
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from edgevit.errors import ExportError
+from edgevit.errors import ExportError, MissingPackageError
 from edgevit.folds import apply_folds
 from edgevit.graph import Graph
 from edgevit.model import Model
@@ -43,8 +44,10 @@ def export_model(
         The graph, input ``image (B, H, W, 3) uint8``, output ``logits (B, classes) float32``; and what was folded.
 
     Raises:
+        MissingPackageError: onnx or onnxscript is not installed.
         ExportError: torch's exporter refused the module; the message ends with its last lines.
     """
+    _require_packages()
     pixels, records = fold_model(model, form)
     height, width = model.config.image_size
     dynamic = batch[0] != batch[2]
@@ -74,6 +77,16 @@ def export_model(
     ir_model = program.model
     ir_model.producer_name, ir_model.producer_version = "edgevit", None
     return Graph(ir_model), records
+
+
+def _require_packages() -> None:
+    for package in ("onnx", "onnxscript"):
+        try:
+            importlib.import_module(package)
+        except ImportError as exc:
+            raise MissingPackageError(
+                f"exporting needs {package}, which cannot be imported: {exc}", 'pip install "edgevit[build]"'
+            ) from exc
 
 
 def float_module(model: Model) -> nn.Module:

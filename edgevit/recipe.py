@@ -11,13 +11,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from edgevit import schema
 from edgevit.engine import Setting
 from edgevit.errors import MissingPackageError, RecipeError
 from edgevit.target import ExportForm
 from edgevit.toml import load_toml
+
+Choice: TypeAlias = Literal["auto", "fp32", "fp16"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Recipe:
         settings: Of the engine, over the target's.
     """
 
-    precision: Literal["auto", "fp32", "fp16"] = "auto"
+    precision: Choice = "auto"
     batch: tuple[int, int, int] = (1, 1, 1)
     image_size: tuple[int, int] | None = None
     seed: int = 0

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgevit.images import ImageSet
     from edgevit.model import Model
 
-BATCH = 8
+PIXELS_AT_A_TIME = 8 * 224 * 224  # large enough to keep a core busy, small enough for a small machine
 
 
 def run_module(model: Model) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
@@ -47,10 +47,12 @@ def save_reference(
     """
     run = run_module(model)
     logits = np.lib.format.open_memmap(path, "w+", np.float32, (len(images), model.classes))
+    height, width = model.config.image_size
+    size = min(256, max(1, PIXELS_AT_A_TIME // (height * width)))
     bad: list[str] = []
     done = 0
     progress(stage, 0, len(images))
-    for batch in images.batches(model.preprocess, BATCH):
+    for batch in images.batches(model.preprocess, size):
         answer = run(batch.pixels)
         bad += [f for f, row in zip(batch.files, answer, strict=True) if not np.isfinite(row).all()]
         logits[done : done + len(answer)] = answer

@@ -67,11 +67,11 @@ def _show(output: Output, comparison: Comparison) -> None:
 
     rows = comparison.bundles
     names = shorten_paths([row.bundle for row in rows])
-    times = ["p50", "p90", "p99", "mean", "std", "min"]
+    times = ["p50", "p90", "p99", "mean", "min"]  # the deviation is in --json
     table = make_table(["bundle", *times, "ratio", "95 %"], right={*times, "ratio", "95 %"})
     for row in rows:
         t = row.latency
-        cells = [format_ms(v) for v in (t.p50_ms, t.p90_ms, t.p99_ms, t.mean_ms, t.std_ms, t.min_ms)]
+        cells = [format_ms(v) for v in (t.p50_ms, t.p90_ms, t.p99_ms, t.mean_ms, t.min_ms)]
         table.add_row(
             names[row.bundle], *cells, f"{row.ratio.value:.2f}" if row.ratio else "1", format_interval(row.ratio)
         )

@@ -37,6 +37,7 @@ class ExportForm:
         fold_last_block: The last block for the class token alone, where the head reads nothing else.
         fold_attention_bias: Relative position bias and shift mask in one constant.
         fold_window_gather: Swin's shift and window partition as one Gather each way.
+        fold_residual_rotation: Rotate the residual stream; it flattens outlier channels, and is for quantisers alone.
     """
 
     qkv: Literal["separate", "packed"] = "separate"
@@ -48,6 +49,7 @@ class ExportForm:
     fold_last_block: bool = True
     fold_attention_bias: bool = True
     fold_window_gather: bool = True
+    fold_residual_rotation: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from edgevit.folds.last_block import fold_last_block
 from edgevit.folds.layer_norm_affine import fold_layer_norm_affine
 from edgevit.folds.patch_linear import fold_patch_linear
 from edgevit.folds.position_embedding import fold_position_embedding
+from edgevit.folds.residual_rotation import fold_residual_rotation
 from edgevit.folds.split_qkv import fold_split_qkv
 from edgevit.folds.window_gather import fold_window_gather
 from edgevit.models.pixels import PixelModel
@@ -33,6 +34,7 @@ FOLDS: tuple[tuple[str, Fold, Callable[[ExportForm], bool]], ...] = (
     ("patch_linear", fold_patch_linear, lambda form: form.patch_embedding == "linear"),
     ("last_block", fold_last_block, lambda form: form.fold_last_block),
     ("attention_bias", fold_attention_bias, lambda form: form.fold_attention_bias),
+    ("residual_rotation", fold_residual_rotation, lambda form: form.fold_residual_rotation),
     ("window_gather", fold_window_gather, lambda form: form.fold_window_gather),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from edgevit.folds import FOLDS, apply_folds
 from edgevit.folds.layer_norm_affine import fold_layer_norm_affine
+from edgevit.folds.residual_rotation import make_rotation
 from edgevit.folds.window_gather import GatheredWindows, fold_window_gather
 from edgevit.models.pixels import PixelModel
 from edgevit.models.swin import ConstantBias, SwinConfig
@@ -32,6 +34,7 @@ CONFIGS: dict[str, ViTConfig | SwinConfig] = {
     **{f"swin_{name}": config for name, config in SWINS.items()},
 }
 SWITCHES = [f.name for f in dataclasses.fields(ExportForm) if f.name.startswith("fold_")]
+EVERYTHING = ExportForm(fold_residual_rotation=True)
 NOTHING = ExportForm(qkv="packed", patch_embedding="conv", **dict.fromkeys(SWITCHES, False))
 TOLERANCE = 1e-5
 
@@ -48,9 +51,10 @@ def test_all_folds_together_keep_the_output(name: str) -> None:
     model = make_model(config)
     images = make_images(config)
     expected = run(copy_pixels(model), images)
-    pixels = copy_pixels(model)
-    apply_folds(pixels, ExportForm())
-    assert relative_error(run(pixels, images), expected) <= TOLERANCE
+    for form in (ExportForm(), EVERYTHING):
+        pixels = copy_pixels(model)
+        apply_folds(pixels, form)
+        assert relative_error(run(pixels, images), expected) <= TOLERANCE
 
 
 @pytest.mark.parametrize("name", ["vit_plain", "vit_distilled", "swin_plain", "swin_overhang"])
@@ -71,7 +75,7 @@ def test_each_fold_alone_keeps_the_output(fold: str, name: str) -> None:
 def test_folding_leaves_the_model_itself_as_it_was(name: str) -> None:
     model = make_model(CONFIGS[name])
     before = {key: value.clone() for key, value in model.module.state_dict().items()}
-    apply_folds(copy_pixels(model), ExportForm())
+    apply_folds(copy_pixels(model), EVERYTHING)
     after = model.module.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
@@ -168,3 +172,46 @@ def test_attention_bias_is_one_constant_with_the_mask() -> None:
     assert isinstance(bias, ConstantBias)
     assert bias.value.shape == (16, 1, 16, 16)  # windows, heads, tokens, tokens
     assert records["attention_bias"].skipped == ()
+
+
+@pytest.mark.parametrize("width", [2, 16, 96])
+def test_rotation_is_orthogonal_and_keeps_the_all_ones_vector(width: int) -> None:
+    rotation = make_rotation(width, np.random.default_rng(3))
+    torch.testing.assert_close(rotation @ rotation.T, torch.eye(width, dtype=torch.float64))
+    ones = torch.ones(width, dtype=torch.float64)
+    torch.testing.assert_close(rotation @ ones, ones)
+
+
+@pytest.mark.parametrize("config", [VIT, SWIN], ids=["vit", "swin"])
+def test_rotation_takes_an_outlier_out_of_the_residual_stream(config: ViTConfig | SwinConfig) -> None:
+    model = make_model(config)
+    last = "blocks.0.mlp.fc2" if isinstance(config, ViTConfig) else "layers.1.blocks.0.mlp.fc2"
+    reader = "blocks.1.norm1" if isinstance(config, ViTConfig) else "layers.1.blocks.1.norm1"
+    with torch.no_grad():
+        model.module.get_submodule(last).bias[3] += 100.0
+    peaks = []
+    for form in (ExportForm(), EVERYTHING):
+        pixels = copy_pixels(model)
+        apply_folds(pixels, form)
+        seen: list[torch.Tensor] = []
+        pixels.model.get_submodule(reader).register_forward_hook(lambda m, i, o, seen=seen: seen.append(o))
+        run(pixels, make_images(config))
+        peaks.append(float(seen[0].abs().max() / seen[0].square().mean().sqrt()))
+    assert peaks[1] < 0.75 * peaks[0]
+
+
+def test_rotation_is_left_out_where_a_norm_is_not_folded() -> None:
+    pixels = copy_pixels(make_model(VIT))
+    form = dataclasses.replace(EVERYTHING, fold_layer_norm_affine=False)
+    record = next(r for r in apply_folds(pixels, form) if r.name == "residual_rotation")
+    assert record.applied == ()
+    assert "not folded" in record.skipped[0].reason
+
+
+def test_rotation_leaves_a_swins_first_stage_and_padded_windows_alone() -> None:
+    records = {r.name: r for r in apply_folds(copy_pixels(make_model(SWIN)), EVERYTHING)}
+    assert records["residual_rotation"].applied == ("layers.1", "layers.2")
+    assert [s.site for s in records["residual_rotation"].skipped] == ["layers.0"]
+    records = {r.name: r for r in apply_folds(copy_pixels(make_model(SWINS["overhang"])), EVERYTHING)}
+    skipped = {s.site: s.reason for s in records["residual_rotation"].skipped}
+    assert "not folded" in skipped["layers.1"]

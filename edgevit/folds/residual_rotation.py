@@ -1,0 +1,139 @@
+"""Rotate the residual stream, so that no channel of it is an outlier for a quantiser.
+
+For an orthogonal R that keeps the all-ones vector (R·1 = 1), mean and norm of a token are those of the rotated token,
+so LN(R·x) = R·LN(x) for a LayerNorm without affine part. R then goes into everything that writes to the stream and Rᵀ into
+everything that reads it, at no cost at run time. The idea is that of SliceGPT and QuaRot (Ashkboos et al., 2024,
+arXiv:2401.15024 and arXiv:2404.00456), who rotate RMSNorm models; the all-ones condition carries it over to LayerNorm.
+
+Scope: streams between pre-norm blocks whose LayerNorms are folded (:mod:`edgevit.folds.layer_norm_affine`). In a Swin
+every stage has its own R; the first one keeps its stream, because the norm behind the patch embedding writes to it with
+an affine part of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edgevit.models.layers import Attention, Mlp
+from edgevit.models.pixels import PixelModel
+from edgevit.models.swin import PatchMerging, Swin, SwinBlock, SwinStage
+from edgevit.models.vit import EncoderBlock, ViT
+from edgevit.record import PassRecord, Skip
+
+
+def fold_residual_rotation(pixels: PixelModel, seed: int = 0) -> PassRecord:
+    """Rotate every stream that can be rotated, in place; exact to rounding.
+
+    Args:
+        pixels: With folded LayerNorms, and positions folded in a ViT.
+        seed: Of the random rotations.
+    """
+    name, model = "residual_rotation", pixels.model
+    generator = np.random.default_rng(seed)
+    if isinstance(model, ViT):
+        reason = _refuse_vit(model)
+        if reason is not None:
+            return PassRecord(name, "module", skipped=(Skip("blocks", reason),))
+        _rotate_vit(model, make_rotation(model.config.width, generator))
+        return PassRecord(name, "module", ("blocks",))
+    assert isinstance(model, Swin)
+    return _rotate_swin(model, name, generator)
+
+
+def make_rotation(width: int, generator: np.random.Generator) -> Tensor:
+    """A random orthogonal matrix with R·1 = 1: ``(width, width) float64``."""
+    # A basis whose first vector is the normalised all-ones vector; the rotation acts on the others.
+    start = np.concatenate([np.ones((width, 1)), generator.normal(size=(width, width - 1))], axis=1)
+    basis = np.linalg.qr(start)[0]
+    inner = np.eye(width)
+    inner[1:, 1:] = np.linalg.qr(generator.normal(size=(width - 1, width - 1)))[0]
+    return torch.from_numpy(basis @ inner @ basis.T)
+
+
+def _refuse_vit(model: ViT) -> str | None:
+    if model.positions is None:
+        return "the position embedding is not folded"
+    if not isinstance(model.head, nn.Linear):
+        return "the pooled features are the output, and would be rotated"
+    norms: list[nn.Module] = [n for b in model.blocks if isinstance(b, EncoderBlock) for n in (b.norm1, b.norm2)]
+    return _find_affine([*norms, model.norm, model.fc_norm])
+
+
+def _find_affine(norms: Iterable[nn.Module]) -> str | None:
+    for norm in norms:
+        if isinstance(norm, nn.LayerNorm) and not (bool((norm.weight == 1).all()) and bool((norm.bias == 0).all())):
+            return "a LayerNorm has weights that are not folded into what reads it"
+    return None
+
+
+def _rotate_vit(model: ViT, rotation: Tensor) -> None:
+    assert model.positions is not None
+    proj = model.patch_embed.proj
+    assert isinstance(proj, (nn.Linear, nn.Conv2d))
+    _rotate_output(proj, rotation)
+    model.positions = (model.positions.double() @ rotation.T).float()
+    if model.prefix is not None:
+        model.prefix = (model.prefix.double() @ rotation.T).float()
+    for block in model.blocks:
+        assert isinstance(block, EncoderBlock)
+        _rotate_block(block.attn, block.mlp, rotation)
+    for head in (model.head, model.head_dist):
+        if isinstance(head, nn.Linear):
+            _rotate_input(head, rotation)
+
+
+def _rotate_swin(model: Swin, name: str, generator: np.random.Generator) -> PassRecord:
+    applied: list[str] = []
+    skipped = [Skip("layers.0", "the norm behind the patch embedding writes to it with an affine part")]
+    stages = [stage for stage in model.layers if isinstance(stage, SwinStage)]
+    for index, stage in enumerate(stages[1:], start=1):
+        after = stages[index + 1].downsample if index + 1 < len(stages) else None
+        reader = after.norm if isinstance(after, PatchMerging) else model.norm
+        norms = [norm for block in stage.blocks if isinstance(block, SwinBlock) for norm in (block.norm1, block.norm2)]
+        reason = _find_affine([*norms, reader])
+        if after is None and not isinstance(model.head, nn.Linear):
+            reason = "the pooled features are the output, and would be rotated"
+        if reason is not None:
+            skipped.append(Skip(f"layers.{index}", reason))
+            continue
+        rotation = make_rotation(model.config.stage_width(index), generator)
+        assert isinstance(stage.downsample, PatchMerging)
+        _rotate_output(stage.downsample.reduction, rotation)
+        for block in stage.blocks:
+            assert isinstance(block, SwinBlock)
+            _rotate_block(block.attn, block.mlp, rotation)
+        if isinstance(after, PatchMerging):
+            # Merging puts four rotated tokens side by side; together they are rotated by R four times over.
+            _rotate_input(after.reduction, torch.kron(torch.eye(4, dtype=rotation.dtype), rotation))
+        else:
+            assert isinstance(model.head, nn.Linear)
+            _rotate_input(model.head, rotation)
+        applied.append(f"layers.{index}")
+    return PassRecord(name, "module", tuple(applied), tuple(skipped))
+
+
+def _rotate_block(attn: Attention, mlp: nn.Module, rotation: Tensor) -> None:
+    assert isinstance(mlp, Mlp)
+    for reader in (attn.qkv, attn.q, attn.k, attn.v, mlp.fc1):
+        if reader is not None:
+            _rotate_input(reader, rotation)
+    for writer in (attn.proj, mlp.fc2):
+        _rotate_output(writer, rotation)
+
+
+def _rotate_output(layer: nn.Linear | nn.Conv2d, rotation: Tensor) -> None:
+    weight = layer.weight.detach().double()
+    rotated = (rotation @ weight.flatten(1)).reshape(weight.shape)
+    layer.weight = nn.Parameter(rotated.to(layer.weight.dtype), requires_grad=False)
+    if layer.bias is not None:
+        bias = rotation @ layer.bias.detach().double()
+        layer.bias = nn.Parameter(bias.to(layer.weight.dtype), requires_grad=False)
+
+
+def _rotate_input(linear: nn.Linear, rotation: Tensor) -> None:
+    weight = linear.weight.detach().double() @ rotation.T
+    linear.weight = nn.Parameter(weight.to(linear.weight.dtype), requires_grad=False)

@@ -1,8 +1,8 @@
 """Rotate the residual stream, so that no channel of it is an outlier for a quantiser.
 
 For an orthogonal R that keeps the all-ones vector (R·1 = 1), mean and norm of a token are those of the rotated token,
-so LN(R·x) = R·LN(x) for a LayerNorm without affine part. R then goes into everything that writes to the stream and Rᵀ into
-everything that reads it, at no cost at run time. The idea is that of SliceGPT and QuaRot (Ashkboos et al., 2024,
+so LN(R·x) = R·LN(x) for a LayerNorm without affine part. R then goes into everything that writes to the stream and Rᵀ
+into everything that reads it, at no cost at run time. The idea is that of SliceGPT and QuaRot (Ashkboos et al., 2024,
 arXiv:2401.15024 and arXiv:2404.00456), who rotate RMSNorm models; the all-ones condition carries it over to LayerNorm.
 
 Scope: streams between pre-norm blocks whose LayerNorms are folded (:mod:`edgevit.folds.layer_norm_affine`). In a Swin

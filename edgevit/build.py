@@ -129,7 +129,9 @@ def build_model(
                 trials, variants, verdict = _rehearse(graph, target, recipe, budget, evidence, cache, progress)
         report = _describe(model, target, budget, graph, evidence, variants, verdict, stages, machine)
         if verdict.chosen is None:
-            report.save(out.with_name(f"{out.name}.{REPORT_FILE}"))
+            path = out.with_name(f"{out.name}.{REPORT_FILE}")
+            report.save(path)
+            note(f"no bundle was written; the report is {path}")
             return BuildResult(None, report, None)
         manifest = _make_manifest(model, target, recipe)
         if not status.buildable:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +22,7 @@ from edgevit.errors import OutputError
 
 DONE = "done.json"
 LIMIT_BYTES = 8 << 30
+ABANDONED_SECONDS = 24 * 3600
 # A stage's result may change with any of these.
 PACKAGES = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "openvino", "numpy", "pillow")
 
@@ -30,7 +32,7 @@ class StageCache:
 
     def __init__(self, root: Path | None = None, limit_bytes: int | None = None) -> None:
         self.root = root or default_cache_directory()
-        self.limit_bytes = limit_bytes or int(os.environ.get("EDGEVIT_CACHE_BYTES", LIMIT_BYTES))
+        self.limit_bytes = limit_bytes or _read_limit()
 
     def run(self, stage: str, inputs: Mapping[str, Any], produce: Callable[[Path], None]) -> tuple[Path, bool]:
         """The stage's folder, made by ``produce`` unless an equal stage has been finished before.
@@ -73,6 +75,9 @@ class StageCache:
         return final, False
 
     def _make_room(self, keep: Path) -> None:
+        for partial in self.root.glob("*/.*"):  # of a build that was killed; a running one is younger
+            if time.time() - partial.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(partial, ignore_errors=True)
         stages = [p for p in self.root.glob("*/*") if (p / DONE).is_file()]
         sizes = {p: sum(f.stat().st_size for f in p.rglob("*") if f.is_file()) for p in stages}
         total = sum(sizes.values())
@@ -82,6 +87,13 @@ class StageCache:
             if path != keep:
                 shutil.rmtree(path, ignore_errors=True)
                 total -= sizes[path]
+
+
+def _read_limit() -> int:
+    text = os.environ.get("EDGEVIT_CACHE_BYTES", str(LIMIT_BYTES))
+    if not text.isdecimal():
+        raise OutputError(f"EDGEVIT_CACHE_BYTES = {text!r} is not a number of bytes", "set it to a whole number")
+    return int(text)
 
 
 def default_cache_directory() -> Path:

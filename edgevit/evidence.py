@@ -98,6 +98,9 @@ def read_image_sets(
             preprocess=model.preprocess,
             progress=lambda done, total: progress(f"check {use}", done, total),
         )
+        if images.class_names is not None:
+            first = ", ".join(f"{index} = {name}" for index, name in enumerate(images.class_names[:3]))
+            note(f"note: {use}: its classes were numbered in sorted order of their names: {first}, …")
         if images.skipped:
             note(f"{use}: {len(images.skipped)} images cannot be used and are left out")
         return images

@@ -22,6 +22,7 @@ from edgevit.progress import Progress, ignore_progress
 from edgevit.recipe import load_recipe
 from edgevit.report import Report
 from edgevit.target import target_status
+from edgevit.verdict_text import describe_accuracy
 
 if TYPE_CHECKING:
     from edgevit.bundle import Bundle
@@ -32,7 +33,8 @@ def finish_bundle(
 ) -> BuildResult:
     """Compile a portable bundle's graph here, check it against the float model's stored answers, and measure it.
 
-    Accuracy stays as the build judged it, on the graph; here parity and latency are measured.
+    Parity and latency are measured here. Accuracy is not, as the bundle holds no set of images; what the build found on
+    the graph goes into the report's notes.
 
     Args:
         path: The portable bundle.
@@ -83,6 +85,7 @@ def finish_bundle(
                 before,
                 variants=variants,
                 verdict=verdict,
+                notes=(*before.notes, *_recall_accuracy(before)),
                 stages={**before.stages, "finish": round(time.perf_counter() - start, 3)},
             ),
         )
@@ -91,6 +94,11 @@ def finish_bundle(
             return BuildResult(None, report, None)
         engine = next(t.engine for t in trials if t.variant.name == verdict.chosen)
         return pack_result(out, dataclasses.replace(manifest, engine=engine), recipe, report, {}, lock)
+
+
+def _recall_accuracy(before: Report) -> tuple[str, ...]:
+    judged = [v for v in before.variants if v.accuracy is not None]
+    return tuple(f"at the build, the graph in ONNX Runtime had {describe_accuracy(v)}" for v in judged)
 
 
 def _stored_evidence(bundle: Bundle) -> Evidence:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import signal
 import subprocess
@@ -123,6 +122,16 @@ def test_rebuilding_takes_finished_stages_from_the_cache(tmp_path, monkeypatch):
     monkeypatch.setattr("edgevit.search.compile_engine", lambda *a, **k: pytest.fail("compiled again"))
     again = build_model(MODELS["vit"], CPU, out=tmp_path / "two", recipe=QUICK, cache=cache)
     assert verify_bundle(again.bundle)
+
+
+def test_classes_numbered_by_the_order_of_their_names_are_noted(tmp_path, digits):
+    for number in range(10):
+        (tmp_path / "data" / "zyxwvutsrq"[number]).mkdir(parents=True)
+        for path in sorted((digits.validation / str(number)).glob("*.png"))[:2]:
+            (tmp_path / "data" / "zyxwvutsrq"[number] / path.name).write_bytes(path.read_bytes())
+    notes: list[str] = []
+    build_model(MODELS["vit"], CPU, out=tmp_path / "b", recipe=QUICK, validation=tmp_path / "data", note=notes.append)
+    assert any("sorted order of their names: 0 = q, 1 = r, 2 = s" in n for n in notes)
 
 
 def test_failed_build_leaves_the_earlier_bundle(tmp_path, built, digits):
@@ -267,6 +276,7 @@ def test_portable_bundle_is_finished_on_its_device(tmp_path, digits):
     assert not finished.manifest.portable
     assert all(v.parity.passed for v in finished.report.variants)
     assert finished.report.variants[0].latency is not None
+    assert "at the build, the graph in ONNX Runtime had top-1" in finished.report.notes[-1]
     image = next(iter(sorted(digits.validation.glob("*/*.png"))))
     with open_bundle(finished.bundle) as app:
         assert app.classify(Image.open(image), top_k=3)[0].label in map(str, range(10))
@@ -308,8 +318,10 @@ def test_build_that_is_killed_leaves_no_half_bundle_and_goes_on_later(tmp_path, 
         process.wait(timeout=60)
     assert process.returncode != 0
     assert not out.exists()
+    finished = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").glob("*/*/done.json")}
+    assert {p.parts[-3] for p in finished} == {"export", "optimize", "engine"}
     result = build_model(MODELS["vit"], CPU, out=out, recipe=QUICK, cache=StageCache(tmp_path / "cache"))
     assert verify_bundle(result.bundle)
     assert [p.name for p in out.parent.iterdir()] == ["bundle"]
-    kept = [json.loads(p.read_text())["inputs"] for p in (tmp_path / "cache" / "export").glob("*/done.json")]
-    assert len(kept) == 1  # the second build found the first one's export
+    # the second build took every stage that the first had finished, and made none of them again
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").glob("*/*/done.json")} == finished

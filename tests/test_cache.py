@@ -77,6 +77,21 @@ def test_least_recently_used_stages_make_room(tmp_path):
     assert [p.exists() for p in (old, used, new)] == [False, True, True]
 
 
+def test_half_stage_of_a_killed_build_is_cleared_once_it_is_old(tmp_path):
+    for name, age in ((".old.1", 2 * 24 * 3600), (".running.2", 60)):
+        folder = tmp_path / "export" / name
+        folder.mkdir(parents=True)
+        os.utime(folder, (time.time() - age, time.time() - age))
+    StageCache(tmp_path).run("export", {}, write("one"))
+    assert sorted(p.name for p in (tmp_path / "export").glob(".*")) == [".running.2"]
+
+
+def test_limit_that_is_no_number_is_an_error(monkeypatch):
+    monkeypatch.setenv("EDGEVIT_CACHE_BYTES", "8 GB")
+    with pytest.raises(OutputError, match="EDGEVIT_CACHE_BYTES = '8 GB'"):
+        StageCache()
+
+
 def test_cache_that_cannot_be_written_is_an_error_with_its_variable(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError) as caught:

@@ -10,19 +10,15 @@ the faster of the two. The peer is given normalised float pixels for free; ours 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
 import sys
 import tempfile
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from benchmarks.peers import EXPORTERS, PeerSession, compile_openvino, export_timm
 from edgevit import schema
 from edgevit.checkpoints import read_checkpoint
 from edgevit.compile import compile_engine
@@ -30,35 +26,13 @@ from edgevit.devices.local import describe_machine
 from edgevit.export import export_model
 from edgevit.measure import LatencyComparison, measure_latency
 from edgevit.optimize import optimize_graph
-from edgevit.runtime.session import Session, open_engine
+from edgevit.runtime.session import open_engine
 from edgevit.target import load_target
 from tests.reference import import_timm, randomise, save_timm_folder
 
 MODELS = ("deit_tiny_patch16_224", "deit_small_patch16_224", "swin_tiny_patch4_window7_224")
 BAR = 0.95
 RESULTS = Path(__file__).parent / "results" / "float.json"
-
-
-class PeerSession:
-    """A timm export in OpenVINO, with the same settings as our engine; a stand-in for ``Session``."""
-
-    def __init__(self, onnx_path: Path, ours: Session, pixels: npt.NDArray[np.float32]) -> None:
-        import openvino
-
-        config = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
-            "INFERENCE_NUM_THREADS": int(ours.settings["threads"]),
-        }
-        self._request = openvino.Core().compile_model(str(onnx_path), "CPU", config).create_infer_request()
-        self._pixels = pixels
-        self.settings = {"hint": "latency", "threads": config["INFERENCE_NUM_THREADS"]}
-        self.streams = 1
-
-    def run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Logits of the prepared pixels; ``batch`` is what ours takes at the same moment."""
-        logits: npt.NDArray[np.float32] = self._request.infer({0: self._pixels}, share_inputs=True)[0]
-        return logits
 
 
 def bench_model(name: str, seconds: float, rounds: int, folder: Path) -> dict[str, Any]:
@@ -74,13 +48,13 @@ def bench_model(name: str, seconds: float, rounds: int, folder: Path) -> dict[st
     engine = compile_engine(folder / "ours.onnx", target, "fp32", folder / "engine")
     height, width = model.config.image_size
     batch = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
-    pixels = np.ascontiguousarray(model.preprocess.normalize(batch).transpose(0, 3, 1, 2))
     with open_engine(engine) as ours:
         sessions: dict[str, Any] = {"ours": ours}
-        for exporter in ("dynamo", "torchscript"):
-            with _quiet():
-                path = _export_timm(module, (height, width), exporter, folder / f"{exporter}.onnx")
-            sessions[f"timm {exporter}"] = PeerSession(path, ours, pixels)
+        threads = int(ours.settings["threads"])
+        for exporter in EXPORTERS:
+            path = export_timm(module, (height, width), exporter, folder / f"{exporter}.onnx")
+            infer = compile_openvino(path, threads)
+            sessions[f"timm {exporter}"] = PeerSession(infer, model.preprocess, batch, threads)
         expected = ours.run(batch)
         for peer, session in sessions.items():
             error = float(np.abs(session.run(batch) - expected).max() / np.abs(expected).max())
@@ -88,33 +62,6 @@ def bench_model(name: str, seconds: float, rounds: int, folder: Path) -> dict[st
                 raise SystemExit(f"{name}: {peer} answers differently from ours, relative error {error:.2g}")
         comparison = measure_latency(sessions, batch, seconds=seconds, runs=100, rounds=rounds)
     return _summarize(name, comparison)
-
-
-def _export_timm(module: Any, size: tuple[int, int], exporter: str, path: Path) -> Path:
-    from timm.utils.onnx import onnx_export
-
-    onnx_export(
-        module,
-        str(path),
-        opset=18,
-        input_size=(3, *size),
-        batch_size=1,
-        check=False,
-        check_forward=False,
-        use_dynamo=exporter == "dynamo",
-    )
-    return path
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _summarize(name: str, comparison: LatencyComparison) -> dict[str, Any]:

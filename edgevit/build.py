@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -26,20 +26,23 @@ from edgevit.lock import OutputLock, lock_output
 from edgevit.manifest import Manifest
 from edgevit.measure import measure_cold_start
 from edgevit.pack import check_output, pack_bundle
+from edgevit.precisions import choose_precisions
 from edgevit.prepare import PreparedGraph, prepare_graph
+from edgevit.prepare_quantized import prepare_quantized
 from edgevit.progress import Progress, ignore_progress
 from edgevit.recipe import Choice, Recipe
 from edgevit.report import Machine, Report, Variant, Verdict
-from edgevit.search import Trial, search_recipe
+from edgevit.search import GraphFile, Trial, search_recipe
 from edgevit.target import Budget, Target, load_target, target_status
 from edgevit.verdict import choose_variant
+from edgevit.verdict_quantized import RANDOM_MARK, judge_calibration
 from edgevit.verdict_text import describe_accuracy
 
 if TYPE_CHECKING:
     from edgevit.model import Model
 
-# What this version can make. A target's quantised precisions are left out as long as there is no quantiser.
-FLOAT_PRECISIONS = ("fp32", "fp16")
+RANDOM = "random"
+"""In place of calibration images: random pixels."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ def build_model(
         out: The bundle's folder. An earlier bundle there is replaced by a finished one alone.
         recipe: Decisions; the default leaves the choice of precision to measurement.
         budget: What a faster variant may cost.
-        calibration: Images to choose by: a folder or a CSV that :meth:`ImageSet.read` takes.
+        calibration: Images to calibrate INT8 on and to choose by: a folder or a CSV that :meth:`ImageSet.read` takes.
+            ``"random"`` calibrates on random pixels, for the sake of latency; the verdict then does not pass.
         validation: Held-out images to judge by.
         arch: Architecture of a bare weight file.
         skip_bad_images: Leave out images that cannot be used, and count them, instead of stopping.
@@ -94,7 +98,12 @@ def build_model(
     out = Path(out)
     recipe, budget, cache = recipe or Recipe(), budget or Budget(), cache or StageCache()
     recipe = dataclasses.replace(recipe, export=recipe.export or target.export)
-    precisions = _choose_precisions(target, recipe)
+    status = target_status(target)
+    _check_batch(target, recipe)
+    precisions = choose_precisions(target, recipe, calibrated=calibration is not None, portable=not status.buildable)
+    quantizes, random = "int8" in precisions.tried, calibration == RANDOM
+    if random and not quantizes:
+        note("note: --calibration random is for int8, which is not tried")
     machine = describe_machine()  # before the build's own load is part of it
     stages: dict[str, float] = {}
     with lock_output(out) as lock:
@@ -103,31 +112,48 @@ def build_model(
             model = _read(source, arch, recipe, note)
         with _timed(stages, "images"):
             sets = read_image_sets(
-                model, recipe, calibration, validation, skip_bad=skip_bad_images, progress=progress, note=note
+                model,
+                recipe,
+                None if random else calibration,
+                validation,
+                skip_bad=skip_bad_images,
+                progress=progress,
+                note=note,
             )
+            if quantizes:
+                note(f"calibration: {sets.sample or f'random pixels, seed {recipe.seed}'}")
         with _timed(stages, "graph"):
             graph = prepare_graph(model, target, recipe, cache, progress)
         with _timed(stages, "reference"):
             evidence = gather_evidence(model, recipe, sets, cache, progress)
+        quantized = None
+        if quantizes:
+            with _timed(stages, "quantize"):
+                quantized = prepare_quantized(model, target, recipe, sets.quantization, cache, progress)
         with _timed(stages, "measure"):
-            status = target_status(target)
             if status.buildable:
+                files = {p: GraphFile(graph.path, graph.inputs) for p in precisions.tried}
+                if quantized is not None:
+                    files["int8"] = GraphFile(quantized.path, quantized.inputs)
                 trials, variants, verdict = choose_and_start(
-                    graph.path,
-                    target,
-                    precisions,
-                    recipe,
-                    budget,
-                    evidence,
-                    cache,
-                    inputs=graph.inputs,
-                    labels=model.labels,
-                    progress=progress,
+                    files, target, recipe, budget, evidence, cache, labels=model.labels, progress=progress
                 )
             else:
                 note(f"the engine is not compiled here: {'; '.join(status.missing)}")
                 trials, variants, verdict = _rehearse(graph, target, recipe, budget, evidence, cache, progress)
+        chosen = next((v for v in variants if v.name == verdict.chosen), None)
+        is_quantized = chosen is not None and chosen.precision == "int8"
+        verdict = judge_calibration(
+            verdict,
+            quantized.record if quantized is not None else None,
+            chosen=is_quantized,
+            untried=precisions.untried,
+        )
         report = _describe(model, target, budget, graph, evidence, variants, verdict, stages, machine)
+        if quantized is not None:
+            report = dataclasses.replace(report, quantization=quantized.record)
+            if is_quantized:
+                report = dataclasses.replace(report, passes=quantized.passes, op_counts=quantized.op_counts)
         if verdict.chosen is None:
             path = out.with_name(f"{out.name}.{REPORT_FILE}")
             report.save(path)
@@ -147,19 +173,11 @@ def _timed(stages: dict[str, float], name: str) -> Iterator[None]:
     stages[name] = round(time.perf_counter() - start, 3)
 
 
-def _choose_precisions(target: Target, recipe: Recipe) -> tuple[str, ...]:
+def _check_batch(target: Target, recipe: Recipe) -> None:
     if recipe.batch[0] != recipe.batch[2] and not target.dynamic_batch:
         raise CompileError(
             f"target {target.name} takes one fixed batch, not a range", f"give --batch {recipe.batch[1]}"
         )
-    supported = tuple(p for p in FLOAT_PRECISIONS if p in target.precisions)
-    if recipe.precision == "auto":
-        return supported
-    if recipe.precision not in target.precisions:
-        raise CompileError(
-            f"target {target.name} does not support {recipe.precision}", f"it supports {', '.join(target.precisions)}"
-        )
-    return (recipe.precision,)
 
 
 def _read(source: str | Path, arch: str | None, recipe: Recipe, note: Callable[[str], None]) -> Model:
@@ -174,29 +192,25 @@ def _read(source: str | Path, arch: str | None, recipe: Recipe, note: Callable[[
 
 
 def choose_and_start(
-    model_path: Path,
+    graphs: Mapping[str, GraphFile],
     target: Target,
-    precisions: Sequence[str],
     recipe: Recipe,
     budget: Budget,
     evidence: Evidence,
     cache: StageCache,
     *,
-    inputs: Mapping[str, Any],
     labels: Sequence[str] | None,
     progress: Progress,
 ) -> tuple[tuple[Trial, ...], tuple[Variant, ...], Verdict]:
-    """Try every precision on this machine, choose by measured latency, and start the chosen one in fresh processes."""
+    """Try every graph on this machine, choose by measured latency, and start the chosen one in fresh processes."""
     from edgevit.backends.model_info import describe_model_info
 
     trials, comparison = search_recipe(
-        model_path,
+        graphs,
         target,
-        precisions,
         recipe,
         evidence,
         cache,
-        inputs=inputs,
         model_info=describe_model_info(evidence.preprocess, labels) if target.backend == "openvino" else None,
         progress=progress,
     )
@@ -227,13 +241,11 @@ def _rehearse(
     """The portable graph in ONNX Runtime on this machine: whether it computes the right thing, not how fast."""
     rehearsal = dataclasses.replace(recipe, settings={})
     trials, _ = search_recipe(
-        graph.path,
+        {"fp32": GraphFile(graph.path, graph.inputs)},
         load_target("cpu"),
-        ("fp32",),
         rehearsal,
         evidence,
         cache,
-        inputs=graph.inputs,
         measure=False,
         progress=progress,
     )
@@ -345,17 +357,17 @@ def pack_result(
         manifest,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         precision=variant.precision,
-        figures=_figures(variant, report.verdict),
+        figures=_figures(variant, report),
     )
     bundle = pack_bundle(out, files=content, manifest=manifest, lock=lock)
     return BuildResult(bundle.path, report, bundle.manifest)
 
 
-def _figures(variant: Variant, verdict: Verdict) -> dict[str, float | int | str | bool]:
+def _figures(variant: Variant, report: Report) -> dict[str, float | int | str | bool]:
     """The figures that somebody who holds the bundle asks for first; the rest is in the report."""
     figures: dict[str, float | int | str | bool | None] = {
-        "passed": verdict.passed,
-        "verdict": verdict.sentence,
+        "passed": report.verdict.passed,
+        "verdict": report.verdict.sentence,
         "latency_p50_ms": variant.latency.p50_ms if variant.latency else None,
         "latency_p90_ms": variant.latency.p90_ms if variant.latency else None,
         "images": variant.accuracy.images if variant.accuracy else None,
@@ -363,4 +375,7 @@ def _figures(variant: Variant, verdict: Verdict) -> dict[str, float | int | str 
         "drop_points": variant.accuracy.drop_points if variant.accuracy else None,
         "agreement_percent": variant.accuracy.agreement_percent if variant.accuracy else None,
     }
+    record = report.quantization
+    if record is not None and variant.precision == "int8":
+        figures["calibration"] = RANDOM_MARK if record.random else f"calibrated on {record.images} images"
     return {name: value for name, value in figures.items() if value is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,10 +65,19 @@ class Evidence:
 
 @dataclass(frozen=True)
 class ImageSets:
-    """The images of a build, every one decoded once; see :func:`read_image_sets`."""
+    """The images of a build, every one decoded once; see :func:`read_image_sets`.
+
+    Attributes:
+        calibration: The sample of calibration images that a choice is made by.
+        validation: All of the validation images.
+        quantization: The sample of calibration images that INT8 is calibrated on.
+        sample: One line on how ``quantization`` was drawn.
+    """
 
     calibration: ImageSet | None = None
     validation: ImageSet | None = None
+    quantization: ImageSet | None = None
+    sample: str = ""
 
 
 def read_image_sets(
@@ -82,7 +92,7 @@ def read_image_sets(
 ) -> ImageSets:
     """Read both sets and decode every image once, before anything slow.
 
-    The calibration set is reduced to the recipe's seeded, class-balanced sample first.
+    The calibration set is reduced to the recipe's seeded, class-balanced samples.
 
     Raises:
         DataError: Listing every bad image, or images that are in both sets.
@@ -110,7 +120,26 @@ def read_image_sets(
         return sets
     if sets.validation is not None:
         _refuse_overlap(sets.calibration, sets.validation)
-    return ImageSets(sets.calibration.subset(recipe.choice_images, recipe.seed), sets.validation)
+    fitted = sets.calibration.subset(recipe.quantization.images, recipe.seed)
+    return ImageSets(
+        calibration=sets.calibration.subset(recipe.choice_images, recipe.seed),
+        validation=sets.validation,
+        quantization=fitted,
+        sample=_describe_sample(fitted, sets.calibration, recipe.seed),
+    )
+
+
+def _describe_sample(sample: ImageSet, whole: ImageSet, seed: int) -> str:
+    """``512 of 1,000 images, 1 or 2 of each class, seed 0``."""
+    drawn = len(sample) < len(whole)
+    parts = [f"{len(sample):,} of {len(whole):,} images" if drawn else f"all {len(whole):,} images"]
+    if sample.labels is not None and whole.labels is not None:
+        counts = Counter(sample.labels)
+        each = [counts[label] for label in set(whole.labels)]
+        least, most = min(each), max(each)
+        spread = f"{least}" if least == most else f"{least} or {most}" if most == least + 1 else f"{least} to {most}"
+        parts.append(f"{spread} of each class")
+    return ", ".join([*parts, f"seed {seed}"] if drawn else parts)
 
 
 def _refuse_overlap(calibration: ImageSet, validation: ImageSet) -> None:

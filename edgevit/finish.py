@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgevit.build import FLOAT_PRECISIONS, BuildResult, add_circumstances, choose_and_start, pack_result
+from edgevit.build import BuildResult, add_circumstances, choose_and_start, pack_result
 from edgevit.bundle import PARITY_FILE, PORTABLE_MODEL_FILE, RECIPE_FILE, REPORT_FILE, verify_bundle
 from edgevit.cache import StageCache
 from edgevit.devices.local import describe_machine
@@ -18,10 +18,13 @@ from edgevit.errors import BundleError, DeviceError
 from edgevit.evidence import Evidence
 from edgevit.lock import lock_output
 from edgevit.pack import check_output
+from edgevit.precisions import choose_precisions
 from edgevit.progress import Progress, ignore_progress
 from edgevit.recipe import load_recipe
 from edgevit.report import Report
+from edgevit.search import GraphFile
 from edgevit.target import target_status
+from edgevit.verdict_quantized import judge_calibration
 from edgevit.verdict_text import describe_accuracy
 
 if TYPE_CHECKING:
@@ -62,23 +65,23 @@ def finish_bundle(
     out = out or path
     recipe = load_recipe(path / RECIPE_FILE)
     before = Report.load(path / REPORT_FILE)
-    supported = tuple(p for p in FLOAT_PRECISIONS if p in manifest.target.precisions)
-    precisions = supported if recipe.precision == "auto" else (recipe.precision,)
+    # The bundle holds the float graph, and no images to calibrate on.
+    precisions = choose_precisions(manifest.target, recipe, calibrated=False, portable=True)
+    graph = GraphFile(path / PORTABLE_MODEL_FILE, {"graph": manifest.files[PORTABLE_MODEL_FILE].sha256})
     machine, start = describe_machine(), time.perf_counter()
     with lock_output(out) as lock:
         check_output(out)
         trials, variants, verdict = choose_and_start(
-            path / PORTABLE_MODEL_FILE,
+            dict.fromkeys(precisions.tried, graph),
             manifest.target,
-            precisions,
             recipe,
             before.budget,
             _stored_evidence(bundle),
             cache,
-            inputs={"graph": manifest.files[PORTABLE_MODEL_FILE].sha256},
             labels=manifest.labels,
             progress=progress,
         )
+        verdict = judge_calibration(verdict, None, chosen=False, untried=precisions.untried)
         report = add_circumstances(
             machine,
             dataclasses.replace(

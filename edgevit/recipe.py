@@ -16,10 +16,11 @@ from typing import Any, Literal, TypeAlias
 from edgevit import schema
 from edgevit.engine import Setting
 from edgevit.errors import MissingPackageError, RecipeError
+from edgevit.quantization import Quantization
 from edgevit.target import ExportForm
 from edgevit.toml import load_toml
 
-Choice: TypeAlias = Literal["auto", "fp32", "fp16"]
+Choice: TypeAlias = Literal["auto", "fp32", "fp16", "int8"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Recipe:
         latency_runs: Timed calls at least.
         latency_seconds: Seconds of timed calls at least.
         settings: Of the engine, over the target's.
+        quantization: How the INT8 variant is made.
     """
 
     precision: Choice = "auto"
@@ -51,6 +53,7 @@ class Recipe:
     latency_runs: int = 100
     latency_seconds: float = 5.0
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    quantization: Quantization = field(default_factory=Quantization)
 
     def __post_init__(self) -> None:
         problems = []

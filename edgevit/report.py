@@ -18,6 +18,7 @@ from typing import Any, Literal
 from edgevit import schema
 from edgevit.engine import Setting
 from edgevit.errors import BundleError, OutputError
+from edgevit.quantization import QuantizationRecord
 from edgevit.record import PassRecord
 from edgevit.target import Budget
 
@@ -307,11 +308,13 @@ class Report:
     Attributes:
         source: The checkpoint, as plain data.
         target: The target's name.
-        op_counts: Nodes of the optimised graph by type.
+        passes: Folds and rewrites of the chosen variant's graph.
+        op_counts: Nodes of that graph by type.
         preprocess: One line.
         data: The image sets by use: ``calibration``, ``validation``.
         stages: Seconds by stage.
         notes: Defaults assumed, tensors dropped and the like.
+        quantization: How the INT8 variant was made, where one was tried.
     """
 
     source: Mapping[str, Any]
@@ -326,6 +329,7 @@ class Report:
     data: Mapping[str, DataUse] = field(default_factory=dict)
     stages: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    quantization: QuantizationRecord | None = None
     schema_version: int = SCHEMA_VERSION
 
     def dumps(self) -> str:

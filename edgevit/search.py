@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class GraphFile:
+    """What a precision is compiled from.
+
+    Attributes:
+        path: The optimised graph; of INT8 with its Q/DQ pairs.
+        inputs: Plain data that identifies its content.
+    """
+
+    path: Path
+    inputs: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Trial:
     """A variant and, where it compiled, its engine."""
 
@@ -36,14 +49,12 @@ class Trial:
 
 
 def search_recipe(
-    model_path: Path,
+    graphs: Mapping[str, GraphFile],
     target: Target,
-    precisions: Sequence[str],
     recipe: Recipe,
     evidence: Evidence,
     cache: StageCache,
     *,
-    inputs: Mapping[str, Any],
     model_info: Mapping[str, str] | None = None,
     measure: bool = True,
     progress: Progress = ignore_progress,
@@ -51,13 +62,11 @@ def search_recipe(
     """Compile, check and measure a variant for every precision.
 
     Args:
-        model_path: The optimised graph.
+        graphs: By precision, in the order in which the table shows them; latency ratios are over the first.
         target: Gives backend and device.
-        precisions: In the order in which the table shows them; latency ratios are over the first.
         recipe: Batch, engine settings, and how long to measure.
         evidence: Images and the float model's answers.
         cache: Where compiled engines are kept.
-        inputs: Plain data that identifies ``model_path``'s content.
         model_info: For OpenVINO's model_api.
         measure: Whether latency is measured.
         progress: Told about every image and round.
@@ -66,7 +75,7 @@ def search_recipe(
         A trial for every precision, and the latencies. A precision that the device cannot compile is ``NOT SUPPORTED``
         with the compiler's reason; the choice among the others is :func:`edgevit.verdict.choose_variant`'s.
     """
-    trials = [_compile(model_path, target, p, recipe, cache, inputs, model_info, progress) for p in precisions]
+    trials = [_compile(g, target, p, recipe, cache, model_info, progress) for p, g in graphs.items()]
     with contextlib.ExitStack() as stack:
         sessions: dict[str, Session] = {}
         for index, trial in enumerate(trials):
@@ -83,19 +92,18 @@ def search_recipe(
 
 
 def _compile(
-    model_path: Path,
+    graph: GraphFile,
     target: Target,
     precision: str,
     recipe: Recipe,
     cache: StageCache,
-    inputs: Mapping[str, Any],
     model_info: Mapping[str, str] | None,
     progress: Progress,
 ) -> Trial:
     stage = f"compile {precision}"
     progress(stage, 0, 1)
     key = {
-        **inputs,
+        **graph.inputs,
         "precision": precision,
         "backend": target.backend,
         "device": target.device,
@@ -106,7 +114,7 @@ def _compile(
 
     def produce(folder: Path) -> None:
         compile_engine(
-            model_path,
+            graph.path,
             target,
             precision,
             folder,

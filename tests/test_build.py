@@ -28,7 +28,8 @@ from edgevit.target import Budget, load_target
 from tests.small_models import VIT, make_model
 
 QUICK = Recipe(latency_runs=2, latency_seconds=0.05, choice_images=40)
-CPU = load_target("cpu")
+# INT8 has tests of its own, test_build_int8.py.
+CPU = dataclasses.replace(load_target("cpu"), precisions=("fp32", "fp16"))
 
 
 @pytest.fixture(scope="module")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgevit import schema
 from edgevit.errors import RecipeError
+from edgevit.quantization import Observer, Quantization
 from edgevit.recipe import Recipe, find_recipes_directory, load_recipe
 from edgevit.target import ExportForm
 from edgevit.toml import load_toml
 
 recipes = st.builds(
     Recipe,
-    precision=st.sampled_from(["auto", "fp32", "fp16"]),
+    precision=st.sampled_from(["auto", "fp32", "fp16", "int8"]),
     batch=st.tuples(st.integers(1, 4), st.integers(4, 8), st.integers(8, 16)),
     image_size=st.none() | st.tuples(st.integers(1, 999), st.integers(1, 999)),
     seed=st.integers(0, 2**32 - 1),
@@ -23,6 +26,16 @@ recipes = st.builds(
     disable_passes=st.lists(st.sampled_from(["fold_constants", "name_sites"])).map(tuple),
     latency_seconds=st.floats(0, 100),
     settings=st.dictionaries(st.text("abcdef_", min_size=1), st.booleans() | st.integers(-99, 99) | st.text("xyz")),
+    quantization=st.builds(
+        Quantization,
+        images=st.integers(1, 9999),
+        observer=st.sampled_from(get_args(Observer)),
+        percentile=st.floats(50.1, 100),
+        products=st.sampled_from(["auto", "float", "scores", "both"]),
+        rotate=st.booleans(),
+        rounding=st.sampled_from(["nearest", "gptq"]),
+        sites=st.dictionaries(st.text("abc.*/0", min_size=1), st.sampled_from(["int8", "float"])),
+    ),
 )
 
 
@@ -41,6 +54,31 @@ def test_default_recipe_states_every_plain_setting():
     stated = load_toml(find_recipes_directory() / "default.toml", RecipeError)
     left_open = {"image_size", "export", "disable_passes", "settings"}
     assert set(stated) == set(schema.to_data(Recipe())) - left_open
+    assert set(stated["quantization"]) == set(schema.to_data(Quantization())) - {"sites"}
+
+
+def test_recipe_with_attention_in_float_differs_from_the_default_in_that_alone():
+    assert load_recipe("attention_float") == Recipe(quantization=Quantization(products="float"))
+
+
+def test_recipes_readme_documents_every_key():
+    readme = (find_recipes_directory() / "README.md").read_text(encoding="utf-8")
+    keys = {*schema.to_data(Recipe()), *schema.to_data(Quantization())} - {
+        "export",
+        "settings",
+        "quantization",
+        "sites",
+    }
+    assert [key for key in sorted(keys) if f"| `{key}` |" not in readme] == []
+    assert all(f"[{table}]" in readme for table in ("export", "settings", "quantization", "quantization.sites"))
+
+
+def test_pins_of_sites_keep_their_order(tmp_path):
+    """A later pattern overrides an earlier one."""
+    pins = {"z.*": "float", "a.*": "int8", "m": "float"}
+    path = tmp_path / "recipe.toml"
+    path.write_text(Recipe(quantization=Quantization(sites=pins)).dumps(), encoding="utf-8")
+    assert list(load_recipe(path).quantization.sites.items()) == list(pins.items())
 
 
 def test_unknown_recipe_lists_the_known_ones():
@@ -51,10 +89,15 @@ def test_unknown_recipe_lists_the_known_ones():
 
 def test_recipe_with_several_faults_lists_all(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text('precison = "fp32"\nseed = "one"\n[export]\nqkv = "fused"\n')
+    path.write_text('precison = "fp32"\nseed = "one"\n[export]\nqkv = "fused"\n[quantization.sites]\nhead = "int4"\n')
     with pytest.raises(RecipeError) as caught:
         load_recipe(path)
-    for complaint in ("precison (did you mean precision?)", "seed = 'one'", "export.qkv = 'fused'"):
+    for complaint in (
+        "precison (did you mean precision?)",
+        "seed = 'one'",
+        "export.qkv = 'fused'",
+        "quantization.sites.head = 'int4'",
+    ):
         assert complaint in caught.value.message
 
 

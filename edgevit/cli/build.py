@@ -10,14 +10,14 @@ import click
 from edgevit.cli.options import BatchType, SizeType
 from edgevit.cli.output import Output, output_options
 
-PRECISIONS = ("auto", "fp32", "fp16")
+PRECISIONS = ("auto", "fp32", "fp16", "int8")
 
 
 @click.command("build", short_help="Build a bundle from a checkpoint, and measure it.")
 @click.argument("source")
 @click.option("--target", required=True, metavar="NAME", help="Profile to build for, or a TOML file of your own.")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="One precision, or the best inside the budget.")
-@click.option("--calibration", type=click.Path(path_type=Path), metavar="DATA", help="Images to choose by.")
+@click.option("--calibration", metavar="DATA|random", help="Images to calibrate int8 on, and to choose by.")
 @click.option("--validation", type=click.Path(path_type=Path), metavar="DATA", help="Held-out images to judge by.")
 @click.option("--max-drop", type=click.FloatRange(0, 100), metavar="POINTS", help="Top-1 that may be lost (0.5).")
 @click.option("--max-latency", type=click.FloatRange(0, min_open=True), metavar="MS", help="Largest median latency.")
@@ -38,12 +38,17 @@ def command(output: Output, source: str, target: str, out: Path | None, host: st
     SOURCE is a folder as timm or transformers save them, a file of bare weights with --arch, or a hub id.
     DATA is a folder with a folder per class, or a CSV with the columns file and label.
 
+    int8 needs calibration images: 32 or more, better 512. --calibration random takes random pixels instead: enough to
+    measure latency, and never an engine to use.
+
     Without --validation the verdict says "parity only": the engine computes what the checkpoint does, but nobody has
     counted right answers. A target whose engine cannot be compiled here ends in a portable bundle.
 
     \b
     Examples:
       edgevit build ./my_model --target intel-cpu --calibration train/ --validation val/
+      edgevit build ./my_model --target intel-cpu --precision int8 --calibration train.csv
+      edgevit build ./my_model --target intel-cpu --calibration random
       edgevit build ./my_model --target cpu --precision fp32 --out ./bundle
       edgevit build weights.pth --arch vit_small_patch16_224 --target intel-cpu
       edgevit build ./my_model --target jetson --batch 1:4:8

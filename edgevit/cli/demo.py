@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from edgevit.build import BuildResult
     from edgevit.demo import DigitFiles
 
+CALIBRATED = 100
+"""Images that INT8 is calibrated on: enough for models as small as these, and the demonstration stays short."""
 SHOWN = 4
 """Test images whose predictions are printed."""
 
@@ -37,6 +39,7 @@ def command(output: Output, target: str | None, out: Path) -> int:
     from edgevit.build import build_model
     from edgevit.cli.verdict import describe_result, exit_status, show_result
     from edgevit.demo import MODELS, write_digits
+    from edgevit.quantization import Quantization
     from edgevit.recipe import Recipe
     from edgevit.target import load_target
 
@@ -50,7 +53,7 @@ def command(output: Output, target: str | None, out: Path) -> int:
                 str(checkpoint),
                 profile,
                 out=out / f"{name}_digits-{profile.name}",
-                recipe=Recipe(),
+                recipe=Recipe(quantization=Quantization(images=CALIBRATED)),
                 calibration=files.calibration,
                 validation=files.validation,
                 progress=progress,

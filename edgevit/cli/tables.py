@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgevit.report import Ratio, Report, Variant
+    from edgevit.quantization import QuantizationRecord
+    from edgevit.report import Accuracy, Ratio, Report, Variant
 
 MISSING = "–"
 
@@ -65,7 +66,7 @@ def make_verdict_table(report: Report) -> Table:
         "ratio": _ratio_column(report.variants),
         "95 %": [MISSING, *(format_interval(v.ratio) for v in report.variants[1:])],
         **_accuracy_columns(report.variants),
-        "MB": [f"{v.size_bytes / 1e6:.1f}" for v in report.variants],
+        "MB": [format_megabytes(v.size_bytes) for v in report.variants],
     }
     columns = {name: cells for name, cells in columns.items() if any(cell != MISSING for cell in cells)}
     from rich.text import Text
@@ -74,6 +75,17 @@ def make_verdict_table(report: Report) -> Table:
     for row, variant in enumerate(report.variants):
         status = Text(variant.status, style=_COLOURS.get(variant.status, ""))
         table.add_row(*(cells[row] for cells in columns.values()), status)
+    return table
+
+
+def make_sites_table(record: QuantizationRecord, count: int = 5) -> Table | None:
+    """The sites that do most damage, by the logits' SQNR where each alone is INT8; ``None`` if none was measured."""
+    worst = record.worst[:count]
+    if not worst:
+        return None
+    table = make_table(["site", "SQNR alone", "precision"], right={"SQNR alone"})
+    for site in worst:
+        table.add_row(site.name, f"{site.sqnr_db:.1f} dB", site.precision)
     return table
 
 
@@ -87,7 +99,7 @@ def _ratio_column(variants: Sequence[Variant]) -> list[str]:
 def _accuracy_columns(variants: Sequence[Variant]) -> dict[str, list[str]]:
     found = [v.accuracy for v in variants]
     return {
-        "top-1": [format_optional(a.top1_percent if a else None, ".2f") for a in found],
+        "top-1": [format_top1(a) for a in found],
         "drop": [format_optional(a.drop_points if a else None, "+.2f") for a in found],
         "agree": [format_percent(a.agreement_percent) if a else MISSING for a in found],
         "dB": [format_optional(a.sqnr_db if a else None, ".1f") for a in found],
@@ -103,6 +115,18 @@ def format_ms(value: float) -> str:
 def format_percent(value: float) -> str:
     """``98.33``, and ``100`` only where it is all of them."""
     return "100" if value == 100 else f"{min(value, 99.99):.2f}"
+
+
+def format_top1(accuracy: Accuracy | None) -> str:
+    """Top-1 in per cent, or a dash."""
+    percent = accuracy.top1_percent if accuracy is not None else None
+    return MISSING if percent is None else format_percent(percent)
+
+
+def format_megabytes(size: float) -> str:
+    """``5.9``, ``346.3``, ``1217``: five characters at most."""
+    megabytes = size / 1e6
+    return f"{megabytes:.1f}" if megabytes < 999.95 else f"{megabytes:.0f}"
 
 
 def format_optional(value: float | None, spec: str) -> str:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from edgevit.build import BuildResult
     from edgevit.manifest import Manifest
+    from edgevit.quantization import QuantizationRecord
     from edgevit.report import Report
 
 
@@ -26,11 +27,13 @@ def show_result(output: Output, result: BuildResult) -> None:
 
 
 def show_report(output: Output, report: Report) -> None:
-    """The table of variants and the verdict."""
+    """The table of variants, what INT8 did, and the verdict."""
     from edgevit.cli.tables import make_verdict_table
 
     if report.variants:
         output.show(make_verdict_table(report), "")
+    if report.quantization is not None:
+        show_quantization(output, report.quantization)
     for variant in report.variants:
         if variant.reason and variant.status != "CHOSEN":
             output.show(f"{variant.name}: {variant.reason}")
@@ -39,6 +42,20 @@ def show_report(output: Output, report: Report) -> None:
         output.show(f"warning: {warning}")
     if report.verdict.next_step:
         output.show(report.verdict.next_step)
+
+
+def show_quantization(output: Output, record: QuantizationRecord) -> None:
+    """How many sites are INT8, the worst of them, and those that were set back to float."""
+    from edgevit.cli.tables import make_sites_table
+
+    quantized = sum(site.precision == "int8" for site in record.sites)
+    pixels = f"{record.images:,} {'random images' if record.random else 'images'}"
+    output.show(f"int8: {quantized} of {len(record.sites)} sites, calibrated on {pixels}")
+    if record.fallback:
+        output.show(f"int8: set back to float for the accuracy budget: {', '.join(record.fallback)}")
+    table = make_sites_table(record)
+    if table is not None:
+        output.show(table, "")
 
 
 def shorten_path(path: Path) -> Path:

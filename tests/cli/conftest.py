@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from edgevit.cli import main
 from edgevit.demo import MODELS, write_digits
 
-QUICK = "latency_runs = 2\nlatency_seconds = 0.05\n"
-"""A recipe that measures just long enough to fill the table."""
+QUICK = "latency_runs = 2\nlatency_seconds = 0.05\n[quantization]\nimages = 40\n"
+"""A recipe that measures and calibrates just long enough to fill the table."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Line:
 
 @pytest.fixture(scope="session")
 def line(tmp_path_factory) -> Line:
-    """The demonstration ViT for ONNX Runtime, in every float precision."""
+    """The demonstration ViT for ONNX Runtime, in every precision."""
     folder = tmp_path_factory.mktemp("line")
     recipe = folder / "quick.toml"
     recipe.write_text(QUICK)

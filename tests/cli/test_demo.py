@@ -10,8 +10,9 @@ from edgevit.recipe import Recipe
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Measure just long enough to fill the table."""
+    """Measure and calibrate just long enough to fill the table."""
     monkeypatch.setattr("edgevit.recipe.Recipe", functools.partial(Recipe, latency_runs=2, latency_seconds=0.05))
+    monkeypatch.setattr("edgevit.cli.demo.CALIBRATED", 40)
 
 
 def test_demo_builds_both_models_and_reads_held_out_digits(run, quick, tmp_path):

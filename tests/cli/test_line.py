@@ -17,7 +17,8 @@ def widest(text):
 def test_build_document_holds_report_and_manifest(line):
     report, manifest = line.document["report"], line.document["manifest"]
     assert line.document["bundle"] == str(line.bundle)
-    assert [v["name"] for v in report["variants"]] == ["fp32", "fp16"]
+    assert [v["name"] for v in report["variants"]] == ["fp32", "fp16", "int8"]
+    assert report["quantization"]["images"] == 40
     assert [v["status"] for v in report["variants"]].count("CHOSEN") == 1
     assert report["verdict"]["passed"] is True
     assert report["data"]["validation"]["images"] == 597
@@ -39,15 +40,44 @@ def test_build_prints_the_verdict_table_within_80_columns(line, run):
     lines = result.stdout.splitlines()
     assert " ".join(lines[0].split()) == "variant p50 p90 ratio 95 % top-1 drop agree dB MB status"
     assert set(lines[1]) == {"─"}
-    rows = lines[2:4]
-    assert [row.split()[0] for row in rows] == ["fp32", "fp16"]
+    rows = lines[2:5]
+    assert [row.split()[0] for row in rows] == ["fp32", "fp16", "int8"]
     assert "CHOSEN" in "".join(rows)
-    assert widest("\n".join(lines[:4])) <= 80
+    assert widest("\n".join(lines[:5])) <= 80
+    sites = next(i for i, text in enumerate(lines) if " ".join(text.split()) == "site SQNR alone precision")
+    assert lines[sites - 1].startswith("int8: ")
+    assert lines[sites - 1].endswith(" sites, calibrated on 40 images")
+    noises = [float(text.split()[1]) for text in lines[sites + 2 : sites + 7]]
+    assert noises == sorted(noises), "the worst first"
     assert any(text.startswith(f"bundle: {out}") for text in lines)
     assert lines[-1] == f"next:   edgevit run {out} IMAGE"
     assert "timm hub folder: vit_tiny_patch16_224" in result.stderr
     assert "latency" in result.stderr
     assert not any(text != text.rstrip() for text in lines)
+
+
+def test_build_on_random_pixels_has_status_1_and_says_why(line, run, tmp_path):
+    arguments = ["build", MODELS["vit"], "--target", "cpu", "--precision", "int8", "--recipe", line.recipe]
+    refused = run(*arguments, "--out", tmp_path / "b")
+    assert refused.exit_code == 2
+    assert "--calibration random" in refused.stderr
+    result = run(*arguments, "--out", tmp_path / "b", "--calibration", "random")
+    assert result.exit_code == 1, result.output
+    assert "calibrated on 32 random images" in result.stdout
+    assert "for latency trials, not for use" in " ".join(result.stdout.split())
+    assert "calibration: random pixels, seed 0" in result.stderr
+    assert (tmp_path / "b" / "manifest.json").is_file()
+
+
+def test_build_takes_a_folder_called_random_by_its_path(line, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "random").symlink_to(line.calibration)
+    result = run(
+        "build", MODELS["vit"], "--target", "cpu", "--precision", "fp32", "--recipe", line.recipe, "--json",
+        "--calibration", "./random", "--out", tmp_path / "b",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["report"]["data"]["calibration"]["images"] == 200
 
 
 def test_build_quiet_prints_the_result_alone(line, run):

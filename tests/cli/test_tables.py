@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,11 +13,14 @@ from edgevit.cli.tables import (
     MISSING,
     format_bytes,
     format_count,
+    format_megabytes,
     format_ms,
     format_percent,
+    make_sites_table,
     make_table,
     make_verdict_table,
 )
+from edgevit.quantization import QuantizationRecord, SiteRecord
 from edgevit.report import Accuracy, Latency, Machine, Ratio, Report, Variant, Verdict
 from edgevit.target import Budget
 
@@ -65,6 +69,27 @@ def test_verdict_table_with_every_figure_lines_up_within_80_columns(monkeypatch)
     assert "0.84–1.12" in lines[3]
     assert "ACCURACY DROP" in lines[3]
     assert " ".join(lines[4].split()) == "int8 0.123 0.160 0.50 0.49–0.51 99.83 +0.17 99.83 – 5.9 CHOSEN"
+
+
+def test_verdict_table_of_a_large_model_that_lost_much_lines_up_within_80_columns(monkeypatch):
+    large = [replace(v, size_bytes=53 * v.size_bytes, latency=make_latency(1364.0)) for v in WIDE]
+    lines = draw(make_verdict_table(make_report(*large)), monkeypatch)
+    assert len(lines) == 5, "no row is wrapped"
+    assert max(map(len, lines)) <= 80
+    assert "1214" in lines[2]
+
+
+def test_sites_table_shows_the_five_worst_that_were_measured_the_worst_first(monkeypatch):
+    sites = tuple(SiteRecord(f"blocks.{i}.mlp.fc2", "int8", sqnr_db=40.0 + (i * 7) % 10) for i in range(10))
+    record = QuantizationRecord(100, sites=(SiteRecord("head", "float", "small"), *sites))
+    lines = draw(make_sites_table(record), monkeypatch)
+    assert " ".join(lines[0].split()) == "site SQNR alone precision"
+    expected = [f"blocks.{i}.mlp.fc2 {db}.0 dB int8" for i, db in ((0, 40), (3, 41), (6, 42), (9, 43), (2, 44))]
+    assert [" ".join(line.split()) for line in lines[2:]] == expected
+
+
+def test_sites_table_is_absent_where_no_site_was_measured():
+    assert make_sites_table(QuantizationRecord(100, sites=(SiteRecord("head", "int8"),))) is None
 
 
 def test_verdict_table_leaves_out_columns_without_figures(monkeypatch):
@@ -116,3 +141,4 @@ def test_format_percent_says_100_only_where_it_is_all(count, images):
 def test_large_numbers_have_units():
     assert [format_count(v) for v in (812, 5_717_416, 1.25e9)] == ["812", "5.72 M", "1.25 G"]
     assert [format_bytes(v) for v in (469, 22.9e6, 8.59e9)] == ["469 B", "22.9 MB", "8.59 GB"]
+    assert [format_megabytes(v) for v in (5.9e6, 999.94e6, 999.95e6, 1217.2e6)] == ["5.9", "999.9", "1000", "1217"]

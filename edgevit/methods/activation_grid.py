@@ -1,0 +1,56 @@
+"""Ranges of activations by their effect: the grid whose rounding and clipping disturbs the next product least."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevit.placement import GridKind
+from edgevit.ranges import Grid
+
+_FRACTIONS = (1.0, 0.87, 0.75, 0.64, 0.53, 0.43, 0.33, 0.24)
+
+
+def make_grid(kind: GridKind, low: float, high: float) -> Grid:
+    """A grid of a placement's kind over a range."""
+    signed, symmetric = kind == "i8", kind != "u8"
+    return Grid.from_range(low, high, signed=signed, symmetric=symmetric, narrow=False)
+
+
+def choose_grid(
+    kind: GridKind, values: npt.NDArray[np.float32], measure: Callable[[npt.NDArray[np.float32]], float] | None = None
+) -> Grid:
+    """The best of the grids that end at fractions of the smallest and of the largest value.
+
+    Both ends are searched in turn, twice, as one step is as wide as the whole range allows.
+
+    Args:
+        kind: Of the grid.
+        values: A sample of the activation, of any shape.
+        measure: Loss of an error of the shape of ``values``; the sum of squares where absent.
+    """
+    loss_of = measure or (lambda error: float(np.square(error, dtype=np.float64).sum()))
+    low, high = float(values.min()), float(values.max())
+    best, best_loss = make_grid(kind, low, high), np.inf
+    tried: dict[tuple[float, float], float] = {}
+
+    def try_range(a: float, b: float) -> float:
+        nonlocal best, best_loss
+        if (a, b) not in tried:
+            grid = make_grid(kind, a * low, b * high)
+            tried[a, b] = loss_of(grid.apply(values) - values)
+            if tried[a, b] < best_loss:
+                best, best_loss = grid, tried[a, b]
+        return tried[a, b]
+
+    at_low = at_high = 1.0
+    if kind != "u8":
+        for fraction in _FRACTIONS:
+            try_range(fraction, fraction)
+        return best
+    for _ in range(2):
+        at_high = min(_FRACTIONS, key=lambda f: try_range(at_low, f))
+        at_low = min(_FRACTIONS, key=lambda f: try_range(f, at_high))
+    return best

@@ -1,0 +1,74 @@
+"""Centre keys and values before they are quantised; exact in float.
+
+A constant added to every key adds the same number to all scores of a query, which softmax does not see; so each key
+channel's mean is taken out of the key projection's bias. The rows of softmax sum to one, so the values' means pass
+through unchanged: they move from the value projection's bias into the output projection's. What is left is symmetric
+about zero, and errors of the quantised probabilities are no longer multiplied by the values' means.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgevit.plan import LAYOUT_OPS, find_bias_value, read_weight, trace_layout
+
+
+def find_operands(context: ir.Node) -> tuple[ir.Node, ir.Node, ir.Node] | None:
+    """The Linears of keys, values and output of the attention whose second product is ``context``."""
+    softmax = context.inputs[0].producer() if context.inputs[0] is not None else None
+    values = _find_linear(context.inputs[1])
+    scores = softmax
+    while scores is not None and scores.op_type != "MatMul":
+        scores = scores.inputs[0].producer() if scores.inputs[0] is not None else None
+    keys = _find_linear(scores.inputs[1]) if scores is not None else None
+    output = context
+    while True:
+        readers = [use.node for use in output.outputs[0].uses()]
+        if len(readers) != 1:
+            return None
+        output = readers[0]
+        if output.op_type not in LAYOUT_OPS:
+            break
+    if keys is None or values is None or softmax is None or softmax.op_type != "Softmax":
+        return None
+    linears = (keys, values, output)
+    if any(read_weight(n) is None or find_bias_value(n) is None for n in linears if n.op_type in ("MatMul", "Gemm")):
+        return None
+    return linears if output.op_type in ("MatMul", "Gemm") else None
+
+
+def _find_linear(value: ir.Value | None) -> ir.Node | None:
+    """The Linear with a bias that computes a value, behind layout ops."""
+    add = trace_layout(value).producer() if value is not None else None
+    if add is None or add.op_type != "Add":
+        return None
+    found = [v.producer() for v in add.inputs if v is not None and v.producer() is not None]
+    return found[0] if len(found) == 1 and found[0] is not None and found[0].op_type == "MatMul" else None
+
+
+def center_attention(
+    keys: ir.Node,
+    values: ir.Node,
+    output: ir.Node,
+    key_mean: npt.NDArray[np.float32],
+    value_mean: npt.NDArray[np.float32],
+) -> None:
+    """Change the three biases in place.
+
+    Args:
+        keys: Linear of the keys.
+        values: Linear of the values.
+        output: Linear that reads the second product.
+        key_mean: ``(C,)`` of the keys with their bias.
+        value_mean: ``(C,)`` of the values with theirs.
+    """
+    weight = read_weight(output)
+    assert weight is not None
+    shift = value_mean.astype(np.float64) @ weight.astype(np.float64)
+    for node, change in ((keys, -key_mean), (values, -value_mean), (output, shift)):
+        bias = find_bias_value(node)
+        assert bias is not None
+        assert bias.const_value is not None
+        bias.const_value = ir.tensor((bias.const_value.numpy() + change).astype(np.float32), name=bias.name)

@@ -1,0 +1,60 @@
+"""GPTQ: round a Linear's weights one input channel at a time, and let the channels not yet rounded make up for it.
+
+Frantar et al., 2022, arXiv:2210.17323. The Hessian is that of the quantised inputs, so the rounding also answers to the
+error that these carry.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+LARGEST_CODE = 127
+_BLOCK = 128
+DAMPING = 0.01  # of the Hessian's mean diagonal, as in the paper
+
+
+def round_gptq(
+    weight: npt.NDArray[np.float32],
+    scale: npt.NDArray[np.float32],
+    hessian: npt.NDArray[np.float64],
+    *,
+    damping: float = DAMPING,
+) -> npt.NDArray[np.int8]:
+    """Codes that lose least in the Linear's output.
+
+    Args:
+        weight: ``(K, N) float32``.
+        scale: ``(N,) float32`` per output channel.
+        hessian: ``(K, K) float64``: the mean of xᵀx over inputs; dead channels may be zero.
+        damping: Added to the diagonal, as a share of its mean.
+
+    Returns:
+        ``(K, N) int8`` in −127 … 127.
+    """
+    work = weight.astype(np.float64) / scale
+    hessian = hessian.copy()
+    diagonal = np.diag_indices_from(hessian)
+    mean = float(np.mean(hessian[diagonal]))
+    if mean == 0:
+        return np.clip(np.rint(work), -LARGEST_CODE, LARGEST_CODE).astype(np.int8)
+    hessian[diagonal] += damping * mean
+    # The channels with the largest inputs are rounded first: later ones can still make up for them.
+    order = np.argsort(-hessian[diagonal], kind="stable")
+    work, hessian = work[order], hessian[np.ix_(order, order)]
+    inverse = np.linalg.inv(hessian)
+    upper = np.linalg.cholesky((inverse + inverse.T) / 2).T  # inverse = upperᵀ · upper
+    codes = np.empty_like(work)
+    for start in range(0, len(work), _BLOCK):
+        end = min(start + _BLOCK, len(work))
+        block = work[start:end]
+        errors = np.empty_like(block)
+        for i in range(end - start):
+            row = start + i
+            codes[row] = np.clip(np.rint(block[i]), -LARGEST_CODE, LARGEST_CODE)
+            errors[i] = (block[i] - codes[row]) / upper[row, row]
+            block[i + 1 :] -= np.outer(upper[row, row + 1 : end], errors[i])
+        work[end:] -= upper[start:end, end:].T @ errors
+    result = np.empty(codes.shape, np.int8)
+    result[order] = codes.astype(np.int8)
+    return result

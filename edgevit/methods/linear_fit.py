@@ -1,0 +1,162 @@
+"""Fit the Linears that read one activation: its grid, their weights and their biases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgevit.methods.activation_grid import choose_grid, make_grid
+from edgevit.methods.bias_correction import correct_bias
+from edgevit.methods.gptq import DAMPING, LARGEST_CODE, round_gptq
+from edgevit.methods.moments import Moments, measure_moments
+from edgevit.methods.smooth import list_factors, make_affine
+from edgevit.methods.weight_scale import choose_weight_scale
+from edgevit.observers import OBSERVERS
+from edgevit.placement import GridKind, Placement
+from edgevit.plan import Affine, SitePlan, find_bias_value, read_weight
+from edgevit.quantization import Quantization
+from edgevit.ranges import Grid, TensorStatistics
+
+Values = npt.NDArray[np.float32]
+
+_SEARCH_MACS = 3e8  # of one candidate range
+_LEAST_ROWS = 1024
+_TOKENS_PER_CHANNEL = 10  # with fewer, a fit to the tokens is held back in proportion
+
+
+def fit_linears(
+    group: Sequence[ir.Node],
+    mean: npt.NDArray[np.float64],
+    quantized: Values,
+    placement: Placement,
+    quantization: Quantization,
+    *,
+    image: bool = False,
+    scalable: bool = False,
+    statistics: TensorStatistics | None = None,
+) -> tuple[SitePlan, ...]:
+    """Plans for Linears of one activation, without the names of their inputs.
+
+    Args:
+        group: The Linears.
+        mean: ``(K,)`` of the activation in the float model.
+        quantized: ``(T, K) float32``, the same tokens in the model that is quantised up to here, before this activation
+            is.
+        placement: The engine library's grids.
+        quantization: Which methods are used.
+        image: The activation is the uint8 image, which needs no grid of its own.
+        scalable: Factors and a centre may stand in front of the quantiser.
+        statistics: What calibration saw of the activation, for the recipe's observer; where absent, the range is chosen
+            by the error of the Linears' outputs.
+    """
+    weights = [_read(node) for node in group]
+    affine = None
+    if image:
+        grid = Grid(1.0, 0, 0, 255)
+    elif statistics is not None:
+        grid = _observe(statistics, placement.linear, quantization)
+    else:
+        grid, affine = _choose_grid(quantized, np.concatenate(weights, axis=1), placement, quantization, scalable)
+    moved = quantized if affine is None else (quantized - affine.center) * affine.factor
+    moments = measure_moments(grid.apply(moved))
+    wanted = mean if affine is None else (mean - affine.center) * affine.factor
+    plans = []
+    for node, weight in zip(group, weights, strict=True):
+        own = weight if affine is None else weight / affine.factor[:, None]
+        bias = _read_bias(node)
+        codes, scale = _round(own, moments, quantization, len(quantized), corrected=bias is not None)
+        if bias is not None and affine is not None:  # W·x = (W / f)·(x − c)·f + W·c
+            bias = bias + (affine.center * affine.factor) @ own
+        if bias is not None and quantization.bias_correction:
+            bias = correct_bias(bias, own, codes * scale, wanted, moments.mean)
+        plans.append(SitePlan((), (grid,), codes, scale, bias, affine))
+    return tuple(plans)
+
+
+def _round(
+    weight: Values, moments: Moments, quantization: Quantization, tokens: int, *, corrected: bool
+) -> tuple[npt.NDArray[np.int8], Values]:
+    if quantization.rounding == "nearest":
+        scale = choose_weight_scale(weight)
+        return np.clip(np.rint(weight / scale), -LARGEST_CODE, LARGEST_CODE).astype(np.int8), scale
+    scale = choose_weight_scale(weight, np.diag(moments.covariance) + moments.mean**2)
+    hessian = moments.covariance
+    if not (corrected and quantization.bias_correction):  # nothing else answers for the mean
+        hessian = hessian + np.outer(moments.mean, moments.mean)
+    scarce = max(1.0, _TOKENS_PER_CHANNEL * len(weight) / tokens)
+    return round_gptq(weight, scale, hessian, damping=DAMPING * scarce), scale
+
+
+def _read_bias(node: ir.Node) -> Values | None:
+    value = find_bias_value(node)
+    if value is None or value.const_value is None:
+        return None
+    return value.const_value.numpy().astype(np.float32)
+
+
+def _observe(statistics: TensorStatistics, kind: GridKind, quantization: Quantization) -> Grid:
+    observer = dict(OBSERVERS)[quantization.observer]
+    share = quantization.percentile / 100
+    low, high = observer(statistics, signed=kind == "i8", symmetric=kind != "u8", share=share)
+    return make_grid(kind, low, high)
+
+
+def _choose_grid(
+    values: Values, weight: Values, placement: Placement, quantization: Quantization, scalable: bool
+) -> tuple[Grid, Affine | None]:
+    """Candidates come from all tokens; the loss is that of the second half of the images.
+
+    Channels that fire on few images would otherwise be scaled and clipped to the images seen.
+    """
+    kind: GridKind = placement.linear
+    judged = values[len(values) // 2 :] if len(values) > 1 else values
+    rows = max(_LEAST_ROWS, int(_SEARCH_MACS / weight.size))
+    sample = judged[:: max(1, len(judged) // rows)]
+    low, high = values.min(axis=0), values.max(axis=0)
+    sample = np.concatenate([sample, low[None], high[None]])  # the ends of the range belong to the search
+    center = scalable and quantization.center and kind == "i8"
+    factors = (
+        list_factors(values[: len(values) // 2 or 1], weight)
+        if scalable and quantization.smooth and placement.channel_scales
+        else ()
+    )
+    candidates = list(factors) or [np.ones(values.shape[1], np.float32)]
+    best: tuple[float, Grid, Affine | None] | None = None
+    for factor in candidates:
+        own = weight / factor[:, None]
+        scale = np.abs(own).max(axis=0) / LARGEST_CODE
+        scale[scale == 0] = 1.0
+        stored = np.rint(own / scale) * scale
+        plain = sample * factor
+        middles = (0.0, *(np.quantile(plain.max(axis=1), q) / 2 for q in (0.5, 0.9, 1.0))) if center else (0.0,)
+        target = plain[:-2] @ own
+        for middle in middles:
+            moved = plain - np.float32(middle)
+
+            def measure(
+                error: Values,
+                moved: Values = moved,
+                target: Values = target,
+                own: Values = own,
+                stored: Values = stored,
+                middle: float = middle,
+            ) -> float:
+                noise = (moved + error)[:-2] @ stored + np.float32(middle) * own.sum(axis=0) - target
+                return float(np.square(noise - noise.mean(axis=0)).sum(dtype=np.float64))
+
+            grid = choose_grid(kind, moved, measure)
+            loss = measure(grid.apply(moved) - moved)
+            if best is None or loss < best[0] * 0.995:
+                plain_grid = middle == 0 and np.all(factor == 1)
+                best = (loss, grid, None if plain_grid else make_affine(plain, factor, float(middle)))
+    assert best is not None
+    return best[1], best[2]
+
+
+def _read(node: ir.Node) -> Values:
+    weight = read_weight(node)
+    assert weight is not None
+    return np.ascontiguousarray(weight)

@@ -1,0 +1,51 @@
+"""Where each engine library takes Q/DQ, and on which grid: a table of data, because the libraries fuse differently.
+
+Residual adds, LayerNorms and softmax inputs stay float everywhere: quantised residuals take ViTs to 0–5 % top-1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+GridKind: TypeAlias = Literal["u8", "i8", "u8_zero"]
+"""``u8``: asymmetric, 0 … 255 with a zero point. ``i8``: symmetric, −127 … 127. ``u8_zero``: 0 … 255, zero point 0."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Grids by what reads the tensor.
+
+    Attributes:
+        linear: Input of a Linear (per tensor); weights are i8, symmetric, per output channel, everywhere.
+        product: Queries, keys and values, as operands of a product of two activations.
+        probability: Softmax's output in front of the product with the values.
+        image: The uint8 image as the patch embedding's input with scale 1 and zero point 0, which loses nothing; or
+            ``None`` where the library takes no unsigned input: the patch embedding then stays float.
+        channel_scales: Whether a multiplication by constants in front of Q costs nothing at run time.
+        quantize_at: ``producer``: behind the op that computes the tensor, so that reshapes, transposes and Gathers move
+            bytes; ``consumer``: at the input of the product itself.
+        products: What ``products = "auto"`` of a recipe may quantise in attention.
+        smallest_dimension: Matrices with fewer rows or columns stay float, as the kernels are no faster there.
+    """
+
+    linear: GridKind
+    product: GridKind
+    probability: GridKind
+    image: GridKind | None
+    channel_scales: bool
+    quantize_at: Literal["producer", "consumer"]
+    products: Literal["float", "scores", "both"]
+    smallest_dimension: int = 1
+
+
+# OpenVINO: u8 activations with zero points; products of two activations want symmetric operands. A Mul in front of a
+# FakeQuantize becomes part of it. TensorRT: zero points must be 0, no unsigned input; K or N below 16 is not worth it.
+# ONNX Runtime's CPU kernels multiply u8 by i8; its products of two activations gain nothing from int8.
+PLACEMENTS: Mapping[str, Placement] = {
+    "openvino": Placement("u8", "i8", "u8_zero", "u8_zero", True, "producer", "both"),
+    "onnxruntime": Placement("u8", "i8", "u8_zero", "u8_zero", False, "producer", "float"),
+    "tensorrt": Placement("i8", "i8", "i8", None, True, "producer", "float", 16),
+    "tensorrt_rtx": Placement("i8", "i8", "i8", None, True, "producer", "float", 16),
+}

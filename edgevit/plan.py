@@ -1,0 +1,281 @@
+"""QuantizationPlan: grids, weights and biases by site, and the graph with the Q/DQ pairs of a plan.
+
+A plan knows every site that could be INT8; which of them are is the caller's choice, so that a site can be set back to
+float, or be the only one that is quantised, without calibrating again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+
+from edgevit.graph import Graph
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from edgevit.ranges import Grid
+
+# Ops that move numbers and compute none: a grid passes through them.
+LAYOUT_OPS = ("Reshape", "Transpose", "Gather", "Slice", "Squeeze", "Unsqueeze", "Flatten", "Identity")
+
+
+@dataclass(frozen=True)
+class Affine:
+    """``x → (x − center) · factor`` in front of a quantiser, undone by the Linear behind it.
+
+    Attributes:
+        center: ``(C,)`` or a scalar.
+        factor: ``(C,)`` or a scalar, above 0.
+    """
+
+    center: npt.NDArray[np.float32]
+    factor: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SitePlan:
+    """How one site becomes INT8.
+
+    Attributes:
+        inputs: Names of the values that are quantised for it, traced back through layout ops: its activation, or both
+            operands of a product.
+        grids: One for each input.
+        weight: ``(K, N) int8``, for a Linear.
+        scale: ``(N,) float32``.
+        bias: ``(N,) float32`` instead of the Linear's own.
+        affine: In front of the first input's quantiser.
+    """
+
+    inputs: tuple[str, ...]
+    grids: tuple[Grid, ...]
+    weight: npt.NDArray[np.int8] | None = None
+    scale: npt.NDArray[np.float32] | None = None
+    bias: npt.NDArray[np.float32] | None = None
+    affine: Affine | None = None
+
+
+@dataclass
+class QuantizationPlan:
+    """Sites in the order of execution."""
+
+    sites: dict[str, SitePlan] = field(default_factory=dict)
+    at: str = "producer"
+
+
+def trace_layout(value: ir.Value) -> ir.Value:
+    """Back through ops that only move numbers, to the value that was computed."""
+    producer = value.producer()
+    while producer is not None and producer.op_type in LAYOUT_OPS and _moves_activation(producer):
+        source = producer.inputs[0]
+        assert source is not None
+        value, producer = source, source.producer()
+    return value
+
+
+def _moves_activation(node: ir.Node) -> bool:
+    return node.inputs[0] is not None and node.inputs[0].const_value is None
+
+
+def find_bias(node: ir.Node) -> ir.Node | None:
+    """The Add of a constant vector that alone reads a Linear's output."""
+    readers = [use.node for use in node.outputs[0].uses()]
+    if len(readers) != 1 or readers[0].op_type != "Add":
+        return None
+    constants = [v for v in readers[0].inputs if v is not None and v.const_value is not None]
+    return readers[0] if constants and len(constants[0].shape or ()) == 1 else None
+
+
+def find_bias_value(node: ir.Node) -> ir.Value | None:
+    """The initializer of a Linear's bias: of the Add behind it, or Gemm's own."""
+    if node.op_type == "Gemm":
+        return node.inputs[2] if len(node.inputs) > 2 else None
+    add = find_bias(node)
+    if add is None:
+        return None
+    return next(v for v in add.inputs if v is not None and v.const_value is not None)
+
+
+def is_transposed(node: ir.Node) -> bool:
+    """Whether a Linear's weight is stored ``(N, K)``."""
+    return node.op_type == "Gemm" and "transB" in node.attributes and node.attributes["transB"].as_int() == 1
+
+
+def read_weight(node: ir.Node) -> npt.NDArray[np.float32] | None:
+    """A Linear's weight as ``(K, N) float32``; ``None`` for a product of two activations."""
+    value = node.inputs[1]
+    if value is None or value.const_value is None:
+        return None
+    weight = value.const_value.numpy()
+    return weight.T if is_transposed(node) else weight
+
+
+def apply_plan(graph: Graph, plan: QuantizationPlan, sites: Collection[str] | None = None) -> Graph:
+    """Put in the Q/DQ pairs of some sites.
+
+    One pair stands behind a tensor and is shared by all its readers; where one of them is float, every quantised reader
+    has the pair at its own input.
+
+    Args:
+        graph: The float graph that the plan was made from, or a segment of it; not changed.
+        plan: For sites of the graph.
+        sites: Those to quantise; by default all of the plan's. Names that are not in the graph are left out.
+    """
+    result = graph.copy()
+    inner = result.model.graph
+    nodes = {node.name: node for node in inner}
+    chosen = {name: plan.sites[name] for name in plan.sites if name in nodes and (sites is None or name in sites)}
+    for name, site in chosen.items():
+        if site.weight is not None:
+            _set_weight(inner, nodes[name], site)
+    shared: dict[str, ir.Value] = {}
+    for name, site in chosen.items():
+        node = nodes[name]
+        for place, grid in enumerate(site.grids):
+            value = node.inputs[place]
+            assert value is not None
+            if grid.scale == 1.0 and value.producer() is not None and value.producer().op_type == "Cast":  # type: ignore[union-attr]
+                _read_bytes(inner, node, place)
+                continue
+            source = trace_layout(value)
+            readers = _list_readers(source)
+            behind = plan.at == "producer" and all(reader.name in chosen for reader in readers)
+            where = source if behind else value
+            if site.affine is not None and place == 0:
+                where = _insert_affine(inner, where, site.affine, node)
+            key = f"{where.name}|{grid}"
+            if key not in shared:
+                shared[key] = _insert_pair(inner, where, grid, before=None if behind else node)
+            if behind:
+                _replace_readers(where, shared[key])
+            else:
+                node.replace_input_with(place, shared[key])
+    return result
+
+
+def _list_readers(value: ir.Value) -> list[ir.Node]:
+    """The computing nodes that read a value, through layout ops and Q/DQ pairs that are there already."""
+    found: list[ir.Node] = []
+    for use in value.uses():
+        node = use.node
+        passes = node.op_type in LAYOUT_OPS or node.op_type in ("QuantizeLinear", "DequantizeLinear")
+        found += _list_readers(node.outputs[0]) if passes and use.idx == 0 else [node]
+    return found
+
+
+def _replace_readers(value: ir.Value, twin: ir.Value) -> None:
+    producer = twin.producer()
+    assert producer is not None
+    quantize = producer.inputs[0].producer() if producer.inputs[0] is not None else None
+    for use in list(value.uses()):
+        if use.node is not quantize:
+            use.node.replace_input_with(use.idx, twin)
+
+
+def _constant(inner: ir.Graph, name: str, numbers: npt.NDArray[Any]) -> ir.Value:
+    if name in inner.initializers:
+        return inner.initializers[name]
+    value = ir.Value(
+        name=name,
+        shape=ir.Shape(numbers.shape),
+        type=ir.TensorType(ir.DataType.from_numpy(numbers.dtype)),
+        const_value=ir.tensor(numbers, name=name),
+    )
+    inner.register_initializer(value)
+    return value
+
+
+def _typed(node: ir.Node, name: str, dtype: ir.DataType, like: ir.Value | None) -> ir.Value:
+    out = node.outputs[0]
+    out.name, out.dtype = name, dtype
+    if like is not None:
+        out.shape = like.shape
+    return out
+
+
+def _insert_pair(inner: ir.Graph, value: ir.Value, grid: Grid, before: ir.Node | None) -> ir.Value:
+    """Q and DQ behind a value; gives the DQ's output."""
+    kind = np.int8 if grid.low_code < 0 else np.uint8
+    stem = value.name if before is None else f"{value.name}/{before.name}"
+    scale = _constant(inner, f"{stem}.scale", np.asarray(grid.scale, np.float32))
+    zero = _constant(inner, f"{stem}.zero_point", np.asarray(grid.zero_point, kind))
+    quantize = ir.node("QuantizeLinear", [value, scale, zero], name=f"{stem}/quantize")
+    codes = _typed(quantize, f"{stem}/codes", ir.DataType.from_numpy(np.dtype(kind)), value)
+    dequantize = ir.node("DequantizeLinear", [codes, scale, zero], name=f"{stem}/dequantize")
+    result = _typed(dequantize, f"{stem}/dequantized", ir.DataType.FLOAT, value)
+    _insert_behind(inner, value, before, (quantize, dequantize))
+    return result
+
+
+def _insert_behind(inner: ir.Graph, value: ir.Value, before: ir.Node | None, made: Iterable[ir.Node]) -> None:
+    producer = value.producer()
+    if before is not None:
+        inner.insert_before(before, list(made))
+    elif producer is not None:
+        inner.insert_after(producer, list(made))
+    else:
+        inner.insert_before(inner[0], list(made))
+
+
+def _insert_affine(inner: ir.Graph, value: ir.Value, affine: Affine, reader: ir.Node) -> ir.Value:
+    """``(value − center) · factor``, for the one site that reads it."""
+    made: list[ir.Node] = []
+    current = value
+    for op, numbers in (("Sub", affine.center), ("Mul", affine.factor)):
+        if np.all(numbers == (0.0 if op == "Sub" else 1.0)):
+            continue
+        constant = _constant(inner, f"{reader.name}.{'center' if op == 'Sub' else 'factor'}", numbers)
+        node = ir.node(op, [current, constant], name=f"{reader.name}/{'center' if op == 'Sub' else 'factor'}")
+        current = _typed(node, node.name or "", ir.DataType.FLOAT, value)
+        made.append(node)
+    if made:
+        uses = [use for use in value.uses() if use.node is not made[0]]
+        inner.insert_after(value.producer(), made)  # type: ignore[arg-type]
+        for use in uses:
+            use.node.replace_input_with(use.idx, current)
+    return current
+
+
+def _read_bytes(inner: ir.Graph, node: ir.Node, place: int) -> None:
+    """The uint8 image as it is: a DequantizeLinear of scale 1 in the place of its Cast."""
+    value = node.inputs[place]
+    assert value is not None
+    cast = value.producer()
+    assert cast is not None
+    scale = _constant(inner, "image.scale", np.asarray(1.0, np.float32))
+    zero = _constant(inner, "image.zero_point", np.asarray(0, np.uint8))
+    dequantize = ir.node("DequantizeLinear", [cast.inputs[0], scale, zero], name="image/dequantize")
+    inner.insert_before(node, [dequantize])
+    node.replace_input_with(place, _typed(dequantize, "image/dequantized", ir.DataType.FLOAT, value))
+    if not value.uses():
+        inner.remove(cast)
+
+
+def _set_weight(inner: ir.Graph, node: ir.Node, site: SitePlan) -> None:
+    assert site.weight is not None
+    assert site.scale is not None
+    old = node.inputs[1]
+    assert old is not None
+    transposed = is_transposed(node)
+    codes = np.ascontiguousarray(site.weight.T if transposed else site.weight)
+    stored = _constant(inner, f"{node.name}.weight.codes", codes)
+    scale = _constant(inner, f"{node.name}.weight.scale", site.scale.astype(np.float32))
+    zero = _constant(inner, f"{node.name}.weight.zero_point", np.zeros(len(site.scale), np.int8))
+    axis = 0 if transposed else 1
+    dequantize = ir.node("DequantizeLinear", [stored, scale, zero], {"axis": axis}, name=f"{node.name}/weight")
+    inner.insert_before(node, [dequantize])
+    node.replace_input_with(1, _typed(dequantize, f"{node.name}/weight", ir.DataType.FLOAT, old))
+    if not old.uses():
+        inner.initializers.pop(old.name or "")
+    bias = find_bias_value(node)
+    if site.bias is not None and bias is not None:
+        twin = _constant(inner, f"{bias.name}.corrected", site.bias.astype(np.float32))
+        for use in list(bias.uses()):
+            if use.node is node or use.node is find_bias(node):
+                use.node.replace_input_with(use.idx, twin)
+        if not bias.uses():
+            inner.initializers.pop(bias.name or "")

@@ -1,0 +1,136 @@
+"""prepare_quantized: rotate, calibrate and quantise, or take the result from the cache."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevit import schema
+from edgevit.errors import CalibrationError, CompileError
+from edgevit.prepare import check_graph, prepare_graph
+from edgevit.progress import Progress
+from edgevit.quantization import Quantization, QuantizationRecord
+from edgevit.record import PassRecord
+from edgevit.reference import generate_images
+
+if TYPE_CHECKING:
+    from edgevit.cache import StageCache
+    from edgevit.images import ImageSet
+    from edgevit.model import Model
+    from edgevit.recipe import Recipe
+    from edgevit.target import Target
+
+QUANTIZED_FILE, RECORD_FILE = "quantized.onnx", "quantization.json"
+RANDOM_IMAGES = 32
+"""Random images at most: latency does not depend on what the ranges are."""
+
+
+@dataclass(frozen=True)
+class QuantizedGraph:
+    """A graph with Q/DQ pairs on disk.
+
+    Attributes:
+        path: ONNX; input ``image (B, H, W, 3) uint8``, output ``logits (B, classes) float32``.
+        record: What was quantised, what stayed float and why.
+        inputs: Plain data that identifies the graph.
+        passes: Folds and rewrites of the float graph that it was made from.
+        op_counts: Nodes by type.
+    """
+
+    path: Path
+    record: QuantizationRecord
+    inputs: Mapping[str, Any]
+    passes: tuple[PassRecord, ...]
+    op_counts: Mapping[str, int]
+
+
+def prepare_quantized(
+    model: Model, target: Target, recipe: Recipe, images: ImageSet | None, cache: StageCache, progress: Progress
+) -> QuantizedGraph:
+    """Export in the form for INT8, optimise and quantise.
+
+    Args:
+        model: What :func:`edgevit.checkpoints.read_checkpoint` gave.
+        target: Gives the export form and the engine library that the Q/DQ pairs are placed for.
+        recipe: Its ``quantization`` and ``seed``.
+        images: Calibration images, all of which are used; ``None``: random pixels, for timing alone.
+        cache: Finished stages.
+        progress: Told about every stage.
+
+    Raises:
+        CalibrationError: Ranges that are not finite, or fewer images than one call of the graph takes.
+        RecipeError: A pin of the recipe names no site.
+        CompileError: The result is not valid ONNX.
+    """
+    quantization = recipe.quantization
+    form = dataclasses.replace(recipe.export or target.export, fold_residual_rotation=quantization.rotate)
+    prepared = prepare_graph(model, target, dataclasses.replace(recipe, export=form), cache, progress)
+    count = min(quantization.images, RANDOM_IMAGES) if images is None else len(images)
+    inputs = {
+        **prepared.inputs,
+        "quantization": _identify(quantization),
+        "backend": target.backend,
+        "seed": recipe.seed,
+        "calibration": {"random": count} if images is None else images.sha256(),
+    }
+
+    def quantize(folder: Path) -> None:
+        from edgevit.graph import Graph
+        from edgevit.quantize import quantize_graph
+
+        if images is None:
+            height, width = model.config.image_size
+            pixels = iter(generate_images(count, height, width, recipe.seed)[:, None])
+        else:
+            pixels = (batch.pixels for batch in images.batches(model.preprocess, 1))
+        graph, _, record = quantize_graph(
+            Graph.load(prepared.path),
+            list(_group(pixels, recipe.batch[0])),
+            quantization,
+            target.backend,
+            seed=recipe.seed,
+            progress=progress,
+        )
+        graph.save(folder / QUANTIZED_FILE)
+        check_graph(folder / QUANTIZED_FILE)
+        record = dataclasses.replace(
+            record, images=count, random=images is None, notes=(*record.notes, *_find_unrotated(prepared.passes))
+        )
+        data = {"record": schema.to_data(record), "op_counts": dict(graph.op_counts())}
+        (folder / RECORD_FILE).write_text(json.dumps(data), encoding="utf-8")
+
+    folder, _ = cache.run("quantize", inputs, quantize)
+    data = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+    record = schema.from_data(QuantizationRecord, data["record"], str(folder), CompileError)
+    return QuantizedGraph(folder / QUANTIZED_FILE, record, inputs, prepared.passes, data["op_counts"])
+
+
+def _identify(quantization: Quantization) -> dict[str, Any]:
+    """As plain data in which the order of the pins counts, as a later one overrides an earlier one."""
+    return {**schema.to_data(quantization), "sites": [list(pin) for pin in quantization.sites.items()]}
+
+
+def _group(pixels: Iterator[npt.NDArray[np.uint8]], size: int) -> Iterator[npt.NDArray[np.uint8]]:
+    """``(1, H, W, 3)`` each to ``(size, H, W, 3)`` each; the last group begins again with the first images.
+
+    Raises:
+        CalibrationError: There are no images.
+    """
+    images = list(pixels)
+    if not images:
+        raise CalibrationError("there are no calibration images", "give --calibration DATA")
+    for start in range(0, len(images), size):
+        yield np.concatenate([images[i % len(images)] for i in range(start, start + size)])
+
+
+def _find_unrotated(passes: tuple[PassRecord, ...]) -> tuple[str, ...]:
+    """Why the residual stream was not rotated where the recipe asks for it, one sentence each."""
+    skipped = [s for record in passes if record.name == "residual_rotation" for s in record.skipped]
+    return tuple(f"{skip.site}: the residual stream is not rotated: {skip.reason}" for skip in skipped)

@@ -1,0 +1,103 @@
+"""Quantization: what a recipe decides about INT8, and what a quantiser reports.
+
+Standard library alone: recipes and reports hold these nouns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+Observer: TypeAlias = Literal["minmax", "percentile", "mse", "output"]
+Products: TypeAlias = Literal["auto", "float", "scores", "both"]
+SiteChoice: TypeAlias = Literal["int8", "float"]
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """``[quantization]`` of a recipe: how a float graph becomes an INT8 one.
+
+    Attributes:
+        images: Calibration images that ranges and weights are fitted on, a seeded, class-balanced sample.
+        observer: How the range of a Linear's input is chosen: by the error of the Linear's ``output``, or by what
+            :func:`edgevit.calibrate.calibrate_graph` saw of it; see ``edgevit/observers/``.
+        percentile: Of the observer ``percentile``: share of values inside the range, in percent.
+        products: Which products of attention are INT8: none, queries·keys, both, or (``auto``) queries·keys and
+            those probabilities·values that cost little accuracy.
+        products_share: With ``auto``: noise that INT8 probabilities may add, as a share of all other noise.
+        rotate: Rotate the residual stream (:mod:`edgevit.folds.residual_rotation`).
+        center: Move the input of a symmetric engine's second MLP Linear so that zero is in the middle.
+        smooth: SmoothQuant between GELU and the second MLP Linear, α chosen per site from a grid that contains off.
+        bias_correction: Keep the mean of every Linear's output, on quantised inputs.
+        rounding: Of weights: to the nearest, or by GPTQ against the quantised inputs.
+        sites: Site name or pattern (``blocks.*.mlp.fc2``) to ``int8`` or ``float``; a later entry overrides.
+    """
+
+    images: int = 512
+    observer: Observer = "output"
+    percentile: float = 99.99
+    products: Products = "auto"
+    products_share: float = 0.15
+    rotate: bool = True
+    center: bool = True
+    smooth: bool = False
+    bias_correction: bool = True
+    rounding: Literal["nearest", "gptq"] = "gptq"
+    sites: Mapping[str, SiteChoice] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.images < 1:
+            problems.append(f"images = {self.images} is not above 0")
+        if not 50 < self.percentile <= 100:
+            problems.append(f"percentile = {self.percentile} is not between 50 and 100")
+        if not 0 <= self.products_share < math.inf:
+            problems.append(f"products_share = {self.products_share} is not 0 or above")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+@dataclass(frozen=True)
+class SiteRecord:
+    """What became of one site.
+
+    Attributes:
+        name: ``blocks.3.mlp.fc2``, ``blocks.3.attn/context``.
+        precision: ``int8`` or ``float``.
+        reason: Why it is float; empty where it is INT8.
+        sqnr_db: Logit SQNR where this site alone is INT8, in dB; ``None`` where it was not measured.
+    """
+
+    name: str
+    precision: SiteChoice
+    reason: str = ""
+    sqnr_db: float | None = None
+
+
+@dataclass(frozen=True)
+class QuantizationRecord:
+    """What a quantiser did: part of the report.
+
+    Attributes:
+        images: Calibration images that it saw.
+        random: Whether these were random pixels, so that the result is for timing alone.
+        sites: In the order of execution.
+        fallback: Sites that were set back to float to keep the accuracy budget.
+        seconds: By step.
+        notes: Whatever somebody who reads the report should know, one sentence each.
+    """
+
+    images: int
+    random: bool = False
+    sites: tuple[SiteRecord, ...] = ()
+    fallback: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def worst(self) -> tuple[SiteRecord, ...]:
+        """Sites by the damage that each does alone, the worst first; those that were not measured are left out."""
+        measured = [s for s in self.sites if s.sqnr_db is not None]
+        return tuple(sorted(measured, key=lambda s: s.sqnr_db if s.sqnr_db is not None else math.inf))

@@ -1,0 +1,265 @@
+"""Grid: an eight-bit grid of real numbers. Ranges: what calibration saw of each activation.
+
+numpy and the standard library alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgevit.errors import CalibrationError, format_offenders
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BINS = 2048
+FORMAT = 1
+MAX_FILE_BYTES = 1 << 28  # a hundred activations of ViT-B need about 8 MB
+MAX_CHANNELS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Evenly spaced numbers ``(code - zero_point) * scale``; zero is always one of them.
+
+    Attributes:
+        scale: Above 0; rounded to float32, which is what engines compute with.
+        zero_point: The code of 0.
+        low_code: Smaller values become this code.
+        high_code: Larger values become this code.
+    """
+
+    scale: float
+    zero_point: int
+    low_code: int
+    high_code: int
+
+    def __post_init__(self) -> None:
+        scale = float(np.float32(self.scale))
+        if not (0 < scale < math.inf and -128 <= self.low_code <= self.zero_point <= self.high_code):
+            raise ValueError(f"not a grid: {self}")
+        if self.high_code > (127 if self.low_code < 0 else 255):
+            raise ValueError(f"the codes of {self} are neither int8 nor uint8")
+        object.__setattr__(self, "scale", scale)
+
+    @classmethod
+    def from_range(cls, low: float, high: float, *, signed: bool, symmetric: bool, narrow: bool = True) -> Grid:
+        """The finest grid from ``low`` to ``high``, after these are widened to include 0.
+
+        Args:
+            low: In the unit of the values; ignored by a symmetric unsigned grid, where values below 0 become 0.
+            high: Not below ``low``.
+            signed: int8, else uint8.
+            symmetric: With zero point 0.
+            narrow: Whether a symmetric signed grid ends at code -127; else values beyond the range reach -128, as they
+                do in ONNX's QuantizeLinear. The scale is the same.
+
+        Raises:
+            ValueError: A range that is not finite, or is upside down.
+        """
+        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+            raise ValueError(f"no grid from {low} to {high}")
+        low, high = min(float(low), 0.0), max(float(high), 0.0)
+        if symmetric:
+            first, last, zero = (-127 if narrow else -128, 127, 0) if signed else (0, 255, 0)
+            scale = (max(-low, high) if signed else high) / last
+        else:
+            first, last = (-128, 127) if signed else (0, 255)
+            scale = (high - low) / (last - first)
+        if scale == 0:
+            scale = 1.0  # of zeros alone, for which any grid will do
+        scale = float(np.float32(max(scale, float(np.finfo(np.float32).tiny))))  # engines flush subnormals to 0
+        if not symmetric:
+            zero = min(max(first + round(-low / scale), first), last)
+        return cls(scale, zero, first, last)
+
+    @property
+    def signed(self) -> bool:
+        """Whether codes are int8, else uint8."""
+        return self.low_code < 0
+
+    @property
+    def low(self) -> float:
+        """The smallest number of the grid."""
+        return (self.low_code - self.zero_point) * self.scale
+
+    @property
+    def high(self) -> float:
+        """The largest number of the grid."""
+        return (self.high_code - self.zero_point) * self.scale
+
+    def quantize(self, values: NDArray[np.floating[Any]]) -> NDArray[np.int8] | NDArray[np.uint8]:
+        """Codes ``int8`` or ``uint8`` of the shape of ``values``: ONNX's QuantizeLinear of float32, half to even."""
+        with np.errstate(over="ignore"):
+            codes = np.asarray(values, np.float32) / np.float32(self.scale)
+        np.rint(codes, out=codes)
+        np.clip(codes, self.low_code - self.zero_point, self.high_code - self.zero_point, out=codes)
+        codes += np.float32(self.zero_point)
+        return codes.astype(np.int8) if self.signed else codes.astype(np.uint8)
+
+    def dequantize(self, codes: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """ONNX's DequantizeLinear to float32."""
+        numbers: NDArray[np.float32] = (codes.astype(np.int32) - self.zero_point).astype(np.float32)
+        numbers *= np.float32(self.scale)
+        return numbers
+
+    def apply(self, values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """What is left of ``values`` after a QuantizeLinear and DequantizeLinear of ONNX, bit for bit."""
+        return self.dequantize(self.quantize(values))
+
+
+@dataclass(frozen=True, eq=False)
+class TensorStatistics:
+    """What calibration keeps of one activation, in the unit of its values; its size does not grow with the images.
+
+    Attributes:
+        low: Smallest value.
+        high: Largest value.
+        mean: Of all values.
+        count: Values seen.
+        histogram: ``(BINS,) int64``: how many of a sample of the values lie in each bin. The bins have equal width and
+            cover ``low`` to ``high``, at most about twice as far in all.
+        histogram_low: Where the first bin begins.
+        bin_width: Of each bin.
+        channel_low: ``(C,) float32``, the smallest value of each index of the last axis.
+        channel_high: ``(C,) float32``.
+        channel_mean: ``(C,) float32``.
+    """
+
+    low: float
+    high: float
+    mean: float
+    count: int
+    histogram: NDArray[np.int64] = field(repr=False)
+    histogram_low: float
+    bin_width: float
+    channel_low: NDArray[np.float32] = field(repr=False)
+    channel_high: NDArray[np.float32] = field(repr=False)
+    channel_mean: NDArray[np.float32] = field(repr=False)
+
+    @property
+    def edges(self) -> NDArray[np.float64]:
+        """Where bins begin and end: ``(BINS + 1,) float64``."""
+        steps: NDArray[np.float64] = np.arange(self.histogram.size + 1, dtype=np.float64)
+        return self.histogram_low + self.bin_width * steps
+
+    @property
+    def finite(self) -> bool:
+        """Whether no value was NaN or infinite."""
+        return all(map(math.isfinite, (self.low, self.high, self.mean)))
+
+
+@dataclass(frozen=True, eq=False)
+class Ranges:
+    """What calibration saw, activation by activation.
+
+    Attributes:
+        tensors: By the value's name in the graph.
+        images: That it saw.
+
+    Raises:
+        CalibrationError: Activations that are not finite, all of them.
+    """
+
+    tensors: Mapping[str, TensorStatistics]
+    images: int
+
+    def __post_init__(self) -> None:
+        bad = [f"{name}: {t.low} to {t.high}" for name, t in self.tensors.items() if not t.finite]
+        if bad:
+            raise CalibrationError(
+                f"{len(bad)} of {len(self.tensors)} activations are not finite:\n{format_offenders(bad)}",
+                "the checkpoint is damaged, or its activations are beyond float32's range on these images",
+            )
+
+    def save(self, path: Path) -> None:
+        """Write JSON that :meth:`load` reads back exactly."""
+        tensors = {}
+        for name, statistics in self.tensors.items():
+            values = {f.name: getattr(statistics, f.name) for f in fields(statistics)}
+            tensors[name] = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()}
+        document = {"format": FORMAT, "images": self.images, "tensors": tensors}
+        path.write_text(json.dumps(document, allow_nan=False, separators=(",", ":")), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Ranges:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            CalibrationError: A file that is too large, damaged or of another format, with everything wrong in it.
+        """
+        hint = "delete the file and calibrate again"
+        try:
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise CalibrationError(f"{path} is larger than {MAX_FILE_BYTES} bytes", hint)
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as exc:
+            raise CalibrationError(f"{path}: {exc.strerror}", "check the path and its permissions") from exc
+        except (ValueError, RecursionError) as exc:
+            raise CalibrationError(f"{path} is not JSON: {exc}", hint) from exc
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise CalibrationError(f"{path} is not a file of ranges of format {FORMAT}", hint)
+        images, entries = document.get("images"), document.get("tensors")
+        complaints = []
+        if not isinstance(images, int) or images < 1:
+            images = 0
+            complaints.append("images is not a number above 0")
+        tensors = {}
+        for name, entry in entries.items() if isinstance(entries, dict) else ():
+            try:
+                tensors[name] = _read_statistics(entry)
+            except (ValueError, TypeError, OverflowError) as exc:
+                complaints.append(f"{name[:200]}: {exc}")
+        if not tensors and not complaints:
+            complaints.append("it has no tensors")
+        if complaints:
+            raise CalibrationError(f"{path} is damaged:\n{format_offenders(complaints)}", hint)
+        return cls(tensors, images)
+
+
+def _read_statistics(entry: object) -> TensorStatistics:
+    names = [f.name for f in fields(TensorStatistics)]
+    if not isinstance(entry, dict) or sorted(entry) != sorted(names):
+        raise ValueError(f"its keys are not {', '.join(names)}")
+    for name in ("low", "high", "mean", "histogram_low", "bin_width"):
+        if type(entry[name]) not in (int, float) or not math.isfinite(entry[name]):
+            raise ValueError(f"{name} is not a finite number")
+    count, low, high = entry["count"], float(entry["low"]), float(entry["high"])
+    histogram = np.asarray(entry["histogram"])
+    if histogram.dtype != np.int64 or histogram.shape != (BINS,) or histogram.min() < 0:
+        raise ValueError(f"histogram is not {BINS} counts")
+    if type(count) is not int or not 0 < int(histogram.sum(dtype=object)) <= count:
+        raise ValueError("count and histogram do not fit")
+    channels = {}
+    for name in ("channel_low", "channel_high", "channel_mean"):
+        values = np.asarray(entry[name])
+        if values.dtype.kind not in "if" or values.ndim != 1 or not 1 <= values.size <= MAX_CHANNELS:
+            raise ValueError(f"{name} is not a list of numbers")
+        with np.errstate(over="ignore"):
+            channels[name] = values.astype(np.float32)
+        if not np.isfinite(channels[name]).all():
+            raise ValueError(f"{name} is not finite")
+    if len({c.size for c in channels.values()}) > 1:
+        raise ValueError("channel_low, channel_high and channel_mean differ in length")
+    begin, width = float(entry["histogram_low"]), float(entry["bin_width"])
+    if not (width > 0 and begin <= low <= high <= begin + BINS * width < math.inf):
+        raise ValueError("low, high and the histogram's bins do not fit")
+    return TensorStatistics(
+        low=low,
+        high=high,
+        mean=float(entry["mean"]),
+        count=count,
+        histogram=histogram,
+        histogram_low=begin,
+        bin_width=width,
+        channel_low=channels["channel_low"],
+        channel_high=channels["channel_high"],
+        channel_mean=channels["channel_mean"],
+    )

@@ -1,0 +1,132 @@
+"""Segments: a graph cut at the values through which everything passes, so that it can be quantised part by part.
+
+A cut is a value that is the only activation alive behind its producer: the residual stream between two halves of a
+block. Every segment holds at least one site and reads one value, so calibration keeps one tensor an image and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import onnx_ir as ir
+
+from edgevit.graph import Graph
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_SITE_OPS = ("Conv", "MatMul", "Gemm")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive nodes between two cuts.
+
+    Attributes:
+        nodes: Of the whole graph, in the order of execution.
+        source: The one activation that they read.
+        result: The one that later segments read.
+    """
+
+    nodes: tuple[ir.Node, ...]
+    source: ir.Value
+    result: ir.Value
+
+
+def split_graph(graph: Graph) -> tuple[Segment, ...]:
+    """Cut a graph with one input and one output into the smallest segments that hold a site each."""
+    segments: list[Segment] = []
+    nodes: list[ir.Node] = []
+    source = graph.model.graph.inputs[0]
+    pending = {source: len(source.uses())}  # uses that are still to come, by live value
+    output = graph.model.graph.outputs[0]
+    for node in graph.model.graph:
+        nodes.append(node)
+        for value in node.inputs:
+            if value in pending:
+                pending[value] -= 1
+                if not pending[value]:
+                    del pending[value]
+        for value in node.outputs:
+            pending[value] = len(value.uses()) + (value is output)
+        result = node.outputs[0]
+        if len(pending) == 1 and result in pending and _may_end(graph, nodes, result):
+            segments.append(Segment(tuple(nodes), source, result))
+            source, nodes = result, []
+    if nodes:  # what follows the last site belongs to it
+        last = segments.pop()
+        segments.append(Segment((*last.nodes, *nodes), last.source, output))
+    return tuple(segments)
+
+
+def _may_end(graph: Graph, nodes: Sequence[ir.Node], result: ir.Value) -> bool:
+    """Whether the segment holds a site, and the next node is not the bias of its last one."""
+    if not any(node.op_type in _SITE_OPS for node in nodes):
+        return False
+    readers = [use.node for use in result.uses()]
+    last = nodes[-1].op_type in _SITE_OPS
+    return not (last and len(readers) == 1 and readers[0].op_type == "Add")
+
+
+def extract_segment(segment: Segment, taps: Sequence[str] = ()) -> Graph:
+    """A graph of copies of the segment's nodes; names are kept, weights shared.
+
+    Args:
+        segment: Of a graph, which is not changed.
+        taps: Names of values inside that become outputs, behind the segment's own.
+    """
+    copies: dict[ir.Value, ir.Value] = {}
+
+    def copy(value: ir.Value | None) -> ir.Value | None:
+        if value is None:
+            return None
+        if value not in copies:
+            twin = ir.Value(name=value.name, shape=value.shape, type=value.type, const_value=value.const_value)
+            copies[value] = twin
+        return copies[value]
+
+    source = copy(segment.source)
+    assert source is not None
+    made: list[ir.Node] = []
+    initializers: dict[str, ir.Value] = {}
+    for node in segment.nodes:
+        inputs = [copy(v) for v in node.inputs]
+        for value, twin in zip(node.inputs, inputs, strict=True):
+            if value is not None and twin is not None and value.is_initializer():
+                initializers[twin.name or ""] = twin
+        outputs = [twin for v in node.outputs if (twin := copy(v)) is not None]
+        attributes = list(node.attributes.values())
+        made.append(
+            ir.Node(node.domain, node.op_type, inputs, attributes, outputs=outputs, name=node.name, version=None)
+        )
+    inside = {v.name: v for v in copies.values()}
+    results = [copies[segment.result]] + [inside[name] for name in taps]
+    for value in results:
+        value.dtype = value.dtype or ir.DataType.FLOAT
+    owner = segment.nodes[0].graph
+    opsets = dict(owner.opset_imports) if owner is not None else {"": 20}
+    inner = ir.Graph([source], results, nodes=made, initializers=list(initializers.values()), opset_imports=opsets)
+    return Graph(ir.Model(inner, ir_version=10))
+
+
+class SegmentRunner:
+    """A segment in ONNX Runtime on the CPU."""
+
+    def __init__(self, graph: Graph) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        # One run after the other, image by image: arenas would keep the largest of every segment.
+        options.enable_cpu_mem_arena = False
+        content = ir.to_proto(graph.model).SerializeToString()
+        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self._input = graph.model.graph.inputs[0].name
+
+    def run(self, value: npt.NDArray[Any]) -> list[npt.NDArray[np.float32]]:
+        """The segment's result, then its taps."""
+        outputs: list[npt.NDArray[np.float32]] = self._session.run(None, {self._input: value})
+        return outputs

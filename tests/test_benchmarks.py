@@ -1,0 +1,153 @@
+"""The benchmark's table of bars and its Markdown, on made-up figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.bars import BARS, NNCF_BEST, Bar, judge_bars
+from benchmarks.int8_accuracy import summarize_accuracy
+from benchmarks.int8_models import MODELS
+from benchmarks.int8_table import render_table, show_figure
+from edgevit.images import ImageSet
+
+MACHINE = {"cpu": "Some CPU", "usable_cores": 2, "virtual": True, "packages": {"nncf": "3.4.0", "openvino": "1"}}
+
+
+def _figures(agreement: float, sqnr: float) -> dict[str, Any]:
+    return {
+        "images": 600,
+        "agreement_percent": {"value": agreement, "low": agreement - 1, "high": agreement + 0.5},
+        "sqnr_db": {"value": sqnr, "low": sqnr - 0.4, "high": sqnr + 0.4},
+        "top1_percent": {"value": 85.0},
+        "drop_points": {"value": 0.5, "low": -0.2, "high": 1.2},
+    }
+
+
+def _rows() -> dict[str, Any]:
+    latency = {
+        "engines": {"ours": {"p50_ms": 8.0, "p90_ms": 9.0}, "NNCF default, dynamo": {"p50_ms": 10.0, "p90_ms": 12.0}},
+        "ratios": {"NNCF default, dynamo": {"value": 0.8, "low": 0.79, "high": 0.81}},
+        "ratio": {"value": 0.8, "low": 0.79, "high": 0.81},
+        "distance": {
+            "gmacs": 1.2,
+            "best_gmacs_per_second": 300.0,
+            "best_shape": "1×2×3",
+            "ideal_ms": 4.0,
+            "ratio": {"value": 2.0, "low": 1.9, "high": 2.1},
+        },
+    }
+    accuracy = {
+        "ours": _figures(99.0, 24.5),
+        "NNCF default, dynamo": _figures(97.5, 18.0),
+        "NNCF α 0.5, torchscript": _figures(99.0, 20.0),
+        "Model Optimizer INT8": {"note": "not installed"},
+    }
+    cost = {
+        "images": 512,
+        "quantisers": {"ours": {"seconds": 60.0, "peak_bytes": 2**30}},
+        "seconds_ratio": {"value": 2.5},
+        "memory_ratio": {"value": 0.5},
+    }
+    return {"swin_imagenette": {"latency": latency, "accuracy": accuracy}, "vit_base_patch16_224": {"cost": cost}}
+
+
+def test_bars_when_listed_name_models_that_are_run_and_accuracy_of_real_weights_alone() -> None:
+    models = {bench.name: bench for bench in MODELS}
+    assert {bar.model for bar in BARS} <= set(models)
+    assert all(models[bar.model].real for bar in BARS if bar.path[0] == "accuracy")
+    assert all(models[bar.model].cost for bar in BARS if bar.path[0] == "cost")
+
+
+@pytest.mark.parametrize(
+    ("relation", "limit", "expected"),
+    [
+        ("≥", 99.0, "met"),  # the figure is 99.0
+        ("≥", 99.01, "MISSED"),
+        ("≤", 99.0, "met"),
+        ("≤", 98.9, "MISSED"),
+        (">", 98.9, "met"),
+        (">", 99.0, "MISSED"),
+        (">", NNCF_BEST, "MISSED"),  # NNCF's best has 99.0 too: not ahead
+    ],
+)
+def test_bar_when_figure_is_at_or_beside_the_limit_is_judged_by_its_relation(
+    relation: Any, limit: float | str, expected: str
+) -> None:
+    bar = Bar("swin_imagenette", ("accuracy", "ours", "agreement_percent"), "agreement", relation, limit)
+    (outcome,) = judge_bars(_rows(), (bar,))
+    assert outcome.status == expected
+    assert (outcome.value, outcome.low, outcome.high) == (99.0, 98.0, 99.5)
+
+
+def test_peer_bar_when_several_peers_were_measured_takes_the_best_of_each_figure() -> None:
+    bar = Bar("swin_imagenette", ("accuracy", "ours", "sqnr_db"), "SQNR", ">", NNCF_BEST)
+    (outcome,) = judge_bars(_rows(), (bar,))
+    assert (outcome.limit, outcome.status) == (20.0, "met")
+
+
+def test_bars_when_a_model_or_section_or_peer_is_absent_are_not_measured() -> None:
+    absent = (
+        Bar("other", ("latency", "ratio"), "", "≤", 1.0),
+        Bar("vit_base_patch16_224", ("latency", "ratio"), "", "≤", 1.0),
+        Bar("vit_base_patch16_224", ("accuracy", "ours", "sqnr_db"), "", ">", NNCF_BEST),
+    )
+    assert [outcome.status for outcome in judge_bars(_rows(), absent)] == ["not measured"] * 3
+
+
+def test_table_when_rendered_shows_every_section_and_whole_rows() -> None:
+    text = render_table(json.loads(json.dumps({"machine": MACHINE, "rows": _rows()})))
+    for title in ("Bars", "Accuracy", "Latency", "Distance", "Cost"):
+        assert f"## {title}" in text
+    assert "openvino 1, nncf 3.4.0" in text
+    assert "| `swin_imagenette` | logit SQNR, dB | > NNCF's best (20.00) | 24.50 (24.10 to 24.90) | met |" in text
+    assert "| 0.800 (0.790 to 0.810) |" in text
+    assert "not installed" in text
+    widths: dict[str, set[int]] = {}
+    title = ""
+    for line in text.splitlines():
+        title = line if line.startswith("## ") else title
+        if line.startswith("|"):
+            widths.setdefault(title, set()).add(line.count("|"))
+    assert all(len(found) == 1 for found in widths.values())
+
+
+def test_table_when_only_one_section_was_run_leaves_out_the_others() -> None:
+    text = render_table({"machine": MACHINE, "rows": {"vit_base_patch16_224": _rows()["vit_base_patch16_224"]}})
+    assert "## Cost" in text
+    assert "## Latency" not in text
+    assert "not measured" in text
+
+
+@pytest.mark.parametrize(
+    ("figure", "expected"),
+    [
+        (None, "–"),
+        ({"value": None}, "–"),
+        ({"value": 0.0}, "0.00"),
+        ({"value": 1, "low": 0, "high": 2}, "1.00 (0.00 to 2.00)"),
+    ],
+)
+def test_figure_when_shown_has_its_interval_where_there_is_one(figure: Any, expected: str) -> None:
+    assert show_figure(figure, 2) == expected
+
+
+def test_accuracy_when_summarised_equals_the_formulas() -> None:
+    generator = np.random.default_rng(0)
+    reference = generator.normal(size=(200, 5)).astype(np.float32)
+    logits = (reference + generator.normal(scale=0.1, size=reference.shape)).astype(np.float32)
+    labels = generator.integers(0, 5, 200)
+    found = summarize_accuracy(logits, reference, ImageSet(Path(), tuple(map(str, range(200))), tuple(labels.tolist())))
+    ours, theirs = logits.argmax(1), reference.argmax(1)
+    noise = ((logits.astype(np.float64) - reference) ** 2).sum()
+    sqnr = 10 * np.log10((reference.astype(np.float64) ** 2).sum() / noise)
+    assert found["agreement_percent"]["value"] == pytest.approx(100 * (ours == theirs).mean())
+    assert found["sqnr_db"]["value"] == pytest.approx(sqnr)
+    assert found["sqnr_db"]["low"] < sqnr < found["sqnr_db"]["high"] < found["sqnr_db"]["low"] + 2
+    drop = 100 * ((theirs == labels).mean() - (ours == labels).mean())
+    assert found["drop_points"]["value"] == pytest.approx(drop)
+    assert found["drop_points"]["low"] <= drop <= found["drop_points"]["high"]

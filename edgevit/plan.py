@@ -142,6 +142,8 @@ def apply_plan(graph: Graph, plan: QuantizationPlan, sites: Collection[str] | No
                 _read_bytes(inner, node, place)
                 continue
             source = trace_layout(value)
+            if any(source is twin for twin in shared.values()):
+                continue  # a site before this one has put the pair behind the tensor
             readers = _list_readers(source)
             behind = plan.at == "producer" and all(reader.name in chosen for reader in readers)
             where = source if behind else value

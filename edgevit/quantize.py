@@ -155,7 +155,8 @@ def match_sites(sites: Sequence[str], pins: Mapping[str, str]) -> dict[str, str]
         matched.update(dict.fromkeys(names, choice))
     if idle:
         raise RecipeError(
-            f"no site is called {', '.join(idle)}", "edgevit inspect SOURCE lists the sites; * stands for any text"
+            f"no site is called {', '.join(idle)}",
+            "a build's report.json lists the sites under quantization; * stands for any text",
         )
     return matched
 
@@ -266,17 +267,18 @@ class _SegmentFit:
         pin = self._pins.get(name)
         if pin == "float":
             self._reasons[name] = "the recipe keeps it float"
+            return False
+        if _reads_image(node) and self._placement.image is None:  # whatever the recipe says
+            self._reasons[name] = "the engine takes no unsigned input"
+            return False
         if pin is not None:
-            return pin == "int8"
+            return True
         weight = read_weight(node)
         if weight is None:
             wanted = {"float": (), "scores": ("/scores",), "both": ("/scores", "/context")}[self._products]
             return name.endswith(wanted) if wanted else False
         if min(weight.shape) < self._placement.smallest_dimension:
             self._reasons[name] = f"a matrix of {' × '.join(map(str, weight.shape))} is no faster in INT8"
-            return False
-        if _reads_image(node) and self._placement.image is None:
-            self._reasons[name] = "the engine takes no unsigned input"
             return False
         return True
 

@@ -59,7 +59,9 @@ def fit_linears(
     elif statistics is not None:
         grid = _observe(statistics, placement.linear, quantization)
     else:
-        grid, affine = _choose_grid(quantized, np.concatenate(weights, axis=1), placement, quantization, scalable)
+        biased = all(_read_bias(node) is not None for node in group)  # a centre needs one to be undone in
+        every = np.concatenate(weights, axis=1)
+        grid, affine = _choose_grid(quantized, every, placement, quantization, scalable, biased)
     moved = quantized if affine is None else (quantized - affine.center) * affine.factor
     moments = measure_moments(grid.apply(moved))
     wanted = mean if affine is None else (mean - affine.center) * affine.factor
@@ -105,7 +107,12 @@ def _observe(statistics: TensorStatistics, kind: GridKind, quantization: Quantiz
 
 
 def _choose_grid(
-    values: Values, weight: Values, placement: Placement, quantization: Quantization, scalable: bool
+    values: Values,
+    weight: Values,
+    placement: Placement,
+    quantization: Quantization,
+    scalable: bool,
+    biased: bool,
 ) -> tuple[Grid, Affine | None]:
     """Candidates come from all tokens; the loss is that of the second half of the images.
 
@@ -117,7 +124,7 @@ def _choose_grid(
     sample = judged[:: max(1, len(judged) // rows)]
     low, high = values.min(axis=0), values.max(axis=0)
     sample = np.concatenate([sample, low[None], high[None]])  # the ends of the range belong to the search
-    center = scalable and quantization.center and kind == "i8"
+    center = scalable and biased and quantization.center and kind == "i8"
     factors = (
         list_factors(values[: len(values) // 2 or 1], weight)
         if scalable and quantization.smooth and placement.channel_scales

@@ -1,0 +1,185 @@
+"""The whole of quantisation on a small ViT: which sites become INT8, and how close the result stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from edgevit.errors import CalibrationError, RecipeError
+from edgevit.graph import Graph
+from edgevit.quantization import Quantization
+from edgevit.quantize import match_sites, plan_quantization, quantize_graph
+from tests.small_graphs import Images, find_node, make_graph, make_pixels, run_graph
+
+SITES = ["patch_embed.proj", "blocks.0.mlp.fc1", "blocks.0.mlp.fc2", "blocks.1.mlp.fc1", "blocks.1.mlp.fc2", "head"]
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    return make_graph("vit")
+
+
+@pytest.fixture(scope="module")
+def images() -> Images:
+    return make_pixels("vit")
+
+
+def measure_db(graph: Graph, quantized: Graph) -> float:
+    """SQNR of the logits on images that calibration did not see."""
+    images = make_pixels("vit", 16, seed=77)
+    wanted, found = run_graph(graph, images)[0], run_graph(quantized, images)[0]
+    return float(10 * np.log10(np.square(wanted).sum() / np.square(found - wanted).sum()))
+
+
+def test_match_sites_when_patterns_overlap_lets_the_later_win() -> None:
+    assert match_sites(SITES, {"blocks.*": "float", "*.fc2": "int8"}) == {
+        "blocks.0.mlp.fc1": "float",
+        "blocks.0.mlp.fc2": "int8",
+        "blocks.1.mlp.fc1": "float",
+        "blocks.1.mlp.fc2": "int8",
+    }
+    assert match_sites(SITES, {"*.fc2": "int8", "blocks.*": "float"})["blocks.0.mlp.fc2"] == "float"
+    assert match_sites(SITES, {"head": "float"}) == {"head": "float"}
+    assert match_sites(SITES, {}) == {}
+
+
+def test_match_sites_with_unknown_names_lists_them_all() -> None:
+    with pytest.raises(RecipeError) as caught:
+        match_sites(SITES, {"blocks.7.*": "float", "head": "float", "nonsense": "int8"})
+    assert "blocks.7.*, nonsense" in caught.value.message
+    assert "head" not in caught.value.message
+
+
+def test_quantize_graph_without_images_raises(graph: Graph) -> None:
+    with pytest.raises(CalibrationError, match="no calibration images"):
+        quantize_graph(graph, [], Quantization(), "openvino")
+
+
+def test_quantize_graph_with_an_unknown_pin_raises(graph: Graph, images: Images) -> None:
+    with pytest.raises(RecipeError, match=r"blocks\.9"):
+        quantize_graph(graph, images, Quantization(sites={"blocks.9.*": "float"}), "openvino")
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime", "tensorrt"])
+def test_quantize_graph_is_valid_close_and_leaves_its_graph_alone(graph: Graph, images: Images, backend: str) -> None:
+    before, logits = graph.op_counts(), run_graph(graph, images)[0]
+    seen = make_pixels("vit", 32)  # the head sees one token an image; with fewer it is fitted to these alone
+    quantized, plan, record = quantize_graph(graph, seen, Quantization(), backend)
+    assert graph.op_counts() == before
+    np.testing.assert_array_equal(run_graph(graph, images)[0], logits)
+    onnx.checker.check_model(ir.serde.serialize_model(quantized.model), full_check=True)
+    # Eight bits of 256 steps each, in some fourteen Linears one after the other, end above 30 dB.
+    assert measure_db(graph, quantized) > 30
+    assert record.images == len(seen)
+    assert [site.name for site in record.sites] == [site.name for site in graph.sites()]
+    for site in record.sites:
+        assert (site.precision == "float") == bool(site.reason), site
+        assert (site.sqnr_db is not None) == (site.name in plan.sites)
+    assert {s.name for s in record.sites if s.precision == "int8"} <= set(plan.sites)
+
+
+def test_quantize_graph_for_tensorrt_has_neither_zero_points_nor_unsigned_codes(graph: Graph, images: Images) -> None:
+    # Not even where the recipe pins every site.
+    quantization = Quantization(sites={"*": "int8"}, smooth=True)
+    quantized, _, record = quantize_graph(graph, images, quantization, "tensorrt")
+    pairs = ("QuantizeLinear", "DequantizeLinear")
+    zeros = [node.inputs[2] for node in quantized.model.graph if node.op_type in pairs]
+    assert zeros
+    for zero in zeros:
+        numbers = quantized.constant(zero)
+        assert numbers is not None
+        assert numbers.dtype == np.int8
+        assert not numbers.any()
+    embedding = record.sites[0]
+    assert (embedding.name, embedding.precision) == ("patch_embed.proj", "float")
+    assert embedding.reason == "the engine takes no unsigned input"
+
+
+def test_quantize_graph_for_tensorrt_leaves_small_matrices_float(graph: Graph, images: Images) -> None:
+    _, plan, record = quantize_graph(graph, images, Quantization(), "tensorrt")
+    head = record.sites[-1]
+    assert (head.name, head.precision) == ("head", "float")
+    assert "32 × 7" in head.reason
+    assert "head" not in plan.sites
+
+
+def test_quantize_graph_with_pins_leaves_the_sites_float_and_says_why(graph: Graph, images: Images) -> None:
+    quantization = Quantization(sites={"blocks.*.mlp.*": "float", "blocks.1.mlp.fc2": "int8"})
+    quantized, plan, record = quantize_graph(graph, images, quantization, "openvino")
+    pinned = {s.name: s for s in record.sites if ".mlp." in s.name}
+    for name in ("blocks.0.mlp.fc1", "blocks.0.mlp.fc2", "blocks.1.mlp.fc1"):
+        assert (pinned[name].precision, pinned[name].reason) == ("float", "the recipe keeps it float")
+        assert name not in plan.sites
+        weight = find_node(quantized, name).inputs[1]
+        assert weight is not None
+        assert weight.const_value is not None
+        assert weight.const_value.numpy().dtype == np.float32
+    assert pinned["blocks.1.mlp.fc2"].precision == "int8"
+
+
+@pytest.mark.parametrize(
+    ("products", "wanted"),
+    [("float", set()), ("scores", {"scores"}), ("both", {"scores", "context"})],
+)
+def test_plan_quantization_takes_the_products_that_the_recipe_says(
+    graph: Graph, images: Images, products: Any, wanted: set[str]
+) -> None:
+    _, plan, record = plan_quantization(graph, images, Quantization(products=products), "openvino")
+    assert {name.split("/")[1] for name in plan.sites if "/" in name} == wanted
+    int8 = {s.name for s in record.sites if s.precision == "int8"}
+    assert int8 == set(plan.sites)
+
+
+def test_plan_quantization_base_computes_what_the_graph_computes(graph: Graph, images: Images) -> None:
+    base, _, _ = plan_quantization(graph, images, Quantization(products="both"), "openvino")
+    bias = "blocks.0.attn.k/bias"
+    outputs = ("logits", bias)
+    (wanted, keys), (found, centred) = run_graph(graph, images, outputs), run_graph(base, images, outputs)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    assert abs(keys.mean((0, 1))).max() > 0.05
+    assert abs(centred.mean((0, 1))).max() < 1e-5
+
+
+def test_plan_quantization_with_an_observer_takes_its_range(graph: Graph, images: Images) -> None:
+    _, plan, _ = plan_quantization(graph, images, Quantization(observer="minmax", products="float"), "openvino")
+    for site, tensor in (("blocks.0.mlp.fc1", "blocks.0.norm2"), ("blocks.1.mlp.fc2", "blocks.1.mlp/gelu")):
+        values = run_graph(graph, images, (tensor,))[0]
+        grid = plan.sites[site].grids[0]
+        np.testing.assert_allclose(grid.scale, (values.max() - values.min()) / 255, rtol=1e-5)
+        assert abs(grid.low - values.min()) <= grid.scale
+
+
+def test_plan_quantization_with_the_same_seed_gives_the_same_plan(graph: Graph, images: Images) -> None:
+    quantization = Quantization(sites={"blocks.1.*": "float"}, products="scores")
+    first, second = (plan_quantization(graph, images, quantization, "openvino", seed=4)[1] for _ in range(2))
+    assert list(first.sites) == list(second.sites)
+    for name, site in first.sites.items():
+        assert site.grids == second.sites[name].grids
+        np.testing.assert_array_equal(site.weight, second.sites[name].weight)  # type: ignore[arg-type]
+
+
+def test_plan_quantization_with_activations_that_are_not_finite_names_them(graph: Graph, images: Images) -> None:
+    broken = graph.copy()
+    weight = find_node(broken, "blocks.0.mlp.fc1").inputs[1]
+    assert weight is not None
+    assert weight.const_value is not None
+    numbers = weight.const_value.numpy().copy()
+    numbers[3, 5] = np.inf
+    weight.const_value = ir.tensor(numbers, name=weight.name)
+    with pytest.raises(CalibrationError, match=r"blocks\.0\.mlp/gelu"):
+        plan_quantization(broken, images, Quantization(), "openvino")
+
+
+def test_plan_quantization_says_how_far_it_is(graph: Graph, images: Images) -> None:
+    steps: list[tuple[str, int, int]] = []
+    quantization = Quantization(products="float", sites={"blocks.*": "float"})
+    plan_quantization(
+        graph, images, quantization, "openvino", progress=lambda *step: steps.append((step[0], *step[1:]))
+    )
+    fitted = [step for step in steps if step[0] == "quantize"]
+    assert fitted == [("quantize", n, 6) for n in range(7)]
+    assert [step for step in steps if step[0] == "sensitivity"] == [("sensitivity", n, 2) for n in range(3)]

@@ -1,0 +1,81 @@
+"""Damage by site against runs of the graph, and the choice of products within its share."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from edgevit.graph import Graph
+from edgevit.plan import QuantizationPlan, apply_plan
+from edgevit.quantization import Quantization
+from edgevit.quantize import plan_quantization
+from edgevit.ranges import Grid
+from edgevit.sensitivity import choose_products, rank_sites, to_decibels
+from tests.small_graphs import make_graph, make_pixels, run_graph
+
+Planned = tuple[Graph, QuantizationPlan]
+CONTEXTS = ["blocks.0.attn/context", "blocks.1.attn/context"]
+
+
+@pytest.fixture(scope="module")
+def planned() -> Planned:
+    return plan_quantization(make_graph("vit"), make_pixels("vit"), Quantization(products="both"), "openvino")[:2]
+
+
+@pytest.fixture(scope="module")
+def damage(planned: Planned) -> dict[str, float]:
+    return rank_sites(*planned, make_pixels("vit"))
+
+
+def measure_noise(planned: Planned, sites: list[str]) -> float:
+    base, plan = planned
+    images = make_pixels("vit")
+    wanted, found = run_graph(base, images)[0], run_graph(apply_plan(base, plan, sites), images)[0]
+    return float(np.sum((found - wanted) ** 2.0) / np.sum(wanted**2.0))
+
+
+def test_rank_sites_gives_the_ratio_of_signal_to_noise_with_each_site_alone(
+    planned: Planned, damage: dict[str, float]
+) -> None:
+    assert list(damage) == list(planned[1].sites)
+    for name in ("blocks.0.attn.q", "blocks.1.mlp.fc2", "head"):
+        assert damage[name] == pytest.approx(-10 * np.log10(measure_noise(planned, [name])), abs=0.3)
+
+
+@pytest.mark.parametrize("name", ["blocks.0.mlp.fc1", "blocks.1.attn/scores", "head"])
+def test_rank_sites_when_a_grid_is_coarser_finds_more_damage(
+    planned: Planned, damage: dict[str, float], name: str
+) -> None:
+    base, plan = planned
+    site = plan.sites[name]
+    grids = tuple(Grid(grid.scale * 16, grid.zero_point, grid.low_code, grid.high_code) for grid in site.grids)
+    coarse = QuantizationPlan({name: dataclasses.replace(site, grids=grids)}, plan.at)
+    # A step 16 times as wide has 256 times the noise, 24 dB; weights add some of their own to the finer one.
+    assert rank_sites(base, coarse, make_pixels("vit"))[name] < damage[name] - 6
+
+
+def test_choose_products_keeps_the_noise_within_its_share(planned: Planned, damage: dict[str, float]) -> None:
+    base, plan = planned
+    others = measure_noise(planned, [name for name in plan.sites if name not in CONTEXTS])
+    noise = {name: measure_noise(planned, [name]) for name in CONTEXTS}
+    best = min(CONTEXTS, key=noise.__getitem__)
+    images = make_pixels("vit")
+    # Room for the better one, with a tenth to spare, and not for both.
+    share = 1.1 * noise[best] / others
+    assert choose_products(base, plan, images, damage, share, {}) == tuple(n for n in CONTEXTS if n != best)
+    assert sorted(choose_products(base, plan, images, damage, 0.0, {})) == CONTEXTS
+    assert choose_products(base, plan, images, damage, 1.1 * sum(noise.values()) / others, {}) == ()
+
+
+def test_choose_products_leaves_pinned_products_to_the_recipe(planned: Planned, damage: dict[str, float]) -> None:
+    base, plan = planned
+    pins = {CONTEXTS[0]: "int8"}
+    assert choose_products(base, plan, make_pixels("vit"), damage, 0.0, pins) == (CONTEXTS[1],)
+
+
+def test_to_decibels_of_no_noise_is_finite() -> None:
+    assert to_decibels(0.0) == to_decibels(1e-40) == 200.0
+    assert to_decibels(0.01) == pytest.approx(20)
+    assert to_decibels(10.0) == pytest.approx(-10)

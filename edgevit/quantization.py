@@ -27,6 +27,8 @@ class Quantization:
         products: Which products of attention are INT8: none, queries·keys, both, or (``auto``) queries·keys and
             those probabilities·values that cost little accuracy.
         products_share: With ``auto``: noise that INT8 probabilities may add, as a share of all other noise.
+        site_share: A site that alone makes more than this share of all noise stays float: the worst first, one site in
+            twenty at most, and only where all sites together leave less than 30 dB.
         rotate: Rotate the residual stream (:mod:`edgevit.folds.residual_rotation`).
         center: Move the input of a symmetric engine's second MLP Linear so that zero is in the middle.
         smooth: SmoothQuant between GELU and the second MLP Linear, α chosen per site from a grid that contains off.
@@ -40,6 +42,7 @@ class Quantization:
     percentile: float = 99.99
     products: Products = "auto"
     products_share: float = 0.15
+    site_share: float = 0.1
     rotate: bool = True
     center: bool = True
     smooth: bool = False
@@ -55,6 +58,8 @@ class Quantization:
             problems.append(f"percentile = {self.percentile} is not between 50 and 100")
         if not 0 <= self.products_share < math.inf:
             problems.append(f"products_share = {self.products_share} is not 0 or above")
+        if not 0 < self.site_share <= 1:
+            problems.append(f"site_share = {self.site_share} is not above 0 and at most 1")
         if problems:
             raise ValueError("; ".join(problems))
 
@@ -84,7 +89,7 @@ class QuantizationRecord:
         images: Calibration images that it saw.
         random: Whether these were random pixels, so that the result is for timing alone.
         sites: In the order of execution.
-        fallback: Sites that were set back to float to keep the accuracy budget.
+        fallback: Sites that were set back to float for the damage that they do.
         seconds: By step.
         notes: Whatever somebody who reads the report should know, one sentence each.
     """

@@ -27,7 +27,7 @@ from edgevit.progress import Progress, ignore_progress
 from edgevit.quantization import Quantization, QuantizationRecord, SiteRecord
 from edgevit.ranges import TensorStatistics
 from edgevit.segments import Segment, SegmentRunner, extract_segment, split_graph
-from edgevit.sensitivity import choose_products, rank_sites
+from edgevit.sensitivity import choose_fallback, choose_products, rank_sites
 
 Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
@@ -116,13 +116,17 @@ def plan_quantization(
     if quantization.products == "auto" and products == "both":
         dropped = choose_products(base, plan, sample, damage, quantization.products_share, pins)
         reasons.update(dict.fromkeys(dropped, "its probabilities in INT8 would cost more accuracy than the rest"))
+    chosen = [name for name in plan.sites if name not in reasons]
+    fallback = choose_fallback(base, plan, chosen, sample, damage, quantization.site_share, pins)
+    reasons.update(dict.fromkeys(fallback, "alone it would make a large share of all noise"))
     seconds["sensitivity"] = round(time.perf_counter() - started, 2)
     records = []
     for site in base.sites():
         quantized = site.name in plan.sites and site.name not in reasons
         reason = "" if quantized else reasons.get(site.name, "the recipe or the engine keeps it float")
         records.append(SiteRecord(site.name, "int8" if quantized else "float", reason, damage.get(site.name)))
-    return base, plan, QuantizationRecord(images=len(images), sites=tuple(records), seconds=seconds)
+    record = QuantizationRecord(images=len(images), sites=tuple(records), fallback=fallback, seconds=seconds)
+    return base, plan, record
 
 
 def _observe_inputs(

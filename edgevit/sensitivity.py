@@ -13,6 +13,8 @@ from edgevit.plan import QuantizationPlan, apply_plan
 from edgevit.progress import Progress, ignore_progress
 from edgevit.segments import SegmentRunner
 
+_GOOD_DB = 30.0
+_LARGEST_FALLBACK = 0.05  # of the sites
 _RUNS = 400  # inferences that ranking may take; larger models are ranked on fewer images each
 
 
@@ -69,6 +71,39 @@ def choose_products(
         else:
             dropped.append(name)
     return tuple(dropped)
+
+
+def choose_fallback(
+    graph: Graph,
+    plan: QuantizationPlan,
+    sites: Collection[str],
+    pixels: Sequence[npt.NDArray[np.generic]],
+    damage: Mapping[str, float],
+    share: float,
+    pins: Mapping[str, str],
+) -> tuple[str, ...]:
+    """Of the sites to be quantised, those that are better left float: few that make much of the noise.
+
+    Args:
+        graph: The float graph.
+        plan: Of it.
+        sites: What would be quantised.
+        pixels: Calibration images.
+        damage: SQNR in dB of each site alone.
+        share: Of the noise of all sites together; a site that alone makes more stays float.
+        pins: Sites that the recipe decides.
+
+    Returns:
+        At most one site in twenty, the worst first; none where all sites together keep 30 dB.
+    """
+    if not sites:
+        return ()
+    noise = measure_noise(graph, plan, sites, pixels, run_graph(graph, pixels))
+    if to_decibels(noise) >= _GOOD_DB:
+        return ()
+    worst = sorted((n for n in sites if n not in pins), key=lambda n: damage[n])
+    heavy = [n for n in worst if 10 ** (-damage[n] / 10) > share * noise]
+    return tuple(heavy[: int(_LARGEST_FALLBACK * len(sites))])
 
 
 def run_graph(graph: Graph, pixels: Sequence[npt.NDArray[np.generic]]) -> npt.NDArray[np.float32]:

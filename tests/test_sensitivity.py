@@ -12,7 +12,7 @@ from edgevit.plan import QuantizationPlan, apply_plan
 from edgevit.quantization import Quantization
 from edgevit.quantize import plan_quantization
 from edgevit.ranges import Grid
-from edgevit.sensitivity import choose_products, rank_sites, to_decibels
+from edgevit.sensitivity import choose_fallback, choose_products, rank_sites, to_decibels
 from tests.small_graphs import make_graph, make_pixels, run_graph
 
 Planned = tuple[Graph, QuantizationPlan]
@@ -65,6 +65,10 @@ def test_choose_products_keeps_the_noise_within_its_share(planned: Planned, dama
     # Room for the better one, with a tenth to spare, and not for both.
     share = 1.1 * noise[best] / others
     assert choose_products(base, plan, images, damage, share, {}) == tuple(n for n in CONTEXTS if n != best)
+    # Room for either, and not for both: the better one is taken, and what it uses is gone.
+    either = 1.05 * max(noise.values())
+    assert either < sum(noise.values())
+    assert choose_products(base, plan, images, damage, either / others, {}) == tuple(n for n in CONTEXTS if n != best)
     assert sorted(choose_products(base, plan, images, damage, 0.0, {})) == CONTEXTS
     assert choose_products(base, plan, images, damage, 1.1 * sum(noise.values()) / others, {}) == ()
 
@@ -79,3 +83,30 @@ def test_to_decibels_of_no_noise_is_finite() -> None:
     assert to_decibels(0.0) == to_decibels(1e-40) == 200.0
     assert to_decibels(0.01) == pytest.approx(20)
     assert to_decibels(10.0) == pytest.approx(-10)
+
+
+def test_choose_fallback_names_the_few_sites_that_make_most_of_the_noise(
+    planned: Planned, damage: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, plan = planned
+    sites = [f"site{i}" for i in range(40)]
+    made = dict.fromkeys(sites, 40.0) | {"site3": 21.0, "site7": 22.0, "site9": 23.0, "site11": 29.0}
+    for total, pins, wanted in (
+        (10**-1.8, {}, ("site3", "site7")),  # two are one in twenty of forty, though site9 is as heavy
+        (10**-1.8, {"site3": "int8"}, ("site7", "site9")),
+        (10**-1.0, {}, ()),  # each is below a tenth of the noise
+        (10**-3.1, {}, ()),  # 31 dB are good enough
+    ):
+        monkeypatch.setattr("edgevit.sensitivity.measure_noise", lambda *args, total=total: total)
+        assert choose_fallback(base, plan, sites, make_pixels("vit"), made, 0.1, pins) == wanted
+
+
+def test_plan_quantization_when_one_site_is_ruined_leaves_it_float(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgevit.sensitivity._GOOD_DB", 1000.0)
+    monkeypatch.setattr("edgevit.sensitivity._LARGEST_FALLBACK", 0.1)
+    record = plan_quantization(make_graph("vit"), make_pixels("vit"), Quantization(site_share=0.01), "openvino")[2]
+    assert record.fallback
+    assert {s.name for s in record.sites if s.precision == "float"} >= set(record.fallback)
+    assert record.fallback[0] == next(
+        s.name for s in record.worst if s.precision == "float" and "context" not in s.name
+    )

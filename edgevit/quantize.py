@@ -94,6 +94,9 @@ def plan_quantization(
     images: list[npt.NDArray[np.generic]] = list(pixels)
     if not images:
         raise CalibrationError("there are no calibration images", "give --calibration DATA")
+    generator = np.random.default_rng(seed)
+    # Sets are listed class by class; what looks at the first few, or at halves, shall see all classes.
+    images = [images[i] for i in generator.permutation(len(images))]
     base = graph.copy()
     pins = match_sites([site.name for site in base.sites()], quantization.sites)
     started = time.perf_counter()
@@ -102,7 +105,6 @@ def plan_quantization(
     streams = _Streams(images, list(images))
     segments = split_graph(base)
     ranges = _observe_inputs(base, images, quantization, progress)
-    generator = np.random.default_rng(seed)
     reasons: dict[str, str] = {}
     for index, segment in enumerate(segments):
         progress("quantize", index, len(segments))

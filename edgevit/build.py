@@ -22,6 +22,7 @@ from edgevit.devices.local import describe_machine, list_measuring_risks
 from edgevit.engine import TensorSpec
 from edgevit.errors import CompileError
 from edgevit.evidence import Evidence, gather_evidence, read_image_sets
+from edgevit.fallback import pin_set_back, set_back_sites
 from edgevit.lock import OutputLock, lock_output
 from edgevit.manifest import Manifest
 from edgevit.measure import measure_cold_start
@@ -35,7 +36,7 @@ from edgevit.report import Machine, Report, Variant, Verdict
 from edgevit.search import GraphFile, Trial, search_recipe
 from edgevit.target import Budget, Target, load_target, target_status
 from edgevit.verdict import choose_variant
-from edgevit.verdict_quantized import RANDOM_MARK, judge_calibration
+from edgevit.verdict_quantized import RANDOM_MARK, explain_set_back, judge_calibration
 from edgevit.verdict_text import describe_accuracy
 
 if TYPE_CHECKING:
@@ -126,15 +127,17 @@ def build_model(
             graph = prepare_graph(model, target, recipe, cache, progress)
         with _timed(stages, "reference"):
             evidence = gather_evidence(model, recipe, sets, cache, progress)
-        quantized = None
+        quantized, files = None, {p: GraphFile(graph.path, graph.inputs) for p in precisions.tried}
         if quantizes:
             with _timed(stages, "quantize"):
                 quantized = prepare_quantized(model, target, recipe, sets.quantization, cache, progress)
+            with _timed(stages, "fallback"):
+                info = _describe_model_info(target, evidence, model.labels)
+                quantized, files["int8"] = set_back_sites(
+                    quantized, target, recipe, budget, evidence, cache, model_info=info, progress=progress
+                )
         with _timed(stages, "measure"):
             if status.buildable:
-                files = {p: GraphFile(graph.path, graph.inputs) for p in precisions.tried}
-                if quantized is not None:
-                    files["int8"] = GraphFile(quantized.path, quantized.inputs)
                 trials, variants, verdict = choose_and_start(
                     files, target, recipe, budget, evidence, cache, labels=model.labels, progress=progress
                 )
@@ -143,16 +146,14 @@ def build_model(
                 trials, variants, verdict = _rehearse(graph, target, recipe, budget, evidence, cache, progress)
         chosen = next((v for v in variants if v.name == verdict.chosen), None)
         is_quantized = chosen is not None and chosen.precision == "int8"
-        verdict = judge_calibration(
-            verdict,
-            quantized.record if quantized is not None else None,
-            chosen=is_quantized,
-            untried=precisions.untried,
-        )
+        record = quantized.record if quantized is not None else None
+        variants = explain_set_back(variants, record)
+        verdict = judge_calibration(verdict, record, chosen=is_quantized, untried=precisions.untried)
         report = _describe(model, target, budget, graph, evidence, variants, verdict, stages, machine)
         if quantized is not None:
             report = dataclasses.replace(report, quantization=quantized.record)
             if is_quantized:
+                recipe = pin_set_back(recipe, quantized.record)
                 report = dataclasses.replace(report, passes=quantized.passes, op_counts=quantized.op_counts)
         if verdict.chosen is None:
             path = out.with_name(f"{out.name}.{REPORT_FILE}")
@@ -191,6 +192,12 @@ def _read(source: str | Path, arch: str | None, recipe: Recipe, note: Callable[[
     return model
 
 
+def _describe_model_info(target: Target, evidence: Evidence, labels: Sequence[str] | None) -> dict[str, str] | None:
+    from edgevit.backends.model_info import describe_model_info
+
+    return dict(describe_model_info(evidence.preprocess, labels)) if target.backend == "openvino" else None
+
+
 def choose_and_start(
     graphs: Mapping[str, GraphFile],
     target: Target,
@@ -203,15 +210,13 @@ def choose_and_start(
     progress: Progress,
 ) -> tuple[tuple[Trial, ...], tuple[Variant, ...], Verdict]:
     """Try every graph on this machine, choose by measured latency, and start the chosen one in fresh processes."""
-    from edgevit.backends.model_info import describe_model_info
-
     trials, comparison = search_recipe(
         graphs,
         target,
         recipe,
         evidence,
         cache,
-        model_info=describe_model_info(evidence.preprocess, labels) if target.backend == "openvino" else None,
+        model_info=_describe_model_info(target, evidence, labels),
         progress=progress,
     )
     variants, verdict = choose_variant(

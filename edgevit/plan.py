@@ -49,6 +49,8 @@ class SitePlan:
         scale: ``(N,) float32``.
         bias: ``(N,) float32`` instead of the Linear's own.
         affine: In front of the first input's quantiser.
+        gain: For a product of probabilities and values: multiplies the probabilities in front of their quantiser and
+            is divided out of the result; ``(1, A, N, 1) float32``.
     """
 
     inputs: tuple[str, ...]
@@ -57,6 +59,7 @@ class SitePlan:
     scale: npt.NDArray[np.float32] | None = None
     bias: npt.NDArray[np.float32] | None = None
     affine: Affine | None = None
+    gain: npt.NDArray[np.float32] | None = None
 
 
 @dataclass
@@ -149,6 +152,8 @@ def apply_plan(graph: Graph, plan: QuantizationPlan, sites: Collection[str] | No
             where = source if behind else value
             if site.affine is not None and place == 0:
                 where = _insert_affine(inner, where, site.affine, node)
+            if site.gain is not None and place == 0:
+                where = _insert_gain(inner, where, site.gain, node)
             key = f"{where.name}|{grid}"
             if key not in shared:
                 shared[key] = _insert_pair(inner, where, grid, before=None if behind else node)
@@ -239,6 +244,25 @@ def _insert_affine(inner: ir.Graph, value: ir.Value, affine: Affine, reader: ir.
         inner.insert_after(value.producer(), made)  # type: ignore[arg-type]
         for use in uses:
             use.node.replace_input_with(use.idx, current)
+    return current
+
+
+def _insert_gain(inner: ir.Graph, value: ir.Value, gain: npt.NDArray[np.float32], product: ir.Node) -> ir.Value:
+    """``value · gain`` in front of a product, and the product's result divided by it."""
+    raised = ir.node("Mul", [value, _constant(inner, f"{product.name}.gain", gain)], name=f"{product.name}/gain")
+    current = _typed(raised, f"{product.name}/gain", ir.DataType.FLOAT, value)
+    inner.insert_before(product, [raised])
+    product.replace_input_with(0, current)
+    result = product.outputs[0]
+    readers = list(result.uses())
+    inverse = _constant(inner, f"{product.name}.inverse_gain", (1 / gain).astype(np.float32))
+    lowered = ir.node("Mul", [result, inverse], name=f"{product.name}/inverse_gain")
+    twin = _typed(lowered, f"{product.name}/inverse_gain", ir.DataType.FLOAT, result)
+    inner.insert_after(product, [lowered])
+    for use in readers:
+        use.node.replace_input_with(use.idx, twin)
+    if result.is_graph_output():
+        inner.outputs[list(inner.outputs).index(result)] = twin
     return current
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edgevit.target import Target
 
 QUANTIZED_FILE, RECORD_FILE = "quantized.onnx", "quantization.json"
+BASE_FILE, PLAN_FILE = "base.onnx", "plan.json"
 RANDOM_IMAGES = 32
 """Random images at most: latency does not depend on what the ranges are."""
 
@@ -42,6 +43,7 @@ class QuantizedGraph:
         inputs: Plain data that identifies the graph.
         passes: Folds and rewrites of the float graph that it was made from.
         op_counts: Nodes by type.
+        source: Folder of the float graph and of the plan that put the pairs into it; see :func:`requantize`.
     """
 
     path: Path
@@ -49,6 +51,7 @@ class QuantizedGraph:
     inputs: Mapping[str, Any]
     passes: tuple[PassRecord, ...]
     op_counts: Mapping[str, int]
+    source: Path
 
 
 def prepare_quantized(
@@ -83,33 +86,57 @@ def prepare_quantized(
 
     def quantize(folder: Path) -> None:
         from edgevit.graph import Graph
-        from edgevit.quantize import quantize_graph
+        from edgevit.plan_file import save_plan
+        from edgevit.quantize import plan_quantization
 
         if images is None:
             height, width = model.config.image_size
             pixels = iter(generate_images(count, height, width, recipe.seed)[:, None])
         else:
             pixels = (batch.pixels for batch in images.batches(model.preprocess, 1))
-        graph, _, record = quantize_graph(
-            Graph.load(prepared.path),
-            list(_group(pixels, recipe.batch[0])),
-            quantization,
-            target.backend,
-            seed=recipe.seed,
-            progress=progress,
+        fed = list(_group(pixels, recipe.batch[0]))
+        base, plan, record = plan_quantization(
+            Graph.load(prepared.path), fed, quantization, target.backend, seed=recipe.seed, progress=progress
         )
-        graph.save(folder / QUANTIZED_FILE)
-        check_graph(folder / QUANTIZED_FILE)
         record = dataclasses.replace(
             record, images=count, random=images is None, notes=(*record.notes, *_find_unrotated(prepared.passes))
         )
-        data = {"record": schema.to_data(record), "op_counts": dict(graph.op_counts())}
+        base.save(folder / BASE_FILE)
+        save_plan(plan, folder / PLAN_FILE)
+        op_counts = requantize(folder, record, folder / QUANTIZED_FILE)
+        data = {"record": schema.to_data(record), "op_counts": op_counts}
         (folder / RECORD_FILE).write_text(json.dumps(data), encoding="utf-8")
 
     folder, _ = cache.run("quantize", inputs, quantize)
     data = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
     record = schema.from_data(QuantizationRecord, data["record"], str(folder), CompileError)
-    return QuantizedGraph(folder / QUANTIZED_FILE, record, inputs, prepared.passes, data["op_counts"])
+    return QuantizedGraph(folder / QUANTIZED_FILE, record, inputs, prepared.passes, data["op_counts"], folder)
+
+
+def requantize(source: Path, record: QuantizationRecord, path: Path) -> Mapping[str, int]:
+    """Write the graph with the pairs of the record's INT8 sites; nothing is calibrated again.
+
+    Args:
+        source: Folder of the float graph and its plan.
+        record: Its sites and their precisions.
+        path: The ONNX file.
+
+    Returns:
+        Nodes by type.
+
+    Raises:
+        CompileError: The result is not valid ONNX.
+    """
+    from edgevit.graph import Graph
+    from edgevit.plan import apply_plan
+    from edgevit.plan_file import load_plan
+
+    base, plan = Graph.load(source / BASE_FILE), load_plan(source / PLAN_FILE)
+    sites = [site.name for site in record.sites if site.precision == "int8"]
+    graph = apply_plan(base, plan, sites)
+    graph.save(path)
+    check_graph(path)
+    return dict(graph.op_counts())
 
 
 def _identify(quantization: Quantization) -> dict[str, Any]:

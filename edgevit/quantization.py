@@ -24,13 +24,14 @@ class Quantization:
         observer: How the range of a Linear's input is chosen: by the error of the Linear's ``output``, or by what
             :func:`edgevit.calibrate.calibrate_graph` saw of it; see ``edgevit/observers/``.
         percentile: Of the observer ``percentile``: share of values inside the range, in percent.
-        products: Which products of attention are INT8: none, queries·keys, both, or (``auto``) queries·keys and
-            those probabilities·values that cost little accuracy.
-        products_share: With ``auto``: noise that INT8 probabilities may add, as a share of all other noise.
-        site_share: A site that alone makes more than this share of all noise stays float: the worst first, one site in
-            twenty at most, and only where all sites together leave less than 30 dB.
+        products: Which products of attention may be INT8: none, queries·keys, both, or (``auto``) those that gain
+            speed with the engine library.
+        sqnr_db: Sites stay float, those first that make most noise for the arithmetic that INT8 saves there, until the
+            logits keep this SQNR in dB on calibration images.
+        float_share: The share of all multiplications that may stay float for it.
         rotate: Rotate the residual stream (:mod:`edgevit.folds.residual_rotation`).
         center: Move the input of a symmetric engine's second MLP Linear so that zero is in the middle.
+        row_gain: Raise softmax's rows in front of their quantiser (:mod:`edgevit.methods.probability_gain`).
         smooth: SmoothQuant between GELU and the second MLP Linear, α chosen per site from a grid that contains off.
         bias_correction: Keep the mean of every Linear's output, on quantised inputs.
         rounding: Of weights: to the nearest, or by GPTQ against the quantised inputs.
@@ -41,10 +42,11 @@ class Quantization:
     observer: Observer = "output"
     percentile: float = 99.99
     products: Products = "auto"
-    products_share: float = 0.15
-    site_share: float = 0.1
+    sqnr_db: float = 25.0
+    float_share: float = 0.06
     rotate: bool = True
     center: bool = True
+    row_gain: bool = True
     smooth: bool = False
     bias_correction: bool = True
     rounding: Literal["nearest", "gptq"] = "gptq"
@@ -56,10 +58,10 @@ class Quantization:
             problems.append(f"images = {self.images} is not above 0")
         if not 50 < self.percentile <= 100:
             problems.append(f"percentile = {self.percentile} is not between 50 and 100")
-        if not 0 <= self.products_share < math.inf:
-            problems.append(f"products_share = {self.products_share} is not 0 or above")
-        if not 0 < self.site_share <= 1:
-            problems.append(f"site_share = {self.site_share} is not above 0 and at most 1")
+        if not -20 <= self.sqnr_db <= 100:
+            problems.append(f"sqnr_db = {self.sqnr_db} is not between -20 and 100")
+        if not 0 <= self.float_share <= 1:
+            problems.append(f"float_share = {self.float_share} is not between 0 and 1")
         if problems:
             raise ValueError("; ".join(problems))
 
@@ -82,6 +84,31 @@ class SiteRecord:
 
 
 @dataclass(frozen=True)
+class SetBack:
+    """What was tried to bring INT8 inside the accuracy budget, by figures from the calibration images of the choice.
+
+    Attributes:
+        sites: Set back to float, the most harmful first; none where the budget was not met.
+        quantized: INT8 sites before.
+        tried: Most sites that were set back in a trial.
+        trials: Engines that were compiled and judged with sites set back.
+        images: Images of every judgement.
+        before: Drop of top-1 in points with no site set back; without labels, agreement in percent.
+        after: The same with ``sites`` set back, or with the ``tried`` where the budget was not met.
+        labelled: Whether the figures are drops.
+    """
+
+    sites: tuple[str, ...]
+    quantized: int
+    tried: int
+    trials: int
+    images: int
+    before: float
+    after: float
+    labelled: bool
+
+
+@dataclass(frozen=True)
 class QuantizationRecord:
     """What a quantiser did: part of the report.
 
@@ -89,7 +116,9 @@ class QuantizationRecord:
         images: Calibration images that it saw.
         random: Whether these were random pixels, so that the result is for timing alone.
         sites: In the order of execution.
-        fallback: Sites that were set back to float for the damage that they do.
+        fallback: Sites that were set back to float for the damage that they do: by the quantiser itself, then for the
+            accuracy budget.
+        set_back: What the accuracy budget took; ``None`` where INT8 met it, or could not be judged by it.
         seconds: By step.
         notes: Whatever somebody who reads the report should know, one sentence each.
     """
@@ -98,6 +127,7 @@ class QuantizationRecord:
     random: bool = False
     sites: tuple[SiteRecord, ...] = ()
     fallback: tuple[str, ...] = ()
+    set_back: SetBack | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

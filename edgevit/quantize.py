@@ -1,7 +1,8 @@
 """quantize_graph: from a float graph and calibration images to a graph with Q/DQ pairs.
 
-The graph is walked segment by segment. Two streams of activations are kept for the calibration images: the float
-model's, and that of the model as quantised so far. Each site is fitted to bring the second back to the first.
+The graph is walked segment by segment, with the activations of the calibration images in the model as quantised so far.
+Each site is fitted to do to these what the float site would do, and corrects no error but its own: so any of them can
+be set back to float, and the others stay right.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import fnmatch
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,31 +18,26 @@ import onnx_ir as ir
 from edgevit.calibrate import calibrate_graph
 from edgevit.errors import CalibrationError, RecipeError
 from edgevit.graph import Graph
-from edgevit.methods.activation_grid import choose_grid
-from edgevit.methods.attention_centring import center_attention, find_operands
+from edgevit.methods.activation_grid import make_grid
+from edgevit.methods.attention_centring import center_attention, find_attention
 from edgevit.methods.linear_fit import fit_linears
+from edgevit.methods.operand_range import OperandRange
+from edgevit.methods.probability_gain import choose_gain
 from edgevit.placement import PLACEMENTS, Placement
 from edgevit.plan import QuantizationPlan, SitePlan, apply_plan, read_weight, trace_layout
 from edgevit.progress import Progress, ignore_progress
 from edgevit.quantization import Quantization, QuantizationRecord, SiteRecord
-from edgevit.ranges import TensorStatistics
+from edgevit.ranges import Grid, TensorStatistics
 from edgevit.segments import Segment, SegmentRunner, extract_segment, split_graph
-from edgevit.sensitivity import choose_fallback, choose_products, rank_sites
+from edgevit.sensitivity import choose_float, rank_sites
 
 Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
 
 _ROWS = 24576  # tokens that a Linear is fitted on, at most: eight for each input channel of ViT-B's widest
-_PRODUCT_IMAGES = 8
-_SCORING_IMAGES = 24
-
-
-@dataclass
-class _Streams:
-    """What enters a segment, an image each, in the float model and in the one quantised so far."""
-
-    reference: list[npt.NDArray[np.generic]]
-    quantized: list[npt.NDArray[np.generic]]
+_CENTRE_IMAGES = 64
+_HEADROOM = 1.1  # of operands of products, for images not seen: clipping costs more there than a coarser step
+_SCORING_IMAGES = 32
 
 
 def quantize_graph(
@@ -102,32 +97,30 @@ def plan_quantization(
     started = time.perf_counter()
     plan = QuantizationPlan(at=placement.quantize_at)
     products = placement.products if quantization.products == "auto" else quantization.products
-    streams = _Streams(images, list(images))
+    stream = list(images)
     segments = split_graph(base)
     ranges = _observe_inputs(base, images, quantization, progress)
     reasons: dict[str, str] = {}
     for index, segment in enumerate(segments):
         progress("quantize", index, len(segments))
         fit = _SegmentFit(segment, plan, placement, quantization, products, pins, reasons, ranges, generator)
-        streams = fit.run(streams, last=index == len(segments) - 1)
+        stream = fit.run(stream, last=index == len(segments) - 1)
     progress("quantize", len(segments), len(segments))
     seconds = {"fit": round(time.perf_counter() - started, 2)}
     started = time.perf_counter()
     sample = images[:_SCORING_IMAGES]
     damage = rank_sites(base, plan, sample, progress)
-    if quantization.products == "auto" and products == "both":
-        dropped = choose_products(base, plan, sample, damage, quantization.products_share, pins)
-        reasons.update(dict.fromkeys(dropped, "its probabilities in INT8 would cost more accuracy than the rest"))
-    chosen = [name for name in plan.sites if name not in reasons]
-    fallback = choose_fallback(base, plan, chosen, sample, damage, quantization.site_share, pins)
-    reasons.update(dict.fromkeys(fallback, "alone it would make a large share of all noise"))
+    choice = choose_float(
+        base, plan, sample, damage, sqnr_db=quantization.sqnr_db, share=quantization.float_share, pins=pins
+    )
+    reasons.update(dict.fromkeys(choice.sites, "it makes much noise for the arithmetic that INT8 would save"))
     seconds["sensitivity"] = round(time.perf_counter() - started, 2)
     records = []
     for site in base.sites():
         quantized = site.name in plan.sites and site.name not in reasons
         reason = "" if quantized else reasons.get(site.name, "the recipe or the engine keeps it float")
         records.append(SiteRecord(site.name, "int8" if quantized else "float", reason, damage.get(site.name)))
-    record = QuantizationRecord(images=len(images), sites=tuple(records), fallback=fallback, seconds=seconds)
+    record = QuantizationRecord(images=len(images), sites=tuple(records), fallback=choice.sites, seconds=seconds)
     return base, plan, record
 
 
@@ -185,43 +178,41 @@ class _SegmentFit:
         self._segment, self._plan, self._placement, self._quantization = segment, plan, placement, quantization
         self._products, self._pins, self._reasons, self._generator = products, pins, reasons, generator
         self._ranges = ranges
-        self._rows: dict[str, list[npt.NDArray[np.int64]]] = {}
-        self._means: dict[str, npt.NDArray[np.float64]] = {}
+        self._tokens: dict[str, Values] = {}
+        self._operands: dict[str, OperandRange] = {}
         self._optional: set[str] = set()  # planned, but left out while other sites are fitted
 
-    def run(self, streams: _Streams, *, last: bool) -> _Streams:
-        self._center(streams)
+    def run(self, inputs: Sequence[npt.NDArray[np.generic]], *, last: bool) -> list[npt.NDArray[np.generic]]:
+        """Fit on what enters the segment, an image each; gives what leaves it once it is quantised."""
+        self._center_attention(inputs)
         groups = self._list_groups()
-        results = self._observe_reference(streams.reference, [g for g in groups if read_weight(g[0]) is not None])
+        self._observe(inputs, groups)
         for group in groups:
             if read_weight(group[0]) is None:
-                self._fit_product(group[0], streams)
+                self._fit_product(group[0])
             else:
-                self._fit_linears(group, streams)
-        if last:
-            return streams
-        return _Streams(results, [out[0] for out in self._capture(streams.quantized, (), quantized=True)])
+                self._fit_linears(group)
+        return [] if last else [out[0] for out in self._capture(inputs, (), quantized=True)]
 
-    def _observe_reference(
-        self, inputs: Sequence[npt.NDArray[np.generic]], groups: Sequence[Sequence[ir.Node]]
-    ) -> list[npt.NDArray[np.generic]]:
-        """The float model's results; of the Linears' inputs the means over the tokens that are drawn here."""
-        results: list[npt.NDArray[np.generic]] = []
-        taps = {_find_tap(group[0]): len(_read(group[0])) for group in groups}
-        rows: dict[str, list[npt.NDArray[np.int64]]] = {tap: [] for tap in taps}
-        sums = {tap: np.zeros(width) for tap, width in taps.items()}
-        for out in self._capture(inputs, list(taps), quantized=False):
-            results.append(out[0])
-            for (tap, width), values in zip(taps.items(), out[1:], strict=True):
-                tokens = values.reshape(-1, width)
-                rows[tap].append(self._draw(len(tokens), len(inputs)))
-                sums[tap] += tokens[rows[tap][-1]].sum(axis=0, dtype=np.float64)
-        bad = [tap for tap, total in sums.items() if not np.isfinite(total).all()]
+    def _observe(self, inputs: Sequence[npt.NDArray[np.generic]], groups: Sequence[Sequence[ir.Node]]) -> None:
+        """Of the Linears' inputs a sample of tokens, of the products' operands the ranges."""
+        linears = [group[0] for group in groups if read_weight(group[0]) is not None]
+        taps = {_find_tap(node): len(_read(node)) for node in linears}
+        products = [group[0] for group in groups if read_weight(group[0]) is None]
+        self._operands = {v.name: OperandRange() for node in products for v in node.inputs if v is not None and v.name}
+        names = [*taps, *(name for name in self._operands if name not in taps)]
+        tokens: dict[str, list[Values]] = {tap: [] for tap in taps}
+        for out in self._capture(inputs, names, quantized=False):
+            seen = dict(zip(names, out[1:], strict=True))
+            for tap, width in taps.items():
+                every = seen[tap].reshape(-1, width)
+                tokens[tap].append(every[self._draw(len(every), len(inputs))])
+            for name, operand in self._operands.items():
+                operand.add(seen[name])
+        self._tokens = {tap: np.concatenate(parts) for tap, parts in tokens.items()}
+        bad = [tap for tap, values in self._tokens.items() if not np.isfinite(values).all()]
         if bad:
             raise CalibrationError(f"activations of {', '.join(bad)} are not finite", "the checkpoint may be damaged")
-        self._rows = rows
-        self._means = {tap: total / sum(map(len, rows[tap])) for tap, total in sums.items()}
-        return results
 
     def _capture(
         self, inputs: Sequence[npt.NDArray[np.generic]], taps: Sequence[str], *, quantized: bool
@@ -233,23 +224,22 @@ class _SegmentFit:
         for value in inputs:
             yield runner.run(value)
 
-    def _center(self, streams: _Streams) -> None:
+    def _center_attention(self, inputs: Sequence[npt.NDArray[np.generic]]) -> None:
         if self._products == "float":
             return
         for node in self._segment.nodes:
             if node.op_type != "MatMul" or not (node.name or "").endswith("/context"):
                 continue
-            found = find_operands(node)
-            if found is None:
+            attention = find_attention(node)
+            if attention is None:
                 continue
-            keys, values, output = found
-            taps = [_output_name(keys), _output_name(values)]
+            taps = [_output_name(attention.keys), _output_name(attention.values)]
             sums = [
                 [tap.reshape(-1, tap.shape[-1]).mean(axis=0, dtype=np.float64) for tap in taken[1:]]
-                for taken in self._capture(streams.reference[:32], taps, quantized=False)
+                for taken in self._capture(inputs[:_CENTRE_IMAGES], taps, quantized=False)
             ]
             key_mean, value_mean = (np.mean([s[i] for s in sums], axis=0).astype(np.float32) for i in (0, 1))
-            center_attention(keys, values, output, key_mean, value_mean)
+            center_attention(attention, key_mean, value_mean)
 
     def _list_groups(self) -> list[list[ir.Node]]:
         """Linears that read the same value are fitted together."""
@@ -288,31 +278,39 @@ class _SegmentFit:
             return False
         return True
 
-    def _fit_product(self, node: ir.Node, streams: _Streams) -> None:
-        operands = [trace_layout(v) for v in node.inputs if v is not None]
-        names = [v.name or "" for v in operands]
-        taken = list(self._capture(streams.quantized[:_PRODUCT_IMAGES], names, quantized=True))
-        first, second = (np.concatenate([t[i] for t in taken]) for i in (1, 2))
-        context = operands[0].producer() is not None and operands[0].producer().op_type == "Softmax"  # type: ignore[union-attr]
-        grids = (
-            choose_grid(self._placement.probability if context else self._placement.product, first),
-            choose_grid(self._placement.product, second),
-        )
-        self._plan.sites[node.name or ""] = SitePlan(tuple(names), grids)
-        if context and self._quantization.products == "auto" and self._pins.get(node.name or "") is None:
-            self._optional.add(node.name or "")
+    def _fit_product(self, node: ir.Node) -> None:
+        """The operands of a product of two activations keep their whole range.
 
-    def _fit_linears(self, group: Sequence[ir.Node], streams: _Streams) -> None:
+        An error of a query or a key is multiplied by every key or query; what clipping the few largest costs there is
+        far more than a finer step wins.
+        """
+        name = node.name or ""
+        names = tuple(trace_layout(v).name or "" for v in node.inputs if v is not None)
+        first, second = (self._operands[v.name or ""] for v in node.inputs if v is not None)
+        producer = node.inputs[0].producer() if node.inputs[0] is not None else None
+        if producer is None or producer.op_type != "Softmax":
+            grids = (self._make_product_grid(first), self._make_product_grid(second))
+            self._plan.sites[name] = SitePlan(names, grids)
+            return
+        # A gain per head alone is moved behind the transpose by OpenVINO and then refused as a scale per channel.
+        several = first.rows.shape[1] > 1
+        gain = choose_gain(first.rows) if several and self._quantization.row_gain else None
+        high = first.high if gain is None else float((first.rows * gain[0, :, :, 0]).max())
+        grid = make_grid(self._placement.probability, 0.0, high)
+        self._plan.sites[name] = SitePlan(names, (grid, self._make_product_grid(second)), gain=gain)
+        if self._quantization.products == "auto" and self._pins.get(name) is None:
+            self._optional.add(name)
+
+    def _make_product_grid(self, seen: OperandRange) -> Grid:
+        return make_grid(self._placement.product, _HEADROOM * seen.low, _HEADROOM * seen.high)
+
+    def _fit_linears(self, group: Sequence[ir.Node]) -> None:
         value = group[0].inputs[0]
         assert value is not None
-        source, tap = trace_layout(value), _find_tap(group[0])
-        taken = []
-        for out, rows in zip(self._capture(streams.quantized, [tap], quantized=True), self._rows[tap], strict=True):
-            taken.append(out[1].reshape(-1, len(_read(group[0])))[rows])
+        source = trace_layout(value)
         fitted = fit_linears(
             group,
-            self._means[tap],
-            np.concatenate(taken),
+            self._tokens[_find_tap(group[0])],
             self._placement,
             self._quantization,
             image=_reads_image(group[0]),
@@ -325,7 +323,7 @@ class _SegmentFit:
             )
 
     def _draw(self, tokens: int, images: int) -> npt.NDArray[np.int64]:
-        """Which tokens of an image are kept, the same in both streams."""
+        """Which tokens of an image are kept."""
         wanted = max(1, min(tokens, _ROWS // images))
         return np.sort(self._generator.choice(tokens, wanted, replace=False))
 

@@ -28,24 +28,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """A variant and, where it compiled, its engine."""
+
+    variant: Variant
+    engine: Engine | None = None
+
+
+@dataclass(frozen=True)
 class GraphFile:
     """What a precision is compiled from.
 
     Attributes:
         path: The optimised graph; of INT8 with its Q/DQ pairs.
         inputs: Plain data that identifies its content.
+        trial: Its engine, judged on calibration images, where :func:`try_graph` has done so already.
     """
 
     path: Path
     inputs: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A variant and, where it compiled, its engine."""
-
-    variant: Variant
-    engine: Engine | None = None
+    trial: Trial | None = None
 
 
 def search_recipe(
@@ -75,7 +77,7 @@ def search_recipe(
         A trial for every precision, and the latencies. A precision that the device cannot compile is ``NOT SUPPORTED``
         with the compiler's reason; the choice among the others is :func:`edgevit.verdict.choose_variant`'s.
     """
-    trials = [_compile(g, target, p, recipe, cache, model_info, progress) for p, g in graphs.items()]
+    trials = [g.trial or _compile(g, target, p, recipe, cache, model_info, progress) for p, g in graphs.items()]
     with contextlib.ExitStack() as stack:
         sessions: dict[str, Session] = {}
         for index, trial in enumerate(trials):
@@ -89,6 +91,29 @@ def search_recipe(
             return tuple(trials), None
         comparison = _time(faithful, recipe, evidence, progress)
     return tuple(_add_latency(trial, comparison) for trial in trials), comparison
+
+
+def try_graph(
+    graph: GraphFile,
+    target: Target,
+    precision: str,
+    recipe: Recipe,
+    evidence: Evidence,
+    cache: StageCache,
+    *,
+    model_info: Mapping[str, str] | None = None,
+    progress: Progress = ignore_progress,
+) -> Trial:
+    """Compile one graph and judge it on the calibration images of the choice, where there are any, and on nothing else.
+
+    Arguments and a graph that does not compile are as in :func:`search_recipe`.
+    """
+    trial = _compile(graph, target, precision, recipe, cache, model_info, progress)
+    if trial.engine is None:
+        return trial
+    with open_engine(trial.engine) as session:
+        accuracy = _measure(evidence.choice, f"calibration {precision}", session, recipe, evidence, progress)
+    return dataclasses.replace(trial, variant=dataclasses.replace(trial.variant, choice_accuracy=accuracy))
 
 
 def _compile(
@@ -140,24 +165,30 @@ def _judge(trial: Trial, session: Session, recipe: Recipe, evidence: Evidence, p
     if parity is not None and not parity.passed:
         return dataclasses.replace(variant, parity=parity)
 
-    def accuracy(judged: Judged | None, what: str) -> Accuracy | None:
-        if judged is None:
-            return None
-        return measure_accuracy(
-            session.run,
-            judged.images,
-            evidence.preprocess,
-            reference=judged.logits,
-            batch_size=recipe.batch[1],
-            progress=progress,
-            stage=f"{what} {variant.name}",
-        )
+    def measure(judged: Judged | None, what: str) -> Accuracy | None:
+        return _measure(judged, f"{what} {variant.name}", session, recipe, evidence, progress)
 
     return dataclasses.replace(
         variant,
         parity=parity,
-        choice_accuracy=accuracy(evidence.choice, "calibration"),
-        accuracy=accuracy(evidence.validation, "validation"),
+        choice_accuracy=variant.choice_accuracy or measure(evidence.choice, "calibration"),
+        accuracy=measure(evidence.validation, "validation"),
+    )
+
+
+def _measure(
+    judged: Judged | None, stage: str, session: Session, recipe: Recipe, evidence: Evidence, progress: Progress
+) -> Accuracy | None:
+    if judged is None:
+        return None
+    return measure_accuracy(
+        session.run,
+        judged.images,
+        evidence.preprocess,
+        reference=judged.logits,
+        batch_size=recipe.batch[1],
+        progress=progress,
+        stage=stage,
     )
 
 

@@ -1,46 +1,100 @@
-"""How much damage each site does: SQNR at the logits where it alone is INT8."""
+"""How much damage each site does: SQNR at the logits where it alone is INT8; and which sites are better left float."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import onnx_ir as ir
 
 from edgevit.graph import Graph
-from edgevit.plan import QuantizationPlan, apply_plan
+from edgevit.plan import QuantizationPlan, apply_plan, read_weight
 from edgevit.progress import Progress, ignore_progress
-from edgevit.segments import SegmentRunner
+from edgevit.segments import SegmentRunner, extract_segment, split_graph
 
-_GOOD_DB = 30.0
-_LARGEST_FALLBACK = 0.05  # of the sites
-_RUNS = 400  # inferences that ranking may take; larger models are ranked on fewer images each
+Pixels = Sequence[npt.NDArray[np.generic]]
+
+_FIRST_IMAGES = 6
+_WORST_SHARE = 0.3  # of the sites, ranked again on more images: noise varies with the image
+_ROUNDS = 4
 
 
 def rank_sites(
+    graph: Graph, plan: QuantizationPlan, pixels: Pixels, progress: Progress = ignore_progress
+) -> dict[str, float]:
+    """SQNR in dB at the logits by site, where the site alone is quantised.
+
+    Every site is measured on a few images, and those that do most damage again on all of them.
+
+    Args:
+        graph: The float graph that the plan applies to.
+        plan: Of it.
+        pixels: Calibration images.
+        progress: Told about every segment.
+    """
+    twice = len(pixels) > _FIRST_IMAGES
+
+    def tell_first(stage: str, done: int, total: int) -> None:
+        progress(stage, done, 2 * total if twice else total)
+
+    def tell_second(stage: str, done: int, total: int) -> None:
+        progress(stage, total + done, 2 * total)
+
+    first = measure_sites(graph, plan, list(plan.sites), pixels[:_FIRST_IMAGES], tell_first)
+    worst = sorted(first, key=lambda name: -first[name])[: math.ceil(_WORST_SHARE * len(first))]
+    if twice:
+        first.update(measure_sites(graph, plan, worst, pixels, tell_second))
+    return {name: round(to_decibels(noise), 2) for name, noise in first.items()}
+
+
+def measure_sites(
     graph: Graph,
     plan: QuantizationPlan,
-    pixels: Sequence[npt.NDArray[np.generic]],
+    sites: Collection[str],
+    pixels: Pixels,
     progress: Progress = ignore_progress,
 ) -> dict[str, float]:
-    """SQNR in dB at the logits by site, where the site alone is quantised; on the calibration images ``pixels``."""
-    images = pixels[: max(4, _RUNS // max(1, len(plan.sites)))]
-    reference = run_graph(graph, images)
-    damage = {}
-    for index, name in enumerate(plan.sites):
-        progress("sensitivity", index, len(plan.sites))
-        noise = measure_noise(graph, plan, [name], images, reference)
-        damage[name] = round(to_decibels(noise), 2)
-    progress("sensitivity", len(plan.sites), len(plan.sites))
-    return damage
+    """Noise over signal at the logits by site, each alone.
+
+    The float model runs segment by segment, so that a site costs its own segment and what follows.
+    """
+    segments = split_graph(graph)
+    runners = [SegmentRunner(extract_segment(segment)) for segment in segments]
+    stream = list(pixels)
+    reference = [_run_on(runners, value) for value in stream]
+    signal = sum(float(np.square(logits, dtype=np.float64).sum()) for logits in reference)
+    found = {}
+    for index, segment in enumerate(segments):
+        progress("sensitivity", index, len(segments))
+        part = extract_segment(segment)
+        for node in segment.nodes:
+            if node.name not in sites or node.name not in plan.sites:
+                continue
+            quantized = SegmentRunner(apply_plan(part, plan, [node.name]))
+            noise = 0.0
+            for value, logits in zip(stream, reference, strict=True):
+                answer = _run_on(runners[index + 1 :], quantized.run(value)[0])
+                noise += float(np.square(answer - logits, dtype=np.float64).sum())
+            found[node.name] = noise / signal
+        stream = [runners[index].run(value)[0] for value in stream]
+    progress("sensitivity", len(segments), len(segments))
+    return {name: found[name] for name in plan.sites if name in found}
+
+
+def _run_on(runners: Sequence[SegmentRunner], value: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    for runner in runners:
+        value = runner.run(value)[0]
+    return np.asarray(value, np.float32)
 
 
 def measure_noise(
     graph: Graph,
     plan: QuantizationPlan,
     sites: Collection[str],
-    pixels: Sequence[npt.NDArray[np.generic]],
+    pixels: Pixels,
     reference: npt.NDArray[np.float32],
 ) -> float:
     """Noise over signal at the logits with some sites quantised."""
@@ -48,65 +102,87 @@ def measure_noise(
     return float(np.square(answer - reference, dtype=np.float64).sum() / np.square(reference, dtype=np.float64).sum())
 
 
-def choose_products(
-    graph: Graph,
-    plan: QuantizationPlan,
-    pixels: Sequence[npt.NDArray[np.generic]],
-    damage: Mapping[str, float],
-    share: float,
-    pins: Mapping[str, str],
-) -> tuple[str, ...]:
-    """Products of probabilities and values that are better left float.
+@dataclass(frozen=True)
+class FloatChoice:
+    """Sites that are better left float.
 
-    The least harmful are taken as INT8 while their noise together stays below ``share`` of that of all other sites.
+    Attributes:
+        sites: In the order in which they were chosen.
+        sqnr_db: Of the logits on the images looked at, with the sites float.
     """
-    contexts = [name for name in plan.sites if name.endswith("/context") and name not in pins]
-    others = [name for name in plan.sites if name not in contexts]
-    room = share * measure_noise(graph, plan, others, pixels, run_graph(graph, pixels))
-    dropped = []
-    for name in sorted(contexts, key=lambda n: -damage[n]):
-        noise = 10 ** (-damage[name] / 10)
-        if noise <= room:
-            room -= noise
-        else:
-            dropped.append(name)
-    return tuple(dropped)
+
+    sites: tuple[str, ...]
+    sqnr_db: float
 
 
-def choose_fallback(
+def choose_float(
     graph: Graph,
     plan: QuantizationPlan,
-    sites: Collection[str],
-    pixels: Sequence[npt.NDArray[np.generic]],
+    pixels: Pixels,
     damage: Mapping[str, float],
+    *,
+    sqnr_db: float,
     share: float,
     pins: Mapping[str, str],
-) -> tuple[str, ...]:
-    """Of the sites to be quantised, those that are better left float: few that make much of the noise.
+) -> FloatChoice:
+    """Leave float, until the logits keep ``sqnr_db``, the sites that make most noise for the arithmetic they save.
 
     Args:
         graph: The float graph.
-        plan: Of it.
-        sites: What would be quantised.
+        plan: Of it; all its sites would be INT8.
         pixels: Calibration images.
         damage: SQNR in dB of each site alone.
-        share: Of the noise of all sites together; a site that alone makes more stays float.
-        pins: Sites that the recipe decides.
-
-    Returns:
-        At most one site in twenty, the worst first; none where all sites together keep 30 dB.
+        sqnr_db: What is wanted.
+        share: Of the multiplications of all sites, what may be float at most.
+        pins: Sites that the recipe decides; they are left alone.
     """
-    if not sites:
-        return ()
-    noise = measure_noise(graph, plan, sites, pixels, run_graph(graph, pixels))
-    if to_decibels(noise) >= _GOOD_DB:
-        return ()
-    worst = sorted((n for n in sites if n not in pins), key=lambda n: damage[n])
-    heavy = [n for n in worst if 10 ** (-damage[n] / 10) > share * noise]
-    return tuple(heavy[: int(_LARGEST_FALLBACK * len(sites))])
+    work = count_multiplications(graph, list(plan.sites))
+    room = share * sum(work.values())
+    alone = {name: 10 ** (-damage[name] / 10) for name in plan.sites if name in damage}
+    order = sorted((n for n in alone if n not in pins), key=lambda n: -alone[n] / work[n])
+    wanted = 10 ** (-sqnr_db / 10)
+    reference = run_graph(graph, pixels)
+    chosen: list[str] = []
+    noise = measure_noise(graph, plan, list(plan.sites), pixels, reference)
+    for _ in range(_ROUNDS):
+        if noise <= wanted:
+            break
+        # What the sites do together is not the sum of what each does alone; the ratio is known from the measurement.
+        ratio = noise / max(1e-30, sum(v for n, v in alone.items() if n not in chosen))
+        expected, before = noise, len(chosen)
+        for name in order:
+            if expected <= wanted:
+                break
+            if name not in chosen and work[name] <= room:
+                chosen.append(name)
+                room -= work[name]
+                expected -= ratio * alone[name]
+        if len(chosen) == before:
+            break
+        noise = measure_noise(graph, plan, [n for n in plan.sites if n not in chosen], pixels, reference)
+    return FloatChoice(tuple(chosen), round(to_decibels(noise), 2))
 
 
-def run_graph(graph: Graph, pixels: Sequence[npt.NDArray[np.generic]]) -> npt.NDArray[np.float32]:
+def count_multiplications(graph: Graph, sites: Collection[str]) -> dict[str, int]:
+    """By site: of its matrix product, for the graph's own batch."""
+    found = {}
+    for node in graph.model.graph:
+        if node.name in sites:
+            weight = read_weight(node)
+            inner = _size(node.inputs[0])[-1] if weight is None else weight.shape[0]
+            rows = math.prod(_size(node.inputs[0])[:-1])
+            columns = _size(node.inputs[1])[-1] if weight is None else weight.shape[1]
+            found[node.name or ""] = rows * inner * columns
+    return found
+
+
+def _size(value: ir.Value | None) -> list[int]:
+    assert value is not None
+    assert value.shape is not None
+    return [d if isinstance(d, int) else 1 for d in value.shape]
+
+
+def run_graph(graph: Graph, pixels: Pixels) -> npt.NDArray[np.float32]:
     """Logits ``(N, K)`` in ONNX Runtime."""
     runner = SegmentRunner(graph)
     return np.concatenate([runner.run(image)[0] for image in pixels])

@@ -94,14 +94,14 @@ def _judge(variant: Variant, budget: Budget) -> Variant:
     figures, where = variant.choice_accuracy, "calibration"
     if figures is None:
         figures, where = variant.accuracy, "validation"
-    miss = None if figures is None else _find_miss(figures, budget)
+    miss = None if figures is None else find_miss(figures, budget)
     if miss is not None:
         return replace(variant, status="ACCURACY DROP", reason=f"{miss} on {where} images")
     return replace(variant, status="NOT MEASURED", reason="latency was not measured")
 
 
-def _find_miss(figures: Accuracy, budget: Budget) -> str | None:
-    """How the figures miss the budget, or ``None``."""
+def find_miss(figures: Accuracy, budget: Budget) -> str | None:
+    """How the figures miss the budget's accuracy, for a sentence; ``None`` where they meet it."""
     if figures.drop_points is not None:
         if figures.drop_points > budget.max_drop_points + _ROUNDING:
             return f"top-1 drops by {figures.drop_points:.2f} points of at most {budget.max_drop_points:g}"
@@ -252,4 +252,4 @@ def _miss_accuracy(best: Variant, budget: Budget) -> Verdict:
 
 def _find_late_miss(best: Variant, budget: Budget) -> str | None:
     """How the validation figures miss the budget, where the choice was made by other ones."""
-    return None if best.accuracy is None else _find_miss(best.accuracy, budget)
+    return None if best.accuracy is None else find_miss(best.accuracy, budget)

@@ -1,11 +1,13 @@
-"""judge_calibration: what an INT8 variant's calibration is worth, in the verdict."""
+"""What the verdict says of INT8: what its calibration is worth, and what was tried to keep its accuracy."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from edgevit.quantization import QuantizationRecord
-from edgevit.report import Verdict
+from edgevit.report import Variant, Verdict
+from edgevit.verdict_text import describe_set_back
 
 FEW_IMAGES = 32
 RANDOM_MARK = "calibrated on random pixels: for latency trials, not for use"
@@ -34,3 +36,20 @@ def judge_calibration(verdict: Verdict, record: QuantizationRecord | None, *, ch
         images = "1 image" if record.images == 1 else f"{record.images} images"
         warnings.append(f"int8 was calibrated on {images}, fewer than {FEW_IMAGES}: give more with --calibration")
     return replace(verdict, warnings=(*verdict.warnings, *warnings))
+
+
+def explain_set_back(variants: Sequence[Variant], record: QuantizationRecord | None) -> tuple[Variant, ...]:
+    """The variants, with how far sites were set back to float in vain in the reason of an INT8 that lost accuracy.
+
+    Args:
+        variants: Judged.
+        record: How the INT8 variant was made; ``None`` where none was.
+    """
+    result = record.set_back if record is not None else None
+    if result is None or result.sites:
+        return tuple(variants)
+    words = describe_set_back(result)
+    return tuple(
+        replace(v, reason=f"{v.reason}; {words}") if v.precision == "int8" and v.status == "ACCURACY DROP" else v
+        for v in variants
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from edgevit.quantization import SetBack
 from edgevit.report import Accuracy, Ratio, Variant
 from edgevit.target import Budget
 
@@ -39,6 +40,24 @@ def describe_accuracy(variant: Variant) -> str:
     if variant.parity is not None:
         return f"parity only: {variant.parity.reason}"
     return "accuracy was not judged, as there were no images"
+
+
+def describe_set_back(result: SetBack) -> str:
+    """How many sites went back to float and what that gained, or how far it was taken in vain."""
+    change = f"{result.before:.2f} → {result.after:.2f}"
+    change = f"drop {change} points" if result.labelled else f"agreement {change} %"
+    change = f"{change} on {result.images} calibration images"
+    if result.sites:
+        return (
+            f"{len(result.sites)} of {result.quantized} sites set back to float to stay within the accuracy budget: "
+            f"{change}"
+        )
+    if not result.tried:
+        return "no site could be set back to float: none was ranked, or the recipe pins them"
+    return (
+        f"setting back {result.tried} of {result.quantized} sites to float is not enough ({change}), "
+        "and with more int8 is not worth it: none is set back"
+    )
 
 
 def list_warnings(best: Variant, variants: Sequence[Variant], budget: Budget) -> tuple[str, ...]:

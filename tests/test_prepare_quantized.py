@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 
 from edgevit.cache import StageCache
+from edgevit.fallback import mark_float
 from edgevit.graph import Graph
 from edgevit.images import ImageSet
-from edgevit.prepare_quantized import RANDOM_IMAGES, prepare_quantized
+from edgevit.plan import QuantizationPlan
+from edgevit.prepare_quantized import RANDOM_IMAGES, prepare_quantized, requantize
 from edgevit.progress import ignore_progress
 from edgevit.quantization import Quantization, QuantizationRecord, SiteRecord
 from edgevit.recipe import Recipe
@@ -34,14 +36,15 @@ def images(tmp_path):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What the quantiser was called with; it returns the float graph."""
+    """What the quantiser was called with; it returns the float graph and an empty plan."""
     seen: list[tuple] = []
 
-    def quantize_graph(graph, pixels, quantization, backend, *, seed, progress):
+    def plan_quantization(graph, pixels, quantization, backend, *, seed, **others):
         seen.append((graph, pixels, quantization, backend, seed))
-        return graph, None, QuantizationRecord(len(pixels), sites=(SiteRecord("head", "int8", sqnr_db=40.0),))
+        record = QuantizationRecord(len(pixels), sites=(SiteRecord("head", "int8", sqnr_db=40.0),))
+        return graph, QuantizationPlan(), record
 
-    monkeypatch.setattr("edgevit.quantize.quantize_graph", quantize_graph)
+    monkeypatch.setattr("edgevit.quantize.plan_quantization", plan_quantization)
     return seen
 
 
@@ -138,3 +141,22 @@ def test_quantised_graph_answers_nearly_as_the_float_module(config, batch, image
     expected = run_module(model)(pixels)
     noise = ((answer - expected) ** 2).sum() / (expected**2).sum()
     assert 0 < noise < 1e-2
+
+
+def test_sites_go_back_to_float_without_calibrating_again(images, tmp_path):
+    result = prepare(make_model(VIT), images, tmp_path)
+    whole = tmp_path / "whole.onnx"
+    assert requantize(result.source, result.record, whole) == result.op_counts
+    assert whole.read_bytes() == result.path.read_bytes()
+    site = "blocks.1.mlp.fc2"
+    record = mark_float(result.record, (site,))
+    counts = requantize(result.source, record, tmp_path / "partly.onnx")
+    assert counts["QuantizeLinear"] == result.op_counts["QuantizeLinear"] - 1
+    assert counts["DequantizeLinear"] == result.op_counts["DequantizeLinear"] - 2, "of the input and of the weight"
+    before, after = read_constants(result.path), read_constants(tmp_path / "partly.onnx")
+    assert f"{site}.weight.codes" not in after
+    assert all(np.array_equal(before[name], after[name]) for name in before.keys() & after.keys())
+
+
+def read_constants(path):
+    return {i.name: onnx.numpy_helper.to_array(i) for i in onnx.load(path).graph.initializer}

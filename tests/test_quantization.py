@@ -9,8 +9,8 @@ from edgevit.quantization import Quantization, QuantizationRecord, SiteRecord
 
 def test_quantization_with_bad_values_lists_them_all() -> None:
     with pytest.raises(ValueError) as caught:
-        Quantization(images=0, percentile=101.0, products_share=-0.1)
-    for text in ("images = 0", "percentile = 101.0", "products_share = -0.1"):
+        Quantization(images=0, percentile=101.0, sqnr_db=101.0, float_share=-0.1)
+    for text in ("images = 0", "percentile = 101.0", "sqnr_db = 101.0", "float_share = -0.1"):
         assert text in str(caught.value)
 
 
@@ -20,8 +20,9 @@ def test_quantization_with_bad_values_lists_them_all() -> None:
         ("images", -5),
         ("percentile", 50.0),
         ("percentile", float("nan")),
-        ("products_share", float("inf")),
-        ("products_share", float("nan")),
+        ("float_share", 1.1),
+        ("float_share", float("nan")),
+        ("sqnr_db", float("nan")),
     ],
 )
 def test_quantization_with_one_bad_value_names_it_alone(key: str, value: float) -> None:
@@ -32,7 +33,7 @@ def test_quantization_with_one_bad_value_names_it_alone(key: str, value: float) 
 
 
 def test_quantization_at_the_limits_is_accepted() -> None:
-    assert Quantization(images=1, percentile=100, products_share=0).percentile == 100
+    assert Quantization(images=1, percentile=100, float_share=0, sqnr_db=100).percentile == 100
 
 
 def test_record_worst_begins_with_the_lowest_ratio_and_leaves_out_what_was_not_measured() -> None:

@@ -141,7 +141,8 @@ def test_plan_quantization_base_computes_what_the_graph_computes(graph: Graph, i
     (wanted, keys), (found, centred) = run_graph(graph, images, outputs), run_graph(base, images, outputs)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
     assert abs(keys.mean((0, 1))).max() > 0.05
-    assert abs(centred.mean((0, 1))).max() < 1e-5
+    # The means are those of the model as quantised up to there.
+    assert abs(centred.mean((0, 1))).max() < 0.1 * abs(keys.mean((0, 1))).max()
 
 
 def test_plan_quantization_with_an_observer_takes_its_range(graph: Graph, images: Images) -> None:
@@ -182,4 +183,6 @@ def test_plan_quantization_says_how_far_it_is(graph: Graph, images: Images) -> N
     )
     fitted = [step for step in steps if step[0] == "quantize"]
     assert fitted == [("quantize", n, 6) for n in range(7)]
-    assert [step for step in steps if step[0] == "sensitivity"] == [("sensitivity", n, 2) for n in range(3)]
+    ranked = [step for step in steps if step[0] == "sensitivity"]
+    # The worst sites are measured again on more images.
+    assert ranked == [("sensitivity", n, 12) for n in (*range(7), *range(6, 13))]

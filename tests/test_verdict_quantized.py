@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from edgevit.quantization import QuantizationRecord
-from edgevit.report import Verdict
-from edgevit.verdict_quantized import judge_calibration
+from edgevit.quantization import QuantizationRecord, SetBack
+from edgevit.report import Variant, Verdict
+from edgevit.verdict_quantized import explain_set_back, judge_calibration
+from edgevit.verdict_text import describe_set_back
 
 VERDICT = Verdict("int8", True, "int8 is chosen", ("a warning",))
 
@@ -46,3 +47,34 @@ def test_random_pixels_of_another_variant_are_a_warning():
 
 def test_reason_for_not_trying_is_a_warning():
     assert judge(None, chosen=False, untried="int8 was not tried").warnings == ("a warning", "int8 was not tried")
+
+
+MET = SetBack(("a", "b"), 49, 2, 3, 512, 3.125, 0.0, True)
+MISSED = SetBack((), 49, 16, 6, 512, 95.0, 98.5, False)
+
+
+def test_sites_that_were_set_back_are_counted_with_what_that_gained():
+    assert describe_set_back(MET) == (
+        "2 of 49 sites set back to float to stay within the accuracy budget: drop 3.12 → 0.00 points "
+        "on 512 calibration images"
+    )
+
+
+def test_sites_that_were_set_back_in_vain_are_counted_too():
+    words = describe_set_back(MISSED)
+    assert "16 of 49 sites" in words
+    assert "agreement 95.00 → 98.50 % on 512 calibration images" in words
+    assert words.endswith("none is set back")
+    assert "pins them" in describe_set_back(SetBack((), 49, 0, 0, 512, 3.0, 3.0, True))
+
+
+def test_reason_of_an_int8_that_lost_accuracy_says_how_far_it_was_taken():
+    variants = (
+        Variant("fp32", "fp32", 1, status="CHOSEN"),
+        Variant("int8", "int8", 1, status="ACCURACY DROP", reason="x"),
+    )
+    found = explain_set_back(variants, QuantizationRecord(512, set_back=MISSED))
+    assert found[0] == variants[0]
+    assert found[1].reason == f"x; {describe_set_back(MISSED)}"
+    for record in (None, QuantizationRecord(512), QuantizationRecord(512, set_back=MET)):
+        assert explain_set_back(variants, record) == variants

@@ -47,12 +47,18 @@ def show_report(output: Output, report: Report) -> None:
 def show_quantization(output: Output, record: QuantizationRecord) -> None:
     """How many sites are INT8, the worst of them, and those that were set back to float."""
     from edgevit.cli.tables import make_sites_table
+    from edgevit.verdict_text import describe_set_back
 
     quantized = sum(site.precision == "int8" for site in record.sites)
     pixels = f"{record.images:,} {'random images' if record.random else 'images'}"
     output.show(f"int8: {quantized} of {len(record.sites)} sites, calibrated on {pixels}")
-    if record.fallback:
-        output.show(f"int8: set back to float for the accuracy budget: {', '.join(record.fallback)}")
+    found = record.set_back
+    for_budget = found.sites if found is not None else ()
+    alone = [name for name in record.fallback if name not in for_budget]
+    if alone:
+        output.show(f"int8: left float for the noise that they make: {', '.join(alone)}")
+    if found is not None and found.sites:
+        output.show(f"int8: {describe_set_back(found)}: {', '.join(found.sites)}")
     table = make_sites_table(record)
     if table is not None:
         output.show(table, "")

@@ -3,7 +3,8 @@
 Every step between two attentions (LayerNorm, residual sums, MLP) treats tokens alike, so their order is free. Here the
 tokens of a stage are laid out window by window once, where the stage begins. A block without shift then needs no
 rearrangement at all, and a shifted block one Gather each way, in place of roll, pad, reshape and rank-6 permute. The
-neighbours that patch merging joins are taken by one Gather too, straight into the next stage's order.
+neighbours that patch merging joins are taken by one Gather too, straight into the next stage's order. Where the patch
+embedding is a Linear, its pixels are taken in the first stage's order.
 
 Scope: any grid, window and shift. Where windows overhang the grid, the padding is one zero token that the Gather reads.
 """
@@ -14,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgevit.folds.patch_linear import PatchLinear
 from edgevit.models.pixels import PixelModel
-from edgevit.models.swin import MergeNeighbours, RolledWindows, Swin, SwinBlock, SwinStage
+from edgevit.models.swin import MergeNeighbours, RolledWindows, Size, Swin, SwinBlock, SwinStage
 from edgevit.record import PassRecord, Skip
 
 
@@ -52,6 +54,28 @@ class GatheredWindows(nn.Module):
         return x if self.leave is None else self.leave(x)
 
 
+class GatheredPatches(nn.Module):
+    """The patch embedding with its patches in another order: ``(B, H, W, 3) → (B, L, C)``.
+
+    A patch is ``ph`` runs of ``pw·3`` bytes; one Gather of runs cuts out the patches and puts them in order.
+    """
+
+    def __init__(self, embed: PatchLinear, grid: Size, order: Tensor) -> None:
+        super().__init__()
+        (rows, cols), ph = grid, embed.patch[0]
+        self.runs, self.tokens, self.patch = rows * ph * cols, rows * cols, embed.patch
+        index = torch.arange(self.runs).reshape(rows, ph, cols).transpose(1, 2).reshape(-1, ph)  # (L, ph), row-major
+        self.gather = Gather(index[order].flatten(), self.runs)
+        self.proj = embed.proj
+
+    def forward(self, image: Tensor) -> Tensor:
+        channels = image.shape[-1]
+        x = self.gather(image.reshape(-1, self.runs, self.patch[1] * channels))
+        x = x.reshape(-1, self.tokens, self.patch[0] * self.patch[1] * channels)
+        tokens: Tensor = self.proj(x.to(torch.float32))
+        return tokens
+
+
 class GatheredNeighbours(nn.Module):
     """Four neighbours side by side by one Gather: ``(B, L, C) → (B, L/4, 4·C)``."""
 
@@ -69,7 +93,7 @@ def fold_window_gather(pixels: PixelModel) -> PassRecord:
     name, model = "window_gather", pixels.model
     if not isinstance(model, Swin):
         return PassRecord(name, "module", skipped=(Skip("blocks", "the model has no windows"),))
-    if not isinstance(model.arrange, nn.Identity):
+    if any(isinstance(module, GatheredWindows) for module in model.modules()):
         return PassRecord(name, "module", skipped=(Skip("layers", "already folded"),))
     applied = []
     before: Tensor | None = None  # order[i]: the row-major token that travels at place i, in the stage before
@@ -80,7 +104,11 @@ def fold_window_gather(pixels: PixelModel) -> PassRecord:
         order = _stage_order(stage, tokens)
         if index == 0:
             if not torch.equal(order, torch.arange(tokens)):
-                model.arrange = Gather(order, tokens)
+                embed = model.patch_embed
+                if isinstance(embed, PatchLinear):
+                    model.patch_embed = GatheredPatches(embed, grid, order)
+                else:
+                    model.arrange = Gather(order, tokens)
         else:
             assert before is not None
             merging = stage.downsample.neighbours
@@ -120,7 +148,7 @@ def _gather_windows(windows: RolledWindows, order: Tensor, tokens: int) -> Gathe
     place[order] = torch.arange(tokens)  # where each row-major token travels
     enter = place[wanted]
     side = windows.window[0] * windows.window[1]
-    if torch.equal(enter, torch.arange(len(enter))):
+    if torch.equal(enter, torch.arange(tokens)):  # an index beyond the last token would be padding
         return GatheredWindows(windows.count, side, None, None)
     back = torch.empty(tokens + 1, dtype=torch.long)
     back[wanted] = torch.arange(len(wanted))

@@ -8,6 +8,8 @@ about zero, and errors of the quantised probabilities are no longer multiplied b
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
@@ -15,8 +17,23 @@ import onnx_ir as ir
 from edgevit.plan import LAYOUT_OPS, find_bias_value, read_weight, trace_layout
 
 
-def find_operands(context: ir.Node) -> tuple[ir.Node, ir.Node, ir.Node] | None:
-    """The Linears of keys, values and output of the attention whose second product is ``context``."""
+@dataclass(frozen=True)
+class Attention:
+    """The Linears around one attention.
+
+    Attributes:
+        keys: With a bias.
+        values: With a bias.
+        output: Reads the second product.
+    """
+
+    keys: ir.Node
+    values: ir.Node
+    output: ir.Node
+
+
+def find_attention(context: ir.Node) -> Attention | None:
+    """The Linears around the attention whose second product is ``context``; ``None`` where biases are missing."""
     softmax = context.inputs[0].producer() if context.inputs[0] is not None else None
     values = _find_linear(context.inputs[1])
     scores = softmax
@@ -33,10 +50,11 @@ def find_operands(context: ir.Node) -> tuple[ir.Node, ir.Node, ir.Node] | None:
             break
     if keys is None or values is None or softmax is None or softmax.op_type != "Softmax":
         return None
-    linears = (keys, values, output)
-    if any(read_weight(n) is None or find_bias_value(n) is None for n in linears if n.op_type in ("MatMul", "Gemm")):
+    if output.op_type not in ("MatMul", "Gemm"):
         return None
-    return linears if output.op_type in ("MatMul", "Gemm") else None
+    if any(read_weight(n) is None or find_bias_value(n) is None for n in (keys, values, output)):
+        return None
+    return Attention(keys, values, output)
 
 
 def _find_linear(value: ir.Value | None) -> ir.Node | None:
@@ -49,25 +67,19 @@ def _find_linear(value: ir.Value | None) -> ir.Node | None:
 
 
 def center_attention(
-    keys: ir.Node,
-    values: ir.Node,
-    output: ir.Node,
-    key_mean: npt.NDArray[np.float32],
-    value_mean: npt.NDArray[np.float32],
+    attention: Attention, key_mean: npt.NDArray[np.float32], value_mean: npt.NDArray[np.float32]
 ) -> None:
     """Change the three biases in place.
 
     Args:
-        keys: Linear of the keys.
-        values: Linear of the values.
-        output: Linear that reads the second product.
+        attention: Its Linears.
         key_mean: ``(C,)`` of the keys with their bias.
         value_mean: ``(C,)`` of the values with theirs.
     """
-    weight = read_weight(output)
+    weight = read_weight(attention.output)
     assert weight is not None
     shift = value_mean.astype(np.float64) @ weight.astype(np.float64)
-    for node, change in ((keys, -key_mean), (values, -value_mean), (output, shift)):
+    for node, change in ((attention.keys, -key_mean), (attention.values, -value_mean), (attention.output, shift)):
         bias = find_bias_value(node)
         assert bias is not None
         assert bias.const_value is not None

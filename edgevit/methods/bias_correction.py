@@ -1,5 +1,8 @@
 """Bias correction: keep the mean of a Linear's output, on the inputs that the quantised model really has.
 
+Each Linear answers for its own rounding alone: a bias that also made up for sites before it would be wrong as soon as
+one of those is set back to float.
+
 Nagel et al., 2019, arXiv:1906.04721, section 4.2, with the means measured instead of derived.
 """
 
@@ -22,8 +25,8 @@ def correct_bias(
         bias: ``(N,) float32``.
         weight: ``(K, N) float32``, of the float model.
         quantized_weight: ``(K, N) float32``, as the engine has it.
-        mean: E x, ``(K,)``, of the float model's inputs.
-        quantized_mean: E x̂, ``(K,)``, of the engine's.
+        mean: E x, ``(K,)``, of the inputs before they are quantised.
+        quantized_mean: E x̂, ``(K,)``, of the quantised inputs.
     """
     wanted = mean @ weight.astype(np.float64)
     got = quantized_mean @ quantized_weight.astype(np.float64)

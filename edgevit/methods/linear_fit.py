@@ -29,8 +29,7 @@ _TOKENS_PER_CHANNEL = 10  # with fewer, a fit to the tokens is held back in prop
 
 def fit_linears(
     group: Sequence[ir.Node],
-    mean: npt.NDArray[np.float64],
-    quantized: Values,
+    tokens: Values,
     placement: Placement,
     quantization: Quantization,
     *,
@@ -42,9 +41,7 @@ def fit_linears(
 
     Args:
         group: The Linears.
-        mean: ``(K,)`` of the activation in the float model.
-        quantized: ``(T, K) float32``, the same tokens in the model that is quantised up to here, before this activation
-            is.
+        tokens: ``(T, K) float32``: the activation in the model that is quantised up to here, before it is itself.
         placement: The engine library's grids.
         quantization: Which methods are used.
         image: The activation is the uint8 image, which needs no grid of its own.
@@ -61,15 +58,15 @@ def fit_linears(
     else:
         biased = all(_read_bias(node) is not None for node in group)  # a centre needs one to be undone in
         every = np.concatenate(weights, axis=1)
-        grid, affine = _choose_grid(quantized, every, placement, quantization, scalable, biased)
-    moved = quantized if affine is None else (quantized - affine.center) * affine.factor
+        grid, affine = _choose_grid(tokens, every, placement, quantization, scalable, biased)
+    moved = tokens if affine is None else (tokens - affine.center) * affine.factor
     moments = measure_moments(grid.apply(moved))
-    wanted = mean if affine is None else (mean - affine.center) * affine.factor
+    wanted = moved.mean(axis=0, dtype=np.float64)
     plans = []
     for node, weight in zip(group, weights, strict=True):
         own = weight if affine is None else weight / affine.factor[:, None]
         bias = _read_bias(node)
-        codes, scale = _round(own, moments, quantization, len(quantized), corrected=bias is not None)
+        codes, scale = _round(own, moments, quantization, len(tokens), corrected=bias is not None)
         if bias is not None and affine is not None:  # W·x = (W / f)·(x − c)·f + W·c
             bias = bias + (affine.center * affine.factor) @ own
         if bias is not None and quantization.bias_correction:

@@ -75,13 +75,20 @@ class Attention(nn.Module):
         batch, tokens, _ = x.shape
         return x.reshape(batch, tokens, heads, self.head_width).transpose(1, 2)
 
-    def forward(self, x: Tensor, bias: Tensor | None = None, queries: int | None = None) -> Tensor:
-        """``(B, N, C) → (B, Q, C)``.
+    def forward(
+        self,
+        x: Tensor,
+        bias: Tensor | None = None,
+        queries: int | None = None,
+        arrange: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """``(B, N, C) → (B, Q, C)``, or what ``arrange`` makes of it.
 
         Args:
             x: Tokens, ``(B, N, C)``.
             bias: Added to the scores before softmax; broadcasts to ``(B, A, Q, N)``.
             queries: Compute the result for the first ``queries`` tokens alone; ``None`` for all.
+            arrange: Moves tokens in front of the output projection, where they are still bytes in an INT8 engine.
         """
         q, k, v = self.project(x, queries)
         if self.scale != 1.0:
@@ -90,7 +97,10 @@ class Attention(nn.Module):
         if bias is not None:
             scores = scores + bias
         out: Tensor = scores.softmax(dim=-1) @ v  # (B, A, Q, D)
-        out = self.proj(out.transpose(1, 2).flatten(2))  # (B, Q, A·D) → (B, Q, C)
+        out = out.transpose(1, 2).flatten(2)  # (B, Q, A·D)
+        if arrange is not None:
+            out = arrange(out)
+        out = self.proj(out)
         return out
 
 

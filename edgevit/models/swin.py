@@ -213,7 +213,7 @@ class SwinBlock(nn.Module):
         bias = self.bias()
         if bias.shape[0] > 1:  # one bias a window: repeat it for every image, and stay at rank 4
             bias = bias.repeat(windows.shape[0] // bias.shape[0], 1, 1, 1)
-        x = x + self.windows.merge(self.attn(windows, bias=bias))
+        x = x + self.attn(windows, bias=bias, arrange=self.windows.merge)
         x = x + self.mlp(self.norm2(x))
         return x
 
@@ -271,11 +271,13 @@ class Swin(nn.Module):
     def __init__(self, config: SwinConfig) -> None:
         super().__init__()
         self.config = config
-        self.patch_embed = PatchEmbedding(config.patch_size, config.in_channels, config.width)
+        # nn.Module: edgevit.folds puts other forms of it in its place.
+        self.patch_embed: nn.Module = PatchEmbedding(config.patch_size, config.in_channels, config.width)
         self.patch_norm = (
             nn.LayerNorm(config.width, eps=config.resample_norm_eps) if config.patch_norm else nn.Identity()
         )
-        # Replaced by edgevit.folds.window_gather where tokens travel in the order of their windows.
+        # Replaced by edgevit.folds.window_gather where tokens travel in the order of their windows and the patch
+        # embedding does not give them in it.
         self.arrange: nn.Module = nn.Identity()
         self.layers = nn.ModuleList(SwinStage(config, stage) for stage in range(len(config.depths)))
         width = config.stage_width(len(config.depths) - 1)

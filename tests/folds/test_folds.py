@@ -7,13 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgevit.folds import FOLDS, apply_folds
 from edgevit.folds.layer_norm_affine import fold_layer_norm_affine
 from edgevit.folds.residual_rotation import make_rotation
-from edgevit.folds.window_gather import GatheredWindows, fold_window_gather
+from edgevit.folds.window_gather import Gather, GatheredPatches, GatheredWindows, fold_window_gather
+from edgevit.models.layers import PatchEmbedding
 from edgevit.models.pixels import PixelModel
 from edgevit.models.swin import ConstantBias, SwinConfig
 from edgevit.models.vit import ViTConfig
@@ -95,6 +96,7 @@ def test_switched_off_folds_are_recorded_and_change_nothing() -> None:
     pad=st.sampled_from(["after_shift", "before_shift"]),
     fit=st.sampled_from(["axis", "smaller"]),
 )
+@example(grid=(5, 2), window=(2, 1), pad="after_shift", fit="axis")  # the only padding is the last place of all
 @settings(max_examples=25, deadline=None)
 def test_window_gather_keeps_the_output_for_any_grid_and_window(
     grid: tuple[int, int], window: tuple[int, int], pad: str, fit: str
@@ -132,6 +134,28 @@ def test_window_gather_needs_no_gather_in_blocks_without_shift() -> None:
         "layers.2.blocks.1.windows": (False, False),
     }
     assert "layers.1.downsample" in record.applied
+
+
+def test_window_gather_takes_the_pixels_of_a_linear_patch_embedding_in_order() -> None:
+    pixels = copy_pixels(make_model(SWIN))
+    apply_folds(pixels, ExportForm())
+    assert isinstance(pixels.model.get_submodule("patch_embed"), GatheredPatches)
+    assert isinstance(pixels.model.get_submodule("arrange"), torch.nn.Identity)
+
+
+def test_window_gather_arranges_the_tokens_of_a_convolution() -> None:
+    pixels = copy_pixels(make_model(SWIN))
+    apply_folds(pixels, ExportForm(patch_embedding="conv"))
+    assert isinstance(pixels.model.get_submodule("patch_embed"), PatchEmbedding)
+    assert isinstance(pixels.model.get_submodule("arrange"), Gather)
+
+
+def test_window_gather_leaves_a_folded_model_alone() -> None:
+    pixels = copy_pixels(make_model(SWIN))
+    apply_folds(pixels, ExportForm())
+    record = fold_window_gather(pixels)
+    assert record.applied == ()
+    assert record.skipped[0].reason == "already folded"
 
 
 def test_layer_norm_affine_leaves_padded_windows_and_the_residual_stream_alone() -> None:

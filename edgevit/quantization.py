@@ -43,7 +43,7 @@ class Quantization:
     percentile: float = 99.99
     products: Products = "auto"
     sqnr_db: float = 25.0
-    float_share: float = 0.06
+    float_share: float = 0.1
     rotate: bool = True
     center: bool = True
     row_gain: bool = True

@@ -167,17 +167,18 @@ def count_macs(module: nn.Module, image_size: tuple[int, int]) -> tuple[tuple[Si
 
         return hook
 
-    def note_attention(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def note_attention(layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Any], output: Tensor) -> None:
         nonlocal attention_macs
         assert isinstance(layer, Attention)
         batch, tokens, _ = inputs[0].shape
-        attention_macs += 2 * batch * layer.heads * output.shape[1] * tokens * layer.head_width
+        queries = named.get("queries") or tokens  # the output's tokens may be those of many windows
+        attention_macs += 2 * batch * layer.heads * queries * tokens * layer.head_width
 
     for name, layer in shadow.named_modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
             layer.register_forward_hook(note_layer(name))
         elif isinstance(layer, Attention):
-            layer.register_forward_hook(note_attention)
+            layer.register_forward_hook(note_attention, with_kwargs=True)
     try:
         with torch.inference_mode():
             shadow(torch.empty(1, 3, *image_size, device="meta"))

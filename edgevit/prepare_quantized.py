@@ -103,7 +103,7 @@ def prepare_quantized(
         )
         base.save(folder / BASE_FILE)
         save_plan(plan, folder / PLAN_FILE)
-        op_counts = requantize(folder, record, folder / QUANTIZED_FILE)
+        op_counts = requantize(folder, record, target.backend, folder / QUANTIZED_FILE)
         data = {"record": schema.to_data(record), "op_counts": op_counts}
         (folder / RECORD_FILE).write_text(json.dumps(data), encoding="utf-8")
 
@@ -113,12 +113,13 @@ def prepare_quantized(
     return QuantizedGraph(folder / QUANTIZED_FILE, record, inputs, prepared.passes, data["op_counts"], folder)
 
 
-def requantize(source: Path, record: QuantizationRecord, path: Path) -> Mapping[str, int]:
+def requantize(source: Path, record: QuantizationRecord, backend: str, path: Path) -> Mapping[str, int]:
     """Write the graph with the pairs of the record's INT8 sites; nothing is calibrated again.
 
     Args:
         source: Folder of the float graph and its plan.
         record: Its sites and their precisions.
+        backend: The engine library that the plan was made for.
         path: The ONNX file.
 
     Returns:
@@ -128,12 +129,16 @@ def requantize(source: Path, record: QuantizationRecord, path: Path) -> Mapping[
         CompileError: The result is not valid ONNX.
     """
     from edgevit.graph import Graph
+    from edgevit.passes.fuse_row_gather import fuse_row_gather
+    from edgevit.placement import PLACEMENTS
     from edgevit.plan import apply_plan
     from edgevit.plan_file import load_plan
 
     base, plan = Graph.load(source / BASE_FILE), load_plan(source / PLAN_FILE)
     sites = [site.name for site in record.sites if site.precision == "int8"]
     graph = apply_plan(base, plan, sites)
+    if PLACEMENTS[backend].gather_rows:
+        fuse_row_gather(graph)
     graph.save(path)
     check_graph(path)
     return dict(graph.op_counts())

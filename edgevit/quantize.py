@@ -111,7 +111,14 @@ def plan_quantization(
     sample = images[:_SCORING_IMAGES]
     damage = rank_sites(base, plan, sample, progress)
     choice = choose_float(
-        base, plan, sample, damage, sqnr_db=quantization.sqnr_db, share=quantization.float_share, pins=pins
+        base,
+        plan,
+        sample,
+        damage,
+        sqnr_db=quantization.sqnr_db,
+        share=quantization.float_share,
+        pins=pins,
+        progress=progress,
     )
     reasons.update(dict.fromkeys(choice.sites, "it makes much noise for the arithmetic that INT8 would save"))
     seconds["sensitivity"] = round(time.perf_counter() - started, 2)

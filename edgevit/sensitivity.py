@@ -20,6 +20,7 @@ Pixels = Sequence[npt.NDArray[np.generic]]
 _FIRST_IMAGES = 6
 _WORST_SHARE = 0.3  # of the sites, ranked again on more images: noise varies with the image
 _ROUNDS = 4
+_CHOICE = "choose float sites"
 
 
 def rank_sites(
@@ -124,6 +125,7 @@ def choose_float(
     sqnr_db: float,
     share: float,
     pins: Mapping[str, str],
+    progress: Progress = ignore_progress,
 ) -> FloatChoice:
     """Leave float, until the logits keep ``sqnr_db``, the sites that make most noise for the arithmetic they save.
 
@@ -135,6 +137,7 @@ def choose_float(
         sqnr_db: What is wanted.
         share: Of the multiplications of all sites, what may be float at most.
         pins: Sites that the recipe decides; they are left alone.
+        progress: Told about every measurement.
     """
     work = count_multiplications(graph, list(plan.sites))
     room = share * sum(work.values())
@@ -143,8 +146,10 @@ def choose_float(
     wanted = 10 ** (-sqnr_db / 10)
     reference = run_graph(graph, pixels)
     chosen: list[str] = []
+    progress(_CHOICE, 0, _ROUNDS)
     noise = measure_noise(graph, plan, list(plan.sites), pixels, reference)
-    for _ in range(_ROUNDS):
+    for done in range(_ROUNDS):
+        progress(_CHOICE, done, _ROUNDS)
         if noise <= wanted:
             break
         # What the sites do together is not the sum of what each does alone; the ratio is known from the measurement.
@@ -160,6 +165,7 @@ def choose_float(
         if len(chosen) == before:
             break
         noise = measure_noise(graph, plan, [n for n in plan.sites if n not in chosen], pixels, reference)
+    progress(_CHOICE, _ROUNDS, _ROUNDS)
     return FloatChoice(tuple(chosen), round(to_decibels(noise), 2))
 
 

@@ -146,11 +146,11 @@ def test_quantised_graph_answers_nearly_as_the_float_module(config, batch, image
 def test_sites_go_back_to_float_without_calibrating_again(images, tmp_path):
     result = prepare(make_model(VIT), images, tmp_path)
     whole = tmp_path / "whole.onnx"
-    assert requantize(result.source, result.record, whole) == result.op_counts
+    assert requantize(result.source, result.record, CPU.backend, whole) == result.op_counts
     assert whole.read_bytes() == result.path.read_bytes()
     site = "blocks.1.mlp.fc2"
     record = mark_float(result.record, (site,))
-    counts = requantize(result.source, record, tmp_path / "partly.onnx")
+    counts = requantize(result.source, record, CPU.backend, tmp_path / "partly.onnx")
     assert counts["QuantizeLinear"] == result.op_counts["QuantizeLinear"] - 1
     assert counts["DequantizeLinear"] == result.op_counts["DequantizeLinear"] - 2, "of the input and of the weight"
     before, after = read_constants(result.path), read_constants(tmp_path / "partly.onnx")

@@ -3,12 +3,11 @@
 The graph goes through OpenVINO's own ONNX reader. ``fp32`` keeps the weights; ``fp16`` stores them in half the bytes,
 which a CPU widens again when it loads them. Arithmetic on a CPU is f32 in both: where OpenVINO finds bf16 units it
 would use them for a float32 model without being asked, which moves logits by about a hundredth of their scale. For
-``int8`` the graph's Q/DQ pairs decide, and :mod:`edgevit.passes.fuse_row_gather` runs on it first.
+``int8`` the graph's Q/DQ pairs decide.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -83,7 +82,7 @@ def compile(
     settings = {**defaults, **settings}
     opened = read_settings(settings, is_property, CompileError)
 
-    model = _read_quantized(model_path) if precision == "int8" else _read_model(model_path)
+    model = _read_model(model_path)
     batch = find_batch(_describe_ports(model.inputs)[0], batch, model_path)
     least, _, largest = batch
     if model.inputs[0].partial_shape.is_dynamic:
@@ -130,18 +129,6 @@ def _read_model(path: Path) -> Any:
         raise CompileError(
             f"OpenVINO cannot read {path}:\n{_last_lines(exc)}", "export the model again; the file may be damaged"
         ) from exc
-
-
-def _read_quantized(path: Path) -> Any:
-    from edgevit.graph import Graph
-    from edgevit.passes.fuse_row_gather import fuse_row_gather
-
-    graph = Graph.load(path)
-    fuse_row_gather(graph)
-    with tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
-        rewritten = Path(folder) / path.name
-        graph.save(rewritten)
-        return _read_model(rewritten)
 
 
 def _describe_ports(ports: Any) -> tuple[TensorSpec, ...]:

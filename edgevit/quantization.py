@@ -26,9 +26,10 @@ class Quantization:
         percentile: Of the observer ``percentile``: share of values inside the range, in percent.
         products: Which products of attention may be INT8: none, queries·keys, both, or (``auto``) those that gain
             speed with the engine library.
-        sqnr_db: Sites stay float, those first that make most noise for the arithmetic that INT8 saves there, until the
+        sqnr_db: Sites stay float, those first that make most noise for the time that INT8 saves there, until the
             logits keep this SQNR in dB on calibration images.
-        float_share: The share of all multiplications that may stay float for it.
+        float_share: The share of all sites' arithmetic that may stay float for it
+            (:func:`edgevit.sensitivity.estimate_costs`).
         rotate: Rotate the residual stream (:mod:`edgevit.folds.residual_rotation`).
         center: Move the input of a symmetric engine's second MLP Linear so that zero is in the middle.
         row_gain: Raise softmax's rows in front of their quantiser (:mod:`edgevit.methods.probability_gain`).
@@ -42,8 +43,8 @@ class Quantization:
     observer: Observer = "output"
     percentile: float = 99.99
     products: Products = "auto"
-    sqnr_db: float = 25.0
-    float_share: float = 0.1
+    sqnr_db: float = 26.0
+    float_share: float = 0.13
     rotate: bool = True
     center: bool = True
     row_gain: bool = True

@@ -1,8 +1,8 @@
 """quantize_graph: from a float graph and calibration images to a graph with Q/DQ pairs.
 
-The graph is walked segment by segment, with the activations of the calibration images in the model as quantised so far.
-Each site is fitted to do to these what the float site would do, and corrects no error but its own: so any of them can
-be set back to float, and the others stay right.
+The float graph is walked segment by segment with the calibration images' activations. Each site is fitted to do to its
+inputs, once they are quantised, what the float site does to them, and corrects no error but its own: so any of them
+can be set back to float, and the others stay right.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def plan_quantization(
         pins=pins,
         progress=progress,
     )
-    reasons.update(dict.fromkeys(choice.sites, "it makes much noise for the arithmetic that INT8 would save"))
+    reasons.update(dict.fromkeys(choice.sites, "it makes much noise for the time that INT8 would save"))
     seconds["sensitivity"] = round(time.perf_counter() - started, 2)
     records = []
     for site in base.sites():
@@ -187,29 +187,33 @@ class _SegmentFit:
         self._ranges = ranges
         self._tokens: dict[str, Values] = {}
         self._operands: dict[str, OperandRange] = {}
-        self._optional: set[str] = set()  # planned, but left out while other sites are fitted
 
     def run(self, inputs: Sequence[npt.NDArray[np.generic]], *, last: bool) -> list[npt.NDArray[np.generic]]:
-        """Fit on what enters the segment, an image each; gives what leaves it once it is quantised."""
+        """Fit on what enters the segment, an image each; gives what leaves it."""
         self._center_attention(inputs)
         groups = self._list_groups()
-        self._observe(inputs, groups)
+        results = self._observe(inputs, groups, last=last)
         for group in groups:
             if read_weight(group[0]) is None:
                 self._fit_product(group[0])
             else:
                 self._fit_linears(group)
-        return [] if last else [out[0] for out in self._capture(inputs, (), quantized=True)]
+        return results
 
-    def _observe(self, inputs: Sequence[npt.NDArray[np.generic]], groups: Sequence[Sequence[ir.Node]]) -> None:
-        """Of the Linears' inputs a sample of tokens, of the products' operands the ranges."""
+    def _observe(
+        self, inputs: Sequence[npt.NDArray[np.generic]], groups: Sequence[Sequence[ir.Node]], *, last: bool
+    ) -> list[npt.NDArray[np.generic]]:
+        """Of the Linears' inputs a sample of tokens, of the products' operands the ranges; gives the results."""
         linears = [group[0] for group in groups if read_weight(group[0]) is not None]
         taps = {_find_tap(node): len(_read(node)) for node in linears}
         products = [group[0] for group in groups if read_weight(group[0]) is None]
         self._operands = {v.name: OperandRange() for node in products for v in node.inputs if v is not None and v.name}
         names = [*taps, *(name for name in self._operands if name not in taps)]
         tokens: dict[str, list[Values]] = {tap: [] for tap in taps}
-        for out in self._capture(inputs, names, quantized=False):
+        results: list[npt.NDArray[np.generic]] = []
+        for out in self._capture(inputs, names):
+            if not last:
+                results.append(out[0])
             seen = dict(zip(names, out[1:], strict=True))
             for tap, width in taps.items():
                 every = seen[tap].reshape(-1, width)
@@ -220,14 +224,10 @@ class _SegmentFit:
         bad = [tap for tap, values in self._tokens.items() if not np.isfinite(values).all()]
         if bad:
             raise CalibrationError(f"activations of {', '.join(bad)} are not finite", "the checkpoint may be damaged")
+        return results
 
-    def _capture(
-        self, inputs: Sequence[npt.NDArray[np.generic]], taps: Sequence[str], *, quantized: bool
-    ) -> Iterable[list[Values]]:
-        graph = extract_segment(self._segment, taps)
-        if quantized:
-            graph = apply_plan(graph, self._plan, [n for n in self._plan.sites if n not in self._optional])
-        runner = SegmentRunner(graph)
+    def _capture(self, inputs: Sequence[npt.NDArray[np.generic]], taps: Sequence[str]) -> Iterable[list[Values]]:
+        runner = SegmentRunner(extract_segment(self._segment, taps))
         for value in inputs:
             yield runner.run(value)
 
@@ -243,7 +243,7 @@ class _SegmentFit:
             taps = [_output_name(attention.keys), _output_name(attention.values)]
             sums = [
                 [tap.reshape(-1, tap.shape[-1]).mean(axis=0, dtype=np.float64) for tap in taken[1:]]
-                for taken in self._capture(inputs[:_CENTRE_IMAGES], taps, quantized=False)
+                for taken in self._capture(inputs[:_CENTRE_IMAGES], taps)
             ]
             key_mean, value_mean = (np.mean([s[i] for s in sums], axis=0).astype(np.float32) for i in (0, 1))
             center_attention(attention, key_mean, value_mean)
@@ -305,8 +305,6 @@ class _SegmentFit:
         high = first.high if gain is None else float((first.rows * gain[0, :, :, 0]).max())
         grid = make_grid(self._placement.probability, 0.0, high)
         self._plan.sites[name] = SitePlan(names, (grid, self._make_product_grid(second)), gain=gain)
-        if self._quantization.products == "auto" and self._pins.get(name) is None:
-            self._optional.add(name)
 
     def _make_product_grid(self, seen: OperandRange) -> Grid:
         return make_grid(self._placement.product, _HEADROOM * seen.low, _HEADROOM * seen.high)

@@ -21,6 +21,9 @@ _FIRST_IMAGES = 6
 _WORST_SHARE = 0.3  # of the sites, ranked again on more images: noise varies with the image
 _ROUNDS = 4
 _CHOICE = "choose float sites"
+# What float costs over INT8, in multiplications, as timed in OpenVINO with DeiT-Tiny on two cores with AVX512-VNNI:
+_WEIGHT_COST = 64  # a Linear of few tokens waits for its weights
+_PRODUCT_COST = 1.5  # around a product of activations the tensors grow too
 
 
 def rank_sites(
@@ -127,7 +130,7 @@ def choose_float(
     pins: Mapping[str, str],
     progress: Progress = ignore_progress,
 ) -> FloatChoice:
-    """Leave float, until the logits keep ``sqnr_db``, the sites that make most noise for the arithmetic they save.
+    """Leave float, until the logits keep ``sqnr_db``, the sites that make most noise for what INT8 saves there.
 
     Args:
         graph: The float graph.
@@ -135,14 +138,14 @@ def choose_float(
         pixels: Calibration images.
         damage: SQNR in dB of each site alone.
         sqnr_db: What is wanted.
-        share: Of the multiplications of all sites, what may be float at most.
+        share: Of the costs of all sites (:func:`estimate_costs`), what may be float at most.
         pins: Sites that the recipe decides; they are left alone.
         progress: Told about every measurement.
     """
-    work = count_multiplications(graph, list(plan.sites))
-    room = share * sum(work.values())
+    costs = estimate_costs(graph, list(plan.sites))
+    room = share * sum(costs.values())
     alone = {name: 10 ** (-damage[name] / 10) for name in plan.sites if name in damage}
-    order = sorted((n for n in alone if n not in pins), key=lambda n: -alone[n] / work[n])
+    order = sorted((n for n in alone if n not in pins), key=lambda n: -alone[n] / costs[n])
     wanted = 10 ** (-sqnr_db / 10)
     reference = run_graph(graph, pixels)
     chosen: list[str] = []
@@ -158,15 +161,27 @@ def choose_float(
         for name in order:
             if expected <= wanted:
                 break
-            if name not in chosen and work[name] <= room:
+            if name not in chosen and costs[name] <= room:
                 chosen.append(name)
-                room -= work[name]
+                room -= costs[name]
                 expected -= ratio * alone[name]
         if len(chosen) == before:
             break
         noise = measure_noise(graph, plan, [n for n in plan.sites if n not in chosen], pixels, reference)
     progress(_CHOICE, _ROUNDS, _ROUNDS)
     return FloatChoice(tuple(chosen), round(to_decibels(noise), 2))
+
+
+def estimate_costs(graph: Graph, sites: Collection[str]) -> dict[str, float]:
+    """By site: latency that float costs over INT8, in multiplications of a large Linear."""
+    costs = {}
+    counts = count_multiplications(graph, sites)
+    for node in graph.model.graph:
+        if node.name in counts:
+            weight = read_weight(node)
+            count = counts[node.name]
+            costs[node.name] = _PRODUCT_COST * count if weight is None else count + _WEIGHT_COST * weight.size
+    return costs
 
 
 def count_multiplications(graph: Graph, sites: Collection[str]) -> dict[str, int]:

@@ -47,10 +47,23 @@ def choose_grid(
 
     at_low = at_high = 1.0
     if kind != "u8":
-        for fraction in _FRACTIONS:
-            try_range(fraction, fraction)
+        _descend(lambda f: try_range(f, f))
         return best
     for _ in range(2):
-        at_high = min(_FRACTIONS, key=lambda f: try_range(at_low, f))
-        at_low = min(_FRACTIONS, key=lambda f: try_range(f, at_high))
+        at_high = _descend(lambda f, low=at_low: try_range(low, f))
+        at_low = _descend(lambda f, high=at_high: try_range(f, high))
+    return best
+
+
+def _descend(loss_of: Callable[[float], float]) -> float:
+    """The best fraction on the way down, which ends where two in a row are no better."""
+    best, best_loss, worse = 1.0, np.inf, 0
+    for fraction in _FRACTIONS:
+        loss = loss_of(fraction)
+        if loss < best_loss:
+            best, best_loss, worse = fraction, loss, 0
+        else:
+            worse += 1
+        if worse == 2:
+            break
     return best

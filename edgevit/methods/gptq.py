@@ -42,19 +42,25 @@ def round_gptq(
     # The channels with the largest inputs are rounded first: later ones can still make up for them.
     order = np.argsort(-hessian[diagonal], kind="stable")
     work, hessian = work[order], hessian[np.ix_(order, order)]
-    inverse = np.linalg.inv(hessian)
-    upper = np.linalg.cholesky((inverse + inverse.T) / 2).T  # inverse = upperᵀ · upper
-    codes = np.empty_like(work)
+    feedback = _decompose(hessian)
+    codes, errors = np.empty_like(work), np.empty_like(work)
     for start in range(0, len(work), _BLOCK):
         end = min(start + _BLOCK, len(work))
-        block = work[start:end]
-        errors = np.empty_like(block)
-        for i in range(end - start):
-            row = start + i
-            codes[row] = np.clip(np.rint(block[i]), -LARGEST_CODE, LARGEST_CODE)
-            errors[i] = (block[i] - codes[row]) / upper[row, row]
-            block[i + 1 :] -= np.outer(upper[row, row + 1 : end], errors[i])
-        work[end:] -= upper[start:end, end:].T @ errors
+        wanted = work[start:end] + feedback[:start, start:end].T @ errors[:start]
+        for row in range(start, end):
+            target = wanted[row - start] + feedback[start:row, row] @ errors[start:row]
+            codes[row] = np.clip(np.rint(target), -LARGEST_CODE, LARGEST_CODE)
+            errors[row] = work[row] - codes[row]
     result = np.empty(codes.shape, np.int8)
     result[order] = codes.astype(np.int8)
+    return result
+
+
+def _decompose(hessian: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The unit upper ``U`` of ``hessian = U·D·Uᵀ``: what a channel takes over of the errors of those before it.
+
+    Chee et al., 2023 (QuIP, arXiv:2307.13304), section 4: the same rounding as the paper's, which inverts the Hessian.
+    """
+    upper = np.linalg.cholesky(hessian[::-1, ::-1])[::-1, ::-1]
+    result: npt.NDArray[np.float64] = upper / np.diag(upper)
     return result

@@ -24,6 +24,7 @@ Values = npt.NDArray[np.float32]
 
 _SEARCH_MACS = 3e8  # of one candidate range
 _LEAST_ROWS = 1024
+_CHUNK = 2048  # tokens that are quantised at a time: copies of all of them would double the memory
 _TOKENS_PER_CHANNEL = 10  # with fewer, a fit to the tokens is held back in proportion
 
 
@@ -59,9 +60,13 @@ def fit_linears(
         biased = all(_read_bias(node) is not None for node in group)  # a centre needs one to be undone in
         every = np.concatenate(weights, axis=1)
         grid, affine = _choose_grid(tokens, every, placement, quantization, scalable, biased)
-    moved = tokens if affine is None else (tokens - affine.center) * affine.factor
-    moments = measure_moments(grid.apply(moved))
-    wanted = moved.mean(axis=0, dtype=np.float64)
+    wanted = tokens.mean(axis=0, dtype=np.float64)
+    if affine is not None:
+        wanted = (wanted - affine.center) * affine.factor
+    moments = measure_moments(
+        grid.apply(part if affine is None else (part - affine.center) * affine.factor)
+        for part in np.array_split(tokens, max(1, len(tokens) // _CHUNK))
+    )
     plans = []
     for node, weight in zip(group, weights, strict=True):
         own = weight if affine is None else weight / affine.factor[:, None]

@@ -104,7 +104,7 @@ def plan_quantization(
     for index, segment in enumerate(segments):
         progress("quantize", index, len(segments))
         fit = _SegmentFit(segment, plan, placement, quantization, products, pins, reasons, ranges, generator)
-        stream = fit.run(stream, last=index == len(segments) - 1)
+        fit.run(stream)
     progress("quantize", len(segments), len(segments))
     seconds = {"fit": round(time.perf_counter() - started, 2)}
     started = time.perf_counter()
@@ -188,43 +188,39 @@ class _SegmentFit:
         self._tokens: dict[str, Values] = {}
         self._operands: dict[str, OperandRange] = {}
 
-    def run(self, inputs: Sequence[npt.NDArray[np.generic]], *, last: bool) -> list[npt.NDArray[np.generic]]:
-        """Fit on what enters the segment, an image each; gives what leaves it."""
-        self._center_attention(inputs)
+    def run(self, stream: list[npt.NDArray[np.generic]]) -> None:
+        """Fit on what enters the segment, an item for each image, and put in its place what leaves it."""
+        self._center_attention(stream)
         groups = self._list_groups()
-        results = self._observe(inputs, groups, last=last)
+        self._observe(stream, groups)
         for group in groups:
             if read_weight(group[0]) is None:
                 self._fit_product(group[0])
             else:
                 self._fit_linears(group)
-        return results
 
-    def _observe(
-        self, inputs: Sequence[npt.NDArray[np.generic]], groups: Sequence[Sequence[ir.Node]], *, last: bool
-    ) -> list[npt.NDArray[np.generic]]:
-        """Of the Linears' inputs a sample of tokens, of the products' operands the ranges; gives the results."""
+    def _observe(self, stream: list[npt.NDArray[np.generic]], groups: Sequence[Sequence[ir.Node]]) -> None:
+        """Of the Linears' inputs a sample of tokens, of the products' operands the ranges."""
         linears = [group[0] for group in groups if read_weight(group[0]) is not None]
         taps = {_find_tap(node): len(_read(node)) for node in linears}
         products = [group[0] for group in groups if read_weight(group[0]) is None]
         self._operands = {v.name: OperandRange() for node in products for v in node.inputs if v is not None and v.name}
         names = [*taps, *(name for name in self._operands if name not in taps)]
-        tokens: dict[str, list[Values]] = {tap: [] for tap in taps}
-        results: list[npt.NDArray[np.generic]] = []
-        for out in self._capture(inputs, names):
-            if not last:
-                results.append(out[0])
+        for place, out in enumerate(self._capture(stream, names)):
             seen = dict(zip(names, out[1:], strict=True))
             for tap, width in taps.items():
                 every = seen[tap].reshape(-1, width)
-                tokens[tap].append(every[self._draw(len(every), len(inputs))])
+                drawn = self._draw(every, len(stream))
+                if not place:
+                    self._tokens[tap] = np.empty((len(stream), *drawn.shape), np.float32)
+                self._tokens[tap][place] = drawn
             for name, operand in self._operands.items():
                 operand.add(seen[name])
-        self._tokens = {tap: np.concatenate(parts) for tap, parts in tokens.items()}
+            stream[place] = out[0]
+        self._tokens = {tap: values.reshape(-1, values.shape[-1]) for tap, values in self._tokens.items()}
         bad = [tap for tap, values in self._tokens.items() if not np.isfinite(values).all()]
         if bad:
             raise CalibrationError(f"activations of {', '.join(bad)} are not finite", "the checkpoint may be damaged")
-        return results
 
     def _capture(self, inputs: Sequence[npt.NDArray[np.generic]], taps: Sequence[str]) -> Iterable[list[Values]]:
         runner = SegmentRunner(extract_segment(self._segment, taps))
@@ -315,7 +311,7 @@ class _SegmentFit:
         source = trace_layout(value)
         fitted = fit_linears(
             group,
-            self._tokens[_find_tap(group[0])],
+            self._tokens.pop(_find_tap(group[0])),
             self._placement,
             self._quantization,
             image=_reads_image(group[0]),
@@ -327,10 +323,11 @@ class _SegmentFit:
                 (source.name or "",), site.grids, site.weight, site.scale, site.bias, site.affine
             )
 
-    def _draw(self, tokens: int, images: int) -> npt.NDArray[np.int64]:
-        """Which tokens of an image are kept."""
-        wanted = max(1, min(tokens, _ROWS // images))
-        return np.sort(self._generator.choice(tokens, wanted, replace=False))
+    def _draw(self, tokens: Values, images: int) -> Values:
+        """Some of an image's tokens, ``(T, K)``."""
+        kept = self._generator.choice(len(tokens), max(1, min(len(tokens), _ROWS // images)), replace=False)
+        drawn: Values = tokens[np.sort(kept)]
+        return drawn
 
 
 def _output_name(linear: ir.Node) -> str:

@@ -62,6 +62,12 @@ def split_graph(graph: Graph) -> tuple[Segment, ...]:
     return tuple(segments)
 
 
+def join_segments(segments: Sequence[Segment]) -> Segment:
+    """Consecutive segments, at least one, as a single one."""
+    nodes = tuple(node for segment in segments for node in segment.nodes)
+    return Segment(nodes, segments[0].source, segments[-1].result)
+
+
 def _may_end(graph: Graph, nodes: Sequence[ir.Node], result: ir.Value) -> bool:
     """Whether the segment holds a site, and the next node is not the bias of its last one."""
     if not any(node.op_type in _SITE_OPS for node in nodes):

@@ -44,10 +44,10 @@ def measure_noise(planned: Planned, sites: list[str], count: int = 8) -> float:
 
 
 def test_rank_sites_gives_the_ratio_of_signal_to_noise_with_each_site_alone(planned: Planned) -> None:
-    found = rank_sites(*planned, make_pixels("vit", 6))  # with more, some sites are judged by the first six alone
+    found = rank_sites(*planned, make_pixels("vit", 3))  # with more, most sites are judged by the first three alone
     assert list(found) == list(planned[1].sites)
     for name in ("blocks.0.attn.q", "blocks.1.mlp.fc2", "head"):
-        assert found[name] == pytest.approx(-10 * np.log10(measure_noise(planned, [name], 6)), abs=0.05)
+        assert found[name] == pytest.approx(-10 * np.log10(measure_noise(planned, [name], 3)), abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["blocks.0.mlp.fc1", "blocks.1.attn/scores", "head"])
@@ -65,9 +65,9 @@ def test_rank_sites_when_a_grid_is_coarser_finds_more_damage(
 def test_rank_sites_measures_the_worst_again_on_all_images(planned: Planned) -> None:
     base, plan = planned
     images = make_pixels("vit", 9)
-    few, all_ = (measure_sites(base, plan, list(plan.sites), images[:n]) for n in (6, 9))
+    few, all_ = (measure_sites(base, plan, list(plan.sites), images[:n]) for n in (3, 9))
     ranked = rank_sites(base, plan, images)
-    worst = sorted(few, key=lambda name: -few[name])[: math.ceil(0.3 * len(few))]
+    worst = sorted(few, key=lambda name: -few[name])[: math.ceil(0.25 * len(few))]
     for name, found in ranked.items():
         assert found == pytest.approx(to_decibels((all_ if name in worst else few)[name]), abs=0.01)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -50,8 +51,8 @@ def choose_grid(
         _descend(lambda f: try_range(f, f))
         return best
     for _ in range(2):
-        at_high = _descend(lambda f, low=at_low: try_range(low, f))
-        at_low = _descend(lambda f, high=at_high: try_range(f, high))
+        at_high = _descend(functools.partial(try_range, at_low))
+        at_low = _descend(functools.partial(lambda b, a: try_range(a, b), at_high))
     return best
 
 

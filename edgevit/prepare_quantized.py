@@ -94,7 +94,7 @@ def prepare_quantized(
             pixels = iter(generate_images(count, height, width, recipe.seed)[:, None])
         else:
             pixels = (batch.pixels for batch in images.batches(model.preprocess, 1))
-        fed = list(_group(pixels, recipe.batch[0]))
+        fed = _group(pixels, recipe.batch[0])
         base, plan, record = plan_quantization(
             Graph.load(prepared.path), fed, quantization, target.backend, seed=recipe.seed, progress=progress
         )

@@ -91,24 +91,25 @@ def plan_quantization(
         raise CalibrationError("there are no calibration images", "give --calibration DATA")
     generator = np.random.default_rng(seed)
     # Sets are listed class by class; what looks at the first few, or at halves, shall see all classes.
-    images = [images[i] for i in generator.permutation(len(images))]
+    stream = [images[i] for i in generator.permutation(len(images))]
+    count, sample = len(stream), stream[:_SCORING_IMAGES]
+    del images  # the stream's items give way to activations
     base = graph.copy()
     pins = match_sites([site.name for site in base.sites()], quantization.sites)
     started = time.perf_counter()
     plan = QuantizationPlan(at=placement.quantize_at)
     products = placement.products if quantization.products == "auto" else quantization.products
-    stream = list(images)
     segments = split_graph(base)
-    ranges = _observe_inputs(base, images, quantization, progress)
+    ranges = _observe_inputs(base, stream, quantization, progress)
     reasons: dict[str, str] = {}
     for index, segment in enumerate(segments):
         progress("quantize", index, len(segments))
         fit = _SegmentFit(segment, plan, placement, quantization, products, pins, reasons, ranges, generator)
         fit.run(stream)
+    stream.clear()
     progress("quantize", len(segments), len(segments))
     seconds = {"fit": round(time.perf_counter() - started, 2)}
     started = time.perf_counter()
-    sample = images[:_SCORING_IMAGES]
     damage = rank_sites(base, plan, sample, progress)
     choice = choose_float(
         base,
@@ -127,7 +128,7 @@ def plan_quantization(
         quantized = site.name in plan.sites and site.name not in reasons
         reason = "" if quantized else reasons.get(site.name, "the recipe or the engine keeps it float")
         records.append(SiteRecord(site.name, "int8" if quantized else "float", reason, damage.get(site.name)))
-    record = QuantizationRecord(images=len(images), sites=tuple(records), fallback=choice.sites, seconds=seconds)
+    record = QuantizationRecord(images=count, sites=tuple(records), fallback=choice.sites, seconds=seconds)
     return base, plan, record
 
 

@@ -68,9 +68,8 @@ def measure_sites(
     The float model runs segment by segment, so that a site costs its own segment and what follows.
     """
     segments = split_graph(graph)
-    stream = list(pixels)
-    whole = SegmentRunner(graph)
-    reference = [whole.run(value)[0] for value in stream]
+    stream: Pixels = list(pixels)
+    reference = _run(graph, stream)
     signal = sum(float(np.square(logits, dtype=np.float64).sum()) for logits in reference)
     found = {}
     for index, segment in enumerate(segments):
@@ -88,8 +87,7 @@ def measure_sites(
                 noise += float(np.square(answer - logits, dtype=np.float64).sum())
             found[name] = noise / signal
         if rest:
-            runner = SegmentRunner(part)
-            stream = [runner.run(value)[0] for value in stream]
+            stream = _run(part, stream)
     progress("sensitivity", len(segments), len(segments))
     return {name: found[name] for name in plan.sites if name in found}
 
@@ -205,8 +203,12 @@ def _size(value: ir.Value | None) -> list[int]:
 
 def run_graph(graph: Graph, pixels: Pixels) -> npt.NDArray[np.float32]:
     """Logits ``(N, K)`` in ONNX Runtime."""
+    return np.concatenate(_run(graph, pixels))
+
+
+def _run(graph: Graph, values: Pixels) -> list[npt.NDArray[np.float32]]:
     runner = SegmentRunner(graph)
-    return np.concatenate([runner.run(image)[0] for image in pixels])
+    return [runner.run(value)[0] for value in values]
 
 
 def to_decibels(noise: float) -> float:

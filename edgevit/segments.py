@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _SITE_OPS = ("Conv", "MatMul", "Gemm")
+_LARGE_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ class SegmentRunner:
         options.enable_cpu_mem_arena = False
         # Q/DQ pairs in float arithmetic, as they stand: the INT8 forms of some Linears take twice as long.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
-        content = ir.to_proto(graph.model).SerializeToString()
+        content, weights = _split_weights(graph)
+        options.add_external_initializers(list(weights), list(weights.values()))
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         self._input = graph.model.graph.inputs[0].name
 
@@ -138,3 +140,21 @@ class SegmentRunner:
         """The segment's result, then its taps."""
         outputs: list[npt.NDArray[np.float32]] = self._session.run(None, {self._input: value})
         return outputs
+
+
+def _split_weights(graph: Graph) -> tuple[bytes, dict[str, Any]]:
+    """The model without its larger weights, and these as OrtValues that share memory: one copy less of each of them."""
+    import numpy as np
+    import onnxruntime
+
+    light, weights = graph.copy(), {}
+    for name, value in light.model.graph.initializers.items():
+        tensor = value.const_value
+        if tensor is not None and tensor.nbytes > _LARGE_BYTES:
+            array = np.ascontiguousarray(tensor.numpy())
+            weights[name] = onnxruntime.OrtValue.ortvalue_from_numpy(array)
+            value.const_value = ir.ExternalTensor(
+                "elsewhere", 0, array.nbytes, tensor.dtype, shape=ir.Shape(array.shape), name=name
+            )
+    content: bytes = ir.to_proto(light.model).SerializeToString()
+    return content, weights

@@ -33,7 +33,7 @@ from edgevit.prepare_quantized import prepare_quantized
 from edgevit.progress import Progress, ignore_progress
 from edgevit.recipe import Choice, Recipe
 from edgevit.report import Machine, Report, Variant, Verdict
-from edgevit.search import GraphFile, Trial, search_recipe
+from edgevit.search import GraphFile, SearchResult, search_recipe
 from edgevit.target import Budget, Target, load_target, target_status
 from edgevit.verdict import choose_variant
 from edgevit.verdict_quantized import RANDOM_MARK, explain_set_back, judge_calibration
@@ -138,18 +138,19 @@ def build_model(
                 )
         with _timed(stages, "measure"):
             if status.buildable:
-                trials, variants, verdict = choose_and_start(
+                found, variants, verdict = choose_and_start(
                     files, target, recipe, budget, evidence, cache, labels=model.labels, progress=progress
                 )
             else:
                 note(f"the engine is not compiled here: {'; '.join(status.missing)}")
-                trials, variants, verdict = _rehearse(graph, target, recipe, budget, evidence, cache, progress)
+                found, variants, verdict = _rehearse(graph, target, recipe, budget, evidence, cache, progress)
         chosen = next((v for v in variants if v.name == verdict.chosen), None)
         is_quantized = chosen is not None and chosen.precision == "int8"
         record = quantized.record if quantized is not None else None
         variants = explain_set_back(variants, record)
         verdict = judge_calibration(verdict, record, chosen=is_quantized, untried=precisions.untried)
         report = _describe(model, target, budget, graph, evidence, variants, verdict, stages, machine)
+        report = dataclasses.replace(report, settings_tried=found.settings_tried)
         if quantized is not None:
             report = dataclasses.replace(report, quantization=quantized.record)
             if is_quantized:
@@ -163,7 +164,7 @@ def build_model(
         manifest = _make_manifest(model, target, recipe)
         if not status.buildable:
             return pack_result(out, manifest, recipe, report, _portable_files(graph, evidence), lock)
-        engine = next(t.engine for t in trials if t.variant.name == verdict.chosen)
+        engine = next(t.engine for t in found.trials if t.variant.name == verdict.chosen)
         return pack_result(out, dataclasses.replace(manifest, engine=engine), recipe, report, {}, lock)
 
 
@@ -208,9 +209,9 @@ def choose_and_start(
     *,
     labels: Sequence[str] | None,
     progress: Progress,
-) -> tuple[tuple[Trial, ...], tuple[Variant, ...], Verdict]:
+) -> tuple[SearchResult, tuple[Variant, ...], Verdict]:
     """Try every graph on this machine, choose by measured latency, and start the chosen one in fresh processes."""
-    trials, comparison = search_recipe(
+    found = search_recipe(
         graphs,
         target,
         recipe,
@@ -220,18 +221,18 @@ def choose_and_start(
         progress=progress,
     )
     variants, verdict = choose_variant(
-        [t.variant for t in trials],
+        [t.variant for t in found.trials],
         budget,
         preference=target.precisions,
-        ratio=comparison.ratio if comparison is not None else None,
+        ratio=found.comparison.ratio if found.comparison is not None else None,
     )
-    engine = next((t.engine for t in trials if t.variant.name == verdict.chosen), None)
+    engine = next((t.engine for t in found.trials if t.variant.name == verdict.chosen), None)
     if engine is not None:
         progress("cold start", 0, 1)
         cold = measure_cold_start(engine.directory)
         progress("cold start", 1, 1)
         variants = tuple(dataclasses.replace(v, cold_start=cold) if v.name == verdict.chosen else v for v in variants)
-    return trials, variants, verdict
+    return found, variants, verdict
 
 
 def _rehearse(
@@ -242,10 +243,10 @@ def _rehearse(
     evidence: Evidence,
     cache: StageCache,
     progress: Progress,
-) -> tuple[tuple[Trial, ...], tuple[Variant, ...], Verdict]:
+) -> tuple[SearchResult, tuple[Variant, ...], Verdict]:
     """The portable graph in ONNX Runtime on this machine: whether it computes the right thing, not how fast."""
     rehearsal = dataclasses.replace(recipe, settings={})
-    trials, _ = search_recipe(
+    found = search_recipe(
         {"fp32": GraphFile(graph.path, graph.inputs)},
         load_target("cpu"),
         rehearsal,
@@ -254,9 +255,9 @@ def _rehearse(
         measure=False,
         progress=progress,
     )
-    variants, verdict = choose_variant([t.variant for t in trials], budget, preference=("fp32",))
+    variants, verdict = choose_variant([t.variant for t in found.trials], budget, preference=("fp32",))
     if verdict.chosen is None:
-        return trials, variants, verdict
+        return found, variants, verdict
     judged = next(v for v in variants if v.name == verdict.chosen)
     sentence = (
         f"portable: the graph was judged in ONNX Runtime on this machine, not on {target.title}; "
@@ -271,7 +272,7 @@ def _rehearse(
         )
         for v in variants
     )
-    return trials, variants, dataclasses.replace(verdict, sentence=sentence, next_step=None)
+    return found, variants, dataclasses.replace(verdict, sentence=sentence, next_step=None)
 
 
 def _describe(

@@ -71,7 +71,7 @@ def finish_bundle(
     machine, start = describe_machine(), time.perf_counter()
     with lock_output(out) as lock:
         check_output(out)
-        trials, variants, verdict = choose_and_start(
+        found, variants, verdict = choose_and_start(
             dict.fromkeys(precisions.tried, graph),
             manifest.target,
             recipe,
@@ -88,6 +88,7 @@ def finish_bundle(
                 before,
                 variants=variants,
                 verdict=verdict,
+                settings_tried=found.settings_tried,
                 notes=(*before.notes, *_recall_accuracy(before)),
                 stages={**before.stages, "finish": round(time.perf_counter() - start, 3)},
             ),
@@ -95,7 +96,7 @@ def finish_bundle(
         if verdict.chosen is None:
             report.save(out.with_name(f"{out.name}.{REPORT_FILE}"))
             return BuildResult(None, report, None)
-        engine = next(t.engine for t in trials if t.variant.name == verdict.chosen)
+        engine = next(t.engine for t in found.trials if t.variant.name == verdict.chosen)
         return pack_result(out, dataclasses.replace(manifest, engine=engine), recipe, report, {}, lock)
 
 

@@ -39,6 +39,7 @@ class Recipe:
         latency_runs: Timed calls at least.
         latency_seconds: Seconds of timed calls at least.
         settings: Of the engine, over the target's.
+        tune_settings: Time ways to open the engine that ``settings`` leaves open, such as fewer threads.
         quantization: How the INT8 variant is made.
     """
 
@@ -53,6 +54,7 @@ class Recipe:
     latency_runs: int = 100
     latency_seconds: float = 5.0
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    tune_settings: bool = True
     quantization: Quantization = field(default_factory=Quantization)
 
     def __post_init__(self) -> None:

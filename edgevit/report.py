@@ -86,6 +86,21 @@ class Ratio(_Figures):
 
 
 @dataclass(frozen=True)
+class SettingsTrial:
+    """One way to open the engine.
+
+    Attributes:
+        settings: Besides those that the engine has anyway; see ``edgevit/runtime/settings.py``.
+        ratio: Its latency over that of the library's own choice, from the same interleaved run.
+        chosen: Whether the engine is opened in this way.
+    """
+
+    settings: Mapping[str, Setting]
+    ratio: Ratio
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
 class ColdStart(_Figures):
     """What a fresh process pays, medians over ``processes``; files may be in the page cache.
 
@@ -315,6 +330,7 @@ class Report:
         stages: Seconds by stage.
         notes: Defaults assumed, tensors dropped and the like.
         quantization: How the INT8 variant was made, where one was tried.
+        settings_tried: Ways to open the engines that were timed; all variants were then measured in the chosen one.
     """
 
     source: Mapping[str, Any]
@@ -330,6 +346,7 @@ class Report:
     stages: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     quantization: QuantizationRecord | None = None
+    settings_tried: tuple[SettingsTrial, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def dumps(self) -> str:

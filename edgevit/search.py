@@ -13,18 +13,22 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.compile import compile_engine
-from edgevit.engine import Engine, load_engine
+from edgevit.engine import Engine, Setting, load_engine
 from edgevit.errors import CompileError
 from edgevit.measure import PARITY_TOLERANCES, LatencyComparison, check_parity, measure_accuracy, measure_latency
 from edgevit.progress import Progress, ignore_progress
-from edgevit.report import Accuracy, Parity, Variant
+from edgevit.report import Accuracy, Parity, SettingsTrial, Variant
 from edgevit.runtime.session import Session, open_engine
 from edgevit.target import Target
+from edgevit.tune import tune_settings
 
 if TYPE_CHECKING:
     from edgevit.cache import StageCache
     from edgevit.evidence import Evidence, Judged
     from edgevit.recipe import Recipe
+
+
+_TUNING_SHARE = 4  # of the time that a variant's latency takes, that of a way to open it
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,21 @@ class Trial:
 
     variant: Variant
     engine: Engine | None = None
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        trials: One for every precision, in the order of the table.
+        comparison: Latencies, where they were measured.
+        settings_tried: Ways to open the engines that were timed before.
+    """
+
+    trials: tuple[Trial, ...]
+    comparison: LatencyComparison | None = None
+    settings_tried: tuple[SettingsTrial, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +79,7 @@ def search_recipe(
     model_info: Mapping[str, str] | None = None,
     measure: bool = True,
     progress: Progress = ignore_progress,
-) -> tuple[tuple[Trial, ...], LatencyComparison | None]:
+) -> SearchResult:
     """Compile, check and measure a variant for every precision.
 
     Args:
@@ -74,23 +93,29 @@ def search_recipe(
         progress: Told about every image and round.
 
     Returns:
-        A trial for every precision, and the latencies. A precision that the device cannot compile is ``NOT SUPPORTED``
-        with the compiler's reason; the choice among the others is :func:`edgevit.verdict.choose_variant`'s.
+        A precision that the device cannot compile is ``NOT SUPPORTED`` with the compiler's reason; the choice among the
+        others is :func:`edgevit.verdict.choose_variant`'s.
     """
     trials = [g.trial or _compile(g, target, p, recipe, cache, model_info, progress) for p, g in graphs.items()]
+    for index, trial in enumerate(trials):
+        if trial.engine is not None:
+            with open_engine(trial.engine) as session:
+                trials[index] = dataclasses.replace(trial, variant=_judge(trial, session, recipe, evidence, progress))
+    engines = [t.engine for t in trials if t.engine is not None and _is_faithful(t.variant)]
+    if not measure or not engines:
+        return SearchResult(tuple(trials))
+    # The last is the most compressed, so probably the one that will be used.
+    tried = _tune(engines[-1], recipe, evidence, progress) if recipe.tune_settings else ()
+    chosen = next((t.settings for t in tried if t.chosen), {})
+    trials = [_set(trial, chosen) for trial in trials]
     with contextlib.ExitStack() as stack:
-        sessions: dict[str, Session] = {}
-        for index, trial in enumerate(trials):
-            if trial.engine is None:
-                continue
-            session = stack.enter_context(open_engine(trial.engine))
-            sessions[trial.variant.name] = session
-            trials[index] = dataclasses.replace(trial, variant=_judge(trial, session, recipe, evidence, progress))
-        faithful = {t.variant.name: sessions[t.variant.name] for t in trials if _is_faithful(t.variant)}
-        if not measure or not faithful:
-            return tuple(trials), None
-        comparison = _time(faithful, recipe, evidence, progress)
-    return tuple(_add_latency(trial, comparison) for trial in trials), comparison
+        sessions = {
+            t.variant.name: stack.enter_context(open_engine(t.engine))
+            for t in trials
+            if t.engine is not None and _is_faithful(t.variant)
+        }
+        comparison = _time(sessions, recipe, evidence, progress)
+    return SearchResult(tuple(_add_latency(trial, comparison) for trial in trials), comparison, tried)
 
 
 def try_graph(
@@ -212,11 +237,27 @@ def _is_faithful(variant: Variant) -> bool:
     return variant.status != "NOT SUPPORTED" and (variant.parity is None or variant.parity.passed)
 
 
+def _tune(engine: Engine, recipe: Recipe, evidence: Evidence, progress: Progress) -> tuple[SettingsTrial, ...]:
+    runs, seconds = (max(1, recipe.latency_runs // _TUNING_SHARE), recipe.latency_seconds / _TUNING_SHARE)
+    batch = _make_batch(recipe, evidence)
+    return tune_settings(engine, batch, runs=runs, seconds=seconds, seed=recipe.seed, progress=progress)
+
+
+def _set(trial: Trial, settings: Mapping[str, Setting]) -> Trial:
+    if trial.engine is None or not settings:
+        return trial
+    engine = dataclasses.replace(trial.engine, settings={**trial.engine.settings, **settings})
+    return dataclasses.replace(trial, engine=engine)
+
+
+def _make_batch(recipe: Recipe, evidence: Evidence) -> npt.NDArray[np.uint8]:
+    return evidence.pixels[[i % len(evidence.pixels) for i in range(recipe.batch[1])]]
+
+
 def _time(sessions: Mapping[str, Session], recipe: Recipe, evidence: Evidence, progress: Progress) -> LatencyComparison:
-    rows = [i % len(evidence.pixels) for i in range(recipe.batch[1])]
     return measure_latency(
         sessions,
-        evidence.pixels[rows],
+        _make_batch(recipe, evidence),
         runs=recipe.latency_runs,
         seconds=recipe.latency_seconds,
         seed=recipe.seed,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from edgevit.quantization import SetBack
-from edgevit.report import Accuracy, Ratio, Variant
+from edgevit.report import Accuracy, Ratio, SettingsTrial, Variant
 from edgevit.target import Budget
 
 
@@ -116,6 +116,12 @@ def compare_baseline(judged: dict[str, Variant], best: Variant) -> str:
 def format_ratio(ratio: Ratio) -> str:
     """``0.62 (0.60–0.64)``."""
     return f"{ratio.value:.2f} ({ratio.low:.2f}–{ratio.high:.2f})"
+
+
+def describe_settings(trial: SettingsTrial) -> str:
+    """``settings: threads = 2, 0.81 (0.79–0.83) of the latency of the engine library's own choice``."""
+    named = ", ".join(f"{key} = {value}" for key, value in trial.settings.items())
+    return f"settings: {named}, {format_ratio(trial.ratio)} of the latency of the engine library's own choice"
 
 
 def format_share(variant: Variant, other: Variant) -> str:

@@ -22,12 +22,12 @@ from edgevit.evidence import Evidence
 from edgevit.finish import finish_bundle
 from edgevit.recipe import Recipe, load_recipe
 from edgevit.reference import generate_images, run_module, save_reference
-from edgevit.report import Report
+from edgevit.report import Ratio, Report, SettingsTrial
 from edgevit.runtime import open_bundle
 from edgevit.target import Budget, load_target
 from tests.small_models import VIT, make_model
 
-QUICK = Recipe(latency_runs=2, latency_seconds=0.05, choice_images=40)
+QUICK = Recipe(latency_runs=2, latency_seconds=0.05, tune_settings=False, choice_images=40)
 # INT8 has tests of its own, test_build_int8.py.
 CPU = dataclasses.replace(load_target("cpu"), precisions=("fp32", "fp16"))
 
@@ -97,6 +97,22 @@ def test_build_without_images_is_parity_only_and_says_so(tmp_path):
     assert result.report.data == {}
     assert any("generated images" in w for w in result.report.verdict.warnings)
     assert "parity only" in " ".join((result.report.verdict.sentence, *result.report.verdict.warnings))
+
+
+def test_build_opens_engines_in_the_way_that_tuning_chose_and_the_bundle_keeps_it(tmp_path, monkeypatch):
+    slower, faster = (
+        SettingsTrial({"threads": 2}, Ratio(1.2, 1.1, 1.3, 20)),
+        SettingsTrial({"threads": 1}, Ratio(0.8, 0.7, 0.9, 20), chosen=True),
+    )
+    monkeypatch.setattr("edgevit.search.tune_settings", lambda *args, **kwargs: (slower, faster))
+    recipe = dataclasses.replace(QUICK, tune_settings=True)
+    result = build_model(MODELS["vit"], CPU, out=tmp_path / "bundle", recipe=recipe)
+    assert {v.name: v.latency.settings["threads"] for v in result.report.variants} == {"fp32": 1, "fp16": 1}
+    assert Report.load(result.bundle / "report.json").settings_tried == (slower, faster)
+    assert verify_bundle(result.bundle).manifest.engine.settings["threads"] == 1
+    assert load_recipe(result.bundle / "recipe.toml").settings["threads"] == 1
+    with open_bundle(result.bundle) as app:
+        assert app.settings["threads"] == 1
 
 
 def test_build_with_a_dynamic_batch_takes_every_size(tmp_path, digits):

@@ -21,7 +21,7 @@ from tests.outliers import plant_outliers
 
 # What the quantiser itself does against outliers is off, so that the budget is missed whatever it learns to do.
 PLAIN = Quantization(images=40, rounding="nearest", bias_correction=False, float_share=0.0)
-QUICK = Recipe(latency_runs=2, latency_seconds=0.05, quantization=PLAIN)
+QUICK = Recipe(latency_runs=2, latency_seconds=0.05, tune_settings=False, quantization=PLAIN)
 INT8 = dataclasses.replace(QUICK, precision="int8")
 CPU = load_target("cpu")
 EXACT = Budget(max_drop_points=0.0)

@@ -17,7 +17,9 @@ from edgevit.report import Report
 from edgevit.runtime import open_bundle
 from edgevit.target import load_target
 
-QUICK = Recipe(latency_runs=2, latency_seconds=0.05, choice_images=40, quantization=Quantization(images=40))
+QUICK = Recipe(
+    latency_runs=2, latency_seconds=0.05, tune_settings=False, choice_images=40, quantization=Quantization(images=40)
+)
 INT8 = dataclasses.replace(QUICK, precision="int8")
 CPU = load_target("cpu")
 

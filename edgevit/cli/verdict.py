@@ -29,11 +29,15 @@ def show_result(output: Output, result: BuildResult) -> None:
 def show_report(output: Output, report: Report) -> None:
     """The table of variants, what INT8 did, and the verdict."""
     from edgevit.cli.tables import make_verdict_table
+    from edgevit.verdict_text import describe_settings
 
     if report.variants:
         output.show(make_verdict_table(report), "")
     if report.quantization is not None:
         show_quantization(output, report.quantization)
+    for trial in report.settings_tried:
+        if trial.chosen:
+            output.show(describe_settings(trial))
     for variant in report.variants:
         if variant.reason and variant.status != "CHOSEN":
             output.show(f"{variant.name}: {variant.reason}")

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from edgevit.cli import main
 from edgevit.demo import MODELS, write_digits
 
-QUICK = "latency_runs = 2\nlatency_seconds = 0.05\n[quantization]\nimages = 40\n"
+QUICK = "latency_runs = 2\nlatency_seconds = 0.05\ntune_settings = false\n[quantization]\nimages = 40\n"
 """A recipe that measures and calibrates just long enough to fill the table."""
 
 

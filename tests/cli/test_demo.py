@@ -11,7 +11,9 @@ from edgevit.recipe import Recipe
 @pytest.fixture
 def quick(monkeypatch):
     """Measure and calibrate just long enough to fill the table."""
-    monkeypatch.setattr("edgevit.recipe.Recipe", functools.partial(Recipe, latency_runs=2, latency_seconds=0.05))
+    monkeypatch.setattr(
+        "edgevit.recipe.Recipe", functools.partial(Recipe, latency_runs=2, latency_seconds=0.05, tune_settings=False)
+    )
     monkeypatch.setattr("edgevit.cli.demo.CALIBRATED", 40)
 
 

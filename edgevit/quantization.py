@@ -33,6 +33,7 @@ class Quantization:
         rotate: Rotate the residual stream (:mod:`edgevit.folds.residual_rotation`).
         center: Move the input of a symmetric engine's second MLP Linear so that zero is in the middle.
         row_gain: Raise softmax's rows in front of their quantiser (:mod:`edgevit.methods.probability_gain`).
+        norm_scale: Bring the channels of a LayerNorm's output to one range (:mod:`edgevit.methods.norm_scale`).
         smooth: SmoothQuant between GELU and the second MLP Linear, α chosen per site from a grid that contains off.
         bias_correction: Keep the mean of every Linear's output, on quantised inputs.
         rounding: Of weights: to the nearest, or by GPTQ against the quantised inputs.
@@ -48,6 +49,7 @@ class Quantization:
     rotate: bool = True
     center: bool = True
     row_gain: bool = True
+    norm_scale: bool = False
     smooth: bool = False
     bias_correction: bool = True
     rounding: Literal["nearest", "gptq"] = "gptq"

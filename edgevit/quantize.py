@@ -21,6 +21,7 @@ from edgevit.graph import Graph
 from edgevit.methods.activation_grid import make_grid
 from edgevit.methods.attention_centring import center_attention, find_attention
 from edgevit.methods.linear_fit import fit_linears
+from edgevit.methods.norm_scale import choose_norm_scale, find_norm_readers, fold_norm_scale
 from edgevit.methods.operand_range import OperandRange
 from edgevit.methods.probability_gain import choose_gain
 from edgevit.placement import PLACEMENTS, Placement
@@ -192,6 +193,8 @@ class _SegmentFit:
     def run(self, stream: list[npt.NDArray[np.generic]]) -> None:
         """Fit on what enters the segment, an item for each image, and put in its place what leaves it."""
         self._center_attention(stream)
+        if self._quantization.norm_scale:
+            self._scale_norms(stream)
         groups = self._list_groups()
         self._observe(stream, groups)
         for group in groups:
@@ -244,6 +247,19 @@ class _SegmentFit:
             ]
             key_mean, value_mean = (np.mean([s[i] for s in sums], axis=0).astype(np.float32) for i in (0, 1))
             center_attention(attention, key_mean, value_mean)
+
+    def _scale_norms(self, inputs: Sequence[npt.NDArray[np.generic]]) -> None:
+        for node in self._segment.nodes:
+            readers = find_norm_readers(node) if node.op_type == "LayerNormalization" else None
+            if readers is None or not set(readers) <= set(self._segment.nodes):
+                continue
+            tap = node.outputs[0].name or ""
+            seen = [out[1] for out in self._capture(inputs[:_CENTRE_IMAGES], [tap])]
+            low, high = (
+                reduce([reduce(v.reshape(-1, v.shape[-1]), axis=0) for v in seen], axis=0)
+                for reduce in (np.min, np.max)
+            )
+            fold_norm_scale(node, readers, *choose_norm_scale(low, high))
 
     def _list_groups(self) -> list[list[ir.Node]]:
         """Linears that read the same value are fitted together."""

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 Observer: TypeAlias = Literal["minmax", "percentile", "mse", "output"]
 Products: TypeAlias = Literal["auto", "float", "scores", "both"]
+Activations: TypeAlias = Literal["int8", "float"]
 SiteChoice: TypeAlias = Literal["int8", "float"]
 
 
@@ -21,6 +22,7 @@ class Quantization:
 
     Attributes:
         images: Calibration images that ranges and weights are fitted on, a seeded, class-balanced sample.
+        activations: ``int8``, or ``float`` for weights alone: a quarter of the size, and float arithmetic.
         observer: How the range of a Linear's input is chosen: by the error of the Linear's ``output``, or by what
             :func:`edgevit.calibrate.calibrate_graph` saw of it; see ``edgevit/observers/``.
         percentile: Of the observer ``percentile``: share of values inside the range, in percent.
@@ -41,6 +43,7 @@ class Quantization:
     """
 
     images: int = 512
+    activations: Activations = "int8"
     observer: Observer = "output"
     percentile: float = 99.99
     products: Products = "auto"

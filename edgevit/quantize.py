@@ -7,6 +7,7 @@ can be set back to float, and the others stay right.
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,6 +39,7 @@ Values = npt.NDArray[np.float32]
 _ROWS = 24576  # tokens that a Linear is fitted on, at most: eight for each input channel of ViT-B's widest
 _CENTRE_IMAGES = 64
 _HEADROOM = 1.1  # of operands of products, for images not seen: clipping costs more there than a coarser step
+_WEIGHTS_ALONE = "weights alone are int8: the recipe keeps activations float"
 _SCORING_IMAGES = 32
 
 
@@ -100,6 +102,8 @@ def plan_quantization(
     started = time.perf_counter()
     plan = QuantizationPlan(at=placement.quantize_at)
     products = placement.products if quantization.products == "auto" else quantization.products
+    if quantization.activations == "float":
+        products = "float"
     segments = split_graph(base)
     ranges = _observe_inputs(base, stream, quantization, progress)
     reasons: dict[str, str] = {}
@@ -129,7 +133,8 @@ def plan_quantization(
         quantized = site.name in plan.sites and site.name not in reasons
         reason = "" if quantized else reasons.get(site.name, "the recipe or the engine keeps it float")
         records.append(SiteRecord(site.name, "int8" if quantized else "float", reason, damage.get(site.name)))
-    record = QuantizationRecord(images=count, sites=tuple(records), fallback=choice.sites, seconds=seconds)
+    notes = (_WEIGHTS_ALONE,) if quantization.activations == "float" else ()
+    record = QuantizationRecord(count, sites=tuple(records), fallback=choice.sites, seconds=seconds, notes=notes)
     return base, plan, record
 
 
@@ -137,7 +142,7 @@ def _observe_inputs(
     graph: Graph, images: Sequence[npt.NDArray[np.generic]], quantization: Quantization, progress: Progress
 ) -> Mapping[str, TensorStatistics]:
     """What the recipe's observer looks at; nothing for ``output``, which needs the activations themselves."""
-    if quantization.observer == "output":
+    if quantization.observer == "output" or quantization.activations == "float":
         return {}
     names = []
     for node in graph.model.graph:
@@ -284,7 +289,8 @@ class _SegmentFit:
         if pin == "float":
             self._reasons[name] = "the recipe keeps it float"
             return False
-        if _reads_image(node) and self._placement.image is None:  # whatever the recipe says
+        quantized = self._quantization.activations == "int8"
+        if quantized and _reads_image(node) and self._placement.image is None:  # whatever the recipe says
             self._reasons[name] = "the engine takes no unsigned input"
             return False
         if pin is not None:
@@ -336,9 +342,8 @@ class _SegmentFit:
             statistics=self._ranges.get(source.name or ""),
         )
         for node, site in zip(group, fitted, strict=True):
-            self._plan.sites[node.name or ""] = SitePlan(
-                (source.name or "",), site.grids, site.weight, site.scale, site.bias, site.affine
-            )
+            inputs = (source.name or "",) if site.grids else ()
+            self._plan.sites[node.name or ""] = dataclasses.replace(site, inputs=inputs)
 
     def _draw(self, tokens: Values, images: int) -> Values:
         """Some of an image's tokens, ``(T, K)``."""

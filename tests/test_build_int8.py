@@ -71,6 +71,28 @@ def test_int8_bundle_is_whole_and_its_recipe_builds_it_again(built, digits, tmp_
     assert (again.bundle / "model.onnx").read_bytes() == (result.bundle / "model.onnx").read_bytes()
 
 
+@pytest.mark.parametrize("target", ["cpu", "intel-cpu"])
+def test_weights_alone_make_a_small_bundle_that_answers_as_the_float_model(tmp_path, digits, target):
+    recipe = dataclasses.replace(
+        load_recipe("weights_only"), latency_runs=2, latency_seconds=0.05, tune_settings=False, choice_images=40
+    )
+    built = {
+        precision: build_model(
+            MODELS["vit"],
+            load_target(target),
+            out=tmp_path / precision,
+            recipe=dataclasses.replace(recipe, precision=precision),
+            calibration=digits.calibration,
+            validation=digits.validation,
+        )
+        for precision in ("fp32", "int8")
+    }
+    quantized, plain = (built[p].report.variants[0] for p in ("int8", "fp32"))
+    assert quantized.size_bytes < 0.55 * plain.size_bytes  # a quarter, and the graph, which is much of so small a model
+    assert quantized.accuracy.agreement >= 99
+    assert quantized.accuracy.sqnr_db > 30
+
+
 def test_int8_bundle_reads_digits_that_it_never_saw(built, digits):
     result, _ = built
     accuracy = result.report.variants[0].accuracy

@@ -99,6 +99,21 @@ def test_quantize_graph_for_tensorrt_has_neither_zero_points_nor_unsigned_codes(
     assert embedding.reason == "the engine takes no unsigned input"
 
 
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime", "tensorrt"])
+def test_quantize_graph_of_weights_alone_quantises_no_activation_and_is_closer(
+    graph: Graph, images: Images, backend: str
+) -> None:
+    recipe = Quantization(activations="float", sqnr_db=-20)
+    quantized, plan, record = quantize_graph(graph, images, recipe, backend)
+    counts = quantized.op_counts()
+    assert "QuantizeLinear" not in counts
+    assert counts["DequantizeLinear"] == len(plan.sites) == sum(site.precision == "int8" for site in record.sites)
+    assert all(not site.grids and site.weight is not None for site in plan.sites.values())
+    assert any("weights alone" in note for note in record.notes)
+    both = quantize_graph(graph, images, Quantization(sqnr_db=-20), backend)[0]
+    assert measure_db(graph, quantized) > max(30, measure_db(graph, both))
+
+
 def test_quantize_graph_for_tensorrt_leaves_small_matrices_float(graph: Graph, images: Images) -> None:
     _, plan, record = quantize_graph(graph, images, Quantization(), "tensorrt")
     head = record.sites[-1]

@@ -63,6 +63,8 @@ def show_quantization(output: Output, record: QuantizationRecord) -> None:
         output.show(f"int8: left float for the noise that they make: {', '.join(alone)}")
     if found is not None and found.sites:
         output.show(f"int8: {describe_set_back(found)}: {', '.join(found.sites)}")
+    for note in record.notes:
+        output.show(f"int8: {note}")
     table = make_sites_table(record)
     if table is not None:
         output.show(table, "")

@@ -51,8 +51,10 @@ def fit_linears(
             by the error of the Linears' outputs.
     """
     weights = [_read(node) for node in group]
-    affine = None
-    if image:
+    affine, grid = None, None
+    if quantization.activations == "float":
+        pass
+    elif image:
         grid = Grid(1.0, 0, 0, 255)
     elif statistics is not None:
         grid = _observe(statistics, placement.linear, quantization)
@@ -63,10 +65,8 @@ def fit_linears(
     wanted = tokens.mean(axis=0, dtype=np.float64)
     if affine is not None:
         wanted = (wanted - affine.center) * affine.factor
-    moments = measure_moments(
-        grid.apply(part if affine is None else (part - affine.center) * affine.factor)
-        for part in np.array_split(tokens, max(1, len(tokens) // _CHUNK))
-    )
+    parts = np.array_split(tokens, max(1, len(tokens) // _CHUNK))
+    moments = measure_moments(_quantize(part, grid, affine) for part in parts)
     plans = []
     for node, weight in zip(group, weights, strict=True):
         own = weight if affine is None else weight / affine.factor[:, None]
@@ -76,8 +76,14 @@ def fit_linears(
             bias = bias + (affine.center * affine.factor) @ own
         if bias is not None and quantization.bias_correction:
             bias = correct_bias(bias, own, codes * scale, wanted, moments.mean)
-        plans.append(SitePlan((), (grid,), codes, scale, bias, affine))
+        grids = () if grid is None else (grid,)
+        plans.append(SitePlan((), grids, codes, scale, bias, affine))
     return tuple(plans)
+
+
+def _quantize(tokens: Values, grid: Grid | None, affine: Affine | None) -> Values:
+    moved = tokens if affine is None else (tokens - affine.center) * affine.factor
+    return moved if grid is None else grid.apply(moved)
 
 
 def _round(

@@ -74,5 +74,6 @@ def _find_missing(target: Target, portable: bool) -> str:
 
 def _suggest_floats(target: Target) -> str:
     others = [p for p in FLOAT_PRECISIONS if p in target.precisions]
-    elsewhere = "build on the device itself"
-    return f"{elsewhere}, or give --precision {' or '.join(others)}" if others else elsewhere
+    ways = ["build on the device itself"] if target.backend in QUANTIZED_BACKENDS else []
+    ways += [f"give --precision {' or '.join(others)}"] if others else []
+    return ", or ".join(ways) or "choose another target: edgevit targets lists them"

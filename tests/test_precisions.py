@@ -71,7 +71,13 @@ def test_engine_library_that_is_not_quantised_for_is_named(name):
     assert target.backend in choose(target).untried
     with pytest.raises(CompileError, match=target.backend) as caught:
         choose(target, precision="int8")
-    assert "--precision fp32 or fp16" in caught.value.hint
+    assert caught.value.hint == "give --precision fp32 or fp16"  # the device's edgevit is no better off
+
+
+def test_portable_bundle_of_a_library_that_is_quantised_for_is_sent_to_the_device():
+    with pytest.raises(CompileError) as caught:
+        choose(load_target("raspberry-pi-5"), precision="int8", portable=True)
+    assert caught.value.hint == "build on the device itself, or give --precision fp32 or fp16"
 
 
 def test_precision_that_the_target_lacks_is_refused_with_those_that_it_has():

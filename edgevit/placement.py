@@ -29,6 +29,7 @@ class Placement:
         products: What ``products = "auto"`` of a recipe may quantise in attention.
         gather_rows: Whether heads that change places as bytes do so faster by a Gather of rows
             (:mod:`edgevit.passes.fuse_row_gather`).
+        int4_weights: Whether the library runs weights of four bits with float activations.
         smallest_dimension: Matrices with fewer rows or columns stay float, as the kernels are no faster there.
     """
 
@@ -41,13 +42,16 @@ class Placement:
     products: Literal["float", "scores", "both"]
     smallest_dimension: int = 1
     gather_rows: bool = False
+    int4_weights: bool = False
 
 
 # OpenVINO: u8 activations with zero points; products of two activations want symmetric operands. A Mul in front of a
 # FakeQuantize becomes part of it. TensorRT: zero points must be 0, no unsigned input; K or N below 16 is not worth it.
 # ONNX Runtime's CPU kernels multiply u8 by i8; its products of two activations gain nothing from int8.
 PLACEMENTS: Mapping[str, Placement] = {
-    "openvino": Placement("u8", "i8", "u8_zero", "u8_zero", True, "producer", "both", gather_rows=True),
+    "openvino": Placement(
+        "u8", "i8", "u8_zero", "u8_zero", True, "producer", "both", gather_rows=True, int4_weights=True
+    ),
     "onnxruntime": Placement("u8", "i8", "u8_zero", "u8_zero", False, "producer", "float"),
     "tensorrt": Placement("i8", "i8", "i8", None, True, "producer", "float", 16),
     "tensorrt_rtx": Placement("i8", "i8", "i8", None, True, "producer", "float", 16),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgevit.ranges import Grid
 
 # Ops that move numbers and compute none: a grid passes through them.
+_INT4_OPSET = 21  # the first with INT4 and blocks of DequantizeLinear
 LAYOUT_OPS = ("Reshape", "Transpose", "Gather", "Slice", "Squeeze", "Unsqueeze", "Flatten", "Identity")
 
 
@@ -45,8 +46,8 @@ class SitePlan:
         inputs: Names of the values that are quantised for it, traced back through layout ops: its activation, or both
             operands of a product.
         grids: One for each input.
-        weight: ``(K, N) int8``, for a Linear.
-        scale: ``(N,) float32``.
+        weight: ``(K, N) int8``, for a Linear; 4-bit codes are −7 … 7.
+        scale: ``(N,) float32``; of 4-bit codes ``(G, N)``, a row for every K / G input channels.
         bias: ``(N,) float32`` instead of the Linear's own.
         affine: In front of the first input's quantiser.
         gain: For a product of probabilities and values: multiplies the probabilities in front of their quantiser and
@@ -68,6 +69,11 @@ class QuantizationPlan:
 
     sites: dict[str, SitePlan] = field(default_factory=dict)
     at: str = "producer"
+
+
+def spread_scale(scale: npt.NDArray[np.float32], channels: int) -> npt.NDArray[np.float32]:
+    """A :class:`SitePlan`'s ``scale`` for each of ``channels`` input channels: ``(K, N)``, or ``(N,)`` as it is."""
+    return scale if scale.ndim == 1 else np.repeat(scale, channels // len(scale), axis=0)
 
 
 def trace_layout(value: ir.Value) -> ir.Value:
@@ -288,11 +294,21 @@ def _set_weight(inner: ir.Graph, node: ir.Node, site: SitePlan) -> None:
     assert old is not None
     transposed = is_transposed(node)
     codes = np.ascontiguousarray(site.weight.T if transposed else site.weight)
-    stored = _constant(inner, f"{node.name}.weight.codes", codes)
-    scale = _constant(inner, f"{node.name}.weight.scale", site.scale.astype(np.float32))
-    zero = _constant(inner, f"{node.name}.weight.zero_point", np.zeros(len(site.scale), np.int8))
-    axis = 0 if transposed else 1
-    dequantize = ir.node("DequantizeLinear", [stored, scale, zero], {"axis": axis}, name=f"{node.name}/weight")
+    scale = np.ascontiguousarray(site.scale.T if transposed else site.scale, np.float32)
+    grouped = site.scale.ndim == 2
+    if grouped:
+        inner.opset_imports[""] = max(_INT4_OPSET, inner.opset_imports[""])
+        codes = codes.astype(ir.DataType.INT4.numpy())
+    inputs = [
+        _constant(inner, f"{node.name}.weight.codes", codes),
+        _constant(inner, f"{node.name}.weight.scale", scale),
+    ]
+    if grouped:
+        places = {"axis": int(transposed), "block_size": len(site.weight) // len(site.scale)}
+    else:
+        places = {"axis": int(not transposed)}
+        inputs.append(_constant(inner, f"{node.name}.weight.zero_point", np.zeros(len(site.scale), np.int8)))
+    dequantize = ir.node("DequantizeLinear", inputs, places, name=f"{node.name}/weight")
     inner.insert_before(node, [dequantize])
     node.replace_input_with(1, _typed(dequantize, f"{node.name}/weight", ir.DataType.FLOAT, old))
     if not old.uses():

@@ -23,6 +23,9 @@ class Quantization:
     Attributes:
         images: Calibration images that ranges and weights are fitted on, a seeded, class-balanced sample.
         activations: ``int8``, or ``float`` for weights alone: a quarter of the size, and float arithmetic.
+        weight_bits: 8, or 4 with ``activations = "float"``, where the engine library runs that: weights in groups of
+            ``weight_group`` input channels with a scale each.
+        weight_group: Largest group of 4-bit weights.
         observer: How the range of a Linear's input is chosen: by the error of the Linear's ``output``, or by what
             :func:`edgevit.calibrate.calibrate_graph` saw of it; see ``edgevit/observers/``.
         percentile: Of the observer ``percentile``: share of values inside the range, in percent.
@@ -44,6 +47,8 @@ class Quantization:
 
     images: int = 512
     activations: Activations = "int8"
+    weight_bits: Literal[8, 4] = 8
+    weight_group: int = 64
     observer: Observer = "output"
     percentile: float = 99.99
     products: Products = "auto"
@@ -62,6 +67,10 @@ class Quantization:
         problems = []
         if self.images < 1:
             problems.append(f"images = {self.images} is not above 0")
+        if self.weight_bits == 4 and self.activations != "float":
+            problems.append('weight_bits = 4 asks for activations = "float"')
+        if not 16 <= self.weight_group <= 1024:
+            problems.append(f"weight_group = {self.weight_group} is not between 16 and 1024")
         if not 50 < self.percentile <= 100:
             problems.append(f"percentile = {self.percentile} is not between 50 and 100")
         if not -20 <= self.sqnr_db <= 100:

@@ -25,6 +25,7 @@ from edgevit.methods.linear_fit import fit_linears
 from edgevit.methods.norm_scale import choose_norm_scale, find_norm_readers, fold_norm_scale
 from edgevit.methods.operand_range import OperandRange
 from edgevit.methods.probability_gain import choose_gain
+from edgevit.methods.weight_scale import find_group
 from edgevit.placement import PLACEMENTS, Placement
 from edgevit.plan import QuantizationPlan, SitePlan, apply_plan, read_weight, trace_layout
 from edgevit.progress import Progress, ignore_progress
@@ -39,7 +40,6 @@ Values = npt.NDArray[np.float32]
 _ROWS = 24576  # tokens that a Linear is fitted on, at most: eight for each input channel of ViT-B's widest
 _CENTRE_IMAGES = 64
 _HEADROOM = 1.1  # of operands of products, for images not seen: clipping costs more there than a coarser step
-_WEIGHTS_ALONE = "weights alone are int8: the recipe keeps activations float"
 _SCORING_IMAGES = 32
 
 
@@ -89,6 +89,11 @@ def plan_quantization(
     It computes what ``graph`` computes; biases may have moved (:mod:`edgevit.methods.attention_centring`).
     """
     placement = PLACEMENTS[backend]
+    if quantization.weight_bits == 4 and not placement.int4_weights:
+        able = [name for name, other in PLACEMENTS.items() if other.int4_weights]
+        raise RecipeError(
+            f"weight_bits = 4 is not for {backend}", f"engine libraries with 4-bit weights: {', '.join(able)}"
+        )
     images: list[npt.NDArray[np.generic]] = list(pixels)
     if not images:
         raise CalibrationError("there are no calibration images", "give --calibration DATA")
@@ -133,7 +138,8 @@ def plan_quantization(
         quantized = site.name in plan.sites and site.name not in reasons
         reason = "" if quantized else reasons.get(site.name, "the recipe or the engine keeps it float")
         records.append(SiteRecord(site.name, "int8" if quantized else "float", reason, damage.get(site.name)))
-    notes = (_WEIGHTS_ALONE,) if quantization.activations == "float" else ()
+    alone = f"weights alone are int{quantization.weight_bits}: the recipe keeps activations float"
+    notes = (alone,) if quantization.activations == "float" else ()
     record = QuantizationRecord(count, sites=tuple(records), fallback=choice.sites, seconds=seconds, notes=notes)
     return base, plan, record
 
@@ -299,6 +305,9 @@ class _SegmentFit:
         if weight is None:
             wanted = {"float": (), "scores": ("/scores",), "both": ("/scores", "/context")}[self._products]
             return name.endswith(wanted) if wanted else False
+        if self._quantization.weight_bits == 4 and find_group(len(weight), self._quantization.weight_group) is None:
+            self._reasons[name] = f"{len(weight)} input channels cannot be cut into groups of 16 or more"
+            return False
         if min(weight.shape) < self._placement.smallest_dimension:
             self._reasons[name] = f"a matrix of {' × '.join(map(str, weight.shape))} is no faster in INT8"
             return False

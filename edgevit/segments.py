@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _SITE_OPS = ("Conv", "MatMul", "Gemm")
 _LARGE_BYTES = 1024
+_PACKED = (ir.DataType.INT4, ir.DataType.UINT4)  # numpy has no such type that ONNX Runtime would take
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def _split_weights(graph: Graph) -> tuple[bytes, dict[str, Any]]:
     light, weights = graph.copy(), {}
     for name, value in light.model.graph.initializers.items():
         tensor = value.const_value
-        if tensor is not None and tensor.nbytes > _LARGE_BYTES:
+        if tensor is not None and tensor.nbytes > _LARGE_BYTES and tensor.dtype not in _PACKED:
             array = np.ascontiguousarray(tensor.numpy())
             weights[name] = onnxruntime.OrtValue.ortvalue_from_numpy(array)
             value.const_value = ir.ExternalTensor(

@@ -23,6 +23,8 @@ def test_quantization_with_bad_values_lists_them_all() -> None:
         ("float_share", 1.1),
         ("float_share", float("nan")),
         ("sqnr_db", float("nan")),
+        ("weight_bits", 4),  # with INT8 activations
+        ("weight_group", 8),
     ],
 )
 def test_quantization_with_one_bad_value_names_it_alone(key: str, value: float) -> None:

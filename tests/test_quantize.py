@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,34 @@ def test_quantize_graph_of_weights_alone_quantises_no_activation_and_is_closer(
     assert any("weights alone" in note for note in record.notes)
     both = quantize_graph(graph, images, Quantization(sqnr_db=-20), backend)[0]
     assert measure_db(graph, quantized) > max(30, measure_db(graph, both))
+
+
+@pytest.mark.parametrize("family", ["vit", "swin"])
+def test_quantize_graph_of_four_bits_is_valid_packed_and_runs_alike_in_openvino(family: str, tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    float_graph, images = make_graph(family), make_pixels(family)
+    recipe = Quantization(activations="float", weight_bits=4, weight_group=16, sqnr_db=-20)
+    quantized, plan, record = quantize_graph(float_graph, images, recipe, "openvino")
+    path = tmp_path / "quantized.onnx"
+    quantized.save(path)
+    onnx.checker.check_model(str(path), full_check=True)
+    weights = [t for t in onnx.load(path).graph.initializer if t.data_type == onnx.TensorProto.INT4]
+    assert len(weights) == len(plan.sites)
+    assert all(len(t.raw_data) == np.prod(t.dims) // 2 for t in weights)
+    for site in record.sites:
+        assert site.precision == "int8" or "/" in site.name or "groups of 16" in site.reason
+    wanted, found = run_graph(float_graph, images)[0], run_graph(quantized, images)[0]
+    assert np.square(found - wanted).sum() < 0.01 * np.square(wanted).sum()
+    config = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
+    compiled = openvino.Core().compile_model(str(path), "CPU", config)
+    here = np.concatenate([np.array(compiled(image)[0]) for image in images])
+    np.testing.assert_allclose(here, found, atol=1e-4 * abs(found).max())
+
+
+def test_quantize_graph_of_four_bits_where_the_library_has_none_is_refused(graph: Graph, images: Images) -> None:
+    with pytest.raises(RecipeError, match="not for onnxruntime") as caught:
+        quantize_graph(graph, images, Quantization(activations="float", weight_bits=4), "onnxruntime")
+    assert "openvino" in caught.value.hint
 
 
 def test_quantize_graph_for_tensorrt_leaves_small_matrices_float(graph: Graph, images: Images) -> None:

@@ -20,28 +20,33 @@ def round_gptq(
     hessian: npt.NDArray[np.float64],
     *,
     damping: float = DAMPING,
+    largest_code: int = LARGEST_CODE,
 ) -> npt.NDArray[np.int8]:
     """Codes that lose least in the Linear's output.
 
     Args:
         weight: ``(K, N) float32``.
-        scale: ``(N,) float32`` per output channel.
+        scale: ``(N,) float32`` per output channel, or ``(K, N)``.
         hessian: ``(K, K) float64``: the mean of xᵀx over inputs; dead channels may be zero.
         damping: Added to the diagonal, as a share of its mean.
+        largest_code: Of the grid, which is symmetric.
 
     Returns:
-        ``(K, N) int8`` in −127 … 127.
+        ``(K, N) int8`` in ``−largest_code … largest_code``.
     """
-    work = weight.astype(np.float64) / scale
+    unit = scale if scale.ndim == 1 else scale.max(axis=0)
+    work = weight.astype(np.float64) / unit
+    steps = np.broadcast_to(scale.astype(np.float64) / unit, work.shape)  # of each row, in units of its column
     hessian = hessian.copy()
     diagonal = np.diag_indices_from(hessian)
     mean = float(np.mean(hessian[diagonal]))
     if mean == 0:
-        return np.clip(np.rint(work), -LARGEST_CODE, LARGEST_CODE).astype(np.int8)
+        nearest: npt.NDArray[np.int8] = np.clip(np.rint(work / steps), -largest_code, largest_code).astype(np.int8)
+        return nearest
     hessian[diagonal] += damping * mean
     # The channels with the largest inputs are rounded first: later ones can still make up for them.
     order = np.argsort(-hessian[diagonal], kind="stable")
-    work, hessian = work[order], hessian[np.ix_(order, order)]
+    work, steps, hessian = work[order], steps[order], hessian[np.ix_(order, order)]
     feedback = _decompose(hessian)
     codes, errors = np.empty_like(work), np.empty_like(work)
     for start in range(0, len(work), _BLOCK):
@@ -49,8 +54,8 @@ def round_gptq(
         wanted = work[start:end] + feedback[:start, start:end].T @ errors[:start]
         for row in range(start, end):
             target = wanted[row - start] + feedback[start:row, row] @ errors[start:row]
-            codes[row] = np.clip(np.rint(target), -LARGEST_CODE, LARGEST_CODE)
-            errors[row] = work[row] - codes[row]
+            codes[row] = np.clip(np.rint(target / steps[row]), -largest_code, largest_code)
+            errors[row] = work[row] - codes[row] * steps[row]
     result = np.empty(codes.shape, np.int8)
     result[order] = codes.astype(np.int8)
     return result

@@ -13,10 +13,10 @@ from edgevit.methods.bias_correction import correct_bias
 from edgevit.methods.gptq import DAMPING, LARGEST_CODE, round_gptq
 from edgevit.methods.moments import Moments, measure_moments
 from edgevit.methods.smooth import list_factors, make_affine
-from edgevit.methods.weight_scale import choose_weight_scale
+from edgevit.methods.weight_scale import LARGEST_CODE_4, choose_group_scales, choose_weight_scale, find_group
 from edgevit.observers import OBSERVERS
 from edgevit.placement import GridKind, Placement
-from edgevit.plan import Affine, SitePlan, find_bias_value, read_weight
+from edgevit.plan import Affine, SitePlan, find_bias_value, read_weight, spread_scale
 from edgevit.quantization import Quantization
 from edgevit.ranges import Grid, TensorStatistics
 
@@ -72,10 +72,11 @@ def fit_linears(
         own = weight if affine is None else weight / affine.factor[:, None]
         bias = _read_bias(node)
         codes, scale = _round(own, moments, quantization, len(tokens), corrected=bias is not None)
+        stored = codes * spread_scale(scale, len(codes))
         if bias is not None and affine is not None:  # W·x = (W / f)·(x − c)·f + W·c
             bias = bias + (affine.center * affine.factor) @ own
         if bias is not None and quantization.bias_correction:
-            bias = correct_bias(bias, own, codes * scale, wanted, moments.mean)
+            bias = correct_bias(bias, own, stored, wanted, moments.mean)
         grids = () if grid is None else (grid,)
         plans.append(SitePlan((), grids, codes, scale, bias, affine))
     return tuple(plans)
@@ -89,15 +90,23 @@ def _quantize(tokens: Values, grid: Grid | None, affine: Affine | None) -> Value
 def _round(
     weight: Values, moments: Moments, quantization: Quantization, tokens: int, *, corrected: bool
 ) -> tuple[npt.NDArray[np.int8], Values]:
+    largest = LARGEST_CODE if quantization.weight_bits == 8 else LARGEST_CODE_4
+    importance = np.diag(moments.covariance) + moments.mean**2
     if quantization.rounding == "nearest":
-        scale = choose_weight_scale(weight)
-        return np.clip(np.rint(weight / scale), -LARGEST_CODE, LARGEST_CODE).astype(np.int8), scale
-    scale = choose_weight_scale(weight, np.diag(moments.covariance) + moments.mean**2)
+        importance = np.ones(len(weight))
+    group = find_group(len(weight), quantization.weight_group) if quantization.weight_bits == 4 else None
+    if group is None:
+        scale = choose_weight_scale(weight, importance, largest)
+    else:
+        scale = choose_group_scales(weight, group, importance, largest)
+    steps = scale if group is None else spread_scale(scale, len(weight))
+    if quantization.rounding == "nearest":
+        return np.clip(np.rint(weight / steps), -largest, largest).astype(np.int8), scale
     hessian = moments.covariance
     if not (corrected and quantization.bias_correction):  # nothing else answers for the mean
         hessian = hessian + np.outer(moments.mean, moments.mean)
     scarce = max(1.0, _TOKENS_PER_CHANNEL * len(weight) / tokens)
-    return round_gptq(weight, scale, hessian, damping=DAMPING * scarce), scale
+    return round_gptq(weight, steps, hessian, damping=DAMPING * scarce, largest_code=largest), scale
 
 
 def _read_bias(node: ir.Node) -> Values | None:

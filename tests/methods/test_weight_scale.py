@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgevit.methods.weight_scale import choose_weight_scale
+from edgevit.methods.weight_scale import choose_group_scales, choose_weight_scale, find_group
 
 
 def measure_loss(
@@ -48,3 +48,18 @@ def test_choose_weight_scale_of_zeros_is_above_zero() -> None:
     assert scale.dtype == np.float32
     assert (scale > 0).all()
     assert np.isfinite(scale).all()
+
+
+def test_choose_group_scales_are_those_of_each_group_alone() -> None:
+    rng = np.random.default_rng(0)
+    weight = rng.standard_t(3, (96, 5)).astype(np.float32)
+    importance = rng.uniform(0, 1, 96)
+    scales = choose_group_scales(weight, 32, importance, 7)
+    assert scales.shape == (3, 5)
+    np.testing.assert_array_equal(scales[1], choose_weight_scale(weight[32:64], importance[32:64], 7))
+    assert (scales <= abs(weight.reshape(3, 32, 5)).max(1) / 7 * 1.00001).all()
+
+
+@pytest.mark.parametrize(("channels", "largest", "wanted"), [(192, 64, 64), (96, 64, 32), (96, 24, 16), (40, 64, None)])
+def test_find_group_is_the_largest_power_of_two_that_divides(channels: int, largest: int, wanted: int | None) -> None:
+    assert find_group(channels, largest) == wanted

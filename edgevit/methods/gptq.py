@@ -37,16 +37,14 @@ def round_gptq(
     unit = scale if scale.ndim == 1 else scale.max(axis=0)
     work = weight.astype(np.float64) / unit
     steps = np.broadcast_to(scale.astype(np.float64) / unit, work.shape)  # of each row, in units of its column
-    hessian = hessian.copy()
-    diagonal = np.diag_indices_from(hessian)
-    mean = float(np.mean(hessian[diagonal]))
+    mean = float(np.mean(np.diagonal(hessian)))
     if mean == 0:
         nearest: npt.NDArray[np.int8] = np.clip(np.rint(work / steps), -largest_code, largest_code).astype(np.int8)
         return nearest
-    hessian[diagonal] += damping * mean
     # The channels with the largest inputs are rounded first: later ones can still make up for them.
-    order = np.argsort(-hessian[diagonal], kind="stable")
+    order = np.argsort(-np.diagonal(hessian), kind="stable")
     work, steps, hessian = work[order], steps[order], hessian[np.ix_(order, order)]
+    hessian[np.diag_indices_from(hessian)] += damping * mean
     feedback = _decompose(hessian)
     codes, errors = np.empty_like(work), np.empty_like(work)
     for start in range(0, len(work), _BLOCK):

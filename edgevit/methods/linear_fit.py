@@ -67,11 +67,13 @@ def fit_linears(
         wanted = (wanted - affine.center) * affine.factor
     parts = np.array_split(tokens, max(1, len(tokens) // _CHUNK))
     moments = measure_moments(_quantize(part, grid, affine) for part in parts)
+    count = len(tokens)
+    del tokens, parts  # what follows needs as much memory again
     plans = []
     for node, weight in zip(group, weights, strict=True):
         own = weight if affine is None else weight / affine.factor[:, None]
         bias = _read_bias(node)
-        codes, scale = _round(own, moments, quantization, len(tokens), corrected=bias is not None)
+        codes, scale = _round(own, moments, quantization, count, corrected=bias is not None)
         stored = codes * spread_scale(scale, len(codes))
         if bias is not None and affine is not None:  # W·x = (W / f)·(x − c)·f + W·c
             bias = bias + (affine.center * affine.factor) @ own

@@ -48,6 +48,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "ranges: smallest and largest": {"observer": "minmax"},
     "ranges: percentile 99.99": {"observer": "percentile"},
     "ranges: least error of the values": {"observer": "mse"},
+    "ranges: least error weighted by the loss": {"observer": "loss"},
     "products of attention float": {"products": "float"},
     "probabilities·values float": {"products": "scores"},
     "default": {"float_share": None},

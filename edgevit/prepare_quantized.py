@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,15 +88,26 @@ def prepare_quantized(
         from edgevit.graph import Graph
         from edgevit.plan_file import save_plan
         from edgevit.quantize import plan_quantization
+        from edgevit.token_importance import measure_importance
 
         if images is None:
             height, width = model.config.image_size
             pixels = iter(generate_images(count, height, width, recipe.seed)[:, None])
         else:
             pixels = (batch.pixels for batch in images.batches(model.preprocess, 1))
-        fed = _group(pixels, recipe.batch[0])
+        fed: Iterable[npt.NDArray[np.uint8]] = _group(pixels, recipe.batch[0])
+        importance = None
+        if quantization.observer == "loss":
+            fed = kept = list(fed)
+            importance = measure_importance(model, form, kept, seed=recipe.seed, progress=progress)
         base, plan, record = plan_quantization(
-            Graph.load(prepared.path), fed, quantization, target.backend, seed=recipe.seed, progress=progress
+            Graph.load(prepared.path),
+            fed,
+            quantization,
+            target.backend,
+            seed=recipe.seed,
+            importance=importance,
+            progress=progress,
         )
         record = dataclasses.replace(
             record, images=count, random=images is None, notes=(*record.notes, *_find_unrotated(prepared.passes))

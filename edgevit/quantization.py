@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-Observer: TypeAlias = Literal["minmax", "percentile", "mse", "output"]
+Observer: TypeAlias = Literal["minmax", "percentile", "mse", "output", "loss"]
 Products: TypeAlias = Literal["auto", "float", "scores", "both"]
 Activations: TypeAlias = Literal["int8", "float"]
 SiteChoice: TypeAlias = Literal["int8", "float"]
@@ -26,8 +26,9 @@ class Quantization:
         weight_bits: 8, or 4 with ``activations = "float"``, where the engine library runs that: weights in groups of
             ``weight_group`` input channels with a scale each.
         weight_group: Largest group of 4-bit weights.
-        observer: How the range of a Linear's input is chosen: by the error of the Linear's ``output``, or by what
-            :func:`edgevit.calibrate.calibrate_graph` saw of it; see ``edgevit/observers/``.
+        observer: How the range of a Linear's input is chosen: by the error of its ``output``; by that with tokens
+            weighted by what they do to the logits (``loss``, :mod:`edgevit.token_importance`); or by what
+            :func:`edgevit.calibrate.calibrate_graph` saw of it, see ``edgevit/observers/``.
         percentile: Of the observer ``percentile``: share of values inside the range, in percent.
         products: Which products of attention may be INT8: none, queries·keys, both, or (``auto``) those that gain
             speed with the engine library.

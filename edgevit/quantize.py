@@ -33,6 +33,7 @@ from edgevit.quantization import Quantization, QuantizationRecord, SiteRecord
 from edgevit.ranges import Grid, TensorStatistics
 from edgevit.segments import Segment, SegmentRunner, extract_segment, split_graph
 from edgevit.sensitivity import choose_float, rank_sites
+from edgevit.token_importance import Importance
 
 Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
@@ -82,11 +83,13 @@ def plan_quantization(
     backend: str,
     *,
     seed: int = 0,
+    importance: Importance | None = None,
     progress: Progress = ignore_progress,
 ) -> tuple[Graph, QuantizationPlan, QuantizationRecord]:
     """As :func:`quantize_graph`, but the first result is the float graph that the plan applies to.
 
     It computes what ``graph`` computes; biases may have moved (:mod:`edgevit.methods.attention_centring`).
+    ``importance`` is for the observer ``loss``, for the items of ``pixels`` in their order.
     """
     placement = PLACEMENTS[backend]
     if quantization.weight_bits == 4 and not placement.int4_weights:
@@ -99,7 +102,9 @@ def plan_quantization(
         raise CalibrationError("there are no calibration images", "give --calibration DATA")
     generator = np.random.default_rng(seed)
     # Sets are listed class by class; what looks at the first few, or at halves, shall see all classes.
-    stream = [images[i] for i in generator.permutation(len(images))]
+    order = generator.permutation(len(images))
+    stream = [images[i] for i in order]
+    importance = {name: rows[order] for name, rows in (importance or {}).items()}
     count, sample = len(stream), stream[:_SCORING_IMAGES]
     del images  # the stream's items give way to activations
     base = graph.copy()
@@ -114,7 +119,9 @@ def plan_quantization(
     reasons: dict[str, str] = {}
     for index, segment in enumerate(segments):
         progress("quantize", index, len(segments))
-        fit = _SegmentFit(segment, plan, placement, quantization, products, pins, reasons, ranges, generator)
+        fit = _SegmentFit(
+            segment, plan, placement, quantization, products, pins, reasons, ranges, importance, generator
+        )
         fit.run(stream)
     stream.clear()
     progress("quantize", len(segments), len(segments))
@@ -147,8 +154,8 @@ def plan_quantization(
 def _observe_inputs(
     graph: Graph, images: Sequence[npt.NDArray[np.generic]], quantization: Quantization, progress: Progress
 ) -> Mapping[str, TensorStatistics]:
-    """What the recipe's observer looks at; nothing for ``output``, which needs the activations themselves."""
-    if quantization.observer == "output" or quantization.activations == "float":
+    """What the recipe's observer looks at; nothing for those that need the activations themselves."""
+    if quantization.observer in ("output", "loss") or quantization.activations == "float":
         return {}
     names = []
     for node in graph.model.graph:
@@ -193,12 +200,14 @@ class _SegmentFit:
         pins: Mapping[str, str],
         reasons: dict[str, str],
         ranges: Mapping[str, TensorStatistics],
+        importance: Importance,
         generator: np.random.Generator,
     ) -> None:
         self._segment, self._plan, self._placement, self._quantization = segment, plan, placement, quantization
         self._products, self._pins, self._reasons, self._generator = products, pins, reasons, generator
-        self._ranges = ranges
+        self._ranges, self._importance = ranges, importance
         self._tokens: dict[str, Values] = {}
+        self._shares: dict[str, Values] = {}  # of the tokens, how much each counts
         self._operands: dict[str, OperandRange] = {}
 
     def run(self, stream: list[npt.NDArray[np.generic]]) -> None:
@@ -220,19 +229,24 @@ class _SegmentFit:
         taps = {_find_tap(node): len(_read(node)) for node in linears}
         products = [group[0] for group in groups if read_weight(group[0]) is None]
         self._operands = {v.name: OperandRange() for node in products for v in node.inputs if v is not None and v.name}
+        counted = {_find_tap(group[0]): rows for group in groups if (rows := self._count_tokens(group)) is not None}
         names = [*taps, *(name for name in self._operands if name not in taps)]
         for place, out in enumerate(self._capture(stream, names)):
             seen = dict(zip(names, out[1:], strict=True))
             for tap, width in taps.items():
                 every = seen[tap].reshape(-1, width)
-                drawn = self._draw(every, len(stream))
+                kept = self._draw(len(every), len(stream))
                 if not place:
-                    self._tokens[tap] = np.empty((len(stream), *drawn.shape), np.float32)
-                self._tokens[tap][place] = drawn
+                    self._tokens[tap] = np.empty((len(stream), len(kept), width), np.float32)
+                    self._shares[tap] = np.ones((len(stream), len(kept)), np.float32)
+                self._tokens[tap][place] = every[kept]
+                if tap in counted and counted[tap].shape[1] == len(every):
+                    self._shares[tap][place] = counted[tap][place, kept]
             for name, operand in self._operands.items():
                 operand.add(seen[name])
             stream[place] = out[0]
         self._tokens = {tap: values.reshape(-1, values.shape[-1]) for tap, values in self._tokens.items()}
+        self._shares = {tap: shares.ravel() for tap, shares in self._shares.items()}
         bad = [tap for tap, values in self._tokens.items() if not np.isfinite(values).all()]
         if bad:
             raise CalibrationError(f"activations of {', '.join(bad)} are not finite", "the checkpoint may be damaged")
@@ -341,24 +355,34 @@ class _SegmentFit:
         value = group[0].inputs[0]
         assert value is not None
         source = trace_layout(value)
+        tap = _find_tap(group[0])
         fitted = fit_linears(
             group,
-            self._tokens.pop(_find_tap(group[0])),
+            self._tokens.pop(tap),
             self._placement,
             self._quantization,
             image=_reads_image(group[0]),
             scalable=_may_scale(source),
             statistics=self._ranges.get(source.name or ""),
+            shares=self._shares.pop(tap),
         )
         for node, site in zip(group, fitted, strict=True):
             inputs = (source.name or "",) if site.grids else ()
             self._plan.sites[node.name or ""] = dataclasses.replace(site, inputs=inputs)
 
-    def _draw(self, tokens: Values, images: int) -> Values:
-        """Some of an image's tokens, ``(T, K)``."""
-        kept = self._generator.choice(len(tokens), max(1, min(len(tokens), _ROWS // images)), replace=False)
-        drawn: Values = tokens[np.sort(kept)]
-        return drawn
+    def _draw(self, tokens: int, images: int) -> npt.NDArray[np.int64]:
+        """Which tokens of an image are kept."""
+        return np.sort(self._generator.choice(tokens, max(1, min(tokens, _ROWS // images)), replace=False))
+
+    def _count_tokens(self, group: Sequence[ir.Node]) -> Values | None:
+        """How much each token of a group's input counts, ``(items, T)``; ``None`` where that is not known.
+
+        What is known is the importance of a Linear's own rows; a Gather in front of it has them in another order.
+        """
+        rows = [
+            self._importance[node.name or ""] for node in group if node.name in self._importance and _keeps_rows(node)
+        ]
+        return np.sum(rows, axis=0, dtype=np.float32) if rows and len({r.shape for r in rows}) == 1 else None
 
 
 def _output_name(linear: ir.Node) -> str:
@@ -377,6 +401,17 @@ def _find_tap(node: ir.Node) -> str:
     value = node.inputs[0]
     assert value is not None
     return (value.name if _reads_image(node) else trace_layout(value).name) or ""
+
+
+def _keeps_rows(node: ir.Node) -> bool:
+    """Whether a Linear reads the tokens of its tap in their order."""
+    value, tap = node.inputs[0], _find_tap(node)
+    while value is not None and value.name != tap:
+        producer = value.producer()
+        if producer is None or producer.op_type not in ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"):
+            return False
+        value = producer.inputs[0]
+    return True
 
 
 def _read(node: ir.Node) -> Values:

@@ -40,6 +40,7 @@ def calls(monkeypatch):
     seen: list[tuple] = []
 
     def plan_quantization(graph, pixels, quantization, backend, *, seed, **others):
+        pixels = list(pixels)
         seen.append((graph, pixels, quantization, backend, seed))
         record = QuantizationRecord(len(pixels), sites=(SiteRecord("head", "int8", sqnr_db=40.0),))
         return graph, QuantizationPlan(), record

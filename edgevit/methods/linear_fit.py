@@ -37,6 +37,7 @@ def fit_linears(
     image: bool = False,
     scalable: bool = False,
     statistics: TensorStatistics | None = None,
+    shares: Values | None = None,
 ) -> tuple[SitePlan, ...]:
     """Plans for Linears of one activation, without the names of their inputs.
 
@@ -49,6 +50,7 @@ def fit_linears(
         scalable: Factors and a centre may stand in front of the quantiser.
         statistics: What calibration saw of the activation, for the recipe's observer; where absent, the range is chosen
             by the error of the Linears' outputs.
+        shares: ``(T,)``: how much each token's error counts in that choice; all the same where absent.
     """
     weights = [_read(node) for node in group]
     affine, grid = None, None
@@ -61,7 +63,7 @@ def fit_linears(
     else:
         biased = all(_read_bias(node) is not None for node in group)  # a centre needs one to be undone in
         every = np.concatenate(weights, axis=1)
-        grid, affine = _choose_grid(tokens, every, placement, quantization, scalable, biased)
+        grid, affine = _choose_grid(tokens, every, placement, quantization, scalable, biased, shares)
     wanted = tokens.mean(axis=0, dtype=np.float64)
     if affine is not None:
         wanted = (wanted - affine.center) * affine.factor
@@ -132,6 +134,7 @@ def _choose_grid(
     quantization: Quantization,
     scalable: bool,
     biased: bool,
+    shares: Values | None = None,
 ) -> tuple[Grid, Affine | None]:
     """Candidates come from all tokens; the loss is that of the second half of the images.
 
@@ -140,7 +143,9 @@ def _choose_grid(
     kind: GridKind = placement.linear
     judged = values[len(values) // 2 :] if len(values) > 1 else values
     rows = max(_LEAST_ROWS, int(_SEARCH_MACS / weight.size))
-    sample = judged[:: max(1, len(judged) // rows)]
+    stride = max(1, len(judged) // rows)
+    sample = judged[::stride]
+    share = np.ones(len(sample), np.float32) if shares is None else shares[-len(judged) :: stride]
     low, high = values.min(axis=0), values.max(axis=0)
     sample = np.concatenate([sample, low[None], high[None]])  # the ends of the range belong to the search
     center = scalable and biased and quantization.center and kind == "i8"
@@ -171,7 +176,7 @@ def _choose_grid(
                 middle: float = middle,
             ) -> float:
                 noise = (moved + error)[:-2] @ stored + np.float32(middle) * own.sum(axis=0) - target
-                return float(np.square(noise - noise.mean(axis=0)).sum(dtype=np.float64))
+                return float(share @ np.square(noise - noise.mean(axis=0)).sum(axis=1, dtype=np.float64))
 
             grid = choose_grid(kind, moved, measure)
             loss = measure(grid.apply(moved) - moved)

@@ -166,6 +166,9 @@ def _group(pixels: Iterator[npt.NDArray[np.uint8]], size: int) -> Iterator[npt.N
     Raises:
         CalibrationError: There are no images.
     """
+    if size == 1:
+        yield from pixels  # no copy
+        return
     images = list(pixels)
     if not images:
         raise CalibrationError("there are no calibration images", "give --calibration DATA")

@@ -6,6 +6,8 @@ The order of the rules:
 2. So is one that costs more accuracy than the budget allows (``ACCURACY DROP``); the choice is made by figures from
    calibration images where there are any, the verdict judges the chosen one by validation images. Top-1 counts where
    there are labels, agreement with the float model where there are none.
+   Where the chosen one misses the budget on these, a float variant that has passed parity takes its place: that it is
+   the model needs no choice among images. Where there is none, the verdict has not passed.
 3. So is one whose median latency is over the budget's (``TOO SLOW``).
 4. Of the rest the fastest by its median wins. Those whose latency ratio to the fastest has an interval that includes 1
    are not distinguishable from it; of these the smallest wins.
@@ -80,9 +82,17 @@ def choose_variant(
         best = min(within, key=lambda v: rank.get(v.precision, len(rank)))
         return _settle_unmeasured(judged, within, best, budget)
     best, same = _pick_fastest(fast or measured, rank, ratio)
+    late_miss = _find_late_miss(best, budget)
+    exact = [v for v in fast if v.parity is not None and v.parity.passed and _find_late_miss(v, budget) is None]
+    beaten = None
+    if late_miss and exact:
+        beaten = replace(best, status="ACCURACY DROP", reason=f"{late_miss} on validation images")
+        judged[best.name] = beaten
+        best, same = _pick_fastest(exact, rank, ratio)
+        measured = [v for v in measured if v.name != beaten.name]
     for variant in measured:
         judged[variant.name] = _explain(variant, best, same, len(measured) - 1, budget, ratio)
-    return _conclude(judged, best, budget, _find_blurred(best, same, ratio))
+    return _conclude(judged, best, budget, _find_blurred(best, same, ratio), beaten)
 
 
 def _judge(variant: Variant, budget: Budget) -> Variant:
@@ -183,7 +193,7 @@ def _find_blurred(best: Variant, same: Sequence[Variant], ratio: PairRatio | Non
 
 
 def _conclude(
-    judged: dict[str, Variant], best: Variant, budget: Budget, blurred: tuple[str, ...]
+    judged: dict[str, Variant], best: Variant, budget: Budget, blurred: tuple[str, ...], beaten: Variant | None
 ) -> tuple[tuple[Variant, ...], Verdict]:
     """The verdict where latencies were measured, with the chosen one judged by validation images."""
     chosen = judged[best.name]
@@ -197,6 +207,10 @@ def _conclude(
     elif late_miss:
         lead = f"{best.name} was chosen on calibration images, but on validation images {late_miss}"
         step = suggest_accuracy(best, best.accuracy)
+    elif beaten is not None:
+        alone = f"{beaten.name} was within the budget on calibration images alone"
+        lead = f"{best.name} is chosen, as {alone}: {beaten.reason}"
+        step = suggest_accuracy(beaten, beaten.accuracy)
     elif len(judged) == 1:
         lead, step = f"{best.name} is {'within the budget' if best.accuracy else 'the only one tried'}", None
     else:

@@ -235,11 +235,25 @@ def test_choice_is_made_on_calibration_images_and_judged_on_validation_images() 
     found, verdict = decide(fp32, bad_to_choose)
     assert (verdict.chosen, verdict.passed) == ("fp32", True)
     assert found["int8"].reason.endswith("on calibration images")
-    bad_when_judged = make("int8", 10, 100, judge(lost=9), judge(lost=0, images=512))
-    found, verdict = decide(fp32, bad_when_judged)
+    bad_when_judged = make("int8", 10, 100, judge(lost=9), judge(lost=0, images=512), parity=None)
+    other = make("int8b", 15, 100, judge(lost=0), judge(lost=0, images=512), parity=None)
+    found, verdict = decide(bad_when_judged, other)
     assert (verdict.chosen, verdict.passed) == ("int8", False)  # choosing again would be choosing on validation images
     assert found["int8"].status == "ACCURACY DROP"
     assert "chosen on calibration images, but on validation images top-1 drops by 1.50" in verdict.sentence
+
+
+def test_float_takes_the_place_of_a_choice_that_misses_the_budget_on_validation_images() -> None:
+    fp32, fp16 = (make(n, ms, 400, judge(), judge(images=512)) for n, ms in (("fp32", 20), ("fp16", 25)))
+    missed = make("int8", 10, 100, judge(lost=9), judge(lost=0, images=512), parity=None)
+    found, verdict = decide(fp32, fp16, missed)
+    assert (verdict.chosen, verdict.passed) == ("fp32", True)
+    assert {n: v.status for n, v in found.items()} == {"fp32": "CHOSEN", "fp16": "SLOWER", "int8": "ACCURACY DROP"}
+    assert "fp32 is chosen, as int8 was within the budget on calibration images alone" in verdict.sentence
+    assert "top-1 drops by 1.50" in verdict.sentence
+    assert "--max-drop 1.5" in (verdict.next_step or "")
+    too_slow = Budget(max_latency_ms=15)
+    assert decide(fp32, missed, budget=too_slow)[1].chosen == "int8"  # float is no way out
 
 
 def test_choice_on_validation_images_is_a_warning() -> None:

@@ -300,7 +300,7 @@ def test_portable_bundle_is_finished_on_its_device(tmp_path, digits):
 
 
 SCRIPT = """
-import sys
+import signal, sys
 from pathlib import Path
 from edgevit.build import build_model
 from edgevit.demo import MODELS
@@ -310,7 +310,8 @@ from edgevit.target import load_target
 def progress(stage, done, total):
     print(stage, done, total, flush=True)
 
-recipe = Recipe(latency_seconds=60)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite that runs in the background has it ignored
+recipe = Recipe(latency_seconds=60, tune_settings=False)
 build_model(MODELS["vit"], load_target("cpu"), out=Path(sys.argv[1]), recipe=recipe, progress=progress)
 """
 

@@ -128,11 +128,8 @@ def test_from_timm_when_sizes_and_ratios_vary_equals_the_transform(
 ) -> None:
     cfg = TIMM | {"crop_pct": crop_pct, "crop_mode": crop_mode, "interpolation": interpolation}
     cfg["input_size"] = [3, *size]
-    if (
-        crop_mode == "border"
-        and min(round(s * min(math.floor(t / crop_pct) / i for t, i in zip(size, image, strict=True))) for s in image)
-        < 1
-    ):
+    ratio = min(math.floor(t / crop_pct) / i for t, i in zip(size, image, strict=True))
+    if crop_mode == "border" and min(round(side * ratio) for side in image) < 1:
         return  # timm itself fails on such a strip
     photo = make_photo(*image)
     preprocess, _ = Preprocess.from_timm(cfg)

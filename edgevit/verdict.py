@@ -210,7 +210,7 @@ def _conclude(
     elif beaten is not None:
         alone = f"{beaten.name} was within the budget on calibration images alone"
         lead = f"{best.name} is chosen, as {alone}: {beaten.reason}"
-        step = suggest_accuracy(beaten, beaten.accuracy)
+        step = suggest_accuracy(beaten, beaten.accuracy, replaced=True)
     elif len(judged) == 1:
         lead, step = f"{best.name} is {'within the budget' if best.accuracy else 'the only one tried'}", None
     else:

@@ -86,14 +86,14 @@ def list_warnings(best: Variant, variants: Sequence[Variant], budget: Budget) ->
     return tuple(dict.fromkeys(warnings))
 
 
-def suggest_accuracy(best: Variant, figures: Accuracy | None) -> str:
-    """How to get a build whose ``figures`` are within the budget."""
+def suggest_accuracy(best: Variant, figures: Accuracy | None, *, replaced: bool = False) -> str:
+    """How to get a build whose ``figures`` are within the budget; not by float where it has ``replaced`` the best."""
     steps = []
     if figures is not None and figures.drop_points is not None:
         steps.append(f"allow {best.name} with --max-drop {_round_up(figures.drop_points)}")
     else:
         steps.append("give labelled images, to judge by top-1 instead of agreement")
-    if best.precision != "fp32":
+    if best.precision != "fp32" and not replaced:
         steps.append("build --precision fp32")
     return ", or ".join(steps)
 

@@ -58,8 +58,8 @@ def test_measure_importance_is_the_square_of_what_an_error_does_to_the_logits() 
     assert found == pytest.approx(np.mean(squares), rel=0.02)
 
 
-def test_plan_quantization_with_importance_fits_the_tokens_that_count() -> None:
-    """Where one image alone counts, a site's range is what it would be for that image."""
+def test_plan_quantization_with_importance_moves_the_ranges_of_linears_alone() -> None:
+    """Without it the observer is ``output``; with it, ranges of Linears' inputs move and nothing else's."""
     model = make_model(CONFIGS["vit"])
     graph = optimize_graph(export_model(model, FORM)[0])[0]
     pixels = make_pixels("vit", 16)

@@ -113,5 +113,7 @@ def test_tune_settings_in_the_library_times_every_candidate(
     )
     assert trials
     assert all(trial.ratio.value > 0 for trial in trials)
-    assert {"threads": 1} in [trial.settings for trial in trials] or {"threads": 2} in [t.settings for t in trials]
+    tried = [trial.settings["threads"] for trial in trials if "threads" in trial.settings]
+    assert tried  # 1 and 2, without the one that the library would take
+    assert set(tried) <= {1, 2}
     assert set(told) == {"settings"}

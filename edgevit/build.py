@@ -163,7 +163,7 @@ def build_model(
             return BuildResult(None, report, None)
         manifest = _make_manifest(model, target, recipe)
         if not status.buildable:
-            return pack_result(out, manifest, recipe, report, _portable_files(graph, evidence), lock)
+            return pack_result(out, manifest, recipe, report, _portable_files(graph, evidence, cache), lock)
         engine = next(t.engine for t in found.trials if t.variant.name == verdict.chosen)
         return pack_result(out, dataclasses.replace(manifest, engine=engine), recipe, report, {}, lock)
 
@@ -268,7 +268,7 @@ def _rehearse(
             v,
             status="NOT MEASURED",
             reason="the engine is compiled on the device; accuracy is that of the graph in ONNX Runtime here",
-            size_bytes=graph.path.stat().st_size,
+            size_bytes=sum(p.stat().st_size for p in graph.path.parent.glob(f"{graph.path.stem}.*")),
         )
         for v in variants
     )
@@ -334,11 +334,19 @@ def _make_manifest(model: Model, target: Target, recipe: Recipe) -> Manifest:
     )
 
 
-def _portable_files(graph: PreparedGraph, evidence: Evidence) -> dict[str, Path | bytes]:
+def _portable_files(graph: PreparedGraph, evidence: Evidence, cache: StageCache) -> dict[str, Path | bytes]:
+    """One ONNX file (two above 2 GiB), and the images and answers that the device checks its engine with."""
+
+    def write(folder: Path) -> None:
+        from edgevit.graph import Graph
+
+        Graph.load(graph.path).save(folder / PORTABLE_MODEL_FILE)
+
+    folder, _ = cache.run("portable", graph.inputs, write)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, pixels=evidence.pixels, logits=evidence.logits)
-    weights = {p.name: p for p in graph.path.parent.glob("*.data")}
-    return {PORTABLE_MODEL_FILE: graph.path, PARITY_FILE: buffer.getvalue(), **weights}
+    files = {p.name: p for p in folder.glob(f"{Path(PORTABLE_MODEL_FILE).stem}.*")}
+    return {**files, PARITY_FILE: buffer.getvalue()}
 
 
 def pack_result(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # protobuf refuses more than 2 GiB in one message; weights of larger models lie in a file beside it.
 INLINE_LIMIT_BYTES = 1_900_000_000
+_ALIGNMENT = 65536  # of large tensors in a file beside: what any system can map
 
 
 @dataclass(frozen=True)
@@ -47,17 +48,35 @@ class Graph:
 
     @classmethod
     def load(cls, path: Path) -> Graph:
-        """Read an ONNX file; weights stay on disk until they are used."""
+        """Read an ONNX file; weights in a file beside it stay on disk until they are used."""
         import onnx_ir as ir
 
-        return cls(ir.load(path))
+        model = ir.load(path)
+        for value in model.graph.initializers.values():
+            tensor = value.const_value
+            # A tensor of the message is copied out of it whenever it is read; one copy shall be all.
+            if isinstance(tensor, ir.TensorProtoTensor):
+                value.const_value = ir.tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
+        return cls(model)
 
-    def save(self, path: Path) -> None:
-        """Write one ONNX file, and ``<stem>.data`` beside it where the weights exceed 2 GiB."""
+    def save(self, path: Path, *, beside: bool = False) -> None:
+        """Write one ONNX file, complete in itself, or the weights into ``<stem>.data`` beside it.
+
+        Args:
+            path: Of the ONNX file.
+            beside: Weights go into the second file, from which :meth:`load` maps them; those above 2 GiB always do.
+        """
         import onnx_ir as ir
 
-        external = f"{path.stem}.data" if self.weight_bytes() > INLINE_LIMIT_BYTES else None
-        ir.save(self.model, path, external_data=external)
+        if beside or self.weight_bytes() > INLINE_LIMIT_BYTES:
+            ir.save(self.model, path, external_data=f"{path.stem}.data", alignment=_ALIGNMENT)
+            return
+        whole = self.copy().model
+        for value in whole.graph.initializers.values():
+            tensor = value.const_value
+            if isinstance(tensor, ir.ExternalTensor):  # would be written as a reference to its file
+                value.const_value = ir.tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
+        ir.save(whole, path)
 
     def copy(self) -> Graph:
         """A copy with new nodes and values; weights are shared."""

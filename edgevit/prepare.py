@@ -61,7 +61,7 @@ def prepare_graph(model: Model, target: Target, recipe: Recipe, cache: StageCach
         from edgevit.export import export_model
 
         graph, records = export_model(model, form, opset=target.opset, batch=recipe.batch)
-        graph.save(folder / FLOAT_FILE)
+        graph.save(folder / FLOAT_FILE, beside=True)
         _save(folder, records, graph.op_counts())
 
     progress("export", 0, 1)
@@ -73,7 +73,7 @@ def prepare_graph(model: Model, target: Target, recipe: Recipe, cache: StageCach
         from edgevit.optimize import optimize_graph
 
         graph, records = optimize_graph(Graph.load(exported / FLOAT_FILE), disable=recipe.disable_passes)
-        graph.save(folder / OPTIMIZED_FILE)
+        graph.save(folder / OPTIMIZED_FILE, beside=True)
         check_graph(folder / OPTIMIZED_FILE)
         _save(folder, records, graph.op_counts())
 

@@ -112,7 +112,7 @@ def prepare_quantized(
         record = dataclasses.replace(
             record, images=count, random=images is None, notes=(*record.notes, *_find_unrotated(prepared.passes))
         )
-        base.save(folder / BASE_FILE)
+        base.save(folder / BASE_FILE, beside=True)
         save_plan(plan, folder / PLAN_FILE)
         op_counts = requantize(folder, record, target.backend, folder / QUANTIZED_FILE)
         data = {"record": schema.to_data(record), "op_counts": op_counts}

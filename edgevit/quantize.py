@@ -31,7 +31,7 @@ from edgevit.plan import QuantizationPlan, SitePlan, apply_plan, read_weight, tr
 from edgevit.progress import Progress, ignore_progress
 from edgevit.quantization import Quantization, QuantizationRecord, SiteRecord
 from edgevit.ranges import Grid, TensorStatistics
-from edgevit.segments import Segment, SegmentRunner, extract_segment, split_graph
+from edgevit.segments import Segment, SegmentRunner, extract_segment, release_weights, split_graph
 from edgevit.sensitivity import choose_float, rank_sites
 from edgevit.token_importance import Importance
 
@@ -123,6 +123,7 @@ def plan_quantization(
             segment, plan, placement, quantization, products, pins, reasons, ranges, importance, generator
         )
         fit.run(stream)
+        release_weights(segment)
     stream.clear()
     progress("quantize", len(segments), len(segments))
     seconds = {"fit": round(time.perf_counter() - started, 2)}

@@ -6,6 +6,7 @@ block. Every segment holds at least one site and reads one value, so calibration
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -120,6 +121,16 @@ def extract_segment(segment: Segment, taps: Sequence[str] = ()) -> Graph:
     return Graph(ir.Model(inner, ir_version=10))
 
 
+def release_weights(segment: Segment) -> None:
+    """Give back the memory in which weights that lie on disk were read; they are read again when they are wanted."""
+    for node in segment.nodes:
+        for value in node.inputs:
+            tensor = value.const_value if value is not None else None
+            if isinstance(tensor, ir.ExternalTensor):
+                with contextlib.suppress(BufferError):  # somebody still looks at it, and frees it in the end
+                    tensor.release()
+
+
 class SegmentRunner:
     """A segment in ONNX Runtime on the CPU."""
 
@@ -132,8 +143,12 @@ class SegmentRunner:
         options.enable_cpu_mem_arena = False
         # Q/DQ pairs in float arithmetic, as they stand: the INT8 forms of some Linears take twice as long.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
-        content, weights = _split_weights(graph)
+        # Weights packed for a kernel are a second copy of all of them; a few images are not worth it.
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        content, weights, folder = _split_weights(graph)
         options.add_external_initializers(list(weights), list(weights.values()))
+        if folder is not None:
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         self._input = graph.model.graph.inputs[0].name
 
@@ -143,19 +158,27 @@ class SegmentRunner:
         return outputs
 
 
-def _split_weights(graph: Graph) -> tuple[bytes, dict[str, Any]]:
-    """The model without its larger weights, and these as OrtValues that share memory: one copy less of each of them."""
+def _split_weights(graph: Graph) -> tuple[bytes, dict[str, Any], str | None]:
+    """The model without its larger weights, and how ONNX Runtime gets them without a copy.
+
+    Weights on disk stay references to their file, which ONNX Runtime maps itself; the last item is its folder. Others
+    are OrtValues that share memory.
+    """
     import numpy as np
     import onnxruntime
 
-    light, weights = graph.copy(), {}
+    light, weights, folder = graph.copy(), {}, None
     for name, value in light.model.graph.initializers.items():
         tensor = value.const_value
-        if tensor is not None and tensor.nbytes > _LARGE_BYTES and tensor.dtype not in _PACKED:
-            array = np.ascontiguousarray(tensor.numpy())
-            weights[name] = onnxruntime.OrtValue.ortvalue_from_numpy(array)
-            value.const_value = ir.ExternalTensor(
-                "elsewhere", 0, array.nbytes, tensor.dtype, shape=ir.Shape(array.shape), name=name
-            )
+        if isinstance(tensor, ir.ExternalTensor) and folder in (None, str(tensor.base_dir)):
+            folder = str(tensor.base_dir)
+            continue
+        if tensor is None or tensor.nbytes <= _LARGE_BYTES or tensor.dtype in _PACKED:
+            continue
+        array = np.ascontiguousarray(tensor.numpy())
+        weights[name] = onnxruntime.OrtValue.ortvalue_from_numpy(array)
+        value.const_value = ir.ExternalTensor(
+            "elsewhere", 0, array.nbytes, tensor.dtype, shape=ir.Shape(array.shape), name=name
+        )
     content: bytes = ir.to_proto(light.model).SerializeToString()
-    return content, weights
+    return content, weights, folder

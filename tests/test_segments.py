@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import itertools
 import operator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgevit.graph import Graph
-from edgevit.segments import SegmentRunner, extract_segment, split_graph
+from edgevit.segments import SegmentRunner, extract_segment, release_weights, split_graph
 from tests.small_graphs import make_graph, make_pixels, run_graph
 
 FAMILIES = ("vit", "swin")
@@ -88,3 +89,22 @@ def test_extract_segment_leaves_the_graph_alone(case: tuple[str, Graph]) -> None
         assert not set(twin.model.graph) & set(segment.nodes)
     assert [(node.name, [v.name for v in node.inputs if v is not None]) for node in graph.model.graph] == before
     assert [v.name for v in graph.model.graph.outputs] == ["logits"]
+
+
+def test_segments_of_weights_on_disk_compute_the_same_also_after_a_release(
+    case: tuple[str, Graph], tmp_path: Path
+) -> None:
+    family, graph = case
+    graph.save(tmp_path / "graph.onnx", beside=True)
+    mapped = Graph.load(tmp_path / "graph.onnx")
+    image = make_pixels(family, 1)[0]
+    value = twin = image
+    for segment, same in zip(split_graph(mapped), split_graph(graph), strict=True):
+        held = [v.const_value.numpy() for node in segment.nodes for v in node.inputs if v is not None and v.const_value]
+        release_weights(segment)
+        value = SegmentRunner(extract_segment(segment)).run(value)[0]
+        twin = SegmentRunner(extract_segment(same)).run(twin)[0]
+        np.testing.assert_array_equal(value, twin)
+        del held
+    release_weights(split_graph(mapped)[0])
+    np.testing.assert_array_equal(run_graph(mapped, [image])[0], run_graph(graph, [image])[0])

@@ -46,6 +46,7 @@ def round_gptq(
     work, steps, hessian = work[order], steps[order], hessian[np.ix_(order, order)]
     hessian[np.diag_indices_from(hessian)] += damping * mean
     feedback = _decompose(hessian)
+    del hessian
     codes, errors = np.empty_like(work), np.empty_like(work)
     for start in range(0, len(work), _BLOCK):
         end = min(start + _BLOCK, len(work))
@@ -64,6 +65,6 @@ def _decompose(hessian: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
     Chee et al., 2023 (QuIP, arXiv:2307.13304), section 4: the same rounding as the paper's, which inverts the Hessian.
     """
-    upper = np.linalg.cholesky(hessian[::-1, ::-1])[::-1, ::-1]
-    result: npt.NDArray[np.float64] = upper / np.diag(upper)
-    return result
+    upper = np.asarray(np.linalg.cholesky(hessian[::-1, ::-1])[::-1, ::-1], np.float64)
+    upper /= np.diag(upper).copy()
+    return upper

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from edgevit.methods.activation_grid import choose_grid, make_grid
 from edgevit.methods.bias_correction import correct_bias
 from edgevit.methods.gptq import DAMPING, LARGEST_CODE, round_gptq
-from edgevit.methods.moments import Moments, measure_moments
+from edgevit.methods.moments import Moments, MomentSums
 from edgevit.methods.smooth import list_factors, make_affine
 from edgevit.methods.weight_scale import LARGEST_CODE_4, choose_group_scales, choose_weight_scale, find_group
 from edgevit.observers import OBSERVERS
@@ -67,10 +67,12 @@ def fit_linears(
     wanted = tokens.mean(axis=0, dtype=np.float64)
     if affine is not None:
         wanted = (wanted - affine.center) * affine.factor
-    parts = np.array_split(tokens, max(1, len(tokens) // _CHUNK))
-    moments = measure_moments(_quantize(part, grid, affine) for part in parts)
-    count = len(tokens)
-    del tokens, parts  # what follows needs as much memory again
+    sums, count = MomentSums(), len(tokens)
+    for start in range(0, count, _CHUNK):
+        sums.add(_quantize(tokens[start : start + _CHUNK], grid, affine))
+    del tokens  # what follows needs as much memory again
+    moments = sums.finish()
+    del sums
     plans = []
     for node, weight in zip(group, weights, strict=True):
         own = weight if affine is None else weight / affine.factor[:, None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,18 +21,29 @@ class Moments:
     covariance: npt.NDArray[np.float64]
 
 
-def measure_moments(chunks: Iterable[npt.NDArray[np.float32]]) -> Moments:
-    """Of the tokens of all ``(T, K) float32`` together; one chunk at least."""
-    count, shift = 0, None
-    for tokens in chunks:
-        if shift is None:  # near the mean, so that the products below can be float32
-            shift = tokens.mean(axis=0, dtype=np.float64).astype(np.float32)
-            total = np.zeros(len(shift))
-            products = np.zeros((len(shift), len(shift)), np.float32)
-        moved = tokens - shift
-        count += len(moved)
-        total += tokens.sum(axis=0, dtype=np.float64)
-        products += moved.T @ moved
-    assert shift is not None
-    mean = total / count
-    return Moments(mean, products.astype(np.float64) / count - np.outer(mean - shift, mean - shift))
+class MomentSums:
+    """Of tokens that come in parts; at least one."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def add(self, tokens: npt.NDArray[np.float32]) -> None:
+        """Take ``(T, K) float32`` in."""
+        if not self._count:  # near the mean, so that the products can be float32
+            self._shift = tokens.mean(axis=0, dtype=np.float64).astype(np.float32)
+            self._total = np.zeros(tokens.shape[1])
+            self._products = np.zeros((tokens.shape[1], tokens.shape[1]), np.float32)
+        moved = tokens - self._shift
+        self._count += len(moved)
+        self._total += tokens.sum(axis=0, dtype=np.float64)
+        self._products += moved.T @ moved
+
+    def finish(self) -> Moments:
+        """Of all tokens together."""
+        mean = self._total / self._count
+        covariance = self._products.astype(np.float64)
+        covariance /= self._count
+        offset = mean - self._shift
+        for channel, own in enumerate(offset):  # the outer product would be as large again
+            covariance[channel] -= own * offset
+        return Moments(mean, covariance)

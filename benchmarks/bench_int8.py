@@ -220,7 +220,7 @@ def main() -> int:
     assets = find_assets()
     machine = schema.to_data(describe_machine())
     machine["packages"] |= _list_versions()
-    file = RESULTS / "int8.json"
+    file = RESULTS / f"{options.results}.json"
     data: dict[str, Any] = {"machine": machine, "method": " ".join((__doc__ or "").split("\n\n")[1].split())}
     rows = _read_rows(file, machine["cpu"])
     failed = []
@@ -236,7 +236,7 @@ def main() -> int:
             data["rows"] = {model.name: rows[model.name] for model in MODELS if model.name in rows}
             RESULTS.mkdir(exist_ok=True)
             file.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            (RESULTS / "int8.md").write_text(render_table(data), encoding="utf-8")
+            file.with_suffix(".md").write_text(render_table(data), encoding="utf-8")
 
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
@@ -298,6 +298,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--skip-accuracy", action="store_true")
     parser.add_argument("--cost", action="store_true", help="also time and peak memory of quantising")
     parser.add_argument("--cost-images", type=int, default=512)
+    parser.add_argument("--results", default="int8", metavar="NAME", help="of the files; one a processor (int8)")
     return parser.parse_args()
 
 

@@ -245,10 +245,14 @@ class _SegmentFit:
                     self._shares[tap][place] = counted[tap][place, kept]
             for name, operand in self._operands.items():
                 operand.add(seen[name])
-            stream[place] = out[0]
+            if not place:
+                block = _reuse_block(stream, out[0].shape)
+            block[place] = out[0]
+            stream[place] = block[place]
         self._tokens = {tap: values.reshape(-1, values.shape[-1]) for tap, values in self._tokens.items()}
         self._shares = {tap: shares.ravel() for tap, shares in self._shares.items()}
-        bad = [tap for tap, values in self._tokens.items() if not np.isfinite(values).all()]
+        # The smallest and the largest, as a mask of all would be a quarter as large as the tokens.
+        bad = [tap for tap, values in self._tokens.items() if not np.isfinite([values.min(), values.max()]).all()]
         if bad:
             raise CalibrationError(f"activations of {', '.join(bad)} are not finite", "the checkpoint may be damaged")
 
@@ -384,6 +388,18 @@ class _SegmentFit:
             self._importance[node.name or ""] for node in group if node.name in self._importance and _keeps_rows(node)
         ]
         return np.sum(rows, axis=0, dtype=np.float32) if rows and len({r.shape for r in rows}) == 1 else None
+
+
+def _reuse_block(stream: Sequence[npt.NDArray[np.generic]], shape: tuple[int, ...]) -> Values:
+    """One array for what leaves a segment: that of what enters it, where it has the same shape.
+
+    An array an image would be as much, but scattered among what is freed between them.
+    """
+    block = stream[0].base
+    wanted = (len(stream), *shape)
+    if isinstance(block, np.ndarray) and block.shape == wanted and block.dtype == np.float32:
+        return block
+    return np.empty(wanted, np.float32)
 
 
 def _output_name(linear: ir.Node) -> str:

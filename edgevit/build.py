@@ -32,6 +32,13 @@ from edgevit.prepare import PreparedGraph, prepare_graph
 from edgevit.prepare_quantized import prepare_quantized
 from edgevit.progress import Progress, ignore_progress
 from edgevit.recipe import Choice, Recipe
+from edgevit.rehearsal import (
+    REHEARSED_BACKENDS,
+    Rehearsal,
+    describe_rehearsal,
+    list_fusion_warnings,
+    rehearse_fusion,
+)
 from edgevit.report import Machine, Report, Variant, Verdict
 from edgevit.search import GraphFile, SearchResult, search_recipe
 from edgevit.target import Budget, Target, load_target, target_status
@@ -144,13 +151,21 @@ def build_model(
             else:
                 note(f"the engine is not compiled here: {'; '.join(status.missing)}")
                 found, variants, verdict = _rehearse(graph, target, recipe, budget, evidence, cache, progress)
+        rehearsal = Rehearsal()
+        if not status.buildable and target.backend in REHEARSED_BACKENDS:
+            with _timed(stages, "rehearse"):
+                floats = {p: GraphFile(graph.path, graph.inputs) for p in precisions.tried if p != "fp32"}
+                rehearsal = rehearse_fusion(floats, target, recipe.batch, cache, progress)
+            for text in describe_rehearsal(rehearsal, target):
+                note(text)
+            verdict = dataclasses.replace(verdict, warnings=(*verdict.warnings, *list_fusion_warnings(rehearsal)))
         chosen = next((v for v in variants if v.name == verdict.chosen), None)
         is_quantized = chosen is not None and chosen.precision == "int8"
         record = quantized.record if quantized is not None else None
         variants = explain_set_back(variants, record)
         verdict = judge_calibration(verdict, record, chosen=is_quantized, untried=precisions.untried)
         report = _describe(model, target, budget, graph, evidence, variants, verdict, stages, machine)
-        report = dataclasses.replace(report, settings_tried=found.settings_tried)
+        report = dataclasses.replace(report, settings_tried=found.settings_tried, fusion=rehearsal.fusion)
         if quantized is not None:
             report = dataclasses.replace(report, quantization=quantized.record)
             if is_quantized:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -18,7 +19,7 @@ import onnx_ir as ir
 
 from edgevit.calibrate import calibrate_graph
 from edgevit.errors import CalibrationError, RecipeError
-from edgevit.graph import Graph
+from edgevit.graph import Graph, static_shape
 from edgevit.methods.activation_grid import make_grid
 from edgevit.methods.attention_centring import center_attention, find_attention
 from edgevit.methods.linear_fit import fit_linears
@@ -330,6 +331,13 @@ class _SegmentFit:
         if min(weight.shape) < self._placement.smallest_dimension:
             self._reasons[name] = f"a matrix of {' × '.join(map(str, weight.shape))} is no faster in INT8"
             return False
+        if quantized and _count_rows(node) < self._placement.smallest_rows:
+            self._reasons[name] = "a Linear of one row is no faster in INT8"
+            return False
+        for pattern, reason in self._placement.float_sites.items():
+            if quantized and fnmatch.fnmatch(name, pattern):
+                self._reasons[name] = reason
+                return False
         return True
 
     def _fit_product(self, node: ir.Node) -> None:
@@ -411,6 +419,13 @@ def _reads_image(node: ir.Node) -> bool:
     value = node.inputs[0]
     producer = value.producer() if value is not None else None
     return producer is not None and producer.op_type == "Cast"
+
+
+def _count_rows(node: ir.Node) -> float:
+    """Of a Linear's input a call; infinite where a dimension is not known."""
+    value = node.inputs[0]
+    shape = static_shape(value)
+    return math.inf if shape is None else math.prod(shape[:-1])
 
 
 def _find_tap(node: ir.Node) -> str:

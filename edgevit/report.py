@@ -18,6 +18,7 @@ from typing import Any, Literal
 from edgevit import schema
 from edgevit.engine import Setting
 from edgevit.errors import BundleError, OutputError
+from edgevit.fusion import FusionRecord
 from edgevit.quantization import QuantizationRecord
 from edgevit.record import PassRecord
 from edgevit.target import Budget
@@ -330,6 +331,8 @@ class Report:
         stages: Seconds by stage.
         notes: Defaults assumed, tensors dropped and the like.
         quantization: How the INT8 variant was made, where one was tried.
+        fusion: What TensorRT's compiler made of each precision's graph, with the compiler and the device that it
+            compiled for.
         settings_tried: Ways to open the engines that were timed; all variants were then measured in the chosen one.
     """
 
@@ -347,6 +350,7 @@ class Report:
     notes: tuple[str, ...] = ()
     quantization: QuantizationRecord | None = None
     settings_tried: tuple[SettingsTrial, ...] = ()
+    fusion: Mapping[str, FusionRecord] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def dumps(self) -> str:

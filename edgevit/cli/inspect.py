@@ -99,6 +99,13 @@ def _show_bundle(output: Output, found: BundleInspection) -> None:
     output.line("Folded and fused:")
     for record in report.passes:
         _show_pass(output, record)
+    if report.fusion:
+        output.line()
+        output.line("What TensorRT's compiler made of it:")
+        for precision, fusion in report.fusion.items():
+            output.line(f"  {precision}, {fusion.compiler} for {fusion.device}: {fusion.describe()}")
+            for text, sites in fusion.leftovers().items():
+                output.line(f"    {text}: {len(sites)} ({_range(sites)})")
     output.line()
     files = make_table(["file", "size", "SHA-256"], right={"size"})
     for name, file in manifest.files.items():

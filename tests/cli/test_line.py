@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from edgevit.demo import MODELS
+from edgevit.report import Report
 
 
 def widest(text):
@@ -109,6 +110,21 @@ def test_build_for_a_device_elsewhere_ends_in_a_portable_bundle(line, run):
     opened = run("run", out, line.validation / "3" / "1202.png")
     assert opened.exit_code == 2
     assert "edgevit finish" in opened.stderr
+
+
+def test_build_for_a_gpu_elsewhere_shows_what_its_compiler_fuses(line, run):
+    pytest.importorskip("tensorrt_rtx")
+    out = line.folder / "rehearsed"
+    result = run("build", MODELS["swin"], "--target", "rtx-40", "--recipe", line.recipe, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "rehearsal of fp16 by tensorrt_rtx" in result.stderr
+    assert "for SM89, not on NVIDIA GeForce RTX 40 series" in result.stderr
+    shown = run("inspect", out).stdout
+    assert "What TensorRT's compiler made of it:" in shown
+    assert "layers; attention" in shown
+    report = Report.load(out / "report.json")
+    assert set(report.fusion) == {"fp16"}
+    assert report.variants[0].latency is None
 
 
 def test_build_over_its_latency_budget_has_status_1_and_leaves_the_bundle(line, run):

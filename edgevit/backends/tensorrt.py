@@ -1,0 +1,220 @@
+"""Compiling with TensorRT or TensorRT-RTX to ``model.plan``; one module, as both have the same Python interface.
+
+The graph is strongly typed already (:mod:`edgevit.typed`), so no flag says how anything is computed. TensorRT compiles
+on the GPU that it compiles for; TensorRT-RTX compiles for a compute capability that it is told, and needs no GPU.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgevit import schema
+from edgevit.backends.model_file import check_model, find_batch
+from edgevit.backends.typed_rules import find_violations
+from edgevit.engine import Engine, Setting, TensorSpec
+from edgevit.errors import CompileError, DeviceError, MissingPackageError, format_offenders
+from edgevit.fusion import EngineLayer, FusionRecord, prove_fusion, read_layers
+from edgevit.graph import Graph
+from edgevit.runtime.nvidia import read_gpus
+from edgevit.target import Target
+from edgevit.typed import type_graph
+
+PLAN_FILE, FUSION_FILE, TYPED_FILE = "model.plan", "fusion.json", "typed.onnx"
+_EXTRAS = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
+_WORKSPACE_SHARE = 4
+"""Of a device's memory, which on a Jetson the rest of the system shares, the share that tactics may use: a quarter."""
+
+
+class TensorRT:
+    """One of the two libraries.
+
+    Args:
+        name: ``tensorrt`` or ``tensorrt_rtx``: the module, and the key in ``BACKENDS``.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def versions(self) -> dict[str, str]:
+        """``{"tensorrt_rtx": …}``."""
+        return {self.name: str(self._import().__version__)}
+
+    def available(self) -> tuple[str, ...]:
+        """TensorRT: the GPUs here. TensorRT-RTX: the compute capabilities that it compiles for, ``SM86`` and others."""
+        library = self._import()
+        if self.name == "tensorrt_rtx":
+            return tuple(n for n in dir(library.ComputeCapability) if n.startswith("SM"))
+        try:
+            return tuple(gpu.name for gpu in read_gpus())
+        except DeviceError:
+            return ()
+
+    def check(self, model_path: Path, target: Target) -> None:
+        """Refuse early.
+
+        Raises:
+            MissingPackageError: The library is not installed.
+            DeviceError: The GPU is not here, or the library does not compile for it.
+            CompileError: The graph breaks a rule of TensorRT's; every fault is listed with its site.
+        """
+        self._import()
+        self._find_device(target)
+        graph = Graph.load(model_path)
+        inputs, outputs = (_describe(values) for values in (graph.model.graph.inputs, graph.model.graph.outputs))
+        check_model(inputs, outputs, model_path)
+        _refuse_violations(graph, target, model_path)
+
+    def compile(
+        self,
+        model_path: Path,
+        target: Target,
+        precision: str,
+        directory: Path,
+        settings: Mapping[str, Setting],
+        *,
+        model_info: Mapping[str, str] | None = None,
+        batch: tuple[int, int, int] | None = None,
+    ) -> Engine:
+        """Type the graph, and write the plan and what the compiler fused; see :func:`edgevit.compile.compile_engine`.
+
+        What is not quantised is computed in float16, of ``fp32`` in float32. ``model_info`` is OpenVINO's and is not
+        used.
+        """
+        graph = type_graph(Graph.load(model_path), "fp32" if precision == "fp32" else "fp16")
+        _refuse_violations(graph, target, model_path)
+        model_path = directory / TYPED_FILE
+        graph.save(model_path)
+        inputs, outputs = (_describe(values) for values in (graph.model.graph.inputs, graph.model.graph.outputs))
+        batch = find_batch(inputs[0], batch, model_path)
+        plan, layers = self._build(model_path, target, inputs[0], batch)
+        (directory / PLAN_FILE).write_bytes(plan)
+        op_types = {node.name or "": node.op_type for node in graph.model.graph}
+        versions = self.versions()
+        compiler = f"{self.name} {versions[self.name]}"
+        record = prove_fusion(layers, op_types, compiler, self._find_device(target))
+        (directory / FUSION_FILE).write_text(json.dumps(schema.to_data(record), indent=1), encoding="utf-8")
+        return Engine(
+            backend=self.name,
+            device=target.device,
+            precision=precision,
+            files=(PLAN_FILE,),
+            inputs=inputs,
+            outputs=outputs,
+            batch=batch,
+            settings=settings,
+            versions=versions,
+            directory=directory,
+        )
+
+    def _build(
+        self, model_path: Path, target: Target, image: TensorSpec, batch: tuple[int, int, int]
+    ) -> tuple[bytes, tuple[EngineLayer, ...]]:
+        library = self._import()
+        log = _make_log(library)
+        builder = library.Builder(log)
+        flag = 1 << int(library.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+        network = builder.create_network(flag)
+        parser = library.OnnxParser(network, log)
+        if not parser.parse_from_file(str(model_path)):
+            raise self._refuse(model_path, [parser.get_error(i).desc() for i in range(parser.num_errors)])
+        config = builder.create_builder_config()
+        config.profiling_verbosity = library.ProfilingVerbosity.DETAILED
+        if target.memory_bytes is not None:
+            config.set_memory_pool_limit(library.MemoryPoolType.WORKSPACE, target.memory_bytes // _WORKSPACE_SHARE)
+        if self.name == "tensorrt_rtx":
+            capability = getattr(library.ComputeCapability, self._find_device(target))
+            config.num_compute_capabilities = 1
+            config.set_compute_capability(capability, 0)
+        if not isinstance(image.shape[0], int):
+            profile = builder.create_optimization_profile()
+            profile.set_shape(image.name, *((size, *image.shape[1:]) for size in batch))
+            config.add_optimization_profile(profile)
+        plan = builder.build_serialized_network(network, config)
+        if plan is None:
+            raise self._refuse(model_path, log.errors)
+        listed = next((text for text in log.messages if text.startswith("Layers:")), "")
+        return bytes(plan), read_layers(listed)
+
+    def _refuse(self, model_path: Path, errors: list[str]) -> CompileError:
+        lines = [line for error in errors for line in error.splitlines() if line.strip()]
+        return CompileError(
+            f"{self.name} cannot compile {model_path.name}:\n" + "\n".join(f"  {line}" for line in lines[-6:]),
+            "report the operator that the last lines name, or choose another target",
+        )
+
+    def _find_device(self, target: Target) -> str:
+        """The compute capability as the library spells it."""
+        here = self.available()
+        if self.name == "tensorrt_rtx":
+            wanted = f"SM{(target.compute_capability or '').replace('.', '')}"
+            if wanted not in here:
+                raise DeviceError(
+                    f"{self.name} does not compile for {wanted or 'a GPU of unknown compute capability'}; "
+                    f"it does for {', '.join(here)}",
+                    "give the target a compute_capability of these",
+                )
+            return wanted
+        gpus = read_gpus()
+        if target.compute_capability not in (None, *(gpu.compute_capability for gpu in gpus)):
+            raise DeviceError(
+                f"no GPU of compute capability {target.compute_capability} is here", "build on the device itself"
+            )
+        return f"SM{(target.compute_capability or gpus[0].compute_capability).replace('.', '')}"
+
+    def _import(self) -> Any:
+        try:
+            return importlib.import_module(self.name)
+        except ImportError as exc:
+            raise MissingPackageError(
+                f"{self.name} cannot be imported: {exc}", f'pip install "edgevit[{_EXTRAS[self.name]}]"'
+            ) from exc
+
+
+TENSORRT, TENSORRT_RTX = TensorRT("tensorrt"), TensorRT("tensorrt_rtx")
+
+
+def load_fusion(directory: Path) -> FusionRecord | None:
+    """What the compiler fused, of an engine's folder; ``None`` for an engine of another library."""
+    path = directory / FUSION_FILE
+    if not path.is_file():
+        return None
+    return schema.from_data(FusionRecord, json.loads(path.read_text(encoding="utf-8")), str(path), CompileError)
+
+
+def _refuse_violations(graph: Graph, target: Target, model_path: Path) -> None:
+    faults = find_violations(graph, target.compute_capability)
+    if faults:
+        raise CompileError(
+            f"TensorRT would refuse {model_path.name}:\n{format_offenders(list(faults))}",
+            "pin the sites that are named to float in the recipe, or report this as a bug",
+        )
+
+
+def _make_log(library: Any) -> Any:
+    class Log(library.ILogger):  # type: ignore[misc]
+        """Keeps what the compiler says: a build without a GPU would fill the screen with it."""
+
+        def __init__(self) -> None:
+            library.ILogger.__init__(self)
+            self.messages: list[str] = []
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            self.messages.append(message)
+            if severity in (library.ILogger.Severity.ERROR, library.ILogger.Severity.INTERNAL_ERROR):
+                self.errors.append(message)
+
+    return Log()
+
+
+def _describe(values: Any) -> tuple[TensorSpec, ...]:
+    specs = []
+    for value in values:
+        shape = tuple(d if isinstance(d, int) else "batch" for d in value.shape)
+        names = {"FLOAT": "float32", "UINT8": "uint8"}
+        specs.append(TensorSpec(value.name, shape, names.get(value.dtype.name, value.dtype.name.lower())))
+    return tuple(specs)

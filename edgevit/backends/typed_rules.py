@@ -1,0 +1,131 @@
+"""TensorRT's rules for a strongly typed graph with Q/DQ pairs, checked before the compiler sees the graph.
+
+The compiler's own words name tensors of its own and end at the first fault; here every fault is named by its site. The
+rules are those of NVIDIA's "Working with Quantized Types": symmetric, zero point 0, no unsigned types, a scale of its
+data's type, nothing between a weight's DequantizeLinear and the product that reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+
+from edgevit.graph import Graph
+
+_QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
+_PRODUCTS = ("MatMul", "Gemm", "Conv")
+_FP8 = (ir.DataType.FLOAT8E4M3FN, ir.DataType.FLOAT8E5M2)
+_FP8_SINCE = (8, 9)
+# What edgevit's canonical models and its passes consist of, all of them in the parser since TensorRT 10.0.
+KNOWN_OPS = frozenset(
+    (
+        "Add",
+        "Cast",
+        "Concat",
+        "Constant",
+        "Conv",
+        "DequantizeLinear",
+        "Div",
+        "Erf",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "Gelu",
+        "Gemm",
+        "Identity",
+        "LayerNormalization",
+        "MatMul",
+        "Mul",
+        "Pow",
+        "QuantizeLinear",
+        "ReduceMean",
+        "Relu",
+        "Reshape",
+        "Shape",
+        "Sigmoid",
+        "Slice",
+        "Softmax",
+        "Split",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Tanh",
+        "Transpose",
+        "Unsqueeze",
+    )
+)
+
+
+def find_violations(graph: Graph, compute_capability: str | None) -> tuple[str, ...]:
+    """Everything that TensorRT would refuse, each with the name of its node.
+
+    Args:
+        graph: Strongly typed; see :func:`edgevit.typed.type_graph`.
+        compute_capability: Of the GPU, as in ``8.6``; unknown where it is ``None``.
+    """
+    return tuple(fault for node in graph.model.graph for fault in _check_node(node, compute_capability))
+
+
+def _check_node(node: ir.Node, compute_capability: str | None) -> Iterator[str]:
+    name = node.name or "a node without a name"
+    if node.domain not in ("", "ai.onnx") or node.op_type not in KNOWN_OPS:
+        domain = f"{node.domain}." if node.domain not in ("", "ai.onnx") else ""
+        yield f"{name}: TensorRT has no operator {domain}{node.op_type}"
+    if node.op_type in _QUANTIZERS:
+        yield from _check_pair(node, name, compute_capability)
+    if node.op_type in _PRODUCTS:
+        yield from _check_product(node, name)
+    types = {v.dtype for v in node.inputs if v is not None and v.dtype is not None and v.dtype.is_floating_point()}
+    if node.op_type in (*_PRODUCTS, "Add", "Sub", "Mul", "Div", "Concat") and len(types) > 1:
+        yield f"{name}: its inputs are {' and '.join(sorted(t.name.lower() for t in types))}, and nothing casts them"
+
+
+def _check_pair(node: ir.Node, name: str, compute_capability: str | None) -> Iterator[str]:
+    data, scale = node.inputs[0], node.inputs[1]
+    zero = node.inputs[2] if len(node.inputs) > 2 else None
+    codes = node.outputs[0] if node.op_type == "QuantizeLinear" else data
+    real = data if node.op_type == "QuantizeLinear" else node.outputs[0]
+    kind = codes.dtype if codes is not None and codes.dtype is not None else zero.dtype if zero is not None else None
+    if scale is None or scale.const_value is None:
+        yield f"{name}: its scale is computed; TensorRT wants a constant"
+    elif not np.all(scale.const_value.numpy() > 0):
+        yield f"{name}: a scale is not above 0"
+    if zero is not None and zero.const_value is not None and np.any(zero.const_value.numpy().astype(np.float32) != 0):
+        yield f"{name}: its zero point is not 0; TensorRT quantises symmetrically alone"
+    if kind in (ir.DataType.UINT8, ir.DataType.UINT16, ir.DataType.UINT4):
+        yield f"{name}: its codes are {kind.name.lower()}; TensorRT has no unsigned codes"
+    if kind in _FP8 and compute_capability is not None and _parse(compute_capability) < _FP8_SINCE:
+        yield f"{name}: fp8 begins with compute capability 8.9, and the GPU has {compute_capability}"
+    if scale is not None and real is not None and None not in (scale.dtype, real.dtype) and scale.dtype != real.dtype:
+        assert scale.dtype is not None
+        assert real.dtype is not None
+        yield f"{name}: its scale is {scale.dtype.name.lower()} and its data {real.dtype.name.lower()}"
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+    size = scale.const_value.size if scale is not None and scale.const_value is not None else 1
+    if size > 1 and data is not None and data.const_value is None:
+        yield f"{name}: an activation has one scale, not {size} along axis {axis}"
+
+
+def _check_product(node: ir.Node, name: str) -> Iterator[str]:
+    """Whether a quantised weight is read as it is."""
+    value = node.inputs[1]
+    between = []
+    producer = value.producer() if value is not None else None
+    while producer is not None and producer.op_type in ("Cast", "Transpose", "Reshape", "Identity"):
+        between.append(producer)
+        value = producer.inputs[0]
+        producer = value.producer() if value is not None else None
+    stored = producer is not None and producer.op_type == "DequantizeLinear"
+    if between and stored and producer is not None and _is_constant(producer.inputs[0]):
+        ops = ", ".join(f"{n.op_type} ({n.name})" for n in reversed(between))
+        yield f"{name}: {ops} stands between its weight's DequantizeLinear and the product"
+
+
+def _is_constant(value: ir.Value | None) -> bool:
+    return value is not None and value.const_value is not None
+
+
+def _parse(compute_capability: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in compute_capability.split("."))

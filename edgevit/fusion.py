@@ -1,0 +1,178 @@
+"""What TensorRT's compiler made of a graph, read from its own list of layers: the proof that attention was fused.
+
+The compiler lists every layer of an engine with the ONNX nodes behind it. Sites keep their names through edgevit's
+stages, so a layer says which sites it computes; a kernel that holds a block's ``scores`` and ``context`` is its
+attention in one piece.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+MOVING_OPS = (
+    "Reshape",
+    "Transpose",
+    "Gather",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Unsqueeze",
+    "Flatten",
+    "Concat",
+    "Identity",
+)
+_LAYER = re.compile(r"^Name: (?P<name>.*?), LayerType: (?P<kind>\w+), (?P<rest>.*)$", re.MULTILINE)
+_NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
+_TYPE = re.compile(r"Datatype: (\w+)")
+_TYPES = {"Float": "fp32", "Half": "fp16", "BFloat16": "bf16", "Int8": "int8", "FP8": "fp8"}
+_NARROW = ("fp8", "int8", "bf16", "fp16", "fp32")  # a kernel is called by the narrowest type that it multiplies
+
+
+@dataclass(frozen=True)
+class EngineLayer:
+    """One kernel of an engine.
+
+    Attributes:
+        name: The compiler's.
+        kind: The compiler's word: ``gemm``, ``kgen`` (generated), ``runtime_fusion``, ``correlation`` (a convolution).
+        operands: Types that it reads: activations and constants.
+        results: Types that it writes.
+        nodes: Names of the ONNX nodes that it computes, or a part of.
+    """
+
+    name: str
+    kind: str
+    operands: tuple[str, ...]
+    results: tuple[str, ...]
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FusionRecord:
+    """What became of a graph's sites; part of a report.
+
+    Attributes:
+        compiler: Library and version.
+        device: Compute capability that it was compiled for, for example ``SM86``.
+        layers: Kernels of the engine.
+        attention: Module path of every attention to the type of the one kernel that computes it.
+        unfused_attention: Module paths of those that take more than one kernel.
+        products: Linears and convolutions by the type that they multiply.
+        unfused_quantizers: Sites' Q or DQ nodes that have a kernel of their own.
+        moves: Kernels that only move numbers, by the first node behind them, or the compiler's own name.
+        casts: The same of kernels that only change types.
+    """
+
+    compiler: str
+    device: str
+    layers: int
+    attention: Mapping[str, str] = field(default_factory=dict)
+    unfused_attention: tuple[str, ...] = ()
+    products: Mapping[str, int] = field(default_factory=dict)
+    unfused_quantizers: tuple[str, ...] = ()
+    moves: tuple[str, ...] = ()
+    casts: tuple[str, ...] = ()
+
+    def leftovers(self) -> Mapping[str, tuple[str, ...]]:
+        """What has a kernel of its own and computes nothing, by what it is; only what there is."""
+        found = {
+            "attention in several kernels": self.unfused_attention,
+            "Q/DQ that no kernel took in": self.unfused_quantizers,
+            "kernels that only move numbers": self.moves,
+            "kernels that only change types": self.casts,
+        }
+        return {text: sites for text, sites in found.items() if sites}
+
+    def describe(self) -> str:
+        """One line: ``101 layers; attention fused in 12 of 12 blocks (fp16); products: 48 int8, 2 fp16``."""
+        blocks = len(self.attention) + len(self.unfused_attention)
+        types = ", ".join(sorted(set(self.attention.values())))
+        fused = f"attention fused in {len(self.attention)} of {blocks} blocks" + (f" ({types})" if types else "")
+        products = ", ".join(f"{count} {kind}" for kind, count in self.products.items())
+        return "; ".join([f"{self.layers} layers", *([fused] if blocks else []), f"products: {products}"])
+
+
+def read_layers(log: str) -> tuple[EngineLayer, ...]:
+    """The layers of the compiler's message that begins with ``Layers:`` (detailed profiling verbosity)."""
+    found = []
+    for match in _LAYER.finditer(log):
+        before, _, after = match["rest"].partition("Outputs: [")
+        results, _, metadata = after.partition("TacticName: ")
+        nodes = tuple(dict.fromkeys(_NODE.findall(metadata)))
+        found.append(EngineLayer(match["name"], match["kind"], _read_types(before), _read_types(results), nodes))
+    return tuple(found)
+
+
+def prove_fusion(
+    layers: Sequence[EngineLayer], op_types: Mapping[str, str], compiler: str, device: str
+) -> FusionRecord:
+    """Find every site of a graph in the layers that were made from it.
+
+    Args:
+        layers: What :func:`read_layers` found.
+        op_types: The graph's nodes by name.
+        compiler: Library and version.
+        device: What it was compiled for.
+    """
+    homes: dict[str, list[EngineLayer]] = {}
+    for layer in layers:
+        for node in layer.nodes:
+            homes.setdefault(node, []).append(layer)
+    fused, unfused = {}, []
+    for name in op_types:
+        if not name.endswith("/scores"):
+            continue
+        path = name.removesuffix("/scores")
+        wanted = {name, f"{path}/softmax", f"{path}/context"} & set(op_types)
+        whole = [layer for layer in homes.get(name, ()) if wanted <= set(layer.nodes)]
+        if whole:
+            fused[path] = _name_type(whole[0].operands)
+        else:
+            unfused.append(path)
+    linears = [n for n, op in op_types.items() if op in ("MatMul", "Gemm", "Conv") and not _is_product(n)]
+    counts = Counter(_name_type(_find_multiplier(homes[n]).operands) for n in linears if n in homes)
+    return FusionRecord(
+        compiler=compiler,
+        device=device,
+        layers=len(layers),
+        attention=fused,
+        unfused_attention=tuple(unfused),
+        products={kind: counts[kind] for kind in _NARROW if counts[kind]},
+        unfused_quantizers=_find_alone(layers, op_types, ("QuantizeLinear", "DequantizeLinear"), least=1),
+        moves=_find_alone(layers, op_types, (), least=0),
+        casts=_find_alone(layers, op_types, ("Cast",), least=1),
+    )
+
+
+def _is_product(name: str) -> bool:
+    return name.endswith(("/scores", "/context"))
+
+
+def _read_types(text: str) -> tuple[str, ...]:
+    return tuple(_TYPES.get(kind, kind.lower()) for kind in _TYPE.findall(text))
+
+
+def _name_type(types: Sequence[str]) -> str:
+    return next((kind for kind in _NARROW if kind in types), "unknown")
+
+
+def _find_multiplier(layers: Sequence[EngineLayer]) -> EngineLayer:
+    """Of the layers of one Linear the one that multiplies: others add its bias or scale its sums."""
+    return next((layer for layer in layers if layer.kind != "kgen"), layers[0])
+
+
+def _find_alone(
+    layers: Sequence[EngineLayer], op_types: Mapping[str, str], kinds: Sequence[str], *, least: int
+) -> tuple[str, ...]:
+    """Layers that hold nodes of ``kinds`` and such as move numbers, and no others."""
+    found = []
+    for layer in layers:
+        types = [op_types.get(node, "") for node in layer.nodes]
+        own = [node for node, kind in zip(layer.nodes, types, strict=True) if kind in kinds]
+        alone = all(kind in kinds or kind in MOVING_OPS for kind in types)
+        if alone and len(own) >= least and (kinds or layer.kind == "kgen"):
+            found.append(", ".join(own) or next(iter(layer.nodes), layer.name))
+    return tuple(found)

@@ -1,0 +1,117 @@
+"""rehearse_fusion: what can be known of a TensorRT engine at a desk without the GPU that it is for.
+
+TensorRT-RTX compiles for a compute capability without such a GPU. What it proves is that the graph parses, that its
+types and Q/DQ pairs follow the rules, and what is fused; it says nothing of latency or accuracy on the device.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgevit.errors import CompileError, MissingPackageError
+from edgevit.fusion import FusionRecord
+from edgevit.progress import Progress, ignore_progress
+
+if TYPE_CHECKING:
+    from edgevit.cache import StageCache
+    from edgevit.search import GraphFile
+    from edgevit.target import Target
+
+REHEARSED_BACKENDS = ("tensorrt", "tensorrt_rtx")
+# Orin is of the Ampere family as 8.6 is, Thor of the Blackwell family as 12.0 is.
+_STAND_INS = {"8.7": "8.6", "9.0": "8.9", "10.0": "12.0", "10.3": "12.0", "11.0": "12.0", "12.1": "12.1"}
+_DEFAULT = "8.6"
+
+
+@dataclasses.dataclass(frozen=True)
+class Rehearsal:
+    """What the compiler said.
+
+    Attributes:
+        fusion: By precision.
+        notes: What could not be rehearsed and why, a sentence each.
+    """
+
+    fusion: Mapping[str, FusionRecord] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def rehearse_fusion(
+    graphs: Mapping[str, GraphFile],
+    target: Target,
+    batch: tuple[int, int, int],
+    cache: StageCache,
+    progress: Progress = ignore_progress,
+) -> Rehearsal:
+    """Compile graphs with TensorRT-RTX for the target's compute capability, or for one of the same family.
+
+    Args:
+        graphs: By precision; float32 arithmetic as it was exported, with Q/DQ pairs where it is quantised.
+        target: Of ``tensorrt`` or ``tensorrt_rtx``.
+        batch: Least, best and largest.
+        cache: Of finished rehearsals.
+        progress: Told about every precision.
+    """
+    from edgevit.backends.tensorrt import FUSION_FILE, TENSORRT_RTX, load_fusion
+
+    try:
+        TENSORRT_RTX.versions()
+    except MissingPackageError as exc:
+        return Rehearsal(notes=(f"what TensorRT would fuse was not looked at: {exc.message}: {exc.hint}",))
+    stand_in = find_stand_in(target)
+    found, notes = {}, []
+    for index, (precision, graph) in enumerate(graphs.items()):
+        progress("rehearse", index, len(graphs))
+
+        def rehearse(folder: Path, graph: GraphFile = graph, precision: str = precision) -> None:
+            with tempfile.TemporaryDirectory(prefix="edgevit-") as scratch:
+                engine = TENSORRT_RTX.compile(graph.path, stand_in, precision, Path(scratch), {}, batch=batch)
+                text = (engine.directory / FUSION_FILE).read_text(encoding="utf-8")
+            (folder / FUSION_FILE).write_text(text, encoding="utf-8")
+
+        key = {**graph.inputs, "precision": precision, "capability": stand_in.compute_capability, "batch": list(batch)}
+        try:
+            folder, _ = cache.run("rehearsal", {**key, **TENSORRT_RTX.versions()}, rehearse)
+        except CompileError as exc:
+            notes.append(f"TensorRT-RTX refused {precision}: {exc.message}")
+            continue
+        record = load_fusion(folder)
+        assert record is not None
+        found[precision] = record
+    progress("rehearse", len(graphs), len(graphs))
+    return Rehearsal(found, tuple(notes))
+
+
+def find_stand_in(target: Target) -> Target:
+    """The target with a compute capability that TensorRT-RTX compiles for: its own, or one of the same family."""
+    from edgevit.backends.tensorrt import TENSORRT_RTX
+
+    own = target.compute_capability or _DEFAULT
+    known = TENSORRT_RTX.available()
+    capability = own if f"SM{own.replace('.', '')}" in known else _STAND_INS.get(own, _DEFAULT)
+    return dataclasses.replace(target, backend="tensorrt_rtx", compute_capability=capability)
+
+
+def describe_rehearsal(rehearsal: Rehearsal, target: Target) -> tuple[str, ...]:
+    """A sentence for every precision, which says that it is not the device's own result."""
+    return tuple(
+        f"rehearsal of {precision} by {record.compiler} for {record.device}, not on {target.title}: {record.describe()}"
+        for precision, record in rehearsal.fusion.items()
+    )
+
+
+def list_fusion_warnings(rehearsal: Rehearsal) -> tuple[str, ...]:
+    """What the compiler left unfused that it is expected to fuse, and what it refused."""
+    warnings = list(rehearsal.notes)
+    for precision, record in rehearsal.fusion.items():
+        if record.unfused_attention and precision != "fp32":
+            blocks = ", ".join(record.unfused_attention[:3]) + (", …" if len(record.unfused_attention) > 3 else "")
+            warnings.append(
+                f"{precision}: attention is not fused in {len(record.unfused_attention)} of "
+                f"{len(record.attention) + len(record.unfused_attention)} blocks: {blocks}"
+            )
+    return tuple(warnings)

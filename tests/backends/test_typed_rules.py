@@ -1,0 +1,142 @@
+"""TensorRT's rules, each broken on purpose in a graph that keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from edgevit.backends.typed_rules import find_violations
+from edgevit.graph import Graph
+from edgevit.quantization import Quantization
+from edgevit.quantize import quantize_graph
+from edgevit.target import ExportForm
+from edgevit.typed import type_graph
+from tests.small_graphs import find_node, make_graph, make_pixels
+
+
+@pytest.fixture(scope="module", params=["vit", "swin"])
+def quantized(request: pytest.FixtureRequest) -> Graph:
+    graph = make_graph(request.param, ExportForm(qkv="packed", fold_residual_rotation=True))
+    pixels = make_pixels(request.param, 2)
+    return quantize_graph(graph, pixels, Quantization(float_share=0.0, rounding="nearest"), "tensorrt_rtx")[0]
+
+
+def first_pair(graph: Graph) -> ir.Node:
+    return next(n for n in graph.model.graph if n.op_type == "QuantizeLinear")
+
+
+def first_quantized(graph: Graph) -> ir.Node:
+    return next(
+        n
+        for n in graph.model.graph
+        if n.op_type == "MatMul" and n.inputs[1].producer() and n.inputs[1].producer().op_type == "DequantizeLinear"
+    )
+
+
+def set_constant(value: ir.Value, numbers: np.ndarray) -> None:
+    value.const_value = ir.tensor(numbers, name=value.name)
+    value.type = ir.TensorType(ir.DataType.from_numpy(numbers.dtype))
+
+
+def move_zero(graph: Graph) -> tuple[str, str]:
+    node = first_pair(graph)
+    set_constant(node.inputs[2], np.asarray(3, np.int8))
+    return node.name, "zero point is not 0"
+
+
+def make_unsigned(graph: Graph) -> tuple[str, str]:
+    node = first_pair(graph)
+    node.outputs[0].type = ir.TensorType(ir.DataType.UINT8)
+    return node.name, "no unsigned codes"
+
+
+def widen_scale(graph: Graph) -> tuple[str, str]:
+    node = first_pair(graph)
+    set_constant(node.inputs[1], np.asarray(0.5, np.float32))
+    return node.name, "its scale is float and its data float16"
+
+
+def make_negative(graph: Graph) -> tuple[str, str]:
+    node = first_pair(graph)
+    set_constant(node.inputs[1], np.asarray(-0.5, np.float16))
+    return node.name, "not above 0"
+
+
+def scale_channels(graph: Graph) -> tuple[str, str]:
+    node = first_pair(graph)
+    set_constant(node.inputs[1], np.full(8, 0.5, np.float16))
+    return node.name, "one scale, not 8"
+
+
+def use_fp8(graph: Graph) -> tuple[str, str]:
+    node = first_pair(graph)
+    node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT8E4M3FN)
+    return node.name, "fp8 begins with compute capability 8.9"
+
+
+def insert_cast(graph: Graph) -> tuple[str, str]:
+    node = first_quantized(graph)
+    cast = ir.node("Cast", [node.inputs[1]], {"to": ir.DataType.FLOAT16}, name="planted")
+    cast.outputs[0].dtype = ir.DataType.FLOAT16
+    graph.model.graph.insert_before(node, cast)
+    node.replace_input_with(1, cast.outputs[0])
+    return node.name, "Cast (planted) stands between"
+
+
+def use_unknown_op(graph: Graph) -> tuple[str, str]:
+    node = next(n for n in graph.model.graph if n.op_type == "Gelu")
+    twin = ir.node("FastGelu", [node.inputs[0]], domain="com.microsoft", name=node.name)
+    graph.model.graph.insert_before(node, twin)
+    for use in list(node.outputs[0].uses()):
+        use.node.replace_input_with(use.idx, twin.outputs[0])
+    graph.model.graph.remove(node)
+    return twin.name, "no operator com.microsoft.FastGelu"
+
+
+def mix_types(graph: Graph) -> tuple[str, str]:
+    node = find_node(graph, next(n.name for n in graph.model.graph if n.op_type == "Add"))
+    node.inputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+    return node.name, "and nothing casts them"
+
+
+FAULTS = (
+    move_zero,
+    make_unsigned,
+    widen_scale,
+    make_negative,
+    scale_channels,
+    use_fp8,
+    insert_cast,
+    use_unknown_op,
+    mix_types,
+)
+
+
+@pytest.mark.parametrize("capability", ["8.6", "8.9", None])
+def test_graphs_that_edgevit_makes_keep_every_rule(quantized: Graph, capability: str | None) -> None:
+    assert find_violations(type_graph(quantized, "fp16"), capability) == ()
+    assert find_violations(type_graph(quantized, "fp32"), capability) == ()
+
+
+@pytest.mark.parametrize("plant", FAULTS)
+def test_every_fault_is_found_and_named(quantized: Graph, plant: Callable[[Graph], tuple[str, str]]) -> None:
+    typed = type_graph(quantized, "fp16")
+    site, complaint = plant(typed)
+    found = find_violations(typed, "8.6")
+    assert any(text.startswith(f"{site}: ") and complaint in text for text in found), found
+
+
+def test_fp8_is_fine_from_8_9_and_where_the_gpu_is_not_known(quantized: Graph) -> None:
+    typed = type_graph(quantized, "fp16")
+    use_fp8(typed)
+    assert not [text for text in find_violations(typed, "8.9") if "fp8" in text]
+    assert not [text for text in find_violations(typed, None) if "fp8" in text]
+
+
+def test_all_faults_are_listed_together(quantized: Graph) -> None:
+    typed = type_graph(quantized, "fp16")
+    sites = {plant(typed)[0] for plant in (move_zero, insert_cast)}
+    assert {text.split(": ")[0] for text in find_violations(typed, "8.6")} >= sites

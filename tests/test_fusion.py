@@ -1,0 +1,103 @@
+"""Reading the compiler's list of layers, on lines as TensorRT-RTX 1.7.1 writes them."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgevit import schema
+from edgevit.errors import BundleError
+from edgevit.fusion import FusionRecord, prove_fusion, read_layers
+
+
+def line(name: str, kind: str, operands: str, result: str, *nodes: str) -> str:
+    tensor = "Dimensions: [1,197,192], Strides: [37824,192,1], StrideOrder: [2,1,0], Datatype: {}, Format: (Linear)"
+    reads = ", ".join(f"{{ Name: in{i}, {tensor.format(t)} }}" for i, t in enumerate(operands.split()))
+    origin = "".join(f"[ONNX Layer: {node}]" for node in nodes)
+    return (
+        f"Name: {name}, LayerType: {kind}, Inputs: [ {reads}], Constants: [], "
+        f"Outputs: [ {{ Name: out, {tensor.format(result)} }}], TacticName: {name}_0x1, StreamId: 0, Metadata: {origin}"
+    )
+
+
+OPS = {
+    "patch_embed/cast": "Cast",
+    "blocks.0.attn.qkv": "MatMul",
+    "blocks.0.attn.qkv/bias": "Add",
+    "blocks.0.attn/reshape": "Reshape",
+    "blocks.0.attn/transpose": "Transpose",
+    "blocks.0.attn/scores": "MatMul",
+    "blocks.0.attn/softmax": "Softmax",
+    "blocks.0.attn/context": "MatMul",
+    "blocks.0.attn/context/quantize": "QuantizeLinear",
+    "blocks.1.attn/scores": "MatMul",
+    "blocks.1.attn/softmax": "Softmax",
+    "blocks.1.attn/context": "MatMul",
+    "head": "Gemm",
+}
+LOG = "\n".join(
+    [
+        "Layers:",
+        line("cast", "kgen", "UInt8", "Half", "patch_embed/cast"),
+        line("qkv", "gemm", "Int8 Float", "Half", "blocks.0.attn.qkv", "blocks.0.attn.qkv/weight"),
+        line("epilogue", "kgen", "Half", "Half", "blocks.0.attn.qkv", "blocks.0.attn.qkv/bias"),
+        line("layout", "kgen", "Half", "Half", "blocks.0.attn/reshape", "blocks.0.attn/transpose"),
+        line(
+            "mha", "kgen", "Half Half Half", "Half", *(f"blocks.0.attn/{n}" for n in ("context", "softmax", "scores"))
+        ),
+        line("q", "kgen", "Half", "Int8", "blocks.0.attn/context/quantize"),
+        line("first", "gemm", "Half Half", "Half", "blocks.1.attn/scores"),
+        line("second", "kgen", "Half Half", "Half", "blocks.1.attn/softmax", "blocks.1.attn/context"),
+        line("head", "runtime_fusion", "Half Half", "Half", "head"),
+        line("__myl_Move", "kgen", "Half", "Half"),
+        "",
+        "I/O Tensors:",
+        " Name: image, IOMode: Input, DataType: UInt8, Dimensions: [1,224,224,3], Location: Device",
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def record() -> FusionRecord:
+    return prove_fusion(read_layers(LOG), OPS, "tensorrt_rtx 1.7", "SM86")
+
+
+def test_layers_are_read_with_types_and_nodes() -> None:
+    layers = read_layers(LOG)
+    assert [layer.name for layer in layers][:3] == ["cast", "qkv", "epilogue"]
+    assert len(layers) == 10
+    assert (layers[0].operands, layers[0].results) == (("uint8",), ("fp16",))
+    assert layers[1].operands == ("int8", "fp32")
+    assert layers[4].nodes == ("blocks.0.attn/context", "blocks.0.attn/softmax", "blocks.0.attn/scores")
+    assert layers[9].nodes == ()
+
+
+def test_attention_in_one_kernel_is_told_from_attention_in_two(record: FusionRecord) -> None:
+    assert record.attention == {"blocks.0.attn": "fp16"}
+    assert record.unfused_attention == ("blocks.1.attn",)
+
+
+def test_products_are_counted_by_the_type_that_they_multiply(record: FusionRecord) -> None:
+    assert record.products == {"int8": 1, "fp16": 1}
+
+
+def test_kernels_that_compute_nothing_are_named(record: FusionRecord) -> None:
+    assert record.unfused_quantizers == ("blocks.0.attn/context/quantize",)
+    assert record.moves == ("blocks.0.attn/reshape", "__myl_Move")
+    assert record.casts == ("patch_embed/cast",)
+    assert [*record.leftovers()] == [
+        "attention in several kernels",
+        "Q/DQ that no kernel took in",
+        "kernels that only move numbers",
+        "kernels that only change types",
+    ]
+
+
+def test_record_describes_itself_and_survives_a_report(record: FusionRecord) -> None:
+    assert record.describe() == "10 layers; attention fused in 1 of 2 blocks (fp16); products: 1 int8, 1 fp16"
+    assert schema.from_data(FusionRecord, schema.to_data(record), "a report", BundleError) == record
+
+
+def test_an_empty_list_gives_an_empty_record() -> None:
+    assert read_layers("") == ()
+    record = prove_fusion((), {"blocks.0.attn/scores": "MatMul"}, "tensorrt", "SM86")
+    assert (record.layers, record.unfused_attention) == (0, ("blocks.0.attn",))

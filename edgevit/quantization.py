@@ -132,6 +132,7 @@ class QuantizationRecord:
         images: Calibration images that it saw.
         random: Whether these were random pixels, so that the result is for timing alone.
         sites: In the order of execution.
+        groups: Logit SQNR in dB where all sites of a pattern (``blocks.*.mlp.fc2``) and no others are INT8.
         fallback: Sites that were set back to float for the damage that they do: by the quantiser itself, then for the
             accuracy budget.
         set_back: What the accuracy budget took; ``None`` where INT8 met it, or could not be judged by it.
@@ -142,6 +143,7 @@ class QuantizationRecord:
     images: int
     random: bool = False
     sites: tuple[SiteRecord, ...] = ()
+    groups: Mapping[str, float] = field(default_factory=dict)
     fallback: tuple[str, ...] = ()
     set_back: SetBack | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)

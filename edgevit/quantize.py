@@ -33,7 +33,7 @@ from edgevit.progress import Progress, ignore_progress
 from edgevit.quantization import Quantization, QuantizationRecord, SiteRecord
 from edgevit.ranges import Grid, TensorStatistics
 from edgevit.segments import Segment, SegmentRunner, extract_segment, release_weights, split_graph
-from edgevit.sensitivity import choose_float, rank_sites
+from edgevit.sensitivity import choose_float, rank_groups, rank_sites
 from edgevit.token_importance import Importance
 
 Pixels = npt.NDArray[np.uint8]
@@ -130,6 +130,7 @@ def plan_quantization(
     seconds = {"fit": round(time.perf_counter() - started, 2)}
     started = time.perf_counter()
     damage = rank_sites(base, plan, sample, progress)
+    groups = rank_groups(base, plan, sample, progress)
     choice = choose_float(
         base,
         plan,
@@ -149,7 +150,9 @@ def plan_quantization(
         records.append(SiteRecord(site.name, "int8" if quantized else "float", reason, damage.get(site.name)))
     alone = f"weights alone are int{quantization.weight_bits}: the recipe keeps activations float"
     notes = (alone,) if quantization.activations == "float" else ()
-    record = QuantizationRecord(count, sites=tuple(records), fallback=choice.sites, seconds=seconds, notes=notes)
+    record = QuantizationRecord(
+        count, sites=tuple(records), groups=groups, fallback=choice.sites, seconds=seconds, notes=notes
+    )
     return base, plan, record
 
 

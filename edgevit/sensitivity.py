@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,8 +21,9 @@ Pixels = Sequence[npt.NDArray[np.generic]]
 _FIRST_IMAGES = 3
 _MOST_IMAGES = 24
 _WORST_SHARE = 0.25  # of the sites, ranked again on more images: noise varies with the image
+_GROUP_IMAGES = 8
 _ROUNDS = 4
-_CHOICE = "choose float sites"
+_CHOICE, _GROUPS = "choose float sites", "rank groups"
 # What float costs over INT8, in multiplications, as timed in OpenVINO with DeiT-Tiny on two cores with AVX512-VNNI:
 _WEIGHT_COST = 64  # a Linear of few tokens waits for its weights
 _PRODUCT_COST = 1.5  # around a product of activations the tensors grow too
@@ -54,6 +56,40 @@ def rank_sites(
     if twice:
         first.update(measure_sites(graph, plan, worst, pixels, tell_second))
     return {name: round(to_decibels(noise), 2) for name, noise in first.items()}
+
+
+def rank_groups(
+    graph: Graph, plan: QuantizationPlan, pixels: Pixels, progress: Progress = ignore_progress
+) -> dict[str, float]:
+    """SQNR in dB at the logits by group, where all sites of the group are quantised and no others.
+
+    A group is what stands at the same place of every block, by the pattern that pins it in a recipe
+    (``blocks.*.mlp.fc2``); a site without its like is none. What sites do together is not the sum of what each does.
+
+    Args:
+        graph: The float graph that the plan applies to.
+        plan: Of it.
+        pixels: Calibration images; the first few are used.
+        progress: Told about every group.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in plan.sites:
+        groups.setdefault(find_group_pattern(name), []).append(name)
+    groups = {pattern: names for pattern, names in groups.items() if len(names) > 1}
+    pixels = pixels[:_GROUP_IMAGES]
+    reference = run_graph(graph, pixels) if groups else None
+    found = {}
+    for index, (pattern, names) in enumerate(groups.items()):
+        progress(_GROUPS, index, len(groups))
+        assert reference is not None
+        found[pattern] = round(to_decibels(measure_noise(graph, plan, names, pixels, reference)), 2)
+    progress(_GROUPS, len(groups), len(groups))
+    return found
+
+
+def find_group_pattern(name: str) -> str:
+    """``blocks.3.mlp.fc2`` to ``blocks.*.mlp.fc2``: a number between dots is a place, one behind a letter is not."""
+    return re.sub(r"(?<=\.)\d+(?=\.)", "*", name)
 
 
 def measure_sites(

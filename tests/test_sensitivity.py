@@ -11,13 +11,15 @@ import pytest
 from edgevit.graph import Graph
 from edgevit.plan import QuantizationPlan, apply_plan
 from edgevit.quantization import Quantization
-from edgevit.quantize import plan_quantization
+from edgevit.quantize import match_sites, plan_quantization
 from edgevit.ranges import Grid
 from edgevit.sensitivity import (
     choose_float,
     count_multiplications,
     estimate_costs,
+    find_group_pattern,
     measure_sites,
+    rank_groups,
     rank_sites,
     to_decibels,
 )
@@ -139,3 +141,20 @@ def test_plan_quantization_leaves_float_what_choose_float_names() -> None:
     assert record.fallback
     assert {s.name for s in record.sites if s.precision == "float"} >= set(record.fallback)
     assert all(s.reason for s in record.sites if s.precision == "float")
+
+
+def test_rank_groups_gives_the_noise_of_all_sites_of_a_pattern_together(planned: Planned) -> None:
+    found = rank_groups(*planned, make_pixels("vit"))
+    sites = list(planned[1].sites)
+    assert set(found) == {find_group_pattern(name) for name in sites} - {"patch_embed.proj", "head"}
+    for pattern in ("blocks.*.mlp.fc2", "blocks.*.attn/scores"):
+        members = [name for name in sites if find_group_pattern(name) == pattern]
+        assert len(members) == CONFIGS["vit"].depth
+        assert found[pattern] == pytest.approx(-10 * np.log10(measure_noise(planned, members)), abs=0.05)
+
+
+def test_group_patterns_pin_what_they_name_in_a_recipe() -> None:
+    names = ["layers.0.blocks.1.mlp.fc2", "layers.1.blocks.0.mlp.fc2", "layers.1.downsample.reduction", "head"]
+    patterns = [find_group_pattern(name) for name in names]
+    assert patterns == ["layers.*.blocks.*.mlp.fc2"] * 2 + ["layers.*.downsample.reduction", "head"]
+    assert match_sites(names, {patterns[0]: "float"}) == dict.fromkeys(names[:2], "float")

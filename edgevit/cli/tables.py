@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -78,14 +79,23 @@ def make_verdict_table(report: Report) -> Table:
     return table
 
 
-def make_sites_table(record: QuantizationRecord, count: int = 5) -> Table | None:
-    """The sites that do most damage, by the logits' SQNR where each alone is INT8; ``None`` if none was measured."""
+def make_sites_table(record: QuantizationRecord, count: int = 5, groups: int = 3) -> Table | None:
+    """The sites that do most damage, by the logits' SQNR where each alone is INT8; ``None`` if none was measured.
+
+    Behind them the worst groups, each by the pattern that pins it in a recipe.
+    """
     worst = record.worst[:count]
     if not worst:
         return None
     table = make_table(["site", "SQNR alone", "precision"], right={"SQNR alone"})
     for site in worst:
         table.add_row(site.name, f"{site.sqnr_db:.1f} dB", site.precision)
+    if record.groups:
+        table.add_section()
+    for pattern, sqnr_db in sorted(record.groups.items(), key=lambda item: item[1])[:groups]:
+        members = [s for s in record.sites if fnmatch.fnmatchcase(s.name, pattern)]
+        quantized = sum(s.precision == "int8" for s in members)
+        table.add_row(pattern, f"{sqnr_db:.1f} dB", f"int8: {quantized} of {len(members)}")
     return table
 
 

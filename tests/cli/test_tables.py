@@ -142,3 +142,13 @@ def test_large_numbers_have_units():
     assert [format_count(v) for v in (812, 5_717_416, 1.25e9)] == ["812", "5.72 M", "1.25 G"]
     assert [format_bytes(v) for v in (469, 22.9e6, 8.59e9)] == ["469 B", "22.9 MB", "8.59 GB"]
     assert [format_megabytes(v) for v in (5.9e6, 999.94e6, 999.95e6, 1217.2e6)] == ["5.9", "999.9", "1000", "1217"]
+
+
+def test_sites_table_ends_with_the_worst_groups_by_the_pattern_that_pins_them(monkeypatch):
+    sites = [SiteRecord(f"blocks.{i}.mlp.fc2", "int8" if i else "float", sqnr_db=30.0 + i) for i in range(3)]
+    groups = {f"blocks.*.{name}": 20.0 + i for i, name in enumerate(("attn.q", "mlp.fc2", "attn.k", "attn.v"))}
+    lines = draw(make_sites_table(QuantizationRecord(100, sites=tuple(sites), groups=groups)), monkeypatch)
+    rows = [" ".join(line.split()) for line in lines if "blocks.*" in line]
+    assert [row.split()[0] for row in rows] == ["blocks.*.attn.q", "blocks.*.mlp.fc2", "blocks.*.attn.k"]
+    assert rows[1] == "blocks.*.mlp.fc2 21.0 dB int8: 2 of 3"
+    assert all(len(line) <= 80 for line in lines)

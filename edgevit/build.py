@@ -28,7 +28,7 @@ from edgevit.manifest import Manifest
 from edgevit.measure import measure_cold_start
 from edgevit.pack import check_output, pack_bundle
 from edgevit.precisions import choose_precisions
-from edgevit.prepare import PreparedGraph, prepare_graph
+from edgevit.prepare import PreparedGraph, prepare_graph, prepare_half_range
 from edgevit.prepare_quantized import prepare_quantized
 from edgevit.progress import Progress, ignore_progress
 from edgevit.recipe import Choice, Recipe
@@ -134,6 +134,9 @@ def build_model(
             graph = prepare_graph(model, target, recipe, cache, progress)
         with _timed(stages, "reference"):
             evidence = gather_evidence(model, recipe, sets, cache, progress)
+        if target.backend in REHEARSED_BACKENDS:
+            with _timed(stages, "float16 range"):
+                graph = prepare_half_range(graph, evidence.pixels, recipe.batch[0], cache, progress)
         quantized, files = None, {p: GraphFile(graph.path, graph.inputs) for p in precisions.tried}
         if quantizes:
             with _timed(stages, "quantize"):

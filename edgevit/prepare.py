@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from edgevit.progress import Progress
 from edgevit.record import PassRecord
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from edgevit.cache import StageCache
     from edgevit.model import Model
     from edgevit.recipe import Recipe
@@ -84,6 +88,36 @@ def prepare_graph(model: Model, target: Target, recipe: Recipe, cache: StageCach
     folds, _ = _load(exported)
     rewrites, op_counts = _load(optimized)
     return PreparedGraph(optimized / OPTIMIZED_FILE, folds + rewrites, op_counts, inputs)
+
+
+def prepare_half_range(
+    prepared: PreparedGraph, pixels: npt.NDArray[np.uint8], batch: int, cache: StageCache, progress: Progress
+) -> PreparedGraph:
+    """Mark what leaves float16's range on some images; see :func:`edgevit.half_range.mark_wide`.
+
+    Args:
+        prepared: The float graph.
+        pixels: ``(N, H, W, 3) uint8``.
+        batch: Images a call.
+        cache: Finished stages.
+        progress: Told about every segment.
+    """
+    inputs = {**prepared.inputs, "half_range": hashlib.sha256(pixels.tobytes()).hexdigest()}
+
+    def mark(folder: Path) -> None:
+        from edgevit.graph import Graph
+        from edgevit.half_range import mark_wide
+
+        graph = Graph.load(prepared.path)
+        calls = [pixels.take(range(i, i + batch), axis=0, mode="wrap") for i in range(0, len(pixels), batch)]
+        marked = mark_wide(graph, calls, progress)
+        graph.save(folder / OPTIMIZED_FILE, beside=True)
+        check_graph(folder / OPTIMIZED_FILE)
+        _save(folder, (PassRecord("float16_range", "graph", applied=marked),), graph.op_counts())
+
+    folder, _ = cache.run("half_range", inputs, mark)
+    records, op_counts = _load(folder)
+    return PreparedGraph(folder / OPTIMIZED_FILE, prepared.passes + records, op_counts, inputs)
 
 
 def check_graph(path: Path) -> None:

@@ -13,20 +13,22 @@ import onnx_ir as ir
 
 from edgevit.errors import CompileError, format_offenders
 from edgevit.graph import Graph
+from edgevit.half_range import LARGEST_HALF, is_wide
 
 Arithmetic: TypeAlias = Literal["fp32", "fp16"]
 
-LARGEST_HALF = 65504.0
 _SMALLEST_HALF = 2.0**-24
 _HALF_SCALES_OPSET = 19
 """The first opset in which QuantizeLinear and DequantizeLinear take float16 scales."""
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
 
 
 def type_graph(graph: Graph, arithmetic: Arithmetic) -> Graph:
     """A graph whose float tensors all have one type; Q/DQ pairs stay what they are, with scales of that type.
 
     The image is cast first, because TensorRT moves no unsigned bytes; LayerNormalization keeps its float32
-    accumulation (``stash_type``). The head, a Linear of one row, is float32 as the logits are, unless it is quantised.
+    accumulation (``stash_type``). The head, a Linear of one row, is float32 as the logits are, unless it is quantised;
+    so is what :func:`edgevit.half_range.mark_wide` marked.
 
     Args:
         graph: ``image (B, H, W, 3) uint8`` to ``logits (B, K) float32``, its floats float32; not changed.
@@ -38,8 +40,8 @@ def type_graph(graph: Graph, arithmetic: Arithmetic) -> Graph:
     result = graph.copy()
     _cast_image_first(result)
     if arithmetic == "fp16":
-        wide = _find_head(result)
-        _refuse(result)
+        wide = _find_wide(result)
+        _refuse(result, wide)
         _halve(result, wide)
     return result
 
@@ -74,7 +76,7 @@ def _is_image(value: ir.Value, image: ir.Value) -> bool:
     return trace_layout(value) is image
 
 
-def _refuse(graph: Graph) -> None:
+def _refuse(graph: Graph, wide: set[ir.Node]) -> None:
     offenders = []
     quantized = any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in graph.model.graph)
     opset = graph.model.graph.opset_imports.get("", 0)
@@ -89,6 +91,8 @@ def _refuse(graph: Graph) -> None:
         tensor = value.const_value
         if tensor is None or tensor.dtype != ir.DataType.FLOAT or not tensor.size:
             continue
+        if all(use.node in wide for use in value.uses()):
+            continue
         numbers = np.abs(tensor.numpy())
         if not numbers.max() <= LARGEST_HALF:  # also where it is not a number
             offenders.append(f"{name} holds {numbers.max():g}, beyond float16's {LARGEST_HALF:g}")
@@ -101,44 +105,112 @@ def _refuse(graph: Graph) -> None:
         )
 
 
-def _find_head(graph: Graph) -> ir.Node | None:
-    """The Gemm that computes the logits and nothing else does: its own type is then the logits'."""
-    producer = graph.model.graph.outputs[0].producer()
-    if producer is None or producer.op_type != "Gemm":
-        return None
-    weights = producer.inputs[1:]
-    return producer if all(v is not None and v.is_initializer() and len(v.uses()) == 1 for v in weights) else None
+def _find_wide(graph: Graph) -> set[ir.Node]:
+    """The nodes that compute in float32: those that are marked, and the head where nothing else reads its weights.
+
+    Nothing may stand between a DequantizeLinear and the product that reads it, so all its readers are wide or none.
+    """
+    wide = {node for node in graph.model.graph if is_wide(node) and node.op_type != "Cast"}
+    head = graph.model.graph.outputs[0].producer()
+    if (
+        head is not None
+        and head.op_type == "Gemm"
+        and all(v is not None and v.is_initializer() for v in head.inputs[1:])
+    ):
+        wide.add(head)
+    size = -1
+    while size != len(wide):
+        size = len(wide)
+        for node in graph.model.graph:
+            if node.op_type == "DequantizeLinear":
+                readers = {use.node for use in node.outputs[0].uses()}
+                if node in wide or readers & wide:
+                    wide |= {node, *readers}
+    return wide
 
 
-def _halve(graph: Graph, wide: ir.Node | None) -> None:
-    """All floats to float16 but those of ``wide``, which computes the logits."""
+def _halve(graph: Graph, wide: set[ir.Node]) -> None:
+    """All floats to float16 but what ``wide`` nodes read and write."""
     inner = graph.model.graph
-    kept = set(wide.inputs[1:]) if wide is not None else set()
-    for value in inner.initializers.values():
-        tensor = value.const_value
-        if tensor is not None and tensor.dtype == ir.DataType.FLOAT and value not in kept:
-            value.const_value = ir.tensor(tensor.numpy().astype(np.float16), name=value.name)
-            _set_type(value, ir.DataType.FLOAT16)
-    for node in inner:
+    _name_types(inner)
+    _halve_weights(inner, wide)
+    twins: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
+    for node in list(inner):
+        kind = ir.DataType.FLOAT if node in wide else ir.DataType.FLOAT16
         if node.op_type == "Cast" and node.attributes["to"].as_int() == ir.DataType.FLOAT:
             node.attributes["to"] = ir.AttrInt64("to", ir.DataType.FLOAT16)
+        for place, value in enumerate(node.inputs):
+            if value is None or value.const_value is not None or value.dtype not in _FLOATS or value.dtype == kind:
+                continue
+            if node.op_type == "QuantizeLinear":  # takes either, with a scale of its data's type
+                continue
+            if (value, kind) not in twins:
+                suffix = "widen" if kind == ir.DataType.FLOAT else "narrow"
+                cast = _make_cast(value, f"{value.name}/{suffix}", kind)
+                inner.insert_before(node, cast)
+                twins[value, kind] = cast.outputs[0]
+            node.replace_input_with(place, twins[value, kind])
         for value in node.outputs:
-            if value.dtype == ir.DataType.FLOAT and node is not wide:
-                _set_type(value, ir.DataType.FLOAT16)
-    if wide is not None:
-        source = wide.inputs[0]
-        assert source is not None
-        twin = _widen(source, f"{wide.name}/widen")
-        inner.insert_before(wide, twin)
-        wide.replace_input_with(0, twin.outputs[0])
-        return
+            if value.dtype == ir.DataType.FLOAT:
+                _set_type(value, kind)
+    for node in inner:
+        if node.op_type == "QuantizeLinear":
+            _match_scale(inner, node)
     for place, logits in enumerate(list(inner.outputs)):
+        if logits.dtype == ir.DataType.FLOAT:
+            continue
         name = logits.name
         logits.name = f"{name}/half"
-        twin = _widen(logits, f"{name}/widen")
-        twin.outputs[0].name = name
-        inner.append(twin)
-        inner.outputs[place] = twin.outputs[0]
+        widened = _make_cast(logits, f"{name}/widen", ir.DataType.FLOAT)
+        widened.outputs[0].name = name
+        inner.append(widened)
+        inner.outputs[place] = widened.outputs[0]
+
+
+def _name_types(inner: ir.Graph) -> None:
+    """Results whose type nobody wrote down: of floats come floats."""
+    for node in inner:
+        floats = any(v is not None and v.dtype == ir.DataType.FLOAT for v in node.inputs)
+        for value in node.outputs:
+            if value.dtype is None and floats:
+                _set_type(value, ir.DataType.FLOAT)
+
+
+def _halve_weights(inner: ir.Graph, wide: set[ir.Node]) -> None:
+    for name, value in list(inner.initializers.items()):
+        tensor = value.const_value
+        if tensor is None or tensor.dtype != ir.DataType.FLOAT:
+            continue
+        narrow = [use for use in value.uses() if use.node not in wide]
+        if not narrow:
+            continue
+        shared = len(narrow) < len(value.uses())
+        own = f"{name}.half" if shared else name
+        half = ir.tensor(tensor.numpy().astype(np.float16), name=own)
+        if not shared:
+            value.const_value = half
+            _set_type(value, ir.DataType.FLOAT16)
+            continue
+        twin = ir.Value(name=own, shape=value.shape, type=ir.TensorType(ir.DataType.FLOAT16), const_value=half)
+        inner.register_initializer(twin)
+        for use in narrow:
+            use.node.replace_input_with(use.idx, twin)
+
+
+def _match_scale(inner: ir.Graph, node: ir.Node) -> None:
+    """A QuantizeLinear's scale in the type of its data."""
+    data, scale = node.inputs[0], node.inputs[1]
+    assert data is not None
+    assert scale is not None
+    if data.dtype == scale.dtype or scale.const_value is None or data.dtype is None:
+        return
+    name = f"{scale.name}.{data.dtype.name.lower()}"
+    if name not in inner.initializers:
+        tensor = ir.tensor(scale.const_value.numpy().astype(data.dtype.numpy()), name=name)
+        inner.register_initializer(
+            ir.Value(name=name, shape=scale.shape, type=ir.TensorType(data.dtype), const_value=tensor)
+        )
+    node.replace_input_with(1, inner.initializers[name])
 
 
 def _set_type(value: ir.Value, dtype: ir.DataType) -> None:
@@ -146,8 +218,9 @@ def _set_type(value: ir.Value, dtype: ir.DataType) -> None:
     value.type = ir.TensorType(dtype)
 
 
-def _widen(value: ir.Value, name: str) -> ir.Node:
-    node = ir.node("Cast", [value], {"to": ir.DataType.FLOAT}, name=name)
+def _make_cast(value: ir.Value, name: str, kind: ir.DataType) -> ir.Node:
+    node = ir.node("Cast", [value], {"to": kind}, name=name)
     out = node.outputs[0]
-    out.name, out.dtype, out.shape = name, ir.DataType.FLOAT, value.shape
+    out.name, out.shape = name, value.shape
+    _set_type(out, kind)
     return node

@@ -270,6 +270,31 @@ def test_reference_is_the_module_batch_by_batch(tmp_path, digits):
         assert np.abs(row - alone).max() <= 1e-5 * np.abs(alone).max()
 
 
+def test_build_for_tensorrt_marks_what_float16_does_not_hold(tmp_path, digits):
+    import onnx
+
+    from tests.outliers import plant_outliers
+
+    planted = plant_outliers(MODELS["vit"], tmp_path / "planted", [0], factor=1e6)
+    result = build_model(
+        planted,
+        load_target("jetson"),
+        out=tmp_path / "bundle",
+        recipe=QUICK,
+        validation=digits.validation,
+        cache=StageCache(tmp_path / "cache"),
+    )
+    record = next(r for r in result.report.passes if r.name == "float16_range")
+    assert {"blocks.0.mlp.fc1", "blocks.0.mlp.fc2"} <= set(record.applied)
+    assert not any(name.startswith("blocks.1") for name in record.applied)
+    nodes = onnx.load(tmp_path / "bundle" / "model.onnx").graph.node
+    marked = {node.name for node in nodes if any(p.key == "edgevit.arithmetic" for p in node.metadata_props)}
+    assert marked == set(record.applied), "the device that compiles the file sees the marks"
+    assert result.report.variants[0].accuracy.agreement == 100
+    fusion = result.report.fusion.get("fp16")  # absent where TensorRT-RTX is not installed
+    assert fusion is None or "fp32" in fusion.products
+
+
 def test_portable_bundle_is_finished_on_its_device(tmp_path, digits):
     elsewhere = dataclasses.replace(load_target("raspberry-pi-5"), architecture=None, build_on="device")
     if load_target("raspberry-pi-5").architecture == os.uname().machine:

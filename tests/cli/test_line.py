@@ -121,6 +121,7 @@ def test_build_for_a_gpu_elsewhere_shows_what_its_compiler_fuses(line, run):
     assert "for SM89, not on NVIDIA GeForce RTX 40 series" in result.stderr
     shown = run("inspect", out).stdout
     assert "What TensorRT's compiler made of it:" in shown
+    assert "float16_range: 0 places" in shown
     assert "layers; attention" in shown
     report = Report.load(out / "report.json")
     assert set(report.fusion) == {"fp16"}

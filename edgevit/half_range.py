@@ -1,0 +1,73 @@
+"""mark_wide: which nodes of a graph leave float16's range, found on images, so that they are computed in float32.
+
+Some checkpoints hold single channels of 10⁵ in the residual stream. In float16 they are infinite, and the answer is
+not a number; float32 for the few nodes that see them costs little. Marks are kept in the ONNX file as metadata of the
+nodes, so that a device that compiles the file honours them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from edgevit.graph import Graph
+from edgevit.progress import Progress, ignore_progress
+from edgevit.segments import SegmentRunner, extract_segment, release_weights, split_graph
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+MARK = "edgevit.arithmetic"
+LARGEST_HALF = 65504.0
+HEADROOM = 2.0  # for images not seen
+_FLOATS = (None, ir.DataType.FLOAT)
+
+
+def mark_wide(
+    graph: Graph, pixels: Sequence[npt.NDArray[np.uint8]], progress: Progress = ignore_progress
+) -> tuple[str, ...]:
+    """Mark the nodes that read or write a value beyond half of float16's range; gives their names.
+
+    Args:
+        graph: Float32, without Q/DQ pairs; its nodes are marked.
+        pixels: Images, ``(B, H, W, 3) uint8`` each.
+        progress: Told about every segment.
+    """
+    limit = LARGEST_HALF / HEADROOM
+    large = {name for name, v in graph.model.graph.initializers.items() if _exceeds(v, limit)}
+    stream: list[npt.NDArray[np.generic]] = list(pixels)
+    segments = split_graph(graph)
+    for index, segment in enumerate(segments):
+        progress("float16 range", index, len(segments))
+        names = [v.name or "" for node in segment.nodes for v in node.outputs if v.dtype in _FLOATS]
+        names = [name for name in names if name != segment.result.name]
+        runner = SegmentRunner(extract_segment(segment, names))
+        for place, value in enumerate(stream):
+            result, *tapped = runner.run(value)
+            for name, numbers in zip((segment.result.name or "", *names), (result, *tapped), strict=True):
+                if not np.abs(numbers).max(initial=0.0) <= limit:  # also where it is not a number
+                    large.add(name)
+            stream[place] = result
+        release_weights(segment)
+    progress("float16 range", len(segments), len(segments))
+    marked = []
+    for node in graph.model.graph:
+        if any(v is not None and v.name in large for v in (*node.inputs, *node.outputs)):
+            node.metadata_props[MARK] = "fp32"
+            marked.append(node.name or "")
+    return tuple(marked)
+
+
+def is_wide(node: ir.Node) -> bool:
+    """Whether a node was marked."""
+    return node.metadata_props.get(MARK) == "fp32"
+
+
+def _exceeds(value: ir.Value, limit: float) -> bool:
+    tensor = value.const_value
+    if tensor is None or tensor.dtype != ir.DataType.FLOAT or not tensor.size:
+        return False
+    return not np.abs(tensor.numpy()).max() <= limit

@@ -62,26 +62,25 @@ SYMMETRIC_CHANGES: Mapping[str, Mapping[str, Any]] = {
 
 
 def main() -> int:
-    """Write ``results/int8_ablations.json`` and ``.md``."""
+    """Write ``results/int8_ablations.json`` and ``.md``; rows of models that are not run stay as they are."""
     options = _parse()
     assets = find_assets()
     if assets is None:
         say("nothing to do: the assets are absent, set EDGEVIT_ASSETS")
         return 0
-    data: dict[str, Any] = {
-        "machine": schema.to_data(describe_machine()),
-        "method": " ".join((__doc__ or "").split("\n\n")[1].split()),
-        "rows": {},
-    }
+    file = RESULTS / "int8_ablations.json"
+    before = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.is_file() else {}
+    data: dict[str, Any] = {"method": " ".join((__doc__ or "").split("\n\n")[1].split()), "rows": before}
     for bench in MODELS:
         if bench.name not in options.models:
             continue
         with tempfile.TemporaryDirectory() as temporary:
-            data["rows"][bench.name] = ablate(bench, assets, options, Path(temporary))
+            row = ablate(bench, assets, options, Path(temporary))
+        data["rows"][bench.name] = {"machine": schema.to_data(describe_machine()), **row}
         RESULTS.mkdir(exist_ok=True)
         text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
-        (RESULTS / "int8_ablations.json").write_text(text, encoding="utf-8")
-        (RESULTS / "int8_ablations.md").write_text(render_ablations(data), encoding="utf-8")
+        file.write_text(text, encoding="utf-8")
+        file.with_suffix(".md").write_text(render_ablations(data), encoding="utf-8")
     return 0
 
 
@@ -119,7 +118,7 @@ def render_ablations(data: Mapping[str, Any]) -> str:
         "",
         f"{data['method']}",
         "",
-        f"{data['machine']['cpu']}. Written by `python -m benchmarks.ablate_int8`.",
+        "Written by `python -m benchmarks.ablate_int8`.",
     ]
     for model, row in data["rows"].items():
         images = next(iter(row["variants"].values()))["images"]
@@ -127,7 +126,7 @@ def render_ablations(data: Mapping[str, Any]) -> str:
             "",
             f"## {model}",
             "",
-            f"{row['calibration_images']} calibration images, {images:,} validation images.",
+            f"{row['calibration_images']} calibration images, {images:,} validation images; {row['machine']['cpu']}.",
             "",
             "| variant | sites in INT8 | SQNR, dB | agreement, % | top-1 drop, points |",
             "| --- | --- | --- | --- | --- |",

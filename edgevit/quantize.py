@@ -7,41 +7,29 @@ can be set back to float, and the others stay right.
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
-import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import onnx_ir as ir
 
 from edgevit.calibrate import calibrate_graph
 from edgevit.errors import CalibrationError, RecipeError
-from edgevit.graph import Graph, static_shape
-from edgevit.methods.activation_grid import make_grid
-from edgevit.methods.attention_centring import center_attention, find_attention
-from edgevit.methods.linear_fit import fit_linears
-from edgevit.methods.norm_scale import choose_norm_scale, find_norm_readers, fold_norm_scale
-from edgevit.methods.operand_range import OperandRange
-from edgevit.methods.probability_gain import choose_gain
-from edgevit.methods.weight_scale import find_group
-from edgevit.placement import PLACEMENTS, Placement
-from edgevit.plan import QuantizationPlan, SitePlan, apply_plan, read_weight, trace_layout
+from edgevit.graph import Graph
+from edgevit.placement import PLACEMENTS
+from edgevit.plan import QuantizationPlan, apply_plan, read_weight, trace_layout
 from edgevit.progress import Progress, ignore_progress
 from edgevit.quantization import Quantization, QuantizationRecord, SiteRecord
-from edgevit.ranges import Grid, TensorStatistics
-from edgevit.segments import Segment, SegmentRunner, extract_segment, release_weights, split_graph
+from edgevit.ranges import TensorStatistics
+from edgevit.segment_fit import SegmentFit, reads_image
+from edgevit.segments import release_weights, split_graph
 from edgevit.sensitivity import choose_float, rank_groups, rank_sites
 from edgevit.token_importance import Importance
 
 Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
 
-_ROWS = 24576  # tokens that a Linear is fitted on, at most: eight for each input channel of ViT-B's widest
-_CENTRE_IMAGES = 64
-_HEADROOM = 1.1  # of operands of products, for images not seen: clipping costs more there than a coarser step
 _SCORING_IMAGES = 32
 
 
@@ -120,9 +108,7 @@ def plan_quantization(
     reasons: dict[str, str] = {}
     for index, segment in enumerate(segments):
         progress("quantize", index, len(segments))
-        fit = _SegmentFit(
-            segment, plan, placement, quantization, products, pins, reasons, ranges, importance, generator
-        )
+        fit = SegmentFit(segment, plan, placement, quantization, products, pins, reasons, ranges, importance, generator)
         fit.run(stream)
         release_weights(segment)
     stream.clear()
@@ -164,7 +150,7 @@ def _observe_inputs(
         return {}
     names = []
     for node in graph.model.graph:
-        if node.op_type in ("MatMul", "Gemm") and read_weight(node) is not None and not _reads_image(node):
+        if node.op_type in ("MatMul", "Gemm") and read_weight(node) is not None and not reads_image(node):
             assert node.inputs[0] is not None
             names.append(trace_layout(node.inputs[0]).name or "")
     batches = (np.asarray(image, np.uint8) for image in images)
@@ -190,272 +176,3 @@ def match_sites(sites: Sequence[str], pins: Mapping[str, str]) -> dict[str, str]
             "a build's report.json lists the sites under quantization; * stands for any text",
         )
     return matched
-
-
-class _SegmentFit:
-    """Fits the sites of one segment, in the order of execution."""
-
-    def __init__(
-        self,
-        segment: Segment,
-        plan: QuantizationPlan,
-        placement: Placement,
-        quantization: Quantization,
-        products: str,
-        pins: Mapping[str, str],
-        reasons: dict[str, str],
-        ranges: Mapping[str, TensorStatistics],
-        importance: Importance,
-        generator: np.random.Generator,
-    ) -> None:
-        self._segment, self._plan, self._placement, self._quantization = segment, plan, placement, quantization
-        self._products, self._pins, self._reasons, self._generator = products, pins, reasons, generator
-        self._ranges, self._importance = ranges, importance
-        self._tokens: dict[str, Values] = {}
-        self._shares: dict[str, Values] = {}  # of the tokens, how much each counts
-        self._operands: dict[str, OperandRange] = {}
-
-    def run(self, stream: list[npt.NDArray[np.generic]]) -> None:
-        """Fit on what enters the segment, an item for each image, and put in its place what leaves it."""
-        self._center_attention(stream)
-        if self._quantization.norm_scale:
-            self._scale_norms(stream)
-        groups = self._list_groups()
-        self._observe(stream, groups)
-        for group in groups:
-            if read_weight(group[0]) is None:
-                self._fit_product(group[0])
-            else:
-                self._fit_linears(group)
-
-    def _observe(self, stream: list[npt.NDArray[np.generic]], groups: Sequence[Sequence[ir.Node]]) -> None:
-        """Of the Linears' inputs a sample of tokens, of the products' operands the ranges."""
-        linears = [group[0] for group in groups if read_weight(group[0]) is not None]
-        taps = {_find_tap(node): len(_read(node)) for node in linears}
-        products = [group[0] for group in groups if read_weight(group[0]) is None]
-        self._operands = {v.name: OperandRange() for node in products for v in node.inputs if v is not None and v.name}
-        counted = {_find_tap(group[0]): rows for group in groups if (rows := self._count_tokens(group)) is not None}
-        names = [*taps, *(name for name in self._operands if name not in taps)]
-        for place, out in enumerate(self._capture(stream, names)):
-            seen = dict(zip(names, out[1:], strict=True))
-            for tap, width in taps.items():
-                every = seen[tap].reshape(-1, width)
-                kept = self._draw(len(every), len(stream))
-                if not place:
-                    self._tokens[tap] = np.empty((len(stream), len(kept), width), np.float32)
-                    self._shares[tap] = np.ones((len(stream), len(kept)), np.float32)
-                self._tokens[tap][place] = every[kept]
-                if tap in counted and counted[tap].shape[1] == len(every):
-                    self._shares[tap][place] = counted[tap][place, kept]
-            for name, operand in self._operands.items():
-                operand.add(seen[name])
-            if not place:
-                block = _reuse_block(stream, out[0].shape)
-            block[place] = out[0]
-            stream[place] = block[place]
-        self._tokens = {tap: values.reshape(-1, values.shape[-1]) for tap, values in self._tokens.items()}
-        self._shares = {tap: shares.ravel() for tap, shares in self._shares.items()}
-        # The smallest and the largest, as a mask of all would be a quarter as large as the tokens.
-        bad = [tap for tap, values in self._tokens.items() if not np.isfinite([values.min(), values.max()]).all()]
-        if bad:
-            raise CalibrationError(f"activations of {', '.join(bad)} are not finite", "the checkpoint may be damaged")
-
-    def _capture(self, inputs: Sequence[npt.NDArray[np.generic]], taps: Sequence[str]) -> Iterable[list[Values]]:
-        runner = SegmentRunner(extract_segment(self._segment, taps))
-        for value in inputs:
-            yield runner.run(value)
-
-    def _center_attention(self, inputs: Sequence[npt.NDArray[np.generic]]) -> None:
-        if self._products == "float":
-            return
-        for node in self._segment.nodes:
-            if node.op_type != "MatMul" or not (node.name or "").endswith("/context"):
-                continue
-            attention = find_attention(node)
-            if attention is None:
-                continue
-            taps = [_output_name(attention.keys), _output_name(attention.values)]
-            sums = [
-                [tap.reshape(-1, tap.shape[-1]).mean(axis=0, dtype=np.float64) for tap in taken[1:]]
-                for taken in self._capture(inputs[:_CENTRE_IMAGES], taps)
-            ]
-            key_mean, value_mean = (np.mean([s[i] for s in sums], axis=0).astype(np.float32) for i in (0, 1))
-            center_attention(attention, key_mean, value_mean)
-
-    def _scale_norms(self, inputs: Sequence[npt.NDArray[np.generic]]) -> None:
-        for node in self._segment.nodes:
-            readers = find_norm_readers(node) if node.op_type == "LayerNormalization" else None
-            if readers is None or not set(readers) <= set(self._segment.nodes):
-                continue
-            tap = node.outputs[0].name or ""
-            seen = [out[1] for out in self._capture(inputs[:_CENTRE_IMAGES], [tap])]
-            low, high = (
-                reduce([reduce(v.reshape(-1, v.shape[-1]), axis=0) for v in seen], axis=0)
-                for reduce in (np.min, np.max)
-            )
-            fold_norm_scale(node, readers, *choose_norm_scale(low, high))
-
-    def _list_groups(self) -> list[list[ir.Node]]:
-        """Linears that read the same value are fitted together."""
-        groups: list[list[ir.Node]] = []
-        by_input: dict[str, list[ir.Node]] = {}
-        for node in self._segment.nodes:
-            if node.op_type not in ("MatMul", "Gemm") or not self._is_wanted(node):
-                continue
-            weight = read_weight(node)
-            key = trace_layout(node.inputs[0]).name if weight is not None and node.inputs[0] is not None else None
-            if key is not None and key in by_input:
-                by_input[key].append(node)
-                continue
-            groups.append([node])
-            if key is not None:
-                by_input[key] = groups[-1]
-        return groups
-
-    def _is_wanted(self, node: ir.Node) -> bool:
-        name = node.name or ""
-        pin = self._pins.get(name)
-        if pin == "float":
-            self._reasons[name] = "the recipe keeps it float"
-            return False
-        quantized = self._quantization.activations == "int8"
-        if quantized and _reads_image(node) and self._placement.image is None:  # whatever the recipe says
-            self._reasons[name] = "the engine takes no unsigned input"
-            return False
-        if pin is not None:
-            return True
-        weight = read_weight(node)
-        if weight is None:
-            wanted = {"float": (), "scores": ("/scores",), "both": ("/scores", "/context")}[self._products]
-            return name.endswith(wanted) if wanted else False
-        if self._quantization.weight_bits == 4 and find_group(len(weight), self._quantization.weight_group) is None:
-            self._reasons[name] = f"{len(weight)} input channels cannot be cut into groups of 16 or more"
-            return False
-        if min(weight.shape) < self._placement.smallest_dimension:
-            self._reasons[name] = f"a matrix of {' × '.join(map(str, weight.shape))} is no faster in INT8"
-            return False
-        if quantized and _count_rows(node) < self._placement.smallest_rows:
-            self._reasons[name] = "a Linear of one row is no faster in INT8"
-            return False
-        for pattern, reason in self._placement.float_sites.items():
-            if quantized and fnmatch.fnmatch(name, pattern):
-                self._reasons[name] = reason
-                return False
-        return True
-
-    def _fit_product(self, node: ir.Node) -> None:
-        """The operands of a product of two activations keep their whole range.
-
-        An error of a query or a key is multiplied by every key or query; what clipping the few largest costs there is
-        far more than a finer step wins.
-        """
-        name = node.name or ""
-        names = tuple(trace_layout(v).name or "" for v in node.inputs if v is not None)
-        first, second = (self._operands[v.name or ""] for v in node.inputs if v is not None)
-        producer = node.inputs[0].producer() if node.inputs[0] is not None else None
-        if producer is None or producer.op_type != "Softmax":
-            grids = (self._make_product_grid(first), self._make_product_grid(second))
-            self._plan.sites[name] = SitePlan(names, grids)
-            return
-        # A gain per head alone is moved behind the transpose by OpenVINO and then refused as a scale per channel.
-        several = first.rows.shape[1] > 1
-        gain = choose_gain(first.rows) if several and self._quantization.row_gain else None
-        high = first.high if gain is None else float((first.rows * gain[0, :, :, 0]).max())
-        grid = make_grid(self._placement.probability, 0.0, high)
-        self._plan.sites[name] = SitePlan(names, (grid, self._make_product_grid(second)), gain=gain)
-
-    def _make_product_grid(self, seen: OperandRange) -> Grid:
-        return make_grid(self._placement.product, _HEADROOM * seen.low, _HEADROOM * seen.high)
-
-    def _fit_linears(self, group: Sequence[ir.Node]) -> None:
-        value = group[0].inputs[0]
-        assert value is not None
-        source = trace_layout(value)
-        tap = _find_tap(group[0])
-        fitted = fit_linears(
-            group,
-            self._tokens.pop(tap),
-            self._placement,
-            self._quantization,
-            image=_reads_image(group[0]),
-            scalable=_may_scale(source),
-            statistics=self._ranges.get(source.name or ""),
-            shares=self._shares.pop(tap),
-        )
-        for node, site in zip(group, fitted, strict=True):
-            inputs = (source.name or "",) if site.grids else ()
-            self._plan.sites[node.name or ""] = dataclasses.replace(site, inputs=inputs)
-
-    def _draw(self, tokens: int, images: int) -> npt.NDArray[np.int64]:
-        """Which tokens of an image are kept."""
-        return np.sort(self._generator.choice(tokens, max(1, min(tokens, _ROWS // images)), replace=False))
-
-    def _count_tokens(self, group: Sequence[ir.Node]) -> Values | None:
-        """How much each token of a group's input counts, ``(items, T)``; ``None`` where that is not known.
-
-        What is known is the importance of a Linear's own rows; a Gather in front of it has them in another order.
-        """
-        rows = [
-            self._importance[node.name or ""] for node in group if node.name in self._importance and _keeps_rows(node)
-        ]
-        return np.sum(rows, axis=0, dtype=np.float32) if rows and len({r.shape for r in rows}) == 1 else None
-
-
-def _reuse_block(stream: Sequence[npt.NDArray[np.generic]], shape: tuple[int, ...]) -> Values:
-    """One array for what leaves a segment: that of what enters it, where it has the same shape.
-
-    An array an image would be as much, but scattered among what is freed between them.
-    """
-    block = stream[0].base
-    wanted = (len(stream), *shape)
-    if isinstance(block, np.ndarray) and block.shape == wanted and block.dtype == np.float32:
-        return block
-    return np.empty(wanted, np.float32)
-
-
-def _output_name(linear: ir.Node) -> str:
-    """Of a Linear's output with its bias."""
-    return next(iter(linear.outputs[0].uses())).node.outputs[0].name or ""
-
-
-def _reads_image(node: ir.Node) -> bool:
-    value = node.inputs[0]
-    producer = value.producer() if value is not None else None
-    return producer is not None and producer.op_type == "Cast"
-
-
-def _count_rows(node: ir.Node) -> float:
-    """Of a Linear's input a call; infinite where a dimension is not known."""
-    value = node.inputs[0]
-    shape = static_shape(value)
-    return math.inf if shape is None else math.prod(shape[:-1])
-
-
-def _find_tap(node: ir.Node) -> str:
-    """The value whose tokens a Linear is fitted on: its input, traced back to where it was computed."""
-    value = node.inputs[0]
-    assert value is not None
-    return (value.name if _reads_image(node) else trace_layout(value).name) or ""
-
-
-def _keeps_rows(node: ir.Node) -> bool:
-    """Whether a Linear reads the tokens of its tap in their order."""
-    value, tap = node.inputs[0], _find_tap(node)
-    while value is not None and value.name != tap:
-        producer = value.producer()
-        if producer is None or producer.op_type not in ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"):
-            return False
-        value = producer.inputs[0]
-    return True
-
-
-def _read(node: ir.Node) -> Values:
-    weight = read_weight(node)
-    assert weight is not None
-    return weight
-
-
-def _may_scale(source: ir.Value) -> bool:
-    """Whether factors may stand in front of the quantiser: behind an activation function that one Linear reads."""
-    producer = source.producer()
-    return producer is not None and producer.op_type in ("Gelu", "Relu", "Mul") and len(source.uses()) == 1

@@ -89,7 +89,13 @@ def choose_variant(
         beaten = replace(best, status="ACCURACY DROP", reason=f"{late_miss} on validation images")
         judged[best.name] = beaten
         best, same = _pick_fastest(exact, rank, ratio)
-        measured = [v for v in measured if v.name != beaten.name]
+        for variant in measured:  # faster ones may be among them, and may not take its place either
+            if variant.name != beaten.name and variant not in exact:
+                miss = _find_late_miss(variant, budget)
+                reason = f"{miss} on validation images" if miss else "parity was not checked"
+                status: Status = "ACCURACY DROP" if miss else "NOT MEASURED"
+                judged[variant.name] = replace(variant, status=status, reason=reason)
+        measured = exact
     for variant in measured:
         judged[variant.name] = _explain(variant, best, same, len(measured) - 1, budget, ratio)
     return _conclude(judged, best, budget, _find_blurred(best, same, ratio), beaten)

@@ -108,7 +108,9 @@ def list_fusion_warnings(rehearsal: Rehearsal) -> tuple[str, ...]:
     """What the compiler left unfused that it is expected to fuse, and what it refused."""
     warnings = list(rehearsal.notes)
     for precision, record in rehearsal.fusion.items():
-        if record.unfused_attention and precision != "fp32":
+        if not record.layers:
+            warnings.append(f"{precision}: {record.compiler} listed no layers, so what it fused is not known")
+        elif record.unfused_attention and precision != "fp32":
             blocks = ", ".join(record.unfused_attention[:3]) + (", …" if len(record.unfused_attention) > 3 else "")
             warnings.append(
                 f"{precision}: attention is not fused in {len(record.unfused_attention)} of "

@@ -106,7 +106,7 @@ def _refuse(graph: Graph, wide: set[ir.Node]) -> None:
 
 
 def _find_wide(graph: Graph) -> set[ir.Node]:
-    """The nodes that compute in float32: those that are marked, and the head where nothing else reads its weights.
+    """The nodes that compute in float32: those that are marked, and the head where it is not quantised.
 
     Nothing may stand between a DequantizeLinear and the product that reads it, so all its readers are wide or none.
     """

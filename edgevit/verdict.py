@@ -7,7 +7,8 @@ The order of the rules:
    calibration images where there are any, the verdict judges the chosen one by validation images. Top-1 counts where
    there are labels, agreement with the float model where there are none.
    Where the chosen one misses the budget on these, a float variant that has passed parity takes its place: that it is
-   the model needs no choice among images. Where there is none, the verdict has not passed.
+   the model needs no choice among images. Faster ones that have not passed parity are then out as well. Where there is
+   none, the verdict has not passed.
 3. So is one whose median latency is over the budget's (``TOO SLOW``).
 4. Of the rest the fastest by its median wins. Those whose latency ratio to the fastest has an interval that includes 1
    are not distinguishable from it; of these the smallest wins.

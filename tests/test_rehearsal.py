@@ -82,3 +82,9 @@ def test_attention_that_is_not_fused_is_a_warning_but_for_fp32() -> None:
     )
     (text,) = list_fusion_warnings(Rehearsal({"fp32": record, "fp16": record}))
     assert text == "fp16: attention is not fused in 4 of 5 blocks: blocks.1.attn, blocks.2.attn, blocks.3.attn, …"
+
+
+def test_a_compiler_that_lists_nothing_is_not_said_to_fuse_nothing() -> None:
+    record = FusionRecord("tensorrt_rtx 9", "SM86", 0, {}, ("blocks.0.attn",))
+    (text,) = list_fusion_warnings(Rehearsal({"fp16": record}))
+    assert text == "fp16: tensorrt_rtx 9 listed no layers, so what it fused is not known"

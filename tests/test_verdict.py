@@ -256,6 +256,16 @@ def test_float_takes_the_place_of_a_choice_that_misses_the_budget_on_validation_
     assert decide(fp32, missed, budget=too_slow)[1].chosen == "int8"  # float is no way out
 
 
+def test_what_may_not_take_the_place_of_such_a_choice_is_not_called_slower() -> None:
+    fp32 = make("fp32", 2.0)
+    unchecked = make("fp16", 1.0, parity=None)
+    int8 = make("int8", 0.5, choice=judge(lost=0), accuracy=judge(lost=4), parity=None)
+    found, verdict = decide(fp32, unchecked, int8)
+    assert verdict.chosen == "fp32"
+    assert (found["fp16"].status, found["fp16"].reason) == ("NOT MEASURED", "parity was not checked")
+    assert found["int8"].status == "ACCURACY DROP"
+
+
 def test_choice_on_validation_images_is_a_warning() -> None:
     variants = make("fp32", 20, 400, judge()), make("int8", 10, 100, judge())
     assert any("chosen by the validation images" in w for w in decide(*variants)[1].warnings)

@@ -39,7 +39,7 @@ class Engine:
         precision: ``fp32``, ``fp16``, ``int8`` or ``fp8``.
         files: Names in ``directory``; the first is the one to open.
         inputs: One: ``(B, H, W, 3) uint8``.
-        outputs: One: ``(B, K) float32``.
+        outputs: ``(B, …) float32`` each; logits ``(B, K)``, or those of another task.
         batch: Least, best and largest batch that the engine takes.
         settings: How to open it; see ``edgevit/runtime/settings.py``.
         versions: Of the library that compiled it.

@@ -105,7 +105,7 @@ def measure_latency(
         for turn in range(rounds):
             for name in order if turn % 2 == 0 else reversed(order):
                 for _ in range(settle):
-                    sessions[name].run(batch)
+                    sessions[name].run_outputs(batch)
                 times = list(_time_runs(sessions[name], batch, clock, *turns))
                 recordings[name].add(times)
                 done += 1
@@ -154,7 +154,7 @@ def _time_runs(
     count = spent = 0
     while count < runs or spent < nanoseconds:
         start = clock()
-        session.run(batch)
+        session.run_outputs(batch)
         elapsed = clock() - start
         count, spent = count + 1, spent + elapsed
         yield elapsed
@@ -229,7 +229,7 @@ def _call_in_threads(
             barrier.wait()
             start, runs, elapsed = time.perf_counter(), 0, 0.0
             while (elapsed < seconds or not runs) and not stop.is_set():
-                session.run(batch)
+                session.run_outputs(batch)
                 runs, elapsed = runs + 1, time.perf_counter() - start
             counts.append((runs, elapsed))
         except Exception as exc:

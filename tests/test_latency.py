@@ -35,11 +35,11 @@ class FakeSession:
         self.times: Iterator[float] = itertools.cycle(milliseconds)
         self.collecting: set[bool] = set()
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
+    def run_outputs(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         self.clock.now += round(next(self.times) * 1e6)
         self.clock.calls.append(self.name)
         self.collecting.add(gc.isenabled())
-        return np.zeros((len(batch), 2), np.float32)
+        return (np.zeros((len(batch), 2), np.float32),)
 
 
 def compare(**milliseconds: tuple[float, ...]) -> tuple[LatencyComparison, Clock]:
@@ -75,9 +75,9 @@ def test_latency_ratio_is_exact_when_the_machine_drifts() -> None:
     clock = Clock()
 
     class Drifting(FakeSession):
-        def run(self, batch: np.ndarray) -> np.ndarray:
+        def run_outputs(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
             start = self.clock.now
-            answer = super().run(batch)
+            answer = super().run_outputs(batch)
             self.clock.now += round((self.clock.now - start) * start / 5e9)
             return answer
 
@@ -148,7 +148,7 @@ class CountingSession:
         self.lock, self.callers, self.calls, self.fail_at = threading.Lock(), set(), 0, fail_at
         self.meeting = threading.Barrier(self.streams)
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
+    def run_outputs(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         with self.lock:
             self.calls += 1
             first = threading.current_thread() not in self.callers
@@ -157,7 +157,7 @@ class CountingSession:
                 raise RuntimeError("out of memory")
         if first and self.fail_at is None:
             self.meeting.wait(timeout=30)  # passes only when all callers are inside at the same time
-        return np.zeros((len(batch), 2), np.float32)
+        return (np.zeros((len(batch), 2), np.float32),)
 
 
 def test_throughput_calls_from_as_many_threads_as_the_engine_has_streams() -> None:

@@ -29,8 +29,8 @@ def make_weights(seed: int = 0) -> dict[str, npt.NDArray[np.float32]]:
     return weights
 
 
-def write_classifier(path: Path, *, batch: int | str = 1, seed: int = 0) -> Path:
-    """``image`` (B, 16, 16, 3) uint8 to ``logits`` (B, 10) float32, opset 20."""
+def write_classifier(path: Path, *, batch: int | str = 1, seed: int = 0, grid: bool = False) -> Path:
+    """``image`` (B, 16, 16, 3) uint8 to ``logits`` (B, 10) float32, opset 20; first ``grid`` (B, 32, 4, 4) if wanted."""
     nodes = [
         helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT, name="cast"),
         helper.make_node("Transpose", ["pixels"], ["planes"], perm=[0, 3, 1, 2], name="to_nchw"),
@@ -45,11 +45,15 @@ def write_classifier(path: Path, *, batch: int | str = 1, seed: int = 0) -> Path
         helper.make_node("Add", ["mean", "bias"], ["logits"], name="head"),
     ]
     constants = {**make_weights(seed), "flat": np.array([0, WIDTH, -1], np.int64), "axes": np.array([1], np.int64)}
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, CLASSES])]
+    if grid:
+        side = SIZE // PATCH
+        outputs.insert(0, helper.make_tensor_value_info("grid", TensorProto.FLOAT, [batch, WIDTH, side, side]))
     graph = helper.make_graph(
         nodes,
         "tiny",
         [helper.make_tensor_value_info("image", TensorProto.UINT8, [batch, SIZE, SIZE, 3])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, CLASSES])],
+        outputs,
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
@@ -71,6 +75,13 @@ def compute_logits(
     hidden = normed @ w["fc1"]
     active = hidden * 0.5 * (1 + np.vectorize(math.erf)(hidden / math.sqrt(2)))
     return np.asarray((active @ w["fc2"]).mean(1) + w["bias"])
+
+
+def compute_grid(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """The patch embedding alone, ``(B, 32, 4, 4)``."""
+    side = SIZE // PATCH
+    blocks = images.astype(np.float64).reshape(len(images), side, PATCH, side, PATCH, 3)
+    return np.asarray(np.einsum("bipjqc,dcpq->bdij", blocks, make_weights()["patch"].astype(np.float64)))
 
 
 def make_images(count: int, seed: int = 1) -> npt.NDArray[np.uint8]:

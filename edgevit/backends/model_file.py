@@ -10,14 +10,15 @@ from edgevit.errors import CompileError, format_offenders
 
 
 def check_model(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], path: Path) -> None:
-    """Refuse a model that is not an image classifier with 8-bit pixels in and logits out.
+    """Refuse a model that is not of 8-bit pixels in and logits, an embedding or feature maps out.
 
     Raises:
-        CompileError: Listing everything that is not ``(B, H, W, 3) uint8`` in and ``(B, K) float32`` out.
+        CompileError: Listing everything that is not ``(B, H, W, 3) uint8`` in, and ``(B, K) float32`` or, for features,
+            ``(B, N, C)`` and ``(B, C, h, w)`` out.
     """
     offenders = []
-    if len(inputs) != 1 or len(outputs) != 1:
-        offenders.append(f"{len(inputs)} inputs and {len(outputs)} outputs, not one of each")
+    if len(inputs) != 1 or not outputs:
+        offenders.append(f"{len(inputs)} inputs and {len(outputs)} outputs, not one input and an output at least")
     for spec in inputs:
         if spec.dtype != "uint8":
             offenders.append(f"input {spec.name} has type {spec.dtype}, not uint8")
@@ -26,13 +27,16 @@ def check_model(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], pat
     for spec in outputs:
         if spec.dtype != "float32":
             offenders.append(f"output {spec.name} has type {spec.dtype}, not float32")
-        if len(spec.shape) != 2 or not isinstance(spec.shape[1], int):
-            offenders.append(f"output {spec.name} has shape {_show(spec.shape)}, not (batch, classes)")
-    if outputs and inputs and outputs[0].shape and inputs[0].shape and _differ(outputs[0].shape[0], inputs[0].shape[0]):
-        offenders.append(f"the input's batch is {inputs[0].shape[0]}, the output's {outputs[0].shape[0]}")
+        if not 2 <= len(spec.shape) <= 4 or not all(isinstance(d, int) for d in spec.shape[1:]):
+            offenders.append(
+                f"output {spec.name} has shape {_show(spec.shape)}, "
+                "not (batch, classes), (batch, tokens, channels) or (batch, channels, height, width)"
+            )
+        if spec.shape and inputs and inputs[0].shape and _differ(spec.shape[0], inputs[0].shape[0]):
+            offenders.append(f"the input's batch is {inputs[0].shape[0]}, that of output {spec.name} {spec.shape[0]}")
     if offenders:
         raise CompileError(
-            f"{path} is not an image classifier of the form that edgevit exports:\n{format_offenders(offenders)}",
+            f"{path} is not an image model of the form that edgevit exports:\n{format_offenders(offenders)}",
             "export it with edgevit, which puts the normalisation and the layout into the graph",
         )
 

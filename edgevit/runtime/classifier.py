@@ -17,7 +17,7 @@ from edgevit.engine import Engine, Setting
 from edgevit.errors import BundleError, DataError, DeviceError
 from edgevit.manifest import Manifest
 from edgevit.preprocess import Preprocess
-from edgevit.runtime.session import Session, get_runtime, open_engine
+from edgevit.runtime.session import Outputs, Session, get_runtime, open_engine
 from edgevit.target import read_architecture
 
 
@@ -94,6 +94,10 @@ class Classifier:
             ``(B, K) float32``.
         """
         return self._session.run(batch)
+
+    def run_outputs(self, batch: npt.NDArray[np.uint8]) -> Outputs:
+        """All outputs of prepared images; see :meth:`edgevit.runtime.session.Session.run_outputs`."""
+        return self._session.run_outputs(batch)
 
     def close(self) -> None:
         """Free the engine; closing twice is allowed."""

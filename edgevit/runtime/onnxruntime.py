@@ -12,6 +12,7 @@ import numpy.typing as npt
 from edgevit.engine import Engine, Setting
 from edgevit.errors import DeviceError, MissingPackageError
 from edgevit.runtime.cores import choose_threads
+from edgevit.runtime.session import Outputs
 from edgevit.runtime.settings import OpenSettings, read_settings
 from edgevit.runtime.versions import parse_version
 
@@ -103,7 +104,7 @@ class OnnxRuntimeExecutor:
             raise DeviceError(
                 f"ONNX Runtime cannot open {engine.path.name}: {exc}", "build the bundle again on this machine"
             ) from exc
-        self._input, self._output = engine.inputs[0].name, engine.outputs[0].name
+        self._input, self._outputs = engine.inputs[0].name, [spec.name for spec in engine.outputs]
         self.settings: Mapping[str, Setting] = {
             "hint": settings.hint,
             "threads": threads,
@@ -112,17 +113,15 @@ class OnnxRuntimeExecutor:
             **settings.properties,
         }
 
-    def execute(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def execute(self, batch: npt.NDArray[np.uint8]) -> Outputs:
         """See :class:`edgevit.runtime.session.Executor`."""
         session = self._session
         if session is None:
             raise DeviceError("the session was closed while a call was on its way", "open the engine again")
         try:
-            (logits,) = session.run([self._output], {self._input: batch})
+            return tuple(session.run(self._outputs, {self._input: batch}))
         except Exception as exc:
             raise DeviceError(f"ONNX Runtime failed: {exc}", "build the bundle again on this machine") from exc
-        result: npt.NDArray[np.float32] = logits
-        return result
 
     def close(self) -> None:
         """See :class:`edgevit.runtime.session.Executor`; a call under way keeps the session until it ends."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgevit.engine import Engine, Setting
 from edgevit.errors import DeviceError, MissingPackageError
 from edgevit.runtime.cores import choose_threads, count_logical_cores, count_physical_cores
+from edgevit.runtime.session import Outputs
 from edgevit.runtime.settings import OpenSettings, read_settings
 from edgevit.runtime.versions import parse_version
 
@@ -101,6 +102,7 @@ class OpenVINOExecutor:
         try:
             compiled = get_core().compile_model(str(engine.path), engine.device, build_config(settings, engine.device))
             self.streams = _read_count(compiled, "OPTIMAL_NUMBER_OF_INFER_REQUESTS") or 1
+            self._outputs = len(compiled.outputs)
             requests = [compiled.create_infer_request() for _ in range(self.streams)]
         except RuntimeError as exc:
             raise DeviceError(
@@ -112,21 +114,20 @@ class OpenVINOExecutor:
         for request in requests:
             self._requests.put(request)
 
-    def execute(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def execute(self, batch: npt.NDArray[np.uint8]) -> Outputs:
         """See :class:`edgevit.runtime.session.Executor`."""
         request = self._requests.get()
         if request is None:
             self._requests.put(None)  # the next waiting caller is told as well
             raise DeviceError("the session was closed while a call waited", "open the engine again")
         try:
-            # the input is read in place; the output is a copy, as the next call overwrites the request's own
-            result = request.infer({0: batch}, share_inputs=True)[0]
+            # the input is read in place; outputs are copies, as the next call overwrites the request's own
+            results = request.infer({0: batch}, share_inputs=True)
         except RuntimeError as exc:
             raise DeviceError(f"OpenVINO failed: {exc}", "build the bundle again on this machine") from exc
         finally:
             self._requests.put(request)
-        logits: npt.NDArray[np.float32] = result
-        return logits
+        return tuple(results[i] for i in range(self._outputs))
 
     def close(self) -> None:
         """See :class:`edgevit.runtime.session.Executor`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ RUNTIMES: dict[str, str] = {
     "onnxruntime": "edgevit.runtime.onnxruntime",
 }
 
+Outputs: TypeAlias = tuple[npt.NDArray[np.float32], ...]
+"""One array for every output of an engine, ``(B, …) float32``."""
+
 
 class Executor(Protocol):
     """What a library's own part of a session does; several threads may call it at the same time."""
@@ -25,8 +28,11 @@ class Executor(Protocol):
     settings: Mapping[str, Setting]
     streams: int
 
-    def execute(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """``(B, H, W, 3) uint8``, contiguous and within the engine's range of batches, to ``(B, K) float32``."""
+    def execute(self, batch: npt.NDArray[np.uint8]) -> Outputs:
+        """``(B, H, W, 3) uint8``, contiguous and within the engine's range of batches, to all of the engine's outputs.
+
+        Each is ``(B, …) float32``, in the order of ``engine.outputs``; the arrays are the caller's.
+        """
 
     def close(self) -> None:
         """Free the engine; waits for calls under way."""
@@ -53,7 +59,7 @@ class Session:
 
     Attributes:
         inputs: One: ``(B, H, W, 3) uint8``.
-        outputs: One: ``(B, K) float32``.
+        outputs: ``(B, …) float32`` each: one, or one for every level of features.
         batch: Least, best and largest batch that the engine takes at a time.
         settings: As used, with what was chosen on this device.
         streams: Callers at the same time that the engine computes side by side; further ones wait.
@@ -68,7 +74,7 @@ class Session:
         self._executor: Executor | None = executor
 
     def run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Logits of a batch; safe to call from several threads.
+        """The one output of a batch, such as logits; safe to call from several threads.
 
         Any number of images is taken: more than the engine's largest batch are computed one batch after the other, and
         a batch below its least is filled with copies of the last image, whose results are dropped.
@@ -80,16 +86,23 @@ class Session:
             ``(B, K) float32``.
 
         Raises:
-            DataError: The batch has another shape or type.
+            DataError: The batch has another shape or type, or the engine has several outputs.
             DeviceError: The session is closed, or the engine failed.
         """
+        if len(self.outputs) != 1:
+            names = ", ".join(spec.name for spec in self.outputs)
+            raise DataError(f"the engine has {len(self.outputs)} outputs: {names}", "ask for them with run_outputs")
+        return self.run_outputs(batch)[0]
+
+    def run_outputs(self, batch: npt.NDArray[np.uint8]) -> Outputs:
+        """All outputs of a batch, in the order of ``outputs``; otherwise as :meth:`run`."""
         executor = self._executor
         if executor is None:
             raise DeviceError("the session is closed", "open the engine again")
         self._check(batch)
         least, _, largest = self.batch
         parts = [_execute(executor, batch[i : i + largest], least) for i in range(0, len(batch), largest)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return parts[0] if len(parts) == 1 else tuple(np.concatenate(values) for values in zip(*parts, strict=True))
 
     def _check(self, batch: Any) -> None:
         spec = self.inputs[0]
@@ -120,11 +133,11 @@ class Session:
         self.close()
 
 
-def _execute(executor: Executor, part: npt.NDArray[np.uint8], least: int) -> npt.NDArray[np.float32]:
+def _execute(executor: Executor, part: npt.NDArray[np.uint8], least: int) -> Outputs:
     count = len(part)
     if count < least:
         part = np.concatenate([part, np.repeat(part[-1:], least - count, axis=0)])
-    return executor.execute(np.ascontiguousarray(part))[:count]
+    return tuple(values[:count] for values in executor.execute(np.ascontiguousarray(part)))
 
 
 def get_runtime(backend: str) -> Runtime:

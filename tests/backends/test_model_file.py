@@ -18,6 +18,13 @@ def test_classifier_with_fixed_or_symbolic_batch_is_taken() -> None:
     check_model([TensorSpec("image", ("N", 16, 16, 3), "uint8")], [TensorSpec("logits", ("N", 10), "float32")], PATH)
 
 
+def test_features_as_tokens_and_as_maps_are_taken_and_no_output_is_not() -> None:
+    levels = [TensorSpec("level0", (1, 64, 8, 8), "float32"), TensorSpec("level1", (1, 16, 128), "float32")]
+    check_model([IMAGE], levels, PATH)
+    with pytest.raises(CompileError, match="1 inputs and 0 outputs"):
+        check_model([IMAGE], [], PATH)
+
+
 @pytest.mark.parametrize(
     ("image", "logits", "words"),
     [
@@ -26,8 +33,9 @@ def test_classifier_with_fixed_or_symbolic_batch_is_taken() -> None:
         (TensorSpec("x", (1, "h", "w", 3), "uint8"), LOGITS, r"shape \(1, h, w, 3\)"),
         (TensorSpec("x", (16, 16, 3), "uint8"), LOGITS, r"shape \(16, 16, 3\)"),
         (IMAGE, TensorSpec("y", (1, 10), "float16"), "type float16, not float32"),
-        (IMAGE, TensorSpec("y", (1, 10, 7), "float32"), r"shape \(1, 10, 7\)"),
-        (IMAGE, TensorSpec("y", (2, 10), "float32"), "the input's batch is 1, the output's 2"),
+        (IMAGE, TensorSpec("y", (1, "n", 7), "float32"), r"shape \(1, n, 7\)"),
+        (IMAGE, TensorSpec("y", (1, 10, 7, 7, 2), "float32"), r"shape \(1, 10, 7, 7, 2\)"),
+        (IMAGE, TensorSpec("y", (2, 10), "float32"), "the input's batch is 1, that of output y 2"),
     ],
 )
 def test_other_model_is_refused_saying_what_is_wrong(image: TensorSpec, logits: TensorSpec, words: str) -> None:

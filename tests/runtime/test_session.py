@@ -17,7 +17,7 @@ from edgevit.engine import Engine, Setting, TensorSpec
 from edgevit.errors import BundleError, DataError, DeviceError
 from edgevit.runtime.session import Session, open_engine
 from edgevit.target import load_target
-from tests.tiny_onnx import make_images, write_classifier
+from tests.tiny_onnx import compute_grid, compute_logits, make_images, write_classifier
 
 BACKENDS = ("cpu", "intel-cpu")
 
@@ -32,10 +32,10 @@ class _Recorder:
         self.sizes: list[int] = []
         self.closed = 0
 
-    def execute(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def execute(self, batch: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], ...]:
         assert batch.flags.c_contiguous
         self.sizes.append(len(batch))
-        return batch.mean((1, 2), dtype=np.float64).astype(np.float32)
+        return (batch.mean((1, 2), dtype=np.float64).astype(np.float32),)
 
     def close(self) -> None:
         self.closed += 1
@@ -215,3 +215,21 @@ def test_closing_waits_for_calls_and_frees_those_that_wait(engine: Engine) -> No
         thread.join(60)
     assert not any(thread.is_alive() for thread in threads)
     assert all(isinstance(failure, DeviceError) for failure in failures)
+
+
+@pytest.mark.parametrize("target", BACKENDS)
+def test_engine_with_two_outputs_gives_both_in_order_whatever_the_batch(target: str, tmp_path: Path) -> None:
+    path = write_classifier(tmp_path / "float.onnx", batch="batch", grid=True)
+    engine = compile_engine(path, load_target(target), "fp32", tmp_path / "engine", batch=(2, 2, 3))
+    assert [(spec.name, spec.shape) for spec in engine.outputs] == [
+        ("grid", ("batch", 32, 4, 4)),
+        ("logits", ("batch", 10)),
+    ]
+    images = make_images(7)
+    with open_engine(engine) as session:
+        first = session.run_outputs(images)
+        session.run_outputs(images[::-1])  # the arrays of the first call are the caller's
+        with pytest.raises(DataError, match="2 outputs: grid, logits"):
+            session.run(images)
+    np.testing.assert_allclose(first[0], compute_grid(images), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(first[1], compute_logits(images), rtol=1e-4, atol=1e-4)

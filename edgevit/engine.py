@@ -29,6 +29,21 @@ class TensorSpec:
     dtype: str
 
 
+@dataclass(frozen=True)
+class GpuRecord:
+    """What an NVIDIA engine was compiled for.
+
+    Attributes:
+        compute_capability: As in ``8.7``.
+        name: The GPU that it was compiled on; ``None`` where it was compiled ahead of time, without one.
+        multiprocessors: Of that GPU: one name may cover several sizes, as all Orin modules are called Orin.
+    """
+
+    compute_capability: str
+    name: str | None = None
+    multiprocessors: int | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Engine:
     """A compiled model.
@@ -43,6 +58,7 @@ class Engine:
         batch: Least, best and largest batch that the engine takes.
         settings: How to open it; see ``edgevit/runtime/settings.py``.
         versions: Of the library that compiled it.
+        gpu: What an NVIDIA engine is for; ``None`` for other engines.
         directory: Where the files lie; not part of the stored form.
     """
 
@@ -55,6 +71,7 @@ class Engine:
     batch: tuple[int, int, int] = (1, 1, 1)
     settings: Mapping[str, Setting] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    gpu: GpuRecord | None = None
     directory: Path = Path()
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.engine import Engine, TensorSpec, load_engine, save_engine
+from edgevit.engine import Engine, GpuRecord, TensorSpec, load_engine, save_engine
 from edgevit.errors import BundleError
 
 
@@ -77,3 +77,12 @@ def test_directory_cannot_be_given_in_the_description(tmp_path: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "directory": "/etc"}))
     with pytest.raises(BundleError, match="directory"):
         load_engine(tmp_path)
+
+
+def test_gpu_is_stored_for_nvidia_engines_alone(tmp_path: Path) -> None:
+    """Others' descriptions stay as they were, for readers that do not know the key."""
+    assert "gpu" not in _engine(tmp_path).to_data()
+    for record in (GpuRecord("8.9"), GpuRecord("8.7", "Orin", 8)):
+        save_engine(_engine(tmp_path, gpu=record))
+        assert load_engine(tmp_path).gpu == record
+    assert json.loads((tmp_path / "engine.json").read_text())["gpu"]["multiprocessors"] == 8

@@ -307,7 +307,7 @@ def test_target_without_backend_says_that_a_build_stops_at_the_portable_bundle(
 def test_other_gpu_is_named_with_both_compute_capabilities(monkeypatch: pytest.MonkeyPatch) -> None:
     from edgevit.runtime.nvidia import Gpu
 
-    monkeypatch.setattr("edgevit.runtime.nvidia.read_gpus", lambda: (Gpu("NVIDIA GeForce RTX 4090", "8.9", 1),))
+    monkeypatch.setattr("edgevit.runtime.nvidia.read_gpus", lambda: (Gpu("NVIDIA GeForce RTX 4090", "8.9", 1, 128),))
     wanted = "a GPU of compute capability 8.6 (here: NVIDIA GeForce RTX 4090, 8.9)"
     assert wanted in target_status(load_target("rtx-30")).missing
     assert not any("compute capability" in missing for missing in target_status(load_target("rtx-40")).missing)

@@ -15,11 +15,11 @@ from typing import Any
 from edgevit import schema
 from edgevit.backends.model_file import check_model, find_batch
 from edgevit.backends.typed_rules import find_violations
-from edgevit.engine import Engine, Setting, TensorSpec
+from edgevit.engine import Engine, GpuRecord, Setting, TensorSpec
 from edgevit.errors import CompileError, DeviceError, MissingPackageError, format_offenders
 from edgevit.fusion import EngineLayer, FusionRecord, prove_fusion, read_layers
 from edgevit.graph import Graph
-from edgevit.runtime.nvidia import read_gpus
+from edgevit.runtime.nvidia import choose_gpu, read_gpus
 from edgevit.target import Target
 from edgevit.typed import type_graph
 
@@ -107,6 +107,7 @@ class TensorRT:
             batch=batch,
             settings=settings,
             versions=versions,
+            gpu=self._describe_gpu(target),
             directory=directory,
         )
 
@@ -164,6 +165,14 @@ class TensorRT:
                 f"no GPU of compute capability {target.compute_capability} is here", "build on the device itself"
             )
         return f"SM{(target.compute_capability or gpus[0].compute_capability).replace('.', '')}"
+
+    def _describe_gpu(self, target: Target) -> GpuRecord | None:
+        """What the plan is for, which the runtime compares with the machine's GPU."""
+        wanted = target.compute_capability
+        if self.name == "tensorrt_rtx":
+            return GpuRecord(wanted) if wanted is not None else None
+        gpu = choose_gpu(read_gpus(), GpuRecord(wanted) if wanted is not None else None)
+        return GpuRecord(gpu.compute_capability, gpu.name, gpu.multiprocessors) if gpu is not None else None
 
     def _import(self) -> Any:
         try:

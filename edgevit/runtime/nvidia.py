@@ -7,13 +7,25 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgevit.engine import GpuRecord
 from edgevit.errors import DeviceError
 
 # CUdevice_attribute in cuda.h
-_COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76
+_MULTIPROCESSORS, _COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 16, 75, 76
+
+_HINT = "install the NVIDIA driver, or run on the device itself"
+# CUresult in cuda.h: what cuInit says on machines that people have
+_START_FAILURES = {
+    34: ("the library is the CUDA toolkit's stub", "take the toolkit's stubs folder out of LD_LIBRARY_PATH"),
+    100: ("it sees no GPU", "in a container, start it with the GPU (--gpus all, or --runtime nvidia on a Jetson)"),
+    802: ("the system is not ready", "start nvidia-fabricmanager, or wait until the machine is up"),
+    803: ("its library and its kernel module are of two versions", "restart the machine after the driver's update"),
+    999: ("it does not say why", "check it with nvidia-smi, and restart the machine if that fails too"),
+}
 
 
 @dataclass(frozen=True)
@@ -23,6 +35,8 @@ class Gpu:
     name: str
     compute_capability: str
     memory_bytes: int
+    multiprocessors: int
+    index: int = 0
 
 
 def read_gpus(library: Any = None) -> tuple[Gpu, ...]:
@@ -34,30 +48,68 @@ def read_gpus(library: Any = None) -> tuple[Gpu, ...]:
     Raises:
         DeviceError: There is no driver, or it does not start.
     """
-    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    hint = "install the NVIDIA driver, or run on the device itself"
-    if library is None:
-        try:
-            library = ctypes.CDLL(name)
-        except OSError as exc:
-            raise DeviceError(f"no NVIDIA driver: {name} is not there", hint) from exc
+    library = library or _load_driver()
     status = library.cuInit(0)
     if status != 0:
-        raise DeviceError(f"the NVIDIA driver does not start: cuInit returned {status}", hint)
+        reason, hint = _START_FAILURES.get(status, ("", _HINT))
+        raise DeviceError(
+            f"the NVIDIA driver does not start: cuInit returned {status}{f': {reason}' if reason else ''}", hint
+        )
     count = ctypes.c_int()
     _call(library.cuDeviceGetCount, ctypes.byref(count))
     return tuple(_read_gpu(library, index) for index in range(count.value))
 
 
+def read_driver_version(library: Any = None) -> str:
+    """The newest CUDA that the driver serves, such as ``12.6``.
+
+    Raises:
+        DeviceError: There is no driver.
+    """
+    library = library or _load_driver()
+    version = ctypes.c_int()
+    _call(library.cuDriverGetVersion, ctypes.byref(version))
+    return f"{version.value // 1000}.{version.value % 1000 // 10}"
+
+
+def choose_gpu(gpus: Sequence[Gpu], record: GpuRecord | None) -> Gpu | None:
+    """The GPU to open an engine on: the very model that it is for, else one of its compute capability, else none.
+
+    Args:
+        gpus: Those here.
+        record: What the engine is for; ``None`` where it does not say, which any GPU fits.
+    """
+    fitting = [g for g in gpus if record is None or g.compute_capability == record.compute_capability]
+    alike = [g for g in fitting if record is not None and g.name == record.name]
+    return next(iter([*alike, *fitting]), None)
+
+
+def _load_driver() -> Any:
+    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        return ctypes.CDLL(name)
+    except OSError as exc:
+        raise DeviceError(f"no NVIDIA driver: {name} is not there", _HINT) from exc
+
+
 def _read_gpu(library: Any, index: int) -> Gpu:
-    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    memory, name = ctypes.c_size_t(), ctypes.create_string_buffer(256)
+    device, memory, name = ctypes.c_int(), ctypes.c_size_t(), ctypes.create_string_buffer(256)
     _call(library.cuDeviceGet, ctypes.byref(device), index)
     _call(library.cuDeviceGetName, name, len(name), device)
-    _call(library.cuDeviceGetAttribute, ctypes.byref(major), _COMPUTE_CAPABILITY_MAJOR, device)
-    _call(library.cuDeviceGetAttribute, ctypes.byref(minor), _COMPUTE_CAPABILITY_MINOR, device)
     _call(library.cuDeviceTotalMem_v2, ctypes.byref(memory), device)
-    return Gpu(name.value.decode(errors="replace"), f"{major.value}.{minor.value}", memory.value)
+
+    def read(attribute: int) -> int:
+        value = ctypes.c_int()
+        _call(library.cuDeviceGetAttribute, ctypes.byref(value), attribute, device)
+        return value.value
+
+    return Gpu(
+        name=name.value.decode(errors="replace"),
+        compute_capability=f"{read(_COMPUTE_CAPABILITY_MAJOR)}.{read(_COMPUTE_CAPABILITY_MINOR)}",
+        memory_bytes=memory.value,
+        multiprocessors=read(_MULTIPROCESSORS),
+        index=index,
+    )
 
 
 def _call(function: Any, *arguments: Any) -> None:

@@ -1,10 +1,16 @@
 """How an engine is opened: settings that mean the same for every engine library.
 
 ========================  ==========================================================================================
-``hint``                  ``latency`` (default): all cores work on one batch. ``throughput``: several batches at a time.
-``threads``               CPU threads of all streams together; by default chosen on the device.
+``hint``                  ``latency`` (default): one batch is computed as fast as possible. ``throughput``: several
+                          batches at a time.
 ``streams``               Batches that are computed at a time; by default 1 for latency, chosen on the device otherwise.
-``inference_precision``   Arithmetic of what is not quantised: ``f32``, ``f16`` or ``bf16``.
+``threads``               On a CPU: threads of all streams together; by default chosen on the device.
+``inference_precision``   On Intel devices and CPUs, arithmetic of what is not quantised: ``f32``, ``f16`` or ``bf16``.
+``cuda_graph``            On an NVIDIA GPU: record copies and kernels of a batch once, and launch them as one. By
+                          default where the engine allows it; ``true`` refuses an engine that does not.
+``wait``                  On an NVIDIA GPU: ``spin`` (default for latency) keeps a CPU core busy until the answer is
+                          there; ``block`` (default for throughput) lets it sleep.
+``transfers``             On an NVIDIA GPU, recorded: copies to and from the GPU are ``included`` in every call.
 ========================  ==========================================================================================
 
 A library's own properties pass through: keys in capitals for OpenVINO (``ENABLE_CPU_PINNING``), keys with a dot for
@@ -20,9 +26,16 @@ from dataclasses import dataclass, field
 from edgevit.engine import Setting
 from edgevit.errors import DeviceError, EdgevitError, format_offenders
 
-_CHOICES = {"hint": ("latency", "throughput"), "inference_precision": ("f32", "f16", "bf16")}
+_CHOICES = {
+    "hint": ("latency", "throughput"),
+    "inference_precision": ("f32", "f16", "bf16"),
+    "wait": ("spin", "block"),
+    "transfers": ("included",),
+}
 _COUNTS = ("threads", "streams")
+_SWITCHES = ("cuda_graph",)
 KEYS = ("hint", "threads", "streams", "inference_precision")
+GPU_KEYS = ("hint", "streams", "cuda_graph", "wait", "transfers")
 
 
 @dataclass(frozen=True)
@@ -34,12 +47,16 @@ class OpenSettings:
     streams: int | None = None
     inference_precision: str | None = None
     properties: Mapping[str, Setting] = field(default_factory=dict)
+    cuda_graph: bool | None = None
+    wait: str | None = None
+    transfers: str = "included"
 
 
 def read_settings(
     settings: Mapping[str, Setting],
     is_property: Callable[[str], bool],
     error: type[EdgevitError] = DeviceError,
+    keys: tuple[str, ...] = KEYS,
 ) -> OpenSettings:
     """Check settings.
 
@@ -47,26 +64,39 @@ def read_settings(
         settings: Keys of the table above, and the library's own.
         is_property: Whether a key is one of the library's own.
         error: The exception class to raise.
+        keys: Those of the table that the library has.
 
     Raises:
         EdgevitError: As ``error``, listing every key or value that is not valid.
     """
     offenders = []
     for key, value in settings.items():
-        if key in _CHOICES:
-            if value not in _CHOICES[key]:
-                offenders.append(f"{key} = {value!r} is not one of {', '.join(_CHOICES[key])}")
-        elif key in _COUNTS:
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                offenders.append(f"{key} = {value!r} is not a whole number above 0")
+        if key in keys:
+            complaint = _find_fault(key, value)
+            if complaint:
+                offenders.append(f"{key} = {value!r} is not {complaint}")
+        elif key in KEYS or key in GPU_KEYS:
+            devices = "an NVIDIA GPU" if key in GPU_KEYS else "a CPU or an Intel device"
+            offenders.append(f"{key} is a setting of engines for {devices}")
         elif not is_property(key):
-            close = difflib.get_close_matches(key, KEYS, n=1)
+            close = difflib.get_close_matches(key, keys, n=1)
             offenders.append(f"unknown setting {key}" + (f" (did you mean {close[0]}?)" if close else ""))
     if offenders:
         raise error(
             f"the engine's settings are not valid:\n{format_offenders(offenders)}",
-            f"the settings are {', '.join(KEYS)}, and the engine library's own properties",
+            f"the settings are {', '.join(keys)}, and the engine library's own properties",
         )
-    common = {key: settings[key] for key in KEYS if key in settings}
-    properties = {key: value for key, value in settings.items() if key not in KEYS}
+    common = {key: settings[key] for key in keys if key in settings}
+    properties = {key: value for key, value in settings.items() if key not in keys}
     return OpenSettings(**common, properties=properties)  # type: ignore[arg-type]
+
+
+def _find_fault(key: str, value: Setting) -> str | None:
+    if key in _CHOICES and value not in _CHOICES[key]:
+        choices = _CHOICES[key]
+        return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
+    if key in _SWITCHES and not isinstance(value, bool):
+        return "true or false"
+    if key in _COUNTS and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        return "a whole number above 0"
+    return None

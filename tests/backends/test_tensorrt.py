@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgevit.backends.tensorrt import PLAN_FILE, TENSORRT, TENSORRT_RTX, TensorRT, load_fusion
-from edgevit.engine import Engine, TensorSpec
+from edgevit.engine import Engine, GpuRecord, TensorSpec
 from edgevit.errors import CompileError, DeviceError, MissingPackageError
 from edgevit.export import export_model
 from edgevit.fusion import FusionRecord
@@ -55,6 +55,7 @@ def test_engine_of_every_precision_and_device(family: str, precision: str, capab
     engine, record = compile(make(family, precision), precision, tmp_path, target)
     assert (engine.backend, engine.precision, engine.files) == ("tensorrt_rtx", precision, (PLAN_FILE,))
     assert engine.path.stat().st_size > 10_000
+    assert engine.gpu == GpuRecord(capability)
     assert (record.device, record.compiler) == (
         f"SM{capability.replace('.', '')}",
         f"tensorrt_rtx {TENSORRT_RTX.versions()['tensorrt_rtx']}",

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
+from edgevit.engine import GpuRecord
 from edgevit.errors import DeviceError
-from edgevit.runtime.nvidia import Gpu, read_gpus
+from edgevit.runtime.nvidia import Gpu, choose_gpu, read_driver_version, read_gpus
 
 
 class _Driver:
     """A driver's library with two GPUs."""
 
-    GPUS = (Gpu("Orin", "8.7", 8_000_000_000), Gpu("NVIDIA Thor", "11.0", 131_000_000_000))
+    GPUS = (Gpu("Orin", "8.7", 8_000_000_000, 8, 0), Gpu("NVIDIA Thor", "11.0", 131_000_000_000, 20, 1))
 
     def __init__(self, status: int = 0, broken: str = "") -> None:
         self.status, self.broken = status, broken
@@ -39,8 +40,13 @@ class _Driver:
         return 0
 
     def _cuDeviceGetAttribute(self, value: Any, attribute: int, device: ctypes.c_int) -> int:  # noqa: N802
-        major, minor = self.GPUS[device.value - 40].compute_capability.split(".")
-        value._obj.value = int({75: major, 76: minor}[attribute])
+        gpu = self.GPUS[device.value - 40]
+        major, minor = gpu.compute_capability.split(".")
+        value._obj.value = int({16: gpu.multiprocessors, 75: major, 76: minor}[attribute])
+        return 0
+
+    def _cuDriverGetVersion(self, version: Any) -> int:  # noqa: N802
+        version._obj.value = 12060
         return 0
 
     def _cuDeviceTotalMem_v2(self, size: Any, device: ctypes.c_int) -> int:  # noqa: N802
@@ -52,9 +58,37 @@ def test_gpus_are_read_with_name_capability_and_memory() -> None:
     assert read_gpus(_Driver()) == _Driver.GPUS
 
 
-def test_driver_that_does_not_start_raises_with_its_status() -> None:
-    with pytest.raises(DeviceError, match="cuInit returned 100"):
-        read_gpus(_Driver(status=100))
+@pytest.mark.parametrize(
+    ("status", "words", "hint"),
+    [
+        (100, "sees no GPU", "--gpus all"),
+        (803, "two versions", "restart"),
+        (34, "stub", "LD_LIBRARY_PATH"),
+        (2, "", "driver"),
+    ],
+)
+def test_driver_that_does_not_start_raises_with_its_status_and_what_to_do(status: int, words: str, hint: str) -> None:
+    with pytest.raises(DeviceError, match=f"cuInit returned {status}") as caught:
+        read_gpus(_Driver(status=status))
+    assert words in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_driver_tells_the_newest_cuda_that_it_serves() -> None:
+    assert read_driver_version(_Driver()) == "12.6"
+    with pytest.raises(DeviceError, match="returned 999"):
+        read_driver_version(_Driver(broken="cuDriverGetVersion"))
+
+
+def test_the_very_gpu_of_an_engine_is_chosen_before_one_of_its_capability() -> None:
+    small, large = Gpu("Orin Nano", "8.7", 1, 8, 0), Gpu("Orin", "8.7", 1, 16, 1)
+    other = Gpu("NVIDIA Thor", "11.0", 1, 20, 2)
+    gpus = (other, small, large)
+    assert choose_gpu(gpus, GpuRecord("8.7", "Orin", 16)) is large
+    assert choose_gpu(gpus, GpuRecord("8.7")) is small
+    assert choose_gpu(gpus, None) is other
+    assert choose_gpu(gpus, GpuRecord("8.6", "Orin")) is None
+    assert choose_gpu((), None) is None
 
 
 def test_driver_that_fails_later_raises() -> None:

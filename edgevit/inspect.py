@@ -149,6 +149,7 @@ def count_macs(module: nn.Module, image_size: tuple[int, int]) -> tuple[tuple[Si
     import torch
     from torch import nn
 
+    from edgevit.models.attention_pool import AttentionPool
     from edgevit.models.layers import Attention
 
     shadow = copy.deepcopy(module).to("meta").eval()
@@ -174,11 +175,18 @@ def count_macs(module: nn.Module, image_size: tuple[int, int]) -> tuple[tuple[Si
         queries = named.get("queries") or tokens  # the output's tokens may be those of many windows
         attention_macs += 2 * batch * layer.heads * queries * tokens * layer.head_width
 
+    def note_pool(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal attention_macs
+        assert isinstance(layer, AttentionPool)
+        attention_macs += (2 if layer.score is None else 1) * inputs[0].numel()  # one query
+
     for name, layer in shadow.named_modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
             layer.register_forward_hook(note_layer(name))
         elif isinstance(layer, Attention):
             layer.register_forward_hook(note_attention, with_kwargs=True)
+        elif isinstance(layer, AttentionPool):
+            layer.register_forward_hook(note_pool)
     try:
         with torch.inference_mode():
             shadow(torch.empty(1, 3, *image_size, device="meta"))

@@ -35,6 +35,8 @@ class ExportForm:
         fold_input_normalization: Mean, std and rescale in the patch embedding; otherwise as ops in front of it.
         fold_position_embedding: Class token and positions in one constant.
         fold_last_block: The last block for the class token alone, where the head reads nothing else.
+        fold_layer_scale: A layer scale's factors in the Linear in front of it.
+        fold_attention_pool: The learned query of an attention pool in its key projection.
         fold_attention_bias: Relative position bias and shift mask in one constant.
         fold_window_gather: Swin's shift and window partition as one Gather each way.
         fold_residual_rotation: Rotate the residual stream; it flattens outlier channels, and is for quantisers alone.
@@ -47,6 +49,8 @@ class ExportForm:
     fold_input_normalization: bool = True
     fold_position_embedding: bool = True
     fold_last_block: bool = True
+    fold_layer_scale: bool = True
+    fold_attention_pool: bool = True
     fold_attention_bias: bool = True
     fold_window_gather: bool = True
     fold_residual_rotation: bool = False

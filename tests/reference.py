@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+_TOKENS = (
+    "token", "tokens", "pos_embed", "position_embeddings", "position_embedding.weight", "class_embedding", "latent",
+    "probe",
+)  # fmt: skip
+
+
 def import_torchvision() -> ModuleType:
     """Import torchvision beside torch's CPU build, whose operators its registry wheel does not match."""
     import torch
@@ -53,14 +59,14 @@ def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
     with torch.no_grad():
         for name, value in module.named_parameters():
             noise = torch.randn(value.shape, generator=generator)
-            if name.endswith(("token", "pos_embed", "position_embeddings")):
+            if name.endswith(_TOKENS):
                 value.copy_(0.5 * noise)
             elif "bias_table" in name:
                 value.copy_(noise)
             elif value.ndim > 1:
                 value.copy_(noise / math.sqrt(value[0].numel()))
-            else:  # LayerNorm's gain is near 1; its offset and the biases are near 0
-                value.copy_(0.2 * noise + float(name.endswith("weight")))
+            else:  # LayerNorm's gain and layer scale are near 1; LayerNorm's offset and the biases are near 0
+                value.copy_(0.2 * noise + float(name.endswith(("weight", "gamma", "lambda1"))))
     return module.eval()
 
 

@@ -27,6 +27,20 @@ VITS: dict[str, ViTConfig] = {
     "no_prefix_positions": dataclasses.replace(VIT, position_prefix=False),
     "no_class_token": dataclasses.replace(VIT, pool="mean", class_token=False),
     "no_biases": dataclasses.replace(VIT, qkv_bias=False, patch_bias=False),
+    "registers": dataclasses.replace(VIT, register_tokens=3, layer_scale=True),
+    "registers_with_positions": dataclasses.replace(VIT, register_tokens=2, position_registers=True),
+    "registers_without_positions": dataclasses.replace(VIT, register_tokens=2, position_prefix=False, pool="mean"),
+    "token_mean": dataclasses.replace(VIT, pool="token_mean", layer_scale=True, gated_mlp=True, activation="silu"),
+    "clip": dataclasses.replace(
+        VIT, norm_before_blocks=True, patch_bias=False, projection=10, classes=0, activation="quick_gelu"
+    ),
+    "siglip": dataclasses.replace(VIT, class_token=False, pool="map", classes=0, activation="gelu_tanh"),
+    "siglip_head": dataclasses.replace(VIT, class_token=False, pool="map"),
+    "map_prefix_fc_norm": dataclasses.replace(VIT, pool="map", register_tokens=1, norm_after_pool=True),
+    "qk_norm": dataclasses.replace(VIT, qk_norm=True),
+    "features": dataclasses.replace(VIT, classes=0, register_tokens=2, layer_scale=True),
+    "features_distilled": dataclasses.replace(VIT, classes=0, distillation_token=True, distillation_head=True),
+    "remainder": dataclasses.replace(VIT, image_size=(35, 50), drop_remainder=True),
     "token_fc_norm": dataclasses.replace(VIT, norm_before_pool=False, norm_after_pool=True),
 }
 SWINS: dict[str, SwinConfig] = {

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgevit.folds.attention_bias import fold_attention_bias
+from edgevit.folds.attention_pool import fold_attention_pool
 from edgevit.folds.attention_scale import fold_attention_scale
 from edgevit.folds.input_normalization import fold_input_normalization
 from edgevit.folds.last_block import fold_last_block
 from edgevit.folds.layer_norm_affine import fold_layer_norm_affine
+from edgevit.folds.layer_scale import fold_layer_scale
 from edgevit.folds.patch_linear import fold_patch_linear
 from edgevit.folds.position_embedding import fold_position_embedding
 from edgevit.folds.residual_rotation import fold_residual_rotation
@@ -24,9 +26,12 @@ from edgevit.target import ExportForm
 
 Fold = Callable[[PixelModel], PassRecord]
 
-# Name, and whether a form asks for it. Normalisation comes before the positions, which take up the convolution's bias.
+# Name, and whether a form asks for it. Normalisation comes before the positions, which take up the convolution's bias;
+# the attention pool's query before the norm whose readers are then fewer; all of them before the rotation.
 FOLDS: tuple[tuple[str, Fold, Callable[[ExportForm], bool]], ...] = (
     ("split_qkv", fold_split_qkv, lambda form: form.qkv == "separate"),
+    ("layer_scale", fold_layer_scale, lambda form: form.fold_layer_scale),
+    ("attention_pool", fold_attention_pool, lambda form: form.fold_attention_pool),
     ("layer_norm_affine", fold_layer_norm_affine, lambda form: form.fold_layer_norm_affine),
     ("attention_scale", fold_attention_scale, lambda form: form.fold_attention_scale),
     ("input_normalization", fold_input_normalization, lambda form: form.fold_input_normalization),

@@ -1,9 +1,12 @@
-"""Fold 1/√d into the query projection: one multiplication a block less, and none between quantiser and product."""
+"""Fold 1/√d into the query projection: one multiplication a block less, and none between quantiser and product.
+
+Where queries are normalised behind their projection, the norm's affine part takes it.
+"""
 
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgevit.models.layers import Attention
 from edgevit.models.pixels import PixelModel
@@ -11,21 +14,27 @@ from edgevit.record import PassRecord
 
 
 def fold_attention_scale(pixels: PixelModel) -> PassRecord:
-    """Scale the rows of every query projection in place; exact where the scale is a power of two, else to rounding."""
+    """Scale every query projection or norm in place; exact where the scale is a power of two, else to rounding."""
     applied = []
     for name, attn in pixels.model.named_modules():
         if not isinstance(attn, Attention) or attn.scale == 1.0:
             continue
-        linear = attn.qkv if attn.qkv is not None else attn.q
-        assert linear is not None
-        rows = attn.heads * attn.head_width
-        with torch.no_grad():
+        if isinstance(attn.q_norm, nn.LayerNorm):
+            _scale(attn.q_norm, torch.tensor(attn.scale))
+        else:
+            linear = attn.qkv if attn.qkv is not None else attn.q
+            assert linear is not None
             factor = torch.ones(linear.out_features, dtype=linear.weight.dtype)
-            factor[:rows] = attn.scale
-            # New tensors: the originals may be shared with the model that the parity check runs.
-            linear.weight = nn.Parameter(linear.weight * factor[:, None], requires_grad=False)
-            if linear.bias is not None:
-                linear.bias = nn.Parameter(linear.bias * factor, requires_grad=False)
+            factor[: attn.heads * attn.head_width] = attn.scale
+            _scale(linear, factor)
         attn.scale = 1.0
         applied.append(name)
     return PassRecord("attention_scale", "module", tuple(applied))
+
+
+def _scale(layer: nn.Linear | nn.LayerNorm, factor: Tensor) -> None:
+    # New tensors: the originals may be shared with the model that the parity check runs.
+    rows = factor[:, None] if layer.weight.ndim == 2 else factor
+    layer.weight = nn.Parameter(layer.weight.detach() * rows, requires_grad=False)
+    if layer.bias is not None:
+        layer.bias = nn.Parameter(layer.bias.detach() * factor, requires_grad=False)

@@ -26,7 +26,7 @@ def fold_input_normalization(pixels: PixelModel) -> PassRecord:
     config = pixels.model.config
     assert isinstance(config, (SwinConfig, ViTConfig))
     size = config.image_size
-    if any(side % patch for side, patch in zip(size, embed.patch, strict=True)):
+    if embed.pad and any(side % patch for side, patch in zip(size, embed.patch, strict=True)):
         reason = "the image is padded with zeros after normalisation; the folded form would pad with another value"
         return PassRecord(name, "module", skipped=(Skip("patch_embed", reason),))
     with torch.no_grad():

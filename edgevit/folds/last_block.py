@@ -1,7 +1,8 @@
 """Compute the last encoder block for the tokens that the head reads.
 
-A class-token head reads one token. Keys and values of the last block are needed for all tokens; its queries, output
-projection and MLP are not. That is 10/12 of the block's multiplications where the MLP is four times as wide.
+A class-token head reads one token, and registers stand behind it. Keys and values of the last block are needed for all
+tokens; its queries, output projection and MLP are not. That is 10/12 of the block's multiplications where the MLP is
+four times as wide.
 """
 
 from __future__ import annotations
@@ -9,6 +10,12 @@ from __future__ import annotations
 from edgevit.models.pixels import PixelModel
 from edgevit.models.vit import EncoderBlock, ViT
 from edgevit.record import PassRecord, Skip
+
+_READERS = {
+    "mean": "the head reads the mean of all tokens",
+    "token_mean": "the head reads the mean of all tokens beside the class token",
+    "map": "the head's attention reads all tokens",
+}
 
 
 def fold_last_block(pixels: PixelModel) -> PassRecord:
@@ -18,7 +25,7 @@ def fold_last_block(pixels: PixelModel) -> PassRecord:
         return PassRecord(name, "module", skipped=(Skip("head", "the head reads every token"),))
     site = f"blocks.{model.config.depth - 1}"
     if model.config.pool != "token":
-        return PassRecord(name, "module", skipped=(Skip(site, "the head reads the mean of all tokens"),))
+        return PassRecord(name, "module", skipped=(Skip(site, _READERS[model.config.pool]),))
     last = model.blocks[-1]
     assert isinstance(last, EncoderBlock)
     last.queries = 2 if model.head_dist is not None else 1

@@ -3,8 +3,10 @@
 Engines run the normalisation as one kernel and its affine part as another; folded, the second is gone. What is left of
 the LayerNorm is invariant under rotations that keep the all-ones vector.
 
-Scope: the norms ahead of attention, MLP, patch merging and head. The mean over tokens in front of a head is linear, so
-the fold passes through it. Left alone: the norm behind Swin's patch embedding, which writes to the residual stream.
+Scope: the norms ahead of attention, MLP, patch merging, attention pooling and head. The mean over tokens in front of a
+head is linear, so the fold passes through it. Left alone: the norm behind Swin's patch embedding and the one before a
+CLIP's blocks, which write to the residual stream; those of queries and keys, whose reader is a product of two
+activations.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from edgevit.models.layers import Attention, Mlp
+from edgevit.models.attention_pool import AttentionPool
+from edgevit.models.layers import Attention, GatedMlp, Mlp
 from edgevit.models.pixels import PixelModel
 from edgevit.models.swin import PatchMerging, RolledWindows, Swin, SwinBlock
 from edgevit.models.vit import EncoderBlock, ViT
@@ -33,7 +36,8 @@ def fold_layer_norm_affine(pixels: PixelModel) -> PassRecord:
             continue
         weight, bias = norm.weight.detach().double(), norm.bias.detach().double()
         for linear in readers:
-            _absorb(linear, weight, bias)
+            times = linear.in_features // len(weight)  # class token and mean side by side
+            _absorb(linear, weight.repeat(times), bias.repeat(times))
         norm.weight = nn.Parameter(torch.ones_like(norm.weight), requires_grad=False)
         norm.bias = nn.Parameter(torch.zeros_like(norm.bias), requires_grad=False)
         applied.append(site)
@@ -56,21 +60,39 @@ def _pairs(model: nn.Module) -> Iterator[tuple[str, nn.Module, list[nn.Linear] |
             padded = isinstance(module, SwinBlock) and _overhangs(module.windows)
             reason = "windows overhang the grid: their padding is zeros behind this norm"
             yield f"{name}.norm1", module.norm1, reason if padded else _projections(module.attn)
-            assert isinstance(module.mlp, Mlp)
-            yield f"{name}.norm2", module.norm2, [module.mlp.fc1]
+            assert isinstance(module.mlp, (Mlp, GatedMlp))
+            gate = [module.mlp.gate] if isinstance(module.mlp, GatedMlp) else []
+            yield f"{name}.norm2", module.norm2, [*gate, module.mlp.fc1]
+        elif isinstance(module, Attention):
+            for part in ("q_norm", "k_norm"):
+                yield f"{name}.{part}", getattr(module, part), "a product of two activations reads it"
+        elif isinstance(module, AttentionPool):
+            yield f"{name}.norm", module.norm, [module.mlp.fc1]
         elif isinstance(module, PatchMerging):
             yield f"{name}.norm", module.norm, [module.reduction]
     if isinstance(model, Swin):
         yield "patch_norm", model.patch_norm, "it writes to the residual stream"
+    if isinstance(model, ViT):
+        yield "norm_pre", model.norm_pre, "it writes to the residual stream"
+    yield from _pairs_of_head(model)
+
+
+def _pairs_of_head(model: nn.Module) -> Iterator[tuple[str, nn.Module, list[nn.Linear] | str]]:
     heads = [h for h in (model.head, getattr(model, "head_dist", None)) if isinstance(h, nn.Linear)]
-    separate = isinstance(model, ViT) and isinstance(model.fc_norm, nn.LayerNorm)
-    if separate:
-        assert isinstance(model, ViT)
-        yield "fc_norm", model.fc_norm, heads
-        yield "norm", model.norm, "another LayerNorm reads it"
-    else:
-        assert isinstance(model.norm, nn.Module)
-        yield "norm", model.norm, heads or "it is the model's output"
+    norm = model.norm
+    assert isinstance(norm, nn.Module)
+    if isinstance(model, ViT):
+        heads = [model.projection] if model.projection is not None else heads
+        pool = model.attn_pool
+        if isinstance(model.fc_norm, nn.LayerNorm):
+            yield "fc_norm", model.fc_norm, heads or "it is the model's output"
+            if pool is None:
+                yield "norm", norm, "another LayerNorm reads it"
+                return
+        if pool is not None:
+            yield "norm", norm, [linear for linear in (pool.score, pool.k, pool.v) if linear is not None]
+            return
+    yield "norm", norm, heads or "it is the model's output"
 
 
 def _overhangs(windows: nn.Module) -> bool:

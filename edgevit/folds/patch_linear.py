@@ -30,6 +30,8 @@ class PatchLinear(nn.Module):
         _, height, width, channels = image.shape
         ph, pw = self.patch
         rows, cols = height // ph, width // pw
+        if height % ph or width % pw:  # no convolution reads what fills no whole patch
+            image = image[:, : rows * ph, : cols * pw]
         # (B·rows, ph, cols, pw·3) → (B·rows, cols, ph, pw·3): rank 4, and runs of pw·3 bytes stay together
         x = image.reshape(-1, ph, cols, pw * channels).transpose(1, 2)
         x = x.reshape(-1, rows * cols, ph * pw * channels)

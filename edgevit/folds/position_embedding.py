@@ -1,8 +1,11 @@
-"""Class token + its position in one constant, and the convolution's bias + the patches' positions in another."""
+"""Class token and registers with their positions in one constant, the convolution's bias + the patches' positions in
+another. A norm before the blocks, which sees each token for itself, is computed for the first constant here.
+"""
 
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from edgevit.models.pixels import PixelModel
 from edgevit.models.vit import ViT
@@ -17,19 +20,13 @@ def fold_position_embedding(pixels: PixelModel) -> PassRecord:
     if model.positions is not None:
         return PassRecord(name, "module", skipped=(Skip("patch_embed", "already folded"),))
     with torch.no_grad():
-        assert model.pos_embed is not None
-        positions = model.pos_embed.detach()
-        tokens = [t.detach() for t in (model.cls_token, model.dist_token) if t is not None]
-        if tokens:
-            prefix = torch.cat(tokens, dim=1)
-            if model.config.position_prefix:
-                prefix = prefix + positions[:, : prefix.shape[1]]
-                positions = positions[:, prefix.shape[1] :]
-            model.prefix = prefix
+        prefix, positions = model.split_positions()
+        model.prefix = None if prefix is None else model.norm_pre(prefix)
         conv = model.patch_embed.proj
+        assert isinstance(conv, (nn.Conv2d, nn.Linear))
         if conv.bias is not None:
             positions = positions + conv.bias.detach()
             conv.bias = None
         model.positions = positions.clone()
-    model.cls_token = model.dist_token = model.pos_embed = None
+    model.cls_token = model.dist_token = model.reg_token = model.pos_embed = None
     return PassRecord(name, "module", ("patch_embed",))

@@ -5,9 +5,10 @@ so LN(R·x) = R·LN(x) for a LayerNorm without affine part. R then goes into eve
 into everything that reads it, at no cost at run time. The idea is that of SliceGPT and QuaRot (Ashkboos et al., 2024,
 arXiv:2401.15024 and arXiv:2404.00456), who rotate RMSNorm models; the all-ones condition carries it over to LayerNorm.
 
-Scope: streams between pre-norm blocks whose LayerNorms are folded (:mod:`edgevit.folds.layer_norm_affine`). In a Swin
-every stage has its own R; the first one keeps its stream, because the norm behind the patch embedding writes to it with
-an affine part of its own.
+Scope: streams between pre-norm blocks whose LayerNorms and layer scales are folded
+(:mod:`edgevit.folds.layer_norm_affine`, :mod:`edgevit.folds.layer_scale`). A norm before a CLIP's blocks writes to the
+stream with an affine part, and no rotation passes through that without a matrix of its own. In a Swin every stage has
+its own R; the first one keeps its stream, because the norm behind the patch embedding writes to it with an affine part.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgevit.models.layers import Attention, Mlp
+from edgevit.models.layers import Attention, GatedMlp, LayerScale, Mlp
 from edgevit.models.pixels import PixelModel
 from edgevit.models.swin import PatchMerging, Swin, SwinBlock, SwinStage
 from edgevit.models.vit import EncoderBlock, ViT
@@ -57,10 +58,25 @@ def make_rotation(width: int, generator: np.random.Generator) -> Tensor:
 def _refuse_vit(model: ViT) -> str | None:
     if model.positions is None:
         return "the position embedding is not folded"
-    if not isinstance(model.head, nn.Linear):
+    if not _list_readers(model):
         return "the pooled features are the output, and would be rotated"
-    norms: list[nn.Module] = [n for b in model.blocks if isinstance(b, EncoderBlock) for n in (b.norm1, b.norm2)]
-    return _find_affine([*norms, model.norm, model.fc_norm])
+    if isinstance(model.norm_pre, nn.LayerNorm):
+        return "the norm before the blocks writes to the stream with an affine part"
+    blocks = [block for block in model.blocks if isinstance(block, EncoderBlock)]
+    if any(isinstance(scale, LayerScale) for block in blocks for scale in (block.ls1, block.ls2)):
+        return "layer scale is not folded"
+    norms: list[nn.Module] = [norm for block in blocks for norm in (block.norm1, block.norm2)]
+    # Behind an attention pool the stream is another one.
+    return _find_affine([*norms, model.norm, *([model.fc_norm] if model.attn_pool is None else [])])
+
+
+def _list_readers(model: ViT) -> list[nn.Linear]:
+    """The Linears that read the stream behind the last block."""
+    pool = model.attn_pool
+    if pool is not None:
+        return [linear for linear in (pool.score, pool.k, pool.v) if linear is not None]
+    heads = [model.projection] if model.projection is not None else [model.head, model.head_dist]
+    return [head for head in heads if isinstance(head, nn.Linear)]
 
 
 def _find_affine(norms: Iterable[nn.Module]) -> str | None:
@@ -81,9 +97,9 @@ def _rotate_vit(model: ViT, rotation: Tensor) -> None:
     for block in model.blocks:
         assert isinstance(block, EncoderBlock)
         _rotate_block(block.attn, block.mlp, rotation)
-    for head in (model.head, model.head_dist):
-        if isinstance(head, nn.Linear):
-            _rotate_input(head, rotation)
+    for reader in _list_readers(model):
+        times = reader.in_features // model.config.width  # class token and mean side by side
+        _rotate_input(reader, torch.kron(torch.eye(times, dtype=rotation.dtype), rotation))
 
 
 def _rotate_swin(model: Swin, name: str, generator: np.random.Generator) -> PassRecord:
@@ -117,8 +133,9 @@ def _rotate_swin(model: Swin, name: str, generator: np.random.Generator) -> Pass
 
 
 def _rotate_block(attn: Attention, mlp: nn.Module, rotation: Tensor) -> None:
-    assert isinstance(mlp, Mlp)
-    for reader in (attn.qkv, attn.q, attn.k, attn.v, mlp.fc1):
+    assert isinstance(mlp, (Mlp, GatedMlp))
+    gate = mlp.gate if isinstance(mlp, GatedMlp) else None
+    for reader in (attn.qkv, attn.q, attn.k, attn.v, gate, mlp.fc1):
         if reader is not None:
             _rotate_input(reader, rotation)
     for writer in (attn.proj, mlp.fc2):

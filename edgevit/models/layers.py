@@ -1,16 +1,21 @@
-"""Layers that every canonical model shares: patch embedding, attention, MLP."""
+"""Layers that every canonical model shares: patch embedding, attention, layer scale, MLP."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+Activation: TypeAlias = Literal["gelu", "gelu_tanh", "quick_gelu", "silu", "relu"]
+
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),  # CLIP's approximation
+    "silu": lambda x: x * torch.sigmoid(x),
     "relu": F.relu,
 }
 
@@ -18,22 +23,31 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class PatchEmbedding(nn.Module):
     """Non-overlapping patches through one convolution.
 
-    ``(B, 3, H, W) float32 → (B, (H/p)·(W/p), C) float32``, tokens in row-major order. An image whose sides are not
-    multiples of the patch is padded with zeros (after normalisation) at its right and bottom, as in transformers' Swin.
+    ``(B, 3, H, W) float32 → (B, (H/p)·(W/p), C) float32``, tokens in row-major order. Where the sides of an image are
+    not multiples of the patch, what is left over at its right and bottom is filled up with zeros (after normalisation)
+    to whole patches, as in transformers' Swin, or with ``pad=False`` not read, as a convolution does.
     """
 
-    def __init__(self, patch: tuple[int, int], in_channels: int, width: int, bias: bool = True) -> None:
+    def __init__(
+        self, patch: tuple[int, int], in_channels: int, width: int, bias: bool = True, pad: bool = True
+    ) -> None:
         super().__init__()
-        self.patch = patch
+        self.patch, self.pad = patch, pad
         self.proj = nn.Conv2d(in_channels, width, kernel_size=patch, stride=patch, bias=bias)
 
     def forward(self, pixels: Tensor) -> Tensor:
         pad_h = -pixels.shape[2] % self.patch[0]
         pad_w = -pixels.shape[3] % self.patch[1]
-        if pad_h or pad_w:
+        if self.pad and (pad_h or pad_w):
             pixels = F.pad(pixels, (0, pad_w, 0, pad_h))
         x: Tensor = self.proj(pixels)  # (B, C, H/p, W/p)
         return x.flatten(2).transpose(1, 2)
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """``(B, N, A·D) → (B, A, N, D)``."""
+    batch, tokens, channels = x.shape
+    return x.reshape(batch, tokens, heads, channels // heads).transpose(1, 2)
 
 
 class Attention(nn.Module):
@@ -41,9 +55,18 @@ class Attention(nn.Module):
 
     The product is written as rank-4 MatMul → Add → Softmax → MatMul because that is the pattern which OpenVINO and
     TensorRT fuse; a fused ``scaled_dot_product_attention`` is taken apart by their importers and seldom found again.
+    With ``qk_norm_eps`` every head's queries and keys pass through a LayerNorm before their product (Dehghani et al.,
+    2023, arXiv:2302.05442).
     """
 
-    def __init__(self, width: int, heads: int, qkv_bias: bool = True, head_width: int | None = None) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        qkv_bias: bool = True,
+        head_width: int | None = None,
+        qk_norm_eps: float | None = None,
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.head_width = head_width or width // heads
@@ -53,27 +76,26 @@ class Attention(nn.Module):
         self.q: nn.Linear | None = None
         self.k: nn.Linear | None = None
         self.v: nn.Linear | None = None
+        self.q_norm, self.k_norm = (
+            nn.Identity() if qk_norm_eps is None else nn.LayerNorm(self.head_width, eps=qk_norm_eps) for _ in "qk"
+        )
         self.proj = nn.Linear(inner, width)
 
     def project(self, x: Tensor, queries: int | None) -> tuple[Tensor, Tensor, Tensor]:
         """``(B, N, C) → q (B, A, Q, D), k (B, A, N, D), v (B, A, N, D)`` with ``Q = queries or N``."""
         if self.qkv is not None:
             # Rank 4 throughout: (B, N, 3·A, D) → (B, 3·A, N, D); engines keep a rank-5 permute as a copy.
-            packed = self._split_heads(self.qkv(x), 3 * self.heads)
+            packed = split_heads(self.qkv(x), 3 * self.heads)
             q, k, v = torch.split(packed, self.heads, dim=1)
-            return (q if queries is None else q[:, :, :queries]), k, v
+            return self.q_norm(q if queries is None else q[:, :, :queries]), self.k_norm(k), v
         assert self.q is not None
         assert self.k is not None
         assert self.v is not None
         first = x if queries is None else x[:, :queries]
-        q = self._split_heads(self.q(first), self.heads)
-        k = self._split_heads(self.k(x), self.heads)
-        v = self._split_heads(self.v(x), self.heads)
-        return q, k, v
-
-    def _split_heads(self, x: Tensor, heads: int) -> Tensor:
-        batch, tokens, _ = x.shape
-        return x.reshape(batch, tokens, heads, self.head_width).transpose(1, 2)
+        q = split_heads(self.q(first), self.heads)
+        k = split_heads(self.k(x), self.heads)
+        v = split_heads(self.v(x), self.heads)
+        return self.q_norm(q), self.k_norm(k), v
 
     def forward(
         self,
@@ -104,10 +126,24 @@ class Attention(nn.Module):
         return out
 
 
+class LayerScale(nn.Module):
+    """A learned factor for every channel (Touvron et al., 2021, arXiv:2103.17239): ``(…, C) → (…, C)``.
+
+    :mod:`edgevit.folds.layer_scale` folds it into the Linear in front of it.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+
 class Mlp(nn.Module):
     """Two Linears with an activation between them: ``(…, C) → (…, C)``."""
 
-    def __init__(self, width: int, hidden: int, activation: str = "gelu") -> None:
+    def __init__(self, width: int, hidden: int, activation: Activation = "gelu") -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, hidden)
         self.act = ACTIVATIONS[activation]
@@ -115,6 +151,24 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.fc2(self.act(self.fc1(x)))
+        return x
+
+
+class GatedMlp(nn.Module):
+    """An MLP with a gate (Shazeer, 2020, arXiv:2002.05202), with SiLU called SwiGLU: ``(…, C) → (…, C)``.
+
+    Gate and value have a Linear each: one packed Linear would end in a split of its last axis, which engines copy.
+    """
+
+    def __init__(self, width: int, hidden: int, activation: Activation = "silu") -> None:
+        super().__init__()
+        self.gate = nn.Linear(width, hidden)
+        self.fc1 = nn.Linear(width, hidden)
+        self.act = ACTIVATIONS[activation]
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.fc2(self.act(self.gate(x)) * self.fc1(x))
         return x
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgevit.models.layers import Attention, Mlp, PatchEmbedding
+from edgevit.models.layers import Activation, Attention, Mlp, PatchEmbedding
 
 Size = tuple[int, int]
 
@@ -47,7 +47,7 @@ class SwinConfig:
     qkv_bias: bool = True
     patch_norm: bool = True
     norm_eps: float = 1e-5
-    activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu"
+    activation: Activation = "gelu"
     window_fit: Literal["axis", "smaller", "never"] = "axis"
     pad: Literal["after_shift", "before_shift"] = "after_shift"
     resample_norm_eps: float = 1e-5

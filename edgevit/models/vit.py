@@ -1,77 +1,22 @@
-"""Vision Transformer (Dosovitskiy et al., 2021, arXiv:2010.11929) and DeiT (Touvron et al., 2021, arXiv:2012.12877).
+"""Vision Transformer (Dosovitskiy et al., 2021, arXiv:2010.11929) and what was made of it: DeiT and DeiT III (Touvron
+et al., arXiv:2012.12877 and 2204.07118), DINO and DINOv2 (arXiv:2104.14294, 2304.07193, with registers 2309.16588), MAE
+(arXiv:2111.06377), and the image towers of CLIP (arXiv:2103.00020) and SigLIP (arXiv:2303.15343).
 
 Stated once, in the form that exports best; :mod:`edgevit.checkpoints` maps every publisher's weights onto it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from edgevit.models.layers import Attention, Mlp, PatchEmbedding, sincos_positions
+from edgevit.models.attention_pool import AttentionPool
+from edgevit.models.layers import Attention, GatedMlp, LayerScale, Mlp, PatchEmbedding, sincos_positions
+from edgevit.models.vit_config import ViTConfig
 
-
-@dataclass(frozen=True)
-class ViTConfig:
-    """Everything that decides a ViT's parameters and arithmetic.
-
-    Attributes:
-        image_size: Height and width of the input in pixels.
-        patch_size: Height and width of a patch in pixels.
-        classes: Outputs of the head; 0 for none (the pooled features are the output).
-        position: How positions are embedded: a learned table, or a fixed one of sines and cosines.
-        position_prefix: Whether position embeddings cover the class and distillation tokens too.
-        pool: What the head reads: the class token, or the mean of the patch tokens.
-        distillation_head: A second head on the distillation token; the answer is the mean of both (DeiT).
-        norm_before_pool: LayerNorm on all tokens before pooling (the usual place).
-        norm_after_pool: LayerNorm on the pooled vector (timm's ``fc_norm``).
-    """
-
-    image_size: tuple[int, int] = (224, 224)
-    patch_size: tuple[int, int] = (16, 16)
-    in_channels: int = 3
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
-    mlp_width: int = 3072
-    classes: int = 1000
-    qkv_bias: bool = True
-    patch_bias: bool = True
-    class_token: bool = True
-    distillation_token: bool = False
-    distillation_head: bool = False
-    position_prefix: bool = True
-    pool: Literal["token", "mean"] = "token"
-    norm_before_pool: bool = True
-    norm_after_pool: bool = False
-    norm_eps: float = 1e-6
-    activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu"
-    position: Literal["learned", "sincos"] = "learned"
-
-    def __post_init__(self) -> None:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of {self.heads} heads")
-        if any(i < p or i % p for i, p in zip(self.image_size, self.patch_size, strict=True)):
-            raise ValueError(f"image size {self.image_size} is not a multiple of the patch size {self.patch_size}")
-        if self.pool == "token" and not self.class_token:
-            raise ValueError("pooling by class token needs a class token")
-        if self.position == "sincos" and self.width % 4:
-            raise ValueError(f"sine/cosine positions need a width that is a multiple of 4, not {self.width}")
-        if self.distillation_head and not self.distillation_token:
-            raise ValueError("a distillation head needs a distillation token")
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Patches down and across."""
-        return self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
-
-    @property
-    def prefix_tokens(self) -> int:
-        """Tokens ahead of the patches."""
-        return int(self.class_token) + int(self.distillation_token)
+__all__ = ["EncoderBlock", "ViT", "ViTConfig"]
 
 
 class EncoderBlock(nn.Module):
@@ -82,72 +27,141 @@ class EncoderBlock(nn.Module):
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(config.width, eps=config.norm_eps)
-        self.attn = Attention(config.width, config.heads, config.qkv_bias)
-        self.norm2 = nn.LayerNorm(config.width, eps=config.norm_eps)
-        self.mlp = Mlp(config.width, config.mlp_width, config.activation)
+        width = config.width
+        self.norm1 = nn.LayerNorm(width, eps=config.norm_eps)
+        eps = config.norm_eps if config.qk_norm else None
+        self.attn = Attention(width, config.heads, config.qkv_bias, qk_norm_eps=eps)
+        self.ls1 = LayerScale(width) if config.layer_scale else nn.Identity()
+        self.norm2 = nn.LayerNorm(width, eps=config.norm_eps)
+        mlp = GatedMlp if config.gated_mlp else Mlp
+        self.mlp: nn.Module = mlp(width, config.mlp_width, config.activation)
+        self.ls2 = LayerScale(width) if config.layer_scale else nn.Identity()
         self.queries: int | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         stream = x if self.queries is None else x[:, : self.queries]
-        x = stream + self.attn(self.norm1(x), queries=self.queries)
-        x = x + self.mlp(self.norm2(x))
+        x = stream + self.ls1(self.attn(self.norm1(x), queries=self.queries))
+        x = x + self.ls2(self.mlp(self.norm2(x)))
         return x
 
 
 class ViT(nn.Module):
-    """Vision Transformer: normalised pixels ``(B, 3, H, W) float32 → (B, classes) float32`` logits."""
+    """Vision Transformer: normalised pixels ``(B, 3, H, W) float32 → (B, classes) float32`` logits.
+
+    Without classes the output is what :meth:`readout` gives, ``(B, features)``.
+    """
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
         self.config = config
-        width = config.width
-        self.patch_embed = PatchEmbedding(config.patch_size, config.in_channels, width, config.patch_bias)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, width)) if config.class_token else None
-        self.dist_token = nn.Parameter(torch.zeros(1, 1, width)) if config.distillation_token else None
-        prefix = config.prefix_tokens if config.position_prefix else 0
+        width, classes = config.width, config.classes
+        # nn.Module: edgevit.folds.patch_linear puts another form of it in its place.
+        self.patch_embed: nn.Module = PatchEmbedding(
+            config.patch_size, config.in_channels, width, config.patch_bias, pad=False
+        )
+        self.cls_token = _make_tokens(int(config.class_token), width)
+        self.dist_token = _make_tokens(int(config.distillation_token), width)
+        self.reg_token = _make_tokens(config.register_tokens, width)
+        covered = config.position_prefix_tokens
         self.pos_embed: nn.Parameter | None
         if config.position == "sincos":
-            self.pos_embed = nn.Parameter(sincos_positions(config.grid, width, prefix), requires_grad=False)
+            self.pos_embed = nn.Parameter(sincos_positions(config.grid, width, covered), requires_grad=False)
         else:
-            self.pos_embed = nn.Parameter(torch.zeros(1, prefix + config.grid[0] * config.grid[1], width))
-        # Set by edgevit.folds.position_embedding, which then empties the three above.
+            self.pos_embed = nn.Parameter(torch.zeros(1, covered + config.grid[0] * config.grid[1], width))
+        # Set by edgevit.folds.position_embedding, which then empties the four above.
         self.register_buffer("prefix", None)
         self.register_buffer("positions", None)
         self.prefix: Tensor | None
         self.positions: Tensor | None
+        self.norm_pre = _make_norm(config.norm_before_blocks, width, config.norm_eps)
         self.blocks = nn.ModuleList(EncoderBlock(config) for _ in range(config.depth))
-        self.norm = nn.LayerNorm(width, eps=config.norm_eps) if config.norm_before_pool else nn.Identity()
-        self.fc_norm = nn.LayerNorm(width, eps=config.norm_eps) if config.norm_after_pool else nn.Identity()
-        self.head = nn.Linear(width, config.classes) if config.classes else nn.Identity()
-        self.head_dist = nn.Linear(width, config.classes) if config.distillation_head else None
+        self.norm = _make_norm(config.norm_before_pool, width, config.norm_eps)
+        self.attn_pool: AttentionPool | None = None
+        if config.pool == "map":
+            self.attn_pool = AttentionPool(width, config.heads, config.mlp_width, config.activation, config.norm_eps)
+        self.fc_norm = _make_norm(config.norm_after_pool, config.pooled, config.norm_eps)
+        self.projection = nn.Linear(config.pooled, config.projection, bias=False) if config.projection else None
+        self.head: nn.Module = nn.Linear(config.features, classes) if classes else nn.Identity()
+        self.head_dist: nn.Module | None = None
+        if config.distillation_head:
+            self.head_dist = nn.Linear(width, classes) if classes else nn.Identity()
+
+    def split_positions(self) -> tuple[Tensor | None, Tensor]:
+        """Tokens ahead of the patches with their positions ``(1, P, C)``, and the patches' positions ``(1, N, C)``."""
+        assert self.pos_embed is not None
+        tokens = [t for t in (self.cls_token, self.dist_token, self.reg_token) if t is not None]
+        if not tokens:
+            return None, self.pos_embed
+        prefix, covered = torch.cat(tokens, dim=1), self.config.position_prefix_tokens
+        if covered:
+            with_positions = prefix[:, :covered] + self.pos_embed[:, :covered]
+            prefix = torch.cat([with_positions, prefix[:, covered:]], dim=1)
+        return prefix, self.pos_embed[:, covered:]
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """Pixels to tokens with positions: ``(B, 3, H, W) → (B, N, C)``."""
+        """Pixels to what the first block reads: ``(B, 3, H, W) → (B, P + N, C)``."""
         x: Tensor = self.patch_embed(pixels)
         if self.positions is not None:
-            x = x + self.positions
-            if self.prefix is None:
-                return x
-            return torch.cat([self.prefix.expand(x.shape[0], -1, -1), x], dim=1)
-        assert self.pos_embed is not None
-        tokens = [t.expand(x.shape[0], -1, -1) for t in (self.cls_token, self.dist_token) if t is not None]
-        if self.config.position_prefix:
-            return torch.cat([*tokens, x], dim=1) + self.pos_embed
-        return torch.cat([*tokens, x + self.pos_embed], dim=1)
+            prefix = self.prefix
+            x = self.norm_pre(x + self.positions)
+        else:
+            prefix, positions = self.split_positions()
+            x = self.norm_pre(x + positions)
+            prefix = None if prefix is None else self.norm_pre(prefix)
+        return x if prefix is None else torch.cat([prefix.expand(x.shape[0], -1, -1), x], dim=1)
 
-    def pool(self, x: Tensor) -> Tensor:
-        """Tokens to what the head reads: ``(B, N, C) → (B, C)``."""
-        if self.config.pool == "token":
-            return x[:, 0]
-        return x[:, self.config.prefix_tokens :].mean(dim=1)
-
-    def forward(self, pixels: Tensor) -> Tensor:
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Tokens behind the last block, with the norm before pooling: ``(B, 3, H, W) → (B, P + N, C)``."""
         x = self.embed(pixels)
         for block in self.blocks:
             x = block(x)
         x = self.norm(x)
-        logits: Tensor = self.head(self.fc_norm(self.pool(x)))
-        if self.head_dist is not None:
-            logits = (logits + self.head_dist(x[:, 1])) / 2
+        return x
+
+    def tokens(self, pixels: Tensor, blocks: Sequence[int]) -> tuple[Tensor, ...]:
+        """Tokens behind chosen blocks, without a norm, ``(B, P + N, C)`` each; blocks behind the last are not run.
+
+        Args:
+            pixels: ``(B, 3, H, W)``.
+            blocks: Numbers from 0, in any order.
+        """
+        x = self.embed(pixels)
+        found: dict[int, Tensor] = {}
+        for index, block in enumerate(self.blocks[: max(blocks, default=-1) + 1]):
+            x = block(x)
+            found[index] = x
+        return tuple(found[index] for index in blocks)
+
+    def pool(self, x: Tensor) -> Tensor:
+        """Tokens to one vector: ``(B, P + N, C) → (B, C)``, twice as wide for ``token_mean``."""
+        if self.config.pool == "token":
+            return x[:, 0]
+        patches = x[:, self.config.prefix_tokens :] if self.config.prefix_tokens else x
+        if self.attn_pool is not None:
+            pooled: Tensor = self.attn_pool(patches)
+            return pooled
+        mean = patches.mean(dim=1)
+        return mean if self.config.pool == "mean" else torch.cat([x[:, 0], mean], dim=1)
+
+    def readout(self, x: Tensor) -> Tensor:
+        """What :meth:`encode` gives to the image's features: pooled, normalised, projected ``(B, features)``."""
+        pooled: Tensor = self.fc_norm(self.pool(x))
+        if self.head_dist is not None:  # as timm's pre-logits are
+            pooled = (pooled + x[:, 1]) / 2
+        return pooled if self.projection is None else self.projection(pooled)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = self.encode(pixels)
+        if isinstance(self.head_dist, nn.Linear):
+            logits: Tensor = (self.head(x[:, 0]) + self.head_dist(x[:, 1])) / 2
+            return logits
+        logits = self.head(self.readout(x))
         return logits
+
+
+def _make_tokens(count: int, width: int) -> nn.Parameter | None:
+    return nn.Parameter(torch.zeros(1, count, width)) if count else None
+
+
+def _make_norm(wanted: bool, width: int, eps: float) -> nn.Module:
+    return nn.LayerNorm(width, eps=eps) if wanted else nn.Identity()

@@ -14,7 +14,8 @@ from edgevit.folds import FOLDS, apply_folds
 from edgevit.folds.layer_norm_affine import fold_layer_norm_affine
 from edgevit.folds.residual_rotation import make_rotation
 from edgevit.folds.window_gather import Gather, GatheredPatches, GatheredWindows, fold_window_gather
-from edgevit.models.layers import PatchEmbedding
+from edgevit.models.attention_pool import AttentionPool
+from edgevit.models.layers import LayerScale, PatchEmbedding
 from edgevit.models.pixels import PixelModel
 from edgevit.models.swin import ConstantBias, SwinConfig
 from edgevit.models.vit import ViTConfig
@@ -58,7 +59,20 @@ def test_all_folds_together_keep_the_output(name: str) -> None:
         assert relative_error(run(pixels, images), expected) <= TOLERANCE
 
 
-@pytest.mark.parametrize("name", ["vit_plain", "vit_distilled", "swin_plain", "swin_overhang"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_plain",
+        "vit_distilled",
+        "vit_registers",
+        "vit_token_mean",
+        "vit_clip",
+        "vit_siglip_head",
+        "vit_qk_norm",
+        "swin_plain",
+        "swin_overhang",
+    ],
+)
 @pytest.mark.parametrize("fold", [name for name, _, _ in FOLDS])
 def test_each_fold_alone_keeps_the_output(fold: str, name: str) -> None:
     config = CONFIGS[name]
@@ -179,6 +193,77 @@ def test_last_block_is_left_alone_where_the_head_reads_the_mean() -> None:
     record = next(r for r in apply_folds(copy_pixels(make_model(VITS["mean"])), ExportForm()) if r.name == "last_block")
     assert record.applied == ()
     assert record.skipped[0].reason == "the head reads the mean of all tokens"
+
+
+def test_layer_scale_leaves_none_behind_and_so_the_stream_can_be_rotated() -> None:
+    config = VITS["registers"]
+    pixels = copy_pixels(make_model(config))
+    records = {r.name: r for r in apply_folds(pixels, EVERYTHING)}
+    assert records["layer_scale"].applied == tuple(f"blocks.{i}.ls{k}" for i in range(config.depth) for k in (1, 2))
+    assert records["residual_rotation"].applied == ("blocks",)
+    assert not any(isinstance(module, LayerScale) for module in pixels.modules())
+
+
+def test_rotation_is_left_alone_where_layer_scale_is_not_folded() -> None:
+    pixels = copy_pixels(make_model(VITS["registers"]))
+    form = dataclasses.replace(EVERYTHING, fold_layer_scale=False)
+    records = {r.name: r for r in apply_folds(pixels, form)}
+    assert records["residual_rotation"].skipped[0].reason == "layer scale is not folded"
+
+
+def test_rotation_is_left_alone_behind_a_norm_before_the_blocks() -> None:
+    pixels = copy_pixels(make_model(VITS["clip"]))
+    records = {r.name: r for r in apply_folds(pixels, EVERYTHING)}
+    assert "norm before the blocks" in records["residual_rotation"].skipped[0].reason
+    assert any("residual stream" in s.reason for s in records["layer_norm_affine"].skipped if s.site == "norm_pre")
+
+
+def test_last_block_with_registers_is_computed_for_the_class_token_alone() -> None:
+    pixels = copy_pixels(make_model(VITS["registers"]))
+    records = {r.name: r for r in apply_folds(pixels, ExportForm())}
+    assert records["last_block"].applied == ("blocks.2",)
+    assert pixels.model.get_submodule("blocks.2").queries == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("token_mean", "beside the class token"), ("siglip", "attention reads all tokens")]
+)
+def test_last_block_is_left_alone_where_the_head_reads_more(name: str, reason: str) -> None:
+    pixels = copy_pixels(make_model(VITS[name]))
+    records = {r.name: r for r in apply_folds(pixels, ExportForm())}
+    assert records["last_block"].applied == ()
+    assert reason in records["last_block"].skipped[0].reason
+    assert pixels.model.get_submodule("blocks.2").queries is None
+
+
+def test_attention_scale_goes_into_the_norm_of_the_queries() -> None:
+    model = make_model(VITS["qk_norm"])
+    pixels = copy_pixels(model)
+    records = {r.name: r for r in apply_folds(pixels, ExportForm())}
+    before, after = (m.get_submodule("blocks.1.attn.q_norm") for m in (model.module, pixels.model))
+    torch.testing.assert_close(after.weight, before.weight * (VIT.width // VIT.heads) ** -0.5)
+    reasons = {s.site: s.reason for s in records["layer_norm_affine"].skipped}
+    assert reasons["blocks.1.attn.q_norm"] == "a product of two activations reads it"
+
+
+def test_attention_pool_has_one_row_of_weights_for_each_head() -> None:
+    pixels = copy_pixels(make_model(VITS["siglip"]))
+    records = {r.name: r for r in apply_folds(pixels, EVERYTHING)}
+    pool = pixels.model.get_submodule("attn_pool")
+    assert isinstance(pool, AttentionPool)
+    assert pool.score is not None
+    assert pool.score.weight.shape == (VIT.heads, VIT.width)
+    assert (pool.q, pool.k, pool.latent) == (None, None, None)
+    assert records["residual_rotation"].applied == ("blocks",)
+    assert "norm" in records["layer_norm_affine"].applied
+
+
+def test_position_embedding_takes_registers_and_the_norm_before_the_blocks() -> None:
+    config = dataclasses.replace(VITS["clip"], register_tokens=2)
+    pixels = copy_pixels(make_model(config))
+    apply_folds(pixels, ExportForm())
+    assert pixels.model.prefix.shape == (1, 3, config.width)
+    assert pixels.model.reg_token is None
 
 
 def test_input_normalization_is_left_alone_where_the_image_is_padded() -> None:

@@ -1,0 +1,123 @@
+"""ViTConfig: everything that decides a ViT's parameters and arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from edgevit.models.layers import Activation
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """A Vision Transformer of any family that :class:`edgevit.models.vit.ViT` states.
+
+    Attributes:
+        image_size: Height and width of the input in pixels.
+        patch_size: Height and width of a patch in pixels.
+        drop_remainder: Whether pixels that fill no whole patch at the right and bottom are left unread; where it is
+            false, an image that has any is refused.
+        mlp_width: Hidden channels; of a gated MLP those of the gate.
+        classes: Outputs of the head; 0 for none (the features are the output).
+        register_tokens: Learned tokens behind the class token that nothing reads (Darcet et al., arXiv:2309.16588).
+        position: How positions are embedded: a learned table, or a fixed one of sines and cosines.
+        position_prefix: Whether position embeddings cover the class and distillation tokens too.
+        position_registers: Whether they cover the registers as well.
+        pool: What the head reads: the class token; the mean of the patch tokens; both side by side (DINOv2's
+            classifiers); or what a learned query attends to (SigLIP's MAP head).
+        projection: Width of a Linear without bias behind pooling (CLIP); 0 for none.
+        distillation_head: A second head on the distillation token; the answer is the mean of both (DeiT).
+        norm_before_blocks: LayerNorm between the embedding and the first block (CLIP).
+        norm_before_pool: LayerNorm on all tokens before pooling (the usual place).
+        norm_after_pool: LayerNorm on the pooled vector (timm's ``fc_norm``).
+        layer_scale: A factor for every channel behind attention and MLP.
+        qk_norm: LayerNorm on every head's queries and keys.
+        gated_mlp: Two Linears in, one of them a gate (with SiLU: SwiGLU).
+    """
+
+    image_size: tuple[int, int] = (224, 224)
+    patch_size: tuple[int, int] = (16, 16)
+    in_channels: int = 3
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_width: int = 3072
+    classes: int = 1000
+    qkv_bias: bool = True
+    patch_bias: bool = True
+    class_token: bool = True
+    distillation_token: bool = False
+    distillation_head: bool = False
+    position_prefix: bool = True
+    pool: Literal["token", "mean", "token_mean", "map"] = "token"
+    norm_before_pool: bool = True
+    norm_after_pool: bool = False
+    norm_eps: float = 1e-6
+    activation: Activation = "gelu"
+    position: Literal["learned", "sincos"] = "learned"
+    register_tokens: int = 0
+    position_registers: bool = False
+    norm_before_blocks: bool = False
+    layer_scale: bool = False
+    qk_norm: bool = False
+    gated_mlp: bool = False
+    projection: int = 0
+    drop_remainder: bool = False
+
+    def __post_init__(self) -> None:
+        problems = [*self._find_size_problems(), *self._find_token_problems()]
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    def _find_size_problems(self) -> Iterator[str]:
+        if self.width % self.heads:
+            yield f"width {self.width} is not a multiple of {self.heads} heads"
+        if any(i < p for i, p in zip(self.image_size, self.patch_size, strict=True)):
+            yield f"image size {self.image_size} is smaller than the patch size {self.patch_size}"
+        elif not self.drop_remainder and any(i % p for i, p in zip(self.image_size, self.patch_size, strict=True)):
+            yield f"image size {self.image_size} is not a multiple of the patch size {self.patch_size}"
+        if self.position == "sincos" and self.width % 4:
+            yield f"sine/cosine positions need a width that is a multiple of 4, not {self.width}"
+        for name in ("classes", "register_tokens", "projection"):
+            if getattr(self, name) < 0:
+                yield f"{name} is {getattr(self, name)}, below 0"
+
+    def _find_token_problems(self) -> Iterator[str]:
+        if self.pool in ("token", "token_mean") and not self.class_token:
+            yield "pooling by class token needs a class token"
+        if self.distillation_head and not self.distillation_token:
+            yield "a distillation head needs a distillation token"
+        if self.distillation_head and (self.pool != "token" or self.norm_after_pool or self.projection):
+            yield "a distillation head goes with the class token as it is, without another norm or a projection"
+        if self.position_registers and not self.register_tokens:
+            yield "positions of registers need registers"
+        if self.position_registers and not self.position_prefix:
+            yield "positions that cover the registers cover the class token too"
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches down and across."""
+        return self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Tokens ahead of the patches: class, distillation, registers, in this order."""
+        return int(self.class_token) + int(self.distillation_token) + self.register_tokens
+
+    @property
+    def position_prefix_tokens(self) -> int:
+        """How many of them the position embeddings cover."""
+        if not self.position_prefix:
+            return 0
+        return self.prefix_tokens - (0 if self.position_registers else self.register_tokens)
+
+    @property
+    def pooled(self) -> int:
+        """Width of what pooling gives."""
+        return 2 * self.width if self.pool == "token_mean" else self.width
+
+    @property
+    def features(self) -> int:
+        """Width of an image's features, which the head reads and an embedding gives."""
+        return self.projection or self.pooled

@@ -47,6 +47,7 @@ from edgevit.verdict_quantized import RANDOM_MARK, explain_set_back, judge_calib
 from edgevit.verdict_text import describe_accuracy
 
 if TYPE_CHECKING:
+    from edgevit.checkpoints.contents import WhichWeights
     from edgevit.model import Model
 
 RANDOM = "random"
@@ -78,6 +79,7 @@ def build_model(
     calibration: str | Path | None = None,
     validation: str | Path | None = None,
     arch: str | None = None,
+    weights: WhichWeights | None = None,
     skip_bad_images: bool = False,
     progress: Progress = ignore_progress,
     note: Callable[[str], None] = lambda text: None,
@@ -95,6 +97,7 @@ def build_model(
             ``"random"`` calibrates on random pixels, for the sake of latency; the verdict then does not pass.
         validation: Held-out images to judge by.
         arch: Architecture of a bare weight file.
+        weights: Of a training checkpoint with two sets: ``ema`` or ``model``; by default ``ema``.
         skip_bad_images: Leave out images that cannot be used, and count them, instead of stopping.
         progress: Told about every stage.
         note: Told, a sentence each, what was recognised and assumed.
@@ -117,7 +120,7 @@ def build_model(
     with lock_output(out) as lock:
         check_output(out)
         with _timed(stages, "read"):
-            model = _read(source, arch, recipe, note)
+            model = _read(source, arch, weights, recipe, note)
         with _timed(stages, "images"):
             sets = read_image_sets(
                 model,
@@ -200,10 +203,16 @@ def _check_batch(target: Target, recipe: Recipe) -> None:
         )
 
 
-def _read(source: str | Path, arch: str | None, recipe: Recipe, note: Callable[[str], None]) -> Model:
+def _read(
+    source: str | Path,
+    arch: str | None,
+    weights: WhichWeights | None,
+    recipe: Recipe,
+    note: Callable[[str], None],
+) -> Model:
     from edgevit.checkpoints import read_checkpoint
 
-    model = read_checkpoint(source, arch=arch, image_size=recipe.image_size)
+    model = read_checkpoint(source, arch=arch, image_size=recipe.image_size, weights=weights)
     height, width = model.config.image_size
     note(f"{model.source.layout}: {model.source.architecture}, {model.parameters:,} parameters, {height} × {width}")
     for text in model.source.notes:

@@ -12,6 +12,7 @@ from edgevit.errors import CheckpointError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from edgevit.checkpoints.contents import WhichWeights
     from edgevit.manifest import Manifest
     from edgevit.model import Source
     from edgevit.report import Report
@@ -71,7 +72,11 @@ class BundleInspection:
 
 
 def inspect_source(
-    source: str | Path, *, arch: str | None = None, image_size: tuple[int, int] | None = None
+    source: str | Path,
+    *,
+    arch: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    weights: WhichWeights | None = None,
 ) -> CheckpointInspection | BundleInspection:
     """Look at a checkpoint or a bundle.
 
@@ -79,6 +84,7 @@ def inspect_source(
         source: What :func:`edgevit.checkpoints.read_checkpoint` takes, or a bundle's folder.
         arch: The architecture's name, for a file of bare weights.
         image_size: Height and width, instead of the checkpoint's own.
+        weights: Of a training checkpoint with two sets: ``ema`` or ``model``; by default ``ema``.
 
     Raises:
         CheckpointError: Neither a checkpoint nor a bundle; every tensor that is missing, unexpected or wrongly shaped.
@@ -87,7 +93,7 @@ def inspect_source(
     folder = Path(source)
     if (folder / "manifest.json").is_file():
         return inspect_bundle(folder)
-    return inspect_checkpoint(source, arch=arch, image_size=image_size)
+    return inspect_checkpoint(source, arch=arch, image_size=image_size, weights=weights)
 
 
 def inspect_bundle(path: Path) -> BundleInspection:
@@ -103,7 +109,11 @@ def inspect_bundle(path: Path) -> BundleInspection:
 
 
 def inspect_checkpoint(
-    source: str | Path, *, arch: str | None = None, image_size: tuple[int, int] | None = None
+    source: str | Path,
+    *,
+    arch: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    weights: WhichWeights | None = None,
 ) -> CheckpointInspection:
     """Read a checkpoint and count.
 
@@ -112,7 +122,7 @@ def inspect_checkpoint(
     """
     from edgevit.checkpoints import read_checkpoint
 
-    model = read_checkpoint(source, arch=arch, image_size=image_size)
+    model = read_checkpoint(source, arch=arch, image_size=image_size, weights=weights)
     size = (model.preprocess.height, model.preprocess.width)
     sites, attention_macs = count_macs(model.module, size)
     return CheckpointInspection(

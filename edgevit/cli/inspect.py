@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgevit.cli.options import SizeType
+from edgevit.cli.options import WEIGHTS, SizeType
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
+    from edgevit.checkpoints.contents import WhichWeights
     from edgevit.inspect import BundleInspection, CheckpointInspection
     from edgevit.record import PassRecord
 
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 @click.option(
     "--image-size", type=SizeType(), metavar="PIXELS|HxW", help="Height and width, instead of the checkpoint's own."
 )
+@WEIGHTS
 @output_options
-def command(output: Output, source: str, arch: str | None, image_size: tuple[int, int] | None) -> None:
+def command(
+    output: Output, source: str, arch: str | None, image_size: tuple[int, int] | None, weights: WhichWeights | None
+) -> None:
     """Show what a checkpoint or a bundle is; nothing is built.
 
     Of a checkpoint: architecture, parameters, MACs, preprocessing, labels and the sites that can be quantised.
@@ -36,7 +40,7 @@ def command(output: Output, source: str, arch: str | None, image_size: tuple[int
     from edgevit.inspect import CheckpointInspection, inspect_source
     from edgevit.schema import to_data
 
-    found = inspect_source(source, arch=arch, image_size=image_size)
+    found = inspect_source(source, arch=arch, image_size=image_size, weights=weights)
     if isinstance(found, CheckpointInspection):
         output.document(to_data(found))
         _show_checkpoint(output, found)
@@ -53,6 +57,7 @@ def _show_checkpoint(output: Output, found: CheckpointInspection) -> None:
     share = found.attention_macs / max(found.macs, 1)
     pairs = {
         "checkpoint": found.source.path,
+        "revision": found.source.revision,
         "layout": found.source.layout,
         "architecture": f"{found.source.architecture} ({found.family})",
         "task": found.task,

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import click
+
+WEIGHTS: Callable[[Any], Any] = click.option(
+    "--weights",
+    type=click.Choice(["ema", "model"]),
+    help="Of a training checkpoint: averaged over training, or the last step's (ema where it has both).",
+)
+"""The option ``--weights``."""
 
 
 class SizeType(click.ParamType):  # type: ignore[type-arg]  # no parameters before click 8.3

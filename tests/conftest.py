@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.gpu_double import ORIN, RTX_3060, Machine, install
+
 
 @pytest.fixture(scope="session")
 def assets() -> Path:
@@ -29,3 +31,19 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         del os.environ["EDGEVIT_CACHE"]
     else:
         os.environ["EDGEVIT_CACHE"] = before
+
+
+@pytest.fixture
+def orin(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """This process sees a Jetson Orin with TensorRT 10.3."""
+    machine = Machine(ORIN)
+    install(machine, {"tensorrt": "10.3.0"}, monkeypatch.setitem)
+    return machine
+
+
+@pytest.fixture
+def rtx_3060(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """This process sees a GeForce RTX 3060 with TensorRT-RTX 1.7.1."""
+    machine = Machine(RTX_3060, driver=13000)
+    install(machine, {"tensorrt_rtx": "1.7.1.116"}, monkeypatch.setitem)
+    return machine

@@ -111,6 +111,8 @@ def _show_bundle(output: Output, found: BundleInspection) -> None:
             output.line(f"  {precision}, {fusion.compiler} for {fusion.device}: {fusion.describe()}")
             for text, sites in fusion.leftovers().items():
                 output.line(f"    {text}: {len(sites)} ({_range(sites)})")
+            for note in fusion.notes:
+                output.line(f"    {note}")
     output.line()
     files = make_table(["file", "size", "SHA-256"], right={"size"})
     for name, file in manifest.files.items():

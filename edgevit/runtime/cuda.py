@@ -89,6 +89,14 @@ class Cuda:
         """Make the GPU the calling thread's: CUDA keeps it a thread."""
         self.call("cudaSetDevice", self.index)
 
+    def spin(self) -> None:
+        """Let this process's waits for the GPU keep a core busy, but for those on events that sleep.
+
+        CUDA's own choice depends on the number of programs, and on a Jetson on its power mode.
+        """
+        flags = int(self.call("cudaGetDeviceFlags")) & ~self.library.cudaDeviceScheduleMask
+        self.call("cudaSetDeviceFlags", flags | self.library.cudaDeviceScheduleSpin)
+
     def copy_to_gpu(self, gpu: int, host: int, size: int, stream: Any) -> None:
         """Queue a copy of ``size`` bytes."""
         kind = self.library.cudaMemcpyKind.cudaMemcpyHostToDevice
@@ -114,11 +122,18 @@ class Cuda:
             if int(status) == 0:
                 self.call("cudaGraphDestroy", graph)
             raise
-        graph = self.call("cudaStreamEndCapture", stream)
+        graph, holdings = self.call("cudaStreamEndCapture", stream), Holdings(self)
+        holdings.add(lambda: self.call("cudaGraphDestroy", graph))
         try:
-            return self.call("cudaGraphInstantiateWithFlags", graph, 0)
-        finally:
-            self.call("cudaGraphDestroy", graph)
+            executable = self.call("cudaGraphInstantiateWithFlags", graph, 0)
+        except DeviceError:
+            holdings.give_back()
+            raise
+        failure = holdings.give_back()
+        if failure is not None:
+            self.call("cudaGraphExecDestroy", executable)
+            raise failure
+        return executable
 
 
 class Holdings:
@@ -150,8 +165,8 @@ class Holdings:
         """Address and array of page-locked memory, which the GPU reads and writes without a copy in between."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         address = int(self.take("cudaMallocHost", "cudaFreeHost", size))
-        memory = (ctypes.c_uint8 * size).from_address(address)
-        return address, np.frombuffer(memory, dtype).reshape(shape)
+        memory = memoryview((ctypes.c_uint8 * size).from_address(address))
+        return address, np.frombuffer(memory, np.uint8).view(dtype).reshape(shape)
 
     def give_back(self) -> DeviceError | None:
         """Give everything back; twice is allowed.

@@ -17,7 +17,7 @@ from typing import Any
 from edgevit.engine import Engine, Setting
 from edgevit.errors import DeviceError, MissingPackageError
 from edgevit.runtime.cuda import import_cudart
-from edgevit.runtime.nvidia import Gpu, choose_gpu, read_gpus
+from edgevit.runtime.nvidia import choose_gpu, read_gpus
 from edgevit.runtime.settings import GPU_KEYS, read_settings
 from edgevit.runtime.tensorrt_executor import TensorRTExecutor
 from edgevit.runtime.versions import parse_version
@@ -76,7 +76,7 @@ class TensorRTRuntime:
         except DeviceError as exc:
             return f"the engine is for {_describe_gpu(engine)}, and here is none: {exc.message} ({exc.hint})"
         built, here = engine.versions.get(self.name), self.read_versions()[self.name]
-        if built is not None and parse_version(built)[:_RELEASE] != parse_version(here)[:_RELEASE]:
+        if built is not None and parse_version(built, _RELEASE) != parse_version(here, _RELEASE):
             return f"the plan was written by {self.name} {built}, which {self.name} {here} here does not read"
         if choose_gpu(gpus, engine.gpu) is None:
             found = ", ".join(f"{gpu.name}, {gpu.compute_capability}" for gpu in gpus) or "none"
@@ -103,15 +103,6 @@ class TensorRTRuntime:
 
 
 TENSORRT, TENSORRT_RTX = TensorRTRuntime("tensorrt"), TensorRTRuntime("tensorrt_rtx")
-
-
-def find_gpu(compute_capability: str | None) -> Gpu | None:
-    """A GPU of the compute capability, or any where it is ``None``; ``None`` without one or without a driver."""
-    try:
-        gpus = read_gpus()
-    except DeviceError:
-        return None
-    return next((g for g in gpus if compute_capability in (None, g.compute_capability)), None)
 
 
 def _describe_gpu(engine: Engine) -> str:

@@ -14,6 +14,7 @@ from edgevit.engine import Engine, Setting
 from edgevit.errors import DeviceError
 from edgevit.runtime.cuda import Cuda, Holdings
 from edgevit.runtime.nvidia import Gpu
+from edgevit.runtime.session import Outputs
 from edgevit.runtime.settings import OpenSettings
 from edgevit.runtime.tensorrt_plan import Plan
 from edgevit.runtime.tensorrt_stream import Stream
@@ -44,6 +45,8 @@ class TensorRTExecutor:
         holdings = Holdings(cuda)
         try:
             cuda.activate()
+            if wait == "spin":
+                cuda.spin()
             plan = Plan(library, engine, gpu.name)
             holdings.add(plan.close)
             streams = [
@@ -62,6 +65,7 @@ class TensorRTExecutor:
             "wait": wait,
             "transfers": settings.transfers,
         }
+        self.settings: Mapping[str, Setting] = self._settings
         self._failed = False
         # a session that is never closed is freed with its last reference, and before the interpreter ends
         self._finalizer = weakref.finalize(self, holdings.give_back)
@@ -69,22 +73,17 @@ class TensorRTExecutor:
         for stream in streams:
             self._free.put(stream)
 
-    @property
-    def settings(self) -> Mapping[str, Setting]:
-        """See :class:`edgevit.runtime.session.Executor`."""
-        return self._settings
-
-    def execute(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def execute(self, batch: npt.NDArray[np.uint8]) -> Outputs:
         """See :class:`edgevit.runtime.session.Executor`."""
         stream = self._free.get()
         if stream is None:
             self._free.put(None)  # the next waiting caller is told as well
             raise DeviceError("the session was closed while a call waited", "open the engine again")
         try:
-            logits = stream.run(batch)
+            outputs = stream.run(batch)
             if not stream.cuda_graph:
                 self._settings["cuda_graph"] = False
-            return logits
+            return outputs
         except DeviceError:
             self._failed = True
             raise

@@ -26,7 +26,7 @@ _FAULTS = {
 class Profile(NamedTuple):
     """An optimisation profile: the batches that it takes, and the one that it is best for."""
 
-    index: int
+    number: int
     least: int
     best: int
     largest: int
@@ -75,7 +75,9 @@ class Plan:
             self.plan.get_tensor_mode(spec.name) == mode and self._is_alike(spec) for spec, mode in expected
         )
         if not fits:
-            found = ", ".join(f"{n} {tuple(self.plan.get_tensor_shape(n))} {self.plan.get_tensor_dtype(n)}" for n in names)
+            found = ", ".join(
+                f"{n} {tuple(self.plan.get_tensor_shape(n))} {self.plan.get_tensor_dtype(n)}" for n in names
+            )
             raise DeviceError(f"{self.engine.path.name} is not the engine that is described: it has {found}", _REBUILD)
 
     def _is_alike(self, spec: TensorSpec) -> bool:
@@ -91,7 +93,7 @@ class Plan:
         profiles = []
         for index in range(self.plan.num_optimization_profiles):
             shapes = self.plan.get_tensor_profile_shape(name, index)
-            profiles.append(Profile(index, *(int(tuple(shape)[0]) for shape in shapes)))
+            profiles.append(Profile(index, *(int(next(iter(shape))) for shape in shapes)))
         untaken = [size for size in dict.fromkeys(self.engine.batch) if not any(_takes(p, size) for p in profiles)]
         if untaken:
             ranges = ", ".join(f"{p.least} to {p.largest}" for p in profiles)
@@ -111,7 +113,7 @@ class Plan:
         fitting = [p for p in self.profiles if _takes(p, size)]
         if not fitting:
             raise DeviceError(f"no profile of {self.engine.path.name} takes {size} images a call", _REBUILD)
-        return min(fitting, key=lambda p: (abs(p.best - size), p.index))
+        return min(fitting, key=lambda p: (abs(p.best - size), p.number))
 
     def make_context(self) -> Any:
         """An execution context with memory of its own for its largest batch.
@@ -126,7 +128,7 @@ class Plan:
             )
         if context is None:
             # the property's name before TensorRT 10.1
-            needed = getattr(self.plan, "device_memory_size_v2", None) or getattr(self.plan, "device_memory_size", 0)
+            needed = int(getattr(self.plan, "device_memory_size_v2", 0) or getattr(self.plan, "device_memory_size", 0))
             raise DeviceError(
                 f"{self.name} cannot make {self.engine.path.name} ready to run; it needs {needed / 2**20:.0f} MiB of "
                 f"GPU memory besides its weights{said.describe()}",
@@ -145,5 +147,7 @@ def _find_fault(library: Any, runtime: Any, data: bytes) -> str:
         return ""
     _, diagnostics = runtime.get_engine_validity(data)
     flags = library.EngineInvalidityDiagnostics
-    found = [text for name, text in _FAULTS.items() if hasattr(flags, name) and int(diagnostics) & int(getattr(flags, name))]
+    found = [
+        text for name, text in _FAULTS.items() if hasattr(flags, name) and int(diagnostics) & int(getattr(flags, name))
+    ]
     return f": {' and '.join(found)}" if found else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,18 @@ import numpy.typing as npt
 from edgevit.engine import TensorSpec
 from edgevit.errors import DeviceError
 from edgevit.runtime.cuda import Cuda, Holdings
+from edgevit.runtime.session import Outputs
 from edgevit.runtime.tensorrt_plan import Plan
+
+
+class _Buffer(NamedTuple):
+    """An input or output on both sides; ``array`` is the host's page-locked memory, with room for the largest batch."""
+
+    name: str
+    array: npt.NDArray[Any]
+    host: int
+    gpu: int
+    image_bytes: int
 
 
 class Stream:
@@ -33,7 +44,9 @@ class Stream:
 
     def __init__(self, cuda: Cuda, plan: Plan, holdings: Holdings, *, cuda_graph: bool | None, wait: str) -> None:
         self._cuda, self._plan = cuda, plan
-        self._input, self._output = plan.engine.inputs[0], plan.engine.outputs[0]
+        self._demanded, self.cuda_graph = cuda_graph is True, cuda_graph is not False
+        self._graph: Any = None
+        self._size = self._calls = 0
         library = cuda.library
         self._stream = holdings.take("cudaStreamCreateWithFlags", "cudaStreamDestroy", library.cudaStreamNonBlocking)
         sleep = library.cudaEventBlockingSync if wait == "block" else 0
@@ -41,26 +54,23 @@ class Stream:
             "cudaEventCreateWithFlags", "cudaEventDestroy", library.cudaEventDisableTiming | sleep
         )
         largest = plan.engine.batch[2]
-        self._pixel_bytes, self._logit_bytes = (_count_bytes(spec) for spec in (self._input, self._output))
-        self._host_pixels, self._pixels = holdings.take_pinned(_fill(self._input, largest), np.uint8)
-        self._host_logits, self._logits = holdings.take_pinned(_fill(self._output, largest), np.float32)
-        self._gpu_pixels = holdings.take_gpu_memory(largest * self._pixel_bytes)
-        self._gpu_logits = holdings.take_gpu_memory(largest * self._logit_bytes)
+        self._input = _take_buffer(plan.engine.inputs[0], largest, holdings)
+        self._outputs = [_take_buffer(spec, largest, holdings) for spec in plan.engine.outputs]
         self._context = plan.make_context()
-        holdings.add(self._let_go)
-        for name, address in ((self._input.name, self._gpu_pixels), (self._output.name, self._gpu_logits)):
-            self._ask("set_tensor_address", name, address)
-        self._profile = 0  # a new context's
-        self._size = self._calls = 0
-        self._graph: Any = None
-        self._demanded = cuda_graph is True
-        self.cuda_graph = cuda_graph is not False
+        # backwards: a failed call may have left work under way, and graphs use the context and the buffers
+        holdings.add(self._drop_context)
+        holdings.add(self._drop_graph)
+        holdings.add(lambda: cuda.call("cudaStreamSynchronize", self._stream))
+        for buffer in (self._input, *self._outputs):
+            self._ask("set_tensor_address", buffer.name, buffer.gpu)
+        # the first context of an engine has profile 0, later ones may have none yet
+        self._profile = int(self._context.active_optimization_profile)
 
-    def run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def run(self, batch: npt.NDArray[np.uint8]) -> Outputs:
         """See :class:`edgevit.runtime.session.Executor`."""
         self._cuda.activate()
         size = len(batch)
-        self._pixels[:size] = batch
+        self._input.array[:size] = batch
         if size != self._size:
             self._reshape(size)
         elif self._graph is None and self.cuda_graph and self._calls:
@@ -72,30 +82,33 @@ class Stream:
         self._cuda.call("cudaEventRecord", self._done, self._stream)
         self._cuda.call("cudaEventSynchronize", self._done)
         self._calls += 1
-        return self._logits[:size].copy()
+        return tuple(buffer.array[:size].copy() for buffer in self._outputs)
 
     def _reshape(self, size: int) -> None:
         """Get ready for another size of batch."""
         self._size = self._calls = 0  # should one of the next steps fail, the next call begins here again
         self._drop_graph()
-        profile = self._plan.choose_profile(size).index
+        profile = self._plan.choose_profile(size).number
         if profile != self._profile:
             self._ask("set_optimization_profile_async", profile, int(self._stream))
             self._profile = profile
-        self._ask("set_input_shape", self._input.name, _fill(self._input, size))
+        self._ask("set_input_shape", self._input.name, (size, *self._input.array.shape[1:]))
         self._size = size
 
     def _enqueue(self) -> None:
         cuda, stream = self._cuda, self._stream
-        cuda.copy_to_gpu(self._gpu_pixels, self._host_pixels, self._size * self._pixel_bytes, stream)
+        cuda.copy_to_gpu(self._input.gpu, self._input.host, self._size * self._input.image_bytes, stream)
         self._ask("execute_async_v3", int(stream))
-        cuda.copy_to_host(self._host_logits, self._gpu_logits, self._size * self._logit_bytes, stream)
+        for buffer in self._outputs:
+            cuda.copy_to_host(buffer.host, buffer.gpu, self._size * buffer.image_bytes, stream)
 
     def _capture(self) -> None:
         try:
             # TensorRT-RTX says so where a part of the engine is computed by the CPU in between
             if not getattr(self._context, "is_stream_capturable", lambda stream: True)(int(self._stream)):
-                raise DeviceError(f"{self._plan.name} cannot record this engine", "leave cuda_graph out of the settings")
+                raise DeviceError(
+                    f"{self._plan.name} cannot record this engine", "leave cuda_graph out of the settings"
+                )
             self._graph = self._cuda.capture(self._stream, self._enqueue)
         except DeviceError:
             if self._demanded:
@@ -117,20 +130,10 @@ class Stream:
         if graph is not None:
             self._cuda.call("cudaGraphExecDestroy", graph)
 
-    def _let_go(self) -> None:
-        """Give back the graph and the context, before the stream and the buffers that they use."""
-        try:
-            self._cuda.call("cudaStreamSynchronize", self._stream)  # after a failure something may still be under way
-            self._drop_graph()
-        finally:
-            self._context = None
+    def _drop_context(self) -> None:
+        self._context = None
 
 
-def _fill(spec: TensorSpec, size: int) -> tuple[int, ...]:
-    """The shape with ``size`` images; the other dimensions are numbers."""
-    return (size, *(int(d) for d in spec.shape[1:]))
-
-
-def _count_bytes(spec: TensorSpec) -> int:
-    """Of one image's part."""
-    return int(np.prod(_fill(spec, 1))) * np.dtype(spec.dtype).itemsize
+def _take_buffer(spec: TensorSpec, largest: int, holdings: Holdings) -> _Buffer:
+    host, array = holdings.take_pinned((largest, *(int(d) for d in spec.shape[1:])), spec.dtype)
+    return _Buffer(spec.name, array, host, holdings.take_gpu_memory(array.nbytes), array.nbytes // largest)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gpu_double import ORIN, RTX_3060, Machine, install
+from tests.gpu_double import Machine, install_everywhere
 
 
 @pytest.fixture(scope="session")
@@ -35,15 +35,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def orin(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """This process sees a Jetson Orin with TensorRT 10.3."""
-    machine = Machine(ORIN)
-    install(machine, {"tensorrt": "10.3.0"}, monkeypatch.setitem)
-    return machine
+    """This process, and those that it starts, see a Jetson Orin with TensorRT 10.3."""
+    return install_everywhere("orin", monkeypatch)
 
 
 @pytest.fixture
 def rtx_3060(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """This process sees a GeForce RTX 3060 with TensorRT-RTX 1.7.1."""
-    machine = Machine(RTX_3060, driver=13000)
-    install(machine, {"tensorrt_rtx": "1.7.1.116"}, monkeypatch.setitem)
-    return machine
+    """This process, and those that it starts, see a GeForce RTX 3060 with TensorRT-RTX 1.7.1."""
+    return install_everywhere("rtx-3060", monkeypatch)

@@ -134,6 +134,8 @@ class Plan:
                 f"GPU memory besides its weights{said.describe()}",
                 "close other programs that use the GPU, open fewer streams, or build with a smaller largest --batch",
             )
+        # plans are built with detailed names for the list of layers; announcing each at every launch takes time
+        context.nvtx_verbosity = self.library.ProfilingVerbosity.NONE
         return context
 
 

@@ -10,16 +10,26 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgevit.runtime.nvidia import Gpu
 
+if TYPE_CHECKING:
+    import pytest
+
 ORIN = Gpu("Orin", "8.7", 8 << 30, 8)
 RTX_3060 = Gpu("NVIDIA GeForce RTX 3060", "8.6", 12 << 30, 28)
+MACHINES = {
+    "orin": (ORIN, 12060, {"tensorrt": "10.3.0"}),
+    "rtx-3060": (RTX_3060, 13000, {"tensorrt_rtx": "1.7.1.116"}),
+}
+"""GPU, CUDA's version that the driver serves, and libraries, by name."""
 
 
 @dataclass
@@ -131,6 +141,17 @@ def read(address: int, size: int) -> bytes:
 def write(address: int, content: bytes) -> None:
     """Change memory's content."""
     ctypes.memmove(address, content, len(content))
+
+
+def install_everywhere(name: str, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Let this process, and those that it starts, see one of ``MACHINES``."""
+    gpu, driver, versions = MACHINES[name]
+    machine = Machine(gpu, driver)
+    install(machine, versions, monkeypatch.setitem)
+    folder = Path(__file__).parent
+    monkeypatch.setenv("EDGEVIT_GPU_DOUBLE", name)
+    monkeypatch.setenv("PYTHONPATH", f"{folder / 'site'}{os.pathsep}{folder.parents[1]}")
+    return machine
 
 
 def install(machine: Machine, versions: dict[str, str], put: Callable[[dict[str, Any], str, Any], None]) -> None:

@@ -234,6 +234,7 @@ class IExecutionContext(Object):
     def __init__(self, engine: ICudaEngine, size: int, profile: int, config: IRuntimeConfig | None) -> None:
         self.engine = engine
         self.active_optimization_profile = profile
+        self.nvtx_verbosity: Any = None
         self._config = config
         self._number = self.machine.take_number("context", size)
         self._addresses: dict[str, int] = {}

@@ -111,7 +111,7 @@ def test_attributes_that_edgevit_sets_and_reads_are_properties_of_the_real_class
     wanted = {
         "IBuilderConfig": ("profiling_verbosity", "num_compute_capabilities"),
         "IRuntimeConfig": ("dynamic_shapes_kernel_specialization_strategy",),
-        "IExecutionContext": ("active_optimization_profile",),
+        "IExecutionContext": ("active_optimization_profile", "nvtx_verbosity"),
         "OnnxParser": ("num_errors",),
     }
     for name, attributes in wanted.items():

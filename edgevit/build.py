@@ -21,7 +21,7 @@ from edgevit.cache import StageCache
 from edgevit.devices.local import describe_machine, list_measuring_risks
 from edgevit.engine import TensorSpec
 from edgevit.errors import CompileError
-from edgevit.evidence import Evidence, gather_evidence, read_image_sets
+from edgevit.evidence import Evidence, gather_evidence, read_image_sets, refuse_assumed
 from edgevit.fallback import pin_set_back, set_back_sites
 from edgevit.lock import OutputLock, lock_output
 from edgevit.manifest import Manifest
@@ -47,8 +47,8 @@ from edgevit.verdict_quantized import RANDOM_MARK, explain_set_back, judge_calib
 from edgevit.verdict_text import describe_accuracy
 
 if TYPE_CHECKING:
-    from edgevit.checkpoints.contents import WhichWeights
     from edgevit.model import Model
+    from edgevit.preprocess_options import PreprocessOptions
 
 RANDOM = "random"
 """In place of calibration images: random pixels."""
@@ -79,7 +79,7 @@ def build_model(
     calibration: str | Path | None = None,
     validation: str | Path | None = None,
     arch: str | None = None,
-    weights: WhichWeights | None = None,
+    preprocess: PreprocessOptions | None = None,
     skip_bad_images: bool = False,
     progress: Progress = ignore_progress,
     note: Callable[[str], None] = lambda text: None,
@@ -97,7 +97,7 @@ def build_model(
             ``"random"`` calibrates on random pixels, for the sake of latency; the verdict then does not pass.
         validation: Held-out images to judge by.
         arch: Architecture of a bare weight file.
-        weights: Of a training checkpoint with two sets: ``ema`` or ``model``; by default ``ema``.
+        preprocess: What the checkpoint does not say of the preprocessing, or says wrongly.
         skip_bad_images: Leave out images that cannot be used, and count them, instead of stopping.
         progress: Told about every stage.
         note: Told, a sentence each, what was recognised and assumed.
@@ -120,7 +120,8 @@ def build_model(
     with lock_output(out) as lock:
         check_output(out)
         with _timed(stages, "read"):
-            model = _read(source, arch, weights, recipe, note)
+            model = _read(source, arch, recipe, preprocess, note)
+            refuse_assumed(model, None if random else calibration, validation)
         with _timed(stages, "images"):
             sets = read_image_sets(
                 model,
@@ -206,13 +207,13 @@ def _check_batch(target: Target, recipe: Recipe) -> None:
 def _read(
     source: str | Path,
     arch: str | None,
-    weights: WhichWeights | None,
     recipe: Recipe,
+    preprocess: PreprocessOptions | None,
     note: Callable[[str], None],
 ) -> Model:
     from edgevit.checkpoints import read_checkpoint
 
-    model = read_checkpoint(source, arch=arch, image_size=recipe.image_size, weights=weights)
+    model = read_checkpoint(source, arch=arch, image_size=recipe.image_size, preprocess=preprocess)
     height, width = model.config.image_size
     note(f"{model.source.layout}: {model.source.architecture}, {model.parameters:,} parameters, {height} × {width}")
     for text in model.source.notes:

@@ -129,6 +129,16 @@ def read_image_sets(
     )
 
 
+def refuse_assumed(model: Model, *images: str | Path | None) -> None:
+    """Raise where images are given and their way into the model is assumed: accuracy would be of something else."""
+    if model.assumed and any(path is not None for path in images):
+        options = " ".join(f"--{name}" for name in model.assumed)
+        raise DataError(
+            f"images are given, and nothing says how {model.source.path} wants them: {', '.join(model.assumed)}",
+            f"give {options}, or put its preprocessor_config.json or timm's config.json beside it",
+        )
+
+
 def _describe_sample(sample: ImageSet, whole: ImageSet, seed: int) -> str:
     """``512 of 1,000 images, 1 or 2 of each class, seed 0``."""
     drawn = len(sample) < len(whole)
@@ -180,7 +190,7 @@ def _judge(model: Model, images: ImageSet | None, use: str, cache: StageCache, p
         return None
     digest = images.sha256()
     inputs = {
-        "checkpoint": model.source.identity,
+        "checkpoint": model.source.sha256,
         "config": repr(model.config),
         "preprocess": schema.to_data(model.preprocess),
         "images": digest,

@@ -12,9 +12,10 @@ from edgevit.errors import CheckpointError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from edgevit.checkpoints.contents import WhichWeights
     from edgevit.manifest import Manifest
     from edgevit.model import Source
+    from edgevit.preprocess_options import PreprocessOptions
+    from edgevit.record import PassRecord
     from edgevit.report import Report
 
 
@@ -45,6 +46,7 @@ class CheckpointInspection:
         macs: For one image: the sites and the products of attention; norms, softmax and adds are not counted.
         attention_macs: The part of the products of attention.
         preprocess: One line.
+        passes: How an ONNX file was brought to the model, and what of it was not recognised.
     """
 
     source: Source
@@ -58,6 +60,7 @@ class CheckpointInspection:
     attention_macs: int
     preprocess: str
     sites: tuple[Site, ...]
+    passes: tuple[PassRecord, ...] = ()
     kind: Literal["checkpoint"] = "checkpoint"
 
 
@@ -76,7 +79,7 @@ def inspect_source(
     *,
     arch: str | None = None,
     image_size: tuple[int, int] | None = None,
-    weights: WhichWeights | None = None,
+    preprocess: PreprocessOptions | None = None,
 ) -> CheckpointInspection | BundleInspection:
     """Look at a checkpoint or a bundle.
 
@@ -84,7 +87,7 @@ def inspect_source(
         source: What :func:`edgevit.checkpoints.read_checkpoint` takes, or a bundle's folder.
         arch: The architecture's name, for a file of bare weights.
         image_size: Height and width, instead of the checkpoint's own.
-        weights: Of a training checkpoint with two sets: ``ema`` or ``model``; by default ``ema``.
+        preprocess: In place of what the checkpoint says.
 
     Raises:
         CheckpointError: Neither a checkpoint nor a bundle; every tensor that is missing, unexpected or wrongly shaped.
@@ -93,7 +96,7 @@ def inspect_source(
     folder = Path(source)
     if (folder / "manifest.json").is_file():
         return inspect_bundle(folder)
-    return inspect_checkpoint(source, arch=arch, image_size=image_size, weights=weights)
+    return inspect_checkpoint(source, arch=arch, image_size=image_size, preprocess=preprocess)
 
 
 def inspect_bundle(path: Path) -> BundleInspection:
@@ -113,7 +116,7 @@ def inspect_checkpoint(
     *,
     arch: str | None = None,
     image_size: tuple[int, int] | None = None,
-    weights: WhichWeights | None = None,
+    preprocess: PreprocessOptions | None = None,
 ) -> CheckpointInspection:
     """Read a checkpoint and count.
 
@@ -122,7 +125,7 @@ def inspect_checkpoint(
     """
     from edgevit.checkpoints import read_checkpoint
 
-    model = read_checkpoint(source, arch=arch, image_size=image_size, weights=weights)
+    model = read_checkpoint(source, arch=arch, image_size=image_size, preprocess=preprocess)
     size = (model.preprocess.height, model.preprocess.width)
     sites, attention_macs = count_macs(model.module, size)
     return CheckpointInspection(
@@ -137,6 +140,7 @@ def inspect_checkpoint(
         attention_macs=attention_macs,
         preprocess=model.preprocess.describe(),
         sites=sites,
+        passes=model.passes,
     )
 
 

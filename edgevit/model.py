@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
     from edgevit.models import ModelConfig
     from edgevit.preprocess import Preprocess
+    from edgevit.record import PassRecord
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,6 @@ class Source:
         architecture: The publisher's name for it.
         sha256: Of the weight and configuration files: of the lines ``<sha256>  <file name>``, in order of names.
         notes: Defaults that were assumed, tensors that were dropped, numbers that were converted.
-        revision: Commit of the hub's repository, where it came from there.
-        weights: Which set of weights, where a file has two: ``ema`` (averaged over training) or ``model``.
     """
 
     path: str
@@ -31,13 +32,6 @@ class Source:
     architecture: str
     sha256: str
     notes: tuple[str, ...] = ()
-    revision: str | None = None
-    weights: str | None = None
-
-    @property
-    def identity(self) -> str:
-        """Differs wherever the weights may differ, also for two sets of weights in one file."""
-        return self.sha256 if self.weights is None else f"{self.sha256}:{self.weights}"
 
 
 @dataclass(frozen=True)
@@ -49,6 +43,10 @@ class Model:
             ``(B, 3, H, W) float32 → (B, classes) float32`` logits.
         preprocess: How an image becomes the module's input.
         labels: A name for every class, or ``None`` where the checkpoint has none.
+        assumed: What nothing states of ``preprocess`` (``mean``, ``resize``, …), so that it was assumed. Whoever gives
+            images has to say it.
+        answers: An ONNX file whose own answers are the float reference, in place of the module's.
+        passes: How that file was brought to the module.
     """
 
     module: nn.Module
@@ -56,6 +54,9 @@ class Model:
     labels: tuple[str, ...] | None
     source: Source
     task: Literal["classify"] = "classify"
+    assumed: tuple[str, ...] = ()
+    answers: Path | None = None
+    passes: tuple[PassRecord, ...] = ()
 
     @property
     def config(self) -> ModelConfig:

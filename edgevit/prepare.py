@@ -53,7 +53,7 @@ def prepare_graph(model: Model, target: Target, recipe: Recipe, cache: StageCach
     """
     form = recipe.export or target.export
     inputs = {
-        "checkpoint": model.source.identity,
+        "checkpoint": model.source.sha256,
         "config": repr(model.config),
         "preprocess": schema.to_data(model.preprocess),
         "form": schema.to_data(form),
@@ -87,7 +87,7 @@ def prepare_graph(model: Model, target: Target, recipe: Recipe, cache: StageCach
     progress("optimize", 1, 1)
     folds, _ = _load(exported)
     rewrites, op_counts = _load(optimized)
-    return PreparedGraph(optimized / OPTIMIZED_FILE, folds + rewrites, op_counts, inputs)
+    return PreparedGraph(optimized / OPTIMIZED_FILE, model.passes + folds + rewrites, op_counts, inputs)
 
 
 def prepare_half_range(

@@ -20,7 +20,11 @@ PIXELS_AT_A_TIME = 8 * 224 * 224  # large enough to keep a core busy, small enou
 
 
 def run_module(model: Model) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
-    """The unfolded module as ``(B, H, W, 3) uint8 → (B, classes) float32``."""
+    """The unfolded module, or the ONNX file that it came from, as ``(B, H, W, 3) uint8 → (B, classes) float32``."""
+    if model.answers is not None:
+        from edgevit.foreign.answers import answer_pixels
+
+        return answer_pixels(model.answers, model.preprocess)
     import torch
 
     from edgevit.export import float_module

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Protocol, cast
 from edgevit.errors import CheckpointError, MissingPackageError
 
 if TYPE_CHECKING:
-    from edgevit.checkpoints.contents import WhichWeights
     from edgevit.checkpoints.files import CheckpointFiles
     from edgevit.model import Model
+    from edgevit.preprocess_options import PreprocessOptions
 
 # The first that recognises a checkpoint's contents reads it.
 READERS: Mapping[str, str] = {
+    "onnx": "edgevit.checkpoints.onnx",
     "timm": "edgevit.checkpoints.timm",
     "transformers": "edgevit.checkpoints.transformers",
-    "torchvision": "edgevit.checkpoints.torchvision",
     "bare": "edgevit.checkpoints.bare",
 }
 
@@ -45,18 +45,17 @@ def read_checkpoint(
     *,
     arch: str | None = None,
     image_size: tuple[int, int] | None = None,
-    weights: WhichWeights | None = None,
+    preprocess: PreprocessOptions | None = None,
 ) -> Model:
     """Read a trained classifier.
 
     Args:
-        source: A timm hub folder, a transformers folder, a bare weight file, or a model of the Hugging Face hub as
-            ``hf-hub:ORGANISATION/NAME[@REVISION]``.
+        source: A timm hub folder, a transformers folder, a bare weight file, an ONNX file, or a model of the Hugging
+            Face hub as ``hf-hub:ORGANISATION/NAME[@REVISION]``.
         arch: timm's name of the architecture; for a bare weight file, which does not say it.
         image_size: Height and width in pixels to use in place of the checkpoint's own. Position embeddings are
             resampled as timm does.
-        weights: ``ema`` for weights averaged over training (a model EMA, DINO's teacher), ``model`` for the last
-            step's; by default ``ema`` where a file has both, as in timm.
+        preprocess: What to use in place of the checkpoint's own preprocessing.
 
     Returns:
         The canonical module, float32 and in evaluation mode, with preprocessing, labels and notes on what was assumed.
@@ -70,11 +69,12 @@ def read_checkpoint(
     _require_packages()
     from edgevit.checkpoints.files import find_files
 
-    files = find_files(source, weights)
+    files = find_files(source)
     for path in READERS.values():
         reader = cast(Reader, import_module(path))
         if reader.recognise(files):
-            return reader.read(files, arch, image_size)
+            model = reader.read(files, arch, image_size)
+            return model if preprocess is None else preprocess.apply(model)
     layouts = "; ".join(cast(Reader, import_module(path)).LAYOUT for path in READERS.values())
     raise CheckpointError(
         f"{files.source} is in no known layout: {files.describe()}", f"layouts that can be read: {layouts}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edgevit.cli.options import WEIGHTS, BatchType, SizeType
+from edgevit.cli.options import BatchType, SizeType, preprocess_options, read_preprocess
 from edgevit.cli.output import Output, output_options
 
 PRECISIONS = ("auto", "fp32", "fp16", "int8")
@@ -26,7 +26,7 @@ PRECISIONS = ("auto", "fp32", "fp16", "int8")
     "--image-size", type=SizeType(), metavar="PIXELS|HxW", help="Height and width, instead of the checkpoint's own."
 )
 @click.option("--arch", metavar="NAME", help="Architecture, for a file of bare weights (deit_tiny_patch16_224).")
-@WEIGHTS
+@preprocess_options
 @click.option("--recipe", metavar="NAME", help="A recipe, or a TOML file such as a bundle's recipe.toml.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="For everything that is drawn (0).")
 @click.option("--skip-bad-images", is_flag=True, help="Go on without images that cannot be read, and count them.")
@@ -36,7 +36,7 @@ PRECISIONS = ("auto", "fp32", "fp16", "int8")
 def command(output: Output, source: str, target: str, out: Path | None, host: str | None, **options: Any) -> int:
     """Build a bundle from a checkpoint, and measure it.
 
-    SOURCE is a folder as timm or transformers save them, a file of bare weights with --arch, or a hub id.
+    SOURCE is a folder as timm or transformers save them, a file of bare weights with --arch, an ONNX file, or a hub id.
     DATA is a folder with a folder per class, or a CSV with the columns file and label.
 
     int8 needs calibration images: 32 or more, better 512. --calibration random takes random pixels instead: enough to
@@ -53,6 +53,7 @@ def command(output: Output, source: str, target: str, out: Path | None, host: st
       edgevit build ./my_model --target cpu --precision fp32 --out ./bundle
       edgevit build weights.pth --arch vit_small_patch16_224 --target intel-cpu
       edgevit build ./my_model --target jetson --batch 1:4:8
+      edgevit build model.onnx --target intel-cpu --validation val/ --mean 0.5 --std 0.5 --resize 256
     """
     from edgevit.build import build_model
     from edgevit.cli.verdict import describe_result, exit_status, show_result
@@ -77,7 +78,7 @@ def command(output: Output, source: str, target: str, out: Path | None, host: st
             calibration=options["calibration"],
             validation=options["validation"],
             arch=options["arch"],
-            weights=options["weights"],
+            preprocess=read_preprocess(options),
             skip_bad_images=options["skip_bad_images"],
             progress=progress,
             note=output.note,
@@ -88,9 +89,9 @@ def command(output: Output, source: str, target: str, out: Path | None, host: st
 
 
 def _name_of(source: str) -> str:
-    """``./models/my_model/`` and ``my_model.safetensors`` to ``my_model``; ``timm/deit@main`` to ``deit``."""
+    """``./models/my_model/`` and ``my_model.safetensors`` to ``my_model``; ``timm/deit_tiny`` to ``deit_tiny``."""
     path = Path(source)
-    name = path.resolve().name if path.exists() else path.name.partition("@")[0]
+    name = path.resolve().name if path.exists() else path.name
     return name.removesuffix(path.suffix) if path.is_file() else name
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgevit.cli.options import WEIGHTS, SizeType
+from edgevit.cli.options import SizeType, preprocess_options, read_preprocess
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
-    from edgevit.checkpoints.contents import WhichWeights
     from edgevit.inspect import BundleInspection, CheckpointInspection
     from edgevit.record import PassRecord
 
@@ -21,11 +20,9 @@ if TYPE_CHECKING:
 @click.option(
     "--image-size", type=SizeType(), metavar="PIXELS|HxW", help="Height and width, instead of the checkpoint's own."
 )
-@WEIGHTS
+@preprocess_options
 @output_options
-def command(
-    output: Output, source: str, arch: str | None, image_size: tuple[int, int] | None, weights: WhichWeights | None
-) -> None:
+def command(output: Output, source: str, arch: str | None, image_size: tuple[int, int] | None, **options: Any) -> None:
     """Show what a checkpoint or a bundle is; nothing is built.
 
     Of a checkpoint: architecture, parameters, MACs, preprocessing, labels and the sites that can be quantised.
@@ -35,12 +32,13 @@ def command(
     Examples:
       edgevit inspect ./my_model
       edgevit inspect weights.safetensors --arch deit_tiny_patch16_224
+      edgevit inspect model.onnx
       edgevit inspect ./my_model-intel-cpu
     """
     from edgevit.inspect import CheckpointInspection, inspect_source
     from edgevit.schema import to_data
 
-    found = inspect_source(source, arch=arch, image_size=image_size, weights=weights)
+    found = inspect_source(source, arch=arch, image_size=image_size, preprocess=read_preprocess(options))
     if isinstance(found, CheckpointInspection):
         output.document(to_data(found))
         _show_checkpoint(output, found)
@@ -57,7 +55,6 @@ def _show_checkpoint(output: Output, found: CheckpointInspection) -> None:
     share = found.attention_macs / max(found.macs, 1)
     pairs = {
         "checkpoint": found.source.path,
-        "revision": found.source.revision,
         "layout": found.source.layout,
         "architecture": f"{found.source.architecture} ({found.family})",
         "task": found.task,
@@ -76,6 +73,11 @@ def _show_checkpoint(output: Output, found: CheckpointInspection) -> None:
         shape = f"{site.shape[0]} → {site.shape[1]}" + "".join(f", {k}" for k in site.shape[2:3])
         table.add_row(site.name, site.kind, shape, format_count(site.parameters), format_count(site.macs))
     output.show(table)
+    if found.passes:
+        output.line()
+        output.line("How the graph was read:")
+        for record in found.passes:
+            _show_pass(output, record)
 
 
 def _show_bundle(output: Output, found: BundleInspection) -> None:
@@ -111,8 +113,6 @@ def _show_bundle(output: Output, found: BundleInspection) -> None:
             output.line(f"  {precision}, {fusion.compiler} for {fusion.device}: {fusion.describe()}")
             for text, sites in fusion.leftovers().items():
                 output.line(f"    {text}: {len(sites)} ({_range(sites)})")
-            for note in fusion.notes:
-                output.line(f"    {note}")
     output.line()
     files = make_table(["file", "size", "SHA-256"], right={"size"})
     for name, file in manifest.files.items():

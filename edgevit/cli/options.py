@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
-WEIGHTS: Callable[[Any], Any] = click.option(
-    "--weights",
-    type=click.Choice(["ema", "model"]),
-    help="Of a training checkpoint: averaged over training, or the last step's (ema where it has both).",
-)
-"""The option ``--weights``."""
+if TYPE_CHECKING:
+    from edgevit.preprocess_options import PreprocessOptions
 
 
 class SizeType(click.ParamType):  # type: ignore[type-arg]  # no parameters before click 8.3
@@ -49,3 +45,65 @@ class BatchType(click.ParamType):  # type: ignore[type-arg]
         if not 1 <= low <= usual <= high:
             self.fail(f"{value!r} is not in order: 1 ≤ MIN ≤ OPT ≤ MAX", param, ctx)
         return low, usual, high
+
+
+class TripleType(click.ParamType):  # type: ignore[type-arg]
+    """``0.5`` or ``0.485,0.456,0.406`` to a number for each of R, G and B."""
+
+    name = "R,G,B"
+
+    def convert(
+        self, value: str | tuple[float, float, float], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float, float]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = [float(part) for part in value.replace(",", " ").split()]
+        except ValueError:
+            numbers = []
+        numbers = numbers * 3 if len(numbers) == 1 else numbers
+        if len(numbers) != 3:
+            self.fail(f"{value!r} is not one number or three, such as 0.485,0.456,0.406", param, ctx)
+        return numbers[0], numbers[1], numbers[2]
+
+
+class ResizeType(click.ParamType):  # type: ignore[type-arg]
+    """``256`` to the length of the short side, ``256x256`` (height × width) to both."""
+
+    name = "SHORT | HxW"
+
+    def convert(
+        self, value: str | int | tuple[int, int], param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | tuple[int, int]:
+        if not isinstance(value, str):
+            return value
+        match = re.fullmatch(r"(\d{1,5})(?:[x×](\d{1,5}))?", value.strip())
+        if match is None or 0 in (int(match[1]), int(match[2] or 1)):
+            self.fail(f"{value!r} is not a length such as 256, or both such as 256x256", param, ctx)
+        return (int(match[1]), int(match[2])) if match[2] else int(match[1])
+
+
+PREPROCESS = ("mean", "std", "resize", "crop", "interpolation")
+
+
+def preprocess_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say how images are prepared, where the checkpoint does not."""
+    for option in (
+        click.option("--interpolation", metavar="NAME", help="Filter of the resize: bilinear, bicubic, …"),
+        click.option("--crop", type=float, metavar="RATIO", help="Input size ÷ size before the crop (0.875)."),
+        click.option("--resize", type=ResizeType(), metavar="SHORT|HxW", help="Short side before the crop, or both."),
+        click.option("--std", type=TripleType(), metavar="R,G,B", help="Values are divided by it, after --mean."),
+        click.option(
+            "--mean", type=TripleType(), metavar="R,G,B", help="Subtracted from values between 0 and 1, as 0.5."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def read_preprocess(options: Mapping[str, Any]) -> PreprocessOptions | None:
+    """What was said of the preprocessing; ``None`` for nothing."""
+    from edgevit.preprocess_options import PreprocessOptions
+
+    given = {name: options[name] for name in PREPROCESS if options[name] is not None}
+    return PreprocessOptions(**given) if given else None

@@ -12,8 +12,12 @@ from collections.abc import Callable
 from edgevit.graph import Graph
 from edgevit.passes.fold_constants import fold_constants
 from edgevit.passes.fold_reshape_target import fold_reshape_target
+from edgevit.passes.fold_static_shapes import fold_static_shapes
+from edgevit.passes.fuse_gelu import fuse_gelu
+from edgevit.passes.fuse_layer_norm import fuse_layer_norm
 from edgevit.passes.name_sites import name_sites
 from edgevit.passes.remove_identity import remove_identity
+from edgevit.passes.remove_nan_guard import remove_nan_guard
 from edgevit.record import PassRecord
 
 Pass = Callable[[Graph], PassRecord]
@@ -24,4 +28,13 @@ ORDER: tuple[tuple[str, Pass], ...] = (
     ("fold_reshape_target", fold_reshape_target),
     ("remove_identity", remove_identity),
     ("name_sites", name_sites),
+)
+
+# A file that somebody else exported, up to where its parts can be recognised.
+FOREIGN: tuple[tuple[str, Pass], ...] = (
+    ("fold_static_shapes", fold_static_shapes),
+    ("remove_identity", remove_identity),
+    ("remove_nan_guard", remove_nan_guard),
+    ("fuse_layer_norm", fuse_layer_norm),
+    ("fuse_gelu", fuse_gelu),
 )

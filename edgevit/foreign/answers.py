@@ -1,0 +1,69 @@
+"""The file's own answers, by ONNX Runtime: the reference of everything that is built from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevit.errors import CheckpointError
+from edgevit.foreign.file import ForeignFile
+from edgevit.preprocess import Preprocess, to_nchw
+
+Answer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+
+
+def open_answers(file: ForeignFile) -> Answer:
+    """Run the file as it is: ``(B, 3, H, W) float32 → (B, classes) float32``, for any ``B``.
+
+    Raises:
+        CheckpointError: ONNX Runtime refuses it.
+    """
+    from edgevit.checkpoints.files import require_package
+
+    ort = require_package("onnxruntime")
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(str(file.path), options, providers=["CPUExecutionProvider"])
+    except Exception as exc:  # onnxruntime's own classes share no base
+        raise CheckpointError(
+            f"ONNX Runtime refuses {file.path}: {_last_line(exc)}", "check it with onnx.checker, and export it again"
+        ) from exc
+
+    def answer(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        size = file.batch or len(images)
+        rows = []
+        for start in range(0, len(images), size):
+            batch = images.take(range(start, start + size), axis=0, mode="clip")  # the last image again and again
+            try:
+                rows.append(session.run([file.output], {file.input: batch})[0])
+            except Exception as exc:
+                raise CheckpointError(
+                    f"ONNX Runtime cannot run {file.path} on {batch.shape[2]} × {batch.shape[3]} pixels: "
+                    f"{_last_line(exc)}",
+                    "check the size that it was exported for",
+                ) from exc
+        logits: npt.NDArray[np.float32] = np.concatenate(rows)[: len(images)]
+        return logits
+
+    return answer
+
+
+def answer_pixels(path: Path, preprocess: Preprocess) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
+    """The same on preprocessed pixels: ``(B, H, W, 3) uint8 → (B, classes) float32``."""
+    from edgevit.foreign.file import read_file
+
+    answer = open_answers(read_file(path, (preprocess.height, preprocess.width)))
+
+    def run(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        return answer(to_nchw(preprocess.normalize(pixels)))
+
+    return run
+
+
+def _last_line(exc: Exception) -> str:
+    lines = str(exc).strip().splitlines()
+    return lines[-1] if lines else type(exc).__name__

@@ -1,0 +1,211 @@
+"""Multi-head attention in a graph: however q, k and v are packed, permuted and scaled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgevit.foreign.pieces import Doubles, MismatchError, Weights, find_product, look, producer, token_rows
+from edgevit.graph import static_shape
+from edgevit.movement import Index, View, constant_of
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What makes queries, keys or values of tokens.
+
+    Attributes:
+        source: What is projected, ``(…, C)``.
+        rows: ``(X, N)``: which row of the source becomes each token of each window.
+        weight: ``(A·D, C) float32``, heads in order.
+        bias: ``(A·D,) float32``, or ``None``.
+        scale: What the projection is multiplied by.
+        product: The node.
+    """
+
+    source: ir.Value
+    rows: Index
+    weight: Weights
+    bias: Weights | None
+    scale: float
+    product: ir.Node
+
+
+@dataclass(frozen=True)
+class Attention:
+    """``softmax(scale · q·kᵀ + bias) · v`` of ``X`` windows (one, where attention is global).
+
+    Attributes:
+        bias: ``(X or 1, A, N, N) float32``, or ``None``.
+        scale: On the scores, those of q and k included.
+        context: The node that gives the result.
+        softmax: The node between.
+    """
+
+    q: Projection
+    k: Projection
+    v: Projection
+    heads: int
+    windows: int
+    tokens: int
+    scale: float
+    bias: Weights | None
+    context: ir.Node
+    softmax: ir.Node
+
+    @property
+    def head_width(self) -> int:
+        """Channels of a head."""
+        return int(self.q.weight.shape[0]) // self.heads
+
+
+def find_attention(context: ir.Node) -> Attention:
+    """Read the attention whose product of probabilities and values is ``context``.
+
+    Raises:
+        MismatchError: It is none, or one that does not have this form.
+    """
+    if context.op_type != "MatMul" or any(constant_of(v) is not None for v in context.inputs):
+        raise MismatchError(context, "it is no product of two activations")
+    left, right = context.inputs
+    assert left is not None
+    assert right is not None
+    probabilities = look(left)
+    softmax = producer(probabilities, "Softmax")
+    shape = static_shape(softmax.inputs[0])
+    axis = softmax.attributes["axis"].as_int() if "axis" in softmax.attributes else -1
+    if shape is None or axis not in (-1, len(shape) - 1):
+        raise MismatchError(softmax, "it is not over the last axis")
+    if not (probabilities.moves_alone and probabilities.is_flat):
+        raise MismatchError(softmax, "probabilities are changed before they meet the values")
+    assert softmax.inputs[0] is not None
+    scores = look(softmax.inputs[0])
+    product = producer(scores, "MatMul")
+    if not isinstance(scores.scale, float) or not scores.is_flat:
+        raise MismatchError(softmax, "scores are rearranged or scaled by more than one number")
+    if any(constant_of(v) is not None for v in product.inputs):
+        raise MismatchError(softmax, "its scores are no product of queries and keys")
+    queries, keys = product.inputs
+    assert queries is not None
+    assert keys is not None
+    sides = look(queries), _swap(look(keys)), look(right)
+    tokens, width = sides[0].shape[-2:]
+    lead = sides[0].index.size // (tokens * width)
+    if any(view.index.size != lead * tokens * width or view.shape[-2:] != (tokens, width) for view in sides):
+        raise MismatchError(product, "queries, keys and values differ in number or width")
+    heads = _count_heads(sides[0], lead)
+    q, k, v = (_find_projection(view, lead // heads, heads, tokens, width) for view in sides)
+    if v.scale != 1.0:
+        v = Projection(v.source, v.rows, v.weight * np.float32(v.scale), _times(v.bias, v.scale), 1.0, v.product)
+    for other in (k, v):
+        if other.source is not q.source or not np.array_equal(other.rows, q.rows):
+            raise MismatchError(other.product, "queries, keys and values are not those of the same tokens")
+    bias = None
+    if scores.offset is not None and bool(scores.offset.any()):
+        bias = scores.offset.reshape(lead // heads, heads, tokens, tokens).astype(np.float32)
+        if bool((bias == bias[:1]).all()):
+            bias = bias[:1]
+    scale = scores.scale * q.scale * k.scale
+    return Attention(q, k, v, heads, lead // heads, tokens, scale, bias, context, softmax)
+
+
+def _times(bias: Weights | None, scale: float) -> Weights | None:
+    return None if bias is None else (bias * np.float32(scale)).astype(np.float32)
+
+
+def _swap(view: View) -> View:
+    """Keys as ``(…, N, D)``."""
+    back: tuple[int, ...] = (*range(len(view.shape) - 2), len(view.shape) - 1, len(view.shape) - 2)
+    scale = view.scale if isinstance(view.scale, float) else view.scale.transpose(back)
+    offset = None if view.offset is None else view.offset.transpose(back)
+    return View(view.source, view.index.transpose(back), scale, offset, view.nodes)
+
+
+def _count_heads(view: View, lead: int) -> int:
+    """How many different groups of channels the leading axes hold."""
+    product = find_product(view)
+    columns = view.index.reshape(lead, -1)[:, 0] % product.weight.shape[1]
+    return len(np.unique(columns))
+
+
+def _find_projection(view: View, windows: int, heads: int, tokens: int, width: int) -> Projection:
+    product = find_product(view)
+    node, columns = product.node, product.weight.shape[1]
+    index = view.index.reshape(windows, heads, tokens, width)
+    if int(index.min()) < 0:
+        raise MismatchError(node, "a part of it is constant")
+    rows, channels = np.divmod(index, columns)
+    row, channel = rows[:, :1, :, :1], channels[:1, :, :1, :]
+    if not bool((rows == row).all() and (channels == channel).all()):
+        raise MismatchError(node, "windows, heads, tokens and channels are not apart behind it")
+    order = channel.reshape(-1)
+    bias, biased = np.zeros(heads * width), product.node.op_type == "Gemm"
+    scale = view.scale
+    if not isinstance(scale, float):
+        raise MismatchError(node, "it is scaled by more than one number")
+    if view.offset is not None:
+        table = view.offset.reshape(index.shape)
+        one = table[:1, :, :1, :]
+        if not bool((table == one).all()):
+            raise MismatchError(node, "what is added to it differs from token to token")
+        bias, biased = bias + one.reshape(-1) / scale, True
+    bias = bias + product.bias[order]
+    source, places, weight = _through_moves(product.source, product.weight[:, order], node)
+    return Projection(
+        source,
+        places[row.reshape(windows, tokens)],
+        np.ascontiguousarray(weight.T, dtype=np.float32),
+        bias.astype(np.float32) if biased else None,
+        scale,
+        node,
+    )
+
+
+def _through_moves(value: ir.Value, weight: npt.NDArray[np.float32], node: ir.Node) -> tuple[ir.Value, Index, Weights]:
+    """The value that a product's input was moved from, and its rows."""
+    view = look(value)
+    if view.source is None:
+        raise MismatchError(node, "it reads a constant")
+    return view.source, token_rows(view, node), weight
+
+
+def find_output_projection(attention: Attention, view: View) -> tuple[Weights, Weights | None, Index]:
+    """The Linear behind the context.
+
+    Args:
+        attention: What it reads.
+        view: Of its result, ``(…, C)``.
+
+    Returns:
+        Weight ``(C, A·D)`` with heads in order, bias, and which token of which window, ``x·N + n``, comes to each row
+        of the view.
+    """
+    from edgevit.foreign.pieces import find_linear
+
+    linear = find_linear(view)
+    moved = look(linear.source)
+    heads, tokens, width = attention.heads, attention.tokens, attention.head_width
+    columns = heads * width
+    if moved.source is not attention.context.outputs[0] or not moved.moves_alone or moved.index.size % columns:
+        raise MismatchError(linear.node, "it does not read the context alone")
+    index = moved.index.reshape(-1, columns)
+    if int(index.min()) < 0:
+        raise MismatchError(linear.node, "a part of what it reads is constant")
+    # ((x·A + a)·N + n)·D + d
+    rest, channel = np.divmod(index, width)
+    rest, token = np.divmod(rest, tokens)
+    window, head = np.divmod(rest, heads)
+    place, order = window * tokens + token, head * width + channel
+    if not bool((place == place[:, :1]).all() and (order == order[:1]).all()):
+        raise MismatchError(linear.node, "tokens and channels are mixed in what it reads")
+    weight = np.empty_like(linear.weight)
+    weight[:, order[0]] = linear.weight
+    return weight, linear.bias, place[:, 0][linear.rows]
+
+
+def as_doubles(bias: Weights | None, size: int) -> Doubles:
+    """A bias in float64, zeros where there is none."""
+    return np.zeros(size) if bias is None else bias.astype(np.float64)

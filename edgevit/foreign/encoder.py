@@ -1,0 +1,283 @@
+"""Pre-norm blocks in a graph, read backwards along the residual stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from edgevit.foreign.attention import Attention, find_attention, find_output_projection
+from edgevit.foreign.pieces import (
+    Linear,
+    MismatchError,
+    Norm,
+    Weights,
+    find_linear,
+    find_norm,
+    flat_source,
+    look,
+    producer,
+    token_rows,
+)
+from edgevit.graph import static_shape
+from edgevit.movement import NOWHERE, Index, View
+
+
+@dataclass(frozen=True)
+class Block:
+    """One encoder block.
+
+    Attributes:
+        source: The residual stream in front of it.
+        attention: With ``rows`` of the norm's tokens.
+        enter: ``(X, N)``: the token that comes to each place of each window; ``NOWHERE`` for padding.
+        leave: ``(L,)``: the place ``x·N + n`` that comes back to each token.
+        tensors: By their names in a canonical block.
+    """
+
+    source: ir.Value
+    attention: Attention
+    enter: Index
+    leave: Index
+    mlp_width: int
+    activation: str
+    epsilon: float
+    biased: bool
+    tensors: Mapping[str, Weights] = field(default_factory=dict)
+
+
+def find_block(result: ir.Value) -> Block:
+    """The block whose result is a value of the residual stream.
+
+    Raises:
+        MismatchError: What was expected and is not there.
+    """
+    middle, mlp, activation, norm2 = _find_mlp(result)
+    last = middle.producer()
+    assert last is not None
+    problem: MismatchError | None = None
+    for stream, branch in _sides(middle):
+        try:
+            return _find_attention_half(stream, branch, last, mlp, activation, norm2)
+        except MismatchError as exc:
+            problem = problem if problem is not None and exc.site == last.name else exc
+    assert problem is not None
+    raise problem
+
+
+def _sides(value: ir.Value) -> list[tuple[ir.Value, ir.Value]]:
+    """Stream and branch of a residual Add, the likelier order first."""
+    node = value.producer()
+    if node is None or node.op_type != "Add" or any(v is None or v.const_value is not None for v in node.inputs):
+        raise MismatchError(node, "it is no residual Add")
+    left, right = node.inputs
+    assert left is not None
+    assert right is not None
+    return [(left, right), (right, left)]
+
+
+def _find_mlp(result: ir.Value) -> tuple[ir.Value, tuple[Linear, Linear], str, Norm]:
+    problem: MismatchError | None = None
+    node = result.producer()
+    for stream, branch in _sides(result):
+        try:
+            fc2 = find_linear(branch)
+            hidden = look(fc2.source)
+            act = producer(hidden, "Gelu", "Relu", "Mul")
+            if not (hidden.moves_alone and hidden.is_flat and _in_order(fc2.rows)):
+                raise MismatchError(act, "the MLP's hidden tokens are rearranged")
+            activation, argument = _find_activation(act)
+            fc1 = find_linear(argument)
+            source = look(fc1.source)
+            norm = find_norm(source)
+            if not (source.moves_alone and source.is_flat and _in_order(fc1.rows)):
+                raise MismatchError(fc1.node, "the MLP's tokens are rearranged")
+            assert node is not None
+            middle = flat_source(norm.source)
+            if flat_source(stream) is not middle:
+                raise MismatchError(node, "what the MLP is added to is not what it reads")
+            return middle, (fc1, fc2), activation, norm
+        except MismatchError as exc:
+            problem = exc if problem is None or exc.site != (node.name if node else None) else problem
+    assert problem is not None
+    raise problem
+
+
+def _find_activation(node: ir.Node) -> tuple[str, ir.Value]:
+    """Its canonical name, and what it reads."""
+    assert node.inputs[0] is not None
+    if node.op_type == "Relu":
+        return "relu", node.inputs[0]
+    if node.op_type == "Gelu":
+        kind = node.attributes["approximate"].as_string() if "approximate" in node.attributes else "none"
+        return ("gelu_tanh" if kind == "tanh" else "gelu"), node.inputs[0]
+    for value, gate in (node.inputs, node.inputs[::-1]):
+        sigmoid = gate.producer() if gate is not None else None
+        if value is None or sigmoid is None or sigmoid.op_type != "Sigmoid" or sigmoid.inputs[0] is None:
+            continue
+        inside, plain = look(sigmoid.inputs[0]), look(value)
+        if inside.source is not plain.source or not np.array_equal(inside.index, plain.index):
+            continue
+        ratio = _ratio(inside, plain)
+        for name, factor in (("silu", 1.0), ("quick_gelu", 1.702)):
+            if ratio is not None and abs(ratio - factor) < 1e-6:
+                return name, value
+    raise MismatchError(node, "it is no activation that the canonical model has")
+
+
+def _ratio(inside: View, plain: View) -> float | None:
+    """What the sigmoid's argument is to the value, bias included."""
+    if not isinstance(inside.scale, float) or not isinstance(plain.scale, float):
+        return None
+    ratio = inside.scale / plain.scale
+    offsets = [np.zeros(1) if view.offset is None else view.offset for view in (inside, plain)]
+    return ratio if np.allclose(offsets[0], offsets[1] * ratio, rtol=1e-5, atol=1e-7) else None
+
+
+def _in_order(rows: Index) -> bool:
+    return bool((rows == np.arange(len(rows))).all())
+
+
+def _find_attention_half(
+    stream: ir.Value, branch: ir.Value, last: ir.Node, mlp: tuple[Linear, Linear], activation: str, norm2: Norm
+) -> Block:
+    view = look(branch)
+    projected = find_linear(view)
+    context = producer(look(projected.source), "MatMul")
+    attention = find_attention(context)
+    weight, bias, leave = find_output_projection(attention, view)
+    norm = find_norm(View(attention.q.source, np.zeros(0, np.int64)))
+    source = flat_source(norm.source)
+    if flat_source(stream) is not source:
+        raise MismatchError(last, "what attention is added to is not what it reads")
+    enter = attention.q.rows
+    tensors = {
+        **_norm("norm1", norm),
+        **_norm("norm2", norm2),
+        "attn.proj.weight": weight,
+        "attn.proj.bias": _or_zeros(bias, len(weight)),
+        "mlp.fc1.weight": mlp[0].weight,
+        "mlp.fc1.bias": _or_zeros(mlp[0].bias, len(mlp[0].weight)),
+        "mlp.fc2.weight": mlp[1].weight,
+        "mlp.fc2.bias": _or_zeros(mlp[1].bias, len(mlp[1].weight)),
+    }
+    if norm.epsilon != norm2.epsilon:
+        raise MismatchError(norm2.node, f"its epsilon {norm2.epsilon:g} is not that of the block's other norm")
+    packed, biased = _pack(attention)
+    tensors.update(packed)
+    return Block(source, attention, enter, leave, len(mlp[0].weight), activation, norm.epsilon, biased, tensors)
+
+
+def _norm(name: str, norm: Norm) -> dict[str, Weights]:
+    return {f"{name}.weight": norm.weight, f"{name}.bias": norm.bias}
+
+
+def _or_zeros(bias: Weights | None, size: int) -> Weights:
+    return np.zeros(size, np.float32) if bias is None else bias
+
+
+def _pack(attention: Attention) -> tuple[dict[str, Weights], bool]:
+    """q, k and v as one projection, scaled so that the canonical ``1/√d`` gives the graph's scores."""
+    parts = [attention.q, attention.k, attention.v]
+    gain = attention.scale * attention.head_width**0.5
+    biased = any(part.bias is not None for part in parts)
+    weights = [part.weight for part in parts]
+    biases = [_or_zeros(part.bias, len(part.weight)) for part in parts]
+    if abs(gain - 1.0) > 1e-6:  # else the usual 1/√d, as it was rounded on the way
+        weights[0] = (weights[0] * gain).astype(np.float32)
+        biases[0] = (biases[0] * gain).astype(np.float32)
+    packed = {"attn.qkv.weight": np.concatenate(weights)}
+    if biased:
+        packed["attn.qkv.bias"] = np.concatenate(biases)
+    return packed, biased
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """What a head reads.
+
+    Attributes:
+        stream: Behind the last block.
+        token: The one token that is read; ``None`` for the mean.
+        first: Tokens in front of those that the mean is over.
+        before: The norm on all tokens, or on the one.
+        after: The norm on the mean.
+    """
+
+    stream: ir.Value
+    token: int | None
+    first: int
+    before: Norm | None
+    after: Norm | None
+
+
+def find_pool(value: ir.Value) -> Pooled:
+    """Follow a head's input back to the residual stream."""
+    view = look(value)
+    after = None
+    node = producer(view, "LayerNormalization", "ReduceMean", "GlobalAveragePool")
+    if node.op_type == "LayerNormalization":
+        norm = find_norm(view)
+        rows = token_rows(view, node)
+        if len(rows) != 1:
+            raise MismatchError(node, f"the head reads {len(rows)} tokens")
+        inner = look(norm.source)
+        pooled = inner.source.producer() if inner.source is not None else None
+        if pooled is None or pooled.op_type not in ("ReduceMean", "GlobalAveragePool"):
+            # The norm of one token, or one token of the norm of all.
+            return _one_token(norm, int(rows[0]), inner)
+        after, view, node = norm, inner, pooled
+    count, rows, source = _find_mean(view, node)
+    before = None
+    inside = source.producer()
+    if inside is not None and inside.op_type == "LayerNormalization":
+        before = find_norm(View(source, np.zeros(0, np.int64)))
+        source = flat_source(before.source)
+    first = int(rows[0])
+    if not bool((rows == np.arange(first, count)).all()):
+        raise MismatchError(node, "the mean is over tokens that do not follow one another up to the last")
+    return Pooled(source, None, first, before, after)
+
+
+def _one_token(norm: Norm, row: int, inner: View) -> Pooled:
+    if inner.source is None:
+        raise MismatchError(norm.node, "it reads a constant")
+    rows = token_rows(inner, norm.node)
+    return Pooled(inner.source, int(rows[row]), 0, norm, None)
+
+
+def _find_mean(view: View, node: ir.Node) -> tuple[int, Index, ir.Value]:
+    """Tokens of the source in all, those that the mean is over, and the source ``(…, C)``."""
+    value = node.inputs[0]
+    assert value is not None
+    inner = look(value)
+    shape, width = static_shape(inner.source), view.index.size
+    if inner.source is None or shape is None or not inner.moves_alone or not view.moves_alone:
+        raise MismatchError(node, "the mean is of changed tokens")
+    result = static_shape(node.outputs[0]) or ()
+    axes = _mean_axes(node, len(inner.shape))
+    kept = [a for a in range(len(inner.shape)) if a not in axes]
+    index = inner.index.transpose([*axes, *kept]).reshape(-1, width if int(np.prod(result)) == width else 1)
+    if shape[-1] != width or index.shape[1] != width or bool((index == NOWHERE).any()):
+        raise MismatchError(node, "the mean is not over tokens alone")
+    rows, columns = np.divmod(index, width)
+    order = view.index.reshape(-1)
+    if not bool((rows == rows[:, :1]).all() and (columns[:, order] == np.arange(width)).all()):
+        raise MismatchError(node, "the mean is not over tokens alone")
+    return int(np.prod(shape[:-1])), np.sort(rows[:, 0]), inner.source
+
+
+def _mean_axes(node: ir.Node, rank: int) -> list[int]:
+    from edgevit.movement import constant_of
+
+    if node.op_type == "GlobalAveragePool":
+        return list(range(2, rank))
+    numbers = constant_of(node.inputs[1]) if len(node.inputs) > 1 else None
+    axes = list(numbers.reshape(-1)) if numbers is not None else []
+    if "axes" in node.attributes:
+        axes = list(node.attributes["axes"].as_ints())
+    if not axes:
+        raise MismatchError(node, "the mean is over everything")
+    return sorted(int(a) % rank for a in axes)

@@ -1,0 +1,246 @@
+"""An ONNX file, refused in one sentence or ready to be rewritten.
+
+Everything here looks at the graph alone: weights in a file beside it are not read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgevit.errors import CheckpointError, format_offenders
+
+OLDEST_OPSET = 11
+_EXPORT = "export the model again"
+_QUANTIZED = {
+    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "MatMulInteger",
+    "ConvInteger",
+}  # fmt: skip
+_CONTROL = {"If", "Loop", "Scan"}
+_OPTIMIZED = "com.microsoft"
+
+
+@dataclass(frozen=True)
+class ForeignFile:
+    """What a file's graph says of itself.
+
+    Attributes:
+        input: Name of the image.
+        output: Name of the logits.
+        others: Outputs that are left out.
+        batch: Images that it takes; ``None`` for any number.
+        image_size: Height and width.
+        classes: Length of the logits, where it is stated.
+        opset: Of the default domain.
+        producer: Who wrote it.
+        data: Files with its weights, beside it.
+    """
+
+    path: Path
+    input: str
+    output: str
+    others: tuple[str, ...]
+    batch: int | None
+    image_size: tuple[int, int]
+    classes: int | None
+    opset: int
+    producer: str
+    data: tuple[Path, ...]
+
+
+def read_file(path: Path, image_size: tuple[int, int] | None = None) -> ForeignFile:
+    """Look at a file.
+
+    Args:
+        path: The ``.onnx`` file.
+        image_size: Height and width where the file leaves them open.
+
+    Raises:
+        CheckpointError: With one sentence why it cannot be built, and all offenders.
+        MissingPackageError: onnx is not installed.
+    """
+    model = _parse(path)
+    data = _check_data(model, path)
+    opset = _check_opset(model, path)
+    _check_operators(model, path)
+    name, batch, size = _check_input(model, path, image_size)
+    output, others, classes = _choose_output(model, path)
+    producer = " ".join(part for part in (model.producer_name, model.producer_version) if part)
+    return ForeignFile(path, name, output, others, batch, size, classes, opset, producer or "an unknown exporter", data)
+
+
+def list_data(path: Path) -> tuple[Path, ...]:
+    """Files beside an ONNX file that hold its weights; they exist.
+
+    Raises:
+        CheckpointError: It is no ONNX file, or files are missing or too short.
+    """
+    return _check_data(_parse(path), path)
+
+
+def _parse(path: Path) -> Any:
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    from edgevit.checkpoints.files import require_package
+
+    onnx = require_package("onnx")
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except DecodeError as exc:
+        raise CheckpointError(
+            f"{path} is no whole ONNX file: it cannot be parsed", "download or export it again, and check its size"
+        ) from exc
+    if not model.graph.node or not model.opset_import:
+        raise CheckpointError(f"{path} holds no ONNX graph", "download or export it again, and check its size")
+    return model
+
+
+def _check_data(model: Any, path: Path) -> tuple[Path, ...]:
+    """Files of external weights; they exist, are long enough and lie beside the file."""
+    needed: dict[str, int] = {}
+    for tensor in _tensors(model):
+        if tensor.data_location != tensor.EXTERNAL:
+            continue
+        entry = {item.key: item.value for item in tensor.external_data}
+        end = int(entry.get("offset", 0) or 0) + int(entry.get("length", 0) or 0)
+        name = entry.get("location", "")
+        needed[name] = max(needed.get(name, 0), end)
+    outside = [n for n in needed if n in ("", ".", "..") or Path(n).is_absolute() or ".." in Path(n).parts or "\\" in n]
+    if outside:
+        raise CheckpointError(
+            f"{path} keeps weights outside its folder:\n{format_offenders([repr(n) for n in outside])}",
+            "a file names data beside itself; do not trust this one",
+        )
+    problems = []
+    for name, size in needed.items():
+        file = path.parent / name
+        if not file.is_file():
+            problems.append(f"{name} is not there")
+        elif file.stat().st_size < size:
+            problems.append(f"{name} has {file.stat().st_size:,} of {size:,} bytes")
+    if problems:
+        raise CheckpointError(
+            f"{path} keeps its weights in files beside it, and they are not whole:\n{format_offenders(problems)}",
+            "put them into the same folder, under the names that they were exported with",
+        )
+    return tuple(path.parent / name for name in sorted(needed))
+
+
+def _tensors(model: Any) -> Any:
+    yield from model.graph.initializer
+    for node in _nodes(model):
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+
+
+def _nodes(model: Any) -> Any:
+    yield from model.graph.node
+    for function in model.functions:
+        yield from function.node
+
+
+def _check_opset(model: Any, path: Path) -> int:
+    import onnx
+
+    opset = next((int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+    newest = onnx.defs.onnx_opset_version()
+    if opset < OLDEST_OPSET:
+        raise CheckpointError(
+            f"{path} is written in ONNX opset {opset}, the oldest that is read is {OLDEST_OPSET}",
+            f"{_EXPORT} with opset_version=17 or later",
+        )
+    if opset > newest:
+        raise CheckpointError(
+            f"{path} is written in ONNX opset {opset}, the installed onnx knows {newest}",
+            f"pip install --upgrade onnx, or {_EXPORT} with opset_version=20",
+        )
+    return opset
+
+
+def _check_operators(model: Any, path: Path) -> None:
+    local = {(f.domain, f.name) for f in model.functions}
+    counts = Counter((n.domain, n.op_type) for n in _nodes(model) if (n.domain, n.op_type) not in local)
+    quantized = {op: count for (_, op), count in counts.items() if op in _QUANTIZED}
+    if quantized:
+        raise CheckpointError(
+            f"{path} is already quantised: it has {_describe(quantized)}",
+            "give the float model that it was made from; edgevit quantises with --calibration DATA",
+        )
+    foreign = {f"{domain}::{op}": n for (domain, op), n in counts.items() if domain not in ("", "ai.onnx")}
+    if foreign:
+        fused = any(name.startswith(_OPTIMIZED) for name in foreign)
+        hint = "give the file from before ONNX Runtime's optimiser fused it" if fused else f"{_EXPORT} without them"
+        raise CheckpointError(f"{path} has operators that are not ONNX's own: {_describe(foreign)}", hint)
+    control = {op: n for (_, op), n in counts.items() if op in _CONTROL}
+    if control:
+        raise CheckpointError(
+            f"{path} has control flow ({_describe(control)}): a classifier's graph is the same for every image",
+            f"{_EXPORT} in evaluation mode, traced, with a fixed image size",
+        )
+
+
+def _describe(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+
+
+def _check_input(model: Any, path: Path, wanted: tuple[int, int] | None) -> tuple[str, int | None, tuple[int, int]]:
+    constants = {t.name for t in model.graph.initializer}
+    inputs = [v for v in model.graph.input if v.name not in constants]
+    if len(inputs) != 1:
+        names = ", ".join(v.name for v in inputs) or "none"
+        raise CheckpointError(
+            f"{path} has {len(inputs)} inputs ({names}); an image classifier has one", f"{_EXPORT} with the image alone"
+        )
+    value = inputs[0]
+    kind = value.type.tensor_type
+    if kind.elem_type != 1:
+        import onnx
+
+        found = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
+        raise CheckpointError(
+            f"{path}: its input {value.name} is {found}, not float32", f"{_EXPORT} in float32, before any conversion"
+        )
+    dims: list[int | str] = [
+        d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else (d.dim_param or "?") for d in kind.shape.dim
+    ]
+    shape = "(" + ", ".join(map(str, dims)) + ")"
+    if len(dims) != 4 or dims[1] != 3:
+        raise CheckpointError(
+            f"{path}: its input {value.name} is {shape}, not an image (batch, 3, height, width)",
+            f"{_EXPORT} with an RGB image, channels first",
+        )
+    batch, height, width = dims[0], dims[2], dims[3]
+    if not isinstance(height, int) or not isinstance(width, int):
+        if wanted is None:
+            raise CheckpointError(
+                f"{path}: its input {value.name} is {shape}: height and width are open",
+                "say which ones to build for: --image-size 224",
+            )
+        height, width = wanted
+    elif wanted is not None and wanted != (height, width):
+        raise CheckpointError(
+            f"{path} was exported for {height} × {width} pixels, not {wanted[0]} × {wanted[1]}",
+            f"leave --image-size out, or {_EXPORT} at that size",
+        )
+    return value.name, batch if isinstance(batch, int) else None, (height, width)
+
+
+def _choose_output(model: Any, path: Path) -> tuple[str, tuple[str, ...], int | None]:
+    outputs = {v.name: v for v in model.graph.output}
+    names = list(outputs)
+    named = [n for n in names if n.lower() == "logits"]
+    name = names[0] if len(names) == 1 else named[0] if named else ""
+    if not name:
+        flat = [n for n in names if len(outputs[n].type.tensor_type.shape.dim) == 2]
+        if len(flat) != 1:
+            raise CheckpointError(
+                f"{path} has {len(names)} outputs ({', '.join(names)}), and none is named logits",
+                f"{_EXPORT} with the logits alone, or call them logits",
+            )
+        name = flat[0]
+    dims = outputs[name].type.tensor_type.shape.dim
+    classes = dims[-1].dim_value if len(dims) == 2 and dims[-1].HasField("dim_value") else None
+    return name, tuple(n for n in names if n != name), classes or None

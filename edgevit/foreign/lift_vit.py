@@ -1,0 +1,175 @@
+"""A canonical ViT from a graph that computes one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from edgevit.foreign.encoder import Block, Pooled, find_block, find_pool
+from edgevit.foreign.patches import Patches, find_patches
+from edgevit.foreign.pieces import Linear, MismatchError, Norm, Weights, find_linear, look
+from edgevit.models.vit import ViTConfig
+from edgevit.movement import View
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The classifier, and DeiT's second one on the distillation token."""
+
+    head: Linear
+    second: Linear | None
+    pooled: Pooled
+
+
+def find_heads(output: ir.Value) -> Heads:
+    """The head or heads that give the logits.
+
+    Raises:
+        MismatchError: There is none.
+    """
+    view = look(output)
+    node = view.source.producer() if view.source is not None else None
+    if node is not None and node.op_type == "Add":
+        return _find_two_heads(view, node)
+    head = find_linear(view)
+    if len(head.rows) != 1:
+        raise MismatchError(head.node, f"it gives the logits of {len(head.rows)} tokens")
+    return Heads(head, None, find_pool(head.source))
+
+
+def _find_two_heads(view: View, node: ir.Node) -> Heads:
+    if view.scale != 0.5 or view.offset is not None or not view.is_flat:
+        raise MismatchError(node, "the sum of two heads is not halved")
+    found = []
+    for value in node.inputs:
+        assert value is not None
+        linear = find_linear(value)
+        found.append((linear, find_pool(linear.source)))
+    (first, one), (second, two) = sorted(found, key=lambda pair: pair[1].token or 0)
+    if (one.token, two.token) != (0, 1) or one.stream is not two.stream or not _same_norm(one.before, two.before):
+        raise MismatchError(node, "its two heads do not read the first two tokens")
+    return Heads(first, second, one)
+
+
+def _same_norm(one: Norm | None, two: Norm | None) -> bool:
+    """One norm of all tokens, or the same norm of two of them."""
+    if one is None or two is None:
+        return one is two
+    same = np.array_equal(one.weight, two.weight) and np.array_equal(one.bias, two.bias)
+    return same and one.epsilon == two.epsilon
+
+
+def find_blocks(stream: ir.Value) -> list[Block]:
+    """Blocks from the first to the last, up to where the stream begins."""
+    blocks: list[Block] = []
+    while _is_sum(stream):
+        block = find_block(stream)
+        blocks.append(block)
+        stream = block.source
+    return blocks[::-1]
+
+
+def _is_sum(stream: ir.Value) -> bool:
+    """Whether the stream is a sum of two activations here."""
+    node = stream.producer()
+    return node is not None and node.op_type == "Add" and all(v and v.const_value is None for v in node.inputs)
+
+
+def lift_vit(heads: Heads, blocks: list[Block], image: ir.Value) -> tuple[ViTConfig, dict[str, Weights]]:
+    """Config and state of the ViT.
+
+    Raises:
+        MismatchError: A part that the canonical ViT does not have.
+    """
+    first = blocks[0]
+    patches = find_patches(look(first.source), image)
+    _check_alike(blocks)
+    pooled = heads.pooled
+    prefix = patches.prefix
+    if pooled.token is None and pooled.first != prefix:
+        raise MismatchError(
+            heads.head.node, f"the mean leaves out {pooled.first} tokens of {prefix} in front of the patches"
+        )
+    if pooled.token not in (None, 0):
+        raise MismatchError(heads.head.node, f"it reads token {pooled.token}")
+    width, distilled = patches.weight.shape[0], heads.second is not None
+    registers = max(0, prefix - 1 - distilled)
+    norms = {norm.epsilon for norm in (pooled.before, pooled.after) if norm is not None}
+    norms |= {block.epsilon for block in blocks}
+    if len(norms) > 1:
+        raise MismatchError(
+            heads.head.node, f"norms have several epsilons: {', '.join(f'{n:g}' for n in sorted(norms))}"
+        )
+    config = ViTConfig(
+        image_size=patches.image_size,
+        patch_size=patches.patch_size,
+        width=width,
+        depth=len(blocks),
+        heads=first.attention.heads,
+        mlp_width=first.mlp_width,
+        classes=len(heads.head.weight),
+        qkv_bias=first.biased,
+        patch_bias=True,
+        class_token=prefix > 0,
+        distillation_token=distilled,
+        distillation_head=distilled,
+        position_prefix=True,
+        register_tokens=registers,
+        position_registers=registers > 0,
+        pool="mean" if pooled.token is None else "token",
+        norm_before_pool=pooled.before is not None,
+        norm_after_pool=pooled.after is not None,
+        norm_eps=first.epsilon,
+        activation=first.activation,  # type: ignore[arg-type]
+    )
+    return config, _state(heads, blocks, patches)
+
+
+def _state(heads: Heads, blocks: list[Block], patches: Patches) -> dict[str, Weights]:
+    width = patches.weight.shape[0]
+    state = {
+        "patch_embed.proj.weight": patches.weight,
+        # Tokens ahead of the patches are constants with their positions added: all of it is a position here.
+        "patch_embed.proj.bias": np.zeros(width, np.float32),
+        "pos_embed": patches.constants[None],
+        "head.weight": heads.head.weight,
+        "head.bias": _bias(heads.head),
+    }
+    counts = {"cls_token": 1, "dist_token": int(heads.second is not None)}
+    counts["reg_token"] = patches.prefix - sum(counts.values())
+    if patches.prefix:
+        state.update({name: np.zeros((1, n, width), np.float32) for name, n in counts.items() if n})
+    if heads.second is not None:
+        state |= {"head_dist.weight": heads.second.weight, "head_dist.bias": _bias(heads.second)}
+    for name, norm in (("norm", heads.pooled.before), ("fc_norm", heads.pooled.after)):
+        if norm is not None:
+            state |= {f"{name}.weight": norm.weight, f"{name}.bias": norm.bias}
+    for number, block in enumerate(blocks):
+        state.update({f"blocks.{number}.{name}": value for name, value in block.tensors.items()})
+    return state
+
+
+def _bias(linear: Linear) -> Weights:
+    return np.zeros(len(linear.weight), np.float32) if linear.bias is None else linear.bias
+
+
+def _check_alike(blocks: list[Block]) -> None:
+    """Every block is of the first one's size, and its attention is global, without a bias."""
+    first = blocks[0]
+    for block in blocks:
+        attention = block.attention
+        order = np.arange(attention.tokens)
+        whole = np.array_equal(block.enter, order[None]) and np.array_equal(block.leave, order)
+        if attention.windows != 1 or not whole:
+            raise MismatchError(attention.context, "its attention is not among all tokens in their order")
+        if attention.bias is not None:
+            raise MismatchError(attention.softmax, "a bias is added to its scores")
+        for name in ("mlp_width", "activation", "epsilon", "biased"):
+            if getattr(block, name) != getattr(first, name):
+                raise MismatchError(attention.context, f"its {name.replace('_', ' ')} is not the first block's")
+        if attention.heads != first.attention.heads or attention.head_width * attention.heads != len(
+            block.tensors["attn.proj.weight"]
+        ):
+            raise MismatchError(attention.context, "its heads are not the first block's, or do not divide the width")

@@ -1,0 +1,121 @@
+"""The patch embedding of a graph, with what is added to and put in front of its tokens."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from edgevit.foreign.pieces import Doubles, MismatchError, Weights, find_product, look, producer
+from edgevit.graph import static_shape
+from edgevit.movement import NOWHERE, Index, View, constant_of
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Tokens of an image: ``constants`` + the patches' projection, for all but the first ``prefix`` tokens.
+
+    Attributes:
+        weight: ``(C, 3, p, p) float32``.
+        constants: ``(N, C) float32``: bias, positions, class token.
+        prefix: Tokens that are constants alone, ahead of the patches.
+        padding: Rows and columns of zeros at the image's bottom and right.
+    """
+
+    weight: Weights
+    constants: Weights
+    prefix: int
+    image_size: tuple[int, int]
+    patch_size: tuple[int, int]
+
+
+def find_patches(view: View, image: ir.Value) -> Patches:
+    """Read the embedding that a view of the tokens, ``(…, C)``, comes from.
+
+    Raises:
+        MismatchError: It is none of non-overlapping patches in row-major order.
+    """
+    node = producer(view, "Conv", "MatMul", "Gemm")
+    kernel, own, channels_first = _find_conv(node, image) if node.op_type == "Conv" else _find_unfold(view, image)
+    if not isinstance(view.scale, float) or view.scale != 1.0:
+        raise MismatchError(node, "its result is scaled")
+    width = len(kernel)
+    rows, columns, patch = _grid(image, kernel)
+    count = rows * columns
+    index = view.index.reshape(-1, width)
+    empty = (index == NOWHERE).all(axis=1)
+    prefix = int(empty.argmin())
+    if int(empty.sum()) != prefix or len(index) != prefix + count:
+        raise MismatchError(
+            node, f"there are {len(index)} tokens, not those of {rows} × {columns} patches behind a prefix"
+        )
+    places = np.arange(count)[:, None]
+    channels = np.arange(width)[None]
+    expected: Index = channels * count + places if channels_first else places * width + channels
+    if not np.array_equal(index[prefix:], expected):
+        raise MismatchError(node, "its tokens are not the patches from left to right and top to bottom")
+    constants = np.zeros(index.shape) if view.offset is None else view.offset.reshape(index.shape).copy()
+    constants[prefix:] += own
+    height, breadth = (static_shape(image) or (0, 0, 0, 0))[2:]
+    return Patches(kernel, constants.astype(np.float32), prefix, (height, breadth), patch)
+
+
+def _grid(image: ir.Value, kernel: Weights) -> tuple[int, int, tuple[int, int]]:
+    shape = static_shape(image)
+    assert shape is not None
+    patch = (int(kernel.shape[2]), int(kernel.shape[3]))
+    return math.ceil(shape[2] / patch[0]), math.ceil(shape[3] / patch[1]), patch
+
+
+def _find_conv(node: ir.Node, image: ir.Value) -> tuple[Weights, Doubles, bool]:
+    """Kernel, bias, and that its channels come ahead of its patches."""
+    kernel = constant_of(node.inputs[1])
+    bias = constant_of(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None
+    if kernel is None or kernel.ndim != 4 or (bias is None and len(node.inputs) > 2):
+        raise MismatchError(node, "its kernel is not constant, or not of two dimensions")
+    sides = list(kernel.shape[2:])
+    numbers = {"strides": [1, 1], "dilations": [1, 1], "pads": [0, 0, 0, 0]}
+    for name in numbers:
+        if name in node.attributes:
+            numbers[name] = list(node.attributes[name].as_ints())
+    group = node.attributes["group"].as_int() if "group" in node.attributes else 1
+    if numbers["strides"] != sides or numbers["dilations"] != [1, 1] or any(numbers["pads"]) or group != 1:
+        raise MismatchError(node, "its patches overlap, or leave gaps")
+    assert node.inputs[0] is not None
+    view = look(node.inputs[0])
+    if view.source is not image or not view.moves_alone:
+        raise MismatchError(node, "it does not read the image as it is")
+    shape = static_shape(image)
+    assert shape is not None
+    height, width = view.shape[2:]
+    inside = view.index[:, :, : shape[2], : shape[3]]
+    padded = height == -(-shape[2] // sides[0]) * sides[0] and width == -(-shape[3] // sides[1]) * sides[1]
+    whole = np.arange(int(np.prod(shape))).reshape(shape)
+    if not padded or not np.array_equal(inside, whole) or int((view.index != NOWHERE).sum()) != whole.size:
+        raise MismatchError(node, "it does not read the image as it is")
+    own = np.zeros(len(kernel)) if bias is None else bias.astype(np.float64)
+    return kernel.astype(np.float32), own, True
+
+
+def _find_unfold(view: View, image: ir.Value) -> tuple[Weights, Doubles, bool]:
+    """Kernel and bias of a Linear on patches that were cut out by reshapes and permutes."""
+    product = find_product(view)
+    pixels = look(product.source)
+    shape = static_shape(image)
+    if pixels.source is not image or shape is None or not pixels.moves_alone or int(pixels.index.min()) < 0:
+        raise MismatchError(product.node, "it does not read the image's own pixels")
+    index = pixels.index.reshape(-1, pixels.shape[-1])
+    channel, row, column = np.unravel_index(index[0], shape[1:])
+    patch = (int(row.max()) + 1, int(column.max()) + 1)
+    if len(index[0]) != shape[1] * patch[0] * patch[1] or shape[2] % patch[0] or shape[3] % patch[1]:
+        raise MismatchError(product.node, "it does not read whole patches")
+    grid = (shape[2] // patch[0], shape[3] // patch[1])
+    tops, lefts = np.meshgrid(np.arange(grid[0]) * patch[0], np.arange(grid[1]) * patch[1], indexing="ij")
+    starts = (tops * shape[3] + lefts).reshape(-1, 1)
+    if len(index) != len(starts) or not np.array_equal(index, starts + index[:1]):
+        raise MismatchError(product.node, "its patches are not those from left to right and top to bottom")
+    kernel = np.zeros((product.weight.shape[1], shape[1], *patch), np.float32)
+    kernel[:, channel, row, column] = product.weight.T
+    return kernel, product.bias, False

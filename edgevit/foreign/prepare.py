@@ -1,0 +1,142 @@
+"""A file's graph, in the opset and with the static shapes that patterns are written for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edgevit.errors import CheckpointError, PassError
+from edgevit.foreign.file import ForeignFile
+from edgevit.graph import Graph
+from edgevit.passes import Pass
+from edgevit.record import PassRecord
+
+OPSET = 20
+"""What TensorRT from 10.0 on parses, and the canonical export's."""
+
+
+def load_graph(file: ForeignFile, batch: int) -> tuple[Graph, tuple[PassRecord, ...]]:
+    """Read a file with a number of images a call, its logits alone.
+
+    Raises:
+        CheckpointError: It cannot be brought to opset 20, or is not valid.
+    """
+    import onnx_ir as ir
+    import onnx_ir.passes.common as common
+
+    graph = Graph.load(file.path)
+    model = graph.model
+    common.InlinePass()(model)
+    outputs = [v for v in model.graph.outputs if v.name == file.output]
+    model.graph.outputs.clear()
+    model.graph.outputs.extend(outputs)
+    image = next(v for v in model.graph.inputs if v.name == file.input)
+    # Weights that are listed among the inputs, as exporters did before ONNX's version 4, are constants here.
+    model.graph.inputs.clear()
+    model.graph.inputs.append(image)
+    image.shape = ir.Shape([batch, 3, *file.image_size])
+    for node in model.graph:
+        for value in node.outputs:
+            value.shape = None
+    common.RemoveUnusedNodesPass()(model)
+    common.NameFixPass()(model)
+    for number, node in enumerate(model.graph):
+        node.name = node.name or f"{node.op_type.lower()}_{number}"
+    size = f"{file.input}: {batch} × 3 × {file.image_size[0]} × {file.image_size[1]}"
+    applied = (
+        () if file.batch == batch else (f"{size}, exported for {'any number' if file.batch is None else file.batch}",)
+    )
+    records = [PassRecord("fold_batch", "graph", applied)]
+    records.append(convert_opset(graph, file))
+    return graph, tuple(records)
+
+
+def convert_opset(graph: Graph, file: ForeignFile) -> PassRecord:
+    """Bring a graph to opset 20 in place."""
+    if file.opset == OPSET:
+        return PassRecord("convert_opset", "graph")
+    if file.opset > OPSET:
+        _relabel(graph, file)
+    else:
+        _upgrade(graph, file)
+    return PassRecord("convert_opset", "graph", (f"{file.opset} to {OPSET}",))
+
+
+def _upgrade(graph: Graph, file: ForeignFile) -> None:
+    """By onnx's own converter, with small tensors alone: it copies what it is given."""
+    import onnx
+    import onnx_ir as ir
+
+    big = {
+        name: value
+        for name, value in graph.model.graph.initializers.items()
+        if value.const_value is not None and value.const_value.size > 1024
+    }
+    inputs = list(graph.model.graph.inputs)
+    for name, value in big.items():
+        stand_in = ir.Value(name=name, shape=value.shape, type=value.type)
+        value.replace_all_uses_with(stand_in)
+        del graph.model.graph.initializers[name]
+        graph.model.graph.inputs.append(stand_in)
+    proto = ir.serde.serialize_model(graph.model)
+    try:
+        made = ir.serde.deserialize_model(onnx.version_converter.convert_version(proto, OPSET))
+    except (RuntimeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
+        last = str(exc).strip().splitlines()[-1]
+        raise CheckpointError(
+            f"{file.path} cannot be converted from opset {file.opset} to {OPSET}: {last}",
+            "export the model again with opset_version=20",
+        ) from exc
+    for value in list(made.graph.inputs)[len(inputs) :]:
+        made.graph.inputs.remove(value)
+        constant = big[value.name or ""]
+        twin = ir.Value(name=value.name, shape=constant.shape, type=constant.type, const_value=constant.const_value)
+        value.replace_all_uses_with(twin)
+        made.graph.register_initializer(twin)
+    for node in made.graph:
+        for value in node.outputs:
+            value.shape = None
+    graph.model = made
+
+
+def _relabel(graph: Graph, file: ForeignFile) -> None:
+    """Later opsets mostly add types: an operator that opset 20 has with these inputs and attributes means the same."""
+    import onnx
+
+    problems = []
+    for node in graph.model.graph:
+        if node.domain:
+            continue
+        try:
+            schema = onnx.defs.get_schema(node.op_type, OPSET, "")
+        except onnx.defs.SchemaError:
+            problems.append(f"{node.op_type} ({node.name})")
+            continue
+        unknown = sorted(set(node.attributes) - set(schema.attributes))
+        if unknown or not schema.min_input <= len(node.inputs) <= schema.max_input:
+            problems.append(f"{node.op_type} ({node.name}){' with ' + ', '.join(unknown) if unknown else ''}")
+    if problems:
+        from edgevit.errors import format_offenders
+
+        raise CheckpointError(
+            f"{file.path} has operators of opset {file.opset} that opset {OPSET} lacks:\n"
+            + format_offenders(problems, 10),
+            f"export the model again with opset_version={OPSET}",
+        )
+    graph.model.opset_imports[""] = OPSET
+
+
+def apply_passes(graph: Graph, order: Sequence[tuple[str, Pass]]) -> tuple[PassRecord, ...]:
+    """Rewrite in place.
+
+    Raises:
+        PassError: A pass failed; the message names it.
+    """
+    records: list[PassRecord] = []
+    for name, rewrite in order:
+        try:
+            records.append(rewrite(graph))
+        except (ValueError, KeyError, IndexError, AssertionError, TypeError, RuntimeError) as exc:
+            before: Any = ", ".join(r.name for r in records) or "none"
+            raise PassError(f"the pass {name} failed: {exc}", f"report this; passes that ran before: {before}") from exc
+    return tuple(records)

@@ -1,0 +1,304 @@
+"""Where the numbers of a tensor come from, through operators that only move, scale or shift them.
+
+Exporters write one movement in many ways: a permute as five operators, a roll as slices and a concatenation, a window
+partition as reshapes of rank six. Followed to the value that was really computed, they are all one table: which of its
+numbers comes to each place. A pattern that compares tables needs no list of spellings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevit.graph import static_shape
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+Index = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.float64]
+NOWHERE = -1
+
+
+@dataclass(frozen=True)
+class View:
+    """``value.flat[i] = source.flat[index.flat[i]] · scale + offset``.
+
+    Attributes:
+        source: The value that was computed; ``None`` where all is constant.
+        index: Of the traced value's shape; ``NOWHERE`` where the number is a constant alone.
+        scale: One factor, or an array of ``index``'s shape.
+        offset: Of ``index``'s shape; ``None`` for zeros.
+        nodes: What was passed on the way, from the source on.
+    """
+
+    source: ir.Value | None
+    index: Index
+    scale: float | Numbers = 1.0
+    offset: Numbers | None = None
+    nodes: tuple[ir.Node, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The traced value's."""
+        return self.index.shape
+
+    @property
+    def moves_alone(self) -> bool:
+        """Whether nothing is scaled or shifted; padding with zeros counts as movement."""
+        return isinstance(self.scale, float) and self.scale == 1.0 and self.offset is None
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the numbers keep their order: reshapes alone."""
+        count = self.index.size
+        if self.source is None or (shape := static_shape(self.source)) is None or int(np.prod(shape)) != count:
+            return False
+        return bool((self.index.reshape(-1) == np.arange(count)).all())
+
+    def move(self, how: Callable[[npt.NDArray[Any]], npt.NDArray[Any]], node: ir.Node) -> View:
+        """The view of a value that holds these numbers at other places."""
+        scale = self.scale if isinstance(self.scale, float) else how(self.scale)
+        offset = None if self.offset is None else how(self.offset)
+        return View(self.source, how(self.index), scale, offset, (*self.nodes, node))
+
+
+def constant_of(value: ir.Value | None) -> npt.NDArray[Any] | None:
+    """A constant's numbers, or ``None``."""
+    if value is None or value.const_value is None:
+        return None
+    return value.const_value.numpy()
+
+
+def trace(value: ir.Value) -> View:
+    """Follow a value of static shape back to what computed it.
+
+    Raises:
+        ValueError: The shape of a value on the way is not static.
+    """
+    return _trace(value, {})
+
+
+def identity(value: ir.Value) -> View:
+    """The view of a value as it is."""
+    shape = static_shape(value)
+    if shape is None:
+        raise ValueError(f"the shape of {value.name} is not static")
+    return View(value, np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape))
+
+
+def strip_reshapes(value: ir.Value) -> ir.Value:
+    """The value that holds the same numbers in the same order, as far back as single operators keep both."""
+    while True:
+        node = value.producer()
+        source = node.inputs[0] if node is not None and node.inputs else None
+        step = _STEPS.get(node.op_type) if node is not None and node.domain == "" else None
+        if node is None or source is None or step is None or source.const_value is not None:
+            return value
+        if static_shape(source) is None or len([v for v in node.inputs if v is not None and not v.const_value]) != 1:
+            return value
+        view = step(node, value, {source: identity(source)})
+        if view is None or not (view.moves_alone and view.is_flat):
+            return value
+        value = source
+
+
+def _trace(value: ir.Value, memo: dict[ir.Value, View]) -> View:
+    if value in memo:
+        return memo[value]
+    numbers = constant_of(value)
+    if numbers is not None:
+        view = View(None, np.full(numbers.shape, NOWHERE, np.int64), 1.0, numbers.astype(np.float64))
+    else:
+        node = value.producer()
+        step = _STEPS.get(node.op_type) if node is not None and node.domain == "" else None
+        view = (step(node, value, memo) if step is not None and node is not None else None) or identity(value)
+    memo[value] = view
+    return view
+
+
+Step = Callable[["ir.Node", "ir.Value", dict["ir.Value", View]], "View | None"]
+
+
+def _source(node: ir.Node, memo: dict[ir.Value, View], place: int = 0) -> View:
+    value = node.inputs[place]
+    assert value is not None
+    return _trace(value, memo)
+
+
+def _ints(node: ir.Node, name: str) -> list[int] | None:
+    attribute = node.attributes.get(name)
+    return list(attribute.as_ints()) if attribute is not None else None
+
+
+def _int(node: ir.Node, name: str, default: int) -> int:
+    attribute = node.attributes.get(name)
+    return attribute.as_int() if attribute is not None else default
+
+
+def _constant_ints(node: ir.Node, place: int) -> list[int] | None:
+    numbers = constant_of(node.inputs[place]) if place < len(node.inputs) else None
+    return [int(n) for n in numbers.reshape(-1)] if numbers is not None else None
+
+
+def _reshape(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View | None:
+    shape = static_shape(value)
+    return None if shape is None else _source(node, memo).move(lambda x: x.reshape(shape), node)
+
+
+def _transpose(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View | None:
+    perm = _ints(node, "perm")
+    return _source(node, memo).move(lambda x: x.transpose(perm), node)
+
+
+def _slice(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View | None:
+    starts, ends = _constant_ints(node, 1), _constant_ints(node, 2)
+    if starts is None or ends is None:
+        return None
+    axes = _constant_ints(node, 3) or list(range(len(starts)))
+    steps = _constant_ints(node, 4) or [1] * len(starts)
+    view = _source(node, memo)
+    cut = [slice(None)] * len(view.shape)
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        size = view.shape[axis]
+        # ONNX clamps; an end far below zero with a negative step means "to the beginning", which Python spells None.
+        cut[axis] = slice(start, None if step < 0 and end < -size else end, step)
+    return view.move(lambda x: x[tuple(cut)], node)
+
+
+def _gather(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View | None:
+    rows = constant_of(node.inputs[1])
+    if rows is None:
+        return None
+    axis = _int(node, "axis", 0)
+    return _source(node, memo).move(lambda x: np.take(x, rows.astype(np.int64), axis=axis), node)
+
+
+def _split(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View | None:
+    axis, shapes = _int(node, "axis", 0), [static_shape(v) for v in node.outputs]
+    view = _source(node, memo)
+    sizes = [shape[axis] for shape in shapes if shape is not None]
+    if len(sizes) != len(shapes):
+        return None
+    place = value.index()
+    assert place is not None
+    start = sum(sizes[:place])
+    return view.move(lambda x: np.take(x, np.arange(start, start + sizes[place]), axis=axis), node)
+
+
+def _expand(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View | None:
+    shape = static_shape(value)
+    return None if shape is None else _source(node, memo).move(lambda x: np.broadcast_to(x, shape), node)
+
+
+def _pad(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View | None:
+    mode = node.attributes.get("mode")
+    pads, fill = _constant_ints(node, 1), constant_of(node.inputs[2]) if len(node.inputs) > 2 else None
+    if pads is None or (mode is not None and mode.as_string() != "constant") or min(pads, default=0) < 0:
+        return None
+    if fill is not None and float(fill.reshape(-1)[0]) != 0.0:
+        return None
+    view = _source(node, memo)
+    axes = _constant_ints(node, 3) or list(range(len(view.shape)))
+    width = [(0, 0)] * len(view.shape)
+    for at, axis in enumerate(axes):
+        width[axis] = (pads[at], pads[at + len(axes)])
+    index = np.pad(view.index, width, constant_values=NOWHERE)
+    scale = view.scale if isinstance(view.scale, float) else np.pad(view.scale, width)
+    offset = None if view.offset is None else np.pad(view.offset, width)
+    return View(view.source, index, scale, offset, (*view.nodes, node))
+
+
+def _concat(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View | None:
+    views = [_source(node, memo, place) for place in range(len(node.inputs))]
+    sources = {view.source for view in views if view.source is not None}
+    if len(sources) > 1:
+        return None
+    axis = _int(node, "axis", 0)
+    index = np.concatenate([view.index for view in views], axis)
+    scales = [view.scale for view in views if view.source is not None]
+    scale: float | Numbers = 1.0
+    if any(not isinstance(s, float) or s != scales[0] for s in scales):
+        scale = np.concatenate([np.broadcast_to(np.asarray(v.scale, np.float64), v.shape) for v in views], axis)
+    elif scales:
+        scale = scales[0]
+    offset = None
+    if any(view.offset is not None for view in views):
+        zeros = [np.zeros(v.shape) if v.offset is None else v.offset for v in views]
+        offset = np.concatenate(zeros, axis)
+    nodes = tuple(dict.fromkeys(n for view in views for n in view.nodes))
+    return View(next(iter(sources), None), index, scale, offset, (*nodes, node))
+
+
+def _arithmetic(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View | None:
+    """Add, Sub, Mul and Div by a constant."""
+    numbers = [constant_of(v) for v in node.inputs]
+    if (numbers[0] is None) == (numbers[1] is None):
+        return None
+    place = 0 if numbers[0] is None else 1
+    if place == 1 and node.op_type == "Div":
+        return None  # a constant over x is no scaling of x
+    constant = numbers[1 - place]
+    shape = static_shape(value)
+    if constant is None or shape is None or constant.dtype.kind != "f":
+        return None
+    view = _source(node, memo, place)
+    if view.shape != shape:
+        view = view.move(lambda x: np.broadcast_to(x, shape), node)
+    factor: float | Numbers = 1.0
+    shift: Numbers | None = None
+    c = constant.astype(np.float64)
+    if node.op_type in ("Mul", "Div"):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            c = c if node.op_type == "Mul" else 1.0 / c
+        factor = float(c.reshape(-1)[0]) if c.size == 1 else np.broadcast_to(c, shape)
+    elif node.op_type == "Add":
+        shift = np.broadcast_to(c, shape)
+    elif place == 0:
+        shift = np.broadcast_to(-c, shape)
+    else:
+        factor, shift = -1.0, np.broadcast_to(c, shape)
+    scale = view.scale * factor
+    offset = None if view.offset is None else view.offset * factor
+    if shift is not None:
+        offset = shift if offset is None else offset + shift
+    return View(view.source, view.index, scale, offset, (*view.nodes, node))
+
+
+def _pass(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View | None:
+    source = node.inputs[0]
+    if source is None or (node.op_type == "Cast" and source.dtype != value.dtype):
+        return None
+    return _source(node, memo).move(lambda x: x, node)
+
+
+_STEPS: dict[str, Step] = {
+    "Identity": _pass,
+    "Dropout": _pass,
+    "Cast": _pass,
+    "Reshape": _reshape,
+    "Flatten": _reshape,
+    "Squeeze": _reshape,
+    "Unsqueeze": _reshape,
+    "Transpose": _transpose,
+    "Slice": _slice,
+    "Gather": _gather,
+    "Split": _split,
+    "Expand": _expand,
+    "Tile": lambda node, value, memo: _tile(node, memo),
+    "Pad": _pad,
+    "Concat": _concat,
+    "Add": _arithmetic,
+    "Sub": _arithmetic,
+    "Mul": _arithmetic,
+    "Div": _arithmetic,
+}
+
+
+def _tile(node: ir.Node, memo: dict[ir.Value, View]) -> View | None:
+    repeats = _constant_ints(node, 1)
+    return None if repeats is None else _source(node, memo).move(lambda x: np.tile(x, repeats), node)

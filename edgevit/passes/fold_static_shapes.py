@@ -1,0 +1,132 @@
+"""Give every value its static shape, and compute what depends on shapes and constants alone.
+
+TorchScript's exporter computes every Reshape's target, every mask and every square root of a head's width in the graph.
+Once the batch is a number, all of it is constant. onnx's own shape functions work node by node here, each with the
+constants that were computed so far: one walk settles what whole-graph inference needs a round for each level for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevit.graph import Graph, static_shape
+from edgevit.record import PassRecord, Skip
+
+# What shape functions read: targets, axes, pads. Weights are never among them.
+_SMALL = 4096
+_RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
+LIMIT_BYTES = 1 << 31
+
+
+def fold_static_shapes(graph: Graph) -> PassRecord:
+    """Rewrite in place; exact, since the same operators compute the same numbers once instead of at every run."""
+    import onnx_ir.passes.common as common
+
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph.model)
+    before = len(graph.model.graph)
+    skipped: list[Skip] = []
+    for node in list(graph.model.graph):
+        made = _evaluate(graph, node)
+        if made is not None:
+            for value, numbers in zip(node.outputs, made, strict=True):
+                _replace(graph, value, numbers)
+            continue
+        reason = _infer(graph, node)
+        if reason:
+            skipped.append(Skip(node.name or node.op_type, reason))
+    common.RemoveUnusedNodesPass()(graph.model)
+    after = len(graph.model.graph)
+    return PassRecord(
+        "fold_static_shapes", "graph", (f"{before - after} nodes",) if after < before else (), tuple(skipped)
+    )
+
+
+def _evaluate(graph: Graph, node: Any) -> list[npt.NDArray[Any]] | None:
+    if node.op_type == "Shape":
+        shape = static_shape(node.inputs[0])
+        if shape is None:
+            return None
+        start, end = (node.attributes[n].as_int() if n in node.attributes else None for n in ("start", "end"))
+        return [np.asarray(shape[slice(start or 0, end)], np.int64)]
+    if node.op_type in _RANDOM or any(v.is_graph_output() for v in node.outputs):
+        return None
+    numbers = [graph.constant(v) for v in node.inputs]
+    if any(n is None and v is not None for n, v in zip(numbers, node.inputs, strict=True)):
+        return None
+    size = sum(n.nbytes for n in numbers if n is not None)
+    return None if size > LIMIT_BYTES else _run(graph, node, numbers)
+
+
+def _run(graph: Graph, node: Any, numbers: list[Any]) -> list[npt.NDArray[Any]]:
+    """By onnx's reference implementation: ONNX Runtime would need a session, some milliseconds, for every node."""
+    import onnx_ir as ir
+    from onnx.reference import ReferenceEvaluator
+
+    proto = ir.serde.serialize_node(node)
+    feeds = {}
+    for place, value in enumerate(numbers):
+        proto.input[place] = f"in{place}" if value is not None else ""
+        if value is not None:
+            feeds[f"in{place}"] = np.asarray(value, order="C")
+    for place in range(len(proto.output)):
+        proto.output[place] = f"out{place}"
+    opsets = {domain: version for domain, version in graph.model.opset_imports.items() if version is not None}
+    runner = ReferenceEvaluator(proto, opsets=opsets)
+    return [np.asarray(made) for made in runner.run(None, feeds)]
+
+
+def _replace(graph: Graph, value: Any, numbers: npt.NDArray[Any]) -> None:
+    import onnx_ir as ir
+
+    tensor = ir.tensor(np.asarray(numbers, order="C"), name=f"{value.name}/folded")
+    made = ir.Value(
+        name=tensor.name, shape=ir.Shape(numbers.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
+    if value.uses():
+        graph.model.graph.register_initializer(made)
+        value.replace_all_uses_with(made)
+
+
+def _infer(graph: Graph, node: Any) -> str | None:
+    """Set the types of a node's results; the reason where that is not possible."""
+    import onnx
+    import onnx_ir as ir
+
+    version = graph.model.opset_imports.get(node.domain)
+    try:
+        schema = onnx.defs.get_schema(node.op_type, version or 1, node.domain)
+    except onnx.defs.SchemaError:
+        return f"there is no operator {node.domain}::{node.op_type} in opset {version}"
+    proto = ir.serde.serialize_node(node)
+    types, data = {}, {}
+    for place, value in enumerate(node.inputs):
+        if value is None:
+            continue
+        proto.input[place] = f"in{place}"
+        kind: Any = ir.serde.serialize_value(value).type
+        types[f"in{place}"] = kind
+        numbers = value.const_value
+        if numbers is not None and numbers.size <= _SMALL and not numbers.dtype.is_floating_point():
+            data[f"in{place}"] = onnx.numpy_helper.from_array(np.asarray(numbers.numpy()), f"in{place}")
+    for place in range(len(proto.output)):
+        proto.output[place] = f"out{place}"
+    try:
+        found = onnx.shape_inference.infer_node_outputs(
+            schema,
+            proto,
+            types,
+            data,
+            opset_imports=[onnx.helper.make_opsetid(d, v) for d, v in graph.model.opset_imports.items()],
+            ir_version=graph.model.ir_version,
+        )
+    except onnx.shape_inference.InferenceError as exc:
+        return f"its shape cannot be inferred: {exc}"
+    for place, value in enumerate(node.outputs):
+        known = found.get(f"out{place}")
+        if known is not None:
+            value.type = ir.serde.deserialize_type_proto_for_type(known)
+            value.shape = ir.serde.deserialize_type_proto_for_shape(known)
+    return None

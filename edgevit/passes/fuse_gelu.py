@@ -1,0 +1,76 @@
+"""Bring a decomposed GELU to one Gelu node.
+
+Cases: ``x·Φ(x)`` by Erf, and its approximation by Tanh (Hendrycks and Gimpel, 2016, arXiv:1606.08415), in whatever
+order the halves and factors were multiplied. A function that differs by more than float32's rounding of its constants
+is left alone.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx_ir as ir
+
+from edgevit.graph import Graph
+from edgevit.passes.probe import Numbers, erf, probe_region
+from edgevit.record import PassRecord, Skip
+
+_OPS = ("Add", "Sub", "Mul", "Div", "Pow", "Erf", "Tanh", "Identity")
+_SAMPLE: Numbers = np.linspace(-6.0, 6.0, 241)
+_TOLERANCE = 1e-6  # constants such as 0.70710677 are rounded to float32
+_FUNCTIONS: dict[str, Numbers] = {
+    "none": 0.5 * _SAMPLE * (1 + erf(_SAMPLE / math.sqrt(2))),
+    "tanh": 0.5 * _SAMPLE * (1 + np.tanh(math.sqrt(2 / math.pi) * (_SAMPLE + 0.044715 * _SAMPLE**3))),
+}
+
+
+def fuse_gelu(graph: Graph) -> PassRecord:
+    """Rewrite in place; exact to the rounding of constants."""
+    import onnx_ir.passes.common as common
+
+    applied: list[str] = []
+    skipped: list[Skip] = []
+    for node in list(graph.model.graph):
+        if node.op_type not in ("Erf", "Tanh") or node.graph is None:
+            continue
+        site = node.name or node.op_type
+        found = _find(node)
+        if found is None:
+            skipped.append(Skip(site, f"what reads this {node.op_type} is not a GELU"))
+            continue
+        start, result, approximate = found
+        name = f"{site}/gelu"
+        made = ir.node("Gelu", [start], {"approximate": approximate}, name=name)
+        out = made.outputs[0]
+        out.name, out.shape, out.type = name, result.shape, result.type
+        made.metadata_props.update(node.metadata_props)
+        producer = result.producer()
+        assert producer is not None
+        graph.model.graph.insert_after(producer, made)
+        result.replace_all_uses_with(out)
+        applied.append(site)
+    common.RemoveUnusedNodesPass()(graph.model)
+    return PassRecord("fuse_gelu", "graph", tuple(applied), tuple(skipped))
+
+
+def _find(node: ir.Node) -> tuple[ir.Value, ir.Value, str] | None:
+    """What the GELU reads, its result, and which one it is; the argument of Erf or Tanh is within six nodes of both."""
+    starts: list[ir.Value] = []
+    edge = [v for v in node.inputs if v is not None]
+    for _ in range(6):
+        values = [v for v in edge if v.const_value is None]
+        starts += [v for v in values if v not in starts]
+        edge = [w for v in values if (p := v.producer()) is not None and p.op_type in _OPS for w in p.inputs if w]
+    for start in starts:
+        for value, numbers in probe_region(start, _SAMPLE, _OPS, wanted=_is_scalar):
+            for approximate, expected in _FUNCTIONS.items():
+                same = numbers.shape == expected.shape and np.abs(numbers - expected).max() <= _TOLERANCE
+                if same and not value.is_graph_output():
+                    return start, value, approximate
+    return None
+
+
+def _is_scalar(node: ir.Node) -> bool:
+    """Every constant is one number: the function is the same for every element."""
+    return all(v is None or v.const_value is None or v.const_value.size == 1 for v in node.inputs)

@@ -1,0 +1,149 @@
+"""ONNX files as publishers' own code and torch's two exporters write them; small models with random weights."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from tests.reference import import_timm, import_torchvision, import_transformers, randomise
+
+Exporter = Literal["dynamo", "script"]
+VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 10}
+SWIN = {"img_size": 32, "window_size": 4, "embed_dim": 32, "depths": (2, 2), "num_heads": (2, 4), "num_classes": 10}
+HF_VIT = {
+    "image_size": 32, "patch_size": 8, "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3,
+    "intermediate_size": 96, "num_labels": 10, "layer_norm_eps": 1e-6,
+}  # fmt: skip
+
+
+def _timm(name: str, **arguments: Any) -> Any:
+    return import_timm().create_model(name, **arguments)
+
+
+def _torchvision_vit() -> Any:
+    import_torchvision()
+    from torchvision.models.vision_transformer import VisionTransformer
+
+    return VisionTransformer(32, 8, num_layers=2, num_heads=3, hidden_dim=48, mlp_dim=96, num_classes=10)
+
+
+def _torchvision_swin() -> Any:
+    import_torchvision()
+    from torchvision.models.swin_transformer import SwinTransformer
+
+    return SwinTransformer([4, 4], 32, [2, 2], [2, 4], [4, 4], num_classes=10)
+
+
+def _transformers(kind: str, config: str, attention: str = "sdpa", **arguments: Any) -> Any:
+    transformers = import_transformers()
+    settings = getattr(transformers, config)(attn_implementation=attention, **arguments)
+    return getattr(transformers, kind)(settings)
+
+
+MODELS: dict[str, Callable[[], Any]] = {
+    "timm_vit": lambda: _timm("vit_tiny_patch16_224", **VIT),
+    "timm_vit_mean": lambda: _timm(
+        "vit_tiny_patch16_224", **VIT, global_pool="avg", class_token=False, init_values=0.1
+    ),
+    "timm_vit_registers": lambda: _timm("vit_small_patch14_reg4_dinov2", **VIT, mlp_ratio=2),
+    "timm_deit_distilled": lambda: _timm("deit_tiny_distilled_patch16_224", **VIT),
+    "timm_swin": lambda: _timm("swin_tiny_patch4_window7_224", **SWIN),
+    "timm_swin_padded": lambda: _timm("swin_tiny_patch4_window7_224", **{**SWIN, "img_size": 40, "window_size": 3}),
+    "torchvision_vit": _torchvision_vit,
+    "torchvision_swin": _torchvision_swin,
+    "transformers_vit": lambda: _transformers("ViTForImageClassification", "ViTConfig", **HF_VIT),
+    "transformers_vit_eager": lambda: _transformers("ViTForImageClassification", "ViTConfig", "eager", **HF_VIT),
+    "transformers_vit_quick_gelu": lambda: _transformers(
+        "ViTForImageClassification", "ViTConfig", hidden_act="quick_gelu", **HF_VIT
+    ),
+    "transformers_vit_tanh": lambda: _transformers(
+        "ViTForImageClassification", "ViTConfig", hidden_act="gelu_pytorch_tanh", qkv_bias=False, **HF_VIT
+    ),
+    "transformers_deit": lambda: _transformers("DeiTForImageClassificationWithTeacher", "DeiTConfig", **HF_VIT),
+    "transformers_swin": lambda: _transformers(
+        "SwinForImageClassification", "SwinConfig", image_size=32, patch_size=4, embed_dim=32, depths=[2, 2],
+        num_heads=[2, 4], window_size=4, num_labels=10,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Export:
+    """A file, and the module that it was exported from."""
+
+    path: Path
+    module: Any
+    size: int
+
+
+@cache
+def _folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="edgevit-exports-"))
+
+
+@cache
+def build(name: str) -> Any:
+    """The publisher's module, with random weights for every parameter."""
+    import torch
+
+    torch.manual_seed(0)
+    return randomise(MODELS[name](), seed=1)
+
+
+@cache
+def export(name: str, exporter: Exporter, *, opset: int = 17, dynamic: bool = True) -> Export:
+    """Write a file, once in a session.
+
+    Args:
+        name: Of ``MODELS``.
+        exporter: torch's ``dynamo`` (opset 20), or the older one on TorchScript.
+        opset: Of the older one.
+        dynamic: Whether the batch is open.
+    """
+    import torch
+
+    module = build(name)
+    size = 40 if name == "timm_swin_padded" else 32
+    path = _folder() / f"{name}-{exporter}-{opset}-{dynamic}.onnx"
+    image = torch.randn(2 if dynamic else 1, 3, size, size)
+    # torchvision's attention goes through a kernel that neither exporter knows, unless told not to.
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with silence():
+            if exporter == "dynamo":
+                shapes = ({0: torch.export.Dim("batch", min=1, max=64)},) if dynamic else None
+                torch.onnx.export(
+                    module, (image,), path, dynamo=True, external_data=False, dynamic_shapes=shapes, verbose=False,
+                    input_names=["image"],
+                )  # fmt: skip
+            else:
+                axes = {"image": {0: "batch"}, "logits": {0: "batch"}} if dynamic else None
+                torch.onnx.export(
+                    module, (image,), path, dynamo=False, opset_version=opset, dynamic_axes=axes,
+                    input_names=["image"], output_names=["logits"],
+                )  # fmt: skip
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return Export(path, module, size)
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """What exporters print and warn."""
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -20,7 +20,7 @@ from edgevit.bundle import PARITY_FILE, PORTABLE_MODEL_FILE, RECIPE_FILE, REPORT
 from edgevit.cache import StageCache
 from edgevit.devices.local import describe_machine, list_measuring_risks
 from edgevit.engine import TensorSpec
-from edgevit.errors import CompileError
+from edgevit.errors import CheckpointError, CompileError
 from edgevit.evidence import Evidence, gather_evidence, read_image_sets, refuse_assumed
 from edgevit.fallback import pin_set_back, set_back_sites
 from edgevit.lock import OutputLock, lock_output
@@ -214,6 +214,11 @@ def _read(
     from edgevit.checkpoints import read_checkpoint
 
     model = read_checkpoint(source, arch=arch, image_size=recipe.image_size, preprocess=preprocess)
+    if not model.classes:
+        raise CheckpointError(
+            f"{model.source.path} has no classifier head: it gives features, and a build needs classes",
+            "name a checkpoint that was fine-tuned for classification",
+        )
     height, width = model.config.image_size
     note(f"{model.source.layout}: {model.source.architecture}, {model.parameters:,} parameters, {height} × {width}")
     for text in model.source.notes:

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 _TOKENS = (
-    "token", "tokens", "pos_embed", "position_embeddings", "position_embedding.weight", "class_embedding", "latent",
-    "probe",
-)  # fmt: skip
+    *("token", "tokens", "pos_embed", "pos_embedding", "position_embeddings", "position_embedding.weight"),
+    *("class_embedding", "latent", "probe"),
+)
 
 
 def import_torchvision() -> ModuleType:

@@ -25,6 +25,7 @@ from edgevit.reference import generate_images, run_module, save_reference
 from edgevit.report import Ratio, Report, SettingsTrial
 from edgevit.runtime import open_bundle
 from edgevit.target import Budget, load_target
+from tests.checkpoints.small import small_tensors, write_folder
 from tests.small_models import VIT, make_model
 
 QUICK = Recipe(latency_runs=2, latency_seconds=0.05, tune_settings=False, choice_images=40)
@@ -223,6 +224,14 @@ def test_latency_budget_that_nothing_meets_leaves_a_bundle_that_has_not_passed(t
     result = build_model(MODELS["vit"], CPU, out=tmp_path / "bundle", recipe=QUICK, budget=Budget(max_latency_ms=1e-6))
     assert not result.report.verdict.passed
     assert verify_bundle(result.bundle).manifest.figures["passed"] is False
+
+
+def test_model_without_classes_is_refused_before_anything_is_built(tmp_path):
+    tensors = {name: value for name, value in small_tensors().items() if not name.startswith("head")}
+    source = write_folder(tmp_path / "features", tensors, num_classes=0)
+    with pytest.raises(CheckpointError, match="has no classifier head"):
+        build_model(source, load_target("intel-cpu"), out=tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_precision_that_the_target_lacks_is_refused_before_the_checkpoint_is_read(tmp_path):

@@ -16,12 +16,12 @@ from edgevit.checkpoints.checks import check_names, check_values
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.labels import read_labels
 from edgevit.checkpoints.names import Names
+from edgevit.checkpoints.packing import add_leading_axes, match_module, match_packing
 from edgevit.checkpoints.resample import Size, resample_bias_table, resample_positions
 from edgevit.model import Model, Source
 from edgevit.models import ModelConfig, SwinConfig, ViTConfig, build_module
 from edgevit.preprocess import Preprocess
 
-_PACKED = re.compile(r"(.*\.attn\.)qkv(\.weight|\.bias)")
 _STAGE = re.compile(r"layers\.(\d+)\.blocks\.(\d+)\.bias\.table")
 
 
@@ -37,8 +37,10 @@ class Plan:
         preprocess: For the same image size.
         stored_size: Image height and width that the checkpoint's position embeddings are for.
         stated_classes: What the configuration says, where it says it.
+        may_lack_head: Without tensors of a head, the features are the output.
         labels: As stored; see :func:`edgevit.checkpoints.labels.read_labels`.
         labels_key: Where they are stored.
+        antialias: Whether position embeddings are resampled with antialiasing, as the publisher's code does.
         notes: What was assumed so far.
     """
 
@@ -49,8 +51,10 @@ class Plan:
     preprocess: Preprocess
     stored_size: Size
     stated_classes: int | None = None
+    may_lack_head: bool = False
     labels: Any = None
     labels_key: str = "labels"
+    antialias: bool = True
     notes: tuple[str, ...] = ()
 
 
@@ -91,28 +95,33 @@ def assemble_module(
         notes.append(f"dropped {len(which)} tensor{'s' if len(which) > 1 else ''} ({reason}): {_shorten(which)}")
     left = {n: t for n, t in tensors.items() if not any(n in which for which in dropped.values())}
     canonical = plan.names.to_canonical(left)
-    config, note = _take_classes(plan.config, left, canonical, plan.stated_classes)
+    config, note = _take_classes(plan, left, canonical)
     notes += note
     with torch.device("meta"):
         module = build_module(config)
-    expected = _split_packed(module.state_dict(), canonical.values())
-    found = {ours: left[theirs] for theirs, ours in canonical.items()}
+    expected = match_packing(module.state_dict(), canonical.values())
+    found = add_leading_axes({ours: left[theirs] for theirs, ours in canonical.items()}, expected)
     if isinstance(config, ViTConfig):
-        notes += _resample_positions(config, found, plan.stored_size)
+        notes += _resample_positions(config, found, plan.stored_size, plan.antialias)
     else:
         notes += _resample_biases(config, found, expected)
     check_names(found, expected, left, canonical, plan.names, source)
     check_values(found, canonical, source)
     notes += _describe_types(found.values())
-    weights = _pack({name: found.get(name, value) for name, value in expected.items()})
+    weights = match_module({name: found.get(name, value) for name, value in expected.items()}, module.state_dict())
     module.load_state_dict({name: value.float().contiguous() for name, value in weights.items()}, assign=True)
     return module.eval().requires_grad_(False), config, tuple(notes)
 
 
 def _take_classes(
-    config: ModelConfig, tensors: Mapping[str, Tensor], canonical: Mapping[str, str], stated: int | None
+    plan: Plan, tensors: Mapping[str, Tensor], canonical: Mapping[str, str]
 ) -> tuple[ModelConfig, list[str]]:
+    config, stated = plan.config, plan.stated_classes
     heads = [tensors[theirs] for theirs, ours in canonical.items() if ours in ("head.weight", "head.bias")]
+    if plan.may_lack_head and not heads and canonical:
+        config = dataclasses.replace(config, classes=0)
+    if not config.classes and not heads:
+        return config, ["there is no classifier head; the output is the image's features"]
     if not heads or not heads[0].ndim or not heads[0].shape[0]:
         return config, []  # reported with whatever else is missing or wrongly shaped
     classes = int(heads[0].shape[0])
@@ -122,37 +131,11 @@ def _take_classes(
     return config, [f"the configuration says {stated} classes, the head has {classes}; the head counts"]
 
 
-def _split_packed(expected: dict[str, Tensor], found: Iterable[str]) -> dict[str, Tensor]:
-    """Expect q, k and v apart where the publisher keeps them apart."""
-    if not any(re.search(r"\.attn\.[qkv]\.", name) for name in found):
-        return expected
-    apart = {}
-    for name, value in expected.items():
-        if match := _PACKED.fullmatch(name):
-            for part, rows in zip("qkv", value.chunk(3), strict=True):
-                apart[f"{match[1]}{part}{match[2]}"] = rows
-        else:
-            apart[name] = value
-    return apart
-
-
-def _pack(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    packed = {}
-    for name, value in weights.items():
-        match = re.fullmatch(r"(.*\.attn\.)([qkv])(\.weight|\.bias)", name)
-        if match is None:
-            packed[name] = value
-        elif match[2] == "q":
-            parts = [weights[f"{match[1]}{part}{match[3]}"] for part in "qkv"]
-            packed[f"{match[1]}qkv{match[3]}"] = torch.cat(parts)
-    return packed
-
-
-def _resample_positions(config: ViTConfig, found: dict[str, Tensor], stored_size: Size) -> list[str]:
+def _resample_positions(config: ViTConfig, found: dict[str, Tensor], stored_size: Size, antialias: bool) -> list[str]:
     positions = found.get("pos_embed")
     if positions is None:
         return []
-    prefix = config.prefix_tokens if config.position_prefix else 0
+    prefix = config.position_prefix_tokens
     if positions.ndim != 3 or positions.shape[0] != 1 or positions.shape[2] != config.width:
         return []  # reported as wrongly shaped
     patches = positions.shape[1] - prefix
@@ -165,7 +148,7 @@ def _resample_positions(config: ViTConfig, found: dict[str, Tensor], stored_size
     new = config.grid
     if old == new:
         return []
-    found["pos_embed"] = resample_positions(positions, prefix, old, new)
+    found["pos_embed"] = resample_positions(positions, prefix, old, new, antialias)
     return [f"position embeddings resampled from {old[0]} × {old[1]} to {new[0]} × {new[1]} patches"]
 
 

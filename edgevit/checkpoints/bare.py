@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from edgevit.checkpoints import timm, transformers
@@ -14,7 +14,7 @@ from edgevit.checkpoints.tensors import read_tensors
 from edgevit.checkpoints.timm_config import describe_config
 from edgevit.errors import CheckpointError
 from edgevit.model import Model
-from edgevit.models import SwinConfig
+from edgevit.models import SwinConfig, ViTConfig
 
 LAYOUT = "bare weight file (.safetensors, .pth) with --arch NAME"
 
@@ -49,6 +49,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         names=timm.find_names(config, tensors),
         preprocess=preprocess,
         stored_size=native,
+        may_lack_head=True,
         notes=(*notes, *assumed),
     )
     return assemble_model(files, plan, tensors)
@@ -67,15 +68,32 @@ def _transformers_config(architecture: Architecture, tensors: Iterable[str]) -> 
             "num_heads": config.heads,
             "window_size": config.window[0],
         }
-    # There DeiT always has a distillation token, and without it is called a ViT.
-    distilled = any(name.endswith("distillation_token") for name in tensors)
-    return {
-        "model_type": "deit" if distilled else "vit",
+    names = set(tensors)
+    found: dict[str, Any] = {
+        "model_type": _name_vit_type(config, names),
         "image_size": config.image_size,
         "patch_size": config.patch_size,
         "hidden_size": config.width,
         "num_hidden_layers": config.depth,
         "num_attention_heads": config.heads,
         "intermediate_size": config.mlp_width,
+        "mlp_ratio": (config.mlp_width * 3 / 2 if config.gated_mlp else config.mlp_width) / config.width,
+        "use_swiglu_ffn": config.gated_mlp,
         "qkv_bias": config.qkv_bias,
     }
+    if config.norm_before_blocks:  # timm's name says which GELU a CLIP has
+        found["hidden_act"] = "quick_gelu" if config.activation == "quick_gelu" else "gelu"
+    if config.register_tokens:
+        found["num_register_tokens"] = config.register_tokens
+    return found
+
+
+def _name_vit_type(config: ViTConfig, names: Collection[str]) -> str:
+    if config.norm_before_blocks:
+        return "clip_vision_model"
+    if config.pool == "map":
+        return "siglip_vision_model"
+    if any(name.endswith("layer_scale1.lambda1") for name in names):
+        return "dinov2_with_registers" if config.register_tokens else "dinov2"
+    # There DeiT always has a distillation token, and without it is called a ViT.
+    return "deit" if any(name.endswith("distillation_token") for name in names) else "vit"

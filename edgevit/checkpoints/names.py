@@ -53,7 +53,7 @@ class Names:
                 counts = [sum(1 for n in seen if _compile(t).fullmatch(self._strip(n))) for t in several]
                 theirs = several[counts.index(max(counts))]
                 # Heads stand beside the backbone that the prefix names.
-                return (prefix if not ours.startswith("head") else "") + _fill(theirs, match, 0)
+                return (prefix if not ours.startswith(("head", "projection")) else "") + _fill(theirs, match, 0)
         return canonical
 
     def find_dropped(self, names: Iterable[str]) -> dict[str, list[str]]:

@@ -9,20 +9,22 @@ from torch.nn import functional as F
 Size = tuple[int, int]
 
 
-def resample_positions(positions: Tensor, prefix_tokens: int, old: Size, new: Size) -> Tensor:
+def resample_positions(positions: Tensor, prefix_tokens: int, old: Size, new: Size, antialias: bool = True) -> Tensor:
     """Resample a table of absolute positions: ``(1, prefix + H·W, C) → (1, prefix + h·w, C) float32``.
 
-    Bicubic with antialiasing, as timm's ``resample_abs_pos_embed``; the prefix tokens' positions stay.
+    Bicubic, with antialiasing as timm's ``resample_abs_pos_embed`` or without as most of transformers' modules; the
+    prefix tokens' positions stay.
 
     Args:
         positions: ``(1, prefix + H·W, C)``.
         prefix_tokens: Tokens ahead of the patches that the table covers.
         old: ``(H, W)`` patches.
         new: ``(h, w)`` patches.
+        antialias: Widen the filter where the new grid is coarser.
     """
     prefix, grid = positions[:, :prefix_tokens].float(), positions[:, prefix_tokens:].float()
     grid = grid.reshape(1, *old, -1).permute(0, 3, 1, 2)
-    grid = F.interpolate(grid, size=new, mode="bicubic", antialias=True)
+    grid = F.interpolate(grid, size=new, mode="bicubic", antialias=antialias)
     return torch.cat([prefix, grid.flatten(2).transpose(1, 2)], dim=1)
 
 

@@ -15,6 +15,7 @@ from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.tensors import read_tensors
 from edgevit.checkpoints.timm_config import describe_config
+from edgevit.checkpoints.timm_vit import NOT_USED, find_vit_names
 from edgevit.errors import CheckpointError
 from edgevit.model import Model
 from edgevit.models import ModelConfig, ViTConfig
@@ -23,14 +24,6 @@ from edgevit.preprocess import Preprocess
 LAYOUT = "timm hub folder"
 
 _BLOCK = ("norm1.*", "attn.qkv.*", "attn.proj.*", "norm2.*", "mlp.fc1.*", "mlp.fc2.*")
-_SAME = ("cls_token", "dist_token", "pos_embed", "patch_embed.proj.*", "norm.*", "fc_norm.*", "head.*", "head_dist.*")
-_NOT_USED = {
-    r".*relative_position_index": "an index that follows from the window",
-    r".*attn_mask": "a mask that follows from the window",
-    r"mask_token": "for masked pre-training alone",
-}
-
-VIT_NAMES = Names({name: (name,) for name in (*_SAME, *(f"blocks.{{i}}.{part}" for part in _BLOCK))}, dropped=_NOT_USED)
 _SWIN = {
     "patch_embed.proj.*": ("patch_embed.proj.*",),
     "patch_norm.*": ("patch_embed.norm.*",),
@@ -40,9 +33,9 @@ _SWIN = {
     "head.*": ("head.fc.*", "head.*"),
 }
 _MERGING = ("layers.{i}.downsample.norm.*", "layers.{i}.downsample.reduction.weight")
-SWIN_NAMES = Names({**_SWIN, **{name: (name,) for name in _MERGING}}, dropped=_NOT_USED)
+SWIN_NAMES = Names({**_SWIN, **{name: (name,) for name in _MERGING}}, dropped=NOT_USED)
 # Before timm 0.9, as in Microsoft's files, a stage ended with the merging that leads to the next.
-OLD_SWIN_NAMES = Names({**_SWIN, **{name: (name.replace("{i}", "{i-1}"),) for name in _MERGING}}, dropped=_NOT_USED)
+OLD_SWIN_NAMES = Names({**_SWIN, **{name: (name.replace("{i}", "{i-1}"),) for name in _MERGING}}, dropped=NOT_USED)
 
 _CFG_KEYS = ("mean", "std", "crop_pct", "interpolation")
 
@@ -84,6 +77,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         preprocess=preprocess,
         stored_size=native,
         stated_classes=classes,
+        may_lack_head=classes in (None, 0),
         labels=stored.get("label_names") or cfg.get("label_names") or stored.get("labels"),
         labels_key="label_names",
         notes=(*notes, *assumed),
@@ -102,5 +96,5 @@ def default_preprocess(architecture: Architecture, native: Size, size: Size) -> 
 def find_names(config: ModelConfig, tensors: Iterable[str]) -> Names:
     """The table for a family, and for Swin the one of the age of these tensors."""
     if isinstance(config, ViTConfig):
-        return VIT_NAMES
+        return find_vit_names(config)
     return OLD_SWIN_NAMES if "layers.0.downsample.reduction.weight" in tensors else SWIN_NAMES

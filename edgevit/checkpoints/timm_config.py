@@ -8,18 +8,17 @@ from typing import Any
 
 from edgevit.checkpoints.architectures import Architecture
 from edgevit.checkpoints.fields import Fields, Size, choose_image_size
+from edgevit.checkpoints.timm_vit import VIT_ARGS, describe_vit
 from edgevit.errors import CheckpointError, format_offenders
 from edgevit.models import ModelConfig, SwinConfig, ViTConfig
 
 # Parts of timm's models that the canonical ones have not, by the tensors that show them.
 _FEATURES = {
-    r"blocks\.\d+\.(ls[12]\.gamma|gamma_[12])": "layer scale",
-    r"reg_token": "register tokens",
-    r"(blocks|layers)\..*\.attn\.[qk]_norm\..*": "q/k norm",
-    r"blocks\.\d+\.mlp\.(fc1_[gx]|w12|w1|gate_proj)\..*": "SwiGLU",
+    r"layers\..*\.attn\.[qk]_norm\..*": "q/k norm in a Swin",
     r"blocks\.\d+\.(attn|mlp)\.norm\..*": "norms inside attention or MLP",
-    r"attn_pool\..*": "attention pooling",
-    r"norm_pre\..*": "a norm before the blocks (pre_norm)",
+    r"blocks\.\d+\.attn\.(gate|lambda_q1|sub_norm)(\..*)?": "another attention (gated or differential)",
+    r"blocks\.\d+\.attn\.(q|k|v)_proj\..*": "EVA's attention, with rotary positions",
+    r"blocks\.\d+\.in_proj\..*": "parallel blocks",
     r"blocks\.\d+\.attn\.(rel_pos.*|relative_position_bias_table)": "relative positions in a ViT",
     r"patch_embed\.backbone\..*": "a convolutional stem (hybrid)",
     r"pre_logits\..*": "a hidden layer before the head (pre_logits)",
@@ -34,28 +33,19 @@ _HARMLESS = re.compile(
 # Arguments that must have the value which the canonical models have built in: name to value and what another would be.
 _FIXED: Mapping[str, tuple[Any, str]] = {
     "in_chans": (3, "another number of input channels than 3"),
-    "qk_norm": (False, "q/k norm"),
     "scale_attn_norm": (False, "norms inside attention"),
     "scale_mlp_norm": (False, "norms inside the MLP"),
     "proj_bias": (True, "projections without bias"),
-    "init_values": (None, "layer scale"),
-    "reg_tokens": (0, "register tokens"),
-    "pre_norm": (False, "a norm before the blocks (pre_norm)"),
     "pool_include_prefix": (False, "mean pooling over prefix tokens"),
     "dynamic_img_pad": (False, "padding to whole patches"),
     "pos_embed": ("learn", "no position embedding"),
     "embed_norm_layer": (None, "a norm in the patch embedding"),
     "head_dim": (None, "an explicit head width"),
 }
-_VIT_ARGS = {
-    "img_size", "patch_size", "global_pool", "embed_dim", "depth", "num_heads", "mlp_ratio", "qkv_bias", "class_token",
-    "no_embed_class", "fc_norm", "final_norm", "act_layer", "norm_layer",
-}  # fmt: skip
 _SWIN_ARGS = {
     "img_size", "patch_size", "global_pool", "embed_dim", "depths", "num_heads", "mlp_ratio", "qkv_bias", "window_size",
     "always_partition", "norm_layer",
 }  # fmt: skip
-_ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_tanh", "relu": "relu"}
 _LARGEST_WINDOW = 64  # its index has M⁴ entries
 
 
@@ -83,24 +73,26 @@ def describe_config(
     names = set(tensors)
     base = architecture.config
     merged = {key: value for key, value in {**defaults, **args}.items() if value is not None}
-    size = merged.pop("input_size", None)
-    if "img_size" not in merged and isinstance(size, Sequence) and len(size) == 3:
-        merged["img_size"] = size[1:]
-    unsupported = _find_features(names) + _check_args(args, _VIT_ARGS if isinstance(base, ViTConfig) else _SWIN_ARGS)
+    stored = merged.pop("input_size", None)
+    if "img_size" not in merged and isinstance(stored, Sequence) and len(stored) == 3:
+        merged["img_size"] = stored[1:]
+    unsupported = _find_features(names) + _check_args(args, VIT_ARGS if isinstance(base, ViTConfig) else _SWIN_ARGS)
     fields = Fields(merged, where)
     if isinstance(base, ViTConfig):
-        values = _describe_vit(base, fields, names, unsupported)
+        values = describe_vit(base, fields, names, unsupported)
     else:
         values = _describe_swin(base, fields, unsupported)
     if unsupported:
         raise CheckpointError(
             f"{where} ({architecture.name}) has parts that are not supported yet:\n{format_offenders(unsupported)}",
-            "supported are ViT, DeiT and Swin as in their papers; no part can be left out without changing the answers",
+            "docs/models.md lists the families that can be read; no part can be left out without changing the answers",
         )
     native = fields.size("img_size", base.image_size)
     patch = fields.size("patch_size", base.patch_size)
     if not fields.complaints:
-        values |= {"image_size": choose_image_size(native, image_size, patch), "patch_size": patch}
+        whole = not (isinstance(base, ViTConfig) and base.drop_remainder and image_size is None)
+        size = choose_image_size(native, image_size, patch) if whole else native
+        values |= {"image_size": size, "patch_size": patch}
     return fields.finish(ViTConfig if isinstance(base, ViTConfig) else SwinConfig, **values), native
 
 
@@ -124,37 +116,6 @@ def _check_args(args: Mapping[str, Any], known: Iterable[str]) -> list[str]:
         elif key not in known or (key == "norm_layer" and value != "layernorm"):
             found.append(f"model_args: {key} = {value!r}")
     return found
-
-
-def _describe_vit(base: ViTConfig, fields: Fields, names: Iterable[str], unsupported: list[str]) -> dict[str, Any]:
-    class_token = fields.flag("class_token", base.class_token)
-    # Where nothing states the pooling, the place of the last norm shows it.
-    after, before = "fc_norm.weight" in names, "norm.weight" in names
-    pool = fields.text("global_pool", "avg" if after or not class_token else "token")
-    if pool not in ("token", "avg"):
-        unsupported.append(f"pooling {pool!r}")
-    moved = fields.flag("fc_norm", after if after != before else pool == "avg")
-    final = fields.flag("final_norm", True)
-    activation = fields.text("act_layer", "gelu")
-    if activation not in _ACTIVATIONS:
-        unsupported.append(f"activation {activation!r}")
-    width = fields.integer("embed_dim", base.width)
-    ratio = fields.number("mlp_ratio", 0.0 if width == base.width else base.mlp_width / base.width)
-    return {
-        "width": width,
-        "depth": fields.integer("depth", base.depth, high=512),
-        "heads": fields.integer("num_heads", base.heads),
-        "mlp_width": int(width * ratio) or base.mlp_width,
-        "qkv_bias": fields.flag("qkv_bias", base.qkv_bias),
-        "class_token": class_token,
-        "distillation_token": base.distillation_token,
-        "distillation_head": base.distillation_head,
-        "position_prefix": not fields.flag("no_embed_class", False),
-        "pool": "token" if pool == "token" else "mean",
-        "norm_before_pool": final and not moved,
-        "norm_after_pool": final and moved,
-        "activation": _ACTIVATIONS.get(activation, "gelu"),
-    }
 
 
 def _describe_swin(base: SwinConfig, fields: Fields, unsupported: list[str]) -> dict[str, Any]:

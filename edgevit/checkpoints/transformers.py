@@ -1,20 +1,32 @@
-"""transformers: a folder with ``config.json`` (``model_type`` ``vit``, ``deit`` or ``swin``), weights, also sharded,
-and ``preprocessor_config.json``.
+"""transformers: a folder with ``config.json``, weights, also sharded, and ``preprocessor_config.json``.
 
-Written from transformers 5 (``modeling_vit.py``, ``modeling_deit.py``, ``modeling_swin.py``). Parameters are known by
-the names of version 4, in which version 5 still saves, and by those of version 5's modules.
+Which ``model_type`` can be read: ``swin``, and the rows of :data:`edgevit.checkpoints.transformers_vit.VIT_KINDS`.
+Written from transformers 5 (``modeling_swin.py``). Parameters are known by the names of version 4, in which version 5
+still saves, and by those of version 5's modules.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
+
+from torch import Tensor
 
 from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.fields import Fields, Size, choose_image_size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.tensors import read_tensors
+from edgevit.checkpoints.transformers_vit import (
+    ACTIVATIONS,
+    NOT_USED,
+    PREFIXES,
+    VIT_KINDS,
+    choose_class,
+    describe_vit,
+    make_names,
+)
 from edgevit.errors import CheckpointError, format_offenders
 from edgevit.model import Model
 from edgevit.models import ModelConfig, SwinConfig, ViTConfig
@@ -22,45 +34,31 @@ from edgevit.preprocess import Preprocess
 
 LAYOUT = "transformers folder"
 
-_HEADS: Mapping[str, tuple[str, ...]] = {
-    "vit": ("ViTForImageClassification",),
-    "deit": ("DeiTForImageClassification", "DeiTForImageClassificationWithTeacher"),
-    "swin": ("SwinForImageClassification",),
-}
-_PREFIXES = ("vit.", "deit.", "swin.")
-_NOT_USED = {
-    r"pooler\.dense\.(weight|bias)": "a pooler that the classifier does not read",
-    r"embeddings\.mask_token": "for masked pre-training alone",
-    r"decoder\..*": "for masked pre-training alone",
-    r".*relative_position_index": "an index that follows from the window",
+_SWIN_CLASSES = ("SwinForImageClassification",)
+# Types that look like one of these and are another model, by ``model_type``.
+_OTHER_KINDS = {
+    "beit": "BEiT, with relative positions in every block",
+    "data2vec-vision": "data2vec, which is a BEiT",
+    "siglip2": "SigLIP 2 NaFlex, which takes an image as a list of patches; its fixed sizes are stored as siglip",
+    "siglip2_vision_model": "SigLIP 2 NaFlex, which takes an image as a list of patches",
+    "dinov3_vit": "DINOv3, with rotary positions",
+    "dinov3_convnext": "a ConvNeXt",
+    "eva": "EVA, with rotary positions",
+    "cvt": "CvT, with convolutions in its attention",
+    "mobilevit": "MobileViT, with convolutions around attention",
+    "mobilevitv2": "MobileViT, with convolutions around attention",
+    "vit_msn": "ViT MSN; save its weights as a ViTModel",
+    "vit_hybrid": "a hybrid ViT, with a convolutional stem",
+    "ijepa": "I-JEPA, which has no class token",
+    "swin2sr": "Swin2SR, which makes images",
+    "maskformer-swin": "a backbone inside MaskFormer",
+    "poolformer": "PoolFormer, which has no attention",
+    "levit": "LeViT, with convolutions",
+    "pvt": "PVT, whose attention shrinks its keys",
+    "aimv2": "AIMv2, with RMSNorm",
+    "aimv2_vision_model": "AIMv2, with RMSNorm",
 }
 
-VIT_NAMES = Names(
-    {
-        "cls_token": ("embeddings.cls_token",),
-        "dist_token": ("embeddings.distillation_token",),
-        "pos_embed": ("embeddings.position_embeddings",),
-        "patch_embed.proj.*": ("embeddings.patch_embeddings.projection.*",),
-        **{
-            f"blocks.{{i}}.{ours}.*": (f"encoder.layer.{{i}}.{four}.*", f"layers.{{i}}.{five}.*")
-            for ours, four, five in (
-                ("norm1", "layernorm_before", "layernorm_before"),
-                ("attn.q", "attention.attention.query", "attention.q_proj"),
-                ("attn.k", "attention.attention.key", "attention.k_proj"),
-                ("attn.v", "attention.attention.value", "attention.v_proj"),
-                ("attn.proj", "attention.output.dense", "attention.o_proj"),
-                ("norm2", "layernorm_after", "layernorm_after"),
-                ("mlp.fc1", "intermediate.dense", "mlp.fc1"),
-                ("mlp.fc2", "output.dense", "mlp.fc2"),
-            )
-        },
-        "norm.*": ("layernorm.*",),
-        "head.*": ("classifier.*", "cls_classifier.*"),
-        "head_dist.*": ("distillation_classifier.*",),
-    },
-    _PREFIXES,
-    _NOT_USED,
-)
 _SWIN_BLOCK = (
     ("norm1.*", "layernorm_before.*", "layernorm_before.*"),
     ("attn.q.*", "attention.self.query.*", "attention.q_proj.*"),
@@ -90,18 +88,9 @@ SWIN_NAMES = Names(
         "norm.*": ("layernorm.*",),
         "head.*": ("classifier.*",),
     },
-    _PREFIXES,
-    _NOT_USED,
+    PREFIXES,
+    NOT_USED,
 )
-
-_ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-}
 
 
 def recognise(files: CheckpointFiles) -> bool:
@@ -111,7 +100,8 @@ def recognise(files: CheckpointFiles) -> bool:
 
 def owns_names(tensors: Iterable[str]) -> bool:
     """Whether the tensors have transformers' names."""
-    return any(name.endswith("embeddings.patch_embeddings.projection.weight") for name in tensors)
+    ends = ("embeddings.patch_embeddings.projection.weight", "embeddings.patch_embedding.weight")
+    return any(name.endswith(ends) for name in tensors)
 
 
 def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
@@ -124,13 +114,15 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
             "leave --arch out: it is for bare weight files",
         )
     files.require_weights()
-    names = _name_classes(config)
-    architecture = names[0] if names else f"{config['model_type']} classifier"
-    return read_model(files, config, image_size, LAYOUT, architecture)
+    return read_model(files, config, image_size, LAYOUT)
 
 
 def read_model(
-    files: CheckpointFiles, config: Mapping[str, Any], image_size: Size | None, layout: str, architecture: str
+    files: CheckpointFiles,
+    config: Mapping[str, Any],
+    image_size: Size | None,
+    layout: str,
+    architecture: str | None = None,
 ) -> Model:
     """Read weights with transformers' names.
 
@@ -139,14 +131,20 @@ def read_model(
         config: As in ``config.json``; ``model_type`` is one that is known.
         image_size: The size that is wanted, or ``None`` for the checkpoint's.
         layout: For the model's source.
-        architecture: For the model's source.
+        architecture: For the model's source; by default the class that the configuration names.
     """
     kind = config["model_type"]
     tensors, notes = read_tensors(files)
-    described, native = _describe_config(config, tensors, image_size, f"{files.source}/config.json")
-    size = described.image_size
-    preprocess, assumed = Preprocess.from_transformers(files.configs.get("preprocessor_config.json", {}), kind)
+    where = f"{files.source}/config.json"
+    stored = files.configs.get("preprocessor_config.json", {})
+    preprocess, assumed = Preprocess.from_transformers(stored, kind)
     notes += assumed
+    sees = (preprocess.height, preprocess.width) if stored and image_size is None else None
+    if kind in VIT_KINDS:
+        found = _describe_vit(config, tensors, image_size, sees, where)
+    else:
+        found = _describe_swin_config(config, image_size, where)
+    size = found.config.image_size
     if (preprocess.height, preprocess.width) != size:
         if image_size is None:
             notes.append(
@@ -156,20 +154,33 @@ def read_model(
         preprocess = preprocess.with_size(*size)
     if config.get("problem_type") not in (None, "single_label_classification"):
         notes.append(f"trained for {config['problem_type']}; top-1 and probabilities assume one class an image")
-    labels = config.get("id2label")
+    labels = config.get("id2label") if found.config.classes else None
     plan = Plan(
         layout=layout,
-        architecture=architecture,
-        config=described,
-        names=SWIN_NAMES if kind == "swin" else VIT_NAMES,
+        architecture=architecture or found.architecture,
+        config=found.config,
+        names=found.names,
         preprocess=preprocess,
-        stored_size=native,
+        stored_size=found.stored_size,
         stated_classes=len(labels) if isinstance(labels, Mapping) else None,
         labels=labels,
         labels_key="id2label",
-        notes=tuple(notes),
+        antialias=found.antialias,
+        notes=(*notes, *found.notes),
     )
     return assemble_model(files, plan, tensors)
+
+
+@dataclass(frozen=True)
+class _Description:
+    """What a configuration says: the canonical config, the image size of its position table, names and class."""
+
+    config: ModelConfig
+    stored_size: Size
+    names: Names
+    architecture: str
+    antialias: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def _name_classes(config: Mapping[str, Any]) -> list[str]:
@@ -180,18 +191,22 @@ def _name_classes(config: Mapping[str, Any]) -> list[str]:
 def _check_kind(config: Mapping[str, Any], source: str) -> None:
     kind = config.get("model_type")
     named = _name_classes(config)
-    supported = ", ".join(name for several in _HEADS.values() for name in several)
-    if not isinstance(kind, str) or kind not in _HEADS:
+    classes = {"swin": _SWIN_CLASSES, **{name: tuple(row.classes) for name, row in VIT_KINDS.items()}}
+    if not isinstance(kind, str) or kind not in classes:
         what = f" ({', '.join(named)})" if named else ""
+        other = _OTHER_KINDS.get(kind) if isinstance(kind, str) else None
         raise CheckpointError(
-            f"{source} is a {kind!r} model{what}, not an image classifier that can be read",
-            f"model types that can be read: {', '.join(_HEADS)} ({supported})",
+            f"{source} is a {kind!r} model{what}, which cannot be read{f': {other}' if other else ''}",
+            f"model types that can be read: {', '.join(classes)}",
         )
-    others = [name for name in named if name not in _HEADS[kind]]
+    others = [name for name in named if name not in classes[kind]]
     if others:
         headless = others[0].endswith("Model")
         what = "has no classifier head: it gives features, and a build needs classes" if headless else "cannot be read"
-        raise CheckpointError(f"{source} holds {others[0]}, which {what}", f"classes that can be read: {supported}")
+        raise CheckpointError(
+            f"{source} holds {others[0]}, which {what}",
+            f"classes of {kind!r} that can be read: {', '.join(classes[kind])}",
+        )
     code = config.get("auto_map")
     if code:
         entries = [f"{k}: {v}" for k, v in code.items()] if isinstance(code, Mapping) else [repr(code)]
@@ -206,55 +221,68 @@ def _check_kind(config: Mapping[str, Any], source: str) -> None:
         )
 
 
-def _describe_config(
-    config: Mapping[str, Any], tensors: Iterable[str], image_size: Size | None, where: str
-) -> tuple[ModelConfig, Size]:
-    kind = config["model_type"]
+def _describe_vit(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor], image_size: Size | None, sees: Size | None, where: str
+) -> _Description:
+    kind = VIT_KINDS[config["model_type"]]
+    name, chosen = choose_class(kind, _name_classes(config), tensors)
+    outer = Fields(config, where)
+    inner = outer.mapping(kind.nested) if kind.nested else config
+    fields = Fields(inner, f"{where}, {kind.nested}" if kind.nested else where)
+    fields.complaints += outer.complaints
+    unsupported = _find_channels(fields)
+    values = describe_vit(kind, chosen, fields, outer.integer("projection_dim", 512), unsupported)
+    stored = fields.size("image_size", (224, 224))
+    patch = fields.size("patch_size", _pair(kind.defaults.get("patch_size", 16)))
+    _refuse(unsupported, where)
+    if not fields.complaints:
+        native = sees if kind.resamples and sees is not None else stored
+        drops = image_size is None and (kind.drops_remainder or native is sees)
+        values["image_size"] = native if drops else choose_image_size(native, image_size, patch)
+        values["drop_remainder"] = any(side % step for side, step in zip(values["image_size"], patch, strict=True))
+    notes = []
+    if values.get("drop_remainder"):
+        h, w = (side % step for side, step in zip(values["image_size"], patch, strict=True))
+        notes.append(f"patches of {patch[0]} × {patch[1]} leave {h} rows and {w} columns of the image unread")
+    if not fields.flag("vision_use_head", True):
+        notes.append("the tower has no pooling head; the features are the mean of its tokens")
+    built = fields.finish(ViTConfig, **values, patch_size=patch)
+    return _Description(built, stored, make_names(kind, chosen), name, kind.antialias, tuple(notes))
+
+
+def _describe_swin_config(config: Mapping[str, Any], image_size: Size | None, where: str) -> _Description:
     fields = Fields(config, where)
-    unsupported: list[str] = []
-    if fields.integer("num_channels", 3) != 3:
-        unsupported.append(f"{config['num_channels']} input channels")
+    unsupported = _find_channels(fields)
     activation = fields.text("hidden_act", "gelu")
-    if activation not in _ACTIVATIONS:
+    if activation not in ACTIVATIONS:
         unsupported.append(f"activation {activation!r}")
-    native = fields.size("image_size", (224, 224))
-    patch = fields.size("patch_size", (4, 4) if kind == "swin" else (16, 16))
-    values: dict[str, Any] = {
-        "patch_size": patch,
-        "qkv_bias": fields.flag("qkv_bias", True),
-        "activation": _ACTIVATIONS.get(activation, "gelu"),
-    }
-    if kind == "swin":
-        values |= _describe_swin(fields, unsupported)
+    native, patch = fields.size("image_size", (224, 224)), fields.size("patch_size", (4, 4))
+    values = _describe_swin(fields, unsupported)
+    _refuse(unsupported, where)
+    values |= {"qkv_bias": fields.flag("qkv_bias", True), "activation": ACTIVATIONS.get(activation, "gelu")}
+    if not fields.complaints:
         # The table of biases is for the whole window, so no stage's grid may be smaller.
         smallest_grid = (values["window"][0] - 1) * 2 ** (len(values["depths"]) - 1) + 1
-    else:
-        values |= _describe_vit(fields, set(tensors), unsupported)
-        smallest_grid = 1
+        values["image_size"] = choose_image_size(native, image_size, patch, smallest_grid, pads=True)
+    built = fields.finish(SwinConfig, **values, patch_size=patch)
+    return _Description(built, native, SWIN_NAMES, next(iter(_name_classes(config)), _SWIN_CLASSES[0]))
+
+
+def _pair(side: int) -> Size:
+    return side, side
+
+
+def _find_channels(fields: Fields) -> list[str]:
+    channels = fields.integer("num_channels", 3)
+    return [f"{channels} input channels"] if channels != 3 else []
+
+
+def _refuse(unsupported: list[str], where: str) -> None:
     if unsupported:
         raise CheckpointError(
             f"{where} describes parts that are not supported yet:\n{format_offenders(unsupported)}",
-            "supported are ViT, DeiT and Swin as in their papers; no part can be left out without changing the answers",
+            "docs/models.md lists the families that can be read; no part can be left out without changing the answers",
         )
-    if not fields.complaints:
-        values["image_size"] = choose_image_size(native, image_size, patch, smallest_grid, pads=kind == "swin")
-    return fields.finish(SwinConfig if kind == "swin" else ViTConfig, **values), native
-
-
-def _describe_vit(fields: Fields, tensors: set[str], unsupported: list[str]) -> dict[str, Any]:
-    width, heads = fields.integer("hidden_size", 768), fields.integer("num_attention_heads", 12)
-    if fields.data.get("head_dim") not in (None, width // heads):
-        unsupported.append(f"an explicit head width (head_dim = {fields.data['head_dim']!r})")
-    distilled = fields.data["model_type"] == "deit"
-    return {
-        "width": width,
-        "depth": fields.integer("num_hidden_layers", 12, high=512),
-        "heads": heads,
-        "mlp_width": fields.integer("intermediate_size", 3072),
-        "distillation_token": distilled,
-        "distillation_head": distilled and any(name.startswith("cls_classifier.") for name in tensors),
-        "norm_eps": fields.number("layer_norm_eps", 1e-12),
-    }
 
 
 def _describe_swin(fields: Fields, unsupported: list[str]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def fold_attention_pool(pixels: PixelModel) -> PassRecord:
             continue
         with torch.no_grad():
             query = pool.query().double()[0, :, 0]  # (A, D)
-            keys = pool.k.weight.detach().double().unflatten(0, (pool.heads, -1))  # (A, D, C)
+            keys = pool.k.weight.detach().double().reshape(pool.heads, -1, pool.k.in_features)  # (A, D, C)
             weight = torch.einsum("ad,adc->ac", query, keys).float()
         pool.score = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
         pool.score.weight = nn.Parameter(weight, requires_grad=False)

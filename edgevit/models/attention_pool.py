@@ -32,7 +32,8 @@ class AttentionPool(nn.Module):
         """The query with 1/√d: ``(1, A, 1, D)``."""
         assert self.latent is not None
         assert self.q is not None
-        return split_heads(self.q(self.latent), self.heads) * self.scale
+        query: Tensor = split_heads(self.q(self.latent), self.heads) * self.scale
+        return query
 
     def forward(self, x: Tensor) -> Tensor:
         if self.score is not None:

@@ -89,7 +89,7 @@ class ViT(nn.Module):
     def split_positions(self) -> tuple[Tensor | None, Tensor]:
         """Tokens ahead of the patches with their positions ``(1, P, C)``, and the patches' positions ``(1, N, C)``."""
         assert self.pos_embed is not None
-        tokens = [t for t in (self.cls_token, self.dist_token, self.reg_token) if t is not None]
+        tokens: list[Tensor] = [t for t in (self.cls_token, self.dist_token, self.reg_token) if t is not None]
         if not tokens:
             return None, self.pos_embed
         prefix, covered = torch.cat(tokens, dim=1), self.config.position_prefix_tokens
@@ -115,8 +115,8 @@ class ViT(nn.Module):
         x = self.embed(pixels)
         for block in self.blocks:
             x = block(x)
-        x = self.norm(x)
-        return x
+        normed: Tensor = self.norm(x)
+        return normed
 
     def tokens(self, pixels: Tensor, blocks: Sequence[int]) -> tuple[Tensor, ...]:
         """Tokens behind chosen blocks, without a norm, ``(B, P + N, C)`` each; blocks behind the last are not run.

@@ -5,16 +5,33 @@ from __future__ import annotations
 import pytest
 import torch
 
-from edgevit.checkpoints import timm, transformers
+from edgevit.checkpoints import timm, timm_vit, transformers, transformers_vit
 from edgevit.checkpoints.names import Names
 from edgevit.models import SwinConfig, ViTConfig, build_module
 
+
+def name_class(kind: str, index: int) -> Names:
+    row = transformers_vit.VIT_KINDS[kind]
+    return transformers_vit.make_names(row, list(row.classes.values())[index])
+
+
 TABLES = {
-    "timm vit": (timm.VIT_NAMES, ViTConfig(distillation_token=True, distillation_head=True)),
+    "timm vit": (timm_vit.VIT_NAMES, ViTConfig(distillation_token=True, distillation_head=True)),
+    "timm vit, newer": (
+        timm_vit.VIT_NAMES,
+        ViTConfig(register_tokens=2, layer_scale=True, qk_norm=True, norm_before_blocks=True, norm_after_pool=True),
+    ),
+    "timm vit, gated": (timm_vit.GATED_VIT_NAMES, ViTConfig(gated_mlp=True)),
     "timm swin": (timm.SWIN_NAMES, SwinConfig()),
     "timm swin, old": (timm.OLD_SWIN_NAMES, SwinConfig()),
     "transformers swin": (transformers.SWIN_NAMES, SwinConfig()),
-    "transformers vit": (transformers.VIT_NAMES, ViTConfig(distillation_token=True, distillation_head=True)),
+    "transformers vit": (name_class("deit", 1), ViTConfig(distillation_token=True, distillation_head=True)),
+    "transformers dinov2": (name_class("dinov2_with_registers", 0), ViTConfig(register_tokens=2, layer_scale=True)),
+    "transformers dinov2, gated": (name_class("dinov2", 0), ViTConfig(layer_scale=True, gated_mlp=True)),
+    "transformers clip": (
+        name_class("clip_vision_model", 0),
+        ViTConfig(norm_before_blocks=True, patch_bias=False, projection=8, classes=0),
+    ),
 }
 
 

@@ -19,18 +19,14 @@ from tests.reference import import_timm, import_transformers, randomise, relativ
 @pytest.mark.parametrize(
     ("tensors", "args", "what"),
     [
-        (["blocks.0.ls1.gamma"], {"init_values": 1e-5}, ["layer scale", "init_values"]),
-        (["blocks.0.gamma_1"], {}, ["layer scale"]),
-        (["reg_token"], {"reg_tokens": 4}, ["register tokens", "reg_tokens"]),
-        (["blocks.0.attn.q_norm.weight"], {"qk_norm": True}, ["q/k norm", "qk_norm"]),
-        (["blocks.0.mlp.fc1_g.weight"], {}, ["SwiGLU"]),
-        (["blocks.0.mlp.w12.weight"], {}, ["SwiGLU"]),
-        (["attn_pool.q.weight"], {"global_pool": "map"}, ["attention pooling", "'map'"]),
-        (["norm_pre.weight"], {"pre_norm": True}, ["pre_norm"]),
         (["pre_logits.fc.weight"], {}, ["pre_logits"]),
         (["patch_embed.backbone.stem.conv.weight"], {}, ["hybrid"]),
         ([], {"in_chans": 4}, ["input channels"]),
-        ([], {"act_layer": "quick_gelu"}, ["quick_gelu"]),
+        (["blocks.0.attn.norm.weight"], {"scale_attn_norm": True}, ["norms inside attention"]),
+        (["blocks.0.attn.q_proj.weight"], {}, ["EVA"]),
+        (["blocks.0.in_proj.weight"], {}, ["parallel blocks"]),
+        ([], {"act_layer": "mish"}, ["mish"]),
+        ([], {"mlp_layer": "GluMlp"}, ["GluMlp"]),
         ([], {"norm_layer": "rmsnorm"}, ["rmsnorm"]),
         ([], {"block_fn": "ParallelScalingBlock"}, ["block_fn"]),
         ([], {"pos_embed": "none"}, ["no position embedding"]),
@@ -50,17 +46,31 @@ def test_read_when_a_part_is_not_supported_names_it(
 
 
 def test_read_when_several_parts_are_not_supported_names_all_in_one_error(tmp_path: Path) -> None:
-    extra = {name: torch.ones(2) for name in ("blocks.0.ls1.gamma", "reg_token", "norm_pre.weight")}
-    write_folder(tmp_path, {**small_tensors(), **extra}, model_args={**ARGS, "act_layer": "swish", "in_chans": 1})
+    extra = {name: torch.ones(2) for name in ("blocks.0.attn.norm.weight", "pre_logits.fc.weight")}
+    write_folder(tmp_path, {**small_tensors(), **extra}, model_args={**ARGS, "act_layer": "mish", "in_chans": 1})
     with pytest.raises(CheckpointError) as caught:
         read_checkpoint(tmp_path)
-    for what in ("layer scale", "register tokens", "pre_norm", "'swish'", "in_chans = 1"):
+    for what in ("norms inside attention", "pre_logits", "'mish'", "in_chans = 1"):
         assert what in caught.value.message
 
 
 def test_read_when_the_architecture_is_not_supported_names_it(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"deit3_small_patch16_224.*layer scale"):
-        read_checkpoint(write_folder(tmp_path, architecture="deit3_small_patch16_224"))
+    with pytest.raises(CheckpointError, match=r"beit_base_patch16_224.*BEiT"):
+        read_checkpoint(write_folder(tmp_path, architecture="beit_base_patch16_224"))
+
+
+def test_read_when_the_weights_have_no_head_and_none_is_stated_gives_features(tmp_path: Path) -> None:
+    tensors = {name: value for name, value in small_tensors().items() if not name.startswith("head")}
+    model = read_checkpoint(write_folder(tmp_path, tensors, num_classes=0))
+    assert (model.classes, model.config.features) == (0, 16)
+    assert model.module(torch.zeros(2, 3, 32, 32)).shape == (2, 16)
+    assert any("no classifier head" in note for note in model.source.notes)
+
+
+def test_read_when_a_head_is_stated_and_missing_refuses(tmp_path: Path) -> None:
+    tensors = {name: value for name, value in small_tensors().items() if not name.startswith("head")}
+    with pytest.raises(CheckpointError, match="has no classifier head"):
+        read_checkpoint(write_folder(tmp_path, tensors))
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_labels_fewer_than_classes_are_left_out_and_the_head_counts(folder: Path
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("bert", "BertForMaskedLM"), ("llama", "LlamaForCausalLM"), ("clip", None), ("vit_mae", None)]
+    ("kind", "name"), [("bert", "BertForMaskedLM"), ("llama", "LlamaForCausalLM"), ("blip", None), ("vit_mae2", None)]
 )
 def test_read_when_the_model_type_is_another_names_it_and_what_can_be_read(
     folder: Path, kind: str, name: str | None
@@ -91,7 +91,24 @@ def test_read_when_the_model_type_is_another_names_it_and_what_can_be_read(
     with pytest.raises(CheckpointError, match=f"'{kind}' model") as caught:
         read_checkpoint(folder)
     assert name is None or name in caught.value.message
-    assert "vit, deit, swin" in caught.value.hint
+    assert "swin, " in caught.value.hint
+    assert "vit, deit, vit_mae, dinov2" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        ("beit", "relative positions"),
+        ("siglip2_vision_model", "NaFlex"),
+        ("dinov3_vit", "rotary positions"),
+        ("mobilevit", "convolutions"),
+        ("vit_hybrid", "convolutional stem"),
+    ],
+)
+def test_read_when_the_model_type_looks_alike_says_what_it_is(folder: Path, kind: str, what: str) -> None:
+    change_config(folder, model_type=kind, architectures=None)
+    with pytest.raises(CheckpointError, match=f"'{kind}' model, which cannot be read: .*{what}"):
+        read_checkpoint(folder)
 
 
 def test_read_when_a_real_language_model_was_saved_says_so(tmp_path: Path) -> None:
@@ -102,13 +119,33 @@ def test_read_when_a_real_language_model_was_saved_says_so(tmp_path: Path) -> No
         read_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["ViTModel", "DeiTModel", "SwinModel"])
-def test_read_when_the_model_has_no_head_says_so(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["ViTModel", "DeiTModel"])
+def test_read_when_the_model_has_no_head_gives_the_class_token(tmp_path: Path, kind: str) -> None:
     transformers = import_transformers()
-    config = getattr(transformers, kind.replace("Model", "Config"))
-    sizes = {"embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "image_size": 56} if kind == "SwinModel" else VIT
-    getattr(transformers, kind)(config(**sizes)).save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match=f"holds {kind}, which has no classifier head"):
+    theirs = save(getattr(transformers, kind)(getattr(transformers, kind.replace("Model", "Config"))(**VIT)), tmp_path)
+    pixels = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        expected = theirs(pixels).last_hidden_state[:, 0]
+    for architectures in ([kind], None):
+        change_config(tmp_path, architectures=architectures)
+        model = read_checkpoint(tmp_path)
+        assert (model.source.architecture, model.classes, model.labels) == (kind, 0, None)
+        assert relative_error(model.module(pixels), expected) <= 1e-5
+    assert any("pooler behind the class token" in note for note in model.source.notes)
+
+
+def test_read_when_a_classifier_is_named_and_its_head_is_missing_says_so(folder: Path) -> None:
+    tensors = {n: t for n, t in load_file(folder / "model.safetensors").items() if not n.startswith("classifier")}
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match="has no classifier head"):
+        read_checkpoint(folder)
+
+
+def test_read_when_swin_has_no_head_says_so(tmp_path: Path) -> None:
+    transformers = import_transformers()
+    sizes = {"embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "image_size": 56}
+    transformers.SwinModel(transformers.SwinConfig(**sizes)).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="holds SwinModel, which has no classifier head"):
         read_checkpoint(tmp_path)
     change_config(tmp_path, architectures=None)
     with pytest.raises(CheckpointError, match="has no classifier head"):
@@ -166,7 +203,7 @@ def test_read_when_the_config_asks_for_its_own_code_refuses_and_runs_none(folder
     ("changes", "message"),
     [
         ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quantised already"),
-        ({"hidden_act": "silu"}, "activation 'silu'"),
+        ({"hidden_act": "mish"}, "activation 'mish'"),
         ({"num_channels": 1}, "1 input channels"),
         ({"head_dim": 4}, "explicit head width"),
         ({"hidden_size": "16"}, "hidden_size = '16'"),
@@ -219,3 +256,83 @@ def test_pickled_weights_equal_safetensors(folder: Path) -> None:
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     assert relative_error(read_checkpoint(folder).module(pixels), before) == 0
+
+
+DINOV2: dict[str, Any] = {**{k: v for k, v in VIT.items() if k != "intermediate_size"}, "image_size": 40}
+
+
+@pytest.mark.parametrize("size", [(64, 64), (24, 24), (32, 56), (40, 40)])
+@pytest.mark.parametrize(
+    ("kind", "config", "asks"),
+    [
+        ("ViTModel", "ViTConfig", True),
+        ("Dinov2Model", "Dinov2Config", False),
+        ("Dinov2WithRegistersModel", "Dinov2WithRegistersConfig", False),
+        ("CLIPVisionModel", "CLIPVisionConfig", True),
+        ("SiglipVisionModel", "SiglipVisionConfig", True),
+        ("ViTMAEModel", "ViTMAEConfig", True),
+    ],
+)
+def test_positions_at_another_size_are_resampled_as_transformers_does(
+    tmp_path: Path, kind: str, config: str, asks: bool, size: tuple[int, int]
+) -> None:
+    transformers = import_transformers()
+    more = {"mask_ratio": 0.0} if "MAE" in kind else {}
+    theirs = save(getattr(transformers, kind)(getattr(transformers, config)(**DINOV2, **more)), tmp_path)
+    model = read_checkpoint(tmp_path, image_size=size)
+    assert model.image_size == size
+    pixels = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(1))
+    options: dict[str, Any] = {"interpolate_pos_encoding": True} if asks else {}
+    if "MAE" in kind:
+        options["noise"] = torch.arange(size[0] * size[1] // 64).expand(1, -1)
+    with torch.inference_mode():
+        out = theirs(pixels, **options)
+        expected = out.pooler_output if kind == "SiglipVisionModel" else out.last_hidden_state[:, 0]
+        if kind == "CLIPVisionModel":
+            expected = out.pooler_output
+        assert relative_error(model.module(pixels), expected) <= 1e-5
+
+
+def test_dinov2_runs_at_the_size_that_its_processor_gives_as_in_transformers(tmp_path: Path) -> None:
+    transformers = import_transformers()
+    theirs = save(transformers.Dinov2Model(transformers.Dinov2Config(**DINOV2)), tmp_path)
+    crop = {"height": 24, "width": 24}
+    transformers.BitImageProcessor(size={"shortest_edge": 28}, crop_size=crop).save_pretrained(tmp_path)
+    model = read_checkpoint(tmp_path)
+    assert model.image_size == (model.preprocess.height, model.preprocess.width) == (24, 24)
+    pixels = torch.randn(1, 3, 24, 24)
+    with torch.inference_mode():
+        assert relative_error(model.module(pixels), theirs(pixels).pooler_output) <= 1e-5
+    assert read_checkpoint(tmp_path, image_size=(40, 40)).image_size == (40, 40)
+
+
+def test_siglip_of_an_image_that_is_no_multiple_of_the_patch_says_what_is_not_read(tmp_path: Path) -> None:
+    transformers = import_transformers()
+    theirs = save(
+        transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**{**VIT, "image_size": 35})), tmp_path
+    )
+    model = read_checkpoint(tmp_path)
+    assert any("leave 3 rows and 3 columns of the image unread" in note for note in model.source.notes)
+    pixels = torch.randn(1, 3, 35, 35)
+    with torch.inference_mode():
+        assert relative_error(model.module(pixels), theirs(pixels).pooler_output) <= 1e-5
+
+
+def test_siglip_without_its_pooling_head_gives_the_mean_and_says_so(tmp_path: Path) -> None:
+    transformers = import_transformers()
+    config = transformers.SiglipVisionConfig(**VIT, vision_use_head=False)
+    theirs = save(transformers.SiglipVisionModel(config), tmp_path)
+    model = read_checkpoint(tmp_path)
+    assert any("no pooling head" in note for note in model.source.notes)
+    pixels = torch.randn(1, 3, 32, 32)
+    with torch.inference_mode():
+        assert relative_error(model.module(pixels), theirs(pixels).last_hidden_state.mean(dim=1)) <= 1e-5
+
+
+def test_text_tower_is_dropped_with_a_note(tmp_path: Path) -> None:
+    transformers = import_transformers()
+    text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    save(transformers.CLIPModel(transformers.CLIPConfig(vision_config=VIT, text_config=text)), tmp_path)
+    model = read_checkpoint(tmp_path)
+    assert model.config.projection == 512
+    assert any("the text tower" in note for note in model.source.notes)

@@ -1,0 +1,304 @@
+"""transformers' Vision Transformers as data: one row a ``model_type``, its names, and what each class reads out.
+
+Written from transformers 5 (``modeling_vit.py``, ``modeling_deit.py``, ``modeling_vit_mae.py``, ``modeling_dinov2.py``,
+``modeling_dinov2_with_registers.py``, ``modeling_clip.py``, ``modeling_siglip.py``). Parameters are known by the names
+of version 4, in which version 5 still saves, and by those of version 5's modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgevit.checkpoints.fields import Fields
+from edgevit.checkpoints.names import Names
+
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
+    "silu": "silu",
+    "swish": "silu",
+    "relu": "relu",
+}
+PREFIXES = ("vit.", "deit.", "swin.", "dinov2_with_registers.", "dinov2.", "vision_model.")
+NOT_USED = {
+    r"pooler\.dense\.(weight|bias)": "a pooler behind the class token, which no classifier reads",
+    r"embeddings\.mask_token": "for masked pre-training alone",
+    r"decoder\..*": "for masked pre-training alone",
+    r".*relative_position_index": "an index that follows from the window",
+    r"embeddings\.position_ids": "an index that follows from the image size",
+    r"text_model\..*": "the text tower",
+    r"text_projection\.weight|logit_scale|logit_bias": "for comparing images with texts",
+}
+_UNREAD_POOL = {r"head\..*": "a pooling head, which the classifier does not read"}
+_UNREAD_NORM = {r"post_layernorm\..*": "a norm of the class token, which the classifier does not read"}
+
+_FEATURES = {"classes": 0}
+_ENCODER = {
+    f"blocks.{{i}}.{ours}.*": (f"encoder.layer.{{i}}.{four}.*", f"layers.{{i}}.{five}.*")
+    for ours, four, five in (
+        ("norm1", "layernorm_before", "layernorm_before"),
+        ("attn.q", "attention.attention.query", "attention.q_proj"),
+        ("attn.k", "attention.attention.key", "attention.k_proj"),
+        ("attn.v", "attention.attention.value", "attention.v_proj"),
+        ("attn.proj", "attention.output.dense", "attention.o_proj"),
+        ("norm2", "layernorm_after", "layernorm_after"),
+        ("mlp.fc1", "intermediate.dense", "mlp.fc1"),
+        ("mlp.fc2", "output.dense", "mlp.fc2"),
+    )
+}
+_EMBEDDINGS = {
+    "cls_token": ("embeddings.cls_token",),
+    "dist_token": ("embeddings.distillation_token",),
+    "reg_token": ("embeddings.register_tokens",),
+    "pos_embed": ("embeddings.position_embeddings",),
+    "patch_embed.proj.*": ("embeddings.patch_embeddings.projection.*",),
+    "norm.*": ("layernorm.*",),
+    "head.*": ("classifier.*", "cls_classifier.*"),
+    "head_dist.*": ("distillation_classifier.*",),
+}
+_DINOV2_ENCODER = {
+    f"blocks.{{i}}.{ours}": tuple(f"encoder.layer.{{i}}.{name}" for name in theirs)
+    for ours, theirs in (
+        ("norm1.*", ("norm1.*",)),
+        ("attn.q.*", ("attention.attention.query.*", "attention.q_proj.*")),
+        ("attn.k.*", ("attention.attention.key.*", "attention.k_proj.*")),
+        ("attn.v.*", ("attention.attention.value.*", "attention.v_proj.*")),
+        ("attn.proj.*", ("attention.output.dense.*", "attention.o_proj.*")),
+        ("ls1.gamma", ("layer_scale1.lambda1",)),
+        ("norm2.*", ("norm2.*",)),
+        ("mlp.fc1.*", ("mlp.fc1.*", "mlp.up_proj.*")),
+        ("mlp.fc2.*", ("mlp.fc2.*", "mlp.weights_out.*", "mlp.down_proj.*")),
+        ("mlp.gate.*", ("mlp.gate_proj.*",)),
+        ("mlp.gate_fc1.*", ("mlp.weights_in.*",)),
+        ("ls2.gamma", ("layer_scale2.lambda1",)),
+    )
+}
+_TOWER = {
+    "cls_token": ("embeddings.class_embedding",),
+    "pos_embed": ("embeddings.position_embedding.weight",),
+    "patch_embed.proj.*": ("embeddings.patch_embedding.*",),
+    "norm_pre.*": ("pre_layrnorm.*",),
+    **{
+        f"blocks.{{i}}.{ours}.*": (f"encoder.layers.{{i}}.{theirs}.*",)
+        for ours, theirs in (
+            ("norm1", "layer_norm1"),
+            ("attn.q", "self_attn.q_proj"),
+            ("attn.k", "self_attn.k_proj"),
+            ("attn.v", "self_attn.v_proj"),
+            ("attn.proj", "self_attn.out_proj"),
+            ("norm2", "layer_norm2"),
+            ("mlp.fc1", "mlp.fc1"),
+            ("mlp.fc2", "mlp.fc2"),
+        )
+    },
+    "norm.*": ("post_layernorm.*",),
+    "attn_pool.latent": ("head.probe",),
+    "attn_pool.qkv.*": ("head.attention.in_proj_*",),
+    "attn_pool.proj.*": ("head.attention.out_proj.*",),
+    "attn_pool.norm.*": ("head.layernorm.*",),
+    "attn_pool.mlp.fc1.*": ("head.mlp.fc1.*",),
+    "attn_pool.mlp.fc2.*": ("head.mlp.fc2.*",),
+    "projection.weight": ("visual_projection.weight",),
+    "head.*": ("classifier.*",),
+}
+
+
+@dataclass(frozen=True)
+class ViTClass:
+    """What one of transformers' classes reads out.
+
+    Attributes:
+        fields: Of :class:`~edgevit.models.ViTConfig`.
+        dropped: Patterns of further tensors that it does not read, with the reason.
+    """
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    dropped: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ViTKind:
+    """One ``model_type``.
+
+    Attributes:
+        classes: By name. Where a configuration names none, the tensors show which: by a classifier or a projection.
+        table: Canonical names to transformers'.
+        fields: Of :class:`~edgevit.models.ViTConfig`, the same for all its classes.
+        defaults: Of the configuration's keys.
+        nested: The key under which the image tower's configuration stands.
+        antialias: Whether the module resamples positions with antialiasing.
+        resamples: Whether the module itself fits its positions to any image that it is given. The image processor's
+            size then counts, and not the configuration's, which is that of the position table.
+        drops_remainder: Whether checkpoints are known whose image is no multiple of the patch.
+    """
+
+    classes: Mapping[str, ViTClass]
+    table: Mapping[str, tuple[str, ...]]
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    nested: str | None = None
+    antialias: bool = False
+    resamples: bool = False
+    drops_remainder: bool = False
+
+
+_CLIP_FIELDS = {"norm_before_blocks": True, "patch_bias": False}
+_CLIP_DEFAULTS = {"patch_size": 32, "layer_norm_eps": 1e-5, "hidden_act": "quick_gelu"}
+_SIGLIP_FIELDS = {"class_token": False, "pool": "map"}
+_SIGLIP_DEFAULTS = {"layer_norm_eps": 1e-6, "hidden_act": "gelu_pytorch_tanh"}
+_MEAN_WITHOUT_NORM = {"pool": "mean", "norm_before_pool": False}
+
+
+def _name_dinov2_classes(name: str) -> Mapping[str, ViTClass]:
+    return {
+        f"{name}ForImageClassification": ViTClass({"pool": "token_mean"}),
+        f"{name}Backbone": ViTClass(_FEATURES),
+        f"{name}Model": ViTClass(_FEATURES),
+    }
+
+
+VIT_KINDS: Mapping[str, ViTKind] = {
+    "vit": ViTKind(
+        {"ViTForImageClassification": ViTClass(), "ViTModel": ViTClass(_FEATURES)}, {**_EMBEDDINGS, **_ENCODER}
+    ),
+    "deit": ViTKind(
+        {
+            "DeiTForImageClassification": ViTClass(),
+            "DeiTForImageClassificationWithTeacher": ViTClass({"distillation_head": True}),
+            "DeiTModel": ViTClass(_FEATURES),
+        },
+        {**_EMBEDDINGS, **_ENCODER},
+        {"distillation_token": True},
+    ),
+    "vit_mae": ViTKind(
+        {"ViTMAEForPreTraining": ViTClass(_FEATURES), "ViTMAEModel": ViTClass(_FEATURES)}, {**_EMBEDDINGS, **_ENCODER}
+    ),
+    "dinov2": ViTKind(
+        _name_dinov2_classes("Dinov2"),
+        {**_EMBEDDINGS, **_DINOV2_ENCODER},
+        {"layer_scale": True},
+        {"patch_size": 14, "layer_norm_eps": 1e-6},
+        resamples=True,
+    ),
+    "dinov2_with_registers": ViTKind(
+        _name_dinov2_classes("Dinov2WithRegisters"),
+        {**_EMBEDDINGS, **_DINOV2_ENCODER},
+        {"layer_scale": True},
+        {"layer_norm_eps": 1e-6},
+        antialias=True,
+        resamples=True,
+    ),
+    "clip_vision_model": ViTKind(
+        {
+            "CLIPVisionModelWithProjection": ViTClass({**_FEATURES, "projection": 512}),
+            "CLIPVisionModel": ViTClass(_FEATURES),
+        },
+        _TOWER,
+        _CLIP_FIELDS,
+        _CLIP_DEFAULTS,
+    ),
+    "clip": ViTKind(
+        {
+            "CLIPForImageClassification": ViTClass(_MEAN_WITHOUT_NORM, _UNREAD_NORM),
+            "CLIPModel": ViTClass({**_FEATURES, "projection": 512}),
+        },
+        _TOWER,
+        _CLIP_FIELDS,
+        _CLIP_DEFAULTS,
+        nested="vision_config",
+    ),
+    "siglip_vision_model": ViTKind(
+        {"SiglipVisionModel": ViTClass(_FEATURES)},
+        _TOWER,
+        _SIGLIP_FIELDS,
+        _SIGLIP_DEFAULTS,
+        drops_remainder=True,
+    ),
+    "siglip": ViTKind(
+        {
+            "SiglipForImageClassification": ViTClass({"pool": "mean"}, _UNREAD_POOL),
+            "SiglipModel": ViTClass(_FEATURES),
+        },
+        _TOWER,
+        _SIGLIP_FIELDS,
+        _SIGLIP_DEFAULTS,
+        nested="vision_config",
+        drops_remainder=True,
+    ),
+}
+
+
+def choose_class(kind: ViTKind, named: Iterable[str], tensors: Iterable[str]) -> tuple[str, ViTClass]:
+    """The class that a configuration names, or else the one that the tensors show."""
+    for name in named:
+        if name in kind.classes:
+            return name, kind.classes[name]
+    names = list(tensors)
+    if any(name.startswith("cls_classifier.") for name in names):
+        return "DeiTForImageClassificationWithTeacher", kind.classes["DeiTForImageClassificationWithTeacher"]
+    shown = {key: any(name.startswith(key) for name in names) for key in ("classifier.", "visual_projection.")}
+    for name, found in kind.classes.items():
+        headless = found.fields.get("classes") == 0
+        if (shown["classifier."], shown["visual_projection."]) == (not headless, "projection" in found.fields):
+            return name, found
+    return list(kind.classes.items())[-1]
+
+
+def describe_vit(
+    kind: ViTKind, chosen: ViTClass, fields: Fields, projection: int, unsupported: list[str]
+) -> dict[str, Any]:
+    """Fields of :class:`~edgevit.models.ViTConfig`, but for the sizes of image and patch.
+
+    Args:
+        kind: The row of the model's type.
+        chosen: The class's.
+        fields: The image tower's configuration.
+        projection: Width of CLIP's projection, where the class has one.
+        unsupported: Parts that the canonical model has not are added.
+    """
+    width, heads = fields.integer("hidden_size", 768), fields.integer("num_attention_heads", 12)
+    if fields.data.get("head_dim") not in (None, width // heads):
+        unsupported.append(f"an explicit head width (head_dim = {fields.data['head_dim']!r})")
+    activation = fields.text("hidden_act", kind.defaults.get("hidden_act", "gelu"))
+    if activation not in ACTIVATIONS:
+        unsupported.append(f"activation {activation!r}")
+    values: dict[str, Any] = {
+        "width": width,
+        "depth": fields.integer("num_hidden_layers", 12, high=512),
+        "heads": heads,
+        "mlp_width": fields.integer("intermediate_size", 3072),
+        "norm_eps": fields.number("layer_norm_eps", kind.defaults.get("layer_norm_eps", 1e-12)),
+        "qkv_bias": fields.flag("qkv_bias", True),
+        "activation": ACTIVATIONS.get(activation, "gelu"),
+        **kind.fields,
+        **chosen.fields,
+    }
+    if values.get("layer_scale"):
+        values |= _describe_dinov2(fields, width)
+    if values.get("projection"):
+        values["projection"] = projection
+    if values.get("pool") == "map" and not fields.flag("vision_use_head", True):
+        values["pool"] = "mean"
+    return values
+
+
+def _describe_dinov2(fields: Fields, width: int) -> dict[str, Any]:
+    hidden = int(width * fields.number("mlp_ratio", 4.0))
+    values: dict[str, Any] = {"mlp_width": hidden}
+    if fields.flag("use_swiglu_ffn", False):
+        # Two thirds, up to a multiple of 8; with SiLU, whatever the configuration says.
+        values = {"mlp_width": (int(hidden * 2 / 3) + 7) // 8 * 8, "gated_mlp": True, "activation": "silu"}
+    if "num_register_tokens" in fields.data or fields.data.get("model_type") == "dinov2_with_registers":
+        values["register_tokens"] = fields.integer("num_register_tokens", 4, low=0)
+    return values
+
+
+def make_names(kind: ViTKind, chosen: ViTClass) -> Names:
+    """The table of a class."""
+    return Names(kind.table, PREFIXES, {**NOT_USED, **chosen.dropped})

@@ -1,0 +1,230 @@
+"""timm's names of Vision Transformers as data: the families, the dimensions behind them, the pixels that they saw.
+
+Written from timm 1.0 (``vision_transformer.py``, ``deit.py``); ``tests/checkpoints/test_architectures.py`` compares
+every name that timm knows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgevit.models import ViTConfig
+
+# Width, depth, heads, MLP width over width.
+Dimensions = tuple[int, int, int, float]
+
+IMAGENET: Mapping[str, Any] = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+_HALF = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+_CLIP = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]}
+_RAW = {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
+_SQUASH = {"crop_mode": "squash"}
+
+SIZES: Mapping[str, Dimensions] = {
+    "tiny": (192, 12, 3, 4),
+    "small": (384, 12, 6, 4),
+    "base": (768, 12, 12, 4),
+    "large": (1024, 24, 16, 4),
+    "huge": (1280, 32, 16, 4),
+    "giant": (1408, 40, 16, 48 / 11),
+    "gigantic": (1664, 48, 16, 64 / 13),
+}
+_PLUS: Mapping[str, Dimensions] = {"base": (896, 12, 14, 4)}
+_CLIP_SIZES: Mapping[str, Dimensions] = {
+    **SIZES,
+    "xsmall": (256, 10, 4, 4),
+    "medium": (512, 12, 8, 4),
+    "betwixt": (640, 12, 10, 4),
+}
+# DINOv2's giant has a gated MLP, whose hidden width is a third less.
+_DINO_SIZES: Mapping[str, Dimensions] = {**SIZES, "so400m": (1152, 27, 16, 4304 / 1152), "giant": (1536, 40, 24, 8 / 3)}
+_SIGLIP_SIZES: Mapping[str, Dimensions] = {
+    **SIZES,
+    "so400m": (1152, 27, 16, 3.7362),
+    "giantopt": (1536, 40, 16, 4),
+}
+_GAP_SIZES: Mapping[str, Dimensions] = {**SIZES, "base": (768, 12, 16, 4)}
+_WITHOUT_BIAS_SIZES: Mapping[str, Dimensions] = {"medium": (512, 12, 8, 4), "betwixt": (640, 12, 10, 4)}
+_REGISTER_SIZES: Mapping[str, Dimensions] = {
+    "wee": (256, 14, 4, 5),
+    "little": (320, 14, 5, 5.6),
+    "medium": (512, 12, 8, 4),
+    "mediumd": (512, 20, 8, 4),
+    "betwixt": (640, 12, 10, 4),
+}
+_DEIT3_SIZES: Mapping[str, Dimensions] = {**SIZES, "medium": (512, 12, 8, 4)}
+
+_CLIP_FIELDS = {"norm_before_blocks": True, "patch_bias": False, "norm_eps": 1e-5}
+_MAP_FIELDS = {"class_token": False, "pool": "map"}
+_GAP_FIELDS = {"class_token": False, "pool": "mean"}
+_NO_PREFIX = {"position_prefix": False}
+_SCALED = {"layer_scale": True}
+_NORM_LAST = {"norm_before_pool": False, "norm_after_pool": True}
+
+
+@dataclass(frozen=True)
+class ViTFamily:
+    """Names of one form.
+
+    Attributes:
+        pattern: With groups ``size`` and, where the name says them, ``patch``, ``image`` and ``registers``.
+        sizes: Dimensions by the name's size.
+        fields: Of :class:`~edgevit.models.ViTConfig`, where they are not its defaults.
+        pixels: In timm's keys of ``pretrained_cfg``.
+        image: Where the name does not say it.
+        patch: Where the name does not say it.
+    """
+
+    pattern: str
+    sizes: Mapping[str, Dimensions] = field(default_factory=lambda: SIZES)
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    pixels: Mapping[str, Any] = field(default_factory=lambda: _HALF)
+    image: int = 224
+    patch: int = 16
+
+
+def _vit(rest: str) -> str:
+    return rf"vit_(?P<size>[a-z0-9]+)_patch(?P<patch>\d+)_{rest}"
+
+
+# The first that matches counts. Behind the plain names are suffixes from before timm had tags.
+FAMILIES: tuple[ViTFamily, ...] = (
+    ViTFamily(_vit(r"(?P<image>\d+)_miil(_in21k)?"), fields={"qkv_bias": False}),
+    ViTFamily(_vit(r"(?P<image>\d+)(_in21k|_sam|_dino)?")),
+    ViTFamily(_vit(r"(?P<image>\d+)_clip_laion2b"), _CLIP_SIZES, _CLIP_FIELDS, _CLIP),
+    ViTFamily(_vit(r"plus_(?P<image>\d+)"), _PLUS, _SCALED),
+    ViTFamily(_vit(r"36x1_(?P<image>\d+)"), {"small": (384, 36, 6, 4)}, _SCALED),
+    ViTFamily(r"deit_(?P<size>tiny|small|base)_patch(?P<patch>16)_(?P<image>\d+)", pixels=IMAGENET),
+    ViTFamily(
+        r"deit_(?P<size>tiny|small|base)_distilled_patch(?P<patch>16)_(?P<image>\d+)",
+        fields={"distillation_token": True, "distillation_head": True},
+        pixels=IMAGENET,
+    ),
+    ViTFamily(
+        r"deit3_(?P<size>[a-z]+)_patch(?P<patch>\d+)_(?P<image>\d+)", _DEIT3_SIZES, {**_NO_PREFIX, **_SCALED}, IMAGENET
+    ),
+    ViTFamily(_vit("dinov2"), _DINO_SIZES, _SCALED, IMAGENET, image=518),
+    ViTFamily(_vit(r"reg(?P<registers>\d+)_dinov2"), _DINO_SIZES, {**_SCALED, **_NO_PREFIX}, IMAGENET, image=518),
+    ViTFamily(_vit(r"reg(?P<registers>\d+)_tipsv2"), _DINO_SIZES, {**_SCALED, **_NO_PREFIX}, _RAW, image=448),
+    ViTFamily(_vit(r"clip_(?P<image>\d+)"), _CLIP_SIZES, _CLIP_FIELDS, _CLIP),
+    ViTFamily(_vit(r"plus_clip_(?P<image>\d+)"), _PLUS, _CLIP_FIELDS, _CLIP),
+    ViTFamily(_vit(r"clip_quickgelu_(?P<image>\d+)"), _CLIP_SIZES, {**_CLIP_FIELDS, "activation": "quick_gelu"}, _CLIP),
+    ViTFamily(_vit(r"siglip_(?P<image>\d+)"), _SIGLIP_SIZES, _MAP_FIELDS),
+    ViTFamily(_vit(r"siglip_gap_(?P<image>\d+)"), _SIGLIP_SIZES, _GAP_FIELDS),
+    ViTFamily(_vit(r"gap_(?P<image>\d+)"), _WITHOUT_BIAS_SIZES, {**_GAP_FIELDS, **_SCALED, "qkv_bias": False}),
+    ViTFamily(_vit(r"gap_(?P<image>\d+)"), _GAP_SIZES, _GAP_FIELDS),
+    ViTFamily(
+        _vit(r"reg(?P<registers>\d+)_gap_(?P<image>\d+)"),
+        _REGISTER_SIZES,
+        {**_GAP_FIELDS, **_NO_PREFIX, **_NORM_LAST, **_SCALED},
+    ),
+    ViTFamily(
+        _vit(r"reg(?P<registers>\d+)_gap_(?P<image>\d+)"),
+        {"base": SIZES["base"]},
+        {**_GAP_FIELDS, **_NO_PREFIX, **_NORM_LAST},
+    ),
+    ViTFamily(
+        _vit(r"reg(?P<registers>\d+)_gap_(?P<image>\d+)"),
+        {"so150m": (896, 18, 14, 2.572)},
+        {**_GAP_FIELDS, "position_registers": True},
+    ),
+    ViTFamily(
+        _vit(r"reg(?P<registers>\d+)_map_(?P<image>\d+)"),
+        {"so150m": (896, 18, 14, 2.572)},
+        {**_MAP_FIELDS, "position_registers": True},
+    ),
+    ViTFamily(
+        _vit(r"reg(?P<registers>\d+)_gap_(?P<image>\d+)"),
+        {"so150m2": (832, 21, 13, 34 / 13)},
+        {**_GAP_FIELDS, **_NORM_LAST, **_SCALED, "position_registers": True, "qkv_bias": False},
+    ),
+    ViTFamily(r"flexivit_(?P<size>small|base|large)", fields=_NO_PREFIX, pixels={**_HALF, "crop_pct": 0.95}, image=240),
+    # MAE's ViT-L with the mean of all tokens, trained by EVA's authors; their other models have another attention.
+    ViTFamily(
+        r"eva_(?P<size>large)_patch(?P<patch>14)_(?P<image>\d+)",
+        fields={"pool": "mean", **_NORM_LAST},
+        pixels={**_CLIP, "crop_pct": 1.0},
+    ),
+    ViTFamily(
+        r"vit_(?P<size>intern300m)_patch(?P<patch>14)_(?P<image>\d+)",
+        {"intern300m": (1024, 24, 16, 4)},
+        {**_SCALED, "norm_before_pool": False},
+        IMAGENET,
+    ),
+)
+
+# More fields, by the name without its tag.
+_FIELDS: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    (r"vit_giant_.*(dinov2|tipsv2)", {"gated_mlp": True, "activation": "silu"}),
+    (
+        r"vit_(base_patch32|so400m_patch16|giantopt_patch16)_siglip_.*|vit_large_patch16_siglip_(gap_)?512",
+        {"activation": "gelu_tanh"},
+    ),
+    (r".*_siglip_.*", {"drop_remainder": True}),
+)
+
+# What weights saw, by name and tag as ``name.tag``; of several that match, the later counts.
+_PIXELS: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    (r"[^.]*_(384|448|512|518|896)\..*|[^.]*dinov2\..*|[^.]*tipsv2\..*|[^.]*_clip_.*", {"crop_pct": 1.0}),
+    (r".*\.(dino|mae)", IMAGENET),
+    (r"vit_small_patch8_224\.|vit_\w+_224_dino\.", IMAGENET),
+    (r".*\.bamboo", {**_CLIP, "crop_pct": 1.0}),
+    (r"[^.]*_miil.*", {**_RAW, "crop_pct": 0.875, "interpolation": "bilinear"}),
+    (r"deit3_.*\.fb_in22k_ft_in1k", {"crop_pct": 1.0}),
+    (r"vit_\w+_plus_(240|256)\..*", {"crop_pct": 0.95}),
+    (r"vit_(medium|betwixt)_patch16_gap_.*|vit_\w+_reg[14]_gap_256\..*", {"crop_pct": 0.95}),
+    (r"vit_base_patch16_reg4_gap_256\..*", {"crop_pct": 0.9}),
+    (r"vit_so150m2_.*", {"crop_pct": 1.0}),
+    (r"vit_medium_patch16_gap_384\..*|vit_so150m2_patch16_reg1_gap_448\..*", _SQUASH),
+    (r"vit_(huge|giant)_patch\d+_gap_.*", IMAGENET),
+    (r"eva_large_patch14_336\..*", _SQUASH),
+    (r"[^.]*_siglip_.*", {"crop_pct": 0.9}),
+    (r"vit_so400m_patch14_siglip_(gap_)?378\.webli_ft_in1k", {"crop_pct": 1.0, **_SQUASH}),
+    (r"vit_so400m_patch14_siglip_gap_(378\.webli|(384|448|896)\..*)", {"crop_pct": 1.0}),
+    (r"vit_(xsmall|medium|betwixt)_patch\d+_clip_.*|vit_base_patch32_clip_(quickgelu_)?224\..*", {"crop_pct": 0.9}),
+    (r"vit_base_patch32_clip_.*\.(datacompxl|metaclip.*)", {"crop_pct": 1.0}),
+    (r"vit_base_patch16_clip_224\.(laion2b_ft_in12k|openai|openai_ft_in1k|openai_ft_in12k)", {"crop_pct": 0.9}),
+    (r"vit_base_patch16_clip_quickgelu_224\.openai", {"crop_pct": 0.9}),
+    (r"vit_base_patch16_clip_224\.(.*_ft_in12k_in1k)?", {"crop_pct": 0.95}),
+    (r"vit_base_patch16_clip_384\..*", _SQUASH),
+    (r"vit_base_patch(16|32)_clip_384\.openai_ft_in12k_in1k", {"crop_pct": 0.95, **_SQUASH}),
+    (r"vit_large_patch14_clip_(224|336)\.(laion2b.*)?|vit_large_patch14_224_clip_laion2b\.", _HALF),
+    (r"vit_large_patch14_clip_336\.(?!openai$).*|vit_huge_patch14_clip_336\..*", _SQUASH),
+    (r"vit_huge_patch14_clip_378\.metaclip2_worldwide|vit_gigantic_patch14_clip_378\..*", _SQUASH),
+)
+
+_IN_EVERY_PIXELS = {"interpolation": "bicubic", "crop_mode": "center", "crop_pct": 0.9}
+
+
+def find_vit(name: str, tag: str) -> tuple[ViTConfig, Mapping[str, Any]] | None:
+    """The config and the documented preprocessing of a name, or ``None`` for one that is in no family.
+
+    Raises:
+        ValueError: Of a family, but not possible.
+    """
+    for family in FAMILIES:
+        match = re.fullmatch(family.pattern, name)
+        if match is None or match["size"] not in family.sizes:
+            continue
+        groups = match.groupdict()
+        width, depth, heads, ratio = family.sizes[match["size"]]
+        image = int(groups.get("image") or family.image)
+        patch = int(groups.get("patch") or family.patch)
+        if not patch:
+            raise ValueError("a patch has at least one pixel")
+        fields: dict[str, Any] = {**family.fields}
+        if groups.get("registers"):
+            fields["register_tokens"] = int(groups["registers"])
+        for pattern, more in _FIELDS:
+            if re.fullmatch(pattern, name):
+                fields |= more
+        fields["drop_remainder"] = bool(fields.get("drop_remainder")) and image % patch != 0
+        config = ViTConfig((image, image), (patch, patch), 3, width, depth, heads, int(width * ratio), **fields)
+        pixels: dict[str, Any] = {**_IN_EVERY_PIXELS, **family.pixels}
+        for pattern, changes in _PIXELS:
+            if re.fullmatch(pattern, f"{name}.{tag}"):
+                pixels |= changes
+        return config, pixels
+    return None

@@ -1,0 +1,35 @@
+"""Random weights through the publisher's own module and through edgevit's, by way of a checkpoint that it saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scripts.list_models import DOCUMENT, read_rows, render_row
+from tests.parity.case import TOLERANCE, Case, measure
+from tests.parity.cases import CASES
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_module_equals_the_publishers_own(case: Case) -> None:
+    figures = measure(case)
+    documented = read_rows(DOCUMENT)[str(case)]
+    assert figures.keys() == documented.keys()
+    for task, figure in figures.items():
+        assert figure <= TOLERANCE, task
+        # Other processors sum in another order; a row that is off by more is out of date.
+        assert figure <= 5 * max(documented[task], 1e-7), task
+
+
+def test_document_lists_every_case_once_and_no_other() -> None:
+    names = [str(case) for case in CASES]
+    assert len(set(names)) == len(names)
+    assert list(read_rows(DOCUMENT)) == names
+
+
+def test_rows_are_read_as_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "models.md"
+    figures = {"classify": 1.26e-6, "features": 0.0}
+    path.write_text("before\n\n" + render_row(CASES[0], figures) + "\n\nbehind\n")
+    assert read_rows(path) == {str(CASES[0]): {"classify": 2e-6, "features": 0.0}}

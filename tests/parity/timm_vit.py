@@ -1,0 +1,63 @@
+"""timm's Vision Transformers, at their real sizes; those that need gigabytes with fewer blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tests.parity.case import Answer, Case
+from tests.reference import import_timm
+
+
+def read_tokens(module: Any, pixels: Tensor) -> Tensor:
+    depth = len(module.blocks)
+    indices = [depth // 2 - 1, depth - 1]
+    return torch.cat(
+        module.forward_intermediates(pixels, indices=indices, output_fmt="NLC", intermediates_only=True), dim=-1
+    )
+
+
+_CLASSIFY: Mapping[str, Answer] = {
+    "classify": lambda module, pixels: module(pixels),
+    "embed": lambda module, pixels: module.forward_head(module.forward_features(pixels), pre_logits=True),
+    "features": read_tokens,
+}
+_EMBED: Mapping[str, Answer] = {"embed": _CLASSIFY["classify"], "features": read_tokens}
+
+
+def save(module: Any, folder: Path) -> Path:
+    from timm.models import save_for_hf
+
+    save_for_hf(module, folder, safe_serialization=True)
+    return folder
+
+
+def _case(family: str, name: str, answers: Mapping[str, Answer] = _CLASSIFY, **args: Any) -> Case:
+    shown = ", ".join([name, *(f"{key}={value}" for key, value in args.items())])
+    return Case(
+        family, "timm", shown, lambda: import_timm().create_model(name, weight_init="skip", **args), save, answers
+    )
+
+
+CASES = (
+    _case("ViT (AugReg)", "vit_tiny_patch16_224"),
+    _case("DeiT", "deit_tiny_patch16_224"),
+    _case("DeiT, distilled", "deit_tiny_distilled_patch16_224"),
+    _case("DeiT III", "deit3_small_patch16_224"),
+    _case("DINO", "vit_small_patch16_224.dino", _EMBED, num_classes=0),
+    _case("MAE", "vit_base_patch16_224.mae", _EMBED, num_classes=0),
+    _case("DINOv2", "vit_small_patch14_dinov2", _EMBED),
+    _case("DINOv2, with registers", "vit_small_patch14_reg4_dinov2", _EMBED),
+    _case("DINOv2, giant (SwiGLU)", "vit_giant_patch14_reg4_dinov2", _EMBED, depth=2, img_size=224),
+    _case("CLIP", "vit_base_patch32_clip_224"),
+    _case("CLIP (quick GELU)", "vit_base_patch32_clip_quickgelu_224", num_classes=512, depth=4),
+    _case("SigLIP", "vit_base_patch16_siglip_224", _EMBED),
+    _case("SigLIP 2 and SoViT-400M", "vit_so400m_patch16_siglip_256", _EMBED, depth=3),
+    _case("SigLIP, 384 pixels by patches of 14", "vit_so400m_patch14_siglip_384", _EMBED, depth=2),
+    _case("ViT with q/k norm", "vit_small_patch16_224", qk_norm=True, depth=4),
+    _case("ViT with registers, mean of tokens", "vit_wee_patch16_reg1_gap_256"),
+)

@@ -30,7 +30,7 @@ def make_weights(seed: int = 0) -> dict[str, npt.NDArray[np.float32]]:
 
 
 def write_classifier(path: Path, *, batch: int | str = 1, seed: int = 0, grid: bool = False) -> Path:
-    """``image`` (B, 16, 16, 3) uint8 to ``logits`` (B, 10) float32, opset 20; first ``grid`` (B, 32, 4, 4) if wanted."""
+    """``image`` (B, 16, 16, 3) uint8 to ``logits`` (B, 10) float32, opset 20; with ``grid`` also (B, 32, 4, 4)."""
     nodes = [
         helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT, name="cast"),
         helper.make_node("Transpose", ["pixels"], ["planes"], perm=[0, 3, 1, 2], name="to_nchw"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
-
 from edgevit import schema
-from edgevit.bundle import PARITY_FILE, PORTABLE_MODEL_FILE, RECIPE_FILE, REPORT_FILE
+from edgevit.bundle import RECIPE_FILE, REPORT_FILE
 from edgevit.cache import StageCache
+from edgevit.desk import JUDGE_SETTINGS, judge_at_desk, stand_in_target
 from edgevit.devices.local import describe_machine, list_measuring_risks
 from edgevit.engine import TensorSpec
 from edgevit.errors import CheckpointError, CompileError
@@ -27,24 +25,19 @@ from edgevit.lock import OutputLock, lock_output
 from edgevit.manifest import Manifest
 from edgevit.measure import measure_cold_start
 from edgevit.pack import check_output, pack_bundle
+from edgevit.portable import collect_portable_files
 from edgevit.precisions import choose_precisions
-from edgevit.prepare import PreparedGraph, prepare_graph, prepare_half_range
+from edgevit.prepare import PreparedGraph, prepare_graph, prepare_half_range, read_range_pixels
+from edgevit.prepare_fp8 import prepare_fp8
 from edgevit.prepare_quantized import prepare_quantized
 from edgevit.progress import Progress, ignore_progress
 from edgevit.recipe import Choice, Recipe
-from edgevit.rehearsal import (
-    REHEARSED_BACKENDS,
-    Rehearsal,
-    describe_rehearsal,
-    list_fusion_warnings,
-    rehearse_fusion,
-)
+from edgevit.rehearsal import REHEARSED_BACKENDS, describe_rehearsal, list_fusion_warnings, read_fusion
 from edgevit.report import Machine, Report, Variant, Verdict
 from edgevit.search import GraphFile, SearchResult, search_recipe
-from edgevit.target import Budget, Target, load_target, target_status
+from edgevit.target import Budget, Target, target_status
 from edgevit.verdict import choose_variant
 from edgevit.verdict_quantized import RANDOM_MARK, explain_set_back, judge_calibration
-from edgevit.verdict_text import describe_accuracy
 
 if TYPE_CHECKING:
     from edgevit.model import Model
@@ -111,10 +104,10 @@ def build_model(
     recipe = dataclasses.replace(recipe, export=recipe.export or target.export)
     status = target_status(target)
     _check_batch(target, recipe)
-    precisions = choose_precisions(target, recipe, calibrated=calibration is not None, portable=not status.buildable)
-    quantizes, random = "int8" in precisions.tried, calibration == RANDOM
-    if random and not quantizes:
-        note("note: --calibration random is for int8, which is not tried")
+    precisions = choose_precisions(target, recipe, calibrated=calibration is not None)
+    random, measures = calibration == RANDOM, status.buildable and status.runnable
+    if random and not precisions.quantized:
+        note("note: --calibration random is for int8 and fp8, which are not tried")
     machine = describe_machine()  # before the build's own load is part of it
     stages: dict[str, float] = {}
     with lock_output(out) as lock:
@@ -132,7 +125,7 @@ def build_model(
                 progress=progress,
                 note=note,
             )
-            if quantizes:
+            if precisions.quantized:
                 note(f"calibration: {sets.sample or f'random pixels, seed {recipe.seed}'}")
         with _timed(stages, "graph"):
             graph = prepare_graph(model, target, recipe, cache, progress)
@@ -140,43 +133,62 @@ def build_model(
             evidence = gather_evidence(model, recipe, sets, cache, progress)
         if target.backend in REHEARSED_BACKENDS:
             with _timed(stages, "float16 range"):
-                graph = prepare_half_range(graph, evidence.pixels, recipe.batch[0], cache, progress)
+                pixels = read_range_pixels(sets.quantization, model.preprocess, evidence.pixels)
+                graph = prepare_half_range(graph, pixels, recipe.batch[0], cache, progress)
         quantized, files = None, {p: GraphFile(graph.path, graph.inputs) for p in precisions.tried}
-        if quantizes:
+        if "int8" in precisions.tried:
             with _timed(stages, "quantize"):
                 quantized = prepare_quantized(model, target, recipe, sets.quantization, cache, progress)
             with _timed(stages, "fallback"):
-                info = _describe_model_info(target, evidence, model.labels)
+                info = _describe_model_info(target, evidence, model.labels) if measures else None
+                judge, plain = target, recipe
+                if not measures:
+                    judge, plain = stand_in_target(target), dataclasses.replace(recipe, settings=JUDGE_SETTINGS)
                 quantized, files["int8"] = set_back_sites(
-                    quantized, target, recipe, budget, evidence, cache, model_info=info, progress=progress
+                    quantized, judge, plain, budget, evidence, cache, model_info=info, progress=progress
                 )
+        fp8 = None
+        if "fp8" in precisions.tried:
+            with _timed(stages, "quantize fp8"):
+                shared = (sets.quantization, model.preprocess, evidence.pixels)
+                fp8 = prepare_fp8(graph, target, recipe, *shared, cache, progress)
+                files["fp8"] = GraphFile(fp8.path, fp8.inputs)
         with _timed(stages, "measure"):
-            if status.buildable:
+            if measures:
                 found, variants, verdict = choose_and_start(
                     files, target, recipe, budget, evidence, cache, labels=model.labels, progress=progress
                 )
+                rehearsal = read_fusion(found)
             else:
-                note(f"the engine is not compiled here: {'; '.join(status.missing)}")
-                found, variants, verdict = _rehearse(graph, target, recipe, budget, evidence, cache, progress)
-        rehearsal = Rehearsal()
-        if not status.buildable and target.backend in REHEARSED_BACKENDS:
-            with _timed(stages, "rehearse"):
-                floats = {p: GraphFile(graph.path, graph.inputs) for p in precisions.tried if p != "fp32"}
-                rehearsal = rehearse_fusion(floats, target, recipe.batch, cache, progress)
-            for text in describe_rehearsal(rehearsal, target):
-                note(text)
-            verdict = dataclasses.replace(verdict, warnings=(*verdict.warnings, *list_fusion_warnings(rehearsal)))
+                what = "not measured" if status.buildable else "not compiled"
+                note(f"the engine is {what} here: {'; '.join(status.missing)}")
+                desk = judge_at_desk(
+                    files, target, recipe, budget, evidence, cache, compiles=status.buildable, progress=progress
+                )
+                found, variants, verdict, rehearsal = desk.found, desk.variants, desk.verdict, desk.rehearsal
+                evidence = dataclasses.replace(evidence, graph_logits=desk.graph_logits)
+        for text in describe_rehearsal(rehearsal, target, compiled=status.buildable):
+            note(text)
         chosen = next((v for v in variants if v.name == verdict.chosen), None)
         is_quantized = chosen is not None and chosen.precision == "int8"
         record = quantized.record if quantized is not None else None
         variants = explain_set_back(variants, record)
         verdict = judge_calibration(verdict, record, chosen=is_quantized, untried=precisions.untried)
+        if fp8 is not None:
+            is_fp8 = chosen is not None and chosen.precision == "fp8"
+            verdict = judge_calibration(verdict, fp8.record, chosen=is_fp8, untried="", name="fp8")
         report = _describe(model, target, budget, graph, evidence, variants, verdict, stages, machine)
-        report = dataclasses.replace(report, settings_tried=found.settings_tried, fusion=rehearsal.fusion)
+        report = dataclasses.replace(
+            report,
+            settings_tried=found.settings_tried,
+            fusion=rehearsal.fusion,
+            fp8=fp8.record if fp8 is not None else None,
+        )
         if quantized is not None:
             report = dataclasses.replace(report, quantization=quantized.record)
-            if is_quantized:
+            if is_quantized or not status.buildable:
                 recipe = pin_set_back(recipe, quantized.record)
+            if is_quantized:
                 report = dataclasses.replace(report, passes=quantized.passes, op_counts=quantized.op_counts)
         if verdict.chosen is None:
             path = out.with_name(f"{out.name}.{REPORT_FILE}")
@@ -185,7 +197,7 @@ def build_model(
             return BuildResult(None, report, None)
         manifest = _make_manifest(model, target, recipe)
         if not status.buildable:
-            return pack_result(out, manifest, recipe, report, _portable_files(graph, evidence, cache), lock)
+            return pack_result(out, manifest, recipe, report, collect_portable_files(files, evidence, cache), lock)
         engine = next(t.engine for t in found.trials if t.variant.name == verdict.chosen)
         return pack_result(out, dataclasses.replace(manifest, engine=engine), recipe, report, {}, lock)
 
@@ -259,6 +271,7 @@ def choose_and_start(
         preference=target.precisions,
         ratio=found.comparison.ratio if found.comparison is not None else None,
     )
+    verdict = dataclasses.replace(verdict, warnings=(*verdict.warnings, *list_fusion_warnings(read_fusion(found))))
     engine = next((t.engine for t in found.trials if t.variant.name == verdict.chosen), None)
     if engine is not None:
         progress("cold start", 0, 1)
@@ -266,46 +279,6 @@ def choose_and_start(
         progress("cold start", 1, 1)
         variants = tuple(dataclasses.replace(v, cold_start=cold) if v.name == verdict.chosen else v for v in variants)
     return found, variants, verdict
-
-
-def _rehearse(
-    graph: PreparedGraph,
-    target: Target,
-    recipe: Recipe,
-    budget: Budget,
-    evidence: Evidence,
-    cache: StageCache,
-    progress: Progress,
-) -> tuple[SearchResult, tuple[Variant, ...], Verdict]:
-    """The portable graph in ONNX Runtime on this machine: whether it computes the right thing, not how fast."""
-    rehearsal = dataclasses.replace(recipe, settings={})
-    found = search_recipe(
-        {"fp32": GraphFile(graph.path, graph.inputs)},
-        load_target("cpu"),
-        rehearsal,
-        evidence,
-        cache,
-        measure=False,
-        progress=progress,
-    )
-    variants, verdict = choose_variant([t.variant for t in found.trials], budget, preference=("fp32",))
-    if verdict.chosen is None:
-        return found, variants, verdict
-    judged = next(v for v in variants if v.name == verdict.chosen)
-    sentence = (
-        f"portable: the graph was judged in ONNX Runtime on this machine, not on {target.title}; "
-        f"{describe_accuracy(judged)}"
-    )
-    variants = tuple(
-        dataclasses.replace(
-            v,
-            status="NOT MEASURED",
-            reason="the engine is compiled on the device; accuracy is that of the graph in ONNX Runtime here",
-            size_bytes=sum(p.stat().st_size for p in graph.path.parent.glob(f"{graph.path.stem}.*")),
-        )
-        for v in variants
-    )
-    return found, variants, dataclasses.replace(verdict, sentence=sentence, next_step=None)
 
 
 def _describe(
@@ -365,21 +338,6 @@ def _make_manifest(model: Model, target: Target, recipe: Recipe) -> Manifest:
         labels=model.labels,
         source=schema.to_data(model.source),
     )
-
-
-def _portable_files(graph: PreparedGraph, evidence: Evidence, cache: StageCache) -> dict[str, Path | bytes]:
-    """One ONNX file (two above 2 GiB), and the images and answers that the device checks its engine with."""
-
-    def write(folder: Path) -> None:
-        from edgevit.graph import Graph
-
-        Graph.load(graph.path).save(folder / PORTABLE_MODEL_FILE)
-
-    folder, _ = cache.run("portable", graph.inputs, write)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, pixels=evidence.pixels, logits=evidence.logits)
-    files = {p.name: p for p in folder.glob(f"{Path(PORTABLE_MODEL_FILE).stem}.*")}
-    return {**files, PARITY_FILE: buffer.getvalue()}
 
 
 def pack_result(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,8 @@ class Evidence:
         generated: Whether ``pixels`` are generated, as no image was given.
         choice: Calibration images: what a choice is made by.
         validation: Held-out images: what is reported.
+        graph_logits: By quantised precision, ``(P, K) float32`` of its graph in ONNX Runtime, where the graph was
+            judged apart from the engine.
     """
 
     preprocess: Preprocess
@@ -55,6 +57,7 @@ class Evidence:
     generated: bool = False
     choice: Judged | None = None
     validation: Judged | None = None
+    graph_logits: Mapping[str, Logits] = field(default_factory=dict)
 
     @property
     def data(self) -> dict[str, DataUse]:

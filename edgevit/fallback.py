@@ -57,7 +57,7 @@ def set_back_sites(
 
     Args:
         quantized: With its plan on disk.
-        target: Gives backend and device.
+        target: Gives the backend and device that it is judged on.
         recipe: Batch and engine settings. Sites that it pins to INT8 are not set back.
         budget: What INT8 may cost; its latency does not matter here.
         evidence: The choice's images are looked at; without any, nothing is set back.
@@ -80,7 +80,7 @@ def set_back_sites(
     def judge(sites: tuple[str, ...]) -> Accuracy | None:
         with tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
             path = Path(folder) / QUANTIZED_FILE
-            requantize(quantized.source, mark_float(quantized.record, sites), target.backend, path)
+            requantize(quantized.source, mark_float(quantized.record, sites), quantized.backend, path)
             graph = GraphFile(path, _identify_graph(quantized, sites))
             trial = try_graph(graph, target, "int8", recipe, evidence, cache, model_info=model_info)
         return trial.variant.choice_accuracy
@@ -90,7 +90,7 @@ def set_back_sites(
         op_counts: Mapping[str, int] = {}
         if result.sites:
             record = mark_float(quantized.record, result.sites)
-            op_counts = requantize(quantized.source, record, target.backend, folder / QUANTIZED_FILE)
+            op_counts = requantize(quantized.source, record, quantized.backend, folder / QUANTIZED_FILE)
         data = {"result": schema.to_data(result), "op_counts": dict(op_counts)}
         (folder / RESULT_FILE).write_text(json.dumps(data), encoding="utf-8")
 

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from edgevit.build import BuildResult, add_circumstances, choose_and_start, pack_result
-from edgevit.bundle import PARITY_FILE, PORTABLE_MODEL_FILE, RECIPE_FILE, REPORT_FILE, verify_bundle
+from edgevit.bundle import RECIPE_FILE, REPORT_FILE, verify_bundle
 from edgevit.cache import StageCache
 from edgevit.devices.local import describe_machine
 from edgevit.errors import BundleError, DeviceError
-from edgevit.evidence import Evidence
 from edgevit.lock import lock_output
 from edgevit.pack import check_output
+from edgevit.portable import list_quantized, read_portable_evidence, read_portable_graphs
 from edgevit.precisions import choose_precisions
 from edgevit.progress import Progress, ignore_progress
 from edgevit.recipe import load_recipe
-from edgevit.report import Report
-from edgevit.search import GraphFile
+from edgevit.rehearsal import read_fusion
+from edgevit.report import Report, Variant
 from edgevit.target import target_status
 from edgevit.verdict_quantized import judge_calibration
 from edgevit.verdict_text import describe_accuracy
-
-if TYPE_CHECKING:
-    from edgevit.bundle import Bundle
 
 
 def finish_bundle(
@@ -57,7 +50,7 @@ def finish_bundle(
             f"{path} is finished: it has an engine for {manifest.target.title}", f"measure it with edgevit bench {path}"
         )
     status = target_status(manifest.target)
-    if not status.buildable:
+    if not (status.buildable and status.runnable):
         raise DeviceError(
             f"{path} cannot be finished here: {'; '.join(status.missing)}",
             f"run edgevit finish on {manifest.target.title}",
@@ -65,23 +58,31 @@ def finish_bundle(
     out = out or path
     recipe = load_recipe(path / RECIPE_FILE)
     before = Report.load(path / REPORT_FILE)
-    # The bundle holds the float graph, and no images to calibrate on.
-    precisions = choose_precisions(manifest.target, recipe, calibrated=False, portable=True)
-    graph = GraphFile(path / PORTABLE_MODEL_FILE, {"graph": manifest.files[PORTABLE_MODEL_FILE].sha256})
+    quantized = list_quantized(manifest)
+    precisions = choose_precisions(manifest.target, recipe, calibrated=bool(quantized))
+    left = tuple(v for v in before.variants if v.precision in quantized and v.status == "ACCURACY DROP")
+    tried = tuple(p for p in precisions.tried if p not in [v.precision for v in left])
+    # Where the build found all of them outside the budget, what is chosen misses it here as there.
+    graphs = read_portable_graphs(bundle, tried or precisions.tried)
     machine, start = describe_machine(), time.perf_counter()
     with lock_output(out) as lock:
         check_output(out)
         found, variants, verdict = choose_and_start(
-            dict.fromkeys(precisions.tried, graph),
+            graphs,
             manifest.target,
             recipe,
             before.budget,
-            _stored_evidence(bundle),
+            read_portable_evidence(bundle),
             cache,
             labels=manifest.labels,
             progress=progress,
         )
-        verdict = judge_calibration(verdict, None, chosen=False, untried=precisions.untried)
+        chosen = next((v for v in variants if v.name == verdict.chosen), None)
+        verdict = judge_calibration(
+            verdict, before.quantization, chosen=chosen is not None and chosen.precision == "int8", untried=""
+        )
+        if tried:
+            variants += tuple(_leave_out(v) for v in left)
         report = add_circumstances(
             machine,
             dataclasses.replace(
@@ -89,6 +90,7 @@ def finish_bundle(
                 variants=variants,
                 verdict=verdict,
                 settings_tried=found.settings_tried,
+                fusion=read_fusion(found).fusion or before.fusion,
                 notes=(*before.notes, *_recall_accuracy(before)),
                 stages={**before.stages, "finish": round(time.perf_counter() - start, 3)},
             ),
@@ -100,15 +102,12 @@ def finish_bundle(
         return pack_result(out, dataclasses.replace(manifest, engine=engine), recipe, report, {}, lock)
 
 
+def _leave_out(variant: Variant) -> Variant:
+    """A variant that missed the accuracy budget at the build, where alone it could be judged."""
+    reason = f"not compiled here: at the build, {variant.reason}"
+    return dataclasses.replace(variant, accuracy=None, choice_accuracy=None, parity=None, reason=reason)
+
+
 def _recall_accuracy(before: Report) -> tuple[str, ...]:
     judged = [v for v in before.variants if v.accuracy is not None]
-    return tuple(f"at the build, the graph in ONNX Runtime had {describe_accuracy(v)}" for v in judged)
-
-
-def _stored_evidence(bundle: Bundle) -> Evidence:
-    """The images and answers that the build put into the bundle."""
-    try:
-        with np.load(io.BytesIO((bundle.path / PARITY_FILE).read_bytes())) as stored:
-            return Evidence(bundle.manifest.preprocess, stored["pixels"], stored["logits"])
-    except (OSError, ValueError, KeyError) as exc:
-        raise BundleError(f"{bundle.path / PARITY_FILE} cannot be read: {exc}", "build the bundle again") from exc
+    return tuple(f"at the build, the {v.name} graph in ONNX Runtime had {describe_accuracy(v)}" for v in judged)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from edgevit.accuracy import AccuracyMeter, measure_accuracy
 from edgevit.devices.cold_start import measure_cold_start
 from edgevit.latency import LatencyComparison, measure_latency, measure_session_throughput, measure_throughput
-from edgevit.parity import PARITY_TOLERANCES, ParityTolerance, check_parity
+from edgevit.parity import GRAPH_TOLERANCE, PARITY_TOLERANCES, ParityTolerance, check_parity
 
 __all__ = [
+    "GRAPH_TOLERANCE",
     "PARITY_TOLERANCES",
     "AccuracyMeter",
     "LatencyComparison",

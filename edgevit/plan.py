@@ -153,7 +153,7 @@ def apply_plan(graph: Graph, plan: QuantizationPlan, sites: Collection[str] | No
             source = trace_layout(value)
             if any(source is twin for twin in shared.values()):
                 continue  # a site before this one has put the pair behind the tensor
-            readers = _list_readers(source)
+            readers = list_readers(source)
             behind = plan.at == "producer" and all(reader.name in chosen for reader in readers)
             where = source if behind else value
             if site.affine is not None and place == 0:
@@ -164,23 +164,24 @@ def apply_plan(graph: Graph, plan: QuantizationPlan, sites: Collection[str] | No
             if key not in shared:
                 shared[key] = _insert_pair(inner, where, grid, before=None if behind else node)
             if behind:
-                _replace_readers(where, shared[key])
+                replace_readers(where, shared[key])
             else:
                 node.replace_input_with(place, shared[key])
     return result
 
 
-def _list_readers(value: ir.Value) -> list[ir.Node]:
+def list_readers(value: ir.Value) -> list[ir.Node]:
     """The computing nodes that read a value, through layout ops and Q/DQ pairs that are there already."""
     found: list[ir.Node] = []
     for use in value.uses():
         node = use.node
         passes = node.op_type in LAYOUT_OPS or node.op_type in ("QuantizeLinear", "DequantizeLinear")
-        found += _list_readers(node.outputs[0]) if passes and use.idx == 0 else [node]
+        found += list_readers(node.outputs[0]) if passes and use.idx == 0 else [node]
     return found
 
 
-def _replace_readers(value: ir.Value, twin: ir.Value) -> None:
+def replace_readers(value: ir.Value, twin: ir.Value) -> None:
+    """Give the output of a pair behind a value to all that read the value, but the pair itself."""
     producer = twin.producer()
     assert producer is not None
     quantize = producer.inputs[0].producer() if producer.inputs[0] is not None else None
@@ -220,11 +221,12 @@ def _insert_pair(inner: ir.Graph, value: ir.Value, grid: Grid, before: ir.Node |
     codes = _typed(quantize, f"{stem}/codes", ir.DataType.from_numpy(np.dtype(kind)), value)
     dequantize = ir.node("DequantizeLinear", [codes, scale, zero], name=f"{stem}/dequantize")
     result = _typed(dequantize, f"{stem}/dequantized", ir.DataType.FLOAT, value)
-    _insert_behind(inner, value, before, (quantize, dequantize))
+    insert_behind(inner, value, before, (quantize, dequantize))
     return result
 
 
-def _insert_behind(inner: ir.Graph, value: ir.Value, before: ir.Node | None, made: Iterable[ir.Node]) -> None:
+def insert_behind(inner: ir.Graph, value: ir.Value, before: ir.Node | None, made: Iterable[ir.Node]) -> None:
+    """Put nodes in front of one reader of a value, or right behind its producer."""
     producer = value.producer()
     if before is not None:
         inner.insert_before(before, list(made))

@@ -19,11 +19,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgevit.cache import StageCache
+    from edgevit.images import ImageSet
     from edgevit.model import Model
+    from edgevit.preprocess import Preprocess
     from edgevit.recipe import Recipe
     from edgevit.target import Target
 
 FLOAT_FILE, OPTIMIZED_FILE = "float.onnx", "optimized.onnx"
+RANGE_IMAGES = 64
+"""Calibration images that float16's range is judged by; massive activations show on any few images."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,24 @@ def prepare_half_range(
     folder, _ = cache.run("half_range", inputs, mark)
     records, op_counts = _load(folder)
     return PreparedGraph(folder / OPTIMIZED_FILE, prepared.passes + records, op_counts, inputs)
+
+
+def read_range_pixels(
+    images: ImageSet | None, preprocess: Preprocess, otherwise: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
+    """Images that float16's range is judged by: some of the calibration images, ``(N, H, W, 3) uint8``.
+
+    Args:
+        images: The calibration images, if there are any.
+        preprocess: The model's.
+        otherwise: What to take without them.
+    """
+    import numpy
+
+    if images is None:
+        return otherwise
+    pixels = [batch.pixels for batch in images.subset(RANGE_IMAGES, 0).batches(preprocess, 1)]
+    return numpy.concatenate(pixels)
 
 
 def check_graph(path: Path) -> None:

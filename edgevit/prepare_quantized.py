@@ -14,11 +14,12 @@ import numpy.typing as npt
 
 from edgevit import schema
 from edgevit.errors import CalibrationError, CompileError
-from edgevit.prepare import check_graph, prepare_graph
+from edgevit.prepare import RANGE_IMAGES, check_graph, prepare_graph
 from edgevit.progress import Progress
 from edgevit.quantization import Quantization, QuantizationRecord
 from edgevit.record import PassRecord
 from edgevit.reference import generate_images
+from edgevit.rehearsal import REHEARSED_BACKENDS
 
 if TYPE_CHECKING:
     from edgevit.cache import StageCache
@@ -53,6 +54,11 @@ class QuantizedGraph:
     op_counts: Mapping[str, int]
     source: Path
 
+    @property
+    def backend(self) -> str:
+        """The engine library that it is for."""
+        return str(self.inputs["backend"])
+
 
 def prepare_quantized(
     model: Model, target: Target, recipe: Recipe, images: ImageSet | None, cache: StageCache, progress: Progress
@@ -86,6 +92,7 @@ def prepare_quantized(
 
     def quantize(folder: Path) -> None:
         from edgevit.graph import Graph
+        from edgevit.half_range import mark_wide
         from edgevit.plan_file import save_plan
         from edgevit.quantize import plan_quantization
         from edgevit.token_importance import measure_importance
@@ -97,6 +104,10 @@ def prepare_quantized(
             pixels = (batch.pixels for batch in images.batches(model.preprocess, 1))
         fed: Iterable[npt.NDArray[np.uint8]] = _group(pixels, recipe.batch[0])
         importance = None
+        sample: list[npt.NDArray[np.uint8]] = []
+        if target.backend in REHEARSED_BACKENDS:
+            fed = kept = list(fed)
+            sample = kept[:: max(1, len(kept) // RANGE_IMAGES)]
         if quantization.observer == "loss":
             fed = kept = list(fed)
             importance = measure_importance(model, form, kept, seed=recipe.seed, progress=progress)
@@ -112,16 +123,20 @@ def prepare_quantized(
         record = dataclasses.replace(
             record, images=count, random=images is None, notes=(*record.notes, *_find_unrotated(prepared.passes))
         )
+        marked = mark_wide(base, sample, progress) if sample else ()
         base.save(folder / BASE_FILE, beside=True)
         save_plan(plan, folder / PLAN_FILE)
         op_counts = requantize(folder, record, target.backend, folder / QUANTIZED_FILE)
-        data = {"record": schema.to_data(record), "op_counts": op_counts}
+        data = {"record": schema.to_data(record), "op_counts": op_counts, "float32": marked}
         (folder / RECORD_FILE).write_text(json.dumps(data), encoding="utf-8")
 
     folder, _ = cache.run("quantize", inputs, quantize)
     data = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
     record = schema.from_data(QuantizationRecord, data["record"], str(folder), CompileError)
-    return QuantizedGraph(folder / QUANTIZED_FILE, record, inputs, prepared.passes, data["op_counts"], folder)
+    passes = prepared.passes
+    if target.backend in REHEARSED_BACKENDS:
+        passes = (*passes, PassRecord("float16_range", "graph", applied=tuple(data["float32"])))
+    return QuantizedGraph(folder / QUANTIZED_FILE, record, inputs, passes, data["op_counts"], folder)
 
 
 def requantize(source: Path, record: QuantizationRecord, backend: str, path: Path) -> Mapping[str, int]:

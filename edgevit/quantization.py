@@ -14,6 +14,7 @@ Observer: TypeAlias = Literal["minmax", "percentile", "mse", "output", "loss"]
 Products: TypeAlias = Literal["auto", "float", "scores", "both"]
 Activations: TypeAlias = Literal["int8", "float"]
 SiteChoice: TypeAlias = Literal["int8", "float"]
+SitePrecision: TypeAlias = Literal["int8", "fp8", "float"]
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,13 @@ class SiteRecord:
 
     Attributes:
         name: ``blocks.3.mlp.fc2``, ``blocks.3.attn/context``.
-        precision: ``int8`` or ``float``.
-        reason: Why it is float; empty where it is INT8.
+        precision: ``int8`` or ``float``; in an FP8 graph ``fp8`` or ``float``.
+        reason: Why it is float; empty where it is quantised.
         sqnr_db: Logit SQNR where this site alone is INT8, in dB; ``None`` where it was not measured.
     """
 
     name: str
-    precision: SiteChoice
+    precision: SitePrecision
     reason: str = ""
     sqnr_db: float | None = None
 

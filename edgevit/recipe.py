@@ -20,7 +20,7 @@ from edgevit.quantization import Quantization
 from edgevit.target import ExportForm
 from edgevit.toml import load_toml
 
-Choice: TypeAlias = Literal["auto", "fp32", "fp16", "int8"]
+Choice: TypeAlias = Literal["auto", "fp32", "fp16", "int8", "fp8"]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from edgevit.progress import Progress, ignore_progress
 
 if TYPE_CHECKING:
     from edgevit.cache import StageCache
-    from edgevit.search import GraphFile
+    from edgevit.search import GraphFile, SearchResult
     from edgevit.target import Target
 
 REHEARSED_BACKENDS = ("tensorrt", "tensorrt_rtx")
@@ -91,13 +91,35 @@ def find_stand_in(target: Target) -> Target:
     from edgevit.backends.tensorrt import TENSORRT_RTX
 
     own = target.compute_capability or _DEFAULT
-    known = TENSORRT_RTX.available()
+    known = TENSORRT_RTX.capabilities()
     capability = own if f"SM{own.replace('.', '')}" in known else _STAND_INS.get(own, _DEFAULT)
     return dataclasses.replace(target, backend="tensorrt_rtx", compute_capability=capability)
 
 
-def describe_rehearsal(rehearsal: Rehearsal, target: Target) -> tuple[str, ...]:
-    """A sentence for every precision, which says that it is not the device's own result."""
+def read_fusion(found: SearchResult) -> Rehearsal:
+    """What the compiler fused, of engines that were compiled here; nothing where the library is another."""
+    engines = {t.variant.precision: t.engine for t in found.trials if t.engine is not None}
+    if not any(engine.backend in REHEARSED_BACKENDS for engine in engines.values()):
+        return Rehearsal()
+    from edgevit.backends.tensorrt import load_fusion
+
+    records = {precision: load_fusion(engine.directory) for precision, engine in engines.items()}
+    return Rehearsal({precision: record for precision, record in records.items() if record is not None})
+
+
+def describe_rehearsal(rehearsal: Rehearsal, target: Target, *, compiled: bool = False) -> tuple[str, ...]:
+    """A sentence for every precision, which says whether it is the device's own result.
+
+    Args:
+        rehearsal: What the compiler said.
+        target: What the build is for.
+        compiled: Whether these are the engines themselves.
+    """
+    if compiled:
+        return tuple(
+            f"{precision} compiled by {record.compiler} for {record.device}: {record.describe()}"
+            for precision, record in rehearsal.fusion.items()
+        )
     return tuple(
         f"rehearsal of {precision} by {record.compiler} for {record.device}, not on {target.title}: {record.describe()}"
         for precision, record in rehearsal.fusion.items()

@@ -331,6 +331,7 @@ class Report:
         stages: Seconds by stage.
         notes: Defaults assumed, tensors dropped and the like.
         quantization: How the INT8 variant was made, where one was tried.
+        fp8: How the FP8 variant was made, where one was tried.
         fusion: What TensorRT's compiler made of each precision's graph, with the compiler and the device that it
             compiled for.
         settings_tried: Ways to open the engines that were timed; all variants were then measured in the chosen one.
@@ -349,6 +350,7 @@ class Report:
     stages: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     quantization: QuantizationRecord | None = None
+    fp8: QuantizationRecord | None = None
     settings_tried: tuple[SettingsTrial, ...] = ()
     fusion: Mapping[str, FusionRecord] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION

@@ -15,7 +15,14 @@ import numpy.typing as npt
 from edgevit.compile import compile_engine
 from edgevit.engine import Engine, Setting, load_engine
 from edgevit.errors import CompileError
-from edgevit.measure import PARITY_TOLERANCES, LatencyComparison, check_parity, measure_accuracy, measure_latency
+from edgevit.measure import (
+    GRAPH_TOLERANCE,
+    PARITY_TOLERANCES,
+    LatencyComparison,
+    check_parity,
+    measure_accuracy,
+    measure_latency,
+)
 from edgevit.progress import Progress, ignore_progress
 from edgevit.report import Accuracy, Parity, SettingsTrial, Variant
 from edgevit.runtime.session import Session, open_engine
@@ -96,11 +103,15 @@ def search_recipe(
         A precision that the device cannot compile is ``NOT SUPPORTED`` with the compiler's reason; the choice among the
         others is :func:`edgevit.verdict.choose_variant`'s.
     """
-    trials = [g.trial or _compile(g, target, p, recipe, cache, model_info, progress) for p, g in graphs.items()]
+    trials = [
+        g.trial or compile_graph(g, target, p, recipe, cache, model_info=model_info, progress=progress)
+        for p, g in graphs.items()
+    ]
     for index, trial in enumerate(trials):
         if trial.engine is not None:
             with open_engine(trial.engine) as session:
-                trials[index] = dataclasses.replace(trial, variant=_judge(trial, session, recipe, evidence, progress))
+                variant = judge_trial(trial, session, recipe, evidence, progress)
+                trials[index] = dataclasses.replace(trial, variant=variant)
     engines = [t.engine for t in trials if t.engine is not None and _is_faithful(t.variant)]
     if not measure or not engines:
         return SearchResult(tuple(trials))
@@ -133,7 +144,7 @@ def try_graph(
 
     Arguments and a graph that does not compile are as in :func:`search_recipe`.
     """
-    trial = _compile(graph, target, precision, recipe, cache, model_info, progress)
+    trial = compile_graph(graph, target, precision, recipe, cache, model_info=model_info, progress=progress)
     if trial.engine is None:
         return trial
     with open_engine(trial.engine) as session:
@@ -141,22 +152,27 @@ def try_graph(
     return dataclasses.replace(trial, variant=dataclasses.replace(trial.variant, choice_accuracy=accuracy))
 
 
-def _compile(
+def compile_graph(
     graph: GraphFile,
     target: Target,
     precision: str,
     recipe: Recipe,
     cache: StageCache,
-    model_info: Mapping[str, str] | None,
-    progress: Progress,
+    *,
+    model_info: Mapping[str, str] | None = None,
+    progress: Progress = ignore_progress,
 ) -> Trial:
+    """Compile one graph, or take its engine from the cache; nothing is judged or measured.
+
+    Arguments and a graph that does not compile are as in :func:`search_recipe`.
+    """
     stage = f"compile {precision}"
     progress(stage, 0, 1)
     key = {
         **graph.inputs,
         "precision": precision,
         "backend": target.backend,
-        "device": target.device,
+        "device": [target.device, target.compute_capability],
         "settings": {**target.settings, **recipe.settings},
         "batch": recipe.batch,
         "model_info": dict(model_info or {}),
@@ -184,7 +200,25 @@ def _compile(
     return Trial(Variant(precision, precision, engine.size_bytes), engine)
 
 
-def _judge(trial: Trial, session: Session, recipe: Recipe, evidence: Evidence, progress: Progress) -> Variant:
+def judge_trial(
+    trial: Trial,
+    session: Session,
+    recipe: Recipe,
+    evidence: Evidence,
+    progress: Progress = ignore_progress,
+    *,
+    choice: bool = True,
+) -> Variant:
+    """The trial's variant with parity, and with accuracy on both sets of images where parity does not fail.
+
+    Args:
+        trial: Whose variant it is.
+        session: Computes its answers.
+        recipe: Batches.
+        evidence: Images and the float model's answers.
+        progress: Told about every image.
+        choice: Whether the calibration images are looked at.
+    """
     variant = trial.variant
     parity = _check(variant.precision, session, recipe, evidence)
     if parity is not None and not parity.passed:
@@ -196,7 +230,7 @@ def _judge(trial: Trial, session: Session, recipe: Recipe, evidence: Evidence, p
     return dataclasses.replace(
         variant,
         parity=parity,
-        choice_accuracy=variant.choice_accuracy or measure(evidence.choice, "calibration"),
+        choice_accuracy=variant.choice_accuracy or (measure(evidence.choice, "calibration") if choice else None),
         accuracy=measure(evidence.validation, "validation"),
     )
 
@@ -219,7 +253,9 @@ def _measure(
 
 def _check(precision: str, session: Session, recipe: Recipe, evidence: Evidence) -> Parity | None:
     """Parity at the least, usual and largest batch: engines have been wrong at one of them alone."""
-    if precision not in PARITY_TOLERANCES:
+    tolerance = PARITY_TOLERANCES.get(precision, GRAPH_TOLERANCE)
+    reference = evidence.logits if precision in PARITY_TOLERANCES else evidence.graph_logits.get(precision)
+    if reference is None:
         return None
     batches: list[npt.NDArray[np.uint8]] = []
     expected: dict[bytes, npt.NDArray[np.float32]] = {}
@@ -229,8 +265,8 @@ def _check(precision: str, session: Session, recipe: Recipe, evidence: Evidence)
             rows = [i % images for i in range(start, start + size)]
             pixels = evidence.pixels[rows]
             batches.append(pixels)
-            expected[pixels.tobytes()] = evidence.logits[rows]
-    return check_parity(session.run, lambda b: expected[b.tobytes()], batches, PARITY_TOLERANCES[precision])
+            expected[pixels.tobytes()] = reference[rows]
+    return check_parity(session.run, lambda b: expected[b.tobytes()], batches, tolerance)
 
 
 def _is_faithful(variant: Variant) -> bool:

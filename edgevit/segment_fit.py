@@ -176,7 +176,7 @@ class SegmentFit:
         if min(weight.shape) < self._placement.smallest_dimension:
             self._reasons[name] = f"a matrix of {' × '.join(map(str, weight.shape))} is no faster in INT8"
             return False
-        if quantized and _count_rows(node) < self._placement.smallest_rows:
+        if quantized and count_rows(node) < self._placement.smallest_rows:
             self._reasons[name] = "a Linear of one row is no faster in INT8"
             return False
         for pattern, reason in self._placement.float_sites.items():
@@ -267,7 +267,7 @@ def reads_image(node: ir.Node) -> bool:
     return producer is not None and producer.op_type == "Cast"
 
 
-def _count_rows(node: ir.Node) -> float:
+def count_rows(node: ir.Node) -> float:
     """Of a Linear's input a call; infinite where a dimension is not known."""
     value = node.inputs[0]
     shape = static_shape(value)

@@ -20,6 +20,7 @@ from edgevit.engine import Setting
 from edgevit.errors import DeviceError, MissingPackageError, TargetError
 
 Precision: TypeAlias = Literal["fp32", "fp16", "int8", "fp8"]
+_NVIDIA = ("tensorrt", "tensorrt_rtx")
 BackendName: TypeAlias = Literal["openvino", "onnxruntime", "tensorrt", "tensorrt_rtx"]
 
 
@@ -75,6 +76,8 @@ class Target:
         memory_bytes: The device's memory.
         compute_capability: Of an NVIDIA GPU, as in ``8.7``.
         runtime_version: Lowest version of the engine library that the profile is for.
+        preference: Precisions, the most wanted first, where latency cannot be measured; those left out come last. By
+            default the order of ``precisions``.
         aliases: Further names.
     """
 
@@ -92,6 +95,7 @@ class Target:
     memory_bytes: int | None = None
     compute_capability: str | None = None
     runtime_version: str | None = None
+    preference: tuple[Precision, ...] = ()
     aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -100,6 +104,9 @@ class Target:
             problems.append("precisions is empty")
         if not 17 <= self.opset <= 24:
             problems.append(f"opset = {self.opset} is not between 17 (LayerNormalization) and 24")
+        unknown = [p for p in self.preference if p not in self.precisions]
+        if unknown:
+            problems.append(f"preference has {', '.join(unknown)}, which precisions has not")
         if self.memory_bytes is not None and self.memory_bytes <= 0:
             problems.append(f"memory_bytes = {self.memory_bytes} is not above 0")
         if self.compute_capability is not None and not re.fullmatch(r"\d+\.\d", self.compute_capability):
@@ -185,21 +192,17 @@ def _read_target(path: Path) -> Target:
 
 def target_status(target: Target) -> Status:
     """What is missing on this machine to build and run the target's engines; raises nothing and starts no engine."""
-    from edgevit.backends import BACKENDS
-
-    absent, build_only = [], []
+    absent = []
     here = read_architecture()
     if target.architecture not in (None, here):
         absent.append(f"a machine with {target.architecture} (this one has {here})")
-    if target.backend not in BACKENDS:
-        build_only.append(
-            f"the {target.backend} backend (this version of edgevit has none; a build stops at the portable bundle)"
-        )
-        absent.extend(_find_missing_gpu(target))
-    else:
-        absent.extend(_find_missing_library(target))
-    missing = (*build_only, *absent)
-    return Status(not missing, target.backend in BACKENDS and not absent, missing)
+    if target.backend not in _NVIDIA:
+        missing = (*absent, *_find_missing_library(target))
+        return Status(not missing, not missing, missing)
+    absent.extend(_find_missing_compiler(target))
+    device = (*_find_missing_gpu(target), *_find_missing_runtime(target))
+    ahead = target.backend == "tensorrt_rtx"  # compiles for a GPU that is not here
+    return Status(not absent and (ahead or not device), not absent and not device, (*absent, *device))
 
 
 def read_architecture() -> str:
@@ -223,6 +226,31 @@ def _find_missing_library(target: Target) -> list[str]:
     if target.runtime_version is not None and parse_version(version) < parse_version(target.runtime_version):
         missing.append(f"{target.backend} {target.runtime_version} or later (here: {version})")
     return missing
+
+
+def _find_missing_compiler(target: Target) -> list[str]:
+    """What TensorRT's compiler lacks; the GPU apart."""
+    from edgevit.backends.tensorrt import TENSORRT, TENSORRT_RTX
+    from edgevit.runtime.versions import parse_version
+
+    ahead = target.backend == "tensorrt_rtx"
+    try:
+        version = (TENSORRT_RTX if ahead else TENSORRT).versions()[target.backend]
+        known = TENSORRT_RTX.capabilities() if ahead else ()
+    except MissingPackageError as exc:
+        return [f"{exc.message}: {exc.hint}"]
+    if target.runtime_version is not None and parse_version(version) < parse_version(target.runtime_version):
+        return [f"{target.backend} {target.runtime_version} or later (here: {version})"]
+    wanted = f"SM{(target.compute_capability or '').replace('.', '')}"
+    if ahead and wanted not in known:
+        return [f"a compute capability that {target.backend} {version} compiles for ({', '.join(known)})"]
+    return []
+
+
+def _find_missing_runtime(target: Target) -> list[str]:
+    from edgevit.runtime.session import RUNTIMES
+
+    return [] if target.backend in RUNTIMES else [f"a way to open {target.backend} engines: this edgevit has none"]
 
 
 def _find_missing_gpu(target: Target) -> list[str]:

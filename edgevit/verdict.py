@@ -12,7 +12,8 @@ The order of the rules:
 3. So is one whose median latency is over the budget's (``TOO SLOW``).
 4. Of the rest the fastest by its median wins. Those whose latency ratio to the fastest has an interval that includes 1
    are not distinguishable from it; of these the smallest wins.
-5. Where no latency was measured, the first of the target's order of preference wins, marked as not measured.
+5. Where no latency was measured, the first of the target's order of preference wins, marked as not measured; where it
+   misses the budget on validation images, the first float variant as in rule 2.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
+from edgevit.precisions import FLOAT_PRECISIONS
 from edgevit.report import Accuracy, Ratio, Status, Variant, Verdict
 from edgevit.target import Budget
 from edgevit.verdict_text import (
@@ -80,11 +82,10 @@ def choose_variant(
         return tuple(judged.values()), _miss_accuracy(best, budget)
     rank = {precision: i for i, precision in enumerate(preference)}
     if not measured:
-        best = min(within, key=lambda v: rank.get(v.precision, len(rank)))
-        return _settle_unmeasured(judged, within, best, budget)
+        return _settle_unmeasured(judged, within, lambda v: rank.get(v.precision, len(rank)), budget)
     best, same = _pick_fastest(fast or measured, rank, ratio)
     late_miss = _find_late_miss(best, budget)
-    exact = [v for v in fast if v.parity is not None and v.parity.passed and _find_late_miss(v, budget) is None]
+    exact = [v for v in fast if _is_exact(v, budget)]
     beaten = None
     if late_miss and exact:
         beaten = replace(best, status="ACCURACY DROP", reason=f"{late_miss} on validation images")
@@ -233,17 +234,34 @@ def _conclude(
 
 
 def _settle_unmeasured(
-    judged: dict[str, Variant], within: Sequence[Variant], best: Variant, budget: Budget
+    judged: dict[str, Variant],
+    within: Sequence[Variant],
+    order: Callable[[Variant], int],
+    budget: Budget,
 ) -> tuple[tuple[Variant, ...], Verdict]:
     """Rule 5."""
+    best = min(within, key=order)
+    beaten, late_miss = None, _find_late_miss(best, budget)
+    exact = [v for v in within if _is_exact(v, budget)]
+    if late_miss and exact:
+        beaten = replace(best, status="ACCURACY DROP", reason=f"{late_miss} on validation images")
+        judged[best.name] = beaten
+        within, best = [v for v in within if v.name != beaten.name], min(exact, key=order)
+        for variant in within:
+            if miss := _find_late_miss(variant, budget):
+                judged[variant.name] = replace(variant, status="ACCURACY DROP", reason=f"{miss} on validation images")
+        within = [v for v in within if _find_late_miss(v, budget) is None]
+        late_miss = None
     for variant in within:
         if variant.name != best.name:
             judged[variant.name] = replace(variant, reason=f"latency was not measured; {best.name} comes first")
     judged[best.name] = replace(best, status="CHOSEN", reason="first in the target's order; latency was not measured")
-    late_miss = _find_late_miss(best, budget)
     if late_miss:
         judged[best.name] = replace(best, status="ACCURACY DROP", reason=f"{late_miss} on validation images")
         lead = f"{best.name} was chosen on calibration images, but on validation images {late_miss}"
+    elif beaten is not None:
+        alone = f"{beaten.name} was within the budget on calibration images alone"
+        lead = f"{best.name} is chosen, as {alone}: {beaten.reason}; latency was not measured"
     else:
         lead = f"{best.name} is chosen by the target's order of precisions, as latency was not measured"
     warnings = list_warnings(best, list(judged.values()), budget)
@@ -269,6 +287,15 @@ def _miss_accuracy(best: Variant, budget: Budget) -> Verdict:
     figures = best.choice_accuracy or best.accuracy
     warnings = list_warnings(best, [best], budget)
     return Verdict(best.name, False, sentence, warnings, suggest_accuracy(best, figures))
+
+
+def _is_exact(variant: Variant, budget: Budget) -> bool:
+    """Whether it is the model itself in float, as far as parity and validation images say.
+
+    The parity of a quantised engine is with its own graph.
+    """
+    passed = variant.parity is not None and variant.parity.passed
+    return passed and variant.precision in FLOAT_PRECISIONS and _find_late_miss(variant, budget) is None
 
 
 def _find_late_miss(best: Variant, budget: Budget) -> str | None:

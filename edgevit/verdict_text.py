@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from edgevit.precisions import FLOAT_PRECISIONS
 from edgevit.quantization import SetBack
 from edgevit.report import Accuracy, Ratio, SettingsTrial, Variant
 from edgevit.target import Budget
@@ -65,7 +66,10 @@ def list_warnings(best: Variant, variants: Sequence[Variant], budget: Budget) ->
     warnings = []
     figures = best.accuracy
     rivals = [v for v in variants if v.accuracy is not None and v.status != "NOT SUPPORTED"]
-    if figures is not None and best.choice_accuracy is None and len(rivals) > 1:
+    # Where latency was not measured, a float graph that passes parity is not chosen by any images.
+    exact = best.precision in FLOAT_PRECISIONS and best.parity is not None and best.parity.passed
+    by_order = exact and best.latency is None
+    if figures is not None and best.choice_accuracy is None and len(rivals) > 1 and not by_order:
         warnings.append("chosen by the validation images themselves, as there are no calibration images to choose by")
     for used in (figures, best.choice_accuracy):
         if used is not None and used.skipped_images:

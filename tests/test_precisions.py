@@ -14,8 +14,8 @@ from edgevit.target import load_target
 CPU = load_target("cpu")
 
 
-def choose(target=CPU, precision="auto", calibrated=True, portable=False):
-    return choose_precisions(target, Recipe(precision=precision), calibrated=calibrated, portable=portable)
+def choose(target=CPU, precision="auto", calibrated=True):
+    return choose_precisions(target, Recipe(precision=precision), calibrated=calibrated)
 
 
 def test_auto_with_calibration_images_tries_all_in_the_order_of_the_table():
@@ -31,7 +31,7 @@ def test_auto_without_calibration_images_tries_the_float_ones_and_says_what_int8
 
 
 def test_target_without_int8_has_nothing_to_say_about_it():
-    found = choose(dataclasses.replace(CPU, precisions=("fp16", "fp8")), calibrated=False)
+    found = choose(dataclasses.replace(CPU, precisions=("fp16",)), calibrated=False)
     assert (found.tried, found.untried) == (("fp16",), "")
 
 
@@ -57,27 +57,30 @@ def test_auto_for_a_target_with_int8_alone_is_refused_without_calibration_images
         choose(dataclasses.replace(CPU, precisions=("int8",)), calibrated=False)
 
 
-def test_portable_bundle_holds_float_alone_and_says_so():
-    found = choose(portable=True)
+@pytest.mark.parametrize(
+    ("name", "tried"),
+    [
+        ("jetson", ("fp32", "fp16", "int8")),
+        ("jetson-thor", ("fp32", "fp16", "int8", "fp8")),
+        ("rtx-30", ("fp32", "fp16", "int8")),
+        ("rtx-40", ("fp32", "fp16", "int8", "fp8")),
+        ("raspberry-pi-5", ("fp32", "fp16", "int8")),
+    ],
+)
+def test_every_precision_of_a_target_is_tried_wherever_its_engines_are_compiled(name, tried):
+    assert choose(load_target(name)).tried == tried
+    assert choose(load_target(name)).quantized == tried[2:]
+
+
+def test_two_quantised_precisions_without_images_are_named_in_one_sentence():
+    found = choose(load_target("rtx-40"), calibrated=False)
     assert found.tried == ("fp32", "fp16")
-    assert "portable" in found.untried
-    with pytest.raises(CompileError, match="portable"):
-        choose(precision="int8", portable=True)
+    assert found.untried == "int8 and fp8 were not tried: they need calibration images, --calibration DATA"
 
 
-@pytest.mark.parametrize("name", ["jetson", "rtx-40"])
-def test_engine_library_that_is_not_quantised_for_is_named(name):
-    target = load_target(name)
-    assert target.backend in choose(target).untried
-    with pytest.raises(CompileError, match=target.backend) as caught:
-        choose(target, precision="int8")
-    assert caught.value.hint == "give --precision fp32 or fp16"  # the device's edgevit is no better off
-
-
-def test_portable_bundle_of_a_library_that_is_quantised_for_is_sent_to_the_device():
-    with pytest.raises(CompileError) as caught:
-        choose(load_target("raspberry-pi-5"), precision="int8", portable=True)
-    assert caught.value.hint == "build on the device itself, or give --precision fp32 or fp16"
+def test_fp8_is_refused_where_the_device_has_none():
+    with pytest.raises(CompileError, match="jetson-orin-nano does not support fp8"):
+        choose(load_target("jetson"), precision="fp8")
 
 
 def test_precision_that_the_target_lacks_is_refused_with_those_that_it_has():

@@ -289,19 +289,45 @@ def test_absent_package_is_named_with_its_install_line(monkeypatch: pytest.Monke
     )
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith(("jetson", "rtx", "nvidia"))])
-def test_target_without_backend_says_that_a_build_stops_at_the_portable_bundle(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+@pytest.fixture
+def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> tuple[object, ...]:
         raise DeviceError("no NVIDIA driver: libcuda.so.1 is not there")
 
     monkeypatch.setattr("edgevit.runtime.nvidia.read_gpus", refuse)
+
+
+@pytest.mark.usefixtures("no_driver")
+@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith(("jetson", "nvidia"))])
+def test_tensorrt_without_a_gpu_neither_builds_nor_runs(name: str) -> None:
     status = target_status(load_target(name))
     assert not status.buildable
     assert not status.runnable
-    assert "portable bundle" in status.missing[0]
     assert "an NVIDIA GPU (no NVIDIA driver: libcuda.so.1 is not there)" in status.missing
+
+
+@pytest.mark.usefixtures("no_driver")
+@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("rtx")])
+def test_tensorrt_rtx_builds_without_a_gpu_but_does_not_run(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    status = target_status(load_target(name))
+    assert (status.buildable, status.runnable) == (True, False)
+    assert "an NVIDIA GPU (no NVIDIA driver: libcuda.so.1 is not there)" in status.missing
+    other = dataclasses.replace(load_target(name), compute_capability="8.7")
+    assert not target_status(other).buildable
+    assert any("SM86" in missing for missing in target_status(other).missing)
+
+
+@pytest.mark.usefixtures("no_driver")
+def test_absent_tensorrt_rtx_is_named_with_its_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: object) -> None:
+        raise MissingPackageError("tensorrt_rtx cannot be imported: no module", 'pip install "edgevit[rtx]"')
+
+    monkeypatch.setattr("edgevit.backends.tensorrt.TensorRT._import", refuse)
+    status = target_status(load_target("rtx-40"))
+    assert not status.buildable
+    assert any("edgevit[rtx]" in missing for missing in status.missing)
 
 
 def test_other_gpu_is_named_with_both_compute_capabilities(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -327,3 +327,25 @@ def test_any_build_gets_one_consistent_verdict(variants: list[Variant], limit: f
                 assert other.latency.p50_ms >= best.latency.p50_ms * (1 - width)
     else:
         assert verdict.next_step
+
+
+def test_unmeasured_choice_follows_the_preference_and_gives_way_to_float_as_a_measured_one_does() -> None:
+    fp32, fp16 = make("fp32", accuracy=judge()), make("fp16", accuracy=judge())
+    int8 = make("int8", accuracy=judge(lost=1), choice=judge(lost=0, images=512), parity=None)
+    order = ("int8", "fp16", "fp32")
+    _, verdict = choose_variant([fp32, fp16, int8], Budget(), preference=order)
+    assert (verdict.chosen, verdict.passed) == ("int8", True)
+    missed = dataclasses.replace(int8, accuracy=judge(lost=9))
+    found, verdict = choose_variant([fp32, fp16, missed], Budget(), preference=order)
+    assert (verdict.chosen, verdict.passed) == ("fp16", True)
+    assert {v.name: v.status for v in found} == {"fp32": "NOT MEASURED", "fp16": "CHOSEN", "int8": "ACCURACY DROP"}
+    assert "int8 was within the budget on calibration images alone: top-1 drops by 1.50" in verdict.sentence
+    _, verdict = choose_variant([missed], Budget(), preference=order)
+    assert (verdict.chosen, verdict.passed) == ("int8", False)
+
+
+def test_quantised_engine_that_equals_its_own_graph_does_not_count_as_the_float_model() -> None:
+    fp8 = make("fp8", 12, 100, judge(lost=0), judge(lost=0, images=512))
+    missed = make("int8", 10, 100, judge(lost=9), judge(lost=0, images=512))
+    assert decide(fp8, missed)[1].passed is False
+    assert decide(make("fp32", 20, 400, judge()), fp8, missed)[1].chosen == "fp32"

@@ -1,6 +1,7 @@
 """Engine compilers, one library a file.
 
-A backend is a module with these functions; a new one is a file here, one in ``runtime/`` and a line in each table::
+A backend is a module with these functions, or an object in one (after a colon) where two libraries share it; a new one
+is a file here, one in ``runtime/`` and a line in each table::
 
     check(model_path, target) -> None            refuse early: package, device, model; raises
     compile(model_path, target, precision, directory, settings, *, model_info, batch) -> Engine
@@ -24,6 +25,8 @@ from edgevit.target import Target
 BACKENDS: dict[str, str] = {
     "openvino": "edgevit.backends.openvino",
     "onnxruntime": "edgevit.backends.onnxruntime",
+    "tensorrt": "edgevit.backends.tensorrt:TENSORRT",
+    "tensorrt_rtx": "edgevit.backends.tensorrt:TENSORRT_RTX",
 }
 
 
@@ -50,11 +53,13 @@ class Backend(Protocol):
 
 
 def get_backend(name: str) -> Backend:
-    """The backend's module.
+    """The backend's module, or its object.
 
     Raises:
         TargetError: This version of edgevit has no such backend.
     """
     if name not in BACKENDS:
         raise TargetError(f"this version of edgevit has no {name} backend", f"the backends are {', '.join(BACKENDS)}")
-    return cast(Backend, importlib.import_module(BACKENDS[name]))
+    module, _, attribute = BACKENDS[name].partition(":")
+    found = importlib.import_module(module)
+    return cast(Backend, getattr(found, attribute) if attribute else found)

@@ -14,14 +14,12 @@ from typing import Any
 
 from edgevit import schema
 from edgevit.backends.model_file import check_model, find_batch
-from edgevit.backends.typed_rules import find_violations
 from edgevit.engine import Engine, GpuRecord, Setting, TensorSpec
 from edgevit.errors import CompileError, DeviceError, MissingPackageError, format_offenders
 from edgevit.fusion import EngineLayer, FusionRecord, prove_fusion, read_layers
 from edgevit.graph import Graph
 from edgevit.runtime.nvidia import choose_gpu, read_gpus
 from edgevit.target import Target
-from edgevit.typed import type_graph
 
 PLAN_FILE, FUSION_FILE, TYPED_FILE = "model.plan", "fusion.json", "typed.onnx"
 _EXTRAS = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
@@ -44,14 +42,16 @@ class TensorRT:
         return {self.name: str(self._import().__version__)}
 
     def available(self) -> tuple[str, ...]:
-        """TensorRT: the GPUs here. TensorRT-RTX: the compute capabilities that it compiles for, ``SM86`` and others."""
-        library = self._import()
-        if self.name == "tensorrt_rtx":
-            return tuple(n for n in dir(library.ComputeCapability) if n.startswith("SM"))
+        """The GPUs here."""
+        self._import()
         try:
             return tuple(gpu.name for gpu in read_gpus())
         except DeviceError:
             return ()
+
+    def capabilities(self) -> tuple[str, ...]:
+        """The compute capabilities that TensorRT-RTX compiles for without such a GPU, ``SM86`` and others."""
+        return tuple(n for n in dir(self._import().ComputeCapability) if n.startswith("SM"))
 
     def check(self, model_path: Path, target: Target) -> None:
         """Refuse early.
@@ -84,8 +84,7 @@ class TensorRT:
         What is not quantised is computed in float16, of ``fp32`` in float32. ``model_info`` is OpenVINO's and is not
         used.
         """
-        graph = type_graph(Graph.load(model_path), "fp32" if precision == "fp32" else "fp16")
-        _refuse_violations(graph, target, model_path)
+        graph = type_for_compiler(Graph.load(model_path), target, precision, model_path)
         model_path = directory / TYPED_FILE
         graph.save(model_path)
         inputs, outputs = (_describe(values) for values in (graph.model.graph.inputs, graph.model.graph.outputs))
@@ -149,8 +148,8 @@ class TensorRT:
 
     def _find_device(self, target: Target) -> str:
         """The compute capability as the library spells it."""
-        here = self.available()
         if self.name == "tensorrt_rtx":
+            here = self.capabilities()
             wanted = f"SM{(target.compute_capability or '').replace('.', '')}"
             if wanted not in here:
                 raise DeviceError(
@@ -194,7 +193,28 @@ def load_fusion(directory: Path) -> FusionRecord | None:
     return schema.from_data(FusionRecord, json.loads(path.read_text(encoding="utf-8")), str(path), CompileError)
 
 
+def type_for_compiler(graph: Graph, target: Target, precision: str, model_path: Path) -> Graph:
+    """The graph as the compiler gets it: what is not quantised is float16, of ``fp32`` float32.
+
+    Args:
+        graph: Float32, with Q/DQ pairs where it is quantised; not changed.
+        target: Gives the compute capability.
+        precision: Of the engine.
+        model_path: For messages.
+
+    Raises:
+        CompileError: It has no float16 form, or breaks a rule of TensorRT's; every fault is listed with its site.
+    """
+    from edgevit.typed import type_graph
+
+    typed = type_graph(graph, "fp32" if precision == "fp32" else "fp16")
+    _refuse_violations(typed, target, model_path)
+    return typed
+
+
 def _refuse_violations(graph: Graph, target: Target, model_path: Path) -> None:
+    from edgevit.backends.typed_rules import find_violations
+
     faults = find_violations(graph, target.compute_capability)
     if faults:
         raise CompileError(

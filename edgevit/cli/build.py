@@ -10,14 +10,14 @@ import click
 from edgevit.cli.options import BatchType, SizeType, preprocess_options, read_preprocess
 from edgevit.cli.output import Output, output_options
 
-PRECISIONS = ("auto", "fp32", "fp16", "int8")
+PRECISIONS = ("auto", "fp32", "fp16", "int8", "fp8")
 
 
 @click.command("build", short_help="Build a bundle from a checkpoint, and measure it.")
 @click.argument("source")
 @click.option("--target", required=True, metavar="NAME", help="Profile to build for, or a TOML file of your own.")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="One precision, or the best inside the budget.")
-@click.option("--calibration", metavar="DATA|random", help="Images to calibrate int8 on, and to choose by.")
+@click.option("--calibration", metavar="DATA|random", help="Images to calibrate int8 and fp8 on, and to choose by.")
 @click.option("--validation", type=click.Path(path_type=Path), metavar="DATA", help="Held-out images to judge by.")
 @click.option("--max-drop", type=click.FloatRange(0, 100), metavar="POINTS", help="Top-1 that may be lost (0.5).")
 @click.option("--max-latency", type=click.FloatRange(0, min_open=True), metavar="MS", help="Largest median latency.")

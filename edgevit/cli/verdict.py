@@ -35,12 +35,17 @@ def show_report(output: Output, report: Report) -> None:
         output.show(make_verdict_table(report), "")
     if report.quantization is not None:
         show_quantization(output, report.quantization)
+    if report.fp8 is not None:
+        output.show(_count_sites(report.fp8, "fp8"))
     for trial in report.settings_tried:
         if trial.chosen:
             output.show(describe_settings(trial))
+    alike: dict[str, list[str]] = {}
     for variant in report.variants:
         if variant.reason and variant.status != "CHOSEN":
-            output.show(f"{variant.name}: {variant.reason}")
+            alike.setdefault(variant.reason, []).append(variant.name)
+    for reason, names in alike.items():
+        output.show(f"{', '.join(names)}: {reason}")
     output.show(report.verdict.sentence)
     for warning in report.verdict.warnings:
         output.show(f"warning: {warning}")
@@ -53,9 +58,7 @@ def show_quantization(output: Output, record: QuantizationRecord) -> None:
     from edgevit.cli.tables import make_sites_table
     from edgevit.verdict_text import describe_set_back
 
-    quantized = sum(site.precision == "int8" for site in record.sites)
-    pixels = f"{record.images:,} {'random images' if record.random else 'images'}"
-    output.show(f"int8: {quantized} of {len(record.sites)} sites, calibrated on {pixels}")
+    output.show(_count_sites(record, "int8"))
     found = record.set_back
     for_budget = found.sites if found is not None else ()
     alone = [name for name in record.fallback if name not in for_budget]
@@ -70,6 +73,12 @@ def show_quantization(output: Output, record: QuantizationRecord) -> None:
         output.show(table, "")
 
 
+def _count_sites(record: QuantizationRecord, precision: str) -> str:
+    quantized = sum(site.precision == precision for site in record.sites)
+    pixels = f"{record.images:,} {'random images' if record.random else 'images'}"
+    return f"{precision}: {quantized} of {len(record.sites)} sites, calibrated on {pixels}"
+
+
 def shorten_path(path: Path) -> Path:
     """Relative to the current folder where it lies below it."""
     here = path.cwd()
@@ -79,10 +88,12 @@ def shorten_path(path: Path) -> Path:
 def describe_engine(manifest: Manifest) -> str:
     """One line: library, device, precision, size."""
     from edgevit.cli.tables import format_bytes
+    from edgevit.portable import list_quantized
 
     if manifest.engine is None:
         size = sum(file.size_bytes for file in manifest.files.values())
-        return f"portable, {manifest.precision}, {format_bytes(size)}; compiled on the device"
+        graphs = " and ".join(("float", *list_quantized(manifest)))
+        return f"portable, {graphs}, {format_bytes(size)}; compiled on the device"
     engine = manifest.engine
     version = engine.versions.get(engine.backend, "").partition("-")[0]  # OpenVINO's goes on with its build
     return f"{' '.join((engine.backend, version)).strip()} on {engine.device}, {manifest.precision}"
@@ -92,6 +103,8 @@ def suggest_next(bundle: Path, manifest: Manifest) -> str:
     """The command that somebody with this bundle wants to type."""
     if manifest.engine is None:
         return f"copy the folder to the device and run edgevit finish {bundle.name} there"
+    if "latency_p50_ms" not in manifest.figures:
+        return f"copy the folder to a machine with {manifest.target.device} and run edgevit bench {bundle.name} there"
     return f"edgevit run {bundle} IMAGE"
 
 

@@ -115,10 +115,10 @@ def test_build_for_a_device_elsewhere_ends_in_a_portable_bundle(line, run):
 def test_build_for_a_gpu_elsewhere_shows_what_its_compiler_fuses(line, run):
     pytest.importorskip("tensorrt_rtx")
     out = line.folder / "rehearsed"
-    result = run("build", MODELS["swin"], "--target", "rtx-40", "--recipe", line.recipe, "--out", out)
+    result = run("build", MODELS["swin"], "--target", "jetson-thor", "--recipe", line.recipe, "--out", out)
     assert result.exit_code == 0, result.output
     assert "rehearsal of fp16 by tensorrt_rtx" in result.stderr
-    assert "for SM89, not on NVIDIA GeForce RTX 40 series" in result.stderr
+    assert "for SM120, not on NVIDIA Jetson Thor" in result.stderr
     shown = run("inspect", out).stdout
     assert "What TensorRT's compiler made of it:" in shown
     assert "float16_range: 0 places" in shown
@@ -290,6 +290,23 @@ def test_damaged_bundle_is_refused_by_name_of_its_file(line, run, tmp_path, comm
     assert result.exit_code == 2
     assert "manifest.json" in result.stderr
     assert "unexpected" not in result.stderr
+
+
+def test_build_for_an_rtx_gpu_elsewhere_leaves_its_engine_and_says_what_was_not_measured(line, run):
+    pytest.importorskip("tensorrt_rtx")
+    out = line.folder / "ahead"
+    build = ["build", MODELS["vit"], "--target", "rtx-30", "--precision", "fp16", "--recipe", line.recipe]
+    result = run(*build, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "fp16 compiled by tensorrt_rtx" in result.stderr
+    assert "the engine was not run" in " ".join(result.stdout.split())
+    assert result.stdout.splitlines()[-1].startswith("next:   copy the folder to a machine with NVIDIA GeForce RTX 30")
+    assert (out / "model.plan").is_file()
+    shown = run("inspect", out).stdout
+    assert "layers; attention" in shown
+    opened = run("run", out, line.validation / "3" / "1202.png")
+    assert opened.exit_code == 2
+    assert "unexpected" not in opened.stderr
 
 
 def test_finish_completes_a_portable_bundle_on_its_device(line, run, monkeypatch, tmp_path):

@@ -1,0 +1,216 @@
+"""quantize_fp8: from a float graph and calibration images to a graph with Q/DQ pairs of FP8 (E4M3).
+
+An FP8 number has three bits of mantissa at every size, so a range that is twice too wide costs nothing but the smallest
+numbers: a scale brings the largest magnitude that was seen to the largest number, and nothing that the INT8 quantiser
+fits besides (grids, rotation, rounding against the inputs) would gain much. Sites are placed by the same table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+
+from edgevit.errors import CalibrationError
+from edgevit.graph import Graph
+from edgevit.placement import PLACEMENTS
+from edgevit.plan import (
+    insert_behind,
+    is_transposed,
+    list_readers,
+    read_weight,
+    replace_readers,
+    trace_layout,
+)
+from edgevit.progress import Progress, ignore_progress
+from edgevit.quantization import QuantizationRecord, SiteRecord
+from edgevit.quantize import match_sites
+from edgevit.segment_fit import count_rows, reads_image
+from edgevit.segments import SegmentRunner, extract_segment, release_weights, split_graph
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+LARGEST = 448.0
+"""Of E4M3 (Micikevicius et al. 2022, FP8 Formats for Deep Learning)."""
+_KIND = ir.DataType.FLOAT8E4M3FN
+_SMALLEST_SCALE = 2.0**-14  # float16's smallest normal number, as the scale becomes float16
+
+
+def quantize_fp8(
+    graph: Graph,
+    pixels: Iterable[npt.NDArray[np.uint8]],
+    backend: str,
+    pins: Mapping[str, str],
+    *,
+    products: bool = False,
+    progress: Progress = ignore_progress,
+) -> tuple[Graph, QuantizationRecord]:
+    """Quantise the Linears that the placement table allows; weights have a scale for each output channel.
+
+    Args:
+        graph: Optimised, float32; not changed.
+        pixels: Calibration images, ``(B, H, W, 3) uint8`` each.
+        backend: A key of :data:`edgevit.placement.PLACEMENTS`.
+        pins: Sites or patterns that the recipe pins; what is pinned to ``float`` stays float.
+        products: Also the operands of attention's products; probabilities have the scale 1/448.
+        progress: Told about every segment.
+
+    Returns:
+        The graph with Q/DQ pairs, and what was quantised.
+
+    Raises:
+        CalibrationError: No images, or activations that are not finite, with their names.
+        RecipeError: A pin that names no site.
+    """
+    result = graph.copy()
+    chosen, reasons = _choose_sites(result, backend, pins, products=products)
+    operands = {node: [v for v in node.inputs[: 1 if _weight(node) else 2] if v is not None] for node in chosen}
+    names = dict.fromkeys(trace_layout(v).name or "" for values in operands.values() for v in values)
+    largest, images = _observe(result, list(names), pixels, progress)
+    shared: dict[str, ir.Value] = {}
+    for node in chosen:
+        if _weight(node):
+            _set_weight(result.model.graph, node)
+        for place, value in enumerate(operands[node]):
+            _set_operand(result.model.graph, node, place, value, largest, shared, set(chosen))
+    taken = {node.name for node in chosen}
+    records = [
+        SiteRecord(site.name, "fp8" if site.name in taken else "float", reasons.get(site.name, ""))
+        for site in graph.sites()
+    ]
+    return result, QuantizationRecord(images, sites=tuple(records))
+
+
+def _choose_sites(
+    graph: Graph, backend: str, pins: Mapping[str, str], *, products: bool
+) -> tuple[list[ir.Node], dict[str, str]]:
+    """Nodes to quantise, and why the others stay float."""
+    placement = PLACEMENTS[backend]
+    matched = match_sites([site.name for site in graph.sites()], pins)
+    chosen, reasons = [], {}
+    for node in graph.model.graph:
+        if node.op_type not in ("MatMul", "Gemm"):
+            continue
+        name, weight = node.name or "", read_weight(node)
+        reason = ""
+        if matched.get(name) == "float":
+            reason = "the recipe keeps it float"
+        elif weight is None:
+            reason = "" if products else "the engine fuses attention's products in float"
+        elif reads_image(node):
+            reason = "the engine takes no unsigned input"
+        elif min(weight.shape) < placement.smallest_dimension:
+            reason = f"a matrix of {' × '.join(map(str, weight.shape))} is no faster in FP8"
+        elif count_rows(node) < placement.smallest_rows:
+            reason = "a Linear of one row is no faster in FP8"
+        if reason:
+            reasons[name] = reason
+        else:
+            chosen.append(node)
+    return chosen, reasons
+
+
+def _weight(node: ir.Node) -> bool:
+    return read_weight(node) is not None
+
+
+def _observe(
+    graph: Graph, names: Sequence[str], pixels: Iterable[npt.NDArray[np.uint8]], progress: Progress
+) -> tuple[dict[str, float], int]:
+    """The largest magnitude of every value, and how many images there were."""
+    stream: list[npt.NDArray[np.generic]] = list(pixels)
+    if not stream:
+        raise CalibrationError("there are no calibration images", "give --calibration DATA")
+    images, largest = sum(len(item) for item in stream), dict.fromkeys(names, 0.0)
+    segments = split_graph(graph)
+    for index, segment in enumerate(segments):
+        progress("fp8 ranges", index, len(segments))
+        made = [v.name or "" for node in segment.nodes for v in node.outputs]
+        taps = [name for name in made if name in largest and name != segment.result.name]
+        runner = SegmentRunner(extract_segment(segment, taps))
+        for place, item in enumerate(stream):
+            stream[place], *tapped = runner.run(item)
+            for name, values in zip((segment.result.name or "", *taps), (stream[place], *tapped), strict=True):
+                if name in largest:
+                    seen = float(np.abs(values).max(initial=0.0))
+                    largest[name] = seen if not seen <= largest[name] else largest[name]  # keeps what is no number
+        release_weights(segment)
+    progress("fp8 ranges", len(segments), len(segments))
+    bad = [name for name, value in largest.items() if not np.isfinite(value)]
+    if bad:
+        raise CalibrationError(f"activations of {', '.join(bad)} are not finite", "the checkpoint may be damaged")
+    return largest, images
+
+
+def _set_operand(
+    inner: ir.Graph,
+    node: ir.Node,
+    place: int,
+    value: ir.Value,
+    largest: Mapping[str, float],
+    shared: dict[str, ir.Value],
+    chosen: set[ir.Node],
+) -> None:
+    """A pair behind the tensor where all its readers are quantised, otherwise in front of this one."""
+    source = trace_layout(value)
+    if any(source is twin for twin in shared.values()):
+        return
+    behind = all(reader in chosen for reader in list_readers(source))
+    where = source if behind else value
+    if where.name not in shared:
+        producer = source.producer()
+        softmax = producer is not None and producer.op_type == "Softmax"
+        scale = 1 / LARGEST if softmax else max(largest[source.name or ""] / LARGEST, _SMALLEST_SCALE)
+        shared[where.name or ""] = _insert_pair(inner, where, scale, None if behind else node)
+    if behind:
+        replace_readers(where, shared[where.name or ""])
+    else:
+        node.replace_input_with(place, shared[where.name or ""])
+
+
+def _insert_pair(inner: ir.Graph, value: ir.Value, scale: float, before: ir.Node | None) -> ir.Value:
+    stem = value.name if before is None else f"{value.name}/{before.name}"
+    step = _constant(inner, f"{stem}.scale", np.asarray(scale, np.float32))
+    zero = _constant(inner, f"{stem}.zero_point", np.zeros((), _KIND.numpy()))
+    quantize = ir.node("QuantizeLinear", [value, step, zero], name=f"{stem}/quantize")
+    codes = _describe(quantize, f"{stem}/codes", _KIND, value)
+    dequantize = ir.node("DequantizeLinear", [codes, step, zero], name=f"{stem}/dequantize")
+    result = _describe(dequantize, f"{stem}/dequantized", ir.DataType.FLOAT, value)
+    insert_behind(inner, value, before, (quantize, dequantize))
+    return result
+
+
+def _set_weight(inner: ir.Graph, node: ir.Node) -> None:
+    old, weight = node.inputs[1], read_weight(node)
+    assert old is not None
+    assert weight is not None
+    scale = np.maximum(np.abs(weight).max(axis=0) / LARGEST, _SMALLEST_SCALE).astype(np.float32)
+    codes = (weight / scale).astype(_KIND.numpy())
+    transposed = is_transposed(node)
+    inputs = [
+        _constant(inner, f"{node.name}.weight.codes", np.ascontiguousarray(codes.T if transposed else codes)),
+        _constant(inner, f"{node.name}.weight.scale", scale),
+        _constant(inner, f"{node.name}.weight.zero_point", np.zeros(len(scale), _KIND.numpy())),
+    ]
+    dequantize = ir.node("DequantizeLinear", inputs, {"axis": int(not transposed)}, name=f"{node.name}/weight")
+    inner.insert_before(node, [dequantize])
+    node.replace_input_with(1, _describe(dequantize, f"{node.name}/weight", ir.DataType.FLOAT, old))
+    if not old.uses():
+        inner.initializers.pop(old.name or "")
+
+
+def _constant(inner: ir.Graph, name: str, numbers: npt.NDArray[Any]) -> ir.Value:
+    kind = ir.DataType.from_numpy(numbers.dtype)
+    tensor = ir.tensor(numbers, name=name)
+    value = ir.Value(name=name, shape=ir.Shape(numbers.shape), type=ir.TensorType(kind), const_value=tensor)
+    inner.register_initializer(value)
+    return value
+
+
+def _describe(node: ir.Node, name: str, kind: ir.DataType, like: ir.Value) -> ir.Value:
+    out = node.outputs[0]
+    out.name, out.dtype, out.shape = name, kind, like.shape
+    return out

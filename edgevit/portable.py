@@ -1,0 +1,92 @@
+"""The graphs of a portable bundle: one ONNX file for the float precisions, one for each that is quantised.
+
+The device compiles all of them and keeps the best, so the bundle carries every graph that the build tried. Beside them
+lie images with the float model's logits, and for each quantised graph the logits that it has on them in ONNX Runtime:
+by these the device checks that its engine computes the graph.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgevit.bundle import PARITY_FILE, PORTABLE_MODEL_FILE
+from edgevit.errors import BundleError
+from edgevit.evidence import Evidence
+from edgevit.precisions import FLOAT_PRECISIONS, QUANTIZED_PRECISIONS
+from edgevit.search import GraphFile
+
+if TYPE_CHECKING:
+    from edgevit.bundle import Bundle
+    from edgevit.cache import StageCache
+    from edgevit.manifest import Manifest
+
+_LOGITS = "logits"
+
+
+def name_graph(precision: str) -> str:
+    """``model.onnx`` of the float precisions, ``model.int8.onnx`` and the like of the others."""
+    path = Path(PORTABLE_MODEL_FILE)
+    return path.name if precision in FLOAT_PRECISIONS else f"{path.stem}.{precision}{path.suffix}"
+
+
+def list_quantized(manifest: Manifest) -> tuple[str, ...]:
+    """The quantised precisions whose graphs a portable bundle carries."""
+    return tuple(p for p in QUANTIZED_PRECISIONS if name_graph(p) in manifest.files)
+
+
+def collect_portable_files(
+    graphs: Mapping[str, GraphFile], evidence: Evidence, cache: StageCache
+) -> dict[str, Path | bytes]:
+    """Everything that the device needs, by its name in the bundle.
+
+    Args:
+        graphs: By precision; those of the float precisions are one and the same.
+        evidence: Images, the float model's logits, and those of the quantised graphs.
+        cache: Of graphs that are one file each (two above 2 GiB).
+    """
+    files: dict[str, Path | bytes] = {}
+    for precision, graph in graphs.items():
+        name = name_graph(precision)
+        if name in files:
+            continue
+
+        def write(folder: Path, graph: GraphFile = graph, name: str = name) -> None:
+            from edgevit.graph import Graph
+
+            Graph.load(graph.path).save(folder / name)
+
+        folder, _ = cache.run("portable", {**graph.inputs, "file": name}, write)
+        files.update({p.name: p for p in folder.glob(f"{Path(name).stem}.*") if p.suffix in (".onnx", ".data")})
+    stored: dict[str, Any] = {f"{_LOGITS}.{p}": answers for p, answers in evidence.graph_logits.items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, pixels=evidence.pixels, logits=evidence.logits, **stored)
+    return {**files, PARITY_FILE: buffer.getvalue()}
+
+
+def read_portable_graphs(bundle: Bundle, precisions: tuple[str, ...]) -> dict[str, GraphFile]:
+    """The graphs of some precisions, out of those that the bundle carries."""
+    found = {}
+    for precision in precisions:
+        name = name_graph(precision)
+        if name in bundle.manifest.files:
+            found[precision] = GraphFile(bundle.path / name, {"graph": bundle.manifest.files[name].sha256})
+    return found
+
+
+def read_portable_evidence(bundle: Bundle) -> Evidence:
+    """The images and answers that the build put into the bundle.
+
+    Raises:
+        BundleError: They cannot be read.
+    """
+    try:
+        with np.load(io.BytesIO((bundle.path / PARITY_FILE).read_bytes())) as stored:
+            quantized = {p: stored[f"{_LOGITS}.{p}"] for p in QUANTIZED_PRECISIONS if f"{_LOGITS}.{p}" in stored}
+            return Evidence(bundle.manifest.preprocess, stored["pixels"], stored[_LOGITS], graph_logits=quantized)
+    except (OSError, ValueError, KeyError) as exc:
+        raise BundleError(f"{bundle.path / PARITY_FILE} cannot be read: {exc}", "build the bundle again") from exc

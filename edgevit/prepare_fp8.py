@@ -1,0 +1,111 @@
+"""prepare_fp8: the FP8 graph of a build, or its result from the cache."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgevit import schema
+from edgevit.errors import CompileError
+from edgevit.prepare import PreparedGraph, check_graph
+from edgevit.progress import Progress
+from edgevit.quantization import QuantizationRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from edgevit.cache import StageCache
+    from edgevit.images import ImageSet
+    from edgevit.preprocess import Preprocess
+    from edgevit.recipe import Recipe
+    from edgevit.target import Target
+
+FP8_FILE, RECORD_FILE = "fp8.onnx", "fp8.json"
+_IMAGES = 128
+"""Calibration images at most: a largest magnitude that a few more images would raise changes nothing."""
+
+
+@dataclass(frozen=True)
+class Fp8Graph:
+    """A graph with Q/DQ pairs of FP8 on disk.
+
+    Attributes:
+        path: ONNX.
+        record: What was quantised.
+        inputs: Plain data that identifies the graph.
+    """
+
+    path: Path
+    record: QuantizationRecord
+    inputs: Mapping[str, Any]
+
+
+def prepare_fp8(
+    prepared: PreparedGraph,
+    target: Target,
+    recipe: Recipe,
+    images: ImageSet | None,
+    preprocess: Preprocess,
+    otherwise: npt.NDArray[np.uint8],
+    cache: StageCache,
+    progress: Progress,
+) -> Fp8Graph:
+    """Quantise the float graph to FP8; see :func:`edgevit.fp8.quantize_fp8`.
+
+    Args:
+        prepared: The float graph.
+        target: Gives the engine library.
+        recipe: Its pins, and whether products are quantised: where it says ``both``, as these are fused in float too.
+        images: Calibration images; ``None``: random pixels.
+        preprocess: The model's.
+        otherwise: ``(N, H, W, 3) uint8``, the random pixels.
+        cache: Finished stages.
+        progress: Told about every segment.
+
+    Raises:
+        CalibrationError: Activations that are not finite.
+        CompileError: The result is not valid ONNX.
+    """
+    sample = images.subset(_IMAGES, recipe.seed) if images is not None else None
+    quantization = recipe.quantization
+    inputs = {
+        **prepared.inputs,
+        "fp8": "largest magnitude",
+        "backend": target.backend,
+        "sites": [list(pin) for pin in quantization.sites.items()],
+        "products": quantization.products == "both",
+        "calibration": sample.sha256() if sample is not None else {"random": recipe.seed},
+    }
+
+    def quantize(folder: Path) -> None:
+        import numpy
+
+        from edgevit.fp8 import quantize_fp8
+        from edgevit.graph import Graph
+
+        pixels = otherwise
+        if sample is not None:
+            pixels = numpy.concatenate([batch.pixels for batch in sample.batches(preprocess, 1)])
+        size = recipe.batch[0]
+        calls = [pixels.take(range(i, i + size), axis=0, mode="wrap") for i in range(0, len(pixels), size)]
+        graph, record = quantize_fp8(
+            Graph.load(prepared.path),
+            calls,
+            target.backend,
+            quantization.sites,
+            products=quantization.products == "both",
+            progress=progress,
+        )
+        graph.save(folder / FP8_FILE)
+        check_graph(folder / FP8_FILE)
+        data = schema.to_data(record) | {"images": len(pixels), "random": sample is None}
+        (folder / RECORD_FILE).write_text(json.dumps(data), encoding="utf-8")
+
+    folder, _ = cache.run("fp8", inputs, quantize)
+    data = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+    record = schema.from_data(QuantizationRecord, data, str(folder), CompileError)
+    return Fp8Graph(folder / FP8_FILE, record, inputs)

@@ -44,6 +44,10 @@ class PeerSession:
         """Logits of the prepared pixels; ``batch`` is what ours takes at the same moment."""
         return self._infer(self._pixels)
 
+    def run_outputs(self, batch: Pixels) -> tuple[Values]:
+        """As a session's, of an engine with one output."""
+        return (self.run(batch),)
+
     def answer(self, batch: Pixels) -> Values:
         """Logits of ``batch``."""
         return self._infer(self._prepare(batch))

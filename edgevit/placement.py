@@ -32,6 +32,7 @@ class Placement:
         int4_weights: Whether the library runs weights of four bits with float activations.
         smallest_dimension: Matrices with fewer rows or columns stay float, as the kernels are no faster there.
         smallest_rows: Linears of fewer rows a call stay float: they wait for their weights, not for arithmetic.
+        apart_token: Whether the class token's MLP may be computed apart: a single row costs little in float.
         float_sites: Patterns of sites that cost more kernels in INT8 than in float, with the reason.
     """
 
@@ -46,6 +47,7 @@ class Placement:
     gather_rows: bool = False
     int4_weights: bool = False
     smallest_rows: int = 1
+    apart_token: bool = False
     float_sites: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -70,7 +72,16 @@ _TENSORRT = Placement(
 # ONNX Runtime's CPU kernels multiply u8 by i8; its products of two activations gain nothing from int8.
 PLACEMENTS: Mapping[str, Placement] = {
     "openvino": Placement(
-        "u8", "i8", "u8_zero", "u8_zero", True, "producer", "both", gather_rows=True, int4_weights=True
+        "u8",
+        "i8",
+        "u8_zero",
+        "u8_zero",
+        True,
+        "producer",
+        "both",
+        gather_rows=True,
+        int4_weights=True,
+        apart_token=True,
     ),
     "onnxruntime": Placement("u8", "i8", "u8_zero", "u8_zero", False, "producer", "float"),
     "tensorrt": _TENSORRT,

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from edgevit import schema
 from edgevit.errors import CalibrationError, CompileError
+from edgevit.placement import PLACEMENTS
 from edgevit.prepare import RANGE_IMAGES, check_graph, prepare_graph
 from edgevit.progress import Progress
 from edgevit.quantization import Quantization, QuantizationRecord
@@ -79,7 +80,11 @@ def prepare_quantized(
         CompileError: The result is not valid ONNX.
     """
     quantization = recipe.quantization
-    form = dataclasses.replace(recipe.export or target.export, fold_residual_rotation=quantization.rotate)
+    form = dataclasses.replace(
+        recipe.export or target.export,
+        fold_residual_rotation=quantization.rotate,
+        fold_class_token_mlp=quantization.class_token and PLACEMENTS[target.backend].apart_token,
+    )
     prepared = prepare_graph(model, target, dataclasses.replace(recipe, export=form), cache, progress)
     count = min(quantization.images, RANDOM_IMAGES) if images is None else len(images)
     inputs = {
@@ -156,7 +161,6 @@ def requantize(source: Path, record: QuantizationRecord, backend: str, path: Pat
     """
     from edgevit.graph import Graph
     from edgevit.passes.fuse_row_gather import fuse_row_gather
-    from edgevit.placement import PLACEMENTS
     from edgevit.plan import apply_plan
     from edgevit.plan_file import load_plan
 

@@ -39,6 +39,8 @@ class Quantization:
             (:func:`edgevit.sensitivity.estimate_costs`).
         rotate: Rotate the residual stream (:mod:`edgevit.folds.residual_rotation`).
         center: Move the input of a symmetric engine's second MLP Linear so that zero is in the middle.
+        class_token: The class token's MLP apart in the second half of a ViT, for engine libraries that are as fast with
+            it (:mod:`edgevit.folds.class_token_mlp`).
         row_gain: Raise softmax's rows in front of their quantiser (:mod:`edgevit.methods.probability_gain`).
         norm_scale: Bring the channels of a LayerNorm's output to one range (:mod:`edgevit.methods.norm_scale`).
         smooth: SmoothQuant between GELU and the second MLP Linear, α chosen per site from a grid that contains off.
@@ -54,10 +56,11 @@ class Quantization:
     observer: Observer = "output"
     percentile: float = 99.99
     products: Products = "auto"
-    sqnr_db: float = 26.0
-    float_share: float = 0.13
+    sqnr_db: float = 28.0
+    float_share: float = 0.25
     rotate: bool = True
     center: bool = True
+    class_token: bool = True
     row_gain: bool = True
     norm_scale: bool = False
     smooth: bool = False

@@ -41,6 +41,9 @@ class ExportForm:
         fold_attention_bias: Relative position bias and shift mask in one constant.
         fold_window_gather: Swin's shift and window partition as one Gather each way.
         fold_residual_rotation: Rotate the residual stream; it flattens outlier channels, and is for quantisers alone.
+        fold_class_token_mlp: In the second half of a ViT, the class token's MLP apart from the patches'; for quantisers
+            alone.
+        fold_token_padding: A token more where their number is a prime or the like, for kernels that cut it into blocks.
     """
 
     qkv: Literal["separate", "packed"] = "separate"
@@ -55,6 +58,8 @@ class ExportForm:
     fold_attention_bias: bool = True
     fold_window_gather: bool = True
     fold_residual_rotation: bool = False
+    fold_class_token_mlp: bool = False
+    fold_token_padding: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -59,7 +60,9 @@ def test_profile_loads_by_its_name(name: str) -> None:
     assert target.title
     assert target.opset == 20
     # One kernel lays out queries, keys and values of a packed Linear in TensorRT, where three do of separate ones.
-    assert target.export == ExportForm(qkv="packed" if target.backend.startswith("tensorrt") else "separate")
+    qkv: Literal["packed", "separate"] = "packed" if target.backend.startswith("tensorrt") else "separate"
+    # OpenVINO's int8 kernels for x86 are slow where the number of tokens is a prime.
+    assert target.export == ExportForm(qkv=qkv, fold_token_padding=name == "intel-cpu")
 
 
 def test_alias_gives_the_profile() -> None:

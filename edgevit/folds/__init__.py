@@ -11,6 +11,7 @@ from collections.abc import Callable
 from edgevit.folds.attention_bias import fold_attention_bias
 from edgevit.folds.attention_pool import fold_attention_pool
 from edgevit.folds.attention_scale import fold_attention_scale
+from edgevit.folds.class_token_mlp import fold_class_token_mlp
 from edgevit.folds.input_normalization import fold_input_normalization
 from edgevit.folds.last_block import fold_last_block
 from edgevit.folds.layer_norm_affine import fold_layer_norm_affine
@@ -19,6 +20,7 @@ from edgevit.folds.patch_linear import fold_patch_linear
 from edgevit.folds.position_embedding import fold_position_embedding
 from edgevit.folds.residual_rotation import fold_residual_rotation
 from edgevit.folds.split_qkv import fold_split_qkv
+from edgevit.folds.token_padding import fold_token_padding
 from edgevit.folds.window_gather import fold_window_gather
 from edgevit.models.pixels import PixelModel
 from edgevit.record import PassRecord
@@ -41,6 +43,8 @@ FOLDS: tuple[tuple[str, Fold, Callable[[ExportForm], bool]], ...] = (
     ("attention_bias", fold_attention_bias, lambda form: form.fold_attention_bias),
     ("residual_rotation", fold_residual_rotation, lambda form: form.fold_residual_rotation),
     ("window_gather", fold_window_gather, lambda form: form.fold_window_gather),
+    ("class_token_mlp", fold_class_token_mlp, lambda form: form.fold_class_token_mlp),
+    ("token_padding", fold_token_padding, lambda form: form.fold_token_padding),
 )
 
 

@@ -22,7 +22,8 @@ __all__ = ["EncoderBlock", "ViT", "ViTConfig"]
 class EncoderBlock(nn.Module):
     """Pre-norm encoder block: ``(B, N, C) → (B, N, C)``, or ``(B, queries, C)`` where ``queries`` is set.
 
-    ``queries`` is set on the last block alone, by :mod:`edgevit.folds.last_block`.
+    ``queries`` is set on the last block alone, by :mod:`edgevit.folds.last_block`; ``apart``, ``tokens`` and the parts
+    whose names begin with ``token_`` by :mod:`edgevit.folds.class_token_mlp`.
     """
 
     def __init__(self, config: ViTConfig) -> None:
@@ -37,12 +38,25 @@ class EncoderBlock(nn.Module):
         self.mlp: nn.Module = mlp(width, config.mlp_width, config.activation)
         self.ls2 = LayerScale(width) if config.layer_scale else nn.Identity()
         self.queries: int | None = None
+        self.apart: int | None = None
+        self.tokens = 0
+        self.token_norm2: nn.Module = nn.Identity()
+        self.token_mlp: nn.Module = nn.Identity()
+        self.token_ls2: nn.Module = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         stream = x if self.queries is None else x[:, : self.queries]
         x = stream + self.ls1(self.attn(self.norm1(x), queries=self.queries))
+        if self.apart is not None:
+            return self._split_mlp(x, self.apart)
         x = x + self.ls2(self.mlp(self.norm2(x)))
         return x
+
+    def _split_mlp(self, x: Tensor, apart: int) -> Tensor:
+        first, rest, padding = x[:, :apart], x[:, apart : self.tokens], x.shape[1] - self.tokens
+        first = first + self.token_ls2(self.token_mlp(self.token_norm2(first)))
+        rest = rest + self.ls2(self.mlp(self.norm2(rest)))
+        return torch.cat([first, rest, *[first[:, :1]] * padding], dim=1)
 
 
 class ViT(nn.Module):
@@ -71,8 +85,10 @@ class ViT(nn.Module):
         # Set by edgevit.folds.position_embedding, which then empties the four above.
         self.register_buffer("prefix", None)
         self.register_buffer("positions", None)
+        self.register_buffer("suffix", None)  # set by edgevit.folds.token_padding
         self.prefix: Tensor | None
         self.positions: Tensor | None
+        self.suffix: Tensor | None
         self.norm_pre = _make_norm(config.norm_before_blocks, width, config.norm_eps)
         self.blocks = nn.ModuleList(EncoderBlock(config) for _ in range(config.depth))
         self.norm = _make_norm(config.norm_before_pool, width, config.norm_eps)
@@ -108,7 +124,10 @@ class ViT(nn.Module):
             prefix, positions = self.split_positions()
             x = self.norm_pre(x + positions)
             prefix = None if prefix is None else self.norm_pre(prefix)
-        return x if prefix is None else torch.cat([prefix.expand(x.shape[0], -1, -1), x], dim=1)
+        if prefix is None:
+            return x
+        constants = [t.expand(x.shape[0], -1, -1) for t in (prefix, self.suffix) if t is not None]
+        return torch.cat([constants[0], x, *constants[1:]], dim=1)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Tokens behind the last block, with the norm before pooling: ``(B, 3, H, W) → (B, P + N, C)``."""
@@ -129,14 +148,14 @@ class ViT(nn.Module):
         found: dict[int, Tensor] = {}
         for index, block in enumerate(self.blocks[: max(blocks, default=-1) + 1]):
             x = block(x)
-            found[index] = x
+            found[index] = x if self.suffix is None else x[:, : self.config.tokens]
         return tuple(found[index] for index in blocks)
 
     def pool(self, x: Tensor) -> Tensor:
         """Tokens to one vector: ``(B, P + N, C) → (B, C)``, twice as wide for ``token_mean``."""
         if self.config.pool == "token":
             return x[:, 0]
-        patches = x[:, self.config.prefix_tokens :] if self.config.prefix_tokens else x
+        patches = x[:, self.config.prefix_tokens : self.config.tokens] if self.config.prefix_tokens else x
         if self.attn_pool is not None:
             pooled: Tensor = self.attn_pool(patches)
             return pooled

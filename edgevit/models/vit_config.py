@@ -106,6 +106,11 @@ class ViTConfig:
         return int(self.class_token) + int(self.distillation_token) + self.register_tokens
 
     @property
+    def tokens(self) -> int:
+        """Of an image: those ahead of the patches, and the patches."""
+        return self.prefix_tokens + self.grid[0] * self.grid[1]
+
+    @property
     def position_prefix_tokens(self) -> int:
         """How many of them the position embeddings cover."""
         if not self.position_prefix:

@@ -36,7 +36,7 @@ CONFIGS: dict[str, ViTConfig | SwinConfig] = {
     **{f"swin_{name}": config for name, config in SWINS.items()},
 }
 SWITCHES = [f.name for f in dataclasses.fields(ExportForm) if f.name.startswith("fold_")]
-EVERYTHING = ExportForm(fold_residual_rotation=True)
+EVERYTHING = ExportForm(**dict.fromkeys(SWITCHES, True))
 NOTHING = ExportForm(qkv="packed", patch_embedding="conv", **dict.fromkeys(SWITCHES, False))
 TOLERANCE = 1e-5
 

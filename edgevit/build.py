@@ -40,6 +40,7 @@ from edgevit.verdict import choose_variant
 from edgevit.verdict_quantized import RANDOM_MARK, explain_set_back, judge_calibration
 
 if TYPE_CHECKING:
+    from edgevit.checkpoints.contents import WhichWeights
     from edgevit.model import Model
     from edgevit.preprocess_options import PreprocessOptions
 
@@ -72,6 +73,7 @@ def build_model(
     calibration: str | Path | None = None,
     validation: str | Path | None = None,
     arch: str | None = None,
+    weights: WhichWeights | None = None,
     preprocess: PreprocessOptions | None = None,
     skip_bad_images: bool = False,
     progress: Progress = ignore_progress,
@@ -90,6 +92,7 @@ def build_model(
             ``"random"`` calibrates on random pixels, for the sake of latency; the verdict then does not pass.
         validation: Held-out images to judge by.
         arch: Architecture of a bare weight file.
+        weights: Of a training checkpoint with two sets: ``ema`` or ``model``; by default ``ema``.
         preprocess: What the checkpoint does not say of the preprocessing, or says wrongly.
         skip_bad_images: Leave out images that cannot be used, and count them, instead of stopping.
         progress: Told about every stage.
@@ -113,7 +116,7 @@ def build_model(
     with lock_output(out) as lock:
         check_output(out)
         with _timed(stages, "read"):
-            model = _read(source, arch, recipe, preprocess, note)
+            model = _read(source, arch, weights, recipe, preprocess, note)
             refuse_assumed(model, None if random else calibration, validation)
         with _timed(stages, "images"):
             sets = read_image_sets(
@@ -219,13 +222,14 @@ def _check_batch(target: Target, recipe: Recipe) -> None:
 def _read(
     source: str | Path,
     arch: str | None,
+    weights: WhichWeights | None,
     recipe: Recipe,
     preprocess: PreprocessOptions | None,
     note: Callable[[str], None],
 ) -> Model:
     from edgevit.checkpoints import read_checkpoint
 
-    model = read_checkpoint(source, arch=arch, image_size=recipe.image_size, preprocess=preprocess)
+    model = read_checkpoint(source, arch=arch, image_size=recipe.image_size, weights=weights, preprocess=preprocess)
     if not model.classes:
         raise CheckpointError(
             f"{model.source.path} has no classifier head: it gives features, and a build needs classes",

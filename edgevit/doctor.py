@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from edgevit.errors import MissingPackageError
+from edgevit.errors import DeviceError, MissingPackageError
 
 if TYPE_CHECKING:
     from edgevit.report import Machine
+    from edgevit.runtime.nvidia import Gpu
     from edgevit.target import Status
 
 
@@ -31,7 +32,17 @@ REQUIREMENTS = (
     Requirement("tomli-w", "build", "write a bundle's recipe.toml"),
     Requirement("openvino", "openvino", "compile and run for Intel devices"),
     Requirement("onnxruntime", "onnxruntime", "compile and run for any CPU"),
+    Requirement("tensorrt-rtx", "rtx", "compile for GeForce RTX, and run there"),
+    Requirement("tensorrt", "tensorrt", "compile and run on Jetson and other NVIDIA GPUs"),
+    Requirement("cuda-bindings", "tensorrt", "run on NVIDIA GPUs"),
 )
+# NVIDIA has a distribution for every major version of CUDA; "tensorrt" brings the newest of them
+_OTHER_NAMES = {
+    "tensorrt": ("tensorrt_cu12", "tensorrt_cu13"),
+    "tensorrt-rtx": ("tensorrt_rtx_cu12", "tensorrt_rtx_cu13"),
+}
+_WITH_GPU = ("tensorrt",)
+"""Extras that are of no use without an NVIDIA driver."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +64,30 @@ class TargetStatus:
 
 
 @dataclass(frozen=True)
+class NvidiaStatus:
+    """NVIDIA's driver here.
+
+    Attributes:
+        driver: The newest CUDA that it serves, such as ``12.6``; ``None`` without a driver that starts.
+        cuda_runtime: CUDA's version of cuda-bindings, where that is installed.
+        gpus: That the driver lists.
+        problem: Why GPUs cannot be used, and what to do about it; empty where they can.
+    """
+
+    driver: str | None
+    cuda_runtime: str | None
+    gpus: tuple[Gpu, ...]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """The state of this machine.
 
     Attributes:
         can_build: Whether checkpoints can be read and exported, so that every target gets at least a portable bundle.
         devices: What each engine library that is installed finds here.
+        nvidia: Driver, CUDA and GPUs.
         installs: The lines that would bring what is missing.
     """
 
@@ -67,6 +96,7 @@ class Diagnosis:
     can_build: bool
     packages: tuple[PackageStatus, ...]
     devices: Mapping[str, tuple[str, ...]]
+    nvidia: NvidiaStatus
     targets: tuple[TargetStatus, ...]
     installs: tuple[str, ...]
 
@@ -85,21 +115,45 @@ def diagnose_machine() -> Diagnosis:
             devices[name] = tuple(get_backend(name).available())
         except MissingPackageError:
             continue  # it stands among the packages
-    missing = dict.fromkeys(p.extra for p in packages if p.version is None)
+    nvidia = diagnose_nvidia()
+    unwanted = () if nvidia.driver is not None else _WITH_GPU
+    missing = dict.fromkeys(p.extra for p in packages if p.version is None and p.extra not in unwanted)
     return Diagnosis(
         edgevit=__version__,
         machine=describe_machine(),
         can_build=all(p.version is not None for p in packages if p.extra == "build"),
         packages=packages,
         devices=devices,
+        nvidia=nvidia,
         targets=tuple(TargetStatus(t.name, target_status(t)) for t in list_targets()),
         installs=tuple(f'pip install "edgevit[{extra}]"' for extra in missing),
     )
 
 
+def diagnose_nvidia() -> NvidiaStatus:
+    """Ask the driver, and compare it with CUDA's runtime. No library of NVIDIA's is loaded but the driver's own."""
+    from edgevit.runtime.nvidia import read_driver_version, read_gpus
+
+    bindings = find_version("cuda-bindings")
+    runtime = ".".join(bindings.split(".")[:2]) if bindings is not None else None
+    try:
+        gpus, driver = read_gpus(), read_driver_version()
+    except DeviceError as exc:
+        return NvidiaStatus(None, runtime, (), f"{exc.message}; {exc.hint}")
+    problem = ""
+    if runtime is not None and int(runtime.split(".")[0]) > int(driver.split(".")[0]):
+        problem = (
+            f"cuda-bindings {bindings} needs a driver of CUDA {runtime.split('.')[0]}, and the driver here serves "
+            f'{driver}: update it, or pip install "cuda-bindings<{runtime.split(".")[0]}"'
+        )
+    return NvidiaStatus(driver, runtime, gpus, problem)
+
+
 def find_version(package: str) -> str | None:
     """Version of an installed distribution, or ``None``; nothing is imported."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    for name in (package, *_OTHER_NAMES.get(package, ())):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None

@@ -104,7 +104,9 @@ def _open_reference(reference: str | Path, arch: str | None, classifier: Classif
     from edgevit.reference import run_module
 
     size = (classifier.preprocess.height, classifier.preprocess.width)
-    model = read_checkpoint(reference, arch=arch, image_size=size)
+    # A training checkpoint's averaged weights are the default; the bundle says where it was made from the others.
+    last_step = classifier.manifest.source.get("weights") == "model"
+    model = read_checkpoint(reference, arch=arch, image_size=size, weights="model" if last_step else None)
     if model.classes != classifier.manifest.classes:
         raise CheckpointError(
             f"{reference} has {model.classes} classes, the bundle has {classifier.manifest.classes}",

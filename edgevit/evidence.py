@@ -193,7 +193,7 @@ def _judge(model: Model, images: ImageSet | None, use: str, cache: StageCache, p
         return None
     digest = images.sha256()
     inputs = {
-        "checkpoint": model.source.sha256,
+        "checkpoint": model.source.identity,
         "config": repr(model.config),
         "preprocess": schema.to_data(model.preprocess),
         "images": digest,

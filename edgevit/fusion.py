@@ -64,6 +64,7 @@ class FusionRecord:
         unfused_quantizers: Sites' Q or DQ nodes that have a kernel of their own.
         moves: Kernels that only move numbers, by the first node behind them, or the compiler's own name.
         casts: The same of kernels that only change types.
+        notes: What else the compilation met, a sentence each.
     """
 
     compiler: str
@@ -75,6 +76,7 @@ class FusionRecord:
     unfused_quantizers: tuple[str, ...] = ()
     moves: tuple[str, ...] = ()
     casts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def leftovers(self) -> Mapping[str, tuple[str, ...]]:
         """What has a kernel of its own and computes nothing, by what it is; only what there is."""

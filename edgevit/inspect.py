@@ -12,6 +12,7 @@ from edgevit.errors import CheckpointError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from edgevit.checkpoints.contents import WhichWeights
     from edgevit.manifest import Manifest
     from edgevit.model import Source
     from edgevit.preprocess_options import PreprocessOptions
@@ -79,6 +80,7 @@ def inspect_source(
     *,
     arch: str | None = None,
     image_size: tuple[int, int] | None = None,
+    weights: WhichWeights | None = None,
     preprocess: PreprocessOptions | None = None,
 ) -> CheckpointInspection | BundleInspection:
     """Look at a checkpoint or a bundle.
@@ -87,6 +89,7 @@ def inspect_source(
         source: What :func:`edgevit.checkpoints.read_checkpoint` takes, or a bundle's folder.
         arch: The architecture's name, for a file of bare weights.
         image_size: Height and width, instead of the checkpoint's own.
+        weights: Of a training checkpoint with two sets: ``ema`` or ``model``; by default ``ema``.
         preprocess: In place of what the checkpoint says.
 
     Raises:
@@ -96,7 +99,7 @@ def inspect_source(
     folder = Path(source)
     if (folder / "manifest.json").is_file():
         return inspect_bundle(folder)
-    return inspect_checkpoint(source, arch=arch, image_size=image_size, preprocess=preprocess)
+    return inspect_checkpoint(source, arch=arch, image_size=image_size, weights=weights, preprocess=preprocess)
 
 
 def inspect_bundle(path: Path) -> BundleInspection:
@@ -116,6 +119,7 @@ def inspect_checkpoint(
     *,
     arch: str | None = None,
     image_size: tuple[int, int] | None = None,
+    weights: WhichWeights | None = None,
     preprocess: PreprocessOptions | None = None,
 ) -> CheckpointInspection:
     """Read a checkpoint and count.
@@ -125,7 +129,7 @@ def inspect_checkpoint(
     """
     from edgevit.checkpoints import read_checkpoint
 
-    model = read_checkpoint(source, arch=arch, image_size=image_size, preprocess=preprocess)
+    model = read_checkpoint(source, arch=arch, image_size=image_size, weights=weights, preprocess=preprocess)
     size = (model.preprocess.height, model.preprocess.width)
     sites, attention_macs = count_macs(model.module, size)
     return CheckpointInspection(

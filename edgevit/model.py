@@ -25,6 +25,8 @@ class Source:
         architecture: The publisher's name for it.
         sha256: Of the weight and configuration files: of the lines ``<sha256>  <file name>``, in order of names.
         notes: Defaults that were assumed, tensors that were dropped, numbers that were converted.
+        revision: Commit of the hub's repository, where it came from there.
+        weights: Which set of weights, where a file has two: ``ema`` (averaged over training) or ``model``.
     """
 
     path: str
@@ -32,6 +34,13 @@ class Source:
     architecture: str
     sha256: str
     notes: tuple[str, ...] = ()
+    revision: str | None = None
+    weights: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """Differs wherever the weights may differ, also for two sets of weights in one file."""
+        return self.sha256 if self.weights is None else f"{self.sha256}:{self.weights}"
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def prepare_graph(model: Model, target: Target, recipe: Recipe, cache: StageCach
     """
     form = recipe.export or target.export
     inputs = {
-        "checkpoint": model.source.sha256,
+        "checkpoint": model.source.identity,
         "config": repr(model.config),
         "preprocess": schema.to_data(model.preprocess),
         "form": schema.to_data(form),

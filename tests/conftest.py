@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.gpu_double import Machine, install_everywhere
+
 
 @pytest.fixture(scope="session")
 def assets() -> Path:
@@ -29,3 +31,15 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         del os.environ["EDGEVIT_CACHE"]
     else:
         os.environ["EDGEVIT_CACHE"] = before
+
+
+@pytest.fixture
+def orin(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """This process, and those that it starts, see a Jetson Orin with TensorRT 10.3."""
+    return install_everywhere("orin", monkeypatch)
+
+
+@pytest.fixture
+def rtx_3060(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """This process, and those that it starts, see a GeForce RTX 3060 with TensorRT-RTX 1.7.1."""
+    return install_everywhere("rtx-3060", monkeypatch)

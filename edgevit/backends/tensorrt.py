@@ -6,7 +6,7 @@ on the GPU that it compiles for; TensorRT-RTX compiles for a compute capability 
 
 from __future__ import annotations
 
-import importlib
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,15 +14,17 @@ from typing import Any
 
 from edgevit import schema
 from edgevit.backends.model_file import check_model, find_batch
+from edgevit.backends.timing_cache import TimingCache
 from edgevit.engine import Engine, GpuRecord, Setting, TensorSpec
-from edgevit.errors import CompileError, DeviceError, MissingPackageError, format_offenders
+from edgevit.errors import CompileError, DeviceError, format_offenders
 from edgevit.fusion import EngineLayer, FusionRecord, prove_fusion, read_layers
 from edgevit.graph import Graph
-from edgevit.runtime.nvidia import choose_gpu, read_gpus
+from edgevit.runtime.nvidia import find_gpu, read_gpus
+from edgevit.runtime.tensorrt import import_tensorrt
+from edgevit.runtime.tensorrt_log import Said, get_log
 from edgevit.target import Target
 
 PLAN_FILE, FUSION_FILE, TYPED_FILE = "model.plan", "fusion.json", "typed.onnx"
-_EXTRAS = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
 _WORKSPACE_SHARE = 4
 """Of a device's memory, which on a Jetson the rest of the system shares, the share that tactics may use: a quarter."""
 
@@ -89,12 +91,13 @@ class TensorRT:
         graph.save(model_path)
         inputs, outputs = (_describe(values) for values in (graph.model.graph.inputs, graph.model.graph.outputs))
         batch = find_batch(inputs[0], batch, model_path)
-        plan, layers = self._build(model_path, target, inputs[0], batch)
+        plan, layers, notes = self._build(model_path, target, inputs[0], batch, tf32=precision != "fp32")
         (directory / PLAN_FILE).write_bytes(plan)
         op_types = {node.name or "": node.op_type for node in graph.model.graph}
         versions = self.versions()
         compiler = f"{self.name} {versions[self.name]}"
         record = prove_fusion(layers, op_types, compiler, self._find_device(target))
+        record = dataclasses.replace(record, notes=notes)
         (directory / FUSION_FILE).write_text(json.dumps(schema.to_data(record), indent=1), encoding="utf-8")
         return Engine(
             backend=self.name,
@@ -111,10 +114,25 @@ class TensorRT:
         )
 
     def _build(
-        self, model_path: Path, target: Target, image: TensorSpec, batch: tuple[int, int, int]
-    ) -> tuple[bytes, tuple[EngineLayer, ...]]:
+        self, model_path: Path, target: Target, image: TensorSpec, batch: tuple[int, int, int], *, tf32: bool = True
+    ) -> tuple[bytes, tuple[EngineLayer, ...], tuple[str, ...]]:
+        """The plan, what the compiler lists, and notes; all that it says goes to the process's one logger."""
         library = self._import()
-        log = _make_log(library)
+        log = get_log(library)
+        with log.listen() as said:
+            return self._build_listening(library, log, said, model_path, target, image, batch, tf32)
+
+    def _build_listening(
+        self,
+        library: Any,
+        log: Any,
+        said: Said,
+        model_path: Path,
+        target: Target,
+        image: TensorSpec,
+        batch: tuple[int, int, int],
+        tf32: bool,
+    ) -> tuple[bytes, tuple[EngineLayer, ...], tuple[str, ...]]:
         builder = library.Builder(log)
         flag = 1 << int(library.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
         network = builder.create_network(flag)
@@ -123,6 +141,8 @@ class TensorRT:
             raise self._refuse(model_path, [parser.get_error(i).desc() for i in range(parser.num_errors)])
         config = builder.create_builder_config()
         config.profiling_verbosity = library.ProfilingVerbosity.DETAILED
+        if not tf32:  # on by default, it would multiply float32 with the 10 bits of float16
+            config.clear_flag(library.BuilderFlag.TF32)
         if target.memory_bytes is not None:
             config.set_memory_pool_limit(library.MemoryPoolType.WORKSPACE, target.memory_bytes // _WORKSPACE_SHARE)
         if self.name == "tensorrt_rtx":
@@ -133,11 +153,16 @@ class TensorRT:
             profile = builder.create_optimization_profile()
             profile.set_shape(image.name, *((size, *image.shape[1:]) for size in batch))
             config.add_optimization_profile(profile)
+        gpu = None if self.name == "tensorrt_rtx" else find_gpu(target.compute_capability)
+        timings = TimingCache(self.name, str(library.__version__), gpu) if gpu is not None else None
+        notes = timings.attach(config) if timings is not None else ()
         plan = builder.build_serialized_network(network, config)
         if plan is None:
-            raise self._refuse(model_path, log.errors)
-        listed = next((text for text in log.messages if text.startswith("Layers:")), "")
-        return bytes(plan), read_layers(listed)
+            raise self._refuse(model_path, said.errors)
+        if timings is not None:
+            notes += timings.save(config)
+        listed = next((text for text in said.messages if text.startswith("Layers:")), "")
+        return bytes(plan), read_layers(listed), notes
 
     def _refuse(self, model_path: Path, errors: list[str]) -> CompileError:
         lines = [line for error in errors for line in error.splitlines() if line.strip()]
@@ -170,16 +195,11 @@ class TensorRT:
         wanted = target.compute_capability
         if self.name == "tensorrt_rtx":
             return GpuRecord(wanted) if wanted is not None else None
-        gpu = choose_gpu(read_gpus(), GpuRecord(wanted) if wanted is not None else None)
+        gpu = find_gpu(wanted)
         return GpuRecord(gpu.compute_capability, gpu.name, gpu.multiprocessors) if gpu is not None else None
 
     def _import(self) -> Any:
-        try:
-            return importlib.import_module(self.name)
-        except ImportError as exc:
-            raise MissingPackageError(
-                f"{self.name} cannot be imported: {exc}", f'pip install "edgevit[{_EXTRAS[self.name]}]"'
-            ) from exc
+        return import_tensorrt(self.name)
 
 
 TENSORRT, TENSORRT_RTX = TensorRT("tensorrt"), TensorRT("tensorrt_rtx")
@@ -221,23 +241,6 @@ def _refuse_violations(graph: Graph, target: Target, model_path: Path) -> None:
             f"TensorRT would refuse {model_path.name}:\n{format_offenders(list(faults))}",
             "pin the sites that are named to float in the recipe, or report this as a bug",
         )
-
-
-def _make_log(library: Any) -> Any:
-    class Log(library.ILogger):  # type: ignore[misc]
-        """Keeps what the compiler says: a build without a GPU would fill the screen with it."""
-
-        def __init__(self) -> None:
-            library.ILogger.__init__(self)
-            self.messages: list[str] = []
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            self.messages.append(message)
-            if severity in (library.ILogger.Severity.ERROR, library.ILogger.Severity.INTERNAL_ERROR):
-                self.errors.append(message)
-
-    return Log()
 
 
 def _describe(values: Any) -> tuple[TensorSpec, ...]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from edgevit.errors import CheckpointError, MissingPackageError
 
 if TYPE_CHECKING:
+    from edgevit.checkpoints.contents import WhichWeights
     from edgevit.checkpoints.files import CheckpointFiles
     from edgevit.model import Model
     from edgevit.preprocess_options import PreprocessOptions
@@ -22,6 +23,7 @@ READERS: Mapping[str, str] = {
     "onnx": "edgevit.checkpoints.onnx",
     "timm": "edgevit.checkpoints.timm",
     "transformers": "edgevit.checkpoints.transformers",
+    "torchvision": "edgevit.checkpoints.torchvision",
     "bare": "edgevit.checkpoints.bare",
 }
 
@@ -45,6 +47,7 @@ def read_checkpoint(
     *,
     arch: str | None = None,
     image_size: tuple[int, int] | None = None,
+    weights: WhichWeights | None = None,
     preprocess: PreprocessOptions | None = None,
 ) -> Model:
     """Read a trained classifier.
@@ -55,6 +58,8 @@ def read_checkpoint(
         arch: timm's name of the architecture; for a bare weight file, which does not say it.
         image_size: Height and width in pixels to use in place of the checkpoint's own. Position embeddings are
             resampled as timm does.
+        weights: ``ema`` for weights averaged over training (a model EMA, DINO's teacher), ``model`` for the last
+            step's; by default ``ema`` where a file has both, as in timm.
         preprocess: What to use in place of the checkpoint's own preprocessing.
 
     Returns:
@@ -69,7 +74,7 @@ def read_checkpoint(
     _require_packages()
     from edgevit.checkpoints.files import find_files
 
-    files = find_files(source)
+    files = find_files(source, weights)
     for path in READERS.values():
         reader = cast(Reader, import_module(path))
         if reader.recognise(files):

@@ -67,9 +67,16 @@ def assemble_model(files: CheckpointFiles, plan: Plan, tensors: Mapping[str, Ten
     module, config, notes = assemble_module(plan, tensors, files.source)
     labels, unnamed = read_labels(plan.labels, config.classes, plan.labels_key)
     notes = (*plan.notes, *notes, *unnamed)
-    return Model(
-        module, plan.preprocess, labels, Source(files.source, plan.layout, plan.architecture, files.sha256(), notes)
+    source = Source(
+        path=files.source,
+        layout=plan.layout,
+        architecture=plan.architecture,
+        sha256=files.sha256(),
+        notes=notes,
+        revision=files.revision,
+        weights=files.contents.which,
     )
+    return Model(module, plan.preprocess, labels, source)
 
 
 def assemble_module(

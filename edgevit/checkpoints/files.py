@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgevit.errors import CheckpointError, MissingPackageError, format_offenders
 
+if TYPE_CHECKING:
+    from edgevit.checkpoints.contents import Contents, WhichWeights
+
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in order of preference
+# What training scripts and other publishers call their files; read where a folder has one alone.
+_LOOSE_WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".npz", ".ckpt", ".tar")
+_HUB_PREFIXES = ("hf-hub:", "hf_hub:")
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?")
 _CONFIGS = ("config.json", "preprocessor_config.json")
 ONNX = ".onnx"
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _LFS_HINT = "fetch the real file: run `git lfs pull` in its repository, or download it again"
 _OTHER_WEIGHTS = {
     ".gguf": "a GGUF file of a language model",
-    ".npz": "a JAX archive",
     ".msgpack": "Flax weights",
     ".h5": "TensorFlow weights",
 }
@@ -36,6 +45,9 @@ class CheckpointFiles:
         weights: Weight files; several where the weights are sharded.
         configs: Parsed JSON by file name; empty for a bare weight file.
         shards: The file of every tensor, where an index says it.
+        extra: Other files that the hash covers.
+        revision: The commit of the hub's repository that they are of.
+        which: The set of weights that is wanted where a file has two: averaged over training, or the last step's.
     """
 
     source: str
@@ -44,6 +56,15 @@ class CheckpointFiles:
     configs: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     shards: Mapping[str, str] | None = None
     extra: tuple[Path, ...] = ()
+    revision: str | None = None
+    which: WhichWeights | None = None
+
+    @cached_property
+    def contents(self) -> Contents:
+        """The weights, read once; see :func:`edgevit.checkpoints.tensors.read_contents`."""
+        from edgevit.checkpoints.tensors import read_contents
+
+        return read_contents(self)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -80,41 +101,54 @@ class CheckpointFiles:
         return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def find_files(source: str | os.PathLike[str]) -> CheckpointFiles:
+def find_files(source: str | os.PathLike[str], which: WhichWeights | None = None) -> CheckpointFiles:
     """Find a checkpoint's files in a folder, a file or a hub id.
+
+    ``hf-hub:ORGANISATION/NAME[@REVISION]`` is a hub id; so is ``ORGANISATION/NAME`` where no file has that path.
+
+    Args:
+        source: What the user named.
+        which: The set of weights that is wanted where a file has two.
 
     Raises:
         CheckpointError: Nothing is there, or a file of it is empty, a pointer, or not JSON where it should be.
     """
     text = os.fspath(source)
     path = Path(text)
-    if text.startswith(("hf-hub:", "hf_hub:")):
-        from edgevit.checkpoints.hub import download_checkpoint
-
-        path = download_checkpoint(text)
+    revision = None
     try:
         exists = path.exists()
     except (OSError, ValueError) as exc:  # a name that is too long, or with a zero byte
         raise CheckpointError(f"{text!r} is not a path: {exc}", "name a folder or a weight file") from exc
-    if not text or not exists:
-        hint = "check the path"
-        if text.count("/") == 1 and not text.startswith((".", "/", "~")):
-            hint += f"; a model of the Hugging Face hub is written hf-hub:{text}"
-        raise CheckpointError(f"{text!r} does not exist", hint)
+    if text.startswith(_HUB_PREFIXES) or (not exists and _HUB_ID.fullmatch(text) and not _looks_local(path)):
+        from edgevit.checkpoints.hub import download_checkpoint
+
+        path, revision = download_checkpoint(text)
+    elif not text or not exists:
+        written = f"; a model of the Hugging Face hub is written hf-hub:{text}" if _HUB_ID.fullmatch(text) else ""
+        raise CheckpointError(f"{text!r} does not exist", f"check the path{written}")
     try:
-        if path.is_dir():
-            return _find_in_folder(text, path)
-        _check_file(path)
+        files = _find_in_folder(text, path) if path.is_dir() else _find_file(text, path)
     except OSError as exc:
         raise CheckpointError(f"{exc.filename or text} cannot be read: {exc.strerror or exc}", "check it") from exc
+    return dataclasses.replace(files, revision=revision, which=which)
+
+
+def _looks_local(path: Path) -> bool:
+    """Whether a name that is not there was meant as a path: its folder is there, or it ends like a weight file."""
+    return path.parent.is_dir() or path.suffix in (*_LOOSE_WEIGHTS, *_OTHER_WEIGHTS, ONNX, ".json")
+
+
+def _find_file(source: str, path: Path) -> CheckpointFiles:
+    _check_file(path)
     if path.suffix in _OTHER_WEIGHTS or path.suffix == ".json":
         what = _OTHER_WEIGHTS.get(path.suffix, "a configuration without weights")
         raise CheckpointError(
-            f"{text} is {what}, which cannot be read", "name a folder, or a .safetensors, .pth, .pt or .bin file"
+            f"{source} is {what}, which cannot be read", f"name a folder, or a {', '.join(_LOOSE_WEIGHTS)} file"
         )
     if path.suffix == ONNX:
-        return _with_configs(text, path)
-    return CheckpointFiles(text, path, (path,))
+        return _with_configs(source, path)
+    return CheckpointFiles(source, path, (path,))
 
 
 def _with_configs(source: str, path: Path) -> CheckpointFiles:
@@ -151,7 +185,16 @@ def _find_in_folder(source: str, folder: Path) -> CheckpointFiles:
             f"{source} holds {len(graphs)} ONNX files:\n{format_offenders([p.name for p in graphs])}",
             "name the file itself",
         )
-    return CheckpointFiles(source, folder, (), configs)
+    loose = sorted(p for p in folder.iterdir() if p.suffix in _LOOSE_WEIGHTS and p.is_file())
+    if "config.json" in configs or not loose:
+        return CheckpointFiles(source, folder, (), configs)
+    if len(loose) > 1:
+        raise CheckpointError(
+            f"{source} holds {len(loose)} weight files:\n{format_offenders([p.name for p in loose])}",
+            "name one of them",
+        )
+    _check_file(loose[0])
+    return CheckpointFiles(source, folder, (loose[0],), configs)
 
 
 def _read_index(index: Path) -> dict[str, str]:

@@ -1,26 +1,32 @@
-"""Download a checkpoint from the Hugging Face hub into its cache."""
+"""Download a checkpoint from the Hugging Face hub into its cache, or take it from there."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from edgevit.errors import CheckpointError, MissingPackageError
 
-_SAFE = ("config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json")
-_PICKLED = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
+_SAFE = (
+    "config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json",
+    "open_clip_config.json", "open_clip_model.safetensors",
+)  # fmt: skip
+_PICKLED = ("pytorch_model*.bin", "pytorch_model.bin.index.json", "open_clip_pytorch_model.bin")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def download_checkpoint(source: str) -> Path:
-    """Download ``hf-hub:ORGANISATION/NAME[@REVISION]``; pickled weights only where there are no safetensors.
+def download_checkpoint(source: str) -> tuple[Path, str | None]:
+    """Download ``[hf-hub:]ORGANISATION/NAME[@REVISION]``; pickled weights only where there are no safetensors.
+
+    Without a network, or with ``HF_HUB_OFFLINE=1``, what the hub's cache holds is taken.
 
     Returns:
-        The folder in the hub's cache.
+        The folder in the hub's cache, and the commit that it is of.
 
     Raises:
-        CheckpointError: The repository or the network is not there, or access is refused.
+        CheckpointError: The repository or the network is not there, access is refused, or the cache is incomplete.
         MissingPackageError: huggingface_hub is not installed.
     """
-    repository, _, revision = source.partition(":")[2].partition("@")
     try:
         from huggingface_hub import snapshot_download
     except ImportError as exc:
@@ -28,16 +34,49 @@ def download_checkpoint(source: str) -> Path:
             f"downloading {source} needs huggingface_hub, which cannot be imported: {exc}",
             'pip install "edgevit[build]"',
         ) from exc
+    repository, _, revision = source.removeprefix("hf-hub:").removeprefix("hf_hub:").partition("@")
+
+    def fetch(patterns: tuple[str, ...]) -> Path:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(patterns)))
+
     try:
-        folder = Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(_SAFE)))
-        if not any(folder.glob("model*.safetensors")):
-            folder = Path(
-                snapshot_download(repository, revision=revision or None, allow_patterns=list(_PICKLED + _SAFE))
-            )
+        folder = fetch(_SAFE)
+        if not any(folder.glob("*.safetensors")):
+            folder = fetch(_PICKLED + _SAFE)
     except Exception as exc:  # huggingface_hub raises its own, requests' or httpx's, and OSError
-        reason = str(exc).strip().splitlines()[-1] if str(exc).strip() else type(exc).__name__
+        raise _explain(source, repository, revision, exc) from exc
+    if not any(path.suffix in (".safetensors", ".bin") for path in folder.iterdir()):
         raise CheckpointError(
-            f"{source} cannot be downloaded: {reason}",
-            "check the name and the network, log in with `hf auth login` for a private model, or name a local folder",
-        ) from exc
-    return folder
+            f"{source} has no weights that can be read in {folder}",
+            "if this was without a network, download it once with one; the hub's cache is used after that",
+        )
+    return folder, folder.name if _COMMIT.fullmatch(folder.name) else None
+
+
+def _explain(source: str, repository: str, revision: str, exc: Exception) -> CheckpointError:
+    kinds = {kind.__name__ for kind in type(exc).__mro__}
+    name = f"{repository}@{revision}" if revision else repository
+    if kinds & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionError", "ConnectError"}:
+        bare = not source.startswith(("hf-hub:", "hf_hub:"))
+        here = f"there is no file or folder {source!r}; as a hub id, " if bare else ""
+        return CheckpointError(
+            f"{here}{name} is not in the hub's cache, and the hub cannot be reached",
+            f"connect once and download it with `hf download {repository}`, or name a local folder",
+        )
+    if "GatedRepoError" in kinds:
+        return CheckpointError(
+            f"{name} is gated: the hub gives it to those who accepted its terms",
+            "accept them on its page, and log in with `hf auth login`",
+        )
+    if "RevisionNotFoundError" in kinds:
+        return CheckpointError(f"{repository} has no revision {revision!r}", "name a branch, a tag or a commit")
+    if "RepositoryNotFoundError" in kinds:
+        return CheckpointError(
+            f"{source} is neither a path here nor a model of the hub that can be seen",
+            "check the name; for a private model, log in with `hf auth login`",
+        )
+    reason = str(exc).strip().splitlines()[-1] if str(exc).strip() else type(exc).__name__
+    return CheckpointError(
+        f"{source} cannot be downloaded: {reason}",
+        "check the name and the network, log in with `hf auth login` for a private model, or name a local folder",
+    )

@@ -6,37 +6,46 @@ import contextlib
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from edgevit.checkpoints.contents import Contents, WhichWeights, unwrap_weights
 from edgevit.checkpoints.files import CheckpointFiles
+from edgevit.checkpoints.mindspore_file import is_mindspore, read_mindspore
+from edgevit.checkpoints.npz import is_archive, read_archive
 from edgevit.errors import CheckpointError, format_offenders
 
-# Where training scripts put the weights, in timm's order: averaged weights before the last step's.
-_CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict")
 # What wrappers put before every name: data parallelism, torch.compile, Lightning, transformers' wrapper of timm models.
 _PREFIXES = ("module.", "_orig_mod.", "model.", "timm_model.")
 _GLOBAL = re.compile(r"GLOBAL (\S+)")
 
 
+# Training scripts save their parsed arguments, which are plain attributes: nothing of argparse runs.
+_HARMLESS = (Namespace,)
+
+
 def read_tensors(files: CheckpointFiles) -> tuple[dict[str, Tensor], list[str]]:
-    """All tensors by name, memory-mapped where the format allows, and notes on what was passed over.
+    """All tensors by name, and notes on what was passed over; see :func:`read_contents`."""
+    contents = files.contents
+    return dict(contents.tensors), list(contents.notes)
+
+
+def read_contents(files: CheckpointFiles) -> Contents:
+    """All tensors by name, memory-mapped where the format allows, and what the file says beside them.
 
     Raises:
         CheckpointError: A file is damaged, needs code to be run, holds no tensors, or lacks tensors that the index of
-            its shards promises.
+            its shards promises; or the weights that are wanted are not there.
     """
+    parts = [_read_file(path, files.which) for path in files.weights]
     tensors: dict[str, Tensor] = {}
-    notes: list[str] = []
     twice: list[str] = []
-    for path in files.weights:
-        part = _read_file(path, notes)
-        twice += [f"{name}: again in {path.name}" for name in part if name in tensors]
-        tensors.update(part)
+    for path, part in zip(files.weights, parts, strict=True):
+        twice += [f"{name}: again in {path.name}" for name in part.tensors if name in tensors]
+        tensors.update(part.tensors)
     if twice:
         raise CheckpointError(
             f"{files.source} has tensors in several shards:\n{format_offenders(twice)}", "save it again"
@@ -50,19 +59,26 @@ def read_tensors(files: CheckpointFiles) -> tuple[dict[str, Tensor], list[str]]:
             )
     if not tensors:
         raise CheckpointError(f"{files.source} holds no tensors", "name a file with a model's weights")
-    return _strip_prefixes(tensors), notes
+    notes = tuple(note for part in parts for note in part.notes)
+    first = parts[0]
+    return Contents(_strip_prefixes(tensors), notes, first.containers, first.stated, first.which)
 
 
-def _read_file(path: Path, notes: list[str]) -> dict[str, Tensor]:
+def _read_file(path: Path, which: WhichWeights | None) -> Contents:
     with path.open("rb") as file:
         head = file.read(9)
     # By content, not by name. A safetensors file begins with the length of its header, of any first byte.
     if head[8:] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size:
-        return _read_safetensors(path)
+        return unwrap_weights(_read_safetensors(path), path, which)
+    if is_archive(path):
+        return unwrap_weights(read_archive(path), path, which)
+    if is_mindspore(head):
+        return unwrap_weights(read_mindspore(path), path, which)
     if head[:1] == b"\x80" or head[:2] == b"PK":
-        return _read_pickle(path, notes)
+        return unwrap_weights(_read_pickle(path), path, which)
     raise CheckpointError(
-        f"{path} is neither safetensors nor a torch file, or its beginning is damaged", "download or save it again"
+        f"{path} is neither safetensors nor a file of torch, NumPy or MindSpore, or its beginning is damaged",
+        "download or save it again",
     )
 
 
@@ -76,17 +92,18 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is damaged: {_last_line(exc)}", "download or save it again") from exc
 
 
-def _read_pickle(path: Path, notes: list[str]) -> dict[str, Tensor]:
+def _read_pickle(path: Path) -> object:
     if path.suffix == ".safetensors":  # torch.load would go by the name
         raise CheckpointError(f"{path} is a pickle under the name of a safetensors file", "rename it to .pth")
     archive = zipfile.is_zipfile(path)
     try:
         with warnings.catch_warnings():  # about pickle protocols and TorchScript, which end in an error here
             warnings.simplefilter("ignore")
-            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+            with torch.serialization.safe_globals(list(_HARMLESS)):
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     except Exception as exc:  # the unpickler lets through whatever a damaged stream provokes
         _refuse_pickle(path, exc, archive)
-    return _unwrap(loaded, path, notes)
+        raise  # not reached
 
 
 def _refuse_pickle(path: Path, exc: Exception, archive: bool) -> None:
@@ -99,7 +116,7 @@ def _refuse_pickle(path: Path, exc: Exception, archive: bool) -> None:
     wanted = set(_GLOBAL.findall(text))
     if archive and wanted:
         # The list of all, where it can be had; this disassembles the pickle and runs none of it.
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception), torch.serialization.safe_globals(list(_HARMLESS)):
             wanted |= set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     if wanted:
         raise CheckpointError(
@@ -110,36 +127,12 @@ def _refuse_pickle(path: Path, exc: Exception, archive: bool) -> None:
     raise CheckpointError(f"{path} is damaged: {_last_line(exc)}", "download or save it again") from exc
 
 
-def _unwrap(loaded: Any, path: Path, notes: list[str]) -> dict[str, Tensor]:
-    while isinstance(loaded, Mapping):
-        found = [key for key in _CONTAINERS if isinstance(loaded.get(key), Mapping)]
-        if not found:
-            break
-        if len(found) > 1:
-            notes.append(f"weights are taken from {found[0]!r}; the file also has {', '.join(map(repr, found[1:]))}")
-        loaded = loaded[found[0]]
-    if isinstance(loaded, Tensor) or not isinstance(loaded, Mapping):
-        raise CheckpointError(
-            f"{path} holds a {type(loaded).__name__}, not named tensors", "save the model's state_dict()"
-        )
-    tensors = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
-    others = [str(name) for name, value in loaded.items() if not isinstance(value, Tensor)]
-    if tensors and others:
-        notes.append(f"ignored what is not a tensor: {_shorten(others)}")
-    return tensors
-
-
 def _strip_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     while True:
         prefix = next((p for p in _PREFIXES if all(name.startswith(p) for name in tensors)), None)
         if prefix is None:
             return tensors
         tensors = {name[len(prefix) :]: value for name, value in tensors.items()}
-
-
-def _shorten(names: Sequence[str], limit: int = 5) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 def _last_line(exc: Exception) -> str:

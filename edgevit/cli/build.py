@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edgevit.cli.options import BatchType, SizeType, preprocess_options, read_preprocess
+from edgevit.cli.options import WEIGHTS, BatchType, SizeType, preprocess_options, read_preprocess
 from edgevit.cli.output import Output, output_options
 
 PRECISIONS = ("auto", "fp32", "fp16", "int8", "fp8")
@@ -26,6 +26,7 @@ PRECISIONS = ("auto", "fp32", "fp16", "int8", "fp8")
     "--image-size", type=SizeType(), metavar="PIXELS|HxW", help="Height and width, instead of the checkpoint's own."
 )
 @click.option("--arch", metavar="NAME", help="Architecture, for a file of bare weights (deit_tiny_patch16_224).")
+@WEIGHTS
 @preprocess_options
 @click.option("--recipe", metavar="NAME", help="A recipe, or a TOML file such as a bundle's recipe.toml.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="For everything that is drawn (0).")
@@ -78,6 +79,7 @@ def command(output: Output, source: str, target: str, out: Path | None, host: st
             calibration=options["calibration"],
             validation=options["validation"],
             arch=options["arch"],
+            weights=options["weights"],
             preprocess=read_preprocess(options),
             skip_bad_images=options["skip_bad_images"],
             progress=progress,
@@ -89,9 +91,9 @@ def command(output: Output, source: str, target: str, out: Path | None, host: st
 
 
 def _name_of(source: str) -> str:
-    """``./models/my_model/`` and ``my_model.safetensors`` to ``my_model``; ``timm/deit_tiny`` to ``deit_tiny``."""
+    """``./models/my_model/`` and ``my_model.safetensors`` to ``my_model``; ``timm/deit@main`` to ``deit``."""
     path = Path(source)
-    name = path.resolve().name if path.exists() else path.name
+    name = path.resolve().name if path.exists() else path.name.partition("@")[0]
     return name.removesuffix(path.suffix) if path.is_file() else name
 
 

@@ -45,6 +45,16 @@ def _show(output: Output, diagnosis: Diagnosis) -> None:
         "memory": memory,
         "governor": machine.governor or "not told by the system",
     }
+    nvidia = diagnosis.nvidia
+    if nvidia.driver is not None:
+        pairs["NVIDIA driver"] = f"serves CUDA {nvidia.driver}"
+        pairs["CUDA runtime"] = f"{nvidia.cuda_runtime}, of cuda-bindings" if nvidia.cuda_runtime else "none"
+        pairs["NVIDIA GPUs"] = "\n".join(
+            f"{gpu.name}: compute capability {gpu.compute_capability}, {format_bytes(gpu.memory_bytes)}"
+            for gpu in nvidia.gpus
+        )
+    if nvidia.problem:
+        pairs["NVIDIA" if nvidia.driver is None else "to do"] = nvidia.problem
     output.show(make_pairs({name: value for name, value in pairs.items() if value}), "")
 
     packages = make_table(["package", "version", "for"])

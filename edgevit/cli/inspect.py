@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgevit.cli.options import SizeType, preprocess_options, read_preprocess
+from edgevit.cli.options import WEIGHTS, SizeType, preprocess_options, read_preprocess
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
+    from edgevit.checkpoints.contents import WhichWeights
     from edgevit.inspect import BundleInspection, CheckpointInspection
     from edgevit.record import PassRecord
 
@@ -20,9 +21,17 @@ if TYPE_CHECKING:
 @click.option(
     "--image-size", type=SizeType(), metavar="PIXELS|HxW", help="Height and width, instead of the checkpoint's own."
 )
+@WEIGHTS
 @preprocess_options
 @output_options
-def command(output: Output, source: str, arch: str | None, image_size: tuple[int, int] | None, **options: Any) -> None:
+def command(
+    output: Output,
+    source: str,
+    arch: str | None,
+    image_size: tuple[int, int] | None,
+    weights: WhichWeights | None,
+    **options: Any,
+) -> None:
     """Show what a checkpoint or a bundle is; nothing is built.
 
     Of a checkpoint: architecture, parameters, MACs, preprocessing, labels and the sites that can be quantised.
@@ -38,7 +47,9 @@ def command(output: Output, source: str, arch: str | None, image_size: tuple[int
     from edgevit.inspect import CheckpointInspection, inspect_source
     from edgevit.schema import to_data
 
-    found = inspect_source(source, arch=arch, image_size=image_size, preprocess=read_preprocess(options))
+    found = inspect_source(
+        source, arch=arch, image_size=image_size, weights=weights, preprocess=read_preprocess(options)
+    )
     if isinstance(found, CheckpointInspection):
         output.document(to_data(found))
         _show_checkpoint(output, found)
@@ -55,6 +66,7 @@ def _show_checkpoint(output: Output, found: CheckpointInspection) -> None:
     share = found.attention_macs / max(found.macs, 1)
     pairs = {
         "checkpoint": found.source.path,
+        "revision": found.source.revision,
         "layout": found.source.layout,
         "architecture": f"{found.source.architecture} ({found.family})",
         "task": found.task,
@@ -113,6 +125,8 @@ def _show_bundle(output: Output, found: BundleInspection) -> None:
             output.line(f"  {precision}, {fusion.compiler} for {fusion.device}: {fusion.describe()}")
             for text, sites in fusion.leftovers().items():
                 output.line(f"    {text}: {len(sites)} ({_range(sites)})")
+            for note in fusion.notes:
+                output.line(f"    {note}")
     output.line()
     files = make_table(["file", "size", "SHA-256"], right={"size"})
     for name, file in manifest.files.items():

@@ -11,6 +11,13 @@ import click
 if TYPE_CHECKING:
     from edgevit.preprocess_options import PreprocessOptions
 
+WEIGHTS: Callable[[Any], Any] = click.option(
+    "--weights",
+    type=click.Choice(["ema", "model"]),
+    help="Of a training checkpoint: averaged over training, or the last step's (ema where it has both).",
+)
+"""The option ``--weights``."""
+
 
 class SizeType(click.ParamType):  # type: ignore[type-arg]  # no parameters before click 8.3
     """``384`` or ``256x512`` (height × width) to a pair of pixels."""

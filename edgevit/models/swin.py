@@ -29,8 +29,10 @@ class SwinConfig:
         classes: Outputs of the head; 0 for none (the pooled features are the output).
         resample_norm_eps: Epsilon of the norms behind the patch embedding and in patch merging, where transformers
             ignores the configured one.
+        merging_norm_eps: Of those in patch merging alone, where MindCV's differs; by default ``resample_norm_eps``.
         window_fit: How a window shrinks on a small grid: each axis for itself (timm); both to the smaller side, and
-            no shift at all (transformers, the original); or never (timm's ``always_partition``).
+            no shift at all (transformers, the original); never (timm's ``always_partition``); or never, and without a
+            shift along an axis that one window covers (torchvision).
         pad: Where a grid that is no multiple of the window is padded: after the cyclic shift (timm), or before
             it (transformers, the original).
     """
@@ -48,9 +50,10 @@ class SwinConfig:
     patch_norm: bool = True
     norm_eps: float = 1e-5
     activation: Activation = "gelu"
-    window_fit: Literal["axis", "smaller", "never"] = "axis"
+    window_fit: Literal["axis", "smaller", "never", "padded"] = "axis"
     pad: Literal["after_shift", "before_shift"] = "after_shift"
     resample_norm_eps: float = 1e-5
+    merging_norm_eps: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.depths) != len(self.heads):
@@ -79,6 +82,9 @@ class SwinConfig:
         shifted = block % 2 == 1
         if self.window_fit == "never":
             return self.window, (self.window[0] // 2, self.window[1] // 2) if shifted else (0, 0)
+        if self.window_fit == "padded":
+            shift = tuple(w // 2 if shifted and g > w else 0 for g, w in zip(grid, self.window, strict=True))
+            return self.window, (shift[0], shift[1])
         if self.window_fit == "smaller" and min(grid) <= min(self.window):
             return (min(grid), min(grid)), (0, 0)
         window = (min(grid[0], self.window[0]), min(grid[1], self.window[1]))
@@ -242,7 +248,7 @@ class PatchMerging(nn.Module):
         super().__init__()
         width = config.stage_width(stage)
         self.neighbours: nn.Module = MergeNeighbours(config.stage_grid(stage))
-        self.norm = nn.LayerNorm(4 * width, eps=config.resample_norm_eps)
+        self.norm = nn.LayerNorm(4 * width, eps=config.merging_norm_eps or config.resample_norm_eps)
         self.reduction = nn.Linear(4 * width, 2 * width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

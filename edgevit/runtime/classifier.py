@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,6 +16,7 @@ from edgevit.engine import Engine, Setting
 from edgevit.errors import BundleError, DataError, DeviceError
 from edgevit.manifest import Manifest
 from edgevit.preprocess import Preprocess
+from edgevit.runtime.rebuild import suggest_rebuild
 from edgevit.runtime.session import Outputs, Session, get_runtime, open_engine
 from edgevit.target import read_architecture
 
@@ -137,16 +137,8 @@ def open_bundle(
     bundle = verify_bundle(path, contents=verify, extra=False)
     mismatch = _find_mismatch(bundle.manifest, engine)
     if mismatch:
-        raise BundleError(f"{path}: {mismatch}", f"build it again for this device: {rebuild_command(bundle)}")
+        raise BundleError(f"{path}: {mismatch}", suggest_rebuild(bundle))
     return Classifier(bundle, open_engine(engine, settings), get_runtime(engine.backend).find_differences(engine))
-
-
-def rebuild_command(bundle: Bundle) -> str:
-    """The command line that builds the bundle again, for a hint."""
-    manifest = bundle.manifest
-    source = str(manifest.source.get("path", "SOURCE"))
-    options = ["--target", manifest.target.name, "--precision", manifest.precision, "--out", str(bundle.path)]
-    return shlex.join(["edgevit", "build", source, *options])
 
 
 def _find_mismatch(manifest: Manifest, engine: Engine) -> str | None:

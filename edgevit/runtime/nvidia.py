@@ -84,6 +84,14 @@ def choose_gpu(gpus: Sequence[Gpu], record: GpuRecord | None) -> Gpu | None:
     return next(iter([*alike, *fitting]), None)
 
 
+def find_gpu(compute_capability: str | None) -> Gpu | None:
+    """A GPU of the compute capability, or any where it is ``None``; ``None`` without one or without a driver."""
+    try:
+        return choose_gpu(read_gpus(), GpuRecord(compute_capability) if compute_capability is not None else None)
+    except DeviceError:
+        return None
+
+
 def _load_driver() -> Any:
     name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:

@@ -16,7 +16,10 @@ from edgevit.errors import BundleError, DataError, DeviceError
 RUNTIMES: dict[str, str] = {
     "openvino": "edgevit.runtime.openvino",
     "onnxruntime": "edgevit.runtime.onnxruntime",
+    "tensorrt": "edgevit.runtime.tensorrt:TENSORRT",
+    "tensorrt_rtx": "edgevit.runtime.tensorrt:TENSORRT_RTX",
 }
+"""A module, or an object in one that serves two libraries."""
 
 Outputs: TypeAlias = tuple[npt.NDArray[np.float32], ...]
 """One array for every output of an engine, ``(B, …) float32``."""
@@ -150,7 +153,9 @@ def get_runtime(backend: str) -> Runtime:
         raise BundleError(
             f"this version of edgevit opens no {backend} engines", f"it opens those of {', '.join(RUNTIMES)}"
         )
-    return cast(Runtime, importlib.import_module(RUNTIMES[backend]))
+    module, _, name = RUNTIMES[backend].partition(":")
+    runtime = importlib.import_module(module)
+    return cast(Runtime, getattr(runtime, name) if name else runtime)
 
 
 def open_engine(engine: Engine, settings: Mapping[str, Setting] | None = None) -> Session:

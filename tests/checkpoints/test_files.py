@@ -24,9 +24,29 @@ def test_read_when_nothing_is_there_says_so(source: str) -> None:
         read_checkpoint(source)
 
 
-def test_read_when_the_path_looks_like_a_hub_id_says_how_to_write_one() -> None:
-    with pytest.raises(CheckpointError, match="hf-hub:timm/vit_tiny"):
+def test_read_when_a_path_beside_a_folder_is_not_there_says_how_to_write_a_hub_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "timm").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=r"does not exist[^§]*hf-hub:timm/vit_tiny"):
         read_checkpoint("timm/vit_tiny")
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "best.pth.tar", "vit.npz", "net.ckpt"])
+def test_read_when_a_folder_has_one_weight_file_reads_it(tmp_path: Path, name: str) -> None:
+    write_folder(tmp_path)
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "model.safetensors").rename(tmp_path / name)  # known by its content
+    (tmp_path / "log.txt").write_text("epoch 1")
+    assert find_files(tmp_path).weights == (tmp_path / name,)
+
+
+def test_read_when_a_folder_has_several_weight_files_lists_them(tmp_path: Path) -> None:
+    for name in ("last.pth", "best.pth"):
+        (tmp_path / name).write_bytes(b"1")
+    with pytest.raises(CheckpointError, match=r"2 weight files[^§]*best\.pth[^§]*last\.pth"):
+        read_checkpoint(tmp_path)
 
 
 def test_read_when_the_folder_is_empty_names_the_layouts(tmp_path: Path) -> None:

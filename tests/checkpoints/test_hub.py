@@ -9,6 +9,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 import torch
+from huggingface_hub import constants, errors
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.errors import CheckpointError, MissingPackageError
@@ -61,3 +62,77 @@ def test_read_when_a_package_is_missing_names_the_install_line(
     with pytest.raises(MissingPackageError, match=package) as caught:
         read_checkpoint(source)
     assert caught.value.hint == 'pip install "edgevit[build]"'
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The hub's cache as its own library keeps it, with ``org/name`` in it, and no network."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    repository = tmp_path / "models--org--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(COMMIT)
+    write_folder(repository / "snapshots" / COMMIT)
+    return repository
+
+
+@pytest.mark.parametrize("source", ["org/name", "hf-hub:org/name", "org/name@main", f"hf_hub:org/name@{COMMIT}"])
+def test_hub_id_without_a_network_is_read_from_the_cache_with_its_commit(hub_cache: Path, source: str) -> None:
+    model = read_checkpoint(source)
+    assert model.labels == ("one", "two", "three")
+    assert (model.source.path, model.source.revision) == (source, COMMIT)
+
+
+def test_hub_id_of_a_local_folder_is_that_folder(
+    hub_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_folder(tmp_path / "org" / "name", label_names=["a", "b", "c"])
+    model = read_checkpoint("org/name")
+    assert (model.labels, model.source.revision) == (("a", "b", "c"), None)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("org/other", "there is no file or folder 'org/other'; as a hub id, org/other is not in the hub's cache"),
+        ("hf-hub:org/name@v2", "org/name@v2 is not in the hub's cache, and the hub cannot be reached"),
+    ],
+)
+def test_hub_id_without_a_network_that_is_not_cached_says_so(hub_cache: Path, source: str, message: str) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(source)
+    assert message in caught.value.message
+    assert "hf download org/" in caught.value.hint
+
+
+def test_hub_id_whose_cache_lacks_the_weights_says_so(hub_cache: Path) -> None:
+    (hub_cache / "snapshots" / COMMIT / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="no weights that can be read") as caught:
+        read_checkpoint("org/name")
+    assert "download it once" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "hint"),
+    [
+        ("RepositoryNotFoundError", "neither a path here nor a model of the hub", "hf auth login"),
+        ("RevisionNotFoundError", "org/name has no revision 'v2'", "a branch, a tag or a commit"),
+        ("GatedRepoError", "is gated", "accept them"),
+    ],
+)
+def test_hub_id_that_the_hub_refuses_says_why(
+    monkeypatch: pytest.MonkeyPatch, error: str, message: str, hint: str
+) -> None:
+    kind = getattr(errors, error)
+
+    def download(*_: Any, **__: Any) -> str:
+        raise kind.__new__(kind)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        read_checkpoint("org/name@v2")
+    assert hint in caught.value.hint

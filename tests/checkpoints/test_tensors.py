@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import pickle
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,24 @@ def test_read_when_a_pickle_called_safetensors_would_run_a_command_refuses(tmp_p
 
 
 def test_read_when_a_pickle_needs_several_classes_names_all(tmp_path: Path) -> None:
-    write_pickle(tmp_path, {"model": small_tensors(), "args": argparse.Namespace(lr=1), "path": Path("a")})
+    content = {"model": small_tensors(), "args": argparse.Namespace(lr=1), "path": Path("a"), "n": Fraction(1, 2)}
+    write_pickle(tmp_path, content)
     with pytest.raises(CheckpointError) as caught:
         read_checkpoint(tmp_path)
-    assert "argparse.Namespace" in caught.value.message
+    assert "fractions.Fraction" in caught.value.message
     assert "pathlib" in caught.value.message
+    assert "argparse" not in caught.value.message
+
+
+@pytest.mark.parametrize("archive", [True, False], ids=["zip", "legacy"])
+def test_read_when_a_training_script_saved_its_arguments_reads_and_leaves_torch_as_it_was(
+    tmp_path: Path, archive: bool
+) -> None:
+    allowed = torch.serialization.get_safe_globals()
+    args = argparse.Namespace(model="vit", lr=1e-3, betas=[0.9, 0.999])
+    write_pickle(tmp_path, {"model": small_tensors(), "args": args}, _use_new_zipfile_serialization=archive)
+    assert_small(read_checkpoint(tmp_path).module)
+    assert torch.serialization.get_safe_globals() == allowed
 
 
 def test_read_when_the_file_is_torchscript_refuses(tmp_path: Path) -> None:

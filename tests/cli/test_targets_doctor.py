@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 from edgevit.doctor import REQUIREMENTS, diagnose_machine, find_version
+from edgevit.errors import DeviceError
 from edgevit.target import list_targets
 
 
@@ -55,3 +56,38 @@ def test_doctor_without_packages_gives_the_lines_that_install_them(run, monkeypa
     text = run("doctor").stdout
     assert 'pip install "edgevit[build]"' in text
     assert "Nothing can be built here" in text
+
+
+def test_doctor_shows_driver_cuda_and_gpu(run, orin):
+    text = run("doctor").stdout
+    assert "serves CUDA 12.6" in text
+    assert "Orin: compute capability 8.7" in text
+    found = json.loads(run("doctor", "--json").stdout)["nvidia"]
+    assert (found["driver"], found["gpus"][0]["multiprocessors"]) == ("12.6", 8)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_doctor_says_that_the_cuda_bindings_are_too_new_for_the_driver(run, orin, monkeypatch):
+    versions = {"cuda-bindings": "13.5.0"}
+    monkeypatch.setattr("edgevit.doctor.find_version", lambda name: versions.get(name, find_version(name)))
+    problem = diagnose_machine().nvidia.problem
+    assert problem.startswith("cuda-bindings 13.5.0 needs a driver of CUDA 13, and the driver here serves 12.6")
+    assert 'pip install "cuda-bindings<13"' in problem
+    assert "to do" in run("doctor").stdout
+    versions["cuda-bindings"] = "12.9.10"
+    assert diagnose_machine().nvidia.problem == ""
+
+
+def test_doctor_asks_for_tensorrt_where_a_driver_is_alone(run, orin, monkeypatch):
+    versions = {"tensorrt": None, "cuda-bindings": None}
+    monkeypatch.setattr("edgevit.doctor.find_version", lambda name: versions.get(name, find_version(name)))
+    assert 'pip install "edgevit[tensorrt]"' in diagnose_machine().installs
+
+    def refuse():
+        raise DeviceError("no NVIDIA driver: libcuda.so.1 is not there", "install it")
+
+    monkeypatch.setattr("edgevit.runtime.nvidia._load_driver", refuse)
+    diagnosis = diagnose_machine()
+    assert 'pip install "edgevit[tensorrt]"' not in diagnosis.installs
+    assert diagnosis.nvidia.driver is None
+    assert "no NVIDIA driver" in run("doctor").stdout

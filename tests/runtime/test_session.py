@@ -111,8 +111,8 @@ def test_closed_session_refuses_and_closes_once() -> None:
 
 
 def test_engine_of_an_unknown_library_is_refused(tmp_path: Path) -> None:
-    engine = Engine(backend="tensorrt", device="Orin", precision="fp16", files=("model.plan",), inputs=(), outputs=())
-    with pytest.raises(BundleError, match="no tensorrt engines"):
+    engine = Engine(backend="coreml", device="Orin", precision="fp16", files=("model.plan",), inputs=(), outputs=())
+    with pytest.raises(BundleError, match="no coreml engines"):
         open_engine(engine)
 
 

@@ -1,0 +1,152 @@
+"""Architectures read off the shapes of tensors, for files that state nothing of themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from edgevit.checkpoints.fields import Size, choose_image_size
+from edgevit.errors import CheckpointError, format_offenders
+from edgevit.models import ModelConfig, SwinConfig, ViTConfig
+
+C = TypeVar("C", bound=ModelConfig)
+K = TypeVar("K")
+
+# Heads by width: the papers' sizes tiny to gigantic, So400m and DINOv2's giant. The tensors of a packed projection do
+# not show them, and another number would give other answers without an error.
+HEADS: Mapping[int, int] = {
+    192: 3, 384: 6, 768: 12, 1024: 16, 1152: 16, 1280: 16, 1408: 16, 1536: 24, 1664: 16,
+}  # fmt: skip
+
+
+def measure_vit(
+    found: Mapping[str, Tensor], source: str, *, prefix_tokens: int = 1, heads: int | None = None, **more: Any
+) -> ViTConfig:
+    """A ViT's config from its tensors.
+
+    Args:
+        found: Tensors by canonical name.
+        source: For messages.
+        prefix_tokens: Tokens ahead of the patches that the position table covers.
+        heads: Where the publisher's tensors show it; by default the one that goes with the width.
+        more: Fields of :class:`~edgevit.models.ViTConfig` that shapes do not show.
+
+    Raises:
+        CheckpointError: A tensor that shows the size is missing or has no such shape, or the number of heads does not
+            follow.
+    """
+    ranks = {"patch_embed.proj.weight": 4, "pos_embed": 3, "blocks.0.mlp.fc1.weight": 2}
+    patch, positions, fc1 = _require(found, ranks, source)
+    width, depth = patch.shape[0], 1 + max(int(n.split(".")[1]) for n in found if n.startswith("blocks."))
+    side = math.isqrt(max(positions.shape[1] - prefix_tokens, 0))
+    if not side or side * side != positions.shape[1] - prefix_tokens:
+        raise CheckpointError(
+            f"{source} has {positions.shape[1]} position embeddings, which is no square of patches and "
+            f"{prefix_tokens} token{'' if prefix_tokens == 1 else 's'}",
+            "save it as a timm or transformers folder, whose configuration states the image size",
+        )
+    heads = heads or HEADS.get(width)
+    if heads is None:
+        raise CheckpointError(
+            f"{source} does not state its number of attention heads, and none is known for width {width}",
+            f"known widths are {', '.join(map(str, HEADS))}; save it as a timm or transformers folder, "
+            "whose configuration states the heads",
+        )
+    values: dict[str, Any] = {
+        "image_size": (side * patch.shape[2], side * patch.shape[3]),
+        "patch_size": (patch.shape[2], patch.shape[3]),
+        "width": width,
+        "depth": depth,
+        "heads": heads,
+        "mlp_width": fc1.shape[0],
+        "qkv_bias": any(re.fullmatch(r"blocks\.0\.attn\.(qkv|q)\.bias", name) for name in found),
+        "patch_bias": "patch_embed.proj.bias" in found,
+    }
+    return _build(ViTConfig, {**values, **more}, source)
+
+
+def measure_swin(
+    found: Mapping[str, Tensor], source: str, *, image_size: Size | None = None, **more: Any
+) -> SwinConfig:
+    """A Swin's config from its tensors.
+
+    Args:
+        found: Tensors by canonical name.
+        source: For messages.
+        image_size: Height and width; no tensor shows them. By default 32 times the window, as published Swins have it.
+        more: Fields of :class:`~edgevit.models.SwinConfig` that shapes do not show.
+
+    Raises:
+        CheckpointError: A tensor that shows the size is missing or has no such shape.
+    """
+    blocks: dict[int, int] = {}
+    for name in found:
+        if match := re.match(r"layers\.(\d+)\.blocks\.(\d+)\.", name):
+            blocks[int(match[1])] = max(blocks.get(int(match[1]), 0), int(match[2]) + 1)
+    stages = range(max(blocks, default=0) + 1)
+    tables = {f"layers.{i}.blocks.0.bias.table": 2 for i in stages}
+    patch, fc1, *biases = _require(
+        found, {"patch_embed.proj.weight": 4, "layers.0.blocks.0.mlp.fc1.weight": 2, **tables}, source
+    )
+    sides = [math.isqrt(table.shape[0]) for table in biases]
+    odd = [
+        f"{name}: {tuple(table.shape)}"
+        for name, table, side in zip(tables, biases, sides, strict=True)
+        if side * side != table.shape[0] or side % 2 == 0
+    ]
+    if odd:
+        raise CheckpointError(
+            f"{source} has tables of position biases that are for no square window:\n{format_offenders(odd)}",
+            "check that this is a Swin's checkpoint",
+        )
+    window = (max(sides) + 1) // 2
+    values: dict[str, Any] = {
+        "image_size": image_size or (32 * window, 32 * window),
+        "patch_size": (patch.shape[2], patch.shape[3]),
+        "width": patch.shape[0],
+        "depths": tuple(blocks.get(i, 0) for i in stages),
+        "heads": tuple(table.shape[1] for table in biases),
+        "window": (window, window),
+        "mlp_ratio": fc1.shape[0] / patch.shape[0],
+        "qkv_bias": any(re.fullmatch(r"layers\.0\.blocks\.0\.attn\.(qkv|q)\.bias", name) for name in found),
+        "patch_norm": "patch_norm.weight" in found,
+    }
+    return _build(SwinConfig, {**values, **more}, source)
+
+
+def at_image_size(config: C, wanted: Size | None) -> C:
+    """The config for another image size, or its own for ``None``.
+
+    Raises:
+        CheckpointError: The size is not possible.
+    """
+    size = choose_image_size(config.image_size, wanted, config.patch_size)
+    return dataclasses.replace(config, image_size=size)
+
+
+def _require(found: Mapping[str, Tensor], ranks: Mapping[str, int], source: str) -> list[Tensor]:
+    lacking = [
+        f"{name}: {'missing' if name not in found else f'shape {tuple(found[name].shape)}'}"
+        for name, rank in ranks.items()
+        if name not in found or found[name].ndim != rank or 0 in found[name].shape
+    ]
+    if lacking:
+        raise CheckpointError(
+            f"{source} lacks tensors that show the model's size (by timm's names):\n{format_offenders(lacking)}",
+            "check that the file is whole, and that it is a ViT's or Swin's",
+        )
+    return [found[name] for name in ranks]
+
+
+def _build(kind: Callable[..., K], values: Mapping[str, Any], source: str) -> K:
+    try:
+        return kind(**values)
+    except (ValueError, ZeroDivisionError) as exc:
+        raise CheckpointError(
+            f"{source} describes no possible model: {exc}", "check that the file is whole, and its architecture"
+        ) from exc

@@ -1,0 +1,189 @@
+"""torchvision: the state dict of a ``VisionTransformer`` or ``SwinTransformer``.
+
+Written from torchvision 0.28 (``vision_transformer.py``, ``swin_transformer.py``). A state dict does not say which
+weights it holds, so preprocessing is that of the first weights published for the architecture and image size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from edgevit.checkpoints.assemble import Plan, assemble_model
+from edgevit.checkpoints.documented import document_preprocess
+from edgevit.checkpoints.fields import Size
+from edgevit.checkpoints.files import CheckpointFiles
+from edgevit.checkpoints.names import Names
+from edgevit.checkpoints.shapes import at_image_size, measure_swin, measure_vit
+from edgevit.checkpoints.tensors import read_tensors
+from edgevit.errors import CheckpointError
+from edgevit.model import Model
+from edgevit.models import ModelConfig
+from edgevit.preprocess import Interpolation
+
+LAYOUT = "torchvision state dict"
+
+_BLOCK = "encoder.layers.encoder_layer_{i}."
+VIT_NAMES = Names(
+    {
+        "cls_token": ("class_token",),
+        "pos_embed": ("encoder.pos_embedding",),
+        "patch_embed.proj.*": ("conv_proj.*",),
+        "blocks.{i}.norm1.*": (f"{_BLOCK}ln_1.*",),
+        "blocks.{i}.attn.qkv.weight": (f"{_BLOCK}self_attention.in_proj_weight",),
+        "blocks.{i}.attn.qkv.bias": (f"{_BLOCK}self_attention.in_proj_bias",),
+        "blocks.{i}.attn.proj.*": (f"{_BLOCK}self_attention.out_proj.*",),
+        "blocks.{i}.norm2.*": (f"{_BLOCK}ln_2.*",),
+        # torchvision 0.12 named the MLP's layers; later ones count them.
+        "blocks.{i}.mlp.fc1.*": (f"{_BLOCK}mlp.0.*", f"{_BLOCK}mlp.linear_1.*"),
+        "blocks.{i}.mlp.fc2.*": (f"{_BLOCK}mlp.3.*", f"{_BLOCK}mlp.linear_2.*"),
+        "norm.*": ("encoder.ln.*",),
+        "head.*": ("heads.head.*",),
+    }
+)
+_STAGES = 8  # more than any Swin has; stages and mergings stand in turn in one list
+_SWIN_BLOCK = {
+    "norm1.*": "norm1.*",
+    "attn.qkv.*": "attn.qkv.*",
+    "attn.proj.*": "attn.proj.*",
+    "bias.table": "attn.relative_position_bias_table",
+    "norm2.*": "norm2.*",
+    "mlp.fc1.*": "mlp.0.*",
+    "mlp.fc2.*": "mlp.3.*",
+}
+SWIN_NAMES = Names(
+    {
+        "patch_embed.proj.*": ("features.0.0.*",),
+        "patch_norm.*": ("features.0.2.*",),
+        **{
+            f"layers.{stage}.blocks.{{j}}.{ours}": (f"features.{2 * stage + 1}.{{j}}.{theirs}",)
+            for stage in range(_STAGES)
+            for ours, theirs in _SWIN_BLOCK.items()
+        },
+        **{
+            f"layers.{stage}.downsample.{part}": (f"features.{2 * stage}.{part}",)
+            for stage in range(1, _STAGES)
+            for part in ("norm.*", "reduction.weight")
+        },
+        "norm.*": ("norm.*",),
+        "head.*": ("head.*",),
+    },
+    dropped={r".*relative_position_index": "an index that follows from the window"},
+)
+
+
+@dataclass(frozen=True)
+class _Transform:
+    """What the documentation of one set of weights says."""
+
+    weights: str
+    crop: int
+    resize: int
+    interpolation: Interpolation = "bilinear"
+
+
+# Width, depth and patch of every builder.
+_VITS = {
+    (768, 12, 16): "vit_b_16",
+    (768, 12, 32): "vit_b_32",
+    (1024, 24, 16): "vit_l_16",
+    (1024, 24, 32): "vit_l_32",
+    (1280, 32, 14): "vit_h_14",
+}
+# Width and depths.
+_SWINS: Mapping[tuple[int, tuple[int, ...]], str] = {
+    (96, (2, 2, 6, 2)): "swin_t",
+    (96, (2, 2, 18, 2)): "swin_s",
+    (128, (2, 2, 18, 2)): "swin_b",
+}
+# The first of each is for sizes that have no weights of their own. The SWAG_LINEAR weights of vit_b_16 and vit_l_16
+# have the image size of V1; their documentation resizes to 224, bicubic.
+TRANSFORMS: Mapping[str, tuple[_Transform, ...]] = {
+    "vit_b_16": (_Transform("IMAGENET1K_V1", 224, 256), _Transform("IMAGENET1K_SWAG_E2E_V1", 384, 384, "bicubic")),
+    "vit_b_32": (_Transform("IMAGENET1K_V1", 224, 256),),
+    "vit_l_16": (_Transform("IMAGENET1K_V1", 224, 242), _Transform("IMAGENET1K_SWAG_E2E_V1", 512, 512, "bicubic")),
+    "vit_l_32": (_Transform("IMAGENET1K_V1", 224, 256),),
+    "vit_h_14": (
+        _Transform("IMAGENET1K_SWAG_E2E_V1", 518, 518, "bicubic"),
+        _Transform("IMAGENET1K_SWAG_LINEAR_V1", 224, 224, "bicubic"),
+    ),
+    "swin_t": (_Transform("IMAGENET1K_V1", 224, 232, "bicubic"),),
+    "swin_s": (_Transform("IMAGENET1K_V1", 224, 246, "bicubic"),),
+    "swin_b": (_Transform("IMAGENET1K_V1", 224, 238, "bicubic"),),
+}
+_UNSUPPORTED = {
+    "heads.pre_logits.": "a hidden layer before the head (representation_size)",
+    "conv_proj.conv_bn_relu_": "a convolutional stem",
+}
+
+
+def recognise(files: CheckpointFiles) -> bool:
+    """Names that only torchvision gives."""
+    if files.config or not files.weights:
+        return False
+    names = files.contents.tensors.keys()
+    is_vit = {"class_token", "encoder.pos_embedding"} <= names
+    return is_vit or "features.1.0.attn.relative_position_bias_table" in names
+
+
+def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
+    """Read a torchvision state dict; see :func:`edgevit.checkpoints.read_checkpoint`."""
+    tensors, notes = read_tensors(files)
+    _refuse_parts(tensors, files.source)
+    is_swin = "class_token" not in tensors
+    names = SWIN_NAMES if is_swin else VIT_NAMES
+    found = {ours: tensors[theirs] for theirs, ours in names.to_canonical(tensors).items()}
+    described, architecture, known = _describe(found, files.source, is_swin)
+    if arch not in (None, architecture):
+        raise CheckpointError(
+            f"{files.source} holds torchvision's {architecture}, not {arch!r}",
+            "leave --arch out: this state dict says itself what it is",
+        )
+    native = described.image_size
+    config = at_image_size(described, image_size)
+    transforms = TRANSFORMS[known]
+    transform = next((t for t in transforms if (t.crop, t.crop) == native), transforms[0])
+    preprocess, assumed = document_preprocess(
+        f"torchvision {known} ({transform.weights})",
+        (transform.crop, transform.crop),
+        config.image_size,
+        (transform.resize, transform.resize),
+        interpolation=transform.interpolation,
+    )
+    if architecture != known and not is_swin:
+        notes.append(f"{architecture} is none of torchvision's; {described.heads} heads are assumed")
+    plan = Plan(
+        layout=LAYOUT,
+        architecture=architecture,
+        config=config,
+        names=names,
+        preprocess=preprocess,
+        stored_size=native,
+        notes=(*notes, *assumed),
+    )
+    return assemble_model(files, plan, tensors)
+
+
+def _refuse_parts(names: Iterable[str], source: str) -> None:
+    parts = {what for name in names for begin, what in _UNSUPPORTED.items() if name.startswith(begin)}
+    if parts:
+        raise CheckpointError(
+            f"{source} has {' and '.join(sorted(parts))}, which is not supported",
+            "name a model without it; no part can be left out without changing the answers",
+        )
+
+
+def _describe(found: Mapping[str, Tensor], source: str, is_swin: bool) -> tuple[ModelConfig, str, str]:
+    """Config, name, and torchvision's nearest builder."""
+    if is_swin:
+        # No window shrinks; one that covers its grid is padded and not shifted.
+        swin = measure_swin(found, source, window_fit="padded", pad="before_shift")
+        name = _SWINS.get((swin.width, swin.depths))
+        depths = "-".join(map(str, swin.depths))
+        return swin, name or f"swin of width {swin.width}, depths {depths}", name or "swin_t"
+    vit = measure_vit(found, source)
+    name = _VITS.get((vit.width, vit.depth, vit.patch_size[0]))
+    described = f"vit of width {vit.width}, depth {vit.depth}, patch {vit.patch_size[0]}"
+    return vit, name or described, name or "vit_b_16"

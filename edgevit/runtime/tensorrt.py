@@ -1,0 +1,112 @@
+"""Opening TensorRT and TensorRT-RTX plans; needs numpy, the library and cuda-bindings.
+
+Both libraries have the same Python interface. The driver is asked before either is touched: their runtime may end the
+process where there is none.
+
+A plan fits one release of its library: TensorRT's major, minor and patch number have to be the same, as no plan is
+built version-compatible here, and "TensorRT-RTX engines are not compatible between different releases" (NVIDIA,
+TensorRT-RTX documentation, Engine Compatibility). It fits one compute capability, and is best on the very GPU model.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from edgevit.engine import Engine, Setting
+from edgevit.errors import DeviceError, MissingPackageError
+from edgevit.runtime.cuda import import_cudart
+from edgevit.runtime.nvidia import choose_gpu, read_gpus
+from edgevit.runtime.settings import GPU_KEYS, read_settings
+from edgevit.runtime.tensorrt_executor import TensorRTExecutor
+from edgevit.runtime.versions import parse_version
+
+_EXTRAS = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
+_RELEASE = 3
+"""Parts of a version that name a release; a fourth is the build's."""
+
+
+def import_tensorrt(name: str) -> Any:
+    """The package ``tensorrt`` or ``tensorrt_rtx``.
+
+    Raises:
+        MissingPackageError: It is not installed, or does not load.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as exc:
+        reason = "is not installed" if getattr(exc, "name", None) == name else f"cannot be imported: {exc}"
+        raise MissingPackageError(f"{name} {reason}", f'pip install "edgevit[{_EXTRAS[name]}]"') from exc
+
+
+class TensorRTRuntime:
+    """What :class:`edgevit.runtime.session.Runtime` asks for, of one of the two libraries.
+
+    Args:
+        name: ``tensorrt`` or ``tensorrt_rtx``.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def open_executor(self, engine: Engine, settings: Mapping[str, Setting]) -> TensorRTExecutor:
+        """Load an engine; see :func:`edgevit.runtime.session.open_engine`."""
+        opened = read_settings(settings, lambda key: False, keys=GPU_KEYS)
+        gpu = choose_gpu(read_gpus(), engine.gpu)
+        if gpu is None:
+            raise DeviceError("the GPU that the engine is for is not here", "make it visible: see CUDA_VISIBLE_DEVICES")
+        return TensorRTExecutor(import_tensorrt(self.name), import_cudart(_EXTRAS[self.name]), engine, opened, gpu)
+
+    def list_devices(self) -> tuple[str, ...]:
+        """Names of the GPUs here."""
+        try:
+            return tuple(gpu.name for gpu in read_gpus())
+        except DeviceError:
+            return ()
+
+    def read_versions(self) -> dict[str, str]:
+        """``{"tensorrt": …}`` or ``{"tensorrt_rtx": …}``."""
+        return {self.name: str(import_tensorrt(self.name).__version__)}
+
+    def find_mismatch(self, engine: Engine) -> str | None:
+        """No driver, another release of the library, or no GPU of the compute capability."""
+        try:
+            gpus = read_gpus()
+        except DeviceError as exc:
+            return f"the engine is for {_describe_gpu(engine)}, and here is none: {exc.message} ({exc.hint})"
+        built, here = engine.versions.get(self.name), self.read_versions()[self.name]
+        if built is not None and parse_version(built, _RELEASE) != parse_version(here, _RELEASE):
+            return f"the plan was written by {self.name} {built}, which {self.name} {here} here does not read"
+        if choose_gpu(gpus, engine.gpu) is None:
+            found = ", ".join(f"{gpu.name}, {gpu.compute_capability}" for gpu in gpus) or "none"
+            return f"the engine is for {_describe_gpu(engine)}; here: {found}"
+        return None
+
+    def find_differences(self, engine: Engine) -> tuple[str, ...]:
+        """Another build of the library, or a GPU of the same compute capability that is another model or size."""
+        found = []
+        built, here = engine.versions.get(self.name, ""), self.read_versions()[self.name]
+        if built != here:
+            found.append(f"measured with {self.name} {built or 'of unknown version'}; here is {here}")
+        record, gpu = engine.gpu, choose_gpu(read_gpus(), engine.gpu)
+        if record is None or record.name is None or gpu is None:
+            return tuple(found)
+        if record.name != gpu.name:
+            found.append(f"compiled and measured on {record.name}; here is {gpu.name}")
+        elif record.multiprocessors not in (None, gpu.multiprocessors):
+            found.append(
+                f"compiled and measured on {record.name} with {record.multiprocessors} multiprocessors; "
+                f"here it has {gpu.multiprocessors}"
+            )
+        return tuple(found)
+
+
+TENSORRT, TENSORRT_RTX = TensorRTRuntime("tensorrt"), TensorRTRuntime("tensorrt_rtx")
+
+
+def _describe_gpu(engine: Engine) -> str:
+    if engine.gpu is None:
+        return "an NVIDIA GPU"
+    capability = f"compute capability {engine.gpu.compute_capability}"
+    return f"{engine.gpu.name} ({capability})" if engine.gpu.name is not None else f"a GPU of {capability}"

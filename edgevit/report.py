@@ -21,6 +21,7 @@ from edgevit.errors import BundleError, OutputError
 from edgevit.fusion import FusionRecord
 from edgevit.quantization import QuantizationRecord
 from edgevit.record import PassRecord
+from edgevit.runtime.nvidia import Gpu
 from edgevit.target import Budget
 
 SCHEMA_VERSION = 1
@@ -267,6 +268,8 @@ class Machine(_Figures):
         board: Model of a development board.
         load_average: Over 1, 5 and 15 minutes, before measuring.
         packages: Versions of those that matter and are installed.
+        gpus: NVIDIA's, as their driver lists them.
+        cuda_driver: The newest CUDA that this driver serves.
     """
 
     cpu: str
@@ -285,6 +288,8 @@ class Machine(_Figures):
     virtual: bool | None = None
     board: str | None = None
     load_average: tuple[float, float, float] | None = None
+    gpus: tuple[Gpu, ...] = ()
+    cuda_driver: str | None = None
 
 
 @dataclass(frozen=True)

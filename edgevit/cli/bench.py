@@ -91,7 +91,10 @@ def _show(output: Output, comparison: Comparison) -> None:
     first = rows[0].latency
     settings = ", ".join(f"{name} {value}" for name, value in first.settings.items())
     output.note(f"{first.runs} runs in {first.seconds:.1f} s, batch {first.batch}; {settings}")
-    output.note(f"{comparison.machine.cpu}, {comparison.machine.usable_cores} cores")
+    machine = comparison.machine
+    output.note(f"{machine.cpu}, {machine.usable_cores} cores")
+    for gpu in machine.gpus:
+        output.note(f"{gpu.name}, compute capability {gpu.compute_capability}, driver of CUDA {machine.cuda_driver}")
 
 
 def shorten_paths(paths: list[str]) -> dict[str, str]:

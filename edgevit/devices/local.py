@@ -1,6 +1,6 @@
 """This machine: what a figure needs beside it to mean something.
 
-Everything is read from files and from package metadata; nothing is started and no large package is imported.
+Everything is read from files and from package metadata, and GPUs from their driver; no large package is imported.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from edgevit.devices.processor import (
     read_processors,
     read_text,
 )
+from edgevit.errors import DeviceError
 from edgevit.report import Machine
+from edgevit.runtime.nvidia import Gpu, read_driver_version, read_gpus
 
 PACKAGES = (
     "edgevit",
@@ -30,6 +32,7 @@ PACKAGES = (
     "openvino",
     "tensorrt",
     "tensorrt-rtx",
+    "cuda-bindings",
     "torch",
     "onnx",
     "onnxscript",
@@ -47,6 +50,7 @@ def describe_machine(root: Path = Path("/")) -> Machine:
     processors = read_processors(root)
     board = read_text(root / "proc/device-tree/model")
     topology = root / "sys/devices/system/cpu"
+    gpus, cuda_driver = _read_gpus()
     return Machine(
         cpu=name_cpu(processors) or board or platform.processor() or platform.machine(),
         isa=list_instruction_sets(processors),
@@ -64,7 +68,17 @@ def describe_machine(root: Path = Path("/")) -> Machine:
         virtual=is_virtual(root, processors),
         board=board,
         load_average=os.getloadavg() if hasattr(os, "getloadavg") else None,
+        gpus=gpus,
+        cuda_driver=cuda_driver,
     )
+
+
+def _read_gpus() -> tuple[tuple[Gpu, ...], str | None]:
+    """NVIDIA's GPUs and the newest CUDA that their driver serves; nothing without a driver."""
+    try:
+        return read_gpus(), read_driver_version()
+    except DeviceError:
+        return (), None
 
 
 def list_packages() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import json
 import platform
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from edgevit import schema
 from edgevit.devices.local import describe_machine, list_measuring_risks
 from edgevit.errors import BundleError
 from edgevit.report import Machine
+from tests import gpu_double
 
 QUIET = Machine(
     cpu="a cpu",
@@ -67,3 +69,11 @@ def test_each_disturbance_is_a_risk_of_its_own() -> None:
     ):
         (risk,) = list_measuring_risks(dataclasses.replace(QUIET, **change))  # type: ignore[arg-type]
         assert word in risk
+
+
+def test_gpus_are_listed_with_what_their_driver_serves(orin: gpu_double.Machine) -> None:
+    machine = describe_machine()
+    assert machine.gpus == (orin.gpu,)
+    assert machine.cuda_driver == "12.6"
+    data = json.loads(json.dumps(schema.to_data(machine)))
+    assert schema.from_data(Machine, data, "machine", BundleError) == machine

@@ -46,7 +46,7 @@ def find_real_place() -> Place:
     gpu = read_gpus()[0]
     capability = gpu.compute_capability
     try:
-        if f"SM{capability.replace('.', '')}" in TENSORRT_RTX.available():
+        if f"SM{capability.replace('.', '')}" in TENSORRT_RTX.capabilities():
             return Place(TENSORRT_RTX, dataclasses.replace(load_target("rtx-30"), compute_capability=capability), None)
     except MissingPackageError:
         pass

@@ -35,7 +35,7 @@ from edgevit.recipe import Choice, Recipe
 from edgevit.rehearsal import REHEARSED_BACKENDS, describe_rehearsal, list_fusion_warnings, read_fusion
 from edgevit.report import Machine, Report, Variant, Verdict
 from edgevit.search import GraphFile, SearchResult, search_recipe
-from edgevit.target import Budget, Target, target_status
+from edgevit.target import Budget, Status, Target, target_status
 from edgevit.verdict import choose_variant
 from edgevit.verdict_quantized import RANDOM_MARK, explain_set_back, judge_calibration
 
@@ -76,6 +76,7 @@ def build_model(
     weights: WhichWeights | None = None,
     preprocess: PreprocessOptions | None = None,
     skip_bad_images: bool = False,
+    portable: bool = False,
     progress: Progress = ignore_progress,
     note: Callable[[str], None] = lambda text: None,
     cache: StageCache | None = None,
@@ -95,6 +96,7 @@ def build_model(
         weights: Of a training checkpoint with two sets: ``ema`` or ``model``; by default ``ema``.
         preprocess: What the checkpoint does not say of the preprocessing, or says wrongly.
         skip_bad_images: Leave out images that cannot be used, and count them, instead of stopping.
+        portable: Stop at the portable bundle, also where the engine could be compiled here.
         progress: Told about every stage.
         note: Told, a sentence each, what was recognised and assumed.
         cache: Finished stages of earlier builds; by default the user's.
@@ -105,7 +107,7 @@ def build_model(
     out = Path(out)
     recipe, budget, cache = recipe or Recipe(), budget or Budget(), cache or StageCache()
     recipe = dataclasses.replace(recipe, export=recipe.export or target.export)
-    status = target_status(target)
+    status = _leave_to_device(target_status(target)) if portable else target_status(target)
     _check_batch(target, recipe)
     precisions = choose_precisions(target, recipe, calibrated=calibration is not None)
     random, measures = calibration == RANDOM, status.buildable and status.runnable
@@ -210,6 +212,10 @@ def _timed(stages: dict[str, float], name: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
     stages[name] = round(time.perf_counter() - start, 3)
+
+
+def _leave_to_device(status: Status) -> Status:
+    return dataclasses.replace(status, buildable=False, missing=("it is left to the device",))
 
 
 def _check_batch(target: Target, recipe: Recipe) -> None:

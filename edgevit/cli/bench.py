@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgevit.cli.options import on_option
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads (chosen on the device).")
 @click.option("--throughput", is_flag=True, help="Also images a second with several callers at once.")
 @click.option("--cold-start", is_flag=True, help="Also load time, first inference and memory of fresh processes.")
+@on_option
 @output_options
 def command(
     output: Output,
@@ -33,6 +35,7 @@ def command(
     threads: int | None,
     throughput: bool,
     cold_start: bool,
+    host: str | None,
 ) -> None:
     """Measure latency; several bundles are interleaved in one run and compared as ratios with intervals.
 
@@ -42,22 +45,31 @@ def command(
     Examples:
       edgevit bench ./bundle
       edgevit bench ./old ./new --seconds 20
+      edgevit bench ./bundle --on user@board
       edgevit bench ./bundle --threads 1 --throughput --cold-start
     """
     from edgevit.bench import bench_bundles
     from edgevit.schema import to_data
 
     with output.progress() as progress:
-        comparison = bench_bundles(
-            bundles,
-            runs=runs,
-            seconds=seconds,
-            batch=batch,
-            settings={} if threads is None else {"threads": threads},
-            throughput=throughput,
-            cold_start=cold_start,
-            progress=progress,
-        )
+        if host is None:
+            comparison = bench_bundles(
+                bundles,
+                runs=runs,
+                seconds=seconds,
+                batch=batch,
+                settings={} if threads is None else {"threads": threads},
+                throughput=throughput,
+                cold_start=cold_start,
+                progress=progress,
+            )
+        else:
+            from edgevit.devices.remote_measure import bench_on
+
+            given = {"--runs": runs, "--seconds": seconds, "--batch": batch, "--threads": threads}
+            arguments = [str(word) for pair in given.items() if pair[1] is not None for word in pair]
+            arguments += [name for name, on in (("--throughput", throughput), ("--cold-start", cold_start)) if on]
+            comparison = bench_on(host, bundles, arguments, log=output.listen_to(host), progress=progress)
     output.document(to_data(comparison))
     _show(output, comparison)
 

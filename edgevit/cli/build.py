@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edgevit.cli.options import WEIGHTS, BatchType, SizeType, preprocess_options, read_preprocess
+from edgevit.cli.options import WEIGHTS, BatchType, SizeType, on_option, preprocess_options, read_preprocess
 from edgevit.cli.output import Output, output_options
 
 PRECISIONS = ("auto", "fp32", "fp16", "int8", "fp8")
@@ -32,7 +32,7 @@ PRECISIONS = ("auto", "fp32", "fp16", "int8", "fp8")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="For everything that is drawn (0).")
 @click.option("--skip-bad-images", is_flag=True, help="Go on without images that cannot be read, and count them.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The bundle (./SOURCE-TARGET).")
-@click.option("--on", "host", metavar="USER@HOST", hidden=True)
+@on_option
 @output_options
 def command(output: Output, source: str, target: str, out: Path | None, host: str | None, **options: Any) -> int:
     """Build a bundle from a checkpoint, and measure it.
@@ -44,7 +44,8 @@ def command(output: Output, source: str, target: str, out: Path | None, host: st
     measure latency, and never an engine to use.
 
     Without --validation the verdict says "parity only": the engine computes what the checkpoint does, but nobody has
-    counted right answers. A target whose engine cannot be compiled here ends in a portable bundle.
+    counted right answers. A target whose engine cannot be compiled here ends in a portable bundle. With --on, the
+    device compiles and measures it over ssh, and the finished bundle comes back.
 
     \b
     Examples:
@@ -54,37 +55,30 @@ def command(output: Output, source: str, target: str, out: Path | None, host: st
       edgevit build ./my_model --target cpu --precision fp32 --out ./bundle
       edgevit build weights.pth --arch vit_small_patch16_224 --target intel-cpu
       edgevit build ./my_model --target jetson --batch 1:4:8
+      edgevit build ./my_model --target jetson --on user@board
       edgevit build model.onnx --target intel-cpu --validation val/ --mean 0.5 --std 0.5 --resize 256
     """
     from edgevit.build import build_model
     from edgevit.cli.verdict import describe_result, exit_status, show_result
-    from edgevit.errors import DeviceError
     from edgevit.target import load_target
 
-    if host is not None:
-        raise DeviceError(
-            "building on another machine is not in this version",
-            "build without --on, copy the portable bundle to the device and run edgevit finish there",
-        )
     profile = load_target(target)
-    recipe, budget = _read_recipe(options), _read_budget(options)
-    folder = out or Path(f"{_name_of(source)}-{profile.name}")
+    arguments: dict[str, Any] = {
+        "out": out or Path(f"{_name_of(source)}-{profile.name}"),
+        "recipe": _read_recipe(options),
+        "budget": _read_budget(options),
+        **{name: options[name] for name in ("calibration", "validation", "arch", "weights", "skip_bad_images")},
+        "preprocess": read_preprocess(options),
+        "note": output.note,
+    }
     with output.progress() as progress:
-        result = build_model(
-            source,
-            profile,
-            out=folder,
-            recipe=recipe,
-            budget=budget,
-            calibration=options["calibration"],
-            validation=options["validation"],
-            arch=options["arch"],
-            weights=options["weights"],
-            preprocess=read_preprocess(options),
-            skip_bad_images=options["skip_bad_images"],
-            progress=progress,
-            note=output.note,
-        )
+        if host is None:
+            result = build_model(source, profile, progress=progress, **arguments)
+        else:
+            from edgevit.devices.remote import build_on
+
+            log = output.listen_to(host)
+            result = build_on(host, source, profile, progress=progress, log=log, **arguments)
     output.document(describe_result(result))
     show_result(output, result)
     return exit_status(result.report)

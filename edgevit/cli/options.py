@@ -114,3 +114,8 @@ def read_preprocess(options: Mapping[str, Any]) -> PreprocessOptions | None:
 
     given = {name: options[name] for name in PREPROCESS if options[name] is not None}
     return PreprocessOptions(**given) if given else None
+
+
+on_option = click.option(
+    "--on", "host", metavar="USER@HOST", help="The device, reached by ssh: compile and measure there."
+)

@@ -44,6 +44,10 @@ class Output:
         if not self.quiet:
             click.echo(text, err=True)
 
+    def listen_to(self, host: str) -> Callable[[str], None]:
+        """For what another machine says: its lines as notes, with its name before them."""
+        return lambda line: self.note(f"{host}: {line}")
+
     def line(self, text: str = "") -> None:
         """A line of the result, never wrapped, so that paths and commands can be copied."""
         if not self.as_json:

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from edgevit.demo import MODELS
+from tests.tiny_bundle import make_portable_bundle
 
 VIT = MODELS["vit"]
 
@@ -66,8 +67,12 @@ def test_build_into_a_folder_that_is_no_bundle_is_refused(run, tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
-def test_build_on_another_machine_says_that_it_is_not_there_yet(run):
-    refuse(run("build", VIT, "--target", "jetson", "--on", "user@board"), "not in this version")
+@pytest.mark.parametrize("command", [("build", VIT, "--target", "cpu"), ("finish", "bundle"), ("bench", "bundle")])
+def test_host_that_ssh_would_take_for_an_option_is_refused(run, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_portable_bundle(tmp_path / "bundle", tmp_path / "work")
+    refuse(run(*command, "--on", "-oProxyCommand=touch pwned"), "is not the name of a host")
+    assert not (tmp_path / "pwned").exists()
 
 
 def test_build_of_a_precision_that_the_target_lacks_is_refused(run, tmp_path):

@@ -1,0 +1,291 @@
+"""What answers on the device. Sent over ssh and run by ``python3 -c``, so it needs the standard library alone.
+
+Everything that it writes lies below one folder, ``device`` in edgevit's cache: ``$EDGEVIT_CACHE``, or ``edgevit`` in
+the user's cache folder. A job is a folder there, with its input, its log and its result::
+
+    device/lock              held by the job that is at work; the others wait
+    device/env-…/            virtual environments
+    device/jobs/ID/input/    what was sent; ``.part`` files are not complete
+    device/jobs/ID/output/   what is fetched
+    device/jobs/ID/log       what the job says
+    device/jobs/ID/alive     locked for as long as the job lives, however it ends
+    device/jobs/ID/status.json
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+BLOCK = 1 << 20
+ABANDONED_SECONDS = 7 * 24 * 3600
+SPACE_HINT = "make room on the device, or set EDGEVIT_CACHE there to a folder on a larger disk"
+
+
+def find_root() -> str:
+    """The one folder that is written to."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(os.environ.get("EDGEVIT_CACHE") or os.path.join(base, "edgevit"), "device")
+
+
+def probe(request: dict[str, Any]) -> None:
+    """What the device is, as far as it matters before anything is sent."""
+    root = find_root()
+    os.makedirs(root, exist_ok=True)
+    say(
+        {
+            "python": platform.python_version(),
+            "architecture": platform.machine(),
+            "system": platform.system(),
+            "root": root,
+            "free_bytes": shutil.disk_usage(root).free,
+            "board": read_text("/proc/device-tree/model"),
+            "l4t": read_text("/etc/nv_tegra_release"),
+            "environments": sorted(name for name in os.listdir(root) if name.startswith("env-")),
+        }
+    )
+
+
+def put(request: dict[str, Any]) -> None:
+    """Take the job's files: says how much of each is here already, then reads the rest from the stream."""
+    job, files = job_folder(request), request["files"]
+    prune(request["job"])
+    offsets = {}
+    for name, record in files.items():
+        path = os.path.join(job, "input", name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if os.path.exists(path) and hash_file(path) == record["sha256"]:
+            continue
+        half = os.path.getsize(path + ".part") if os.path.exists(path + ".part") else 0
+        offsets[name] = half if half <= record["size_bytes"] else 0
+    needed = sum(files[name]["size_bytes"] - offset for name, offset in offsets.items()) + request["reserve_bytes"]
+    free = shutil.disk_usage(job).free
+    if free < needed:
+        fail(
+            f"not enough space: {job} has {free / 1e6:,.0f} MB free, and about {needed / 1e6:,.0f} MB are needed",
+            SPACE_HINT,
+        )
+    say({"offsets": offsets})
+    for name, offset in offsets.items():
+        path, record = os.path.join(job, "input", name), files[name]
+        with open(path + ".part", "r+b" if offset else "wb") as stream:
+            stream.seek(offset)
+            copy(sys.stdin.buffer, stream, record["size_bytes"] - offset)
+        if hash_file(path + ".part") != record["sha256"]:
+            os.unlink(path + ".part")
+            fail(f"{name} arrived damaged", "run the command again: the file is sent anew")
+        os.replace(path + ".part", path)
+        say({"stored": name})
+
+
+def start(request: dict[str, Any]) -> None:
+    """Start the job, unless it is alive or has been done; what it does not finish now it goes on with next time."""
+    job = job_folder(request)
+    status = read_status(job)
+    alive, offset = is_alive(job), 0
+    finished = status.get("state") == "done" and status.get("code") in request["finished_codes"]
+    if not alive and not finished:
+        with open(os.path.join(job, "request.json"), "w") as stream:
+            json.dump(request, stream)
+        broken_off = status.get("state") in ("starting", "running")
+        write_status(job, {"state": "starting", "broken_off": broken_off, "stage": status.get("stage", "")})
+        offset = log_size(job)
+        # Its own session: it outlives this connection. Its lock is taken before this answers.
+        reader, writer = os.pipe()
+        with open(os.path.join(job, "log"), "ab") as log:
+            subprocess.Popen(
+                [sys.executable, os.path.join(job, "input", "runner.py"), job, str(writer)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=job,
+                start_new_session=True,
+                pass_fds=(writer,),
+            )
+        os.close(writer)
+        with os.fdopen(reader, "rb") as stream:
+            stream.read()
+    say({"attached": alive, "finished": finished, "offset": offset})
+
+
+def follow(request: dict[str, Any]) -> None:
+    """The log from an offset on, as it grows, and the status once the job has ended."""
+    job, offset, heard = job_folder(request), request["offset"], time.monotonic()
+    with open(os.path.join(job, "log"), "rb") as log:
+        log.seek(offset)
+        while True:
+            alive = is_alive(job)
+            text = log.read(BLOCK)
+            if text:
+                offset, heard = offset + len(text), time.monotonic()
+                say({"log": text.decode(errors="replace"), "offset": offset})
+            elif not alive:
+                break
+            else:
+                time.sleep(0.1)
+                if time.monotonic() - heard > 5:  # whoever has gone is noticed by writing
+                    heard = time.monotonic()
+                    say({"log": "", "offset": offset})
+    status = read_status(job)
+    say({"status": status if status.get("state") == "done" else {**status, "state": "killed"}})
+
+
+def get(request: dict[str, Any]) -> None:
+    """Give the job's results: the list, then, once told how much of each is there, the rest of their bytes."""
+    folder = os.path.join(job_folder(request), "output")
+    files = {}
+    for root, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(root, name)
+            record = {"sha256": hash_file(path), "size_bytes": os.path.getsize(path)}
+            files[os.path.relpath(path, folder).replace(os.sep, "/")] = record
+    say({"files": files})
+    for name, offset in read_line()["offsets"].items():
+        with open(os.path.join(folder, name), "rb") as stream:
+            stream.seek(offset)
+            copy(stream, sys.stdout.buffer, files[name]["size_bytes"] - offset)
+    sys.stdout.buffer.flush()
+
+
+def remove(request: dict[str, Any]) -> None:
+    """End the job, if it lives, and delete its folder."""
+    job = job_folder(request)
+    pid = read_status(job).get("pid")
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + 5
+        while pid and is_alive(job) and time.monotonic() < deadline:
+            try:
+                os.killpg(pid, number)
+            except ProcessLookupError:
+                break
+            time.sleep(0.1)
+    shutil.rmtree(job, ignore_errors=True)
+    say({"removed": request["job"]})
+
+
+def prune(keep: str) -> None:
+    """Delete what jobs left that nobody came back for."""
+    jobs = os.path.join(find_root(), "jobs")
+    for name in os.listdir(jobs):
+        job = os.path.join(jobs, name)
+        if name != keep and time.time() - os.path.getmtime(job) > ABANDONED_SECONDS and not is_alive(job):
+            shutil.rmtree(job, ignore_errors=True)
+
+
+def job_folder(request: dict[str, Any]) -> str:
+    """The job's folder, made if it is not there."""
+    if not re.fullmatch(r"[0-9a-z-]{8,80}", request["job"]):
+        raise ValueError("not the name of a job")
+    path = os.path.join(find_root(), "jobs", request["job"])
+    for name in ("input", "output"):
+        os.makedirs(os.path.join(path, name), exist_ok=True)
+    return path
+
+
+def is_alive(job: str) -> bool:
+    """Whether a process holds the job's lock; the system frees it when the last one ends, however it ends."""
+    try:
+        handle = os.open(os.path.join(job, "alive"), os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def read_status(job: str) -> dict[str, Any]:
+    """``status.json``; empty where the job has never begun."""
+    try:
+        with open(os.path.join(job, "status.json")) as stream:
+            status: dict[str, Any] = json.load(stream)
+            return status
+    except (OSError, ValueError):
+        return {}
+
+
+def write_status(job: str, status: dict[str, Any]) -> None:
+    """Whole or not at all."""
+    path = os.path.join(job, "status.json")
+    with open(path + ".part", "w") as stream:
+        json.dump(status, stream)
+    os.replace(path + ".part", path)
+
+
+def log_size(job: str) -> int:
+    path = os.path.join(job, "log")
+    return os.path.getsize(path) if os.path.exists(path) else 0
+
+
+def read_text(path: str) -> str | None:
+    try:
+        with open(path, errors="replace") as stream:
+            return stream.read().strip("\0 \n\t") or None
+    except OSError:
+        return None
+
+
+def hash_file(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def copy(source: Any, sink: Any, size: int) -> None:
+    """``size`` bytes; ends the process where the source ends before."""
+    while size:
+        block = source.read1(min(size, BLOCK)) if hasattr(source, "read1") else source.read(min(size, BLOCK))
+        if not block:
+            sys.exit(0)
+        sink.write(block)
+        size -= len(block)
+
+
+def say(data: dict[str, Any]) -> None:
+    sys.stdout.buffer.write(json.dumps(data).encode() + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def read_line() -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(sys.stdin.buffer.readline() or b"{}")
+    return data
+
+
+def fail(message: str, hint: str) -> None:
+    say({"error": message, "hint": hint})
+    sys.exit(1)
+
+
+VERBS = {"probe": probe, "put": put, "start": start, "follow": follow, "get": get, "remove": remove}
+
+
+def main() -> None:
+    """One request."""
+    try:
+        request = read_line()
+        VERBS[request["verb"]](request)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody listens any more
+    except OSError as exc:
+        full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+        fail("its disk is full" if full else str(exc), SPACE_HINT if full else "check the folder on the device")
+
+
+if __name__ == "__main__":
+    main()

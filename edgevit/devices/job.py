@@ -1,0 +1,193 @@
+"""run_job: one run of edgevit on a device, from its files to its results, through broken connections."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from edgevit.devices.ssh import Connection
+from edgevit.devices.ssh_errors import OutOfReachError, format_last_lines
+from edgevit.devices.transfer import fetch_files, send_files
+from edgevit.errors import DeviceError
+from edgevit.manifest import MANIFEST_FILE
+from edgevit.progress import Progress, ignore_progress
+
+if TYPE_CHECKING:
+    from edgevit.bundle import Bundle
+
+T = TypeVar("T")
+
+RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0)
+RESULT_FILE = "result.json"
+"""What the job printed on its standard output."""
+FINISHED_CODES = (0, 1)
+"""Exit statuses of the command line with results: 1 is a budget that was missed."""
+_RUNNER = Path(__file__).with_name("runner.py")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a device is to do.
+
+    Attributes:
+        name: The same for the same work, so that calling again finds what is under way or done.
+        arguments: Of the device's Python, in the job's folder: ``input/…`` is what was sent, ``output/…`` is fetched.
+        files: Name in ``input`` to the file here; one is edgevit's wheel.
+        extras: Of the wheel, that the work needs there.
+        reserve_bytes: Space that the work needs besides the files.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    files: Mapping[str, Path]
+    extras: tuple[str, ...] = ()
+    reserve_bytes: int = 0
+
+
+def run_job(
+    connection: Connection,
+    job: Job,
+    folder: Path,
+    *,
+    log: Callable[[str], None] = lambda line: None,
+    progress: Progress = ignore_progress,
+) -> Any:
+    """Run a job on a device and fetch its results; the job's folder there is deleted at the end.
+
+    The job outlives the connection. Where that breaks off it is made again, a few times; after that, calling again
+    with the same job attaches to it, or goes on with what it had finished. An interrupt ends it and cleans up.
+
+    Args:
+        connection: The device.
+        job: The work.
+        folder: For the results; half of a file that is there is completed.
+        log: Told every line that the job says.
+        progress: Told while files are sent and fetched.
+
+    Returns:
+        The document that the job printed; ``None`` where it printed none.
+
+    Raises:
+        DeviceError: The device is out of reach or lacks something, or the job failed or was killed: with the last lines
+            of its log.
+    """
+    lines: list[str] = []
+
+    def listen(line: str) -> None:
+        lines.append(line)
+        log(line)
+
+    try:
+        files = {**job.files, _RUNNER.name: _RUNNER}
+        _persist(
+            lambda: send_files(connection, job.name, files, reserve_bytes=job.reserve_bytes, progress=progress), log
+        )
+        started = _persist(lambda: _start(connection, job), log)
+        if started["attached"]:
+            log("attached to the job that is under way there")
+        status = _follow(connection, job.name, 0 if started["attached"] else started["offset"], listen, log)
+        if status["state"] != "killed" and "error" not in status:
+            _persist(lambda: fetch_files(connection, job.name, folder, progress=progress), log)
+        _refuse_failure(connection.host, status, folder, lines)
+    except KeyboardInterrupt:
+        with contextlib.suppress(DeviceError):
+            connection.ask("remove", job=job.name)
+        raise
+    with contextlib.suppress(DeviceError):  # the results are here; the device deletes what is left after some days
+        connection.ask("remove", job=job.name)
+    return _read_result(folder)
+
+
+def list_bundle(prefix: str, bundle: Bundle) -> dict[str, Path]:
+    """A bundle's files for a job's input, below a folder of their own."""
+    return {f"{prefix}/{name}": bundle.path / name for name in (*bundle.manifest.files, MANIFEST_FILE)}
+
+
+def _start(connection: Connection, job: Job) -> dict[str, Any]:
+    return connection.ask(
+        "start",
+        job=job.name,
+        arguments=job.arguments,
+        extras=job.extras,
+        python=connection.own_python,
+        finished_codes=FINISHED_CODES,
+    )
+
+
+def _persist(call: Callable[[], T], log: Callable[[str], None]) -> T:
+    """The call's result, made again where the connection was lost."""
+    for seconds in RETRY_SECONDS:
+        try:
+            return call()
+        except OutOfReachError as exc:
+            log(f"{exc.message.splitlines()[0]}: trying again in {seconds:g} s")
+            time.sleep(seconds)
+    return call()
+
+
+def _follow(
+    connection: Connection, name: str, offset: int, listen: Callable[[str], None], log: Callable[[str], None]
+) -> dict[str, Any]:
+    """The job's status at its end; its lines are passed on as they come."""
+    half = ""
+
+    def follow() -> dict[str, Any]:
+        nonlocal offset, half
+        with connection.call("follow", {"job": name, "offset": offset}) as exchange:
+            while True:
+                answer = exchange.receive()
+                if "status" in answer:
+                    status: dict[str, Any] = answer["status"]
+                    return status
+                offset = answer["offset"]
+                *whole, half = (half + answer["log"]).split("\n")
+                for line in whole:
+                    listen(line)
+
+    while True:
+        before = offset
+        try:
+            status = _persist(follow, log)
+        except OutOfReachError as exc:
+            if offset > before:  # it had come further: the patience begins anew
+                continue
+            raise OutOfReachError(
+                f"{exc.message.splitlines()[0]}; the job goes on there",
+                "run the same command again: it attaches to the job, or fetches what it has done",
+            ) from exc
+        if half:
+            listen(half)
+        return status
+
+
+def _refuse_failure(host: str, status: Mapping[str, Any], folder: Path, lines: list[str]) -> None:
+    if status["state"] == "killed":
+        raise DeviceError(
+            f"the job on {host} was killed at stage {status.get('stage', 'start')}{format_last_lines(lines)}",
+            "mostly that is too little memory: close what else runs there; run the same command again, which goes on "
+            "with what was finished",
+        )
+    if "error" in status:
+        raise DeviceError(f"{host}: {status['error']}{format_last_lines(lines)}", status["hint"])
+    if status["code"] not in FINISHED_CODES:
+        said = _read_result(folder)
+        said = said if isinstance(said, dict) and "error" in said else {}
+        code = status["code"]
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
+        lines = [line for line in lines if not line.startswith(("error: ", "hint: "))]
+        raise DeviceError(
+            f"{host}: {said.get('error') or f'edgevit {how}'}{format_last_lines(lines)}",
+            said.get("hint") or "see the last lines above; a signal 9 is mostly too little memory",
+        )
+
+
+def _read_result(folder: Path) -> Any:
+    try:
+        return json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

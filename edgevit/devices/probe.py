@@ -1,0 +1,71 @@
+"""What a device is, whether a target is for it, and what it needs there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgevit import schema
+from edgevit.errors import DeviceError
+
+if TYPE_CHECKING:
+    from edgevit.devices.ssh import Connection
+    from edgevit.target import Target
+
+EXTRAS = {"openvino": "openvino", "onnxruntime": "onnxruntime", "tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
+_ENVIRONMENT_BYTES = {"openvino": 500 << 20, "onnxruntime": 400 << 20, "tensorrt": 400 << 20, "tensorrt_rtx": 1 << 30}
+"""What a fresh environment takes with pip's own needs, measured on x86-64 and rounded up."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a device says of itself before anything is sent.
+
+    Attributes:
+        root: The folder that everything goes into.
+        free_bytes: On its disk.
+        board: Model of a development board.
+        l4t: First line of ``/etc/nv_tegra_release`` on a Jetson.
+        environments: Names of those that were made before.
+    """
+
+    python: str
+    architecture: str
+    system: str
+    root: str
+    free_bytes: int
+    board: str | None = None
+    l4t: str | None = None
+    environments: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """One line."""
+        free = f"{self.free_bytes / 1e9:.1f} GB free"
+        return f"{self.board or self.system} ({self.architecture}, Python {self.python}, {free})"
+
+
+def probe_device(connection: Connection, target: Target) -> Probe:
+    """Ask a device what it is, and refuse one that the target is not for.
+
+    Raises:
+        DeviceError: It is out of reach, has no usable Python, or another architecture.
+    """
+    found = schema.from_data(Probe, connection.ask("probe"), connection.host, DeviceError)
+    names = {"amd64": "x86_64", "arm64": "aarch64"}
+    here = names.get(found.architecture.lower(), found.architecture.lower())
+    if found.system != "Linux":
+        raise DeviceError(f"{connection.host} runs {found.system}", "edgevit builds on devices with Linux")
+    if target.architecture not in (None, here):
+        raise DeviceError(
+            f"target {target.name} is for {target.architecture}, and {connection.host} has {here}",
+            "give the host that the target is for, or a target for that host: edgevit targets lists them",
+        )
+    return found
+
+
+def estimate_environment(connection: Connection, found: Probe, target: Target, extras: Sequence[str]) -> int:
+    """Bytes that the environment for some extras of the wheel still takes there; 0 where it was made before."""
+    version = ".".join(found.python.split(".")[:2])
+    there = connection.own_python is not None or f"env-{version}-{'-'.join(extras)}" in found.environments
+    return 0 if there else _ENVIRONMENT_BYTES[target.backend]

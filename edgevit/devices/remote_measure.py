@@ -1,0 +1,71 @@
+"""``bench`` on another machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from edgevit import schema
+from edgevit.bench import Comparison
+from edgevit.bundle import verify_bundle
+from edgevit.devices.job import Job, list_bundle, run_job
+from edgevit.devices.probe import EXTRAS, estimate_environment, probe_device
+from edgevit.devices.ssh import Connection
+from edgevit.devices.transfer import hash_job
+from edgevit.devices.wheel import pack_wheel
+from edgevit.errors import DeviceError
+from edgevit.manifest import hash_file
+from edgevit.progress import Progress, ignore_progress
+
+
+def bench_on(
+    host: str,
+    bundles: Sequence[str | Path],
+    options: Sequence[str],
+    *,
+    log: Callable[[str], None] = lambda line: None,
+    progress: Progress = ignore_progress,
+) -> Comparison:
+    """Time finished bundles on a device over ssh; see :func:`edgevit.bench.bench_bundles`, which runs there.
+
+    Args:
+        host: What ``ssh`` takes.
+        bundles: Folders here.
+        options: Of ``edgevit bench``.
+        log: Told every line that the device says.
+        progress: Told while files are sent.
+
+    Raises:
+        BundleError: A bundle is damaged or portable.
+        DeviceError: As :func:`finish_on`.
+    """
+    connection = Connection(host)
+    opened = [verify_bundle(bundle) for bundle in bundles]
+    for bundle in opened:
+        assert bundle.engine is not None  # refuses a portable one
+    for bundle in opened:
+        found = probe_device(connection, bundle.manifest.target)
+    log(found.describe())
+    extras = tuple(dict.fromkeys(EXTRAS[bundle.manifest.target.backend] for bundle in opened))
+    with pack_wheel() as wheel, tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
+        files = {wheel.name: wheel}
+        for index, bundle in enumerate(opened):
+            files.update(list_bundle(str(index), bundle))
+        job = Job(
+            name="bench-" + hash_job(host, platform.node(), options, _hash_files(files)),
+            arguments=("-m", "edgevit", "bench", *(f"input/{i}" for i in range(len(opened))), *options, "--json"),
+            files=files,
+            extras=extras,
+            reserve_bytes=estimate_environment(connection, found, opened[0].manifest.target, extras),
+        )
+        data = run_job(connection, job, Path(folder), log=log, progress=progress)
+    comparison = schema.from_data(Comparison, data, f"the answer of {host}", DeviceError)
+    rows = [dataclasses.replace(row, bundle=str(b)) for row, b in zip(comparison.bundles, bundles, strict=True)]
+    return dataclasses.replace(comparison, bundles=tuple(rows))
+
+
+def _hash_files(files: Mapping[str, Path]) -> list[tuple[str, str]]:
+    return [(name, hash_file(path).sha256) for name, path in sorted(files.items())]

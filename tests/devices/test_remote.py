@@ -1,0 +1,98 @@
+"""Builds that a device finishes: the same answers as a build here, and refusals before the slow part."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+
+from edgevit.build import build_model
+from edgevit.bundle import verify_bundle
+from edgevit.demo import MODELS
+from edgevit.devices.remote import build_on, finish_on
+from edgevit.devices.remote_measure import bench_on
+from edgevit.errors import BundleError, DeviceError
+from edgevit.recipe import Recipe
+from edgevit.reference import generate_images
+from edgevit.runtime import open_bundle
+from edgevit.target import load_target, read_architecture
+from tests.devices.loopback import HOST
+
+pytestmark = pytest.mark.xdist_group("sshd")
+
+QUICK = Recipe(precision="fp32", batch=(1, 2, 4), latency_runs=2, latency_seconds=0.05, tune_settings=False)
+
+
+@pytest.fixture(scope="module")
+def portable(tmp_path_factory):
+    """The demonstration ViT as a portable bundle for ONNX Runtime."""
+    out = tmp_path_factory.mktemp("portable") / "bundle"
+    return build_model(MODELS["vit"], load_target("cpu"), out=out, recipe=QUICK, portable=True).bundle
+
+
+@pytest.mark.parametrize("target", ["cpu", "intel-cpu"])
+def test_build_on_a_device_ends_in_a_finished_bundle_with_the_answers_of_a_build_here(target, loopback, tmp_path):
+    profile = load_target(target)
+    if profile.architecture not in (None, read_architecture()):
+        pytest.skip(f"{target} is for {profile.architecture}")
+    here = build_model(MODELS["vit"], profile, out=tmp_path / "here", recipe=QUICK)
+    lines: list[str] = []
+    there = build_on(HOST, MODELS["vit"], profile, out=tmp_path / "there", recipe=QUICK, log=lines.append)
+    assert there.bundle == tmp_path / "there"
+    assert verify_bundle(there.bundle).manifest == there.manifest
+    assert not there.manifest.portable
+    (variant,) = there.report.variants
+    assert variant.parity.passed
+    assert variant.latency is not None
+    assert there.report.stages["finish"] > 0
+    assert any(line.startswith("latency: ") for line in lines)
+    pixels = generate_images(5, 32, 32, seed=3)
+    with open_bundle(here.bundle) as local, open_bundle(there.bundle) as remote:
+        np.testing.assert_array_equal(remote.run(pixels), local.run(pixels))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["here", "there"]
+    assert loopback.jobs == []
+
+
+def test_build_on_a_device_of_another_architecture_is_refused_before_the_checkpoint_is_read(loopback, tmp_path):
+    other = "aarch64" if read_architecture() == "x86_64" else "x86_64"
+    target = dataclasses.replace(load_target("cpu"), architecture=other)
+    with pytest.raises(DeviceError, match=f"for {other}"):
+        build_on(HOST, tmp_path / "no such checkpoint", target, out=tmp_path / "out")
+
+
+def test_build_that_the_device_fails_keeps_the_portable_bundle_and_an_earlier_one(loopback, tmp_path, portable):
+    earlier = shutil.copytree(portable, tmp_path / "out")
+    before = (earlier / "manifest.json").read_bytes()
+    # Nothing runs a library of this version: the device refuses it, as a board with an old JetPack does.
+    target = dataclasses.replace(load_target("cpu"), runtime_version="99.0")
+    lines: list[str] = []
+    with pytest.raises(DeviceError, match=r"board: .*onnxruntime 99\.0 or later \(here: ") as caught:
+        build_on(HOST, MODELS["vit"], target, out=tmp_path / "out", recipe=QUICK, log=lines.append)
+    assert "edgevit finish" in caught.value.hint
+    assert (earlier / "manifest.json").read_bytes() == before
+    assert verify_bundle(tmp_path / "out.portable").manifest.portable
+    assert lines[-1].endswith(f"edgevit finish {tmp_path}/out.portable --on board --out {tmp_path}/out")
+
+
+def test_finished_bundle_is_not_finished_again_and_can_be_timed_on_the_device(loopback, tmp_path, portable):
+    done = finish_on(HOST, portable, out=tmp_path / "done").bundle
+    with pytest.raises(BundleError, match="is finished") as caught:
+        finish_on(HOST, done)
+    assert caught.value.hint == f"measure it with edgevit bench {done} --on board"
+    copy = shutil.copytree(done, tmp_path / "copy")
+    comparison = bench_on(HOST, [done, copy], ["--runs", "4", "--seconds", "0.05", "--batch", "4"])
+    assert [row.bundle for row in comparison.bundles] == [str(done), str(copy)]
+    assert [row.latency.batch for row in comparison.bundles] == [4, 4]
+    assert comparison.bundles[1].ratio is not None
+    with pytest.raises(BundleError, match="it has no engine yet"):
+        bench_on(HOST, [portable], [])
+
+
+def test_damaged_bundle_is_not_sent(loopback, tmp_path, portable):
+    copy = shutil.copytree(portable, tmp_path / "copy")
+    (copy / "model.onnx").write_bytes(b"x")
+    with pytest.raises(BundleError, match=r"model\.onnx"):
+        finish_on(HOST, copy)
+    assert loopback.jobs == []

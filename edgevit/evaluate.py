@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgevit.errors import CheckpointError, DataError
 from edgevit.progress import Progress, ignore_progress
@@ -44,6 +46,7 @@ def evaluate_bundle(
     reference: str | Path | None = None,
     arch: str | None = None,
     skip_bad_images: bool = False,
+    open_with: Callable[[str | Path], AbstractContextManager[Any]] | None = None,
     progress: Progress = ignore_progress,
 ) -> Evaluation:
     """Run a bundle over images.
@@ -55,6 +58,7 @@ def evaluate_bundle(
             the extra ``build``; without it, labels alone judge.
         arch: Architecture of the reference, where it is a file of bare weights.
         skip_bad_images: Go on without images that cannot be read.
+        open_with: Opens the bundle elsewhere, as :func:`edgevit.devices.remote_answers.open_on` does; here by default.
         progress: Told after every batch.
 
     Raises:
@@ -66,7 +70,7 @@ def evaluate_bundle(
     from edgevit.images import ImageSet
     from edgevit.runtime import open_bundle
 
-    with open_bundle(bundle) as classifier:
+    with (open_with or open_bundle)(bundle) as classifier:
         images = ImageSet.read(data, labels=classifier.labels, skip_bad=skip_bad_images)
         if images.labels is None and reference is None:
             raise DataError(

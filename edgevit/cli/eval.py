@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from edgevit.cli.options import on_option
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
@@ -21,9 +23,16 @@ if TYPE_CHECKING:
 )
 @click.option("--arch", metavar="NAME", help="Its architecture, where it is a file of bare weights.")
 @click.option("--skip-bad-images", is_flag=True, help="Go on without images that cannot be read, and count them.")
+@on_option
 @output_options
 def command(
-    output: Output, bundle: Path, data: Path, reference: str | None, arch: str | None, skip_bad_images: bool
+    output: Output,
+    bundle: Path,
+    data: Path,
+    reference: str | None,
+    arch: str | None,
+    skip_bad_images: bool,
+    host: str | None,
 ) -> None:
     """Measure a bundle's accuracy, and its agreement with the float model.
 
@@ -33,13 +42,26 @@ def command(
     Examples:
       edgevit eval ./bundle --data val/
       edgevit eval ./bundle --data val.csv --reference ./my_model
+      edgevit eval ./bundle --data val.csv --on user@board
     """
     from edgevit.evaluate import evaluate_bundle
     from edgevit.schema import to_data
 
     with output.progress() as progress:
+        if host is None:
+            open_with = None
+        else:
+            from edgevit.devices.remote_answers import open_on
+
+            open_with = partial(open_on, host, log=output.listen_to(host), progress=progress)
         result = evaluate_bundle(
-            bundle, data, reference=reference, arch=arch, skip_bad_images=skip_bad_images, progress=progress
+            bundle,
+            data,
+            reference=reference,
+            arch=arch,
+            skip_bad_images=skip_bad_images,
+            open_with=open_with,
+            progress=progress,
         )
     output.document(to_data(result))
     _show(output, result)

@@ -55,6 +55,7 @@ def run_job(
     folder: Path,
     *,
     log: Callable[[str], None] = lambda line: None,
+    keep: bool = False,
     progress: Progress = ignore_progress,
 ) -> Any:
     """Run a job on a device and fetch its results; the job's folder there is deleted at the end.
@@ -67,6 +68,7 @@ def run_job(
         job: The work.
         folder: For the results; half of a file that is there is completed.
         log: Told every line that the job says.
+        keep: Leave the job's folder on the device, for what comes after it.
         progress: Told while files are sent and fetched.
 
     Returns:
@@ -84,22 +86,23 @@ def run_job(
 
     try:
         files = {**job.files, _RUNNER.name: _RUNNER}
-        _persist(
+        persist(
             lambda: send_files(connection, job.name, files, reserve_bytes=job.reserve_bytes, progress=progress), log
         )
-        started = _persist(lambda: _start(connection, job), log)
+        started = persist(lambda: _start(connection, job), log)
         if started["attached"]:
             log("attached to the job that is under way there")
         status = _follow(connection, job.name, 0 if started["attached"] else started["offset"], listen, log)
         if status["state"] != "killed" and "error" not in status:
-            _persist(lambda: fetch_files(connection, job.name, folder, progress=progress), log)
+            persist(lambda: fetch_files(connection, job.name, folder, progress=progress), log)
         _refuse_failure(connection.host, status, folder, lines)
     except KeyboardInterrupt:
         with contextlib.suppress(DeviceError):
             connection.ask("remove", job=job.name)
         raise
-    with contextlib.suppress(DeviceError):  # the results are here; the device deletes what is left after some days
-        connection.ask("remove", job=job.name)
+    if not keep:
+        with contextlib.suppress(DeviceError):  # the results are here; the device deletes what is left after some days
+            connection.ask("remove", job=job.name)
     return _read_result(folder)
 
 
@@ -119,8 +122,8 @@ def _start(connection: Connection, job: Job) -> dict[str, Any]:
     )
 
 
-def _persist(call: Callable[[], T], log: Callable[[str], None]) -> T:
-    """The call's result, made again where the connection was lost."""
+def persist(call: Callable[[], T], log: Callable[[str], None]) -> T:
+    """The call's result, made again a few times where the connection was lost."""
     for seconds in RETRY_SECONDS:
         try:
             return call()
@@ -152,7 +155,7 @@ def _follow(
     while True:
         before = offset
         try:
-            status = _persist(follow, log)
+            status = persist(follow, log)
         except OutOfReachError as exc:
             if offset > before:  # it had come further: the patience begins anew
                 continue

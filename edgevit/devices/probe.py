@@ -27,6 +27,7 @@ class Probe:
         free_bytes: On its disk.
         board: Model of a development board.
         l4t: First line of ``/etc/nv_tegra_release`` on a Jetson.
+        tensorrt: Version of TensorRT's Python package, outside virtual environments.
         environments: Names of those that were made before.
     """
 
@@ -37,6 +38,7 @@ class Probe:
     free_bytes: int
     board: str | None = None
     l4t: str | None = None
+    tensorrt: str | None = None
     environments: tuple[str, ...] = ()
 
     def describe(self) -> str:
@@ -60,6 +62,11 @@ def probe_device(connection: Connection, target: Target) -> Probe:
         raise DeviceError(
             f"target {target.name} is for {target.architecture}, and {connection.host} has {here}",
             "give the host that the target is for, or a target for that host: edgevit targets lists them",
+        )
+    if target.backend == "tensorrt" and found.l4t is not None and found.tensorrt is None:
+        raise DeviceError(
+            f"{connection.host} is a Jetson without TensorRT for {connection.python}",
+            "sudo apt-get install python3-libnvinfer on the device; pip has none that fits JetPack",
         )
     return found
 

@@ -39,6 +39,7 @@ def main(job: str, ready: int) -> int:
     try:
         write_status(job, status, "environment")
         python = request["python"] or make_environment(root, job, request)
+        status["python"] = python
         code = unpack_wheel(job)
         write_status(job, status, "edgevit")
         with open(os.path.join(job, "output", "result.json"), "wb") as result:

@@ -67,7 +67,10 @@ def test_build_into_a_folder_that_is_no_bundle_is_refused(run, tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
-@pytest.mark.parametrize("command", [("build", VIT, "--target", "cpu"), ("finish", "bundle"), ("bench", "bundle")])
+@pytest.mark.parametrize(
+    "command",
+    [("build", VIT, "--target", "cpu"), ("finish", "bundle"), ("bench", "bundle"), ("eval", "bundle", "--data", ".")],
+)
 def test_host_that_ssh_would_take_for_an_option_is_refused(run, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_portable_bundle(tmp_path / "bundle", tmp_path / "work")

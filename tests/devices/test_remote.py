@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 
 from edgevit.build import build_model
 from edgevit.bundle import verify_bundle
-from edgevit.demo import MODELS
+from edgevit.demo import MODELS, write_digits
 from edgevit.devices.remote import build_on, finish_on
+from edgevit.devices.remote_answers import open_on
 from edgevit.devices.remote_measure import bench_on
 from edgevit.errors import BundleError, DeviceError
+from edgevit.evaluate import evaluate_bundle
 from edgevit.recipe import Recipe
 from edgevit.reference import generate_images
 from edgevit.runtime import open_bundle
@@ -76,7 +79,7 @@ def test_build_that_the_device_fails_keeps_the_portable_bundle_and_an_earlier_on
     assert lines[-1].endswith(f"edgevit finish {tmp_path}/out.portable --on board --out {tmp_path}/out")
 
 
-def test_finished_bundle_is_not_finished_again_and_can_be_timed_on_the_device(loopback, tmp_path, portable):
+def test_finished_bundle_is_not_finished_again_and_can_be_timed_and_judged_on_the_device(loopback, tmp_path, portable):
     done = finish_on(HOST, portable, out=tmp_path / "done").bundle
     with pytest.raises(BundleError, match="is finished") as caught:
         finish_on(HOST, done)
@@ -88,6 +91,22 @@ def test_finished_bundle_is_not_finished_again_and_can_be_timed_on_the_device(lo
     assert comparison.bundles[1].ratio is not None
     with pytest.raises(BundleError, match="it has no engine yet"):
         bench_on(HOST, [portable], [])
+    files = write_digits(tmp_path / "digits").validation
+    for folder in files.iterdir():
+        for path in sorted(folder.glob("*.png"))[4:]:
+            path.unlink()
+    here = evaluate_bundle(done, files, reference=MODELS["vit"])
+
+    def cut_once(stage: str, number: int, total: int) -> None:
+        if (stage, number) == ("accuracy", 16):
+            assert loopback.drop_connections() == 1
+
+    lines: list[str] = []
+    open_with = functools.partial(open_on, HOST, log=lines.append)
+    there = evaluate_bundle(done, files, reference=MODELS["vit"], open_with=open_with, progress=cut_once)
+    assert there == here
+    assert sum("was lost" in line for line in lines) == 1
+    assert loopback.jobs == []
 
 
 def test_damaged_bundle_is_not_sent(loopback, tmp_path, portable):

@@ -1,0 +1,136 @@
+"""A bundle that lies open on another machine: pixels go there, answers come back."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevit.bundle import Bundle, verify_bundle
+from edgevit.devices.job import Job, list_bundle, persist, run_job
+from edgevit.devices.probe import EXTRAS, estimate_environment, probe_device
+from edgevit.devices.ssh import Connection, Exchange
+from edgevit.devices.ssh_errors import OutOfReachError
+from edgevit.devices.transfer import hash_job
+from edgevit.devices.wheel import pack_wheel
+from edgevit.errors import DeviceError
+from edgevit.manifest import Manifest
+from edgevit.preprocess import Preprocess
+from edgevit.progress import Progress, ignore_progress
+
+_SERVE = ("-m", "edgevit.devices.serve")
+
+
+class RemoteClassifier:
+    """What :class:`edgevit.runtime.Classifier` is for images of an evaluation, on a device.
+
+    Attributes:
+        bundle: The bundle here.
+    """
+
+    def __init__(self, connection: Connection, job: str, bundle: Bundle, log: Callable[[str], None]) -> None:
+        self.bundle = bundle
+        self._connection, self._job, self._log = connection, job, log
+        self._stack = contextlib.ExitStack()
+        self._exchange: Exchange | None = None
+
+    @property
+    def manifest(self) -> Manifest:
+        """The bundle's."""
+        return self.bundle.manifest
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Names of the classes."""
+        return self.manifest.labels
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """Images are prepared here, as the device prepares them."""
+        return self.manifest.preprocess
+
+    def run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """The first output for ``(B, H, W, 3) uint8``, computed on the device; a lost connection is made again.
+
+        Raises:
+            DeviceError: The device is out of reach, or its engine failed.
+        """
+
+        def ask() -> list[npt.NDArray[np.float32]]:
+            try:
+                return self._ask(batch)
+            except OutOfReachError:
+                self.close()
+                raise
+
+        return persist(ask, self._log)[0]
+
+    def _ask(self, batch: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
+        if self._exchange is None:
+            request = {"job": self._job, "arguments": [*_SERVE, "input/bundle"]}
+            self._exchange = self._stack.enter_context(self._connection.call("serve", request))
+            self._exchange.receive()
+        self._exchange.send_line({"shape": batch.shape})
+        self._exchange.send(np.ascontiguousarray(batch).tobytes())
+        outputs = []
+        for shape in self._exchange.receive()["shapes"]:
+            data = b""
+            while len(data) < 4 * int(np.prod(shape)):
+                data += self._exchange.read(4 * int(np.prod(shape)) - len(data))
+            outputs.append(np.frombuffer(data, "<f4").reshape(shape).astype(np.float32))
+        return outputs
+
+    def close(self) -> None:
+        """End the connection; the next question makes another."""
+        self._stack.close()
+        self._exchange = None
+
+
+@contextlib.contextmanager
+def open_on(
+    host: str,
+    path: str | Path,
+    *,
+    log: Callable[[str], None] = lambda line: None,
+    progress: Progress = ignore_progress,
+) -> Iterator[RemoteClassifier]:
+    """Copy a finished bundle to a device and open it there.
+
+    Raises:
+        BundleError: It is damaged or portable, or does not fit the device.
+        DeviceError: The device is out of reach, is not the right one or lacks something, or cannot open the engine.
+    """
+    connection, bundle = Connection(host), verify_bundle(path)
+    backend = bundle.engine.backend  # refuses a portable bundle
+    found = probe_device(connection, bundle.manifest.target)
+    log(found.describe())
+    extras = (EXTRAS[backend],)
+    with pack_wheel() as wheel, tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
+        files = {**list_bundle("bundle", bundle), wheel.name: wheel}
+        job = Job(
+            name="answer-" + hash_job(host, platform.node(), str(Path(path).resolve()), _digest(bundle, wheel)),
+            arguments=(*_SERVE, "--check", "input/bundle"),
+            files=files,
+            extras=extras,
+            reserve_bytes=estimate_environment(connection, found, bundle.manifest.target, extras),
+        )
+        run_job(connection, job, Path(folder), log=log, keep=True, progress=progress)
+    classifier = RemoteClassifier(connection, job.name, bundle, log)
+    try:
+        yield classifier
+    finally:
+        classifier.close()
+        with contextlib.suppress(DeviceError):
+            connection.ask("remove", job=job.name)
+
+
+def _digest(bundle: Bundle, wheel: Path) -> Any:
+    from edgevit.manifest import hash_file
+
+    return sorted((n, r.sha256) for n, r in bundle.manifest.files.items()), hash_file(wheel).sha256

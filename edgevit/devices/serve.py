@@ -1,0 +1,54 @@
+"""``python -m edgevit.devices.serve BUNDLE``: a bundle's answers to pixels that come on standard input.
+
+Each question is a JSON line with ``shape`` and the pixels as uint8; each answer a JSON line with ``shapes`` and the
+outputs as little-endian float32, one after the other. An error is a JSON line with ``error`` and ``hint``. With
+``--check`` the bundle is opened, and nothing is read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import BinaryIO
+
+import numpy as np
+
+from edgevit.errors import EdgevitError
+from edgevit.runtime import Classifier, open_bundle
+
+
+def main(arguments: list[str]) -> int:
+    """0, or 2 after an error."""
+    # A library that prints must not spoil the answers.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    try:
+        with open_bundle(arguments[-1]) as classifier:
+            _say(answers, {"ready": True})
+            if "--check" not in arguments:
+                _answer(classifier, sys.stdin.buffer, answers)
+    except EdgevitError as exc:
+        _say(answers, {"error": exc.message, "hint": exc.hint})
+        return 2
+    return 0
+
+
+def _answer(classifier: Classifier, questions: BinaryIO, answers: BinaryIO) -> None:
+    while line := questions.readline():
+        shape = json.loads(line)["shape"]
+        data = questions.read(int(np.prod(shape)))
+        outputs = (classifier.run(np.frombuffer(data, np.uint8).reshape(shape)),)
+        _say(answers, {"shapes": [output.shape for output in outputs]})
+        for output in outputs:
+            answers.write(np.ascontiguousarray(output, "<f4").tobytes())
+        answers.flush()
+
+
+def _say(answers: BinaryIO, data: dict[str, object]) -> None:
+    answers.write(json.dumps(data).encode() + b"\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

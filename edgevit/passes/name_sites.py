@@ -1,8 +1,8 @@
 """Name nodes by the module that they come from.
 
 ``blocks.3.attn.qkv`` is the MatMul of that Linear, ``blocks.3.attn.qkv/bias`` its Add; a block's two activation
-products are ``blocks.3.attn/scores`` and ``blocks.3.attn/context``. Names are a function of the canonical model alone,
-so a recipe that pins a site keeps its meaning whatever torch's exporter calls its nodes.
+products are ``blocks.3.attn/scores`` and, behind softmax, ``blocks.3.attn/context``. Names are a function of the
+canonical model alone, so a recipe that pins a site keeps its meaning whatever torch's exporter calls its nodes.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ WRAPPER = "model"  # PixelModel's attribute
 def name_sites(graph: Graph) -> PassRecord:
     """Rename nodes, the values between them and constants in place. Nodes without a module path keep their names."""
     taken: Counter[str] = Counter()
-    products: Counter[str] = Counter()
     applied = []
     for node in graph.model.graph:
         path = module_path(node)
         if path is None:
             continue
-        name = _node_name(graph, node, path, products)
+        name = _node_name(graph, node, path)
         taken[name] += 1
         node.name = name if taken[name] == 1 else f"{name}.{taken[name]}"
         for value in node.outputs:
@@ -50,13 +49,12 @@ def module_path(node: ir.Node) -> str | None:
     return "" if path == WRAPPER else path.removeprefix(f"{WRAPPER}.")
 
 
-def _node_name(graph: Graph, node: ir.Node, path: str, products: Counter[str]) -> str:
+def _node_name(graph: Graph, node: ir.Node, path: str) -> str:
     weighted = any(graph.constant(v) is not None for v in node.inputs[1:2])
     if node.op_type in ("Conv", "MatMul", "Gemm") and weighted:
         return path
     if node.op_type == "MatMul":
-        products[path] += 1
-        return f"{path}/{'scores' if products[path] % 2 else 'context'}"
+        return f"{path}/{'context' if _reads_softmax(node) else 'scores'}"
     if path and node.op_type == "Add" and weighted and any(_is_linear(v) for v in node.inputs):
         return f"{path}/bias"
     if node.op_type == "LayerNormalization":
@@ -80,6 +78,15 @@ def _name_constants(graph: Graph) -> None:
             if name not in graph.model.graph.initializers:
                 value.name = name
             taken.add(value.name or "")
+
+
+def _reads_softmax(node: ir.Node) -> bool:
+    """Whether a product's first operand is what softmax gave, possibly through ops that move numbers."""
+    from edgevit.plan import trace_layout
+
+    first = node.inputs[0]
+    producer = trace_layout(first).producer() if first is not None else None
+    return producer is not None and producer.op_type == "Softmax"
 
 
 def _is_linear(value: ir.Value | None) -> bool:

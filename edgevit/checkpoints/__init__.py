@@ -24,6 +24,11 @@ READERS: Mapping[str, str] = {
     "timm": "edgevit.checkpoints.timm",
     "transformers": "edgevit.checkpoints.transformers",
     "torchvision": "edgevit.checkpoints.torchvision",
+    "jax": "edgevit.checkpoints.jax",
+    "mindspore": "edgevit.checkpoints.mindspore",
+    "swin": "edgevit.checkpoints.swin",
+    "mae": "edgevit.checkpoints.mae",
+    "deit": "edgevit.checkpoints.deit",
     "bare": "edgevit.checkpoints.bare",
 }
 

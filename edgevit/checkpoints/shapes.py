@@ -14,6 +14,7 @@ from edgevit.checkpoints.fields import Size, choose_image_size
 from edgevit.errors import CheckpointError, format_offenders
 from edgevit.models import ModelConfig, SwinConfig, ViTConfig
 
+_MASK = re.compile(r"(layers\.)?0\.blocks\.\d+\.attn_mask")
 C = TypeVar("C", bound=ModelConfig)
 K = TypeVar("K")
 
@@ -117,6 +118,21 @@ def measure_swin(
         "patch_norm": "patch_norm.weight" in found,
     }
     return _build(SwinConfig, {**values, **more}, source)
+
+
+def find_masked_size(tensors: Mapping[str, Tensor]) -> Size | None:
+    """A Swin's image size from a shift mask of its first stage, ``(…, nW, …, M·M, M·M)`` with axes of length 1 between.
+
+    Windows times the tokens of one are the grid, which is square; the patch is the embedding's.
+    """
+    patch = tensors.get("patch_embed.proj.weight")
+    for name, mask in tensors.items():
+        if patch is not None and patch.ndim == 4 and _MASK.fullmatch(name) and mask.ndim >= 3:
+            tokens = mask.numel() // mask.shape[-1] if mask.numel() else 0
+            side = math.isqrt(tokens)
+            if side and side * side == tokens:
+                return side * patch.shape[2], side * patch.shape[3]
+    return None
 
 
 def at_image_size(config: C, wanted: Size | None) -> C:

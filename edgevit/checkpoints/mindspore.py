@@ -1,0 +1,140 @@
+"""MindSpore: ``.ckpt`` files (and its ``.safetensors``) of MindCV's ViT and Swin.
+
+Written from MindCV 0.3 (``vit.py``, ``swintransformer.py``, ``transforms_factory.py``) and MindSpore 2's defaults,
+which differ from torch's: GELU is its tanh form, LayerNorm's epsilon is 1e-7 where the model gives none.
+"""
+
+from __future__ import annotations
+
+from edgevit.checkpoints.assemble import Plan, assemble_model
+from edgevit.checkpoints.documented import document_preprocess
+from edgevit.checkpoints.fields import Size
+from edgevit.checkpoints.files import CheckpointFiles
+from edgevit.checkpoints.names import Names
+from edgevit.checkpoints.shapes import at_image_size, find_masked_size, measure_swin, measure_vit
+from edgevit.checkpoints.tensors import read_tensors
+from edgevit.errors import CheckpointError
+from edgevit.model import Model
+from edgevit.models import ModelConfig
+
+LAYOUT = "MindSpore checkpoint (MindCV)"
+
+_CROP_RATIO = 0.875
+_EPSILON = 1e-7
+_TRAINING = {
+    r"(adam_[mv]|moment[12]|moments?|momentum|accum|velocity|exp_avg(_sq)?|mean_(square|gradient))\..*": (
+        "the optimiser's state"
+    ),
+    r"(beta[12]_power|global_step|learning_rate|lr|epoch_num|step_num|scale_sense|loss_scale|(current_)?iterator_step"
+    r"|last_overflow_iterator_step|growth_tracker|append_info)": "the training's state",
+}
+
+
+def _norm(ours: str, theirs: str) -> dict[str, tuple[str, ...]]:
+    return {f"{ours}.weight": (f"{theirs}.gamma",), f"{ours}.bias": (f"{theirs}.beta",)}
+
+
+VIT_NAMES = Names(
+    {
+        **{name: (name,) for name in ("cls_token", "pos_embed", "patch_embed.proj.*", "head.*")},
+        **{f"blocks.{{i}}.{p}.*": (f"blocks.{{i}}.{p}.*",) for p in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")},
+        **_norm("blocks.{i}.norm1", "blocks.{i}.norm1"),
+        **_norm("blocks.{i}.norm2", "blocks.{i}.norm2"),
+        **_norm("norm", "norm"),
+        **_norm("fc_norm", "fc_norm"),
+    },
+    dropped=_TRAINING,
+)
+_BLOCK = {
+    **{f"{part}.*": f"{part}.*" for part in ("attn.q", "attn.k", "attn.v", "attn.proj", "mlp.fc1", "mlp.fc2")},
+    "bias.table": "attn.relative_bias.relative_position_bias_table",
+    "norm1.weight": "norm1.gamma",
+    "norm1.bias": "norm1.beta",
+    "norm2.weight": "norm2.gamma",
+    "norm2.bias": "norm2.beta",
+}
+_MERGING = {"norm.weight": "norm.gamma", "norm.bias": "norm.beta", "reduction.weight": "reduction.weight"}
+# Stages are appended to a list, and MindSpore names what is appended after the first parameter that is there already:
+# stage 0 is called 0, stage 1 is called 0.blocks.1. A stage ends with the merging that leads to the next.
+SWIN_NAMES = Names(
+    {
+        "patch_embed.proj.*": ("patch_embed.proj.*",),
+        **_norm("patch_norm", "patch_embed.norm"),
+        **{
+            f"layers.{{i}}.blocks.{{j}}.{ours}": (f"layers.{{i}}.{block}", f"0.blocks.{{i}}.{block}")
+            for ours, block in ((ours, f"blocks.{{j}}.{theirs}") for ours, theirs in _BLOCK.items())
+        },
+        **{f"layers.0.blocks.{{j}}.{ours}": (f"0.blocks.{{j}}.{theirs}",) for ours, theirs in _BLOCK.items()},
+        **{
+            f"layers.{{i}}.downsample.{ours}": (
+                f"layers.{{i-1}}.downsample.{theirs}",
+                f"0.blocks.{{i-1}}.downsample.{theirs}",
+            )
+            for ours, theirs in _MERGING.items()
+        },
+        **{f"layers.1.downsample.{ours}": (f"0.downsample.{theirs}",) for ours, theirs in _MERGING.items()},
+        **_norm("norm", "norm"),
+        "head.*": ("classifier.*",),
+    },
+    dropped={
+        **_TRAINING,
+        r".*relative_bias\.index": "an index that follows from the window",
+        r".*attn_mask": "a mask that follows from the window",
+    },
+)
+_SIZES = {(768, 12): "b", (1024, 24): "l"}
+
+
+def recognise(files: CheckpointFiles) -> bool:
+    """A ViT's or Swin's first block, its norm with MindSpore's names."""
+    if files.config or not files.weights:
+        return False
+    first = {f"{stage}blocks.0.norm1.gamma" for stage in ("", "0.", "layers.0.")}
+    return not first.isdisjoint(files.contents.tensors)
+
+
+def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
+    """Read a MindSpore checkpoint; see :func:`edgevit.checkpoints.read_checkpoint`."""
+    tensors, notes = read_tensors(files)
+    if arch is not None:
+        raise CheckpointError(
+            f"{files.source} is a MindSpore checkpoint, whose tensors say what it is", "leave --arch out"
+        )
+    described: ModelConfig
+    if "blocks.0.norm1.gamma" in tensors:
+        names = VIT_NAMES
+        found = {ours: tensors[theirs] for theirs, ours in names.to_canonical(tensors).items()}
+        moved = "fc_norm.weight" in found
+        described = measure_vit(
+            found,
+            files.source,
+            norm_eps=_EPSILON,
+            activation="gelu_tanh",
+            pool="mean" if moved else "token",
+            norm_before_pool=not moved,
+            norm_after_pool=moved,
+        )
+        size = _SIZES.get((described.width, described.depth), f"of width {described.width}, depth {described.depth},")
+        name = f"vit_{size}_{described.patch_size[0]}_{described.image_size[0]}"
+    else:
+        names = SWIN_NAMES
+        found = {ours: tensors[theirs] for theirs, ours in names.to_canonical(tensors).items()}
+        described = measure_swin(
+            found, files.source, activation="gelu_tanh", merging_norm_eps=_EPSILON, image_size=find_masked_size(tensors)
+        )
+        tiny = (described.width, described.depths) == (96, (2, 2, 6, 2))
+        depths = "-".join(map(str, described.depths))
+        name = "swin_tiny" if tiny else f"swin of width {described.width}, depths {depths}"
+    config, native = at_image_size(described, image_size), described.image_size
+    resized = int(native[0] / _CROP_RATIO), int(native[1] / _CROP_RATIO)
+    preprocess, assumed = document_preprocess(f"MindCV's {name}", native, config.image_size, resized)
+    plan = Plan(
+        layout=LAYOUT,
+        architecture=name,
+        config=config,
+        names=names,
+        preprocess=preprocess,
+        stored_size=native,
+        notes=(*notes, *assumed),
+    )
+    return assemble_model(files, plan, tensors)

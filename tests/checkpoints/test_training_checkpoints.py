@@ -1,0 +1,155 @@
+"""The files of DeiT, MAE and Swin, whose projects build their models from timm's and keep its names."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from edgevit.checkpoints import read_checkpoint
+from edgevit.errors import CheckpointError
+from edgevit.models.layers import sincos_positions
+from tests.reference import import_timm, import_torchvision, randomise, relative_error
+
+
+def build(name: str, **args: Any) -> torch.nn.Module:
+    return randomise(import_timm().create_model(name, **args))
+
+
+def compare(ours: torch.nn.Module, theirs: torch.nn.Module, side: int) -> float:
+    pixels = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        return relative_error(ours(pixels), theirs(pixels))
+
+
+def transform(resize: Any, crop: int) -> Any:
+    """What the projects' ``build_transform`` composes for evaluation, of torchvision's parts."""
+    import_torchvision()
+    from torchvision import transforms
+
+    return transforms.Compose([
+        transforms.Resize(resize, interpolation=transforms.InterpolationMode.BICUBIC),
+        transforms.CenterCrop(crop),
+        transforms.ToTensor(),
+        transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    ])  # fmt: skip
+
+
+def assert_same_pixels(model: Any, theirs: Any) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)).resize((640, 500))
+    ours = model.preprocess.normalize(model.preprocess.apply(image)).transpose(2, 0, 1)
+    # One grey level: Pillow's order of the two passes of a resize depends on its version.
+    assert np.abs(ours - theirs(image).numpy()).max() <= 1.01 / 255 / 0.224
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("deit_tiny_patch16_224", "model"), ("deit_tiny_distilled_patch16_224", "model_ema")]
+)
+def test_deit_file_equals_timm_with_deits_own_transform(tmp_path: Path, name: str, key: str) -> None:
+    theirs = build(name)
+    args = argparse.Namespace(model=name, input_size=224, distillation_type="none", finetune="")
+    content: dict[str, Any] = {"epoch": 3, "optimizer": {"state": {}}, "args": args, key: theirs.state_dict()}
+    if key == "model_ema":
+        content["model"] = build(name).state_dict()
+    torch.save(content, tmp_path / "checkpoint.pth")
+    model = read_checkpoint(tmp_path / "checkpoint.pth")
+    assert (model.source.layout, model.source.architecture) == ("DeiT training checkpoint", name)
+    assert compare(model.module, theirs, 224) <= 1e-4
+    assert_same_pixels(model, transform(256, 224))
+
+
+def test_deit_file_at_384_is_read_with_its_own_size(tmp_path: Path) -> None:
+    theirs = build("deit_tiny_patch16_224", img_size=384, num_classes=7)
+    torch.save({"model": theirs.state_dict()}, tmp_path / "w.pth")
+    model = read_checkpoint(tmp_path / "w.pth")
+    assert (model.source.architecture, model.classes) == ("deit_tiny_patch16_384", 7)
+    assert_same_pixels(model, transform(438, 384))
+
+
+def test_deit_file_with_an_architecture_given_takes_timms_preprocessing(tmp_path: Path) -> None:
+    torch.save({"model": build("vit_tiny_patch16_224", num_classes=3).state_dict()}, tmp_path / "w.pth")
+    assumed = read_checkpoint(tmp_path / "w.pth")
+    assert any("--arch NAME" in note for note in assumed.source.notes)
+    told = read_checkpoint(tmp_path / "w.pth", arch="vit_tiny_patch16_224")
+    assert told.source.layout == "bare weight file with timm's names"
+    assert (assumed.preprocess.mean, told.preprocess.mean) == ((0.485, 0.456, 0.406), (0.5, 0.5, 0.5))
+
+
+def mae_args(**more: Any) -> argparse.Namespace:
+    return argparse.Namespace(model="vit_base_patch16", input_size=224, finetune="pretrained.pth", **more)
+
+
+@pytest.mark.parametrize("pool", ["avg", "token"])
+def test_mae_fine_tuned_file_equals_timm_with_maes_own_transform(tmp_path: Path, pool: str) -> None:
+    # One block: the base model's width, without the other eleven.
+    theirs = build("vit_base_patch16_224", depth=1, num_classes=10, global_pool=pool)
+    content = {"model": theirs.state_dict(), "args": mae_args(global_pool=pool == "avg"), "epoch": 1}
+    torch.save(content, tmp_path / "w.pth")
+    model = read_checkpoint(tmp_path / "w.pth")
+    assert model.source.layout == "MAE checkpoint"
+    assert compare(model.module, theirs, 224) <= 1e-4
+    assert_same_pixels(model, transform(256, 224))
+
+
+@pytest.mark.parametrize("decoder", [True, False])
+def test_mae_pretrained_file_is_recognised_by_its_decoder_or_positions(tmp_path: Path, decoder: bool) -> None:
+    state = build("vit_base_patch16_224", depth=1, num_classes=0).state_dict()
+    state["pos_embed"] = torch.randn(1, 197, 768) if decoder else sincos_positions((14, 14), 768, 1)
+    if decoder:
+        state |= {"decoder_pos_embed": torch.randn(1, 197, 512), "mask_token": torch.randn(1, 1, 512)}
+    torch.save({"model": state}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="has no classifier head"):
+        read_checkpoint(tmp_path / "w.pth")
+
+
+def save_swin(theirs: torch.nn.Module, path: Path) -> None:
+    """Microsoft's names: a merging at its stage's end, a head without ``fc``, masks and indices stored."""
+    names: dict[str, torch.Tensor] = {}
+    for name, value in theirs.state_dict(keep_vars=True).items():
+        parts = name.split(".")
+        if "downsample" in parts:
+            parts[1] = str(int(parts[1]) - 1)
+        names[".".join(parts).replace("head.fc.", "head.")] = value.detach()
+    for name, buffer in theirs.named_buffers():
+        if name.endswith(("attn_mask", "relative_position_index")):
+            names[name] = buffer
+    torch.save({"model": names}, path)
+
+
+@pytest.mark.parametrize(("size", "window"), [(224, 7), (384, 12), (256, 4)])
+def test_swin_file_equals_timm_with_swins_own_transform(tmp_path: Path, size: int, window: int) -> None:
+    real = size == 224
+    args = {} if real else {"depths": (2, 1), "num_heads": (3, 6), "num_classes": 4}
+    theirs = build("swin_tiny_patch4_window7_224", img_size=size, window_size=window, **args)
+    save_swin(theirs, tmp_path / "w.pth")
+    model = read_checkpoint(tmp_path / "w.pth")
+    assert (model.source.layout, model.image_size) == ("Swin training checkpoint", (size, size))
+    if real:
+        assert model.source.architecture == "swin_tiny_patch4_window7_224"
+    assert compare(model.module, theirs, size) <= 1e-4
+    assert_same_pixels(model, transform((384, 384) if size == 384 else size * 256 // 224, size))
+
+
+def test_swin_file_without_masks_says_which_size_is_assumed(tmp_path: Path) -> None:
+    theirs = build("swin_tiny_patch4_window7_224", depths=(1, 1), num_heads=(3, 6), num_classes=4)
+    save_swin(theirs, tmp_path / "w.pth")
+    model = read_checkpoint(tmp_path / "w.pth")
+    assert any("the image size is not stored; 224 is assumed" in note for note in model.source.notes)
+    assert read_checkpoint(tmp_path / "w.pth", image_size=(256, 320)).image_size == (256, 320)
+
+
+def test_swin_file_that_is_not_whole_lists_everything(tmp_path: Path) -> None:
+    save_swin(build("swin_tiny_patch4_window7_224", depths=(1, 1), num_heads=(3, 6)), tmp_path / "w.pth")
+    content = torch.load(tmp_path / "w.pth")
+    del content["model"]["layers.0.downsample.norm.bias"]
+    content["model"]["absolute_pos_embed"] = torch.ones(1, 3136, 96)
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="1 missing, 1 unexpected") as caught:
+        read_checkpoint(tmp_path / "w.pth")
+    assert "layers.0.downsample.norm.bias" in caught.value.message
+    assert "absolute_pos_embed" in caught.value.message

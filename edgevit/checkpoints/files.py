@@ -19,12 +19,15 @@ from edgevit.errors import CheckpointError, MissingPackageError, format_offender
 if TYPE_CHECKING:
     from edgevit.checkpoints.contents import Contents, WhichWeights
 
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in order of preference
+_WEIGHTS = (
+    *("model.safetensors", "pytorch_model.bin"),
+    *("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
+)  # in order of preference
 # What training scripts and other publishers call their files; read where a folder has one alone.
 _LOOSE_WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".npz", ".ckpt", ".tar")
 _HUB_PREFIXES = ("hf-hub:", "hf_hub:")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?")
-_CONFIGS = ("config.json", "preprocessor_config.json")
+_CONFIGS = ("config.json", "preprocessor_config.json", "open_clip_config.json")
 ONNX = ".onnx"
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _LFS_HINT = "fetch the real file: run `git lfs pull` in its repository, or download it again"

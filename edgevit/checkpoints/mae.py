@@ -84,6 +84,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         names=names,
         preprocess=preprocess,
         stored_size=native,
+        may_lack_head=True,
         notes=(*notes, *assumed),
     )
     return assemble_model(files, plan, tensors)

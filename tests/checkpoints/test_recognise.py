@@ -15,6 +15,7 @@ from edgevit.checkpoints import READERS
 from edgevit.checkpoints.files import find_files
 from edgevit.models.layers import sincos_positions
 from tests.checkpoints.small import small_tensors, write_folder
+from tests.checkpoints.test_dino import dino_checkpoint, name_as_dinov2
 from tests.checkpoints.test_jax import SMALL, make_arrays
 from tests.checkpoints.test_torchvision import build_swin, build_vit
 from tests.checkpoints.test_training_checkpoints import build, save_swin
@@ -59,6 +60,25 @@ def write_swin(folder: Path) -> Path:
     return folder / "w.pth"
 
 
+def write_dino(folder: Path) -> Path:
+    both = [build("vit_tiny_patch16_224", num_classes=0, depth=1) for _ in range(2)]
+    return write_torch(dino_checkpoint(*both), folder)
+
+
+def make_dinov2(chunks: int = 0) -> dict[str, torch.Tensor]:
+    return name_as_dinov2(build("vit_small_patch14_dinov2", depth=1, img_size=28).state_dict(), chunks)
+
+
+def write_open_clip(folder: Path) -> Path:
+    names = (
+        "visual.class_embedding",
+        "visual.conv1.weight",
+        "visual.ln_post.weight",
+        "text_projection",
+    )
+    return write_torch({name: torch.ones(8) for name in names}, folder)
+
+
 # What a publisher writes, and the reader that it is for.
 SAMPLES: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "timm folder": ("timm", write_folder),
@@ -81,6 +101,18 @@ SAMPLES: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "mae fine-tuned": ("mae", lambda f: write_mae(f, True)),
     "mae pre-trained": ("mae", lambda f: write_mae(f, False)),
     "swin": ("swin", write_swin),
+    "dino": ("dino", write_dino),
+    "dinov2 backbone": ("dinov2", lambda f: write_torch(make_dinov2(), f)),
+    "dinov2 training": (
+        "dinov2",
+        lambda f: write_torch({"teacher": {f"backbone.{n}": t for n, t in make_dinov2(chunks=1).items()}}, f),
+    ),
+    "open_clip": ("open_clip", write_open_clip),
+    "open_clip, timm's tower": ("open_clip", lambda f: write_torch({"visual.trunk.cls_token": torch.ones(1)}, f)),
+    "bare, timm's dinov2": (
+        "bare",
+        lambda f: write_torch(build("vit_small_patch14_dinov2", depth=1, img_size=28).state_dict(), f),
+    ),
     "bare, timm's names": ("bare", lambda f: write_torch(small_tensors(), f)),
     "bare, timm's training checkpoint": (
         "bare",
@@ -106,4 +138,6 @@ def test_every_reader_but_its_own_passes_a_file_over(tmp_path: Path, sample: str
 
 
 def test_every_reader_has_a_sample() -> None:
-    assert {publisher for publisher, _ in SAMPLES.values()} == set(READERS)
+    # An ONNX file is known by its name, before anything is read.
+    assert next(iter(READERS)) == "onnx"
+    assert {publisher for publisher, _ in SAMPLES.values()} == set(READERS) - {"onnx"}

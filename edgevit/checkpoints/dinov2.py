@@ -1,0 +1,121 @@
+"""DINOv2's own files, as ``facebookresearch/dinov2`` publishes and saves them: a backbone; a training checkpoint with a
+``teacher``; or a hub classifier, a backbone with a linear head on the class token beside the mean of the patches.
+
+Written from its ``models/vision_transformer.py``, ``layers/``, ``hub/`` and ``data/transforms.py``. In training the
+blocks lie in chunks, ``blocks.0.3`` for block 3. Weights are for 518 pixels; positions for other sizes are resampled as
+the module does: without antialiasing and with its offset of 0.1, or, with registers, with antialiasing and without.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from edgevit.checkpoints.assemble import Plan, assemble_model
+from edgevit.checkpoints.documented import document_preprocess
+from edgevit.checkpoints.fields import Size
+from edgevit.checkpoints.files import CheckpointFiles
+from edgevit.checkpoints.names import Names
+from edgevit.checkpoints.shapes import at_image_size, measure_vit
+from edgevit.checkpoints.tensors import read_tensors
+from edgevit.errors import CheckpointError
+from edgevit.model import Model
+
+LAYOUT = "DINOv2 checkpoint"
+
+_OFFSET = 0.1
+_SIZES = {(384, 12): "vits", (768, 12): "vitb", (1024, 24): "vitl", (1536, 40): "vitg"}
+_BLOCK: Mapping[str, tuple[str, ...]] = {
+    **{part: (part,) for part in ("norm1.*", "attn.qkv.*", "attn.proj.*", "ls1.gamma", "norm2.*", "ls2.gamma")},
+    "mlp.fc1.*": ("mlp.fc1.*",),
+    "mlp.gate_fc1.*": ("mlp.w12.*",),  # SwiGLU, in the giant
+    "mlp.fc2.*": ("mlp.fc2.*", "mlp.w3.*"),
+}
+NAMES = Names(
+    {
+        **{name: (name,) for name in ("cls_token", "pos_embed", "patch_embed.proj.*", "norm.*")},
+        "reg_token": ("register_tokens",),
+        "head.*": ("linear_head.*",),
+        **{
+            f"blocks.{{i}}.{ours}": tuple(f"blocks.{at}.{theirs}" for theirs in several for at in ("{i}", "{j}.{i}"))
+            for ours, several in _BLOCK.items()
+        },
+    },
+    ("backbone.",),
+    {
+        r"mask_token": "for masked pre-training alone",
+        r"(dino_head|ibot_head)\..*": "DINOv2's projection heads, for training alone",
+    },
+)
+_FIRST = re.compile(r"(backbone\.)?blocks\.0\.(0\.)?ls1\.gamma")
+
+
+def recognise(files: CheckpointFiles) -> bool:
+    """A ViT with layer scale and the mask token that DINOv2 leaves in its files."""
+    if files.config or not files.weights:
+        return False
+    names = files.contents.tensors.keys()
+    return any(_FIRST.fullmatch(n) for n in names) and bool({"mask_token", "backbone.mask_token"} & names)
+
+
+def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
+    """Read a DINOv2 file; see :func:`edgevit.checkpoints.read_checkpoint`."""
+    tensors, notes = read_tensors(files)
+    if arch is not None:
+        raise CheckpointError(f"{files.source} is DINOv2's, whose tensors say what it is", "leave --arch out")
+    canonical = NAMES.to_canonical(tensors)
+    found = {ours: tensors[theirs] for theirs, ours in canonical.items()}
+    gated = "blocks.0.mlp.gate_fc1.weight" in found
+    registers = found["reg_token"].shape[1] if "reg_token" in found and found["reg_token"].ndim == 3 else 0
+    if gated:
+        halves = found["blocks.0.mlp.gate_fc1.weight"].chunk(2)
+        found["blocks.0.mlp.fc1.weight"] = halves[1]
+    described = measure_vit(
+        found,
+        files.source,
+        classes=1000 if "head.weight" in found else 0,
+        pool="token_mean" if "head.weight" in found else "token",
+        layer_scale=True,
+        gated_mlp=gated,
+        activation="silu" if gated else "gelu",
+        register_tokens=registers,
+    )
+    config, native = at_image_size(described, image_size), described.image_size
+    if config.grid != described.grid:
+        name = next(theirs for theirs, ours in canonical.items() if ours == "pos_embed")
+        tensors[name] = _resample_positions(tensors[name], described.grid, config.grid, registers > 0)
+        notes.append(f"position embeddings resampled from {described.grid} to {config.grid} patches, as DINOv2 does")
+    size = _SIZES.get((config.width, config.depth), f"vit of width {config.width}, depth {config.depth}, patch ")
+    name = f"dinov2_{size}{config.patch_size[0]}" + (f"_reg{registers}" if registers else "")
+    resized = int(native[0] * 256 / 224), int(native[1] * 256 / 224)
+    preprocess, assumed = document_preprocess(f"DINOv2's {name}", native, config.image_size, resized)
+    if config.image_size == native == (518, 518):
+        notes.append("runs at the 518 pixels of its positions; DINOv2's own evaluation is at 224: --image-size 224")
+    plan = Plan(
+        layout=LAYOUT,
+        architecture=name,
+        config=config,
+        names=NAMES,
+        preprocess=preprocess,
+        stored_size=config.image_size,  # resampled above
+        may_lack_head=True,
+        notes=(*notes, *assumed),
+    )
+    return assemble_model(files, plan, tensors)
+
+
+def _resample_positions(positions: Tensor, old: Size, new: Size, registers: bool) -> Tensor:
+    """``(1, 1 + H·W, C)`` to ``(1, 1 + h·w, C)``, as ``interpolate_pos_encoding`` does."""
+    prefix, grid = positions[:, :1].float(), positions[:, 1:].float()
+    grid = grid.reshape(1, *old, -1).permute(0, 3, 1, 2)
+    if registers:
+        grid = F.interpolate(grid, size=new, mode="bicubic", antialias=True)
+    else:
+        scales = [(n + _OFFSET) / math.sqrt(old[0] * old[1]) for n in new]
+        grid = F.interpolate(grid, scale_factor=scales, mode="bicubic", antialias=False)
+    return torch.cat([prefix, grid.flatten(2).transpose(1, 2)], dim=1)

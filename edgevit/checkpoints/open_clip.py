@@ -1,0 +1,177 @@
+"""open_clip: the image tower of a CLIP model, in a hub folder with ``open_clip_config.json`` or a bare weight file.
+
+Written from open_clip 3 (``transformer.py``, ``model.py``, ``transform.py``). Towers of timm's models (SigLIP's among
+them) have timm's names behind ``visual.trunk.`` and are named in the configuration. A bare file does not say whether it
+computes GELU or, as OpenAI's weights, QuickGELU: ``--arch ViT-B-32-quickgelu`` does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from edgevit.checkpoints import timm
+from edgevit.checkpoints.architectures import find_architecture
+from edgevit.checkpoints.assemble import Plan, assemble_model
+from edgevit.checkpoints.fields import Fields, Size
+from edgevit.checkpoints.files import CheckpointFiles
+from edgevit.checkpoints.names import Names
+from edgevit.checkpoints.shapes import at_image_size, measure_vit
+from edgevit.checkpoints.tensors import read_tensors
+from edgevit.checkpoints.timm_config import describe_config
+from edgevit.errors import CheckpointError
+from edgevit.model import Model
+from edgevit.models import ModelConfig, ViTConfig
+from edgevit.preprocess import Preprocess
+
+LAYOUT = "open_clip image tower"
+
+_CONFIG = "open_clip_config.json"
+_MEAN, _STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
+_BLOCK = "transformer.resblocks.{i}."
+_TEXT = {
+    r"(?!visual\.).*": "the text tower, and what compares images with texts",
+}
+NAMES = Names(
+    {
+        "cls_token": ("visual.class_embedding",),
+        "pos_embed": ("visual.positional_embedding",),
+        "patch_embed.proj.*": ("visual.conv1.*",),
+        "norm_pre.*": ("visual.ln_pre.*",),
+        **{
+            f"blocks.{{i}}.{ours}": (f"visual.{_BLOCK}{theirs}",)
+            for ours, theirs in {
+                "norm1.*": "ln_1.*",
+                "attn.qkv.weight": "attn.in_proj_weight",
+                "attn.qkv.bias": "attn.in_proj_bias",
+                "attn.proj.*": "attn.out_proj.*",
+                "ls1.gamma": "ls_1.gamma",
+                "norm2.*": "ln_2.*",
+                "mlp.fc1.*": "mlp.c_fc.*",
+                "mlp.fc2.*": "mlp.c_proj.*",
+                "ls2.gamma": "ls_2.gamma",
+            }.items()
+        },
+        "fc_norm.*": ("visual.ln_post.*",),
+        "projection.weight": ("visual.proj",),
+    },
+    dropped=_TEXT,
+)
+_TRUNK = "visual.trunk."
+_QUICK = re.compile(r"-quickgelu$")
+
+
+def recognise(files: CheckpointFiles) -> bool:
+    """open_clip's own configuration, or the names of its image tower."""
+    if files.config or not files.weights:
+        return False
+    names = files.contents.tensors.keys()
+    own = {"visual.class_embedding", "visual.conv1.weight", "visual.ln_post.weight"} <= names
+    return own or any(name.startswith(_TRUNK) for name in names)
+
+
+def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
+    """Read an open_clip model's image tower; see :func:`edgevit.checkpoints.read_checkpoint`."""
+    tensors, notes = read_tensors(files)
+    where = f"{files.source}/{_CONFIG}"
+    fields = Fields(files.configs.get(_CONFIG, {}), where)
+    model, pixels = fields.mapping("model_cfg"), fields.mapping("preprocess_cfg")
+    vision = Fields(model, where).mapping("vision_cfg")
+    fields.finish(dict)
+    config: ModelConfig
+    if any(name.startswith(_TRUNK) for name in tensors):
+        trunk = {name.removeprefix(_TRUNK): t for name, t in tensors.items() if name.startswith(_TRUNK)}
+        _refuse_beside_trunk(tensors, files.source)
+        name = arch or vision.get("timm_model_name")
+        if not isinstance(name, str):
+            raise CheckpointError(
+                f"{files.source} is a tower of a timm model and does not say which",
+                "name the folder with its open_clip_config.json, or add --arch NAME with timm's name",
+            )
+        architecture = find_architecture(name)
+        pool = vision.get("timm_pool") or None
+        config, native = describe_config(
+            architecture, {"num_classes": 0}, {"global_pool": pool}, trunk, image_size, where
+        )
+        names = timm.find_names(config, trunk)
+        notes.append(f"dropped {len(tensors) - len(trunk)} tensors ({next(iter(_TEXT.values()))})")
+        tensors, label = trunk, architecture.name
+    else:
+        described = _describe(tensors, model, vision, arch, files.source)
+        if "visual.proj" in tensors and tensors["visual.proj"].ndim == 2:
+            tensors["visual.proj"] = tensors["visual.proj"].T
+        config, native, names = at_image_size(described, image_size), described.image_size, NAMES
+        label = arch or f"ViT of width {described.width}, depth {described.depth}, patch {described.patch_size[0]}"
+        if not model and arch is None:
+            notes.append("GELU is assumed; for OpenAI's weights, which compute QuickGELU, add --arch NAME-quickgelu")
+    preprocess, assumed = _read_preprocess(pixels, native)
+    plan = Plan(
+        layout=LAYOUT,
+        architecture=label,
+        config=config,
+        names=names,
+        preprocess=preprocess if native == config.image_size else preprocess.with_size(*config.image_size),
+        stored_size=native,
+        may_lack_head=True,
+        notes=(*notes, *assumed),
+    )
+    return assemble_model(files, plan, tensors)
+
+
+def _describe(
+    tensors: Mapping[str, Tensor], model: Mapping[str, Any], vision: Mapping[str, Any], arch: str | None, source: str
+) -> ViTConfig:
+    found = {ours: tensors[theirs] for theirs, ours in NAMES.to_canonical(tensors).items()}
+    for name in ("cls_token", "pos_embed"):  # stored without the axes of length 1 ahead
+        if name in found:
+            found[name] = found[name].reshape(1, -1, found[name].shape[-1])
+    width = found["patch_embed.proj.weight"].shape[0]
+    head_width = vision.get("head_width")
+    heads = width // head_width if isinstance(head_width, int) and head_width > 0 else None
+    if vision and heads is None:
+        heads = width // 64  # open_clip's default
+    quick = bool(model.get("quick_gelu")) or (arch is not None and bool(_QUICK.search(arch)))
+    return measure_vit(
+        found,
+        source,
+        heads=heads,
+        classes=0,
+        norm_eps=1e-5,
+        activation="quick_gelu" if quick else "gelu",
+        norm_before_blocks="norm_pre.weight" in found,
+        norm_before_pool=False,
+        norm_after_pool=True,
+        layer_scale="blocks.0.ls1.gamma" in found,
+        pool="mean" if vision.get("pool_type") == "avg" else "token",
+        projection=tensors["visual.proj"].shape[-1] if "visual.proj" in tensors else 0,
+    )
+
+
+def _refuse_beside_trunk(tensors: Mapping[str, Tensor], source: str) -> None:
+    head = sorted(name for name in tensors if name.startswith("visual.head."))
+    if head:
+        raise CheckpointError(
+            f"{source} projects the features of a timm model ({', '.join(head)}), which is not supported",
+            "save its trunk alone with timm.models.save_for_hf",
+        )
+
+
+def _read_preprocess(pixels: Mapping[str, Any], size: Size) -> tuple[Preprocess, tuple[str, ...]]:
+    """open_clip's evaluation transform, in timm's terms, which say the same."""
+    mode = pixels.get("resize_mode", "shortest")
+    if mode not in ("shortest", "squash", "longest"):
+        raise CheckpointError(f"resize_mode = {mode!r} is not known", "it is shortest, squash or longest")
+    cfg = {
+        "mean": pixels.get("mean") or _MEAN,
+        "std": pixels.get("std") or _STD,
+        "interpolation": pixels.get("interpolation") or "bicubic",
+        "crop_pct": 1.0,
+        "crop_mode": {"shortest": "center", "squash": "squash", "longest": "border"}[mode],
+    }
+    preprocess, _ = Preprocess.from_timm(cfg, size)
+    if pixels:
+        return preprocess, ()
+    return preprocess, (f"preprocessing is not stored; open_clip's default is assumed: {preprocess.describe()}",)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgevit.conditions import Conditions
 from edgevit.errors import BundleError, DataError, format_offenders
 from edgevit.progress import Progress, ignore_progress
 from edgevit.report import ColdStart, Latency, Machine, Ratio, Throughput
@@ -40,10 +41,11 @@ class BundleFigures:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Bundles that were measured together, and where."""
+    """Bundles that were measured together, where, and what the sensors said meanwhile."""
 
     machine: Machine
     bundles: tuple[BundleFigures, ...]
+    conditions: Conditions | None = None
 
 
 def bench_bundles(
@@ -77,6 +79,7 @@ def bench_bundles(
     """
     from edgevit.bundle import load_bundle
     from edgevit.devices.local import describe_machine
+    from edgevit.devices.watch import Watch
     from edgevit.measure import measure_cold_start, measure_latency, measure_throughput
     from edgevit.runtime import open_bundle
 
@@ -94,7 +97,8 @@ def bench_bundles(
     machine = describe_machine()  # before the load that measuring is
     with contextlib.ExitStack() as stack:
         sessions = {n: stack.enter_context(open_bundle(n, settings=settings)).session for n in names}
-        measured = measure_latency(sessions, pixels, runs=runs, seconds=seconds, progress=progress)
+        watch = Watch(progress)
+        measured = measure_latency(sessions, pixels, runs=runs, seconds=seconds, progress=watch)
     rows = []
     for done, name in enumerate(names):
         manifest = opened[name].manifest
@@ -116,7 +120,7 @@ def bench_bundles(
     for stage, wanted in (("throughput", throughput), ("cold start", cold_start)):
         if wanted:
             progress(stage, len(names), len(names))
-    return Comparison(machine, tuple(rows))
+    return Comparison(machine, tuple(rows), watch.conditions)
 
 
 def _check_inputs(manifests: Mapping[str, Manifest], batch: int) -> None:

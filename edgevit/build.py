@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 from edgevit import schema
 from edgevit.bundle import RECIPE_FILE, REPORT_FILE
 from edgevit.cache import StageCache
+from edgevit.conditions import Conditions, list_condition_risks
 from edgevit.desk import JUDGE_SETTINGS, judge_at_desk, stand_in_target
 from edgevit.devices.local import describe_machine, list_measuring_risks
 from edgevit.engine import TensorSpec
@@ -182,7 +183,7 @@ def build_model(
         if fp8 is not None:
             is_fp8 = chosen is not None and chosen.precision == "fp8"
             verdict = judge_calibration(verdict, fp8.record, chosen=is_fp8, untried="", name="fp8")
-        report = _describe(model, target, budget, graph, evidence, variants, verdict, stages, machine)
+        report = _describe(model, target, budget, graph, evidence, variants, verdict, stages, machine, found.conditions)
         report = dataclasses.replace(
             report,
             settings_tried=found.settings_tried,
@@ -301,6 +302,7 @@ def _describe(
     verdict: Verdict,
     stages: dict[str, float],
     machine: Machine,
+    conditions: Conditions | None,
 ) -> Report:
     if evidence.generated:
         warning = "parity was checked on generated images, as none were given"
@@ -319,14 +321,16 @@ def _describe(
             op_counts=graph.op_counts,
             data=evidence.data,
             stages=dict(stages),
+            conditions=conditions,
             notes=model.source.notes,
         ),
     )
 
 
 def add_circumstances(machine: Machine, report: Report) -> Report:
-    """Where it was measured, and a warning for everything about the machine that weakens a measured latency."""
+    """Where it was measured, and a warning for everything there and meanwhile that weakens a measured latency."""
     risks = list_measuring_risks(machine) if any(v.latency is not None for v in report.variants) else ()
+    risks += list_condition_risks(report.conditions) if report.conditions is not None else ()
     verdict = dataclasses.replace(report.verdict, warnings=(*report.verdict.warnings, *risks))
     return dataclasses.replace(report, machine=machine, verdict=verdict)
 

@@ -90,6 +90,7 @@ def finish_bundle(
                 variants=variants,
                 verdict=verdict,
                 settings_tried=found.settings_tried,
+                conditions=found.conditions,
                 fusion=read_fusion(found).fusion or before.fusion,
                 notes=(*before.notes, *_recall_accuracy(before)),
                 stages={**before.stages, "finish": round(time.perf_counter() - start, 3)},

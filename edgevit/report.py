@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgevit import schema
+from edgevit.conditions import Conditions, Platform
 from edgevit.engine import Setting
 from edgevit.errors import BundleError, OutputError
 from edgevit.fusion import FusionRecord
@@ -268,6 +269,7 @@ class Machine(_Figures):
         board: Model of a development board.
         load_average: Over 1, 5 and 15 minutes, before measuring.
         packages: Versions of those that matter and are installed.
+        platform: What a Jetson, or NVIDIA's driver, says of its versions and settings.
         gpus: NVIDIA's, as their driver lists them.
         cuda_driver: The newest CUDA that this driver serves.
     """
@@ -288,6 +290,7 @@ class Machine(_Figures):
     virtual: bool | None = None
     board: str | None = None
     load_average: tuple[float, float, float] | None = None
+    platform: Platform | None = None
     gpus: tuple[Gpu, ...] = ()
     cuda_driver: str | None = None
 
@@ -339,6 +342,7 @@ class Report:
         fp8: How the FP8 variant was made, where one was tried.
         fusion: What TensorRT's compiler made of each precision's graph, with the compiler and the device that it
             compiled for.
+        conditions: Clocks, temperatures, power and throttling while the latencies were measured.
         settings_tried: Ways to open the engines that were timed; all variants were then measured in the chosen one.
     """
 
@@ -358,6 +362,7 @@ class Report:
     fp8: QuantizationRecord | None = None
     settings_tried: tuple[SettingsTrial, ...] = ()
     fusion: Mapping[str, FusionRecord] = field(default_factory=dict)
+    conditions: Conditions | None = None
     schema_version: int = SCHEMA_VERSION
 
     def dumps(self) -> str:

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.compile import compile_engine
+from edgevit.conditions import Conditions
+from edgevit.devices.watch import Watch
 from edgevit.engine import Engine, Setting, load_engine
 from edgevit.errors import CompileError
 from edgevit.measure import (
@@ -54,11 +56,13 @@ class SearchResult:
         trials: One for every precision, in the order of the table.
         comparison: Latencies, where they were measured.
         settings_tried: Ways to open the engines that were timed before.
+        conditions: What the sensors said while latencies were measured.
     """
 
     trials: tuple[Trial, ...]
     comparison: LatencyComparison | None = None
     settings_tried: tuple[SettingsTrial, ...] = ()
+    conditions: Conditions | None = None
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,10 @@ def search_recipe(
             for t in trials
             if t.engine is not None and _is_faithful(t.variant)
         }
-        comparison = _time(sessions, recipe, evidence, progress)
-    return SearchResult(tuple(_add_latency(trial, comparison) for trial in trials), comparison, tried)
+        watch = Watch(progress)
+        comparison = _time(sessions, recipe, evidence, watch)
+    measured = tuple(_add_latency(trial, comparison) for trial in trials)
+    return SearchResult(measured, comparison, tried, watch.conditions)
 
 
 def try_graph(

@@ -85,6 +85,14 @@ def test_report_holds_file_names_that_are_no_unicode(tmp_path: Path) -> None:
     assert "é.jpg" in report.dumps()
 
 
+def test_report_of_a_version_before_platforms_and_conditions_loads(tmp_path: Path) -> None:
+    before = json.loads(make_report().dumps())
+    assert "conditions" not in before
+    assert "platform" not in before["machine"]
+    (tmp_path / "report.json").write_text(json.dumps(before))
+    assert Report.load(tmp_path / "report.json").conditions is None
+
+
 def test_report_is_refused_when_a_newer_version_wrote_it(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     dataclasses.replace(make_report(), schema_version=2).save(path)

@@ -76,6 +76,8 @@ def command(
 
 def _show(output: Output, comparison: Comparison) -> None:
     from edgevit.cli.tables import format_bytes, format_interval, format_ms, make_table
+    from edgevit.conditions import describe_conditions, list_condition_risks
+    from edgevit.devices.local import list_measuring_risks
 
     rows = comparison.bundles
     names = shorten_paths([row.bundle for row in rows])
@@ -107,6 +109,13 @@ def _show(output: Output, comparison: Comparison) -> None:
     output.note(f"{machine.cpu}, {machine.usable_cores} cores")
     for gpu in machine.gpus:
         output.note(f"{gpu.name}, compute capability {gpu.compute_capability}, driver of CUDA {machine.cuda_driver}")
+    risks = list_measuring_risks(machine)
+    if comparison.conditions is not None:
+        if text := describe_conditions(comparison.conditions):
+            output.note(text)
+        risks += list_condition_risks(comparison.conditions)
+    for risk in risks:
+        output.note(f"warning: {risk}")
 
 
 def shorten_paths(paths: list[str]) -> dict[str, str]:

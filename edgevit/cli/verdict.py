@@ -29,6 +29,7 @@ def show_result(output: Output, result: BuildResult) -> None:
 def show_report(output: Output, report: Report) -> None:
     """The table of variants, what INT8 did, and the verdict."""
     from edgevit.cli.tables import make_verdict_table
+    from edgevit.conditions import describe_conditions
     from edgevit.verdict_text import describe_settings
 
     if report.variants:
@@ -41,6 +42,8 @@ def show_report(output: Output, report: Report) -> None:
         if trial.chosen:
             output.show(describe_settings(trial))
     alike: dict[str, list[str]] = {}
+    if report.conditions is not None and (text := describe_conditions(report.conditions)):
+        output.show(text)
     for variant in report.variants:
         if variant.reason and variant.status != "CHOSEN":
             alike.setdefault(variant.reason, []).append(variant.name)

@@ -10,6 +10,8 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
+from edgevit.conditions import list_platform_risks
+from edgevit.devices.board import read_platform
 from edgevit.devices.processor import (
     count_physical_cores,
     is_virtual,
@@ -68,6 +70,7 @@ def describe_machine(root: Path = Path("/")) -> Machine:
         virtual=is_virtual(root, processors),
         board=board,
         load_average=os.getloadavg() if hasattr(os, "getloadavg") else None,
+        platform=read_platform(root),
         gpus=gpus,
         cuda_driver=cuda_driver,
     )
@@ -110,6 +113,8 @@ def list_measuring_risks(machine: Machine) -> tuple[str, ...]:
         )
     if machine.virtual:
         risks.append("this is a virtual machine: trust ratios, not milliseconds")
+    if machine.platform is not None:
+        risks.extend(list_platform_risks(machine.platform))
     return tuple(risks)
 
 

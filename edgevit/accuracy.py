@@ -67,8 +67,8 @@ class AccuracyMeter:
             DataError: Labels that are not classes.
             ValueError: Labels missing or not wanted.
         """
-        ours = _check_logits(logits, self._classes, "the engine", CompileError, files, self.images)
-        theirs = _check_logits(reference, self._classes, "the float model", CheckpointError, files, self.images)
+        ours = check_answers(logits, (self._classes,), "the engine", CompileError, files, self.images)
+        theirs = check_answers(reference, (self._classes,), "the float model", CheckpointError, files, self.images)
         if len(ours) != len(theirs):
             raise CompileError(
                 f"the engine answered {len(ours)} images of {len(theirs)}", "check the engine's batch size"
@@ -213,22 +213,36 @@ def _rank_labels(logits: npt.NDArray[np.float64], labels: _Counts) -> _Counts:
     return place
 
 
-def _check_logits(
-    logits: npt.NDArray[Any],
-    classes: int,
+def check_answers(
+    answers: npt.NDArray[Any],
+    shape: tuple[int, ...],
     who: str,
     error: type[EdgevitError],
     files: Sequence[str] | None,
     before: int,
 ) -> npt.NDArray[np.float64]:
-    values = np.ascontiguousarray(logits, np.float64)
-    if values.ndim != 2 or values.shape[1] != classes:
-        raise error(f"{who} gave logits of shape {values.shape}, not (images, {classes})", "check the model's outputs")
-    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    """Answers ``(B, *shape)`` as float64.
+
+    Args:
+        answers: Logits, embeddings or features.
+        shape: Of those of one image.
+        who: Gave them.
+        error: To raise.
+        files: Names of the images for error messages.
+        before: Images of the set that came before these.
+
+    Raises:
+        EdgevitError: ``error``, where the shape is another, or values are not finite.
+    """
+    values = np.ascontiguousarray(answers, np.float64)
+    if values.shape[1:] != shape or values.ndim != len(shape) + 1:
+        wanted = ", ".join(str(side) for side in shape)
+        raise error(f"{who} gave answers of shape {values.shape}, not (images, {wanted})", "check the model's outputs")
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
     if len(bad):
         names = [_name_image(files, int(i), before) for i in bad]
         raise error(
-            f"{who} gave logits that are not finite for {len(bad)} images:\n{format_offenders(names)}",
+            f"{who} gave answers that are not finite for {len(bad)} images:\n{format_offenders(names)}",
             "a range was exceeded: build this precision as fp32"
             if error is CompileError
             else "the checkpoint's weights overflow float32 on these images: train or save it again",

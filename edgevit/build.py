@@ -19,7 +19,7 @@ from edgevit.conditions import Conditions, list_condition_risks
 from edgevit.desk import JUDGE_SETTINGS, judge_at_desk, stand_in_target
 from edgevit.devices.local import describe_machine, list_measuring_risks
 from edgevit.engine import TensorSpec
-from edgevit.errors import CheckpointError, CompileError
+from edgevit.errors import CompileError
 from edgevit.evidence import Evidence, gather_evidence, read_image_sets, refuse_assumed
 from edgevit.fallback import pin_set_back, set_back_sites
 from edgevit.lock import OutputLock, lock_output
@@ -34,7 +34,7 @@ from edgevit.prepare_quantized import prepare_quantized
 from edgevit.progress import Progress, ignore_progress
 from edgevit.recipe import Choice, Recipe
 from edgevit.rehearsal import REHEARSED_BACKENDS, describe_rehearsal, list_fusion_warnings, read_fusion
-from edgevit.report import Machine, Report, Variant, Verdict
+from edgevit.report import Accuracy, Machine, Report, Variant, Verdict
 from edgevit.search import GraphFile, SearchResult, search_recipe
 from edgevit.target import Budget, Status, Target, target_status
 from edgevit.verdict import choose_variant
@@ -121,6 +121,7 @@ def build_model(
         with _timed(stages, "read"):
             model = _read(source, arch, weights, recipe, preprocess, note)
             refuse_assumed(model, None if random else calibration, validation)
+            recipe = dataclasses.replace(recipe, task=model.task)
         with _timed(stages, "images"):
             sets = read_image_sets(
                 model,
@@ -172,7 +173,7 @@ def build_model(
                     files, target, recipe, budget, evidence, cache, compiles=status.buildable, progress=progress
                 )
                 found, variants, verdict, rehearsal = desk.found, desk.variants, desk.verdict, desk.rehearsal
-                evidence = dataclasses.replace(evidence, graph_logits=desk.graph_logits)
+                evidence = dataclasses.replace(evidence, graph_outputs=desk.graph_outputs)
         for text in describe_rehearsal(rehearsal, target, compiled=status.buildable):
             note(text)
         chosen = next((v for v in variants if v.name == verdict.chosen), None)
@@ -203,7 +204,8 @@ def build_model(
             return BuildResult(None, report, None)
         manifest = _make_manifest(model, target, recipe)
         if not status.buildable:
-            return pack_result(out, manifest, recipe, report, collect_portable_files(files, evidence, cache), lock)
+            packed = collect_portable_files(files, manifest.outputs, evidence, cache)
+            return pack_result(out, manifest, recipe, report, packed, lock)
         engine = next(t.engine for t in found.trials if t.variant.name == verdict.chosen)
         return pack_result(out, dataclasses.replace(manifest, engine=engine), recipe, report, {}, lock)
 
@@ -235,13 +237,10 @@ def _read(
     note: Callable[[str], None],
 ) -> Model:
     from edgevit.checkpoints import read_checkpoint
+    from edgevit.select_task import select_task
 
     model = read_checkpoint(source, arch=arch, image_size=recipe.image_size, weights=weights, preprocess=preprocess)
-    if not model.classes:
-        raise CheckpointError(
-            f"{model.source.path} has no classifier head: it gives features, and a build needs classes",
-            "name a checkpoint that was fine-tuned for classification",
-        )
+    model = select_task(model, recipe.task)
     height, width = model.config.image_size
     note(f"{model.source.layout}: {model.source.architecture}, {model.parameters:,} parameters, {height} × {width}")
     for text in model.source.notes:
@@ -252,7 +251,8 @@ def _read(
 def _describe_model_info(target: Target, evidence: Evidence, labels: Sequence[str] | None) -> dict[str, str] | None:
     from edgevit.backends.model_info import describe_model_info
 
-    return dict(describe_model_info(evidence.preprocess, labels)) if target.backend == "openvino" else None
+    wanted = target.backend == "openvino" and evidence.task.name == "classify"
+    return dict(describe_model_info(evidence.preprocess, labels)) if wanted else None
 
 
 def choose_and_start(
@@ -340,12 +340,13 @@ def _make_manifest(model: Model, target: Target, recipe: Recipe) -> Manifest:
     batch: int | str = recipe.batch[0] if recipe.batch[0] == recipe.batch[2] else "batch"
     return Manifest(
         name=model.source.architecture,
-        task=model.task,
+        task=model.task.name,
+        task_options=schema.to_data(model.task),
         created="",
         edgevit_version=metadata.version("edgevit"),
         target=target,
         inputs=(TensorSpec("image", (batch, height, width, 3), "uint8"),),
-        outputs=(TensorSpec("logits", (batch, model.classes), "float32"),),
+        outputs=tuple(dataclasses.replace(s, shape=(batch, *s.shape[1:])) for s in model.outputs),
         preprocess=model.preprocess,
         classes=model.classes,
         batch=recipe.batch,
@@ -382,6 +383,11 @@ def pack_result(
     return BuildResult(bundle.path, report, bundle.manifest)
 
 
+def _worst_level(figures: Accuracy | None) -> float | None:
+    worst = figures.worst_level if figures is not None else None
+    return None if worst is None else worst[1]
+
+
 def _figures(variant: Variant, report: Report) -> dict[str, float | int | str | bool]:
     """The figures that somebody who holds the bundle asks for first; the rest is in the report."""
     figures: dict[str, float | int | str | bool | None] = {
@@ -393,6 +399,8 @@ def _figures(variant: Variant, report: Report) -> dict[str, float | int | str | 
         "top1_percent": variant.accuracy.top1_percent if variant.accuracy else None,
         "drop_points": variant.accuracy.drop_points if variant.accuracy else None,
         "agreement_percent": variant.accuracy.agreement_percent if variant.accuracy else None,
+        "cosine_mean": variant.accuracy.cosine_mean if variant.accuracy else None,
+        "worst_level_sqnr_db": _worst_level(variant.accuracy),
     }
     record = report.quantization
     if record is not None and variant.precision == "int8":

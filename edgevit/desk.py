@@ -27,14 +27,14 @@ from edgevit.rehearsal import (
     rehearse_fusion,
 )
 from edgevit.report import Variant, Verdict
-from edgevit.runtime.session import open_engine
+from edgevit.runtime.session import Outputs, open_engine
 from edgevit.search import GraphFile, SearchResult, Trial, compile_graph, judge_trial
 from edgevit.target import Budget, Target, load_target
 from edgevit.verdict import choose_variant
 
 if TYPE_CHECKING:
     from edgevit.cache import StageCache
-    from edgevit.evidence import Evidence, Logits
+    from edgevit.evidence import Evidence
     from edgevit.recipe import Recipe
 
 TYPED_FILE = "typed.onnx"
@@ -50,14 +50,14 @@ class DeskResult:
         variants: Judged.
         verdict: By accuracy, and the target's order of precisions.
         rehearsal: What the compiler fused, by precision.
-        graph_logits: Of every quantised graph for the evidence's images, in ONNX Runtime.
+        graph_outputs: Of every quantised graph for the evidence's images, in ONNX Runtime.
     """
 
     found: SearchResult
     variants: tuple[Variant, ...]
     verdict: Verdict
     rehearsal: Rehearsal = field(default_factory=Rehearsal)
-    graph_logits: Mapping[str, Logits] = field(default_factory=dict)
+    graph_outputs: Mapping[str, Outputs] = field(default_factory=dict)
 
 
 def stand_in_target(target: Target) -> Target:
@@ -89,7 +89,7 @@ def judge_at_desk(
         progress: Told about every image and compilation.
     """
     trials: list[Trial] = []
-    logits: dict[str, Logits] = {}
+    outputs: dict[str, Outputs] = {}
     typed = target.backend in REHEARSED_BACKENDS
     for precision, graph in graphs.items():
         try:
@@ -99,7 +99,7 @@ def judge_at_desk(
             continue
         trial, answers = _judge_graph(file, graph, target, precision, recipe, evidence, cache, progress)
         if precision in QUANTIZED_PRECISIONS and answers is not None:
-            logits[precision] = answers
+            outputs[precision] = answers
         size = sum(p.stat().st_size for p in graph.path.parent.glob(f"{graph.path.stem}.*"))
         trials.append(Trial(dataclasses.replace(trial.variant, size_bytes=size)))
     if compiles:
@@ -118,7 +118,7 @@ def judge_at_desk(
         [t.variant for t in trials], budget, preference=target.preference or target.precisions
     )
     variants, verdict = _label(variants, verdict, target, rehearsal, compiles=compiles)
-    return DeskResult(SearchResult(tuple(trials)), variants, verdict, rehearsal, logits)
+    return DeskResult(SearchResult(tuple(trials)), variants, verdict, rehearsal, outputs)
 
 
 def _type_file(graph: GraphFile, target: Target, precision: str, cache: StageCache) -> GraphFile:
@@ -148,8 +148,8 @@ def _judge_graph(
     evidence: Evidence,
     cache: StageCache,
     progress: Progress,
-) -> tuple[Trial, Logits | None]:
-    """Parity and accuracy in ONNX Runtime, and the logits of the evidence's images."""
+) -> tuple[Trial, Outputs | None]:
+    """Parity and accuracy in ONNX Runtime, and the answers to the evidence's images."""
     # What a typed graph's arithmetic is lies in the graph; ONNX Runtime's own fp16 is another thing.
     stored = "int8" if target.backend in REHEARSED_BACKENDS else precision
     judge = dataclasses.replace(stand_in_target(target), precisions=(stored,))  # type: ignore[arg-type]
@@ -167,7 +167,8 @@ def _judge_graph(
         variant = judge_trial(trial, session, plain, evidence, progress, choice=quantized)
         size = recipe.batch[0]
         rows = [np.arange(start, start + size) % len(evidence.pixels) for start in range(0, len(evidence.pixels), size)]
-        answers = np.concatenate([session.run(evidence.pixels[r]) for r in rows])[: len(evidence.pixels)]
+        parts = [session.run_outputs(evidence.pixels[r]) for r in rows]
+        answers = tuple(np.concatenate(values)[: len(evidence.pixels)] for values in zip(*parts, strict=True))
     return dataclasses.replace(trial, variant=variant), answers
 
 

@@ -13,8 +13,17 @@ from edgevit.progress import Progress, ignore_progress
 from edgevit.report import Accuracy, DataUse
 
 if TYPE_CHECKING:
-    from edgevit.accuracy import Run
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from edgevit.images import ImageSet
     from edgevit.runtime import Classifier
+    from edgevit.runtime.session import Outputs
+
+    RunOutputs: TypeAlias = Callable[[npt.NDArray[np.uint8]], Outputs]
 
 BATCH = 16
 """Images decoded at a time; a session splits them by what its engine takes."""
@@ -25,7 +34,7 @@ class Evaluation:
     """What a bundle answered.
 
     Attributes:
-        top1: Images whose label came first; ``None`` without labels.
+        top1: Images whose label came first; ``None`` without labels, and for other tasks than ``classify``.
         top5: Images whose label was among the first five.
         accuracy: The same compared with the float model; ``None`` without a reference.
         reference: The checkpoint that was compared with.
@@ -63,57 +72,120 @@ def evaluate_bundle(
 
     Raises:
         BundleError: The bundle is damaged or portable.
-        DataError: Bad images, or neither labels nor a reference to judge by.
-        CheckpointError: The reference cannot be read, or answers with another number of classes.
+        DataError: Bad images, or neither labels nor a reference to judge by; embeddings and features are judged by a
+            reference alone.
+        CheckpointError: The reference cannot be read, or answers in another form.
     """
-    from edgevit.accuracy import AccuracyMeter
     from edgevit.images import ImageSet
     from edgevit.runtime import open_bundle
 
     with (open_with or open_bundle)(bundle) as classifier:
+        task = classifier.manifest.task
         images = ImageSet.read(data, labels=classifier.labels, skip_bad=skip_bad_images)
+        if task != "classify" and reference is None:
+            raise DataError(
+                f"{bundle} gives {'an embedding' if task == 'embed' else task}, which labels alone do not judge",
+                "give --reference CHECKPOINT, the one that it was built from",
+            )
         if images.labels is None and reference is None:
             raise DataError(
                 f"{data} has no labels and there is no reference: nothing can be counted",
                 "give labelled images (a folder per class, or a CSV with a column label), or --reference CHECKPOINT",
             )
-        classes = classifier.manifest.classes
         images = images.check(
-            classes,
+            classifier.manifest.classes or None,
             skip_bad=skip_bad_images,
             preprocess=classifier.preprocess,
             progress=lambda done, total: progress("check images", done, total),
         )
         use = DataUse(str(data), len(images), images.labels is not None, images.sha256(), len(images.skipped))
         run_reference = None if reference is None else _open_reference(reference, arch, classifier)
-        meter, done = AccuracyMeter(classes, labelled=images.labels is not None), 0
-        progress("accuracy", 0, len(images))
-        for batch in images.batches(classifier.preprocess, BATCH):
-            logits = classifier.run(batch.pixels)
-            # Without a reference, compared with itself: only the counts of right answers are kept.
-            expected = logits if run_reference is None else run_reference(batch.pixels)
-            meter.update(logits, expected, batch.labels, batch.files)
-            done += len(batch.pixels)
-            progress("accuracy", done, len(images))
-        result = meter.result(skipped_images=len(images.skipped))
+        result = _MEASURES[task](classifier, images, run_reference, progress)
     compared = None if reference is None else result
-    return Evaluation(
-        str(bundle), use, result.top1, result.top5, compared, None if reference is None else str(reference)
+    top1, top5 = (result.top1, result.top5) if task == "classify" else (None, None)
+    return Evaluation(str(bundle), use, top1, top5, compared, None if reference is None else str(reference))
+
+
+def _measure_answers(
+    classifier: Classifier, images: ImageSet, run_reference: RunOutputs | None, progress: Progress
+) -> Accuracy:
+    from edgevit.accuracy import AccuracyMeter
+
+    meter, done = AccuracyMeter(classifier.manifest.classes, labelled=images.labels is not None), 0
+    progress("accuracy", 0, len(images))
+    for batch in images.batches(classifier.preprocess, BATCH):
+        logits = classifier.run(batch.pixels)
+        # Without a reference, compared with itself: only the counts of right answers are kept.
+        expected = logits if run_reference is None else run_reference(batch.pixels)[0]
+        meter.update(logits, expected, batch.labels, batch.files)
+        done += len(batch.pixels)
+        progress("accuracy", done, len(images))
+    return meter.result(skipped_images=len(images.skipped))
+
+
+def _measure_embeddings(
+    classifier: Classifier, images: ImageSet, run_reference: RunOutputs | None, progress: Progress
+) -> Accuracy:
+    """The reference's embeddings of all images come first: they are what is searched."""
+    import numpy as np
+
+    from edgevit.embedding_accuracy import measure_embeddings
+
+    assert run_reference is not None
+    found, done = [], 0
+    progress("reference", 0, len(images))
+    for batch in images.batches(classifier.preprocess, BATCH):
+        found.append(run_reference(batch.pixels)[0])
+        done += len(batch.pixels)
+        progress("reference", done, len(images))
+    reference = np.concatenate(found)
+    return measure_embeddings(
+        classifier.run, images, classifier.preprocess, reference=reference, batch_size=BATCH, progress=progress
     )
 
 
-def _open_reference(reference: str | Path, arch: str | None, classifier: Classifier) -> Run:
-    """The checkpoint's float module, for the bundle's own preprocessed pixels."""
+def _measure_features(
+    classifier: Classifier, images: ImageSet, run_reference: RunOutputs | None, progress: Progress
+) -> Accuracy:
+    from edgevit.feature_accuracy import FeatureMeter
+
+    assert run_reference is not None
+    meter = FeatureMeter([spec.name for spec in classifier.manifest.outputs])
+    progress("accuracy", 0, len(images))
+    for batch in images.batches(classifier.preprocess, 1):  # maps are large
+        meter.update(classifier.run_outputs(batch.pixels), run_reference(batch.pixels), batch.files)
+        progress("accuracy", meter.images, len(images))
+    return meter.result(skipped_images=len(images.skipped))
+
+
+_MEASURES = {"classify": _measure_answers, "embed": _measure_embeddings, "features": _measure_features}
+
+
+def _open_reference(reference: str | Path, arch: str | None, classifier: Classifier) -> RunOutputs:
+    """The checkpoint's float module, for the bundle's own preprocessed pixels and its task."""
     from edgevit.checkpoints import read_checkpoint
-    from edgevit.reference import run_module
+    from edgevit.reference import run_outputs
+    from edgevit.select_task import select_task
 
     size = (classifier.preprocess.height, classifier.preprocess.width)
+    manifest = classifier.manifest
     # A training checkpoint's averaged weights are the default; the bundle says where it was made from the others.
-    last_step = classifier.manifest.source.get("weights") == "model"
+    last_step = manifest.source.get("weights") == "model"
     model = read_checkpoint(reference, arch=arch, image_size=size, weights="model" if last_step else None)
-    if model.classes != classifier.manifest.classes:
+    model = select_task(model, manifest.read_task())
+    if model.classes != manifest.classes:
         raise CheckpointError(
-            f"{reference} has {model.classes} classes, the bundle has {classifier.manifest.classes}",
+            f"{reference} has {model.classes} classes, the bundle has {manifest.classes}",
             "give the checkpoint that the bundle was built from",
         )
-    return run_module(model)
+    theirs, ours = ([(s.name, s.shape[1:]) for s in specs] for specs in (model.outputs, manifest.outputs))
+    if theirs != ours:
+        raise CheckpointError(
+            f"{reference} gives {_show(theirs)}, the bundle {_show(ours)}",
+            "give the checkpoint that the bundle was built from",
+        )
+    return run_outputs(model)
+
+
+def _show(outputs: list[tuple[str, tuple[int | str, ...]]]) -> str:
+    return ", ".join(f"{name} of {' × '.join(str(side) for side in shape)}" for name, shape in outputs)

@@ -15,8 +15,10 @@ from edgevit import schema
 from edgevit.errors import DataError
 from edgevit.images import ImageSet
 from edgevit.progress import Progress
-from edgevit.reference import generate_images, run_module, save_reference
+from edgevit.reference import generate_images, load_reference, run_outputs, save_reference
 from edgevit.report import DataUse
+from edgevit.runtime.session import Outputs
+from edgevit.task import Task
 
 if TYPE_CHECKING:
     from edgevit.cache import StageCache
@@ -25,15 +27,18 @@ if TYPE_CHECKING:
     from edgevit.recipe import Recipe
 
 Pixels = npt.NDArray[np.uint8]
-Logits = npt.NDArray[np.float32]
+
+FEATURE_IMAGES = 64
+"""Of a set, that features are compared on: each gives millions of numbers, and a level of Swin-T is 1.2 MB an image."""
+FEATURE_PARITY_IMAGES = 4
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A set of images and the module's logits ``(N, K) float32`` for it."""
+    """A set of images and the module's answers to it, ``(N, …) float32`` for each of its outputs."""
 
     images: ImageSet
-    logits: Logits
+    outputs: Outputs
     use: DataUse
 
 
@@ -43,21 +48,23 @@ class Evidence:
 
     Attributes:
         pixels: ``(P, H, W, 3) uint8``, for parity and latency.
-        logits: ``(P, K) float32``, the module's.
+        outputs: The module's answers, ``(P, …) float32`` for each of its outputs.
+        task: What these are.
         generated: Whether ``pixels`` are generated, as no image was given.
         choice: Calibration images: what a choice is made by.
         validation: Held-out images: what is reported.
-        graph_logits: By quantised precision, ``(P, K) float32`` of its graph in ONNX Runtime, where the graph was
-            judged apart from the engine.
+        graph_outputs: By quantised precision, what its graph gives in ONNX Runtime, where the graph was judged apart
+            from the engine.
     """
 
     preprocess: Preprocess
     pixels: Pixels
-    logits: Logits
+    outputs: Outputs
+    task: Task = field(default_factory=lambda: Task("classify"))
     generated: bool = False
     choice: Judged | None = None
     validation: Judged | None = None
-    graph_logits: Mapping[str, Logits] = field(default_factory=dict)
+    graph_outputs: Mapping[str, Outputs] = field(default_factory=dict)
 
     @property
     def data(self) -> dict[str, DataUse]:
@@ -106,7 +113,7 @@ def read_image_sets(
             return None
         images = ImageSet.read(path, labels=model.labels, skip_bad=skip_bad)
         images = images.check(
-            model.classes,
+            model.classes or None,
             skip_bad=skip_bad,
             preprocess=model.preprocess,
             progress=lambda done, total: progress(f"check {use}", done, total),
@@ -173,37 +180,43 @@ def gather_evidence(model: Model, recipe: Recipe, sets: ImageSets, cache: StageC
     """
     height, width = model.config.image_size
     some = sets.calibration or sets.validation
+    features = model.task.name == "features"
+    count = min(recipe.parity_images, FEATURE_PARITY_IMAGES) if features else recipe.parity_images
     if some is None:
-        pixels = generate_images(recipe.parity_images, height, width, recipe.seed)
+        pixels = generate_images(count, height, width, recipe.seed)
     else:
-        sample = some.subset(recipe.parity_images, recipe.seed)
+        sample = some.subset(count, recipe.seed)
         pixels = np.concatenate([batch.pixels for batch in sample.batches(model.preprocess, 1)])
     return Evidence(
         preprocess=model.preprocess,
         pixels=pixels,
-        logits=run_module(model)(pixels),
+        outputs=run_outputs(model)(pixels),
+        task=model.task,
         generated=some is None,
-        choice=_judge(model, sets.calibration, "calibration", cache, progress),
-        validation=_judge(model, sets.validation, "validation", cache, progress),
+        choice=_judge(model, sets.calibration, "calibration", recipe.seed, cache, progress),
+        validation=_judge(model, sets.validation, "validation", recipe.seed, cache, progress),
     )
 
 
-def _judge(model: Model, images: ImageSet | None, use: str, cache: StageCache, progress: Progress) -> Judged | None:
+def _judge(
+    model: Model, images: ImageSet | None, use: str, seed: int, cache: StageCache, progress: Progress
+) -> Judged | None:
     if images is None:
         return None
+    if model.task.name == "features":
+        images = images.subset(FEATURE_IMAGES, seed)
     digest = images.sha256()
     inputs = {
         "checkpoint": model.source.identity,
         "config": repr(model.config),
         "preprocess": schema.to_data(model.preprocess),
+        "task": schema.to_data(model.task),
         "images": digest,
     }
     folder, _ = cache.run(
         "reference",
         inputs,
-        lambda folder: save_reference(
-            model, images, folder / "logits.npy", progress=progress, stage=f"reference {use}"
-        ),
+        lambda folder: save_reference(model, images, folder, progress=progress, stage=f"reference {use}"),
     )
     described = DataUse(
         path=str(images.root),
@@ -212,4 +225,4 @@ def _judge(model: Model, images: ImageSet | None, use: str, cache: StageCache, p
         sha256=digest,
         skipped_images=len(images.skipped),
     )
-    return Judged(images, np.load(folder / "logits.npy", mmap_mode="r"), described)
+    return Judged(images, load_reference(model, folder), described)

@@ -20,12 +20,13 @@ from edgevit.models.pixels import PixelModel, copy_structure
 from edgevit.record import PassRecord
 from edgevit.target import ExportForm
 
-INPUT, OUTPUT, BATCH_AXIS = "image", "logits", "batch"
+INPUT, BATCH_AXIS = "image", "batch"
 
 
 def fold_model(model: Model, form: ExportForm) -> tuple[PixelModel, tuple[PassRecord, ...]]:
-    """The module in its export form: ``(B, H, W, 3) uint8 → (B, classes) float32``; ``model`` is not changed."""
-    pixels = PixelModel(copy_structure(model.module), model.preprocess).eval()
+    """The module in its export form: ``(B, H, W, 3) uint8`` to ``model.outputs``; ``model`` is not changed."""
+    module = copy_structure(model.module)
+    pixels = PixelModel(module, model.preprocess, unit_length=model.task.normalize).eval()
     return pixels, apply_folds(pixels, form)
 
 
@@ -41,7 +42,7 @@ def export_model(
         batch: Smallest, usual and largest batch. Three equal numbers make it static.
 
     Returns:
-        The graph, input ``image (B, H, W, 3) uint8``, output ``logits (B, classes) float32``; and what was folded.
+        The graph, input ``image (B, H, W, 3) uint8``, outputs as ``model.outputs``; and what was folded.
 
     Raises:
         MissingPackageError: onnx or onnxscript is not installed.
@@ -62,7 +63,7 @@ def export_model(
                 dynamo=True,
                 opset_version=opset,
                 input_names=[INPUT],
-                output_names=[OUTPUT],
+                output_names=[spec.name for spec in model.outputs],
                 dynamic_shapes=shapes,
                 optimize=False,  # passes.ORDER does it; see passes/fold_constants.py
                 verbose=False,
@@ -91,7 +92,7 @@ def _require_packages() -> None:
 
 def float_module(model: Model) -> nn.Module:
     """The unfolded module behind the same interface, as the reference for parity and accuracy."""
-    return PixelModel(model.module, model.preprocess).eval()
+    return PixelModel(model.module, model.preprocess, unit_length=model.task.normalize).eval()
 
 
 @contextlib.contextmanager

@@ -34,6 +34,8 @@ LARGEST_SHARE = 1 / 3
 what the conversions at each boundary cost: fp16, which loses nothing, is then the better engine."""
 MOST_TRIALS = 12
 """Each compiles an engine and runs every image of the choice; 12 settle a number up to 64 exactly."""
+EXACT_DB = 200.0
+"""In place of infinity, which JSON does not know."""
 STAGE = "set back sites"
 REASON = "set back to float to stay within --max-drop"
 RESULT_FILE = "set_back.json"
@@ -152,6 +154,7 @@ def search_set_back(
         before=_loss(before),
         after=_loss(after),
         labelled=before.drop_points is not None,
+        task=before.task,
     )
 
 
@@ -222,7 +225,10 @@ def pin_set_back(recipe: Recipe, record: QuantizationRecord) -> Recipe:
 
 
 def _loss(figures: Accuracy) -> float:
-    return figures.agreement_percent if figures.drop_points is None else figures.drop_points
+    if figures.task == "features":
+        worst = figures.worst_level
+        return EXACT_DB if worst is None else worst[1]
+    return (figures.agreement_percent or 0.0) if figures.drop_points is None else figures.drop_points
 
 
 def _identify_graph(quantized: QuantizedGraph, sites: tuple[str, ...]) -> dict[str, Any]:
@@ -238,6 +244,12 @@ def _identify_search(
         "device": target.device,
         "settings": {**target.settings, **recipe.settings},
         "batch": recipe.batch,
-        "budget": [budget.max_drop_points, budget.min_agreement],
+        "budget": [
+            budget.max_drop_points,
+            budget.min_agreement,
+            budget.min_recall,
+            budget.min_cosine,
+            budget.min_level_sqnr_db,
+        ],
         "choice": evidence.choice.use.sha256,
     }

@@ -135,7 +135,7 @@ def inspect_checkpoint(
     return CheckpointInspection(
         source=model.source,
         family=model.family,
-        task=model.task,
+        task=model.task.name,
         input_size=size,
         classes=model.classes,
         labels=model.labels,

@@ -19,6 +19,7 @@ from edgevit.engine import Engine, TensorSpec
 from edgevit.errors import BundleError
 from edgevit.preprocess import Preprocess
 from edgevit.target import Target
+from edgevit.task import Task
 
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
@@ -41,18 +42,19 @@ class Manifest:
 
     Attributes:
         name: Of the model.
-        task: ``classify``.
+        task: ``classify``, ``embed`` or ``features``.
         created: When, as ISO 8601 with time zone.
         edgevit_version: That wrote it.
         target: What it is for, in full, as the device may not have a user's own target file.
         inputs: ``(B, H, W, 3) uint8``.
-        outputs: ``(B, K) float32``.
+        outputs: ``(B, K) float32``; of features one for each level, ``(B, C, h, w)`` or ``(B, h·w, C)``.
         preprocess: From an image to the input.
-        classes: Number of outputs.
+        classes: Length of the logits; 0 for another task.
         batch: Least, best and largest.
         precision: Of the engine.
         engine: ``None`` in a portable bundle, whose engine is compiled on the device.
         labels: Names of the classes in order.
+        task_options: How the task was chosen, as in a recipe; see :class:`edgevit.task.Task`.
         source: The checkpoint that it came from.
         figures: The report's key figures.
         files: Every other file of the bundle, by its path inside it.
@@ -72,6 +74,7 @@ class Manifest:
     precision: str = "fp32"
     engine: Engine | None = None
     labels: tuple[str, ...] | None = None
+    task_options: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, FileRecord] = field(default_factory=dict)
@@ -88,6 +91,14 @@ class Manifest:
     def portable(self) -> bool:
         """Whether the engine is still to be compiled on the device."""
         return self.engine is None
+
+    def read_task(self) -> Task:
+        """The task with its options.
+
+        Raises:
+            BundleError: It is not one that this edgevit knows.
+        """
+        return schema.from_data(Task, {**self.task_options, "name": self.task}, "task_options", BundleError)
 
     def to_data(self) -> dict[str, Any]:
         """Plain data."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from edgevit.engine import TensorSpec
+from edgevit.task import Task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,9 +52,11 @@ class Model:
 
     Attributes:
         module: A canonical module in evaluation mode, float32, without gradients: normalised pixels
-            ``(B, 3, H, W) float32 → (B, classes) float32`` logits.
+            ``(B, 3, H, W) float32 → (B, classes) float32`` logits, or what :func:`edgevit.select_task.select_task`
+            made of it.
         preprocess: How an image becomes the module's input.
         labels: A name for every class, or ``None`` where the checkpoint has none.
+        task: What the module computes.
         assumed: What nothing states of ``preprocess`` (``mean``, ``resize``, …), so that it was assumed. Whoever gives
             images has to say it.
         answers: An ONNX file whose own answers are the float reference, in place of the module's.
@@ -62,7 +67,7 @@ class Model:
     preprocess: Preprocess
     labels: tuple[str, ...] | None
     source: Source
-    task: Literal["classify"] = "classify"
+    task: Task = field(default_factory=lambda: Task("classify"))
     assumed: tuple[str, ...] = ()
     answers: Path | None = None
     passes: tuple[PassRecord, ...] = ()
@@ -82,8 +87,23 @@ class Model:
 
     @property
     def classes(self) -> int:
-        """Length of the logits."""
+        """Length of the logits; 0 where the module gives none."""
         return self.config.classes
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Names, shapes ``("batch", …)`` and types of what is computed."""
+        config, task = self.config, self.task
+        if task.name == "classify":
+            return (TensorSpec("logits", ("batch", config.classes), "float32"),)
+        if task.name == "embed":
+            return (TensorSpec("embedding", ("batch", config.features), "float32"),)
+        specs = []
+        for level in task.levels:
+            channels, height, width = config.level_shape(level)
+            shape = (channels, height, width) if task.layout == "map" else (height * width, channels)
+            specs.append(TensorSpec(f"{config.level_name}{level}", ("batch", *shape), "float32"))
+        return tuple(specs)
 
     @property
     def image_size(self) -> tuple[int, int]:

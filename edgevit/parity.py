@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from edgevit.accuracy import Run
 from edgevit.errors import CheckpointError, DataError
 from edgevit.report import Parity
+from edgevit.runtime.session import Outputs
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,59 @@ def check_parity(
     return Parity(images, error, agreement, tolerance.relative_error, passed, reason)
 
 
+def check_output_parity(
+    run: Callable[[npt.NDArray[np.uint8]], Outputs],
+    reference_run: Callable[[npt.NDArray[np.uint8]], Outputs],
+    batches: Iterable[npt.NDArray[np.uint8]],
+    tolerance: ParityTolerance,
+    names: Sequence[str],
+) -> Parity:
+    """Compare an engine's embeddings or features with the module's.
+
+    It passes when the largest difference of every output, over that output's largest absolute value, is within the
+    tolerance.
+
+    Args:
+        run: The engine's, ``(B, H, W, 3) uint8`` to ``(B, …) float32`` for each output.
+        reference_run: The module's.
+        batches: Real images; of one image at least.
+        tolerance: Of :data:`PARITY_TOLERANCES`.
+        names: Of the outputs.
+
+    Raises:
+        CheckpointError: The module's answers are not finite.
+        DataError: There are no images.
+    """
+    images = 0
+    differences, scales = np.zeros(len(names)), np.zeros(len(names))
+    for pixels in batches:
+        expected, actual = reference_run(pixels), run(pixels)
+        before, images = images, images + len(pixels)
+        for place, (name, found, wanted) in enumerate(zip(names, actual, expected, strict=True)):
+            if not np.isfinite(wanted).all():
+                raise CheckpointError(
+                    f"the module's {name} is not finite on real images", "check the checkpoint's weights for overflow"
+                )
+            if found.shape != wanted.shape:
+                what = f"{name} of shape {found.shape}, the module {wanted.shape}"
+                return _fail(images, None, tolerance, what)
+            finite = np.isfinite(found).all(axis=tuple(range(1, found.ndim)))
+            if not finite.all():
+                bad = before + int(np.flatnonzero(~finite)[0])
+                return _fail(images, None, tolerance, f"{name} that is not finite, first for image {bad}")
+            gap = np.abs(found.astype(np.float64) - wanted)
+            differences[place] = max(differences[place], float(gap.max()))
+            scales[place] = max(scales[place], float(np.abs(wanted).max()))
+    if not images:
+        raise DataError("parity was checked on no images", "give at least one image")
+    errors = differences / np.where(scales > 0, scales, 1.0)
+    worst = int(errors.argmax())
+    error = float(errors[worst])
+    where = f" at {names[worst]}" if len(names) > 1 else ""
+    reason = f"relative error {error:.2g}{where} of at most {tolerance.relative_error:g} on {images} images"
+    return Parity(images, error, None, tolerance.relative_error, error <= tolerance.relative_error, reason)
+
+
 def _margins(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Distance of the first two logits, ``(B, K)`` to ``(B,)``; infinite where there is but one."""
     if logits.shape[1] < 2:
@@ -110,5 +164,5 @@ def _margins(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return margins
 
 
-def _fail(images: int, agreement: int, tolerance: ParityTolerance, what: str) -> Parity:
+def _fail(images: int, agreement: int | None, tolerance: ParityTolerance, what: str) -> Parity:
     return Parity(images, None, agreement, tolerance.relative_error, False, f"the engine gave {what}")

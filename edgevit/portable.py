@@ -8,7 +8,7 @@ by these the device checks that its engine computes the graph.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +23,8 @@ from edgevit.search import GraphFile
 if TYPE_CHECKING:
     from edgevit.bundle import Bundle
     from edgevit.cache import StageCache
+    from edgevit.engine import TensorSpec
     from edgevit.manifest import Manifest
-
-_LOGITS = "logits"
 
 
 def name_graph(precision: str) -> str:
@@ -40,13 +39,14 @@ def list_quantized(manifest: Manifest) -> tuple[str, ...]:
 
 
 def collect_portable_files(
-    graphs: Mapping[str, GraphFile], evidence: Evidence, cache: StageCache
+    graphs: Mapping[str, GraphFile], outputs: Sequence[TensorSpec], evidence: Evidence, cache: StageCache
 ) -> dict[str, Path | bytes]:
     """Everything that the device needs, by its name in the bundle.
 
     Args:
         graphs: By precision; those of the float precisions are one and the same.
-        evidence: Images, the float model's logits, and those of the quantised graphs.
+        outputs: The model's, whose names the stored answers get.
+        evidence: Images, the float model's answers, and those of the quantised graphs.
         cache: Of graphs that are one file each (two above 2 GiB).
     """
     files: dict[str, Path | bytes] = {}
@@ -62,9 +62,11 @@ def collect_portable_files(
 
         folder, _ = cache.run("portable", {**graph.inputs, "file": name}, write)
         files.update({p.name: p for p in folder.glob(f"{Path(name).stem}.*") if p.suffix in (".onnx", ".data")})
-    stored: dict[str, Any] = {f"{_LOGITS}.{p}": answers for p, answers in evidence.graph_logits.items()}
+    stored: dict[str, Any] = {}
+    for suffix, answers in {"": evidence.outputs, **{f".{p}": a for p, a in evidence.graph_outputs.items()}}.items():
+        stored.update({f"{spec.name}{suffix}": values for spec, values in zip(outputs, answers, strict=True)})
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, pixels=evidence.pixels, logits=evidence.logits, **stored)
+    np.savez_compressed(buffer, pixels=evidence.pixels, **stored)
     return {**files, PARITY_FILE: buffer.getvalue()}
 
 
@@ -86,7 +88,14 @@ def read_portable_evidence(bundle: Bundle) -> Evidence:
     """
     try:
         with np.load(io.BytesIO((bundle.path / PARITY_FILE).read_bytes())) as stored:
-            quantized = {p: stored[f"{_LOGITS}.{p}"] for p in QUANTIZED_PRECISIONS if f"{_LOGITS}.{p}" in stored}
-            return Evidence(bundle.manifest.preprocess, stored["pixels"], stored[_LOGITS], graph_logits=quantized)
+            names = [spec.name for spec in bundle.manifest.outputs]
+            present = [p for p in QUANTIZED_PRECISIONS if f"{names[0]}.{p}" in stored]
+            return Evidence(
+                bundle.manifest.preprocess,
+                stored["pixels"],
+                tuple(stored[name] for name in names),
+                bundle.manifest.read_task(),
+                graph_outputs={p: tuple(stored[f"{name}.{p}"] for name in names) for p in present},
+            )
     except (OSError, ValueError, KeyError) as exc:
         raise BundleError(f"{bundle.path / PARITY_FILE} cannot be read: {exc}", "build the bundle again") from exc

@@ -35,7 +35,7 @@ class PreparedGraph:
     """An optimised graph on disk.
 
     Attributes:
-        path: ONNX; input ``image (B, H, W, 3) uint8``, output ``logits (B, classes) float32``.
+        path: ONNX; input ``image (B, H, W, 3) uint8``, outputs as :attr:`edgevit.model.Model.outputs`.
         passes: What was folded and rewritten where, and what was not and why.
         op_counts: Nodes by type.
         inputs: Plain data that identifies the graph.
@@ -60,6 +60,7 @@ def prepare_graph(model: Model, target: Target, recipe: Recipe, cache: StageCach
         "checkpoint": model.source.identity,
         "config": repr(model.config),
         "preprocess": schema.to_data(model.preprocess),
+        "task": schema.to_data(model.task),
         "form": schema.to_data(form),
         "opset": target.opset,
         "batch": list(recipe.batch),

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from edgevit.task import TaskName
+
 Observer: TypeAlias = Literal["minmax", "percentile", "mse", "output", "loss"]
 Products: TypeAlias = Literal["auto", "float", "scores", "both"]
 Activations: TypeAlias = Literal["int8", "float"]
@@ -116,6 +118,8 @@ class SetBack:
         before: Drop of top-1 in points with no site set back; without labels, agreement in percent.
         after: The same with ``sites`` set back, or with the ``tried`` where the budget was not met.
         labelled: Whether the figures are drops.
+        task: Of ``features`` the figures are the SQNR of the worst level in dB, of ``embed`` recall@1 in percent or
+            drops of the nearest neighbours' vote.
     """
 
     sites: tuple[str, ...]
@@ -126,6 +130,7 @@ class SetBack:
     before: float
     after: float
     labelled: bool
+    task: TaskName = "classify"
 
 
 @dataclass(frozen=True)

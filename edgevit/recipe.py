@@ -18,6 +18,7 @@ from edgevit.engine import Setting
 from edgevit.errors import MissingPackageError, RecipeError
 from edgevit.quantization import Quantization
 from edgevit.target import ExportForm
+from edgevit.task import Task
 from edgevit.toml import load_toml
 
 Choice: TypeAlias = Literal["auto", "fp32", "fp16", "int8", "fp8"]
@@ -28,6 +29,7 @@ class Recipe:
     """What to build and how to choose.
 
     Attributes:
+        task: What is computed: logits, embeddings or features.
         precision: One precision, or ``auto``: every one that the target supports, and the best of them.
         batch: Least, usual and largest number of images a call; three equal numbers make it static.
         image_size: Height and width instead of the checkpoint's own.
@@ -43,6 +45,7 @@ class Recipe:
         quantization: How the INT8 variant is made.
     """
 
+    task: Task = field(default_factory=Task)
     precision: Choice = "auto"
     batch: tuple[int, int, int] = (1, 1, 1)
     image_size: tuple[int, int] | None = None

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edgevit.errors import CheckpointError, format_offenders
 from edgevit.progress import Progress, ignore_progress
+from edgevit.runtime.session import Outputs
 
 if TYPE_CHECKING:
     from edgevit.images import ImageSet
@@ -20,54 +21,72 @@ PIXELS_AT_A_TIME = 8 * 224 * 224  # large enough to keep a core busy, small enou
 
 
 def run_module(model: Model) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
-    """The unfolded module, or the ONNX file that it came from, as ``(B, H, W, 3) uint8 → (B, classes) float32``."""
+    """The unfolded module as ``(B, H, W, 3) uint8 → (B, K) float32``: its one output."""
+    run = run_outputs(model)
+    return lambda batch: run(batch)[0]
+
+
+def run_outputs(model: Model) -> Callable[[npt.NDArray[np.uint8]], Outputs]:
+    """The unfolded module, or the ONNX file that it came from: ``(B, H, W, 3) uint8`` to all of ``model.outputs``."""
     if model.answers is not None:
         from edgevit.foreign.answers import answer_pixels
 
-        return answer_pixels(model.answers, model.preprocess)
+        answer = answer_pixels(model.answers, model.preprocess)
+        return lambda batch: (answer(batch),)
     import torch
 
     from edgevit.export import float_module
 
     module = float_module(model)
 
-    def run(batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def run(batch: npt.NDArray[np.uint8]) -> Outputs:
         with torch.inference_mode():
-            logits: npt.NDArray[np.float32] = module(torch.from_numpy(np.ascontiguousarray(batch))).numpy()
-        return logits
+            result = module(torch.from_numpy(np.ascontiguousarray(batch)))
+        return tuple(value.numpy() for value in (result if isinstance(result, tuple) else (result,)))
 
     return run
 
 
 def save_reference(
-    model: Model, images: ImageSet, path: Path, *, progress: Progress = ignore_progress, stage: str = "reference"
+    model: Model, images: ImageSet, folder: Path, *, progress: Progress = ignore_progress, stage: str = "reference"
 ) -> None:
-    """Run the module over a set and write its logits as ``(N, classes) float32`` in NumPy's format.
+    """Run the module over a set and write each of its outputs, ``(N, …) float32`` in NumPy's format.
 
-    Written image by image, so memory does not grow with the set.
+    Written image by image, so memory does not grow with the set; :func:`load_reference` reads them.
 
     Raises:
-        CheckpointError: Logits that are not finite, with the images that gave them.
+        CheckpointError: Answers that are not finite, with the images that gave them.
     """
-    run = run_module(model)
-    logits = np.lib.format.open_memmap(path, "w+", np.float32, (len(images), model.classes))
+    run = run_outputs(model)
+    stored = []
+    for spec in model.outputs:
+        shape = (len(images), *(side for side in spec.shape[1:] if isinstance(side, int)))
+        stored.append(np.lib.format.open_memmap(folder / f"{spec.name}.npy", "w+", np.float32, shape))
     height, width = model.config.image_size
     size = min(256, max(1, PIXELS_AT_A_TIME // (height * width)))
     bad: list[str] = []
     done = 0
     progress(stage, 0, len(images))
     for batch in images.batches(model.preprocess, size):
-        answer = run(batch.pixels)
-        bad += [f for f, row in zip(batch.files, answer, strict=True) if not np.isfinite(row).all()]
-        logits[done : done + len(answer)] = answer
-        done += len(answer)
+        answers = run(batch.pixels)
+        for values, answer in zip(stored, answers, strict=True):
+            bad += [f for f, row in zip(batch.files, answer, strict=True) if not np.isfinite(row).all()]
+            values[done : done + len(answer)] = answer
+        done += len(batch.pixels)
         progress(stage, done, len(images))
-    logits.flush()
+    for values in stored:
+        values.flush()
+    bad = list(dict.fromkeys(bad))
     if bad:
         raise CheckpointError(
             f"the float model's own answers are not finite for {len(bad)} images:\n{format_offenders(bad)}",
             "the checkpoint is damaged, or was trained to values beyond float32's range",
         )
+
+
+def load_reference(model: Model, folder: Path) -> Outputs:
+    """What :func:`save_reference` wrote, mapped from disk."""
+    return tuple(np.load(folder / f"{spec.name}.npy", mmap_mode="r") for spec in model.outputs)
 
 
 def generate_images(count: int, height: int, width: int, seed: int) -> npt.NDArray[np.uint8]:

@@ -24,6 +24,7 @@ from edgevit.quantization import QuantizationRecord
 from edgevit.record import PassRecord
 from edgevit.runtime.nvidia import Gpu
 from edgevit.target import Budget
+from edgevit.task import TaskName
 
 SCHEMA_VERSION = 1
 
@@ -148,10 +149,14 @@ class ClassChange:
 class Accuracy(_Figures):
     """An engine against labels and against the float model, on the same images.
 
+    Of the task ``embed`` a right answer is one that the labels of an image's nearest neighbours elect, and agreement
+    that the nearest neighbour is the float model's (recall@1); :mod:`edgevit.embedding_accuracy` says among which. Of
+    ``features`` there are neither.
+
     Attributes:
         images: Images that were judged.
         labelled: Whether they had labels; without, every field about right answers is ``None``.
-        agreement: Images with the float model's top-1.
+        agreement: Images with the float model's top-1; ``None`` of features, and of an embedding without neighbours.
         agreement_low: Lower end of the 95 % interval of the agreement, a fraction (Wilson).
         agreement_high: Its upper end.
         top1: Images whose label came first; ties go to the lower index.
@@ -162,16 +167,21 @@ class Accuracy(_Figures):
         drop_low: Lower end of its 95 % interval (Tango's for paired samples).
         drop_high: Its upper end.
         sqnr_db: 10·log10(Σ reference² / Σ (reference − logits)²) over all logits; ``None`` where every logit is equal,
-            or the reference is zero.
+            or the reference is zero. Of features, with the mean of the levels' noise over signal.
         per_class: Only the classes that changed.
         skipped_images: Images of the set that could not be read.
+        task: ``classify``, ``embed`` or ``features``.
+        cosine_mean: Of an engine's embedding and the float model's.
+        cosine_min: The smallest.
+        recall10: Share of the float model's ten nearest neighbours that are among the engine's, on average.
+        level_sqnr_db: The SQNR of every level of features; ``None`` where it equals the float model's.
     """
 
     images: int
     labelled: bool
-    agreement: int
-    agreement_low: float
-    agreement_high: float
+    agreement: int | None
+    agreement_low: float | None
+    agreement_high: float | None
     top1: int | None = None
     top5: int | None = None
     reference_top1: int | None = None
@@ -184,6 +194,11 @@ class Accuracy(_Figures):
     sqnr_db: float | None = None
     per_class: tuple[ClassChange, ...] = ()
     skipped_images: int = 0
+    task: TaskName = "classify"
+    cosine_mean: float | None = None
+    cosine_min: float | None = None
+    recall10: float | None = None
+    level_sqnr_db: Mapping[str, float | None] = field(default_factory=dict)
 
     def _percent(self, count: int | None) -> float | None:
         return None if count is None else 100 * count / self.images
@@ -205,8 +220,14 @@ class Accuracy(_Figures):
         return self._percent(self.reference_top5)
 
     @property
-    def agreement_percent(self) -> float:
-        return 100 * self.agreement / self.images
+    def agreement_percent(self) -> float | None:
+        return self._percent(self.agreement)
+
+    @property
+    def worst_level(self) -> tuple[str, float] | None:
+        """Name and SQNR of the level with most noise; ``None`` where all equal the float model's, or there is none."""
+        noisy = {name: sqnr_db for name, sqnr_db in self.level_sqnr_db.items() if sqnr_db is not None}
+        return min(noisy.items(), key=lambda item: item[1], default=None)
 
 
 @dataclass(frozen=True)
@@ -217,7 +238,7 @@ class Parity(_Figures):
         images: Images compared.
         relative_error: Largest absolute difference over the reference's largest absolute logit; ``None`` where the
             engine gave values that are not finite.
-        agreement: Images with the same top-1.
+        agreement: Images with the same top-1; ``None`` where no logits were compared.
         tolerance: What ``relative_error`` may be.
         passed: The result.
         reason: One sentence.
@@ -225,7 +246,7 @@ class Parity(_Figures):
 
     images: int
     relative_error: float | None
-    agreement: int
+    agreement: int | None
     tolerance: float
     passed: bool
     reason: str

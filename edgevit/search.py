@@ -21,13 +21,16 @@ from edgevit.measure import (
     GRAPH_TOLERANCE,
     PARITY_TOLERANCES,
     LatencyComparison,
+    check_output_parity,
     check_parity,
     measure_accuracy,
+    measure_embeddings,
+    measure_features,
     measure_latency,
 )
 from edgevit.progress import Progress, ignore_progress
 from edgevit.report import Accuracy, Parity, SettingsTrial, Variant
-from edgevit.runtime.session import Session, open_engine
+from edgevit.runtime.session import Outputs, Session, open_engine
 from edgevit.target import Target
 from edgevit.tune import tune_settings
 
@@ -246,12 +249,27 @@ def _measure(
 ) -> Accuracy | None:
     if judged is None:
         return None
-    return measure_accuracy(
+    images, preprocess, size = judged.images, evidence.preprocess, recipe.batch[1]
+    if evidence.task.name == "features":
+        names = [spec.name for spec in session.outputs]
+        run = session.run_outputs
+        return measure_features(
+            run,
+            images,
+            preprocess,
+            names=names,
+            reference=judged.outputs,
+            batch_size=size,
+            progress=progress,
+            stage=stage,
+        )
+    measure = measure_embeddings if evidence.task.name == "embed" else measure_accuracy
+    return measure(
         session.run,
-        judged.images,
-        evidence.preprocess,
-        reference=judged.logits,
-        batch_size=recipe.batch[1],
+        images,
+        preprocess,
+        reference=judged.outputs[0],
+        batch_size=size,
         progress=progress,
         stage=stage,
     )
@@ -260,19 +278,22 @@ def _measure(
 def _check(precision: str, session: Session, recipe: Recipe, evidence: Evidence) -> Parity | None:
     """Parity at the least, usual and largest batch: engines have been wrong at one of them alone."""
     tolerance = PARITY_TOLERANCES.get(precision, GRAPH_TOLERANCE)
-    reference = evidence.logits if precision in PARITY_TOLERANCES else evidence.graph_logits.get(precision)
+    reference = evidence.outputs if precision in PARITY_TOLERANCES else evidence.graph_outputs.get(precision)
     if reference is None:
         return None
     batches: list[npt.NDArray[np.uint8]] = []
-    expected: dict[bytes, npt.NDArray[np.float32]] = {}
+    expected: dict[bytes, Outputs] = {}
     images = len(evidence.pixels)
     for size in dict.fromkeys(recipe.batch):
         for start in range(0, images, size):
             rows = [i % images for i in range(start, start + size)]
             pixels = evidence.pixels[rows]
             batches.append(pixels)
-            expected[pixels.tobytes()] = reference[rows]
-    return check_parity(session.run, lambda b: expected[b.tobytes()], batches, tolerance)
+            expected[pixels.tobytes()] = tuple(values[rows] for values in reference)
+    if evidence.task.name == "classify":
+        return check_parity(session.run, lambda b: expected[b.tobytes()][0], batches, tolerance)
+    names = [spec.name for spec in session.outputs]
+    return check_output_parity(session.run_outputs, lambda b: expected[b.tobytes()], batches, tolerance, names)
 
 
 def _is_faithful(variant: Variant) -> bool:

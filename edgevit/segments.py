@@ -31,21 +31,27 @@ class Segment:
     Attributes:
         nodes: Of the whole graph, in the order of execution.
         source: The one activation that they read.
-        result: The one that later segments read.
+        result: The one that later segments read; of the last segment the graph's last output.
+        outputs: The graph's outputs that are computed here, in its order.
     """
 
     nodes: tuple[ir.Node, ...]
     source: ir.Value
     result: ir.Value
+    outputs: tuple[ir.Value, ...] = ()
 
 
 def split_graph(graph: Graph) -> tuple[Segment, ...]:
-    """Cut a graph with one input and one output into the smallest segments that hold a site each."""
+    """Cut a graph with one input into the smallest segments that hold a site each.
+
+    Of several outputs the last one is where everything ends; the others, such as the levels of a backbone, leave on the
+    way and do not keep a cut from being one.
+    """
     segments: list[Segment] = []
     nodes: list[ir.Node] = []
     source = graph.model.graph.inputs[0]
     pending = {source: len(source.uses())}  # uses that are still to come, by live value
-    output = graph.model.graph.outputs[0]
+    outputs = tuple(graph.model.graph.outputs)
     for node in graph.model.graph:
         nodes.append(node)
         for value in node.inputs:
@@ -54,21 +60,30 @@ def split_graph(graph: Graph) -> tuple[Segment, ...]:
                 if not pending[value]:
                     del pending[value]
         for value in node.outputs:
-            pending[value] = len(value.uses()) + (value is output)
+            if uses := len(value.uses()) + (value is outputs[-1]):
+                pending[value] = uses
         result = node.outputs[0]
         if len(pending) == 1 and result in pending and _may_end(graph, nodes, result):
-            segments.append(Segment(tuple(nodes), source, result))
+            segments.append(_make_segment(nodes, source, result, outputs))
             source, nodes = result, []
     if nodes:  # what follows the last site belongs to it
         last = segments.pop()
-        segments.append(Segment((*last.nodes, *nodes), last.source, output))
+        segments.append(_make_segment([*last.nodes, *nodes], last.source, outputs[-1], outputs))
     return tuple(segments)
+
+
+def _make_segment(
+    nodes: Sequence[ir.Node], source: ir.Value, result: ir.Value, outputs: tuple[ir.Value, ...]
+) -> Segment:
+    made = {value for node in nodes for value in node.outputs}
+    return Segment(tuple(nodes), source, result, tuple(value for value in outputs if value in made))
 
 
 def join_segments(segments: Sequence[Segment]) -> Segment:
     """Consecutive segments, at least one, as a single one."""
     nodes = tuple(node for segment in segments for node in segment.nodes)
-    return Segment(nodes, segments[0].source, segments[-1].result)
+    outputs = tuple(value for segment in segments for value in segment.outputs)
+    return Segment(nodes, segments[0].source, segments[-1].result, outputs)
 
 
 def _may_end(graph: Graph, nodes: Sequence[ir.Node], result: ir.Value) -> bool:
@@ -85,7 +100,8 @@ def extract_segment(segment: Segment, taps: Sequence[str] = ()) -> Graph:
 
     Args:
         segment: Of a graph, which is not changed.
-        taps: Names of values inside that become outputs, behind the segment's own.
+        taps: Names of values inside that become outputs, behind the segment's result; that of the result itself is
+            passed over.
     """
     copies: dict[ir.Value, ir.Value] = {}
 
@@ -112,7 +128,7 @@ def extract_segment(segment: Segment, taps: Sequence[str] = ()) -> Graph:
             ir.Node(node.domain, node.op_type, inputs, attributes, outputs=outputs, name=node.name, version=None)
         )
     inside = {v.name: v for v in copies.values()}
-    results = [copies[segment.result]] + [inside[name] for name in taps]
+    results = [copies[segment.result]] + [inside[name] for name in taps if name != segment.result.name]
     for value in results:
         value.dtype = value.dtype or ir.DataType.FLOAT
     owner = segment.nodes[0].graph
@@ -151,11 +167,16 @@ class SegmentRunner:
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         self._input = graph.model.graph.inputs[0].name
+        self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, value: npt.NDArray[Any]) -> list[npt.NDArray[np.float32]]:
         """The segment's result, then its taps."""
         outputs: list[npt.NDArray[np.float32]] = self._session.run(None, {self._input: value})
         return outputs
+
+    def run_named(self, value: npt.NDArray[Any]) -> dict[str, npt.NDArray[np.float32]]:
+        """As :meth:`run`, by name."""
+        return dict(zip(self._outputs, self.run(value), strict=True))
 
 
 def _split_weights(graph: Graph) -> tuple[bytes, dict[str, Any], str | None]:

@@ -1,4 +1,7 @@
-"""How much damage each site does: SQNR at the logits where it alone is INT8; and which sites are better left float."""
+"""How much damage each site does: SQNR at the logits where it alone is INT8; and which sites are better left float.
+
+Of a model with several outputs the noise over signal is the mean of that of each: all levels of features count alike.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,10 @@ import onnx_ir as ir
 from edgevit.graph import Graph
 from edgevit.plan import QuantizationPlan, apply_plan, read_weight
 from edgevit.progress import Progress, ignore_progress
-from edgevit.segments import SegmentRunner, extract_segment, join_segments, split_graph
+from edgevit.segments import Segment, SegmentRunner, extract_segment, join_segments, split_graph
 
 Pixels = Sequence[npt.NDArray[np.generic]]
+Answers = Sequence[Sequence[npt.NDArray[np.float32]]]
 
 _FIRST_IMAGES = 3
 _MOST_IMAGES = 24
@@ -105,27 +109,37 @@ def measure_sites(
     """
     segments = split_graph(graph)
     stream: Pixels = list(pixels)
+    outputs = [value.name or "" for value in graph.model.graph.outputs]
     reference = _run(graph, stream)
-    signal = sum(float(np.square(logits, dtype=np.float64).sum()) for logits in reference)
+    signal = _measure_power(reference)
     found = {}
     for index, segment in enumerate(segments):
         progress("sensitivity", index, len(segments))
-        part, rest = extract_segment(segment), segments[index + 1 :]
+        part, rest = _extract(segment), segments[index + 1 :]
         names = [node.name or "" for node in segment.nodes if node.name in sites and node.name in plan.sites]
-        suffix = SegmentRunner(extract_segment(join_segments(rest))) if rest and names else None
+        suffix = SegmentRunner(_extract(join_segments(rest))) if rest and names else None
         for name in names:
             quantized = SegmentRunner(apply_plan(part, plan, [name]))
-            noise = 0.0
-            for value, logits in zip(stream, reference, strict=True):
-                answer = quantized.run(value)[0]
+            noise = np.zeros(len(outputs))
+            for value, wanted in zip(stream, reference, strict=True):
+                answers = quantized.run_named(value)
                 if suffix is not None:
-                    answer = suffix.run(answer)[0]
-                noise += float(np.square(answer - logits, dtype=np.float64).sum())
-            found[name] = noise / signal
+                    answers |= suffix.run_named(answers[segment.result.name or ""])
+                # What leaves the graph ahead of this segment is as it was.
+                for place, output in enumerate(outputs):
+                    if output in answers:
+                        noise[place] += np.square(answers[output] - wanted[place], dtype=np.float64).sum()
+            found[name] = float((noise / signal).mean())
         if rest:
-            stream = _run(part, stream)
+            runner = SegmentRunner(part)
+            stream = [runner.run(value)[0] for value in stream]
     progress("sensitivity", len(segments), len(segments))
     return {name: found[name] for name in plan.sites if name in found}
+
+
+def _extract(segment: Segment) -> Graph:
+    """With what leaves the graph there behind its result."""
+    return extract_segment(segment, [value.name or "" for value in segment.outputs])
 
 
 def measure_noise(
@@ -133,11 +147,12 @@ def measure_noise(
     plan: QuantizationPlan,
     sites: Collection[str],
     pixels: Pixels,
-    reference: npt.NDArray[np.float32],
+    reference: Answers,
 ) -> float:
-    """Noise over signal at the logits with some sites quantised."""
-    answer = run_graph(apply_plan(graph, plan, sites), pixels)
-    return float(np.square(answer - reference, dtype=np.float64).sum() / np.square(reference, dtype=np.float64).sum())
+    """Noise over signal at the logits with some sites quantised; ``reference`` is :func:`run_graph`'s."""
+    found = _run(apply_plan(graph, plan, sites), pixels)
+    noise = [[a - b for a, b in zip(*pair, strict=True)] for pair in zip(found, reference, strict=True)]
+    return float((_measure_power(noise) / _measure_power(reference)).mean())
 
 
 @dataclass(frozen=True)
@@ -237,14 +252,21 @@ def _size(value: ir.Value | None) -> list[int]:
     return [d if isinstance(d, int) else 1 for d in value.shape]
 
 
-def run_graph(graph: Graph, pixels: Pixels) -> npt.NDArray[np.float32]:
-    """Logits ``(N, K)`` in ONNX Runtime."""
-    return np.concatenate(_run(graph, pixels))
+def run_graph(graph: Graph, pixels: Pixels) -> Answers:
+    """What the graph gives in ONNX Runtime: for each item its outputs, ``(B, …) float32``."""
+    return _run(graph, pixels)
 
 
-def _run(graph: Graph, values: Pixels) -> list[npt.NDArray[np.float32]]:
+def _run(graph: Graph, values: Pixels) -> list[list[npt.NDArray[np.float32]]]:
     runner = SegmentRunner(graph)
-    return [runner.run(value)[0] for value in values]
+    return [runner.run(value) for value in values]
+
+
+def _measure_power(answers: Answers) -> npt.NDArray[np.float64]:
+    """Sum of squares of each output."""
+    squares = [[np.square(values, dtype=np.float64).sum() for values in outputs] for outputs in answers]
+    total: npt.NDArray[np.float64] = np.asarray(squares, np.float64).sum(axis=0)
+    return total
 
 
 def to_decibels(noise: float) -> float:

@@ -128,12 +128,19 @@ class Budget:
 
     Attributes:
         max_drop_points: Largest drop of top-1 against the float model, in percentage points.
-        min_agreement: Smallest share of images with the float model's top-1.
+        min_agreement: Smallest share of images with the float model's top-1; it counts where there are no labels.
+        min_recall: Of embeddings, the smallest share of images with the float model's nearest neighbour; it counts
+            where there are no labels.
+        min_cosine: Of embeddings, the smallest mean cosine with the float model's.
+        min_level_sqnr_db: Of features, the smallest SQNR of any level, in dB.
         max_latency_ms: Largest median latency, if any.
     """
 
     max_drop_points: float = 0.5
     min_agreement: float = 0.99
+    min_recall: float = 0.9
+    min_cosine: float = 0.99
+    min_level_sqnr_db: float = 20.0
     max_latency_ms: float | None = None
 
 

@@ -68,9 +68,15 @@ def measure_importance(
         progress("importance", done, len(pixels))
         seen.clear()
         with torch.enable_grad():
-            logits = folded(torch.from_numpy(np.ascontiguousarray(item)))
-            signs = torch.randint(0, 2, logits.shape, generator=generator) * 2 - 1
-            (logits * signs).sum().backward()
+            result = folded(torch.from_numpy(np.ascontiguousarray(item)))
+            answers = result if isinstance(result, tuple) else (result,)
+            combined = torch.zeros(())
+            for values in answers:
+                signs = torch.randint(0, 2, values.shape, generator=generator) * 2 - 1
+                # Of several outputs every one counts alike, however large its numbers are.
+                weight = values.detach().square().sum().rsqrt() if len(answers) > 1 else 1.0
+                combined = combined + (values * signs).sum() * weight
+            combined.backward()  # type: ignore[no-untyped-call]
         for name, output in seen.items():
             found[name].append(output.grad.square().mean(dim=-1).flatten().numpy())
     progress("importance", len(pixels), len(pixels))

@@ -31,7 +31,7 @@ def type_graph(graph: Graph, arithmetic: Arithmetic) -> Graph:
     so is what :func:`edgevit.half_range.mark_wide` marked.
 
     Args:
-        graph: ``image (B, H, W, 3) uint8`` to ``logits (B, K) float32``, its floats float32; not changed.
+        graph: ``image (B, H, W, 3) uint8`` to logits, an embedding or features, its floats float32; not changed.
         arithmetic: The type that what is not quantised is computed in.
 
     Raises:

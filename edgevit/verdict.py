@@ -5,7 +5,8 @@ The order of the rules:
 1. A variant that does not compute what the module computes is out (``PARITY FAILED``).
 2. So is one that costs more accuracy than the budget allows (``ACCURACY DROP``); the choice is made by figures from
    calibration images where there are any, the verdict judges the chosen one by validation images. Top-1 counts where
-   there are labels, agreement with the float model where there are none.
+   there are labels, agreement with the float model where there are none. Of embeddings the mean cosine counts too, and
+   top-1 is that of the nearest neighbours' labels; of features the SQNR of the worst level counts.
    Where the chosen one misses the budget on these, a float variant that has passed parity takes its place: that it is
    the model needs no choice among images. Faster ones that have not passed parity are then out as well. Where there is
    none, the verdict has not passed.
@@ -32,7 +33,10 @@ from edgevit.verdict_text import (
     format_agreement,
     format_ratio,
     format_share,
+    get_least_agreement,
     list_warnings,
+    name_agreement,
+    name_top1,
     suggest_accuracy,
     suggest_evidence,
 )
@@ -120,12 +124,19 @@ def _judge(variant: Variant, budget: Budget) -> Variant:
 
 def find_miss(figures: Accuracy, budget: Budget) -> str | None:
     """How the figures miss the budget's accuracy, for a sentence; ``None`` where they meet it."""
+    worst = figures.worst_level
+    if worst is not None and worst[1] < budget.min_level_sqnr_db - _ROUNDING:
+        return f"{worst[0]} keeps {worst[1]:.1f} dB of at least {budget.min_level_sqnr_db:g}"
+    if figures.cosine_mean is not None and figures.cosine_mean < budget.min_cosine - _ROUNDING:
+        return f"the mean cosine is {figures.cosine_mean:.4f} of at least {budget.min_cosine:g}"
     if figures.drop_points is not None:
         if figures.drop_points > budget.max_drop_points + _ROUNDING:
-            return f"top-1 drops by {figures.drop_points:.2f} points of at most {budget.max_drop_points:g}"
+            what = name_top1(figures)
+            return f"{what} drops by {figures.drop_points:.2f} points of at most {budget.max_drop_points:g}"
         return None
-    if figures.agreement < (budget.min_agreement - _ROUNDING) * figures.images:
-        return f"agreement is {format_agreement(figures)} of at least {100 * budget.min_agreement:g} %"
+    least = get_least_agreement(figures, budget)
+    if figures.agreement is not None and figures.agreement < (least - _ROUNDING) * figures.images:
+        return f"{name_agreement(figures)} is {format_agreement(figures)} of at least {100 * least:g} %"
     return None
 
 
@@ -144,7 +155,7 @@ def _accuracy_loss(variant: Variant) -> tuple[float, float, float]:
     figures = variant.choice_accuracy or variant.accuracy
     assert figures is not None
     noise = -figures.sqnr_db if figures.sqnr_db is not None else float("-inf")
-    return figures.drop_points or 0.0, -figures.agreement / figures.images, noise
+    return figures.drop_points or 0.0, -(figures.agreement_percent or 0.0), noise
 
 
 def _pick_fastest(

@@ -29,24 +29,60 @@ def describe_accuracy(variant: Variant) -> str:
     figures = variant.accuracy
     if figures is not None and figures.labelled:
         return (
-            f"top-1 {figures.top1_percent:.2f} %, the float model's {figures.reference_top1_percent:.2f} % "
+            f"{name_top1(figures)} {figures.top1_percent:.2f} %, "
+            f"the float model's {figures.reference_top1_percent:.2f} % "
             f"(drop {figures.drop_points:.2f} points, interval {figures.drop_low:.2f} to {figures.drop_high:.2f}), "
-            f"agreement {format_agreement(figures)} on {figures.images} validation images"
+            f"{_describe_closeness(figures)} on {figures.images} validation images"
         )
     if figures is not None:
-        return f"parity only, as there are no labels: agreement {format_agreement(figures)} on {figures.images} images"
+        lead = "parity only, as there are no labels: " if figures.task == "classify" else ""
+        return f"{lead}{_describe_closeness(figures)} on {figures.images} {'' if lead else 'validation '}images"
     if variant.choice_accuracy is not None:
         by = variant.choice_accuracy
-        return f"not judged on validation images; agreement {format_agreement(by)} on {by.images} calibration images"
+        return f"not judged on validation images; {_describe_closeness(by)} on {by.images} calibration images"
     if variant.parity is not None:
         return f"parity only: {variant.parity.reason}"
     return "accuracy was not judged, as there were no images"
 
 
+def _describe_closeness(figures: Accuracy) -> str:
+    """To the float model, as its task measures it."""
+    parts = []
+    if figures.cosine_mean is not None and figures.cosine_min is not None:
+        parts.append(f"cosine {figures.cosine_mean:.4f} on average and {figures.cosine_min:.4f} at least")
+    if figures.agreement is not None:
+        parts.append(f"{name_agreement(figures)} {format_agreement(figures)}")
+    if figures.level_sqnr_db:
+        worst = figures.worst_level
+        exact = "every level equals the float model's"
+        parts.append(exact if worst is None else f"SQNR {worst[1]:.1f} dB at {worst[0]}, the worst level,")
+    return ", ".join(parts)
+
+
+def name_top1(figures: Accuracy) -> str:
+    """``top-1``, of embeddings ``kNN top-1``."""
+    return "kNN top-1" if figures.task == "embed" else "top-1"
+
+
+def name_agreement(figures: Accuracy) -> str:
+    """``agreement``, of embeddings ``recall@1``."""
+    return "recall@1" if figures.task == "embed" else "agreement"
+
+
+def get_least_agreement(figures: Accuracy, budget: Budget) -> float:
+    """The budget's, for the task of the figures."""
+    return budget.min_recall if figures.task == "embed" else budget.min_agreement
+
+
 def describe_set_back(result: SetBack) -> str:
     """How many sites went back to float and what that gained, or how far it was taken in vain."""
     change = f"{result.before:.2f} → {result.after:.2f}"
-    change = f"drop {change} points" if result.labelled else f"agreement {change} %"
+    if result.task == "features":
+        change = f"SQNR of the worst level {change} dB"
+    elif result.labelled:
+        change = f"{'kNN ' if result.task == 'embed' else ''}drop {change} points"
+    else:
+        change = f"{'recall@1' if result.task == 'embed' else 'agreement'} {change} %"
     change = f"{change} on {result.images} calibration images"
     if result.sites:
         return (
@@ -79,13 +115,15 @@ def list_warnings(best: Variant, variants: Sequence[Variant], budget: Budget) ->
     drop, high = figures.drop_points, figures.drop_high
     if drop is not None and high is not None and drop <= budget.max_drop_points < high:
         warnings.append(
-            f"{figures.images} images cannot tell a drop of {drop:.2f} points from one of "
-            f"{high:.2f}, which is over the budget of {budget.max_drop_points:g}"
+            f"{figures.images} images cannot tell a {'kNN ' if figures.task == 'embed' else ''}drop "
+            f"of {drop:.2f} points from one of {high:.2f}, which is over the budget of {budget.max_drop_points:g}"
         )
-    if not figures.labelled and figures.agreement_low < budget.min_agreement <= figures.agreement / figures.images:
+    least, low, share = get_least_agreement(figures, budget), figures.agreement_low, figures.agreement_percent
+    if not figures.labelled and low is not None and share is not None and low < least <= share / 100:
+        what = "a recall@1" if figures.task == "embed" else "an agreement"
         warnings.append(
-            f"{figures.images} images cannot tell an agreement of {format_agreement(figures)} from one of "
-            f"{100 * figures.agreement_low:.2f} %, which is under {100 * budget.min_agreement:g} %"
+            f"{figures.images} images cannot tell {what} of {format_agreement(figures)} from one of "
+            f"{100 * low:.2f} %, which is under {100 * least:g} %"
         )
     return tuple(dict.fromkeys(warnings))
 
@@ -93,7 +131,12 @@ def list_warnings(best: Variant, variants: Sequence[Variant], budget: Budget) ->
 def suggest_accuracy(best: Variant, figures: Accuracy | None, *, replaced: bool = False) -> str:
     """How to get a build whose ``figures`` are within the budget; not by float where it has ``replaced`` the best."""
     steps = []
-    if figures is not None and figures.drop_points is not None:
+    worst = figures.worst_level if figures is not None else None
+    if worst is not None:
+        steps.append(f"allow {best.name} with --min-sqnr {math.floor(worst[1] * 10) / 10:g}")
+    elif figures is not None and figures.cosine_mean is not None:
+        steps.append(f"allow {best.name} with {_allow_embedding(figures)}")
+    elif figures is not None and figures.drop_points is not None:
         steps.append(f"allow {best.name} with --max-drop {_round_up(figures.drop_points)}")
     else:
         steps.append("give labelled images, to judge by top-1 instead of agreement")
@@ -104,8 +147,10 @@ def suggest_accuracy(best: Variant, figures: Accuracy | None, *, replaced: bool 
 
 def suggest_evidence(best: Variant) -> str | None:
     """What would let the next build judge more."""
-    if best.accuracy is not None and best.accuracy.labelled:
+    if best.accuracy is not None and (best.accuracy.labelled or best.accuracy.task == "features"):
         return None
+    if best.accuracy is None and best.parity is not None and best.parity.agreement is None:
+        return "give images with --validation to judge the accuracy"
     return "give labelled images with --validation to judge the accuracy"
 
 
@@ -140,7 +185,18 @@ def format_share(variant: Variant, other: Variant) -> str:
 def format_agreement(figures: Accuracy) -> str:
     """100 % only where it is all of them."""
     whole = figures.agreement == figures.images
-    return "100 %" if whole else f"{min(figures.agreement_percent, 99.99):.2f} %"
+    return "100 %" if whole else f"{min(figures.agreement_percent or 0.0, 99.99):.2f} %"
+
+
+def _allow_embedding(figures: Accuracy) -> str:
+    """The options that let these figures pass."""
+    assert figures.cosine_mean is not None
+    options = [f"--min-cosine {math.floor(figures.cosine_mean * 1e4) / 1e4:g}"]
+    if figures.drop_points is not None:
+        options.append(f"--max-drop {_round_up(max(0.0, figures.drop_points))}")
+    elif figures.agreement_percent is not None:
+        options.append(f"--min-recall {math.floor(figures.agreement_percent * 10) / 10:g}")
+    return " ".join(options)
 
 
 def _round_up(points: float) -> str:

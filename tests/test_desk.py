@@ -73,7 +73,7 @@ def test_portable_bundle_carries_the_graph_of_every_precision(portable: BuildRes
     assert [v.name for v in portable.report.variants] == ["fp32", "fp16", "int8"]
     assert portable.report.quantization is not None
     evidence = read_portable_evidence(bundle)
-    difference = evidence.graph_logits["int8"] - evidence.logits
+    difference = evidence.graph_outputs["int8"][0] - evidence.outputs[0]
     assert 0 < np.square(difference).sum() < 0.05 * np.square(evidence.logits).sum()
 
 
@@ -192,7 +192,7 @@ def test_graph_that_breaks_a_rule_is_not_supported_and_names_the_site(tmp_path: 
 
     graph = make_graph("vit")
     pixels = np.concatenate(make_pixels("vit", 2))
-    evidence = Evidence(PREPROCESS, pixels, run_graph(graph, make_pixels("vit", 2))[0])
+    evidence = Evidence(PREPROCESS, pixels, (run_graph(graph, make_pixels("vit", 2))[0],))
     graph.save(tmp_path / "good.onnx")
     site, _ = use_unknown_op(graph)
     graph.save(tmp_path / "bad.onnx")

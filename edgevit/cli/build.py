@@ -7,19 +7,36 @@ from typing import Any
 
 import click
 
-from edgevit.cli.options import WEIGHTS, BatchType, SizeType, on_option, preprocess_options, read_preprocess
+from edgevit.cli.options import (
+    WEIGHTS,
+    BatchType,
+    LevelsType,
+    SizeType,
+    on_option,
+    preprocess_options,
+    read_preprocess,
+)
 from edgevit.cli.output import Output, output_options
 
+TASKS = ("auto", "classify", "embed", "features")
 PRECISIONS = ("auto", "fp32", "fp16", "int8", "fp8")
 
 
 @click.command("build", short_help="Build a bundle from a checkpoint, and measure it.")
 @click.argument("source")
 @click.option("--target", required=True, metavar="NAME", help="Profile to build for, or a TOML file of your own.")
+@click.option("--task", type=click.Choice(TASKS), help="What it computes; auto: logits, or without a head embeddings.")
+@click.option("--normalize", is_flag=True, help="Embeddings of length 1.")
+@click.option("--levels", type=LevelsType(), metavar="N,N,…", help="Stages or blocks that give features, from 0.")
+@click.option("--tokens", is_flag=True, help="Features as tokens (B, h·w, C), not as maps (B, C, h, w).")
+@click.option("--level-norm/--no-level-norm", default=None, help="A ViT's last norm on its features, or not.")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="One precision, or the best inside the budget.")
 @click.option("--calibration", metavar="DATA|random", help="Images to calibrate int8 and fp8 on, and to choose by.")
 @click.option("--validation", type=click.Path(path_type=Path), metavar="DATA", help="Held-out images to judge by.")
 @click.option("--max-drop", type=click.FloatRange(0, 100), metavar="POINTS", help="Top-1 that may be lost (0.5).")
+@click.option("--min-cosine", type=click.FloatRange(0, 1), metavar="COSINE", help="Of embeddings, on average (0.99).")
+@click.option("--min-recall", type=click.FloatRange(0, 100), metavar="PERCENT", help="Of embeddings without labels.")
+@click.option("--min-sqnr", type=click.FloatRange(-20, 200), metavar="DB", help="Of the worst level of features (20).")
 @click.option("--max-latency", type=click.FloatRange(0, min_open=True), metavar="MS", help="Largest median latency.")
 @click.option("--batch", type=BatchType(), metavar="N|MIN:OPT:MAX", help="Images a call, or a range of them (1).")
 @click.option(
@@ -43,6 +60,9 @@ def command(output: Output, source: str, target: str, out: Path | None, host: st
     int8 needs calibration images: 32 or more, better 512. --calibration random takes random pixels instead: enough to
     measure latency, and never an engine to use.
 
+    --task embed gives the features that the head would read, --task features those of chosen levels, for detectors and
+    segmenters: the four stages of a Swin, four blocks of a ViT.
+
     Without --validation the verdict says "parity only": the engine computes what the checkpoint does, but nobody has
     counted right answers. A target whose engine cannot be compiled here ends in a portable bundle. With --on, the
     device compiles and measures it over ssh, and the finished bundle comes back.
@@ -53,6 +73,8 @@ def command(output: Output, source: str, target: str, out: Path | None, host: st
       edgevit build ./my_model --target intel-cpu --precision int8 --calibration train.csv
       edgevit build ./my_model --target intel-cpu --calibration random
       edgevit build ./my_model --target cpu --precision fp32 --out ./bundle
+      edgevit build ./my_model --target intel-cpu --task embed --normalize --calibration photos/
+      edgevit build ./my_model --target intel-cpu --task features --levels 1,2,3
       edgevit build weights.pth --arch vit_small_patch16_224 --target intel-cpu
       edgevit build ./my_model --target jetson --batch 1:4:8
       edgevit build ./my_model --target jetson --on user@board
@@ -99,11 +121,41 @@ def _read_recipe(options: dict[str, Any]) -> Any:
 
     recipe = load_recipe(options["recipe"]) if options["recipe"] else Recipe()
     given = {name: options[name] for name in ("precision", "batch", "image_size", "seed") if options[name] is not None}
-    return replace(recipe, **given)
+    return replace(recipe, task=_read_task(recipe.task, options), **given)
+
+
+def _read_task(task: Any, options: dict[str, Any]) -> Any:
+    """The recipe's task, with what options say on top; another --task begins anew."""
+    from dataclasses import replace
+
+    from edgevit.errors import RecipeError
+    from edgevit.task import Task
+
+    given: dict[str, Any] = {}
+    if options["normalize"]:
+        given["normalize"] = True
+    if options["levels"] is not None:
+        given["levels"] = options["levels"]
+    if options["tokens"]:
+        given["layout"] = "tokens"
+    if options["level_norm"] is not None:
+        given["norm"] = options["level_norm"]
+    try:
+        if options["task"] is not None and options["task"] != task.name:
+            return Task(options["task"], **given)
+        return replace(task, **given)
+    except ValueError as exc:
+        raise RecipeError(str(exc), "give the --task that the option is for") from exc
 
 
 def _read_budget(options: dict[str, Any]) -> Any:
     from edgevit.target import Budget
 
-    given = {"max_drop_points": options["max_drop"], "max_latency_ms": options["max_latency"]}
+    given = {
+        "max_drop_points": options["max_drop"],
+        "max_latency_ms": options["max_latency"],
+        "min_cosine": options["min_cosine"],
+        "min_level_sqnr_db": options["min_sqnr"],
+        "min_recall": None if options["min_recall"] is None else options["min_recall"] / 100,
+    }
     return Budget(**{name: value for name, value in given.items() if value is not None})

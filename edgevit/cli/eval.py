@@ -13,6 +13,7 @@ from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
     from edgevit.evaluate import Evaluation
+    from edgevit.report import Accuracy
 
 
 @click.command("eval", short_help="Measure accuracy, and agreement with the float model.")
@@ -35,6 +36,8 @@ def command(
     host: str | None,
 ) -> None:
     """Measure a bundle's accuracy, and its agreement with the float model.
+
+    Embeddings and features are compared with the float model's, so they need --reference.
 
     DATA is a folder with a folder per class, or a CSV with the columns file and label.
 
@@ -77,16 +80,21 @@ def _show(output: Output, result: Evaluation) -> None:
         if count is not None:
             pairs[name] = f"{100 * count / images:.2f} % ({count} of {images})"
     if accuracy is not None:
+        pairs.update(_describe_closeness(accuracy))
+        if accuracy.task == "embed" and accuracy.top1_percent is not None:
+            theirs = f"the float model's {accuracy.reference_top1_percent:.2f} %"
+            pairs["kNN top-1"] = f"{accuracy.top1_percent:.2f} %, {theirs}"
         if accuracy.drop_points is not None:
             pairs["drop"] = (
                 f"{accuracy.drop_points:.2f} points "
                 f"(95 % interval {accuracy.drop_low:.2f} to {accuracy.drop_high:.2f}); "
                 f"{accuracy.lost} lost, {accuracy.gained} gained"
             )
-        pairs["agreement"] = (
-            f"{format_percent(accuracy.agreement_percent)} % "
-            f"(95 % interval {100 * accuracy.agreement_low:.2f} to {100 * accuracy.agreement_high:.2f})"
-        )
+        low, high = accuracy.agreement_low, accuracy.agreement_high
+        if accuracy.agreement_percent is not None and low is not None and high is not None:
+            pairs["recall@1" if accuracy.task == "embed" else "agreement"] = (
+                f"{format_percent(accuracy.agreement_percent)} % (95 % interval {100 * low:.2f} to {100 * high:.2f})"
+            )
         if accuracy.sqnr_db is not None:
             pairs["SQNR"] = f"{accuracy.sqnr_db:.1f} dB"
     output.show(make_pairs(pairs))
@@ -100,3 +108,15 @@ def _show(output: Output, result: Evaluation) -> None:
         for change in accuracy.per_class:
             table.add_row(*map(str, (change.label, change.images, change.reference_correct, change.correct)))
         output.show(table)
+
+
+def _describe_closeness(accuracy: Accuracy) -> dict[str, str]:
+    """What embeddings and features have besides, by name."""
+    pairs = {}
+    if accuracy.cosine_mean is not None and accuracy.cosine_min is not None:
+        pairs["cosine"] = f"{accuracy.cosine_mean:.4f} on average, {accuracy.cosine_min:.4f} at least"
+    if accuracy.recall10 is not None:
+        pairs["recall@10"] = f"{100 * accuracy.recall10:.2f} %"
+    for name, sqnr_db in accuracy.level_sqnr_db.items():
+        pairs[name] = "equal" if sqnr_db is None else f"{sqnr_db:.1f} dB"
+    return pairs

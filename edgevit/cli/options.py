@@ -35,6 +35,21 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # no parameters befo
         return sides
 
 
+class LevelsType(click.ParamType):  # type: ignore[type-arg]
+    """``2,5,8,11`` to whole numbers from 0."""
+
+    name = "N,N,…"
+
+    def convert(
+        self, value: str | tuple[int, ...], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        if not re.fullmatch(r"\s*\d{1,4}(\s*,\s*\d{1,4})*\s*", value):
+            self.fail(f"{value!r} are no numbers from 0 such as 2,5,8,11", param, ctx)
+        return tuple(int(number) for number in value.split(","))
+
+
 class BatchType(click.ParamType):  # type: ignore[type-arg]
     """``8`` or ``1:4:8`` to the smallest, the usual and the largest number of images a call."""
 

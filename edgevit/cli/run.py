@@ -3,37 +3,65 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgevit.cli.output import Output, output_options
 
+if TYPE_CHECKING:
+    from edgevit.runtime import Classifier
 
-@click.command("run", short_help="Classify images with a bundle.")
+
+@click.command("run", short_help="Classify or embed images with a bundle, or take their features.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, metavar="K", help="Answers an image.")
+@click.option(
+    "--save",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Embeddings to a .npy file, features to a .npz file.",
+)
 @output_options
-def command(output: Output, bundle: Path, images: tuple[Path, ...], top_k: int) -> None:
-    """Classify images with a bundle.
+def command(output: Output, bundle: Path, images: tuple[Path, ...], top_k: int, save: Path | None) -> None:
+    """Classify images with a bundle; of one that gives embeddings or features, show these and save them.
+
+    Embeddings are saved as one array (images, C), features as one array (images, …) for every level, float32, in the
+    order of the images.
 
     \b
     Examples:
       edgevit run ./bundle photo.jpg
       edgevit run ./bundle *.jpg --top-k 1 --json
+      edgevit run ./embedder *.jpg --save embeddings.npy
+      edgevit run ./backbone photo.jpg --save features.npz
     """
-    from edgevit.cli.tables import make_table
-    from edgevit.errors import DataError, format_offenders
+    from edgevit.errors import DataError, OutputError, format_offenders
     from edgevit.runtime import open_bundle
-    from edgevit.schema import to_data
 
     missing = [str(image) for image in images if not image.is_file()]
     if missing:
         raise DataError(f"{len(missing)} of {len(images)} images are not there:\n" + format_offenders(missing), "")
-    with open_bundle(bundle) as classifier:
-        for difference in classifier.differences:
+    with open_bundle(bundle) as opened:
+        task = opened.manifest.task
+        suffix = {"embed": ".npy", "features": ".npz"}.get(task)
+        if save is not None and save.suffix != suffix:
+            what = f"{task} saves {suffix} files" if suffix else "classes are printed, or written by --json"
+            raise OutputError(f"--save {save} does not fit the bundle's task: {what}", "give another --save, or none")
+        for difference in opened.differences:
             output.note(f"note: {difference}")
-        answers = {str(image): classifier.classify(image, top_k=top_k) for image in images}
+        if task == "classify":
+            _show_classes(output, opened, images, top_k)
+        else:
+            _show_arrays(output, opened, images, save)
+
+
+def _show_classes(output: Output, opened: Classifier, images: tuple[Path, ...], top_k: int) -> None:
+    from edgevit.cli.tables import make_table
+    from edgevit.schema import to_data
+
+    answers = {str(image): opened.classify(image, top_k=top_k) for image in images}
     output.document([{"image": image, "predictions": to_data(answer)} for image, answer in answers.items()])
     table = make_table(["image", "class", "label", "probability"], right={"class", "probability"})
     for image, answer in answers.items():
@@ -41,3 +69,66 @@ def command(output: Output, bundle: Path, images: tuple[Path, ...], top_k: int) 
             name = "" if rank else image
             table.add_row(name, str(found.index), found.label or "", f"{found.probability:.2%}")
     output.show(table)
+
+
+def _show_arrays(output: Output, opened: Classifier, images: tuple[Path, ...], save: Path | None) -> None:
+    """Shape, mean, deviation and extremes of every array; with several images also the cosines of embeddings."""
+    import numpy as np
+
+    from edgevit.cli.tables import make_table
+
+    embeds = opened.manifest.task == "embed"
+    found: list[dict[str, Any]] = [
+        {"embedding": opened.embed(image)} if embeds else dict(opened.features(image)) for image in images
+    ]
+    if save is not None:
+        _save(save, found)
+    rows = [
+        {
+            "image": str(image),
+            "output": name,
+            "shape": list(values.shape),
+            "mean": float(values.mean()),
+            "std": float(values.std()),
+            "min": float(values.min()),
+            "max": float(values.max()),
+            **({"length": float(np.linalg.norm(values)), "values": values.tolist()} if embeds else {}),
+        }
+        for image, arrays in zip(images, found, strict=True)
+        for name, values in arrays.items()
+    ]
+    output.document(rows)
+    figures = ["mean", "std", "min", "max", *(["length"] if embeds else [])]
+    table = make_table(["image", "output", "shape", *figures], right={"shape", *figures})
+    before = None
+    for row in rows:
+        shape = "×".join(str(side) for side in row["shape"])
+        name = "" if row["image"] == before else row["image"]
+        table.add_row(name, row["output"], shape, *(f"{row[key]:.3g}" for key in figures))
+        before = row["image"]
+    output.show(table)
+    if embeds and len(images) > 1:
+        unit = np.stack([arrays["embedding"] / np.linalg.norm(arrays["embedding"]) for arrays in found])
+        cosines = unit @ unit[0]
+        output.line()
+        near = make_table(["image", f"cosine with {images[0].name}"], right={f"cosine with {images[0].name}"})
+        for image, cosine in zip(images[1:], cosines[1:], strict=True):
+            near.add_row(str(image), f"{cosine:.4f}")
+        output.show(near)
+    if save is not None:
+        output.line(f"saved: {save}")
+
+
+def _save(path: Path, found: list[dict[str, Any]]) -> None:
+    import numpy as np
+
+    from edgevit.errors import OutputError
+
+    arrays = {name: np.stack([one[name] for one in found]) for name in found[0]}
+    try:
+        if path.suffix == ".npy":
+            np.save(path, arrays["embedding"])
+        else:
+            np.savez(path, **arrays)  # type: ignore[arg-type]
+    except OSError as exc:
+        raise OutputError(f"{path} cannot be written: {exc.strerror or exc}", "check the path and free space") from exc

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edgevit.report import Accuracy, Ratio, Report, Variant
 
 MISSING = "–"
+_MOST_LEVELS = 4
 
 _COLOURS = {
     "CHOSEN": "bold green",
@@ -108,11 +109,39 @@ def _ratio_column(variants: Sequence[Variant]) -> list[str]:
 
 def _accuracy_columns(variants: Sequence[Variant]) -> dict[str, list[str]]:
     found = [v.accuracy for v in variants]
+    if any(a is not None and a.task == "embed" for a in found):
+        return {
+            "kNN": [format_top1(a) for a in found],
+            "drop": [format_optional(a.drop_points if a else None, "+.2f") for a in found],
+            "R@1": [format_agreement(a) for a in found],
+            "cos": [format_optional(a.cosine_mean if a else None, ".4f") for a in found],
+            "min": [format_optional(a.cosine_min if a else None, ".3f") for a in found],
+            "dB": [format_optional(a.sqnr_db if a else None, ".1f") for a in found],
+        }
+    if any(a is not None and a.task == "features" for a in found):
+        return _level_columns(found)
     return {
         "top-1": [format_top1(a) for a in found],
         "drop": [format_optional(a.drop_points if a else None, "+.2f") for a in found],
-        "agree": [format_percent(a.agreement_percent) if a else MISSING for a in found],
+        "agree": [format_agreement(a) for a in found],
         "dB": [format_optional(a.sqnr_db if a else None, ".1f") for a in found],
+    }
+
+
+def _level_columns(found: Sequence[Accuracy | None]) -> dict[str, list[str]]:
+    """The SQNR of every level, or of the worst where they are too many for a line."""
+    names = next(tuple(a.level_sqnr_db) for a in found if a is not None)
+    if len(names) > _MOST_LEVELS:
+        worst = [a.worst_level if a else None for a in found]
+        return {
+            "worst": [w[0] if w else MISSING for w in worst],
+            "dB": [f"{w[1]:.1f}" if w else MISSING for w in worst],
+        }
+    return {
+        f"dB{name.removeprefix('level').removeprefix('block')}": [
+            format_optional(a.level_sqnr_db.get(name) if a else None, ".1f") for a in found
+        ]
+        for name in names
     }
 
 
@@ -125,6 +154,12 @@ def format_ms(value: float) -> str:
 def format_percent(value: float) -> str:
     """``98.33``, and ``100`` only where it is all of them."""
     return "100" if value == 100 else f"{min(value, 99.99):.2f}"
+
+
+def format_agreement(accuracy: Accuracy | None) -> str:
+    """Agreement in per cent, or a dash."""
+    percent = accuracy.agreement_percent if accuracy is not None else None
+    return MISSING if percent is None else format_percent(percent)
 
 
 def format_top1(accuracy: Accuracy | None) -> str:

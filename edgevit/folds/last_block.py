@@ -24,6 +24,8 @@ def fold_last_block(pixels: PixelModel) -> PassRecord:
     if not isinstance(model, ViT):
         return PassRecord(name, "module", skipped=(Skip("head", "the head reads every token"),))
     site = f"blocks.{model.config.depth - 1}"
+    if len(model.outlets):
+        return PassRecord(name, "module", skipped=(Skip(site, "features are read from every token"),))
     if model.config.pool != "token":
         return PassRecord(name, "module", skipped=(Skip(site, _READERS[model.config.pool]),))
     last = model.blocks[-1]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from edgevit.models.attention_pool import AttentionPool
 from edgevit.models.layers import Attention, GatedMlp, Mlp
+from edgevit.models.outlets import Outlet
 from edgevit.models.pixels import PixelModel
 from edgevit.models.swin import PatchMerging, RolledWindows, Swin, SwinBlock
 from edgevit.models.vit import EncoderBlock, ViT
@@ -70,6 +71,8 @@ def _pairs(model: nn.Module) -> Iterator[tuple[str, nn.Module, list[nn.Linear] |
             yield f"{name}.norm", module.norm, [module.mlp.fc1]
         elif isinstance(module, PatchMerging):
             yield f"{name}.norm", module.norm, [module.reduction]
+        elif isinstance(module, Outlet):
+            yield f"{name}.norm", module.norm, "features leave the model behind it"
     if isinstance(model, Swin):
         yield "patch_norm", model.patch_norm, "it writes to the residual stream"
     if isinstance(model, ViT):

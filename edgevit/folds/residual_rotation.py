@@ -9,6 +9,8 @@ Scope: streams between pre-norm blocks whose LayerNorms and layer scales are fol
 (:mod:`edgevit.folds.layer_norm_affine`, :mod:`edgevit.folds.layer_scale`). A norm before a CLIP's blocks writes to the
 stream with an affine part, and no rotation passes through that without a matrix of its own. In a Swin every stage has
 its own R; the first one keeps its stream, because the norm behind the patch embedding writes to it with an affine part.
+Where pooled features or feature maps are the output, a Linear with Rᵀ takes them back, and the affine part of the
+LayerNorm in front of it goes into that.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from edgevit.models.layers import Attention, GatedMlp, LayerScale, Mlp
+from edgevit.models.outlets import Outlet
 from edgevit.models.pixels import PixelModel
 from edgevit.models.swin import PatchMerging, Swin, SwinBlock, SwinStage
 from edgevit.models.vit import EncoderBlock, ViT
@@ -58,14 +61,14 @@ def make_rotation(width: int, generator: np.random.Generator) -> Tensor:
 def _refuse_vit(model: ViT) -> str | None:
     if model.positions is None:
         return "the position embedding is not folded"
-    if not _list_readers(model):
-        return "the pooled features are the output, and would be rotated"
     if isinstance(model.norm_pre, nn.LayerNorm):
         return "the norm before the blocks writes to the stream with an affine part"
     blocks = [block for block in model.blocks if isinstance(block, EncoderBlock)]
     if any(isinstance(scale, LayerScale) for block in blocks for scale in (block.ls1, block.ls2)):
         return "layer scale is not folded"
     norms: list[nn.Module] = [norm for block in blocks for norm in (block.norm1, block.norm2)]
+    if not _list_readers(model):  # the affine part of the last norm goes into the Linear that takes the output back
+        return _find_affine([*norms, model.norm] if isinstance(model.fc_norm, nn.LayerNorm) else norms)
     # Behind an attention pool the stream is another one.
     return _find_affine([*norms, model.norm, *([model.fc_norm] if model.attn_pool is None else [])])
 
@@ -97,7 +100,14 @@ def _rotate_vit(model: ViT, rotation: Tensor) -> None:
     for block in model.blocks:
         assert isinstance(block, EncoderBlock)
         _rotate_block(block.attn, block.mlp, rotation)
-    for reader in _list_readers(model):
+    for outlet in model.outlets.values():
+        assert isinstance(outlet, Outlet)
+        outlet.restore = _restore(outlet.norm, rotation)
+    readers = _list_readers(model)
+    if not readers and not len(model.outlets):
+        last = model.fc_norm if isinstance(model.fc_norm, nn.LayerNorm) else model.norm
+        model.head = _restore(last, rotation, model.config.pooled // model.config.width)
+    for reader in readers:
         times = reader.in_features // model.config.width  # class token and mean side by side
         _rotate_input(reader, torch.kron(torch.eye(times, dtype=rotation.dtype), rotation))
 
@@ -108,11 +118,14 @@ def _rotate_swin(model: Swin, name: str, generator: np.random.Generator) -> Pass
     stages = [stage for stage in model.layers if isinstance(stage, SwinStage)]
     for index, stage in enumerate(stages[1:], start=1):
         after = stages[index + 1].downsample if index + 1 < len(stages) else None
-        reader = after.norm if isinstance(after, PatchMerging) else model.norm
-        norms = [norm for block in stage.blocks if isinstance(block, SwinBlock) for norm in (block.norm1, block.norm2)]
-        reason = _find_affine([*norms, reader])
-        if after is None and not isinstance(model.head, nn.Linear):
-            reason = "the pooled features are the output, and would be rotated"
+        norms: list[nn.Module] = [
+            norm for block in stage.blocks if isinstance(block, SwinBlock) for norm in (block.norm1, block.norm2)
+        ]
+        if isinstance(after, PatchMerging):
+            norms.append(after.norm)
+        elif isinstance(model.head, nn.Linear):
+            norms.append(model.norm)
+        reason = _find_affine(norms)
         if reason is not None:
             skipped.append(Skip(f"layers.{index}", reason))
             continue
@@ -122,12 +135,17 @@ def _rotate_swin(model: Swin, name: str, generator: np.random.Generator) -> Pass
         for block in stage.blocks:
             assert isinstance(block, SwinBlock)
             _rotate_block(block.attn, block.mlp, rotation)
+        if str(index) in model.outlets:
+            outlet = model.outlets[str(index)]
+            assert isinstance(outlet, Outlet)
+            outlet.restore = _restore(outlet.norm, rotation)
         if isinstance(after, PatchMerging):
             # Merging puts four rotated tokens side by side; together they are rotated by R four times over.
             _rotate_input(after.reduction, torch.kron(torch.eye(4, dtype=rotation.dtype), rotation))
-        else:
-            assert isinstance(model.head, nn.Linear)
+        elif isinstance(model.head, nn.Linear):
             _rotate_input(model.head, rotation)
+        elif not len(model.outlets):
+            model.head = _restore(model.norm, rotation)
         applied.append(f"layers.{index}")
     return PassRecord(name, "module", tuple(applied), tuple(skipped))
 
@@ -140,6 +158,30 @@ def _rotate_block(attn: Attention, mlp: nn.Module, rotation: Tensor) -> None:
             _rotate_input(reader, rotation)
     for writer in (attn.proj, mlp.fc2):
         _rotate_output(writer, rotation)
+
+
+def _restore(norm: nn.Module, rotation: Tensor, times: int = 1) -> nn.Linear:
+    """A Linear that takes what was rotated back, with the affine part of the norm in front of it, which loses its own.
+
+    Behind a norm ``γ ⊙ Rᵀx + β``, else ``Rᵀx``.
+
+    Args:
+        norm: The last module in front of it.
+        rotation: R.
+        times: Vectors side by side in what it reads.
+    """
+    weight = torch.kron(torch.eye(times, dtype=rotation.dtype), rotation).T
+    bias = torch.zeros(len(weight), dtype=rotation.dtype)
+    linear = nn.Linear(len(weight), len(weight), device="meta")
+    if isinstance(norm, nn.LayerNorm):
+        repeats = len(weight) // len(norm.weight)
+        weight = norm.weight.detach().double().repeat(repeats)[:, None] * weight
+        bias = norm.bias.detach().double().repeat(repeats)
+        norm.weight = nn.Parameter(torch.ones_like(norm.weight), requires_grad=False)
+        norm.bias = nn.Parameter(torch.zeros_like(norm.bias), requires_grad=False)
+    linear.weight = nn.Parameter(weight.float().contiguous(), requires_grad=False)
+    linear.bias = nn.Parameter(bias.float(), requires_grad=False)
+    return linear
 
 
 def _rotate_output(layer: nn.Linear | nn.Conv2d, rotation: Tensor) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgevit.folds.patch_linear import PatchLinear
+from edgevit.models.outlets import Outlet
 from edgevit.models.pixels import PixelModel
 from edgevit.models.swin import MergeNeighbours, RolledWindows, Size, Swin, SwinBlock, SwinStage
 from edgevit.record import PassRecord, Skip
@@ -120,6 +121,11 @@ def fold_window_gather(pixels: PixelModel) -> PassRecord:
             assert isinstance(block.windows, RolledWindows)
             block.windows = _gather_windows(block.windows, order, tokens)
             applied.append(f"layers.{index}.blocks.{number}")
+        if str(index) in model.outlets and not torch.equal(order, torch.arange(tokens)):
+            outlet = model.outlets[str(index)]
+            assert isinstance(outlet, Outlet)
+            outlet.arrange = Gather(torch.argsort(order), tokens)  # back into row-major order
+            applied.append(f"outlets.{index}")
         before = order
     return PassRecord(name, "module", tuple(applied))
 

@@ -11,14 +11,20 @@ from edgevit.preprocess import Preprocess
 
 
 class PixelModel(nn.Module):
-    """``(B, H, W, 3) uint8 → (B, classes) float32``: normalisation, then the model.
+    """``(B, H, W, 3) uint8`` to what the model gives, a tensor ``(B, K) float32`` or a tuple of feature maps.
 
     :mod:`edgevit.folds.input_normalization` moves the normalisation into the model's first convolution.
+
+    Args:
+        model: Canonical.
+        preprocess: Gives the normalisation.
+        unit_length: Divide the result by its Euclidean norm.
     """
 
-    def __init__(self, model: nn.Module, preprocess: Preprocess) -> None:
+    def __init__(self, model: nn.Module, preprocess: Preprocess, *, unit_length: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.unit_length = unit_length
         mean = torch.tensor(preprocess.mean, dtype=torch.float64)
         std = torch.tensor(preprocess.std, dtype=torch.float64)
         # x·gain + offset, each (1, 3, 1, 1); None once they are folded
@@ -28,16 +34,22 @@ class PixelModel(nn.Module):
         self.offset: Tensor | None
         self.channels_last = False  # True once the model takes the image as it is (edgevit.folds.patch_linear)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
+        result: Tensor | tuple[Tensor, ...] = self.model(self._normalize(image))
+        if self.unit_length and isinstance(result, Tensor):
+            # By the mean of the squares: their sum can leave float16's range. 1e-24 keeps zeros from becoming NaN.
+            length = ((result * result).mean(dim=-1, keepdim=True) + 1e-24).sqrt() * result.shape[-1] ** 0.5
+            result = result / length
+        return result
+
+    def _normalize(self, image: Tensor) -> Tensor:
         if self.channels_last:
-            logits: Tensor = self.model(image)
-            return logits
+            return image
         # Cast before the permute: engines then see the permute as a change of layout alone and copy nothing.
         x = image.to(torch.float32).permute(0, 3, 1, 2)
         if self.gain is not None and self.offset is not None:
             x = x * self.gain + self.offset
-        y: Tensor = self.model(x)
-        return y
+        return x
 
 
 def copy_structure(module: nn.Module) -> nn.Module:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,8 @@ class SwinConfig:
             shift along an axis that one window covers (torchvision).
         pad: Where a grid that is no multiple of the window is padded: after the cyclic shift (timm), or before
             it (transformers, the original).
+        level_norms: Stages that have a LayerNorm for their features (transformers' backbones).
+        final_norm: Whether there is a LayerNorm behind the last stage; a backbone has none, and no head.
     """
 
     image_size: Size = (224, 224)
@@ -54,6 +56,8 @@ class SwinConfig:
     pad: Literal["after_shift", "before_shift"] = "after_shift"
     resample_norm_eps: float = 1e-5
     merging_norm_eps: float | None = None
+    level_norms: tuple[int, ...] = ()
+    final_norm: bool = True
 
     def __post_init__(self) -> None:
         if len(self.depths) != len(self.heads):
@@ -75,6 +79,22 @@ class SwinConfig:
         for _ in range(stage):
             h, w = math.ceil(h / 2), math.ceil(w / 2)
         return h, w
+
+    level_name: ClassVar[str] = "level"  # what features are counted by
+
+    def level_shape(self, level: int) -> tuple[int, int, int]:
+        """Channels, height and width of the feature map of a stage."""
+        return self.stage_width(level), *self.stage_grid(level)
+
+    @property
+    def level_count(self) -> int:
+        """Places where features can leave."""
+        return len(self.depths)
+
+    @property
+    def features(self) -> int:
+        """Width of an image's features, which the head reads and an embedding gives."""
+        return self.stage_width(len(self.depths) - 1)
 
     def block_window(self, stage: int, block: int) -> tuple[Size, Size]:
         """Window and shift of a block, fitted to its grid."""
@@ -272,7 +292,10 @@ class SwinStage(nn.Module):
 
 
 class Swin(nn.Module):
-    """Swin Transformer: normalised pixels ``(B, 3, H, W) float32 → (B, classes) float32`` logits."""
+    """Swin Transformer: normalised pixels ``(B, 3, H, W) float32 → (B, classes) float32`` logits.
+
+    Without a head the pooled features ``(B, C)`` are the result; with outlets it is a tuple of what leaves there.
+    """
 
     def __init__(self, config: SwinConfig) -> None:
         super().__init__()
@@ -287,13 +310,23 @@ class Swin(nn.Module):
         self.arrange: nn.Module = nn.Identity()
         self.layers = nn.ModuleList(SwinStage(config, stage) for stage in range(len(config.depths)))
         width = config.stage_width(len(config.depths) - 1)
-        self.norm = nn.LayerNorm(width, eps=config.norm_eps)
+        self.norm = nn.LayerNorm(width, eps=config.norm_eps) if config.final_norm else nn.Identity()
+        self.level_norms = nn.ModuleDict(
+            {str(i): nn.LayerNorm(config.stage_width(i), eps=config.resample_norm_eps) for i in config.level_norms}
+        )
+        # By stage, where features leave the model instead of logits; filled by edgevit.select_task.
+        self.outlets = nn.ModuleDict()
         self.head = nn.Linear(width, config.classes) if config.classes else nn.Identity()
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor) -> Tensor | tuple[Tensor, ...]:
         x = self.arrange(self.patch_norm(self.patch_embed(pixels)))
-        for layer in self.layers:
+        features: list[Tensor] = []
+        for index, layer in enumerate(self.layers):
             x = layer(x)
+            if str(index) in self.outlets:
+                features.append(self.outlets[str(index)](x))
+        if features:
+            return tuple(features)
         x = self.norm(x).mean(dim=1)
         logits: Tensor = self.head(x)
         return logits

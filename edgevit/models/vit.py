@@ -7,8 +7,6 @@ Stated once, in the form that exports best; :mod:`edgevit.checkpoints` maps ever
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -62,7 +60,8 @@ class EncoderBlock(nn.Module):
 class ViT(nn.Module):
     """Vision Transformer: normalised pixels ``(B, 3, H, W) float32 → (B, classes) float32`` logits.
 
-    Without classes the output is what :meth:`readout` gives, ``(B, features)``.
+    Without classes the output is what :meth:`readout` gives, ``(B, features)``; with outlets a tuple of what leaves
+    there.
     """
 
     def __init__(self, config: ViTConfig) -> None:
@@ -101,6 +100,8 @@ class ViT(nn.Module):
         self.head_dist: nn.Module | None = None
         if config.distillation_head:
             self.head_dist = nn.Linear(width, classes) if classes else nn.Identity()
+        # By block, where features leave the model instead of logits; filled by edgevit.select_task.
+        self.outlets = nn.ModuleDict()
 
     def split_positions(self) -> tuple[Tensor | None, Tensor]:
         """Tokens ahead of the patches with their positions ``(1, P, C)``, and the patches' positions ``(1, N, C)``."""
@@ -137,19 +138,16 @@ class ViT(nn.Module):
         normed: Tensor = self.norm(x)
         return normed
 
-    def tokens(self, pixels: Tensor, blocks: Sequence[int]) -> tuple[Tensor, ...]:
-        """Tokens behind chosen blocks, without a norm, ``(B, P + N, C)`` each; blocks behind the last are not run.
-
-        Args:
-            pixels: ``(B, 3, H, W)``.
-            blocks: Numbers from 0, in any order.
-        """
+    def tap(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """What leaves at the outlets, in the order of the blocks."""
         x = self.embed(pixels)
-        found: dict[int, Tensor] = {}
-        for index, block in enumerate(self.blocks[: max(blocks, default=-1) + 1]):
+        features: list[Tensor] = []
+        for index, block in enumerate(self.blocks):
             x = block(x)
-            found[index] = x if self.suffix is None else x[:, : self.config.tokens]
-        return tuple(found[index] for index in blocks)
+            if str(index) in self.outlets:  # here, not behind the last block, so that tokens need not be kept
+                tokens = x if self.suffix is None else x[:, : self.config.tokens]
+                features.append(self.outlets[str(index)](tokens))
+        return tuple(features)
 
     def pool(self, x: Tensor) -> Tensor:
         """Tokens to one vector: ``(B, P + N, C) → (B, C)``, twice as wide for ``token_mean``."""
@@ -169,7 +167,9 @@ class ViT(nn.Module):
             pooled = (pooled + x[:, 1]) / 2
         return pooled if self.projection is None else self.projection(pooled)
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor) -> Tensor | tuple[Tensor, ...]:
+        if len(self.outlets):
+            return self.tap(pixels)
         x = self.encode(pixels)
         if isinstance(self.head_dist, nn.Linear):
             logits: Tensor = (self.head(x[:, 0]) + self.head_dist(x[:, 1])) / 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from edgevit.models.layers import Activation
 
@@ -34,6 +34,8 @@ class ViTConfig:
         layer_scale: A factor for every channel behind attention and MLP.
         qk_norm: LayerNorm on every head's queries and keys.
         gated_mlp: Two Linears in, one of them a gate (with SiLU: SwiGLU).
+        level_norm: Whether the origin puts the last norm on the features of every block (transformers' backbones).
+        level_name: What features are counted by.
     """
 
     image_size: tuple[int, int] = (224, 224)
@@ -64,6 +66,8 @@ class ViTConfig:
     gated_mlp: bool = False
     projection: int = 0
     drop_remainder: bool = False
+    level_norm: bool = False
+    level_name: ClassVar[str] = "block"
 
     def __post_init__(self) -> None:
         problems = [*self._find_size_problems(), *self._find_token_problems()]
@@ -99,6 +103,15 @@ class ViTConfig:
     def grid(self) -> tuple[int, int]:
         """Patches down and across."""
         return self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
+
+    @property
+    def level_count(self) -> int:
+        """Blocks, behind each of which features can leave."""
+        return self.depth
+
+    def level_shape(self, level: int) -> tuple[int, int, int]:
+        """Channels, height and width of the feature map of a block."""
+        return self.width, *self.grid
 
     @property
     def prefix_tokens(self) -> int:

@@ -1,4 +1,4 @@
-"""open_bundle: from a bundle on disk to an object that classifies images."""
+"""open_bundle: from a bundle on disk to an object that classifies or embeds images, or gives their features."""
 
 from __future__ import annotations
 
@@ -71,21 +71,58 @@ class Classifier:
             top_k: How many; at most all of them are given.
 
         Raises:
+            BundleError: The bundle is for another task.
             DataError: The image cannot be decoded, or ``top_k`` is below 1.
             DeviceError: The engine failed, or gave values that are not numbers.
         """
+        self._require("classify")
         if top_k < 1:
             raise DataError(f"top_k = {top_k} asks for no class", "give a number from 1")
-        logits = self._session.run(self.preprocess.apply(image)[None])[0].astype(np.float64)
-        if not np.isfinite(logits).all():
-            raise DeviceError("the engine gave values that are not finite numbers", "run `edgevit eval` on the bundle")
+        logits = self._compute(image)[0].astype(np.float64)
         exponentials = np.exp(logits - logits.max())
         probabilities = exponentials / exponentials.sum()
         order = np.argsort(-logits, kind="stable")[:top_k]
         return [Prediction(self._label(int(i)), int(i), float(probabilities[i])) for i in order]
 
+    def embed(self, image: ImageSource) -> npt.NDArray[np.float32]:
+        """The embedding of an image, ``(C,)``; of unit length where the bundle was built so.
+
+        Args:
+            image: As :meth:`classify` takes it.
+
+        Raises:
+            BundleError: The bundle is for another task.
+            DataError: The image cannot be decoded.
+            DeviceError: The engine failed, or gave values that are not numbers.
+        """
+        self._require("embed")
+        return self._compute(image)[0]
+
+    def features(self, image: ImageSource) -> dict[str, npt.NDArray[np.float32]]:
+        """Feature maps of an image by name, ``(C, h, w)`` each, or ``(h·w, C)`` where the bundle was built so.
+
+        The names are those of ``manifest.outputs``; arguments and errors as :meth:`embed`.
+        """
+        self._require("features")
+        names = [spec.name for spec in self.manifest.outputs]
+        return dict(zip(names, self._compute(image), strict=True))
+
+    def _compute(self, image: ImageSource) -> Outputs:
+        answers = tuple(values[0] for values in self._session.run_outputs(self.preprocess.apply(image)[None]))
+        if not all(np.isfinite(values).all() for values in answers):
+            raise DeviceError("the engine gave values that are not finite numbers", "run `edgevit eval` on the bundle")
+        return answers
+
+    def _require(self, task: str) -> None:
+        ours = self.manifest.task
+        if ours != task:
+            raise BundleError(
+                f"the bundle of {self.manifest.name} is for the task {ours}, not {task}",
+                f"call .{ours}(image), or build the checkpoint again with --task {task}",
+            )
+
     def run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Logits of prepared images; see :meth:`edgevit.runtime.session.Session.run`.
+        """The one output of prepared images; see :meth:`edgevit.runtime.session.Session.run`.
 
         Args:
             batch: ``(B, H, W, 3) uint8``, each image as ``preprocess.apply`` gives it.

@@ -1,0 +1,136 @@
+"""select_task: from a model as it was trained to one that computes what is wanted."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from edgevit.errors import CheckpointError
+from edgevit.model import Model
+from edgevit.models.outlets import Outlet
+from edgevit.models.pixels import copy_structure
+from edgevit.models.swin import Swin
+from edgevit.models.vit import ViT
+from edgevit.task import Task, TaskName
+
+if TYPE_CHECKING:
+    from edgevit.models import ModelConfig
+
+_DEFAULT_LEVELS = 4
+"""Blocks of a ViT whose features a dense head reads: as many as DPT and DINOv2's own heads."""
+
+
+def select_task(model: Model, task: Task) -> Model:
+    """The model for a task.
+
+    Features follow the origin: timm's ``forward_intermediates`` and ``features_only``, transformers' backbones. What
+    stands behind the last level is left out.
+
+    Args:
+        model: As it was read; not changed. Weights are shared.
+        task: What is wanted; ``auto`` becomes ``classify``, or without a head ``embed``, or of a backbone ``features``.
+
+    Returns:
+        The model, with the task as it was decided, and what was assumed among the notes of its source.
+
+    Raises:
+        CheckpointError: The checkpoint has no weights for the task, or the levels are not there.
+    """
+    backbone = not model.classes and not getattr(model.config, "final_norm", True)
+    possible: tuple[TaskName, ...] = ("features",) if backbone else ("embed", "features")
+    possible = ("classify", *possible) if model.classes else possible
+    notes = []
+    name = task.name
+    if name == "auto":
+        name = possible[0]
+        if name != "classify":
+            what = "is a backbone" if backbone else "has no classification head"
+            notes.append(f"the checkpoint {what}: it is built for the task {name}")
+    if name not in possible:
+        what = "is a backbone, without a last norm and a head" if backbone else "has no classification head"
+        raise CheckpointError(f"{model.source.path} {what}: it cannot {name}", f"give --task {' or '.join(possible)}")
+    try:
+        task = dataclasses.replace(task, name=name)
+    except ValueError as exc:  # options of a task that auto did not become
+        raise CheckpointError(f"the task is {name}: {exc}", "give the option's own --task with it") from exc
+    if name == "classify":
+        return dataclasses.replace(model, task=task)
+    module = copy_structure(model.module)
+    assert isinstance(module, (ViT, Swin))
+    if name == "embed":
+        module.config = dataclasses.replace(module.config, classes=0)
+        module.head = nn.Identity()
+        if isinstance(module, ViT) and module.head_dist is not None:
+            module.head_dist = nn.Identity()
+    else:
+        task = _resolve_levels(task, module.config)
+        _cut(module, task.levels[-1])
+        notes += _add_swin_outlets(module, task) if isinstance(module, Swin) else _add_vit_outlets(module, task)
+    source = dataclasses.replace(model.source, notes=(*model.source.notes, *notes))
+    return dataclasses.replace(model, module=module, labels=None, task=task, source=source, answers=None)
+
+
+def _resolve_levels(task: Task, config: ModelConfig) -> Task:
+    count, what = config.level_count, config.level_name
+    levels = task.levels
+    if not levels:
+        some = min(_DEFAULT_LEVELS, count)
+        levels = tuple(count * (i + 1) // some - 1 for i in range(some))
+    beyond = [str(level) for level in levels if level >= count]
+    if beyond:
+        raise CheckpointError(
+            f"the model has no {what} {', '.join(beyond)}", f"give --levels from 0 to {count - 1}, as in --levels 0,1"
+        )
+    if what == "level" and task.norm is not None:
+        raise CheckpointError(
+            "a Swin's levels are normalised by the norms that its checkpoint has for them, and by no other",
+            "leave --level-norm out",
+        )
+    norm = getattr(config, "level_norm", False) if task.norm is None and what == "block" else task.norm
+    return dataclasses.replace(task, levels=levels, norm=norm)
+
+
+def _cut(module: ViT | Swin, last: int) -> None:
+    """Leave out what stands behind the last level."""
+    if isinstance(module, ViT):
+        module.config = dataclasses.replace(
+            module.config, depth=last + 1, classes=0, distillation_head=False, projection=0
+        )
+        module.blocks = module.blocks[: last + 1]
+        module.head_dist = module.attn_pool = module.projection = None
+    else:
+        config = module.config
+        module.config = dataclasses.replace(
+            config,
+            depths=config.depths[: last + 1],
+            heads=config.heads[: last + 1],
+            classes=0,
+            level_norms=tuple(level for level in config.level_norms if level <= last),
+        )
+        module.layers = module.layers[: last + 1]
+    module.head = nn.Identity()
+
+
+def _add_vit_outlets(module: ViT, task: Task) -> list[str]:
+    config = module.config
+    for level in task.levels:
+        norm = copy_structure(module.norm) if task.norm else None
+        module.outlets[str(level)] = Outlet(config.grid, norm, config.prefix_tokens, task.layout)
+    module.norm = module.fc_norm = nn.Identity()
+    return []
+
+
+def _add_swin_outlets(module: Swin, task: Task) -> list[str]:
+    for level in task.levels:
+        key = str(level)
+        norm = module.level_norms[key] if level in module.config.level_norms else None
+        module.outlets[key] = Outlet(module.config.stage_grid(level), norm, 0, task.layout)
+    module.level_norms = nn.ModuleDict()
+    module.norm = nn.Identity()
+    bare = [str(level) for level in task.levels if isinstance(module.outlets[str(level)].norm, nn.Identity)]
+    if bare:
+        which = "levels are" if len(bare) > 1 else "level is"
+        return [f"{which} not normalised: the checkpoint has no norm for {', '.join(bare)}"]
+    return []

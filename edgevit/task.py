@@ -1,0 +1,47 @@
+"""Task: what an engine gives for an image.
+
+Standard library alone: recipes and manifests hold it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+TaskName: TypeAlias = Literal["auto", "classify", "embed", "features"]
+Layout: TypeAlias = Literal["map", "tokens"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """``[task]`` of a recipe: what is computed, and in which form.
+
+    Attributes:
+        name: ``classify``: logits. ``embed``: the pooled features that the head would read. ``features``: what chosen
+            stages of a Swin or blocks of a ViT give, for detectors and segmenters. ``auto``: the first of these that
+            the checkpoint has the weights for.
+        normalize: Of ``embed``: divide the embedding by its Euclidean norm, in the graph.
+        levels: Of ``features``: stages or blocks, counted from 0 and in ascending order; by default all stages, or four
+            blocks evenly spaced.
+        layout: Of ``features``: maps ``(B, C, h, w)``, or patch tokens ``(B, h·w, C)`` in row-major order.
+        norm: Of ``features`` of a ViT: whether its last LayerNorm is applied to every level; by default what the
+            origin does. A Swin's levels have the norms that its checkpoint has for them.
+    """
+
+    name: TaskName = "auto"
+    normalize: bool = False
+    levels: tuple[int, ...] = ()
+    layout: Layout = "map"
+    norm: bool | None = None
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.normalize and self.name not in ("auto", "embed"):
+            problems.append(f"normalize is for embed, not for {self.name}")
+        if self.name not in ("auto", "features"):
+            given = {"levels": self.levels, "layout": self.layout != "map", "norm": self.norm is not None}
+            problems += [f"{key} is for features, not for {self.name}" for key, value in given.items() if value]
+        if any(level < 0 for level in self.levels) or list(self.levels) != sorted(set(self.levels)):
+            problems.append(f"levels = {list(self.levels)} are not numbers from 0 in ascending order")
+        if problems:
+            raise ValueError("; ".join(problems))

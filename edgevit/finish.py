@@ -18,7 +18,7 @@ from edgevit.precisions import choose_precisions
 from edgevit.progress import Progress, ignore_progress
 from edgevit.recipe import load_recipe
 from edgevit.rehearsal import read_fusion
-from edgevit.report import Report, Variant
+from edgevit.report import Report, Variant, Verdict
 from edgevit.target import target_status
 from edgevit.verdict_quantized import judge_calibration
 from edgevit.verdict_text import describe_accuracy
@@ -81,6 +81,7 @@ def finish_bundle(
         verdict = judge_calibration(
             verdict, before.quantization, chosen=chosen is not None and chosen.precision == "int8", untried=""
         )
+        verdict = _recall_judgement(verdict, before)
         if tried:
             variants += tuple(_leave_out(v) for v in left)
         report = add_circumstances(
@@ -101,6 +102,18 @@ def finish_bundle(
             return BuildResult(None, report, None)
         engine = next(t.engine for t in found.trials if t.variant.name == verdict.chosen)
         return pack_result(out, dataclasses.replace(manifest, engine=engine), recipe, report, {}, lock)
+
+
+def _recall_judgement(verdict: Verdict, before: Report) -> Verdict:
+    """The device has no images to judge by; the build had, and judged the graph."""
+    judged = next((v for v in before.variants if v.name == verdict.chosen and v.accuracy is not None), None)
+    if judged is None:
+        return verdict
+    return dataclasses.replace(
+        verdict,
+        sentence=f"{verdict.sentence}; its graph in ONNX Runtime, at the build: {describe_accuracy(judged)}",
+        next_step="judge this engine itself with edgevit eval and the validation images",
+    )
 
 
 def _leave_out(variant: Variant) -> Variant:

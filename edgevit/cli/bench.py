@@ -72,12 +72,12 @@ def command(
             comparison = bench_on(host, bundles, arguments, log=output.listen_to(host), progress=progress)
     output.document(to_data(comparison))
     _show(output, comparison)
+    if host is None:  # a device has said all that itself, as it went
+        _note_circumstances(output, comparison)
 
 
 def _show(output: Output, comparison: Comparison) -> None:
     from edgevit.cli.tables import format_bytes, format_interval, format_ms, make_table
-    from edgevit.conditions import describe_conditions, list_condition_risks
-    from edgevit.devices.local import list_measuring_risks
 
     rows = comparison.bundles
     names = shorten_paths([row.bundle for row in rows])
@@ -102,7 +102,13 @@ def _show(output: Output, comparison: Comparison) -> None:
                 f"{names[row.bundle]}: cold start: import {c.import_ms:.0f} ms, load {c.load_ms:.0f} ms, "
                 f"first inference {c.first_inference_ms:.1f} ms{memory}"
             )
-    first = rows[0].latency
+
+
+def _note_circumstances(output: Output, comparison: Comparison) -> None:
+    from edgevit.conditions import describe_conditions, list_condition_risks
+    from edgevit.devices.local import list_measuring_risks
+
+    first = comparison.bundles[0].latency
     settings = ", ".join(f"{name} {value}" for name, value in first.settings.items())
     output.note(f"{first.runs} runs in {first.seconds:.1f} s, batch {first.batch}; {settings}")
     machine = comparison.machine

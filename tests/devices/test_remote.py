@@ -17,6 +17,7 @@ from edgevit.devices.remote_answers import open_on
 from edgevit.devices.remote_measure import bench_on
 from edgevit.errors import BundleError, DeviceError
 from edgevit.evaluate import evaluate_bundle
+from edgevit.quantization import Quantization
 from edgevit.recipe import Recipe
 from edgevit.reference import generate_images
 from edgevit.runtime import open_bundle
@@ -35,7 +36,7 @@ def portable(tmp_path_factory):
     return build_model(MODELS["vit"], load_target("cpu"), out=out, recipe=QUICK, portable=True).bundle
 
 
-@pytest.mark.parametrize("target", ["cpu", "intel-cpu"])
+@pytest.mark.parametrize("target", [pytest.param("cpu", marks=pytest.mark.slow), "intel-cpu"])
 def test_build_on_a_device_ends_in_a_finished_bundle_with_the_answers_of_a_build_here(target, loopback, tmp_path):
     profile = load_target(target)
     if profile.architecture not in (None, read_architecture()):
@@ -56,6 +57,20 @@ def test_build_on_a_device_ends_in_a_finished_bundle_with_the_answers_of_a_build
         np.testing.assert_array_equal(remote.run(pixels), local.run(pixels))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["here", "there"]
     assert loopback.jobs == []
+
+
+@pytest.mark.slow
+def test_int8_of_a_device_has_the_answers_of_int8_here_and_recalls_how_its_graph_was_judged(loopback, tmp_path):
+    files, target = write_digits(tmp_path / "digits"), load_target("cpu")
+    recipe = dataclasses.replace(QUICK, precision="int8", batch=(1, 1, 1), quantization=Quantization(images=40))
+    given = {"recipe": recipe, "calibration": files.calibration, "validation": files.validation}
+    here = build_model(MODELS["vit"], target, out=tmp_path / "here", **given)
+    there = build_on(HOST, MODELS["vit"], target, out=tmp_path / "there", **given)
+    pixels = generate_images(8, 32, 32, seed=3)
+    with open_bundle(here.bundle) as local, open_bundle(there.bundle) as remote:
+        np.testing.assert_array_equal(remote.run(pixels), local.run(pixels))
+    assert "its graph in ONNX Runtime, at the build: top-1 " in there.report.verdict.sentence
+    assert "edgevit eval" in there.report.verdict.next_step
 
 
 def test_build_on_a_device_of_another_architecture_is_refused_before_the_checkpoint_is_read(loopback, tmp_path):

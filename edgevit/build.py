@@ -27,7 +27,7 @@ from edgevit.manifest import Manifest
 from edgevit.measure import measure_cold_start
 from edgevit.pack import check_output, pack_bundle
 from edgevit.portable import collect_portable_files
-from edgevit.precisions import choose_precisions
+from edgevit.precisions import choose_precisions, limit_precisions
 from edgevit.prepare import PreparedGraph, prepare_graph, prepare_half_range, read_range_pixels
 from edgevit.prepare_fp8 import prepare_fp8
 from edgevit.prepare_quantized import prepare_quantized
@@ -122,6 +122,7 @@ def build_model(
             model = _read(source, arch, weights, recipe, preprocess, note)
             refuse_assumed(model, None if random else calibration, validation)
             recipe = dataclasses.replace(recipe, task=model.task)
+            precisions = limit_precisions(precisions, model.float_only)
         with _timed(stages, "images"):
             sets = read_image_sets(
                 model,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from edgevit.errors import CheckpointError
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from edgevit.checkpoints.contents import WhichWeights
+    from edgevit.foreign.module import ForeignModule
     from edgevit.manifest import Manifest
     from edgevit.model import Source
     from edgevit.preprocess_options import PreprocessOptions
@@ -128,10 +132,18 @@ def inspect_checkpoint(
         CheckpointError: As :func:`edgevit.checkpoints.read_checkpoint` does.
     """
     from edgevit.checkpoints import read_checkpoint
+    from edgevit.export import export_model
+    from edgevit.foreign.module import ForeignModule
+    from edgevit.target import ExportForm
 
     model = read_checkpoint(source, arch=arch, image_size=image_size, weights=weights, preprocess=preprocess)
     size = (model.preprocess.height, model.preprocess.width)
-    sites, attention_macs = count_macs(model.module, size)
+    passes = model.passes
+    if isinstance(model.module, ForeignModule):
+        sites, attention_macs = count_graph_macs(model.module)
+        passes = export_model(model, ExportForm(), batch=(model.module.config.batch or 1,) * 3)[1]
+    else:
+        sites, attention_macs = count_macs(model.module, size)
     return CheckpointInspection(
         source=model.source,
         family=model.family,
@@ -144,8 +156,25 @@ def inspect_checkpoint(
         attention_macs=attention_macs,
         preprocess=model.preprocess.describe(),
         sites=sites,
-        passes=model.passes,
+        passes=passes,
     )
+
+
+def count_graph_macs(module: ForeignModule) -> tuple[tuple[Site, ...], int]:
+    """The same as :func:`count_macs` for a graph that was recognised in part."""
+    sites = []
+    for site in module.sites:
+        if site.weight_shape is None:
+            continue
+        kind: Literal["Linear", "Conv"] = "Conv" if site.op_type == "Conv" else "Linear"
+        shape = site.weight_shape
+        shape = (shape[1], shape[0], *shape[2:]) if kind == "Conv" else shape[-2:]
+        parameters = int(np.prod(site.weight_shape))
+        sites.append(Site(site.name, kind, shape, parameters, site.macs))
+    products = sum(site.macs for site in module.sites if site.weight_shape is None)
+    batch = module.config.batch or 1
+    each = tuple(dataclasses.replace(site, macs=site.macs // batch) for site in sites)
+    return each, products // batch
 
 
 def count_macs(module: nn.Module, image_size: tuple[int, int]) -> tuple[tuple[Site, ...], int]:

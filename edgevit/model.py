@@ -61,6 +61,7 @@ class Model:
             images has to say it.
         answers: An ONNX file whose own answers are the float reference, in place of the module's.
         passes: How that file was brought to the module.
+        float_only: Why INT8 cannot be made of it; empty where it can.
     """
 
     module: nn.Module
@@ -71,6 +72,7 @@ class Model:
     assumed: tuple[str, ...] = ()
     answers: Path | None = None
     passes: tuple[PassRecord, ...] = ()
+    float_only: str = ""
 
     @property
     def config(self) -> ModelConfig:
@@ -80,10 +82,11 @@ class Model:
 
     @property
     def family(self) -> str:
-        """``vit`` or ``swin``."""
+        """``vit`` or ``swin``; ``onnx`` for a file that was recognised in part."""
+        from edgevit.foreign.module import ForeignModule
         from edgevit.models import find_family
 
-        return find_family(self.config)
+        return "onnx" if isinstance(self.module, ForeignModule) else find_family(self.config)
 
     @property
     def classes(self) -> int:

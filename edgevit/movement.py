@@ -7,7 +7,7 @@ numbers comes to each place. A pattern that compares tables needs no list of spe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -74,13 +74,30 @@ def constant_of(value: ir.Value | None) -> npt.NDArray[Any] | None:
     return value.const_value.numpy()
 
 
-def trace(value: ir.Value) -> View:
+class _Memo(dict["ir.Value", View]):
+    """Views of values that were traced already.
+
+    Args:
+        known: The first of them.
+        arithmetic: Whether constants that are added or multiplied belong to the way.
+    """
+
+    def __init__(self, known: Mapping[ir.Value, View] | None = None, *, arithmetic: bool = True) -> None:
+        super().__init__(known or {})
+        self.arithmetic = arithmetic
+
+
+def trace(value: ir.Value, *, arithmetic: bool = True) -> View:
     """Follow a value of static shape back to what computed it.
+
+    Args:
+        value: Of a graph whose constants are initializers.
+        arithmetic: Go on through constants that are added or multiplied; else movements alone.
 
     Raises:
         ValueError: The shape of a value on the way is not static.
     """
-    return _trace(value, {})
+    return _trace(value, _Memo(arithmetic=arithmetic))
 
 
 def identity(value: ir.Value) -> View:
@@ -96,18 +113,23 @@ def strip_reshapes(value: ir.Value) -> ir.Value:
     while True:
         node = value.producer()
         source = node.inputs[0] if node is not None and node.inputs else None
-        step = _STEPS.get(node.op_type) if node is not None and node.domain == "" else None
-        if node is None or source is None or step is None or source.const_value is not None:
+        if node is None or source is None or source.const_value is not None or static_shape(source) is None:
             return value
-        if static_shape(source) is None or len([v for v in node.inputs if v is not None and not v.const_value]) != 1:
+        if len([v for v in node.inputs if v is not None and v.const_value is None]) != 1 or len(node.outputs) != 1:
             return value
-        view = step(node, value, {source: identity(source)})
+        view = step_view(node, {source: identity(source)})
         if view is None or not (view.moves_alone and view.is_flat):
             return value
         value = source
 
 
-def _trace(value: ir.Value, memo: dict[ir.Value, View]) -> View:
+def step_view(node: ir.Node, known: Mapping[ir.Value, View]) -> View | None:
+    """What a single operator does to the views of its inputs; ``None`` where it is no movement."""
+    step = _STEPS.get(node.op_type) if node.domain == "" else None
+    return step(node, node.outputs[0], _Memo(known)) if step is not None else None
+
+
+def _trace(value: ir.Value, memo: _Memo) -> View:
     if value in memo:
         return memo[value]
     numbers = constant_of(value)
@@ -121,10 +143,10 @@ def _trace(value: ir.Value, memo: dict[ir.Value, View]) -> View:
     return view
 
 
-Step = Callable[["ir.Node", "ir.Value", dict["ir.Value", View]], "View | None"]
+Step = Callable[["ir.Node", "ir.Value", _Memo], "View | None"]
 
 
-def _source(node: ir.Node, memo: dict[ir.Value, View], place: int = 0) -> View:
+def _source(node: ir.Node, memo: _Memo, place: int = 0) -> View:
     value = node.inputs[place]
     assert value is not None
     return _trace(value, memo)
@@ -145,17 +167,17 @@ def _constant_ints(node: ir.Node, place: int) -> list[int] | None:
     return [int(n) for n in numbers.reshape(-1)] if numbers is not None else None
 
 
-def _reshape(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View | None:
+def _reshape(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
     shape = static_shape(value)
     return None if shape is None else _source(node, memo).move(lambda x: x.reshape(shape), node)
 
 
-def _transpose(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View | None:
+def _transpose(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
     perm = _ints(node, "perm")
     return _source(node, memo).move(lambda x: x.transpose(perm), node)
 
 
-def _slice(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View | None:
+def _slice(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
     starts, ends = _constant_ints(node, 1), _constant_ints(node, 2)
     if starts is None or ends is None:
         return None
@@ -170,7 +192,7 @@ def _slice(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View |
     return view.move(lambda x: x[tuple(cut)], node)
 
 
-def _gather(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View | None:
+def _gather(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
     rows = constant_of(node.inputs[1])
     if rows is None:
         return None
@@ -178,7 +200,7 @@ def _gather(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View 
     return _source(node, memo).move(lambda x: np.take(x, rows.astype(np.int64), axis=axis), node)
 
 
-def _split(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View | None:
+def _split(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
     axis, shapes = _int(node, "axis", 0), [static_shape(v) for v in node.outputs]
     view = _source(node, memo)
     sizes = [shape[axis] for shape in shapes if shape is not None]
@@ -190,12 +212,12 @@ def _split(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View |
     return view.move(lambda x: np.take(x, np.arange(start, start + sizes[place]), axis=axis), node)
 
 
-def _expand(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View | None:
+def _expand(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
     shape = static_shape(value)
     return None if shape is None else _source(node, memo).move(lambda x: np.broadcast_to(x, shape), node)
 
 
-def _pad(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View | None:
+def _pad(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
     mode = node.attributes.get("mode")
     pads, fill = _constant_ints(node, 1), constant_of(node.inputs[2]) if len(node.inputs) > 2 else None
     if pads is None or (mode is not None and mode.as_string() != "constant") or min(pads, default=0) < 0:
@@ -213,7 +235,7 @@ def _pad(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View | N
     return View(view.source, index, scale, offset, (*view.nodes, node))
 
 
-def _concat(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View | None:
+def _concat(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
     views = [_source(node, memo, place) for place in range(len(node.inputs))]
     sources = {view.source for view in views if view.source is not None}
     if len(sources) > 1:
@@ -234,8 +256,10 @@ def _concat(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View 
     return View(next(iter(sources), None), index, scale, offset, (*nodes, node))
 
 
-def _arithmetic(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View | None:
+def _arithmetic(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
     """Add, Sub, Mul and Div by a constant."""
+    if not memo.arithmetic:
+        return None
     numbers = [constant_of(v) for v in node.inputs]
     if (numbers[0] is None) == (numbers[1] is None):
         return None
@@ -269,7 +293,7 @@ def _arithmetic(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> V
     return View(view.source, view.index, scale, offset, (*view.nodes, node))
 
 
-def _pass(node: ir.Node, value: ir.Value, memo: dict[ir.Value, View]) -> View | None:
+def _pass(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
     source = node.inputs[0]
     if source is None or (node.op_type == "Cast" and source.dtype != value.dtype):
         return None
@@ -299,6 +323,10 @@ _STEPS: dict[str, Step] = {
 }
 
 
-def _tile(node: ir.Node, memo: dict[ir.Value, View]) -> View | None:
+MOVES = frozenset(_STEPS) - {"Add", "Sub", "Mul", "Div"}
+"""Operators that only move numbers, or fill with zeros."""
+
+
+def _tile(node: ir.Node, memo: _Memo) -> View | None:
     repeats = _constant_ints(node, 1)
     return None if repeats is None else _source(node, memo).move(lambda x: np.tile(x, repeats), node)

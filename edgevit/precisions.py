@@ -62,3 +62,22 @@ def choose_precisions(target: Target, recipe: Recipe, *, calibrated: bool) -> Pr
         )
     was, need = ("were", "they need") if len(quantized) > 1 else ("was", "it needs")
     return Precisions(floats, f"{names} {was} not tried: {need} calibration images, --calibration DATA")
+
+
+def limit_precisions(precisions: Precisions, reason: str) -> Precisions:
+    """Without quantised precisions where a model cannot be quantised.
+
+    Args:
+        precisions: What the target and the recipe ask for.
+        reason: Why the model cannot be; empty where it can.
+
+    Raises:
+        CompileError: Nothing else was asked for.
+    """
+    floats = tuple(p for p in precisions.tried if p in FLOAT_PRECISIONS)
+    names = " and ".join(p for p in precisions.tried if p in QUANTIZED_PRECISIONS)
+    if not reason or not names:
+        return precisions
+    if not floats:
+        raise CompileError(f"{names} cannot be built: {reason}", f"give --precision {' or '.join(FLOAT_PRECISIONS)}")
+    return Precisions(floats, f"{names} {'were' if ' and ' in names else 'was'} not tried: {reason}")

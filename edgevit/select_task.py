@@ -57,6 +57,11 @@ def select_task(model: Model, task: Task) -> Model:
         raise CheckpointError(f"the task is {name}: {exc}", "give the option's own --task with it") from exc
     if name == "classify":
         return dataclasses.replace(model, task=task)
+    if not isinstance(model.module, (ViT, Swin)):
+        raise CheckpointError(
+            f"{model.source.path} was recognised in part: it gives its logits, and no {name}",
+            "give --task classify; edgevit inspect says what was not recognised and why",
+        )
     module = copy_structure(model.module)
     assert isinstance(module, (ViT, Swin))
     if name == "embed":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,15 @@ from edgevit.errors import CheckpointError
 from edgevit.foreign.answers import Answer, open_answers
 from edgevit.foreign.file import ForeignFile, read_file
 from edgevit.foreign.lift import check_module, fill_module, lift_graph, name_blocks
+from edgevit.foreign.module import ForeignModule
+from edgevit.foreign.pieces import MismatchError
 from edgevit.foreign.prepare import apply_passes, load_graph
+from edgevit.graph import Graph
 from edgevit.model import Model, Source
-from edgevit.passes import FOREIGN
+from edgevit.movement import strip_reshapes
+from edgevit.passes import FOREIGN, PARTIAL
 from edgevit.preprocess import Preprocess
-from edgevit.record import PassRecord
+from edgevit.record import PassRecord, Skip
 
 LAYOUT = "ONNX file (.onnx) of a ViT, DeiT or Swin classifier"
 _ASSUMED = ("mean", "std", "resize", "interpolation")
@@ -46,7 +51,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     classes = module.config.classes
     labels, unnamed = read_labels(_stored_labels(files.config), classes, "config.json")
     if file.others:
-        notes = (*notes, f"outputs that are left out: {', '.join(file.others)}")
+        notes = (*notes, f"the logits are the output {file.output}; left out: {', '.join(file.others)}")
     source = Source(
         path=files.source,
         layout=f"ONNX file by {file.producer}, opset {file.opset}",
@@ -54,22 +59,70 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         sha256=files.sha256(),
         notes=(recognised, *notes, *unnamed),
     )
-    return Model(module, preprocess, labels, source, assumed=assumed, answers=path, passes=records)
+    partial = isinstance(module, ForeignModule)
+    reason = (
+        "the ONNX file was recognised in part, and quantising needs the whole: edgevit inspect says what is missing"
+    )
+    return Model(
+        module,
+        preprocess,
+        labels,
+        source,
+        assumed=assumed,
+        answers=path,
+        passes=records,
+        float_only=reason if partial else "",
+    )
 
 
 def _recover(file: ForeignFile, answer: Answer, where: str) -> tuple[Any, tuple[PassRecord, ...], str]:
-    """The canonical module, what was rewritten on the way, and a sentence on it."""
+    """The canonical module, what was rewritten on the way, and a sentence on it; else the rewritten graph."""
     graph, loaded = load_graph(file, file.batch or 1)
     records = (*loaded, *apply_passes(graph, FOREIGN))
-    config, state = lift_graph(graph)
-    module = fill_module(config, state, where)
-    error = check_module(module, config, answer)
+    _refuse_probabilities(graph, where)
+    try:
+        if file.batch not in (None, 1):
+            raise MismatchError(None, f"it was exported for {file.batch} images a call: parts are read for one")
+        config, state = lift_graph(graph)
+        module = fill_module(config, state, where)
+        error = check_module(module, config, answer)
+    except MismatchError as exc:
+        return _keep_graph(file, graph, exc, where)
     blocks = name_blocks(config)
     sentence = (
         f"the whole graph was recognised: {type(config).__name__.removesuffix('Config')}, {len(blocks)} blocks; "
         f"its logits differ from the file's by {error:.1e} of the largest"
     )
     return module, (*records, PassRecord("recover_module", "graph", blocks)), sentence
+
+
+def _keep_graph(
+    file: ForeignFile, graph: Graph, mismatch: MismatchError, where: str
+) -> tuple[ForeignModule, tuple[PassRecord, ...], str]:
+    """What stands for a graph that is no canonical model as a whole; refused where nothing in it is attention."""
+    whole = PassRecord("recover_module", "graph", skipped=(Skip(mismatch.site, mismatch.reason),))
+    attention = next(r for r in apply_passes(graph, PARTIAL["separate"]) if r.name == "fuse_attention")
+    if not attention.applied and not attention.skipped:
+        common = ", ".join(f"{n} {op}" for op, n in Counter(n.op_type for n in graph.model.graph).most_common(4))
+        raise CheckpointError(
+            f"{where} is no vision transformer: it has no attention, but {common}",
+            "edgevit builds ViT, DeiT and Swin classifiers",
+        )
+    total = len(attention.applied) + len(attention.skipped)
+    sentence = (
+        f"the graph was recognised in part, {len(attention.applied)} of {total} attentions: "
+        f"{mismatch.site}: {mismatch.reason}"
+    )
+    return ForeignModule(file, graph, whole), (), sentence
+
+
+def _refuse_probabilities(graph: Graph, where: str) -> None:
+    node = strip_reshapes(graph.model.graph.outputs[0]).producer()
+    if node is not None and node.op_type in ("Softmax", "LogSoftmax", "Sigmoid"):
+        raise CheckpointError(
+            f"{where} ends in {node.op_type}: it gives probabilities, and a build compares logits",
+            f"export the model without the {node.op_type}; edgevit run shows probabilities",
+        )
 
 
 def _read_preprocess(files: CheckpointFiles, size: Size) -> tuple[Preprocess, tuple[str, ...], tuple[str, ...]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
-from edgevit.foreign.pieces import Doubles, MismatchError, Weights, find_product, look, producer, token_rows
+from edgevit.foreign.pieces import MismatchError, Weights, find_linear, find_product, look, producer, token_rows
 from edgevit.graph import static_shape
 from edgevit.movement import Index, View, constant_of
 
@@ -18,8 +17,10 @@ class Projection:
     """What makes queries, keys or values of tokens.
 
     Attributes:
-        source: What is projected, ``(…, C)``.
+        source: What is projected, ``(…, C)``, before it was moved.
         rows: ``(X, N)``: which row of the source becomes each token of each window.
+        moved: The same where the product reads it.
+        moved_rows: ``(X, N)``: which row of that.
         weight: ``(A·D, C) float32``, heads in order.
         bias: ``(A·D,) float32``, or ``None``.
         scale: What the projection is multiplied by.
@@ -28,6 +29,8 @@ class Projection:
 
     source: ir.Value
     rows: Index
+    moved: ir.Value
+    moved_rows: Index
     weight: Weights
     bias: Weights | None
     scale: float
@@ -99,7 +102,7 @@ def find_attention(context: ir.Node) -> Attention:
     heads = _count_heads(sides[0], lead)
     q, k, v = (_find_projection(view, lead // heads, heads, tokens, width) for view in sides)
     if v.scale != 1.0:
-        v = Projection(v.source, v.rows, v.weight * np.float32(v.scale), _times(v.bias, v.scale), 1.0, v.product)
+        v = replace(v, weight=v.weight * np.float32(v.scale), bias=_times(v.bias, v.scale), scale=1.0)
     for other in (k, v):
         if other.source is not q.source or not np.array_equal(other.rows, q.rows):
             raise MismatchError(other.product, "queries, keys and values are not those of the same tokens")
@@ -153,23 +156,20 @@ def _find_projection(view: View, windows: int, heads: int, tokens: int, width: i
             raise MismatchError(node, "what is added to it differs from token to token")
         bias, biased = bias + one.reshape(-1) / scale, True
     bias = bias + product.bias[order]
-    source, places, weight = _through_moves(product.source, product.weight[:, order], node)
+    moved = look(product.source)
+    if moved.source is None:
+        raise MismatchError(node, "it reads a constant")
+    places = row.reshape(windows, tokens)
     return Projection(
-        source,
-        places[row.reshape(windows, tokens)],
-        np.ascontiguousarray(weight.T, dtype=np.float32),
+        moved.source,
+        token_rows(moved, node)[places],
+        product.source,
+        places,
+        np.ascontiguousarray(product.weight[:, order].T, dtype=np.float32),
         bias.astype(np.float32) if biased else None,
         scale,
         node,
     )
-
-
-def _through_moves(value: ir.Value, weight: npt.NDArray[np.float32], node: ir.Node) -> tuple[ir.Value, Index, Weights]:
-    """The value that a product's input was moved from, and its rows."""
-    view = look(value)
-    if view.source is None:
-        raise MismatchError(node, "it reads a constant")
-    return view.source, token_rows(view, node), weight
 
 
 def find_output_projection(attention: Attention, view: View) -> tuple[Weights, Weights | None, Index]:
@@ -183,8 +183,6 @@ def find_output_projection(attention: Attention, view: View) -> tuple[Weights, W
         Weight ``(C, A·D)`` with heads in order, bias, and which token of which window, ``x·N + n``, comes to each row
         of the view.
     """
-    from edgevit.foreign.pieces import find_linear
-
     linear = find_linear(view)
     moved = look(linear.source)
     heads, tokens, width = attention.heads, attention.tokens, attention.head_width
@@ -204,8 +202,3 @@ def find_output_projection(attention: Attention, view: View) -> tuple[Weights, W
     weight = np.empty_like(linear.weight)
     weight[:, order[0]] = linear.weight
     return weight, linear.bias, place[:, 0][linear.rows]
-
-
-def as_doubles(bias: Weights | None, size: int) -> Doubles:
-    """A bias in float64, zeros where there is none."""
-    return np.zeros(size) if bias is None else bias.astype(np.float64)

@@ -57,52 +57,48 @@ def find_block(result: ir.Value) -> Block:
     middle, mlp, activation, norm2 = _find_mlp(result)
     last = middle.producer()
     assert last is not None
-    problem: MismatchError | None = None
-    for stream, branch in _sides(middle):
-        try:
-            return _find_attention_half(stream, branch, last, mlp, activation, norm2)
-        except MismatchError as exc:
-            problem = problem if problem is not None and exc.site == last.name else exc
-    assert problem is not None
-    raise problem
+    stream, branch = _sides(middle)
+    return _find_attention_half(stream, branch, last, mlp, activation, norm2)
 
 
-def _sides(value: ir.Value) -> list[tuple[ir.Value, ir.Value]]:
-    """Stream and branch of a residual Add, the likelier order first."""
+def _sides(value: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Stream and branch of a residual Add: the branch ends in a product, the stream in another Add or what is ahead."""
     node = value.producer()
     if node is None or node.op_type != "Add" or any(v is None or v.const_value is not None for v in node.inputs):
         raise MismatchError(node, "it is no residual Add")
     left, right = node.inputs
     assert left is not None
     assert right is not None
-    return [(left, right), (right, left)]
+    ends = []
+    for side in (left, right):
+        view = look(side)
+        ends.append(view.source.producer() if view.source is not None else None)
+    is_branch = [end is not None and end.op_type in ("MatMul", "Gemm") for end in ends]
+    if is_branch == [True, False]:
+        return right, left
+    if is_branch == [False, False] and ends[1] is not None and ends[1].op_type in ("Add", "Concat"):
+        return right, left
+    return left, right
 
 
 def _find_mlp(result: ir.Value) -> tuple[ir.Value, tuple[Linear, Linear], str, Norm]:
-    problem: MismatchError | None = None
     node = result.producer()
-    for stream, branch in _sides(result):
-        try:
-            fc2 = find_linear(branch)
-            hidden = look(fc2.source)
-            act = producer(hidden, "Gelu", "Relu", "Mul")
-            if not (hidden.moves_alone and hidden.is_flat and _in_order(fc2.rows)):
-                raise MismatchError(act, "the MLP's hidden tokens are rearranged")
-            activation, argument = _find_activation(act)
-            fc1 = find_linear(argument)
-            source = look(fc1.source)
-            norm = find_norm(source)
-            if not (source.moves_alone and source.is_flat and _in_order(fc1.rows)):
-                raise MismatchError(fc1.node, "the MLP's tokens are rearranged")
-            assert node is not None
-            middle = flat_source(norm.source)
-            if flat_source(stream) is not middle:
-                raise MismatchError(node, "what the MLP is added to is not what it reads")
-            return middle, (fc1, fc2), activation, norm
-        except MismatchError as exc:
-            problem = exc if problem is None or exc.site != (node.name if node else None) else problem
-    assert problem is not None
-    raise problem
+    stream, branch = _sides(result)
+    fc2 = find_linear(branch)
+    hidden = look(fc2.source)
+    act = producer(hidden, "Gelu", "Relu", "Mul")
+    if not (hidden.moves_alone and hidden.is_flat and _in_order(fc2.rows)):
+        raise MismatchError(act, "the MLP's hidden tokens are rearranged")
+    activation, argument = _find_activation(act)
+    fc1 = find_linear(argument)
+    source = look(fc1.source)
+    norm = find_norm(source)
+    if not (source.moves_alone and source.is_flat and _in_order(fc1.rows)):
+        raise MismatchError(fc1.node, "the MLP's tokens are rearranged")
+    middle = flat_source(norm.source)
+    if flat_source(stream) is not middle:
+        raise MismatchError(node, "what the MLP is added to is not what it reads")
+    return middle, (fc1, fc2), activation, norm
 
 
 def _find_activation(node: ir.Node) -> tuple[str, ir.Value]:

@@ -234,10 +234,11 @@ def _choose_output(model: Any, path: Path) -> tuple[str, tuple[str, ...], int | 
     named = [n for n in names if n.lower() == "logits"]
     name = names[0] if len(names) == 1 else named[0] if named else ""
     if not name:
+        # Publishers put the logits first: transformers' DeiT gives those of its two heads behind them.
         flat = [n for n in names if len(outputs[n].type.tensor_type.shape.dim) == 2]
-        if len(flat) != 1:
+        if not flat:
             raise CheckpointError(
-                f"{path} has {len(names)} outputs ({', '.join(names)}), and none is named logits",
+                f"{path} has {len(names)} outputs ({', '.join(names)}), and none is (batch, classes)",
                 f"{_EXPORT} with the logits alone, or call them logits",
             )
         name = flat[0]

@@ -10,13 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgevit.graph import Graph
+from edgevit.passes.fold_attention_bias import fold_attention_bias
 from edgevit.passes.fold_constants import fold_constants
 from edgevit.passes.fold_reshape_target import fold_reshape_target
 from edgevit.passes.fold_static_shapes import fold_static_shapes
+from edgevit.passes.fuse_attention import fuse_attention_packed, fuse_attention_separate
 from edgevit.passes.fuse_gelu import fuse_gelu
 from edgevit.passes.fuse_layer_norm import fuse_layer_norm
+from edgevit.passes.fuse_token_gather import fuse_token_gather
 from edgevit.passes.name_sites import name_sites
 from edgevit.passes.remove_identity import remove_identity
+from edgevit.passes.remove_moves import remove_moves
 from edgevit.passes.remove_nan_guard import remove_nan_guard
 from edgevit.record import PassRecord
 
@@ -38,3 +42,15 @@ FOREIGN: tuple[tuple[str, Pass], ...] = (
     ("fuse_layer_norm", fuse_layer_norm),
     ("fuse_gelu", fuse_gelu),
 )
+
+# One that was recognised in part alone: the form that engines fuse. The last two shorten what the others leave.
+PARTIAL: dict[str, tuple[tuple[str, Pass], ...]] = {
+    form: (
+        ("fuse_attention", fuse),
+        ("fold_attention_bias", fold_attention_bias),
+        ("fuse_token_gather", fuse_token_gather),
+        ("remove_moves", remove_moves),
+        ("remove_identity", remove_identity),
+    )
+    for form, fuse in (("packed", fuse_attention_packed), ("separate", fuse_attention_separate))
+}

@@ -39,7 +39,7 @@ def fuse_layer_norm(graph: Graph) -> PassRecord:
         if found is None:
             skipped.append(Skip(site, "mean and root are not those of a LayerNorm over the last axis"))
             continue
-        result, gain, shift, epsilon = found
+        result, gain, shift, epsilon, inside = found
         name = f"{site}/norm"
         inputs = [start, _register(graph, f"{name}.weight", gain), _register(graph, f"{name}.bias", shift)]
         made = ir.node("LayerNormalization", inputs, {"axis": -1, "epsilon": epsilon}, name=name)
@@ -50,7 +50,7 @@ def fuse_layer_norm(graph: Graph) -> PassRecord:
         assert producer is not None
         graph.model.graph.insert_after(producer, made)
         result.replace_all_uses_with(out)
-        fused.add(start)
+        fused |= {start, *inside}
         applied.append(site)
     common.RemoveUnusedNodesPass()(graph.model)
     return PassRecord("fuse_layer_norm", "graph", tuple(applied), tuple(skipped))
@@ -66,8 +66,8 @@ def _leads_to_root(node: ir.Node, depth: int = 6) -> bool:
     return False
 
 
-def _find(start: ir.Value, shape: tuple[int, ...]) -> tuple[ir.Value, Numbers, Numbers, float] | None:
-    """The last value that is a LayerNorm of ``start``, with its gain, shift and epsilon."""
+def _find(start: ir.Value, shape: tuple[int, ...]) -> tuple[ir.Value, Numbers, Numbers, float, list[ir.Value]] | None:
+    """The last value that is a LayerNorm of ``start``, with its gain, shift and epsilon, and all on the way."""
     width = shape[-1]
     generator = np.random.default_rng(0)
     rows = generator.normal(size=(_ROWS, width)) * np.arange(1, _ROWS + 1)[:, None] + np.arange(_ROWS)[:, None]
@@ -75,7 +75,9 @@ def _find(start: ir.Value, shape: tuple[int, ...]) -> tuple[ir.Value, Numbers, N
     centred = rows - rows.mean(axis=1, keepdims=True)
     epsilons: list[float] = []
     best = None
+    inside: list[ir.Value] = []
     for value, numbers in probe_region(start, sample, _OPS):
+        inside.append(value)
         producer = value.producer()
         assert producer is not None
         if producer.op_type == "Add":
@@ -91,7 +93,7 @@ def _find(start: ir.Value, shape: tuple[int, ...]) -> tuple[ir.Value, Numbers, N
             shift = flat[0] - gain * normal[0]
             error = np.abs(normal * gain + shift - flat).max()
             if error <= _TOLERANCE * max(1e-3, float(np.abs(flat).max())) and bool(np.abs(gain).max() > 0):
-                best = value, gain, shift, epsilon
+                best = value, gain, shift, epsilon, inside
     return best
 
 

@@ -1,0 +1,101 @@
+"""A file that was recognised in part: its graph in place of a canonical module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edgevit.errors import CheckpointError, CompileError
+from edgevit.foreign.file import ForeignFile
+from edgevit.foreign.front import put_front
+from edgevit.foreign.prepare import apply_passes, load_graph
+from edgevit.graph import Graph, static_shape
+from edgevit.passes import FOREIGN, PARTIAL
+from edgevit.preprocess import Preprocess
+from edgevit.record import PassRecord
+from edgevit.target import ExportForm
+
+
+@dataclass(frozen=True)
+class ForeignConfig:
+    """What the line reads of a model's config.
+
+    Attributes:
+        image_size: Height and width of the input in pixels.
+        classes: Length of the logits.
+        batch: Images a call that the file is fixed to; ``None`` for any number.
+    """
+
+    image_size: tuple[int, int]
+    classes: int
+    batch: int | None
+
+
+class ForeignModule(nn.Module):
+    """Stands where a canonical module does; it holds the file's weights and cannot run.
+
+    The file's own answers are the float reference, and :meth:`export` gives its rewritten graph.
+
+    Args:
+        file: The file.
+        graph: What ``FOREIGN`` and ``PARTIAL`` made of it, to be described.
+        whole: Why it is no canonical module.
+
+    Raises:
+        CheckpointError: Its output is not one row of logits an image.
+    """
+
+    def __init__(self, file: ForeignFile, graph: Graph, whole: PassRecord) -> None:
+        super().__init__()
+        self.file, self.whole = file, whole
+        self.config = ForeignConfig(file.image_size, _count_classes(file, graph), file.batch)
+        self.sites = graph.sites()
+        weights = [
+            torch.from_numpy(np.asarray(value.const_value.numpy()))
+            for value in graph.model.graph.initializers.values()
+            if value.const_value is not None and value.const_value.dtype.is_floating_point()
+        ]
+        self.weights = nn.ParameterList([nn.Parameter(w, requires_grad=False) for w in weights])
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        raise CompileError(
+            f"{self.file.path} was recognised in part: it has no module that runs in torch",
+            "build it in float; edgevit inspect says what was not recognised and why",
+        )
+
+    def export(
+        self, preprocess: Preprocess, form: ExportForm, batch: tuple[int, int, int]
+    ) -> tuple[Graph, tuple[PassRecord, ...]]:
+        """The graph in the form that engines fuse: ``(B, H, W, 3) uint8 → (B, classes) float32``.
+
+        Raises:
+            CompileError: A number of images that the file does not take, or a range of them.
+        """
+        fixed = self.config.batch
+        if batch[0] != batch[2]:
+            raise CompileError(
+                f"{self.file.path} was recognised in part, and a range of batches needs the whole",
+                f"give one number: --batch {fixed or batch[1]}",
+            )
+        if fixed not in (None, batch[0]):
+            raise CompileError(
+                f"{self.file.path} was exported for {fixed} images a call, not {batch[0]}",
+                f"give --batch {fixed}, or export it again with an open batch",
+            )
+        graph, loaded = load_graph(self.file, batch[0])
+        records = (*loaded, *apply_passes(graph, FOREIGN), *apply_passes(graph, PARTIAL[form.qkv]))
+        front = put_front(graph, preprocess, fold=form.fold_input_normalization)
+        return graph, (*records, front, self.whole)
+
+
+def _count_classes(file: ForeignFile, graph: Graph) -> int:
+    shape = static_shape(graph.model.graph.outputs[0]) or ()
+    if len(shape) != 2:
+        raise CheckpointError(
+            f"{file.path}: its output {file.output} is {shape}, not (batch, classes)",
+            "export the classifier with its head, without a mask or boxes",
+        )
+    return shape[1]

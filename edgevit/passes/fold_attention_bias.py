@@ -1,0 +1,81 @@
+"""Combine what is added to attention's scores: position bias and mask become one constant, at the scores' own rank.
+
+Swin's exports reshape the scores to rank 5 to add a mask per window, which takes the pattern away from every engine's
+fused attention. This is for attention that :mod:`edgevit.passes.fuse_attention` did not bring to form, as its queries
+or keys are not plain projections; the rest has one constant already.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from edgevit.foreign.pieces import MismatchError, look
+from edgevit.graph import Graph, static_shape
+from edgevit.movement import View
+from edgevit.passes.build import Builder
+from edgevit.record import PassRecord, Skip
+
+
+def fold_attention_bias(graph: Graph) -> PassRecord:
+    """Rewrite in place; exact to rounding."""
+    import onnx_ir.passes.common as common
+
+    applied: list[str] = []
+    skipped: list[Skip] = []
+    for node in list(graph.model.graph):
+        if node.op_type != "Softmax" or node.inputs[0] is None:
+            continue
+        site = node.name or ""
+        try:
+            view = look(node.inputs[0])
+        except MismatchError as exc:
+            skipped.append(Skip(site, exc.reason))
+            continue
+        adds = [n for n in view.nodes if n.op_type in ("Add", "Sub")]
+        if (
+            view.source is None
+            or not adds
+            or len(view.nodes) <= 1 + sum(n.op_type in ("Mul", "Div") for n in view.nodes)
+        ):
+            continue
+        reason = _refuse(view, node)
+        if reason:
+            skipped.append(Skip(site, reason))
+            continue
+        _rebuild(graph, node, view)
+        applied.append(site)
+    common.RemoveUnusedNodesPass()(graph.model)
+    return PassRecord("fold_attention_bias", "graph", tuple(applied), tuple(skipped))
+
+
+def _refuse(view: View, node: ir.Node) -> str | None:
+    rank = len(view.shape)
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
+    source = static_shape(view.source)
+    if not isinstance(view.scale, float):
+        return "scores are scaled by more than one number"
+    if axis not in (-1, rank - 1) or source is None or source[-1] != view.shape[-1] or not view.is_flat:
+        return "scores are rearranged ahead of the softmax"
+    return None
+
+
+def _rebuild(graph: Graph, node: ir.Node, view: View) -> None:
+    assert view.source is not None
+    assert view.offset is not None
+    assert isinstance(view.scale, float)
+    shape = static_shape(view.source)
+    assert shape is not None
+    build = Builder(graph, node.name or "", node)
+    scores = view.source
+    if view.scale != 1.0:
+        scores = build.add(
+            "Mul", [scores, build.constant("scale", np.asarray(view.scale, np.float32))], "scaled", shape
+        )
+    bias = view.offset.reshape(shape).astype(np.float32)
+    for axis in range(len(shape) - 2):  # what is the same for every window or head is stated once
+        first = bias.take([0], axis)
+        bias = first if bool((bias == first).all()) else bias
+    scores = build.add("Add", [scores, build.constant("bias", bias)], "biased", shape)
+    made = build.add("Softmax", [scores], "softmax", shape, axis=-1)
+    build.insert(node, node.outputs[0], build.reshape(made, view.shape, "shaped"))

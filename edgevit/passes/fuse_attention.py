@@ -1,0 +1,152 @@
+"""Bring attention to the form that engines fuse, however it was exported.
+
+What comes out: q, k and v by three Linears or a packed one, with the scale of the scores in the first; rank 4 from the
+projections on, where a permute of rank 5 would stay a copy; ``MatMul → Add → Softmax → MatMul`` with position bias and
+mask in one constant. Rows of tokens stay where they were, so windows and the output projection are not touched.
+
+Left alone, with the reason: whatever :func:`edgevit.foreign.attention.find_attention` does not recognise, such as
+queries that are normalised or rotated behind their projection.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import onnx_ir as ir
+
+from edgevit.foreign.attention import Attention, Projection, find_attention
+from edgevit.foreign.pieces import MismatchError, Weights
+from edgevit.graph import Graph, static_shape
+from edgevit.passes.build import Builder
+from edgevit.record import PassRecord, Skip
+
+Form = Literal["packed", "separate"]
+
+
+def fuse_attention_packed(graph: Graph) -> PassRecord:
+    """Rewrite in place, with one projection for q, k and v; exact to rounding."""
+    return _fuse(graph, "packed")
+
+
+def fuse_attention_separate(graph: Graph) -> PassRecord:
+    """Rewrite in place, with a projection for each of q, k and v; exact to rounding."""
+    return _fuse(graph, "separate")
+
+
+def _fuse(graph: Graph, form: Form) -> PassRecord:
+    import onnx_ir.passes.common as common
+
+    applied: list[str] = []
+    skipped: list[Skip] = []
+    for node in list(graph.model.graph):
+        if node.op_type != "MatMul" or not _follows_softmax(node):
+            continue
+        site = node.name or ""
+        try:
+            attention = find_attention(node)
+            _check_order(attention, form)
+        except MismatchError as exc:
+            skipped.append(Skip(site, exc.reason if exc.site == site else f"{exc.site}: {exc.reason}"))
+            continue
+        _rebuild(graph, attention, form)
+        applied.append(site)
+    common.RemoveUnusedNodesPass()(graph.model)
+    return PassRecord("fuse_attention", "graph", tuple(applied), tuple(skipped))
+
+
+def _follows_softmax(node: ir.Node) -> bool:
+    """Whether a softmax is its first operand, but for reshapes and casts."""
+    value = node.inputs[0]
+    for _ in range(4):
+        producer = value.producer() if value is not None else None
+        if producer is None:
+            return False
+        if producer.op_type == "Softmax":
+            return True
+        value = producer.inputs[0] if producer.op_type in ("Reshape", "Cast", "Where", "Dropout") else None
+    return False
+
+
+def _check_order(attention: Attention, form: Form) -> None:
+    for part in (attention.q, attention.k, attention.v):
+        if form == "packed" and _input_of(part, attention) is not _input_of(attention.q, attention):
+            raise MismatchError(part.product, "queries, keys and values are projected from different values")
+
+
+def _input_of(part: Projection, attention: Attention) -> ir.Value:
+    """The value whose tokens are those of the windows, in order: what the product reads, or what that was moved from.
+
+    A Linear works on every token alone, so a movement of tokens in front of it, as torchvision's from (B, N, C) to
+    (N, B, C), is undone by one behind it.
+    """
+    order = np.arange(attention.windows * attention.tokens).reshape(attention.windows, attention.tokens)
+    for value, rows in ((part.moved, part.moved_rows), (part.source, part.rows)):
+        shape = static_shape(value) or ()
+        if np.array_equal(rows, order) and int(np.prod(shape[:-1])) == order.size:
+            return value
+    raise MismatchError(part.product, "tokens change places between projection and product")
+
+
+def _rebuild(graph: Graph, attention: Attention, form: Form) -> None:
+    heads, width = attention.heads, attention.head_width
+    lead, tokens = attention.windows, attention.tokens
+    build = Builder(graph, attention.context.name or "", attention.softmax)
+    q, k, v = (_project_packed if form == "packed" else _project_separately)(build, attention)
+    turned = build.add("Transpose", [k], "k/turn", (lead, heads, width, tokens), perm=[0, 1, 3, 2])
+    scores = build.add("MatMul", [q, turned], "scores", (lead, heads, tokens, tokens))
+    if attention.bias is not None:
+        scores = build.add(
+            "Add", [scores, build.constant("bias", attention.bias)], "biased", static_shape(scores) or ()
+        )
+    weights = build.add("Softmax", [scores], "softmax", static_shape(scores) or (), axis=-1)
+    context = build.add("MatMul", [weights, v], "context", (lead, heads, tokens, width))
+    old = attention.context.outputs[0]
+    shape = static_shape(old)
+    assert shape is not None
+    build.insert(attention.context, old, build.reshape(context, shape, "shaped"))
+
+
+def _scaled(attention: Attention) -> tuple[Weights, Weights | None]:
+    """Weight and bias of the queries with the scale of the scores."""
+    scale, part = np.float32(attention.scale), attention.q
+    return part.weight * scale, None if part.bias is None else part.bias * scale
+
+
+def _project_separately(build: Builder, attention: Attention) -> list[ir.Value]:
+    made = []
+    for name, part in (("q", attention.q), ("k", attention.k), ("v", attention.v)):
+        weight, bias = _scaled(attention) if name == "q" else (part.weight, part.bias)
+        rows = _project(build, _input_of(part, attention), weight, bias, name)
+        made.append(_split_heads(build, rows, attention, attention.heads, name))
+    return made
+
+
+def _project_packed(build: Builder, attention: Attention) -> list[ir.Value]:
+    parts = [_scaled(attention), *((p.weight, p.bias) for p in (attention.k, attention.v))]
+    weight = np.concatenate([w for w, _ in parts])
+    biased = any(b is not None for _, b in parts)
+    bias = np.concatenate([np.zeros(len(w), np.float32) if b is None else b for w, b in parts]) if biased else None
+    rows = _project(build, _input_of(attention.q, attention), weight, bias, "qkv")
+    packed = _split_heads(build, rows, attention, 3 * attention.heads, "qkv")
+    shape = (attention.windows, attention.heads, attention.tokens, attention.head_width)
+    made = []
+    for number, name in enumerate("qkv"):
+        numbers = [number * attention.heads], [(number + 1) * attention.heads], [1]
+        limits = [build.constant(f"{name}.{i}", np.asarray(n, np.int64)) for i, n in enumerate(numbers)]
+        made.append(build.add("Slice", [packed, *limits], name, shape))
+    return made
+
+
+def _project(build: Builder, source: ir.Value, weight: Weights, bias: Weights | None, name: str) -> ir.Value:
+    shape = (*(static_shape(source) or ())[:-1], len(weight))
+    rows = build.add("MatMul", [source, build.constant(f"{name}.weight", weight.T)], name, shape)
+    if bias is None:
+        return rows
+    return build.add("Add", [rows, build.constant(f"{name}.bias", bias)], f"{name}/bias", shape)
+
+
+def _split_heads(build: Builder, rows: ir.Value, attention: Attention, heads: int, name: str) -> ir.Value:
+    lead, tokens, width = attention.windows, attention.tokens, attention.head_width
+    split = build.reshape(rows, (lead, tokens, heads, width), f"{name}/heads")
+    return build.add("Transpose", [split], f"{name}/turn_heads", (lead, heads, tokens, width), perm=[0, 2, 1, 3])

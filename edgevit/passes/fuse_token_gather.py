@@ -1,0 +1,86 @@
+"""Bring movements of whole tokens to one Gather: Swin's cyclic shift, window partition and their way back.
+
+A roll is slices and a concatenation for each axis, a partition a reshape to rank six and a permute; engines run them
+one by one. Whatever the chain does, it only moves rows of channels, so it is one Gather of rows between two Reshapes,
+which cost nothing. Rows of zeros, where windows overhang the grid, come from one row of zeros behind the last token.
+
+Left alone: chains that move channels too, as attention's heads do, and single operators of up to rank 4.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from edgevit.foreign.pieces import MismatchError, token_rows
+from edgevit.graph import Graph, static_shape
+from edgevit.movement import MOVES, NOWHERE, Index, View, trace
+from edgevit.passes.build import Builder
+from edgevit.record import PassRecord, Skip
+
+_TURNS = ("Transpose", "Slice", "Concat", "Pad", "Gather", "Split")
+
+
+def fuse_token_gather(graph: Graph) -> PassRecord:
+    """Rewrite in place; exact."""
+    import onnx_ir.passes.common as common
+
+    applied: list[str] = []
+    skipped: list[Skip] = []
+    for node in list(graph.model.graph):
+        if node.op_type not in MOVES or node.graph is None or not _ends_chain(node):
+            continue
+        value, site = node.outputs[0], node.name or ""
+        try:
+            view = trace(value, arithmetic=False)
+        except ValueError as exc:
+            skipped.append(Skip(site, str(exc)))
+            continue
+        if view.source is None or view.is_flat or not view.moves_alone or not _is_long(view):
+            continue
+        try:
+            rows = token_rows(_by_token(view, node), node)
+        except MismatchError as exc:
+            skipped.append(Skip(site, exc.reason))
+            continue
+        _rebuild(graph, node, view, rows)
+        applied.append(site)
+    common.RemoveUnusedNodesPass()(graph.model)
+    return PassRecord("fuse_token_gather", "graph", tuple(applied), tuple(skipped))
+
+
+def _is_long(view: View) -> bool:
+    """Whether there are several operators, or one that permutes more axes than engines do in one go."""
+    turns = [n for n in view.nodes if n.op_type in _TURNS]
+    return len(turns) > 1 or any(n.op_type == "Transpose" and len(n.attributes["perm"].as_ints()) > 4 for n in turns)
+
+
+def _by_token(view: View, node: ir.Node) -> View:
+    """Rows of the source's width: patch merging puts four of them side by side."""
+    width = (static_shape(view.source) or (0,))[-1]
+    if not width or view.shape[-1] % width:
+        raise MismatchError(node, "its rows are not whole tokens of what it reads")
+    return View(view.source, view.index.reshape(-1, width), view.scale, view.offset, view.nodes)
+
+
+def _ends_chain(node: ir.Node) -> bool:
+    """Whether something else than a movement reads it."""
+    value = node.outputs[0]
+    if len(node.outputs) != 1 or value.is_graph_output():
+        return False
+    return any(use.node.op_type not in MOVES for use in value.uses())
+
+
+def _rebuild(graph: Graph, node: ir.Node, view: View, rows: Index) -> None:
+    assert view.source is not None
+    shape = static_shape(view.source)
+    assert shape is not None
+    tokens, width = int(np.prod(shape[:-1])), shape[-1]
+    build = Builder(graph, node.name or "", node)
+    flat = build.reshape(view.source, (tokens, width), "rows")
+    if bool((rows == NOWHERE).any()):
+        zeros = build.constant("zeros", np.zeros((1, width), np.float32))
+        flat = build.add("Concat", [flat, zeros], "with_zeros", (tokens + 1, width), axis=0)
+        rows = np.where(rows == NOWHERE, tokens, rows)
+    gathered = build.add("Gather", [flat, build.constant("index", rows)], "gather", (len(rows), width), axis=0)
+    build.insert(node, node.outputs[0], build.reshape(gathered, view.shape, "shaped"))

@@ -1,0 +1,85 @@
+"""Remove reshapes and transposes that follow one another.
+
+Cases, of a chain of movements that something else reads:
+1. All of it keeps the order of the numbers: one Reshape, or none where the shape is the same as well.
+2. One Transpose among reshapes changes the order: that Transpose between two Reshapes at most.
+3. Transposes alone: one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from edgevit.graph import Graph, static_shape
+from edgevit.movement import MOVES, View, identity, step_view, trace
+from edgevit.passes.build import Builder
+from edgevit.record import PassRecord
+
+
+def remove_moves(graph: Graph) -> PassRecord:
+    """Rewrite in place; exact."""
+    import onnx_ir.passes.common as common
+
+    applied: list[str] = []
+    for node in list(graph.model.graph):
+        if node.op_type not in MOVES or node.graph is None or len(node.outputs) != 1:
+            continue
+        value = node.outputs[0]
+        if value.is_graph_output() or not any(use.node.op_type not in MOVES for use in value.uses()):
+            continue
+        try:
+            view = trace(value, arithmetic=False)
+        except ValueError:
+            continue
+        if view.source is None or not view.moves_alone or len(view.nodes) < 2 or not _is_line(view):
+            continue
+        if _shorten(graph, node, view):
+            applied.append(node.name or "")
+    common.RemoveUnusedNodesPass()(graph.model)
+    return PassRecord("remove_moves", "graph", tuple(applied))
+
+
+def _is_line(view: View) -> bool:
+    """Whether each node reads the one before."""
+    value = view.source
+    for node in view.nodes:
+        if node.inputs[0] is not value or len(node.outputs) != 1:
+            return False
+        value = node.outputs[0]
+    return True
+
+
+def _shorten(graph: Graph, node: ir.Node, view: View) -> bool:
+    assert view.source is not None
+    build, value = Builder(graph, node.name or "", node), view.source
+    if view.is_flat:  # case 1
+        build.insert(node, node.outputs[0], build.reshape(value, view.shape, "shaped"))
+        return True
+    turns = [n for n in view.nodes if not _keeps_order(n)]
+    if all(n.op_type == "Transpose" for n in view.nodes):  # case 3
+        order = np.arange(len(view.shape))
+        for n in view.nodes:
+            order = order[list(n.attributes["perm"].as_ints())]
+        made = build.add("Transpose", [value], "turned", view.shape, perm=order.tolist())
+        build.insert(node, node.outputs[0], made)
+        return True
+    if len(turns) != 1 or turns[0].op_type != "Transpose":
+        return False
+    before, after = static_shape(turns[0].inputs[0]), static_shape(turns[0].outputs[0])
+    assert before is not None
+    assert after is not None
+    wanted = 1 + (static_shape(value) != before) + (after != view.shape)
+    if wanted >= len(view.nodes):
+        return False
+    value = build.reshape(value, before, "before")  # case 2
+    value = build.add("Transpose", [value], "turned", after, perm=list(turns[0].attributes["perm"].as_ints()))
+    build.insert(node, node.outputs[0], build.reshape(value, view.shape, "shaped"))
+    return True
+
+
+def _keeps_order(node: ir.Node) -> bool:
+    source = node.inputs[0]
+    assert source is not None
+    view = step_view(node, {source: identity(source)})
+    return view is not None and view.is_flat

@@ -1,0 +1,121 @@
+"""What each pass matches in files of three publishers by two exporters, and that their numbers stay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+import pytest
+
+from edgevit.foreign.file import ForeignFile, read_file
+from edgevit.foreign.front import put_front
+from edgevit.foreign.prepare import apply_passes, load_graph
+from edgevit.graph import Graph
+from edgevit.passes import FOREIGN, PARTIAL
+from edgevit.preprocess import Preprocess
+from edgevit.record import PassRecord
+from tests.foreign_exports import Exporter, export
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Matches of two blocks of a ViT, or four of a Swin.
+
+    Attributes:
+        norms: LayerNorms that the exporter had taken apart.
+        gelus: GELUs that it had taken apart.
+        guards: Guards against NaN behind softmax.
+        gathers: Chains of token movements: into windows and back for every block whose grid is larger than its
+            window, and patch merging.
+    """
+
+    norms: int = 0
+    gelus: int = 0
+    guards: int = 0
+    attentions: int = 2
+    gathers: int = 0
+
+
+FILES: dict[tuple[str, Exporter, int], Expected] = {
+    ("timm_vit", "dynamo", 17): Expected(),
+    ("timm_vit", "script", 17): Expected(gelus=2),
+    ("timm_vit", "script", 14): Expected(norms=5, gelus=2),
+    ("timm_deit_distilled", "script", 17): Expected(gelus=2),
+    ("timm_vit_registers", "script", 17): Expected(gelus=2),
+    ("timm_swin", "dynamo", 17): Expected(attentions=4, gathers=5),
+    ("timm_swin", "script", 17): Expected(gelus=4, attentions=4, gathers=5),
+    ("timm_swin", "script", 14): Expected(norms=11, gelus=4, attentions=4, gathers=5),
+    ("timm_swin_padded", "script", 17): Expected(gelus=4, attentions=4, gathers=9),
+    ("torchvision_vit", "dynamo", 17): Expected(),
+    ("torchvision_vit", "script", 17): Expected(gelus=2),
+    ("torchvision_swin", "dynamo", 17): Expected(attentions=4, gathers=5),
+    ("torchvision_swin", "script", 17): Expected(gelus=4, attentions=4, gathers=5),
+    ("transformers_vit", "dynamo", 17): Expected(guards=2),
+    ("transformers_vit", "script", 17): Expected(gelus=2),
+    ("transformers_vit_eager", "script", 12): Expected(norms=5, gelus=2),
+    ("transformers_vit_tanh", "script", 17): Expected(gelus=2),
+    ("transformers_deit", "script", 17): Expected(gelus=2),
+    ("transformers_swin", "script", 17): Expected(gelus=4, attentions=4, gathers=5),
+}
+
+
+def rewrite(
+    name: str, exporter: Exporter, opset: int, batch: int, form: str
+) -> tuple[ForeignFile, Graph, dict[str, PassRecord]]:
+    file = read_file(export(name, exporter, opset=opset).path)
+    graph, _ = load_graph(file, batch)
+    records = (*apply_passes(graph, FOREIGN), *apply_passes(graph, PARTIAL[form]))
+    return file, graph, {record.name: record for record in records}
+
+
+@pytest.mark.parametrize("form", ["separate", "packed"])
+@pytest.mark.parametrize(("name", "exporter", "opset"), FILES)
+def test_passes_match_every_place_and_keep_the_numbers(name: str, exporter: Exporter, opset: int, form: str) -> None:
+    expected = FILES[(name, exporter, opset)]
+    file, graph, records = rewrite(name, exporter, opset, 2, form)
+    found = {
+        "norms": len(records["fuse_layer_norm"].applied),
+        "gelus": len(records["fuse_gelu"].applied),
+        "guards": len(records["remove_nan_guard"].applied),
+        "attentions": len(records["fuse_attention"].applied),
+        "gathers": len(records["fuse_token_gather"].applied),
+    }
+    assert found == vars(expected)
+    images = np.random.default_rng(0).normal(size=(2, 3, *file.image_size)).astype(np.float32)
+    before = onnxruntime.InferenceSession(str(file.path)).run([file.output], {file.input: images})[0]
+    data = ir.serde.serialize_model(graph.model).SerializeToString()
+    after = onnxruntime.InferenceSession(data).run(None, {file.input: images})[0]
+    assert np.abs(after - before).max() <= 1e-5 * np.abs(before).max()
+
+
+@pytest.mark.parametrize(("name", "exporter", "opset"), FILES)
+def test_rewritten_graph_has_the_ops_of_the_canonical_form(name: str, exporter: Exporter, opset: int) -> None:
+    _, graph, _ = rewrite(name, exporter, opset, 1, "separate")
+    counts, attentions = graph.op_counts(), FILES[(name, exporter, opset)].attentions
+    assert counts["Softmax"] == attentions
+    assert counts["Gelu"] == attentions
+    assert not {"Erf", "Pow", "Sqrt", "Where", "IsNaN", "Shape", "Expand", "Slice", "Split", "Pad"} & set(counts)
+    ranks = {len(node.attributes["perm"].as_ints()) for node in graph.model.graph if node.op_type == "Transpose"}
+    assert max(ranks) <= 4
+    # q, k, v, scores, context, output projection and the two of the MLP for every attention
+    linears = counts["MatMul"] + counts.get("Gemm", 0)
+    merging = 1 if "swin" in name else 0
+    heads = 2 if "deit" in name else 1
+    assert linears == 8 * attentions + merging + heads
+
+
+@pytest.mark.parametrize("fold", [True, False])
+def test_front_takes_bytes_and_gives_the_same_logits(fold: bool) -> None:
+    file, graph, _ = rewrite("timm_vit", "script", 17, 2, "separate")
+    preprocess = Preprocess.from_timm({"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4)}, file.image_size)[0]
+    record = put_front(graph, preprocess, fold=fold)
+    assert record.applied == (("patch_embed",) if fold else ())
+    assert ("Mul" in graph.op_counts()) is not fold
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *file.image_size, 3), np.uint8)
+    images = preprocess.normalize(pixels).transpose(0, 3, 1, 2)
+    before = onnxruntime.InferenceSession(str(file.path)).run([file.output], {file.input: images})[0]
+    data = ir.serde.serialize_model(graph.model).SerializeToString()
+    after = onnxruntime.InferenceSession(data).run(["logits"], {"image": pixels})[0]
+    assert np.abs(after - before).max() <= 1e-5 * np.abs(before).max()

@@ -43,6 +43,8 @@ class Quantization:
         center: Move the input of a symmetric engine's second MLP Linear so that zero is in the middle.
         class_token: The class token's MLP apart in the second half of a ViT, for engine libraries that are as fast with
             it (:mod:`edgevit.folds.class_token_mlp`).
+        equalize: Bring the channels of queries and keys to the same ranges
+            (:mod:`edgevit.methods.channel_equalization`).
         row_gain: Raise softmax's rows in front of their quantiser (:mod:`edgevit.methods.probability_gain`).
         norm_scale: Bring the channels of a LayerNorm's output to one range (:mod:`edgevit.methods.norm_scale`).
         smooth: SmoothQuant between GELU and the second MLP Linear, α chosen per site from a grid that contains off.
@@ -63,6 +65,7 @@ class Quantization:
     rotate: bool = True
     center: bool = True
     class_token: bool = True
+    equalize: bool = True
     row_gain: bool = True
     norm_scale: bool = False
     smooth: bool = False

@@ -15,6 +15,7 @@ from edgevit.errors import CalibrationError
 from edgevit.graph import static_shape
 from edgevit.methods.activation_grid import make_grid
 from edgevit.methods.attention_centring import center_attention, find_attention
+from edgevit.methods.channel_equalization import balance_factors, equalize_products, find_queries
 from edgevit.methods.linear_fit import fit_linears
 from edgevit.methods.norm_scale import choose_norm_scale, find_norm_readers, fold_norm_scale
 from edgevit.methods.operand_range import OperandRange
@@ -60,6 +61,8 @@ class SegmentFit:
     def run(self, stream: list[npt.NDArray[np.generic]]) -> None:
         """Fit on what enters the segment, an item for each image, and put in its place what leaves it."""
         self._center_attention(stream)
+        if self._quantization.equalize:
+            self._equalize_channels(stream)
         if self._quantization.norm_scale:
             self._scale_norms(stream)
         groups = self._list_groups()
@@ -123,6 +126,21 @@ class SegmentFit:
             ]
             key_mean, value_mean = (np.mean([s[i] for s in sums], axis=0).astype(np.float32) for i in (0, 1))
             center_attention(attention, key_mean, value_mean)
+
+    def _equalize_channels(self, inputs: Sequence[npt.NDArray[np.generic]]) -> None:
+        if self._products == "float":
+            return
+        for node in self._segment.nodes:
+            attention = find_attention(node) if (node.name or "").endswith("/context") else None
+            queries = find_queries(attention) if attention is not None else None
+            if attention is None or queries is None:
+                continue
+            taps = [_output_name(queries), _output_name(attention.keys)]
+            largest = [np.zeros(1, np.float32), np.zeros(1, np.float32)]
+            for taken in self._capture(inputs[:_CENTRE_IMAGES], taps):
+                seen = (np.abs(tap).reshape(-1, tap.shape[-1]).max(axis=0) for tap in taken[1:])
+                largest = [np.maximum(a, b) for a, b in zip(largest, seen, strict=True)]
+            equalize_products(queries, attention.keys, balance_factors(*largest))
 
     def _scale_norms(self, inputs: Sequence[npt.NDArray[np.generic]]) -> None:
         for node in self._segment.nodes:

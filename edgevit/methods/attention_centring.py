@@ -22,11 +22,13 @@ class Attention:
     """The Linears around one attention.
 
     Attributes:
+        scores: The first product.
         keys: With a bias.
         values: With a bias.
         output: Reads the second product.
     """
 
+    scores: ir.Node
     keys: ir.Node
     values: ir.Node
     output: ir.Node
@@ -35,11 +37,11 @@ class Attention:
 def find_attention(context: ir.Node) -> Attention | None:
     """The Linears around the attention whose second product is ``context``; ``None`` where biases are missing."""
     softmax = context.inputs[0].producer() if context.inputs[0] is not None else None
-    values = _find_linear(context.inputs[1])
+    values = find_linear(context.inputs[1])
     scores = softmax
     while scores is not None and scores.op_type != "MatMul":
         scores = scores.inputs[0].producer() if scores.inputs[0] is not None else None
-    keys = _find_linear(scores.inputs[1]) if scores is not None else None
+    keys = find_linear(scores.inputs[1]) if scores is not None else None
     output = context
     while True:
         readers = [use.node for use in output.outputs[0].uses()]
@@ -48,16 +50,16 @@ def find_attention(context: ir.Node) -> Attention | None:
         output = readers[0]
         if output.op_type not in LAYOUT_OPS:
             break
-    if keys is None or values is None or softmax is None or softmax.op_type != "Softmax":
+    if scores is None or keys is None or values is None or softmax is None or softmax.op_type != "Softmax":
         return None
     if output.op_type not in ("MatMul", "Gemm"):
         return None
     if any(read_weight(n) is None or find_bias_value(n) is None for n in (keys, values, output)):
         return None
-    return Attention(keys, values, output)
+    return Attention(scores, keys, values, output)
 
 
-def _find_linear(value: ir.Value | None) -> ir.Node | None:
+def find_linear(value: ir.Value | None) -> ir.Node | None:
     """The Linear with a bias that computes a value, behind layout ops."""
     add = trace_layout(value).producer() if value is not None else None
     if add is None or add.op_type != "Add":

@@ -80,25 +80,21 @@ class Attention(nn.Module):
             nn.Identity() if qk_norm_eps is None else nn.LayerNorm(self.head_width, eps=qk_norm_eps) for _ in "qk"
         )
         self.proj = nn.Linear(inner, width)
-        self.keys: int | None = None  # tokens that may be read, set by edgevit.folds.token_padding
+        self.register_buffer("mask", None)  # (N,) float32, set by edgevit.folds.token_padding
+        self.mask: Tensor | None
 
     def project(self, x: Tensor, queries: int | None) -> tuple[Tensor, Tensor, Tensor]:
-        """``(B, N, C) → q (B, A, Q, D), k and v (B, A, K, D)`` with ``Q = queries or N``, ``K = keys or N``."""
+        """``(B, N, C) → q (B, A, Q, D), k (B, A, N, D), v (B, A, N, D)`` with ``Q = queries or N``."""
         if self.qkv is not None:
             # Rank 4 throughout: (B, N, 3·A, D) → (B, 3·A, N, D); engines keep a rank-5 permute as a copy.
             packed = split_heads(self.qkv(x), 3 * self.heads)
             q, k, v = torch.split(packed, self.heads, dim=1)
-            if self.keys is not None:
-                k, v = k[:, :, : self.keys], v[:, :, : self.keys]
             return self.q_norm(q if queries is None else q[:, :, :queries]), self.k_norm(k), v
         assert self.q is not None
         assert self.k is not None
         assert self.v is not None
         first = x if queries is None else x[:, :queries]
-        q, k, v = self.q(first), self.k(x), self.v(x)
-        if self.keys is not None:
-            k, v = k[:, : self.keys], v[:, : self.keys]
-        q, k, v = (split_heads(t, self.heads) for t in (q, k, v))
+        q, k, v = (split_heads(t, self.heads) for t in (self.q(first), self.k(x), self.v(x)))
         return self.q_norm(q), self.k_norm(k), v
 
     def forward(
@@ -122,6 +118,8 @@ class Attention(nn.Module):
         scores = q @ k.transpose(-2, -1)  # (B, A, Q, N)
         if bias is not None:
             scores = scores + bias
+        if self.mask is not None:
+            scores = scores + self.mask
         out: Tensor = scores.softmax(dim=-1) @ v  # (B, A, Q, D)
         out = out.transpose(1, 2).flatten(2)  # (B, Q, A·D)
         if arrange is not None:

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from edgevit.folds import apply_folds
 from edgevit.folds.token_padding import count_padding
+from edgevit.select_task import select_task
 from edgevit.target import ExportForm
+from edgevit.task import Task
 from tests.small_models import SWIN, VIT, VITS, copy_pixels, make_images, make_model, relative_error
 
 PADDED = ExportForm(fold_token_padding=True, fold_class_token_mlp=True)
@@ -60,17 +62,16 @@ def test_token_padding_when_the_number_of_tokens_is_odd_keeps_the_output(qkv: st
         assert relative_error(pixels(images), expected) <= 1e-5
 
 
-def test_token_padding_keeps_the_tokens_of_chosen_blocks() -> None:
-    model = make_model(ODD)
-    pixels = copy_pixels(model)
-    # A last block for the class token alone gives no other tokens, padded or not.
-    apply_folds(pixels, ExportForm(fold_token_padding=True, fold_last_block=False, fold_input_normalization=False,
-                                   patch_embedding="conv"))  # fmt: skip
-    image = torch.randn(1, 3, *ODD.image_size)
+def test_token_padding_keeps_the_features_of_chosen_blocks() -> None:
+    model = select_task(make_model(ODD), Task("features", levels=(0, 2)))
+    pixels, images = copy_pixels(model), make_images(ODD)
     with torch.inference_mode():
-        for found, expected in zip(pixels.model.tokens(image, (0, 2)), model.module.tokens(image, (0, 2)), strict=True):
-            assert found.shape == expected.shape == (1, ODD.tokens, ODD.width)
-            assert relative_error(found, expected) <= 1e-5
+        expected = copy_pixels(model)(images)
+        records = {r.name: r for r in apply_folds(pixels, PADDED)}
+        assert records["token_padding"].applied == ("patch_embed",)
+        for found, level in zip(pixels(images), expected, strict=True):
+            assert found.shape == level.shape == (len(images), ODD.width, *ODD.grid)
+            assert relative_error(found, level) <= 1e-5
 
 
 def test_padded_tokens_stay_copies_of_the_class_token() -> None:

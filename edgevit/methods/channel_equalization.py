@@ -1,0 +1,53 @@
+"""Bring the channels of queries and keys to the same ranges before they are quantised; exact in float.
+
+One grid serves all channels of a tensor and is as wide as the widest. A channel of the queries may be multiplied by any
+factor that the same channel of the keys is divided by: their product keeps its value. Both Linears take the factors
+into their weights. The idea is that of cross-layer equalisation (Nagel et al., 2019, arXiv:1906.04721).
+
+The same between values and the output projection was tried and won nothing: what the values' grid gains, the
+projection's weights lose.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgevit.methods.attention_centring import Attention, find_linear
+from edgevit.plan import find_bias_value, is_transposed, read_weight
+
+Values = npt.NDArray[np.float32]
+
+_LARGEST_FACTOR = 32.0
+
+
+def find_queries(attention: Attention) -> ir.Node | None:
+    """The Linear with a bias that computes an attention's queries; ``None`` where something else stands between."""
+    linear = find_linear(attention.scores.inputs[0])
+    return linear if linear is not None and read_weight(linear) is not None else None
+
+
+def balance_factors(queries: Values, keys: Values) -> Values:
+    """What queries are multiplied by and keys are divided by, so that both have the same ranges: ``(C,)``.
+
+    Args:
+        queries: ``(C,)``: the largest magnitude seen of each channel.
+        keys: ``(C,)``, likewise.
+    """
+    first, second = (np.maximum(v, max(float(v.max()), 1e-30) / _LARGEST_FACTOR) for v in (queries, keys))
+    factors: Values = np.sqrt(second / first).astype(np.float32)
+    return factors
+
+
+def equalize_products(queries: ir.Node, keys: ir.Node, factors: Values) -> None:
+    """Scale the output channels of both Linears in place, ``factors (C,)``; their products stay what they are."""
+    for linear, own in ((queries, factors), (keys, 1 / factors)):
+        weight, bias = linear.inputs[1], find_bias_value(linear)
+        assert weight is not None
+        for value in (weight, bias):
+            if value is None or value.const_value is None:
+                continue
+            column = value is weight and is_transposed(linear)
+            scaled = value.const_value.numpy() * (own[:, None] if column else own)
+            value.const_value = ir.tensor(scaled.astype(np.float32), name=value.name)

@@ -132,6 +132,7 @@ def diagnose_machine() -> Diagnosis:
 
 def diagnose_nvidia() -> NvidiaStatus:
     """Ask the driver, and compare it with CUDA's runtime. No library of NVIDIA's is loaded but the driver's own."""
+    from edgevit.runtime.cuda import find_cuda_fault
     from edgevit.runtime.nvidia import read_driver_version, read_gpus
 
     bindings = find_version("cuda-bindings")
@@ -140,12 +141,7 @@ def diagnose_nvidia() -> NvidiaStatus:
         gpus, driver = read_gpus(), read_driver_version()
     except DeviceError as exc:
         return NvidiaStatus(None, runtime, (), f"{exc.message}; {exc.hint}")
-    problem = ""
-    if runtime is not None and int(runtime.split(".")[0]) > int(driver.split(".")[0]):
-        problem = (
-            f"cuda-bindings {bindings} needs a driver of CUDA {runtime.split('.')[0]}, and the driver here serves "
-            f'{driver}: update it, or pip install "cuda-bindings<{runtime.split(".")[0]}"'
-        )
+    problem = find_cuda_fault(driver) or "" if runtime is not None else ""
     return NvidiaStatus(driver, runtime, gpus, problem)
 
 

@@ -39,11 +39,11 @@ def mark_wide(
     limit = LARGEST_HALF / HEADROOM
     large = {name for name, v in graph.model.graph.initializers.items() if _exceeds(v, limit)}
     stream: list[npt.NDArray[np.generic]] = list(pixels)
-    segments = split_graph(graph)
+    segments, whole = split_graph(graph), find_whole_numbers(graph)
     for index, segment in enumerate(segments):
         progress("float16 range", index, len(segments))
         names = [v.name or "" for node in segment.nodes for v in node.outputs if v.dtype in _FLOATS]
-        names = [name for name in names if name != segment.result.name]
+        names = [name for name in names if name != segment.result.name and name not in whole]
         runner = SegmentRunner(extract_segment(segment, names))
         for place, value in enumerate(stream):
             result, *tapped = runner.run(value)
@@ -64,6 +64,17 @@ def mark_wide(
 def is_wide(node: ir.Node) -> bool:
     """Whether a node was marked."""
     return node.metadata_props.get(MARK) == "fp32"
+
+
+def find_whole_numbers(graph: Graph) -> set[str]:
+    """Values of no recorded type that are sizes, as those of a batch that may vary, and what is computed from them."""
+    found: set[str] = set()
+    for node in graph.model.graph:
+        first = node.inputs[0] if node.inputs else None
+        whole = first is not None and (first.dtype not in _FLOATS or first.name in found)
+        if node.op_type in ("Shape", "Size") or (whole and node.op_type not in ("Cast", "DequantizeLinear")):
+            found.update(value.name or "" for value in node.outputs if value.dtype is None)
+    return found
 
 
 def _exceeds(value: ir.Value, limit: float) -> bool:

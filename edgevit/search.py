@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from edgevit.backends import get_backend
 from edgevit.compile import compile_engine
 from edgevit.conditions import Conditions
 from edgevit.devices.watch import Watch
@@ -30,7 +31,9 @@ from edgevit.measure import (
 )
 from edgevit.progress import Progress, ignore_progress
 from edgevit.report import Accuracy, Parity, SettingsTrial, Variant
+from edgevit.runtime.nvidia import find_gpu
 from edgevit.runtime.session import Outputs, Session, open_engine
+from edgevit.schema import to_data
 from edgevit.target import Target
 from edgevit.tune import tune_settings
 
@@ -182,6 +185,7 @@ def compile_graph(
         "precision": precision,
         "backend": target.backend,
         "device": [target.device, target.compute_capability],
+        **_identify_nvidia(target),
         "settings": {**target.settings, **recipe.settings},
         "batch": recipe.batch,
         "model_info": dict(model_info or {}),
@@ -207,6 +211,14 @@ def compile_graph(
     engine = load_engine(folder)
     progress(stage, 1, 1)
     return Trial(Variant(precision, precision, engine.size_bytes), engine)
+
+
+def _identify_nvidia(target: Target) -> dict[str, Any]:
+    """What a plan fits: one version of its library and, of TensorRT, one GPU."""
+    if not target.backend.startswith("tensorrt"):
+        return {}
+    gpu = find_gpu(target.compute_capability) if target.backend == "tensorrt" else None
+    return {"versions": get_backend(target.backend).versions(), "gpu": to_data(gpu)}
 
 
 def judge_trial(

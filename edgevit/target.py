@@ -260,9 +260,15 @@ def _find_missing_compiler(target: Target) -> list[str]:
 
 
 def _find_missing_runtime(target: Target) -> list[str]:
-    from edgevit.runtime.session import RUNTIMES
+    """What of CUDA's runtime is missing beside a driver."""
+    from edgevit.runtime.cuda import find_cuda_fault
+    from edgevit.runtime.nvidia import read_driver_version
 
-    return [] if target.backend in RUNTIMES else [f"a way to open {target.backend} engines: this edgevit has none"]
+    try:
+        fault = find_cuda_fault(read_driver_version(), "rtx" if target.backend == "tensorrt_rtx" else "tensorrt")
+    except DeviceError:
+        return []  # the missing driver is named already
+    return [fault] if fault is not None else []
 
 
 def _find_missing_gpu(target: Target) -> list[str]:

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from edgevit.errors import CompileError, format_offenders
 from edgevit.graph import Graph
-from edgevit.half_range import LARGEST_HALF, is_wide
+from edgevit.half_range import LARGEST_HALF, find_whole_numbers, is_wide
 
 Arithmetic: TypeAlias = Literal["fp32", "fp16"]
 
@@ -132,7 +132,7 @@ def _find_wide(graph: Graph) -> set[ir.Node]:
 def _halve(graph: Graph, wide: set[ir.Node]) -> None:
     """All floats to float16 but what ``wide`` nodes read and write."""
     inner = graph.model.graph
-    _name_types(inner)
+    _name_types(graph)
     _halve_weights(inner, wide)
     twins: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
     for node in list(inner):
@@ -167,12 +167,13 @@ def _halve(graph: Graph, wide: set[ir.Node]) -> None:
         inner.outputs[place] = widened.outputs[0]
 
 
-def _name_types(inner: ir.Graph) -> None:
-    """Results whose type nobody wrote down: of floats come floats."""
-    for node in inner:
+def _name_types(graph: Graph) -> None:
+    """Results whose type nobody wrote down: of floats come floats, but for their sizes."""
+    sizes = find_whole_numbers(graph)
+    for node in graph.model.graph:
         floats = any(v is not None and v.dtype == ir.DataType.FLOAT for v in node.inputs)
         for value in node.outputs:
-            if value.dtype is None and floats:
+            if value.dtype is None and floats and value.name not in sizes:
                 _set_type(value, ir.DataType.FLOAT)
 
 

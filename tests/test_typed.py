@@ -10,12 +10,16 @@ import onnx_ir as ir
 import pytest
 
 from edgevit.errors import CompileError
+from edgevit.export import export_model
 from edgevit.graph import Graph
+from edgevit.half_range import mark_wide
+from edgevit.optimize import optimize_graph
 from edgevit.quantization import Quantization
 from edgevit.quantize import quantize_graph
 from edgevit.target import ExportForm
 from edgevit.typed import type_graph
-from tests.small_graphs import find_node, make_graph, make_pixels, run_graph
+from tests.small_graphs import CONFIGS, find_node, make_graph, make_pixels, run_graph
+from tests.small_models import make_model
 
 FAMILIES = ("vit", "swin")
 
@@ -120,3 +124,25 @@ def test_float16_scales_need_opset_19() -> None:
     graph.model.graph.opset_imports[""] = 18
     with pytest.raises(CompileError, match="opset 18"):
         type_graph(graph, "fp16")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("arithmetic", ["fp32", "fp16"])
+def test_sizes_of_a_batch_that_may_vary_stay_whole_numbers(family: str, arithmetic: str) -> None:
+    graph = make_ranged(family)
+    typed = type_graph(graph, arithmetic)
+    pixels = make_pixels(family, 4)
+    for images in (pixels[:1], [np.concatenate(pixels[1:])]):
+        wanted, found = run_graph(graph, images)[0], run_graph(typed, images)[0]
+        assert np.abs(found - wanted).max() < 5e-3 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_range_of_float16_is_found_in_a_graph_whose_batch_may_vary(family: str) -> None:
+    graph = make_ranged(family)
+    assert mark_wide(graph, make_pixels(family, 2)) == ()
+
+
+def make_ranged(family: str) -> Graph:
+    exported, _ = export_model(make_model(CONFIGS[family]), ExportForm(qkv="packed"), batch=(1, 2, 4))
+    return optimize_graph(exported)[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import importlib.metadata
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +53,30 @@ def import_cudart(extra: str = "tensorrt") -> Any:
         except ImportError as exc:
             reasons.append(str(exc))
     raise MissingPackageError(f"cuda-bindings cannot be imported: {reasons[0]}", f'pip install "edgevit[{extra}]"')
+
+
+def find_cuda_fault(driver: str, extra: str = "tensorrt") -> str | None:
+    """What keeps CUDA's runtime from working with the driver, and what to do; ``None`` where nothing does.
+
+    Args:
+        driver: The newest CUDA that the driver serves, such as ``12.6``.
+        extra: The extra of edgevit that brings the bindings.
+    """
+    try:
+        bindings = importlib.metadata.version("cuda-bindings")
+    except importlib.metadata.PackageNotFoundError:
+        try:
+            import_cudart(extra)  # of a cuda-python that still had the module itself
+        except MissingPackageError as exc:
+            return f"{exc.message}: {exc.hint}"
+        return None
+    major, served = bindings.split(".")[0], driver.split(".")[0]
+    if int(major) > int(served):
+        return (
+            f"cuda-bindings {bindings} needs a driver of CUDA {major}, and the driver here serves {driver}: update the "
+            f'driver, or pip install "cuda-bindings<{major}"'
+        )
+    return None
 
 
 class Cuda:

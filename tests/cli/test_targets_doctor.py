@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import platform
 
 from edgevit.doctor import REQUIREMENTS, diagnose_machine, find_version
 from edgevit.errors import DeviceError
-from edgevit.target import list_targets
+from edgevit.target import list_targets, load_target, target_status
 
 
 def test_targets_lists_every_profile_once_within_80_columns(run):
@@ -68,12 +70,13 @@ def test_doctor_shows_driver_cuda_and_gpu(run, orin):
 
 
 def test_doctor_says_that_the_cuda_bindings_are_too_new_for_the_driver(run, orin, monkeypatch):
-    versions = {"cuda-bindings": "13.5.0"}
-    monkeypatch.setattr("edgevit.doctor.find_version", lambda name: versions.get(name, find_version(name)))
+    versions, real = {"cuda-bindings": "13.5.0"}, importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: versions.get(name) or real(name))
     problem = diagnose_machine().nvidia.problem
     assert problem.startswith("cuda-bindings 13.5.0 needs a driver of CUDA 13, and the driver here serves 12.6")
     assert 'pip install "cuda-bindings<13"' in problem
     assert "to do" in run("doctor").stdout
+    assert problem in target_status(load_target("nvidia-gpu")).missing
     versions["cuda-bindings"] = "12.9.10"
     assert diagnose_machine().nvidia.problem == ""
 
@@ -91,3 +94,11 @@ def test_doctor_asks_for_tensorrt_where_a_driver_is_alone(run, orin, monkeypatch
     assert 'pip install "edgevit[tensorrt]"' not in diagnosis.installs
     assert diagnosis.nvidia.driver is None
     assert "no NVIDIA driver" in run("doctor").stdout
+
+
+def test_target_of_the_gpu_here_is_built_and_run(run, orin, monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    here = {t["name"]: t["here"] for t in json.loads(run("targets", "--json").stdout)}
+    assert here["jetson-orin-nano"] == here["nvidia-gpu"] == {"buildable": True, "runnable": True, "missing": []}
+    assert here["jetson-thor"]["missing"][-1] == "a GPU of compute capability 11.0 (here: Orin, 8.7)"
+    assert "Orin (tensorrt)" in run("doctor").stdout

@@ -9,6 +9,7 @@ every call against the real packages.
 from __future__ import annotations
 
 import ctypes
+import importlib.metadata
 import itertools
 import os
 import sys
@@ -30,6 +31,9 @@ MACHINES = {
     "rtx-3060": (RTX_3060, 13000, {"tensorrt_rtx": "1.7.1.116"}),
 }
 """GPU, CUDA's version that the driver serves, and libraries, by name."""
+
+BINDINGS = "12.9.10"
+"""Of cuda-bindings there."""
 
 
 @dataclass
@@ -148,6 +152,8 @@ def install_everywhere(name: str, monkeypatch: pytest.MonkeyPatch) -> Machine:
     gpu, driver, versions = MACHINES[name]
     machine = Machine(gpu, driver)
     install(machine, versions, monkeypatch.setitem)
+    real = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: BINDINGS if name == "cuda-bindings" else real(name))
     folder = Path(__file__).parent
     monkeypatch.setenv("EDGEVIT_GPU_DOUBLE", name)
     monkeypatch.setenv("PYTHONPATH", f"{folder / 'site'}{os.pathsep}{folder.parents[1]}")

@@ -1,0 +1,172 @@
+"""A portable bundle for a Jetson, finished on the double of one, and used there by every command."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import platform
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from edgevit.bundle import PARITY_FILE, PORTABLE_MODEL_FILE, RECIPE_FILE, REPORT_FILE
+from edgevit.cli import main
+from edgevit.devices.local import describe_machine
+from edgevit.engine import GpuRecord
+from edgevit.manifest import load_manifest
+from edgevit.pack import pack_bundle
+from edgevit.recipe import Recipe
+from edgevit.report import Report, Verdict
+from edgevit.runtime import open_bundle
+from edgevit.target import Budget, load_target
+from tests.gpu_double import Machine, read, write
+from tests.tiny_bundle import LABELS, make_manifest
+from tests.tiny_onnx import SIZE, compute_logits, make_images, write_classifier
+
+RECIPE = Recipe(batch=(1, 2, 4), latency_runs=2, latency_seconds=0.02, tune_settings=False)
+IMAGES = make_images(8, seed=3)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """What a desk leaves for the board."""
+    report = Report(
+        source={},
+        target="jetson-orin-nano",
+        budget=Budget(),
+        machine=describe_machine(),
+        variants=(),
+        verdict=Verdict(None, True, "portable"),
+        preprocess="",
+    )
+    parity = io.BytesIO()
+    np.savez_compressed(parity, pixels=IMAGES, logits=compute_logits(IMAGES).astype(np.float32))
+    files: dict[str, Path | bytes] = {
+        PORTABLE_MODEL_FILE: write_classifier(tmp_path / "source.onnx", batch="batch"),
+        RECIPE_FILE: RECIPE.dumps().encode(),
+        REPORT_FILE: report.dumps().encode(),
+        PARITY_FILE: parity.getvalue(),
+    }
+    manifest = make_manifest(target=load_target("jetson"), batch=RECIPE.batch)
+    return pack_bundle(tmp_path / "bundle", files=files, manifest=manifest).path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder per class; the labels are the float model's answers, but for the last image's."""
+    answers = [int(logits.argmax()) for logits in compute_logits(IMAGES)]
+    answers[-1] = (answers[-1] + 1) % len(LABELS)
+    assert IMAGES.shape[1:3] == (SIZE, SIZE), "or they would be resized"
+    for number, (pixels, answer) in enumerate(zip(IMAGES, answers, strict=True)):
+        folder = tmp_path / "photos" / LABELS[answer]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def jetson(orin: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setenv("EDGEVIT_CACHE", str(tmp_path / "cache"))
+    return orin
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def test_bundle_is_finished_measured_and_used_by_every_command(jetson: Machine, bundle: Path, photos: Path) -> None:
+    finished = run("finish", bundle, "--json")
+    assert finished.exit_code in (0, 1), finished.output
+    manifest, report = load_manifest(bundle), Report.load(bundle / "report.json")
+    assert manifest.engine is not None
+    assert manifest.engine.files == ("model.plan",)
+    assert manifest.engine.gpu == GpuRecord("8.7", "Orin", 8)
+    assert manifest.engine.versions == {"tensorrt": "10.3.0"}
+    assert [v.name for v in report.variants] == ["fp32", "fp16"]
+    assert report.machine.gpus == (jetson.gpu,)
+    for variant in report.variants:
+        assert variant.parity is not None
+        assert variant.parity.passed, variant
+        assert variant.parity.images == 8 + 8 + 8, "at the least, the usual and the largest batch"
+        assert variant.latency is not None
+        assert variant.latency.settings == {
+            "hint": "latency",
+            "streams": 1,
+            "cuda_graph": True,
+            "wait": "spin",
+            "transfers": "included",
+        }
+    chosen = next(v for v in report.variants if v.name == report.verdict.chosen)
+    assert chosen.cold_start is not None
+
+    timings = list((bundle.parent / "cache" / "tensorrt" / "timing").iterdir())
+    assert [path.name for path in timings] == ["10.3.0-Orin-8.7-8.cache"]
+
+    measured = run("bench", bundle, "--runs", 2, "--seconds", 0, "--throughput")
+    assert measured.exit_code == 0, measured.output
+    assert "cuda_graph True, wait spin, transfers included" in " ".join(measured.stderr.split())
+    assert "Orin, compute capability 8.7" in measured.stderr
+    assert "images a second with 2 callers" in measured.stdout
+    judged = run("eval", bundle, "--data", photos, "--json")
+    assert judged.exit_code == 0, judged.output
+    assert json.loads(judged.stdout)["top1"] == len(IMAGES) - 1
+    image = next(photos.rglob("0.png"))
+    answered = run("run", bundle, image)
+    assert answered.exit_code == 0
+    assert image.parent.name in answered.stdout
+    assert "model.plan" in run("inspect", bundle).stdout
+    assert run("finish", bundle).exit_code == 2
+
+
+def test_wrong_answers_at_the_largest_batch_alone_are_found(
+    jetson: Machine, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT has been wrong at batches above 1 without an error."""
+    library = sys.modules["tensorrt"]
+    compute = library.IExecutionContext._compute
+
+    def spoil(self: object, shape: tuple[int, ...], addresses: dict[str, int]) -> None:
+        compute(self, shape, addresses)
+        if shape[0] == 4:
+            logits = np.frombuffer(read(addresses["logits"], 4 * 10 * 4), np.float32).copy()
+            logits[10:] = logits[:30][::-1]
+            write(addresses["logits"], logits.tobytes())
+
+    monkeypatch.setattr(library.IExecutionContext, "_compute", spoil)
+    result = run("finish", bundle, "--json")
+    assert result.exit_code in (1, 2), result.output
+    assert {v["status"] for v in json.loads(result.stdout)["report"]["variants"]} == {"PARITY FAILED"}
+    assert load_manifest(bundle).portable, "nothing took its place"
+
+
+def test_engine_of_the_cache_is_not_taken_for_another_gpu_or_version(
+    jetson: Machine, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgevit.build.measure_cold_start", lambda folder: None)
+    first = run("finish", bundle, "--out", tmp_path / "first")
+    assert first.exit_code in (0, 1), first.output
+    monkeypatch.setattr(sys.modules["tensorrt"], "__version__", "10.4.0")
+    jetson.gpu = dataclasses.replace(jetson.gpu, multiprocessors=16)
+    second = run("finish", bundle, "--out", tmp_path / "second")
+    assert second.exit_code in (0, 1), second.output
+    engine = load_manifest(tmp_path / "second").engine
+    assert engine is not None
+    assert (engine.versions, engine.gpu) == ({"tensorrt": "10.4.0"}, GpuRecord("8.7", "Orin", 16))
+    with open_bundle(tmp_path / "second") as classifier:
+        assert classifier.differences == ()
+
+
+def test_finishing_elsewhere_lists_what_is_missing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    result = run("finish", bundle)
+    assert result.exit_code == 2
+    text = " ".join(result.stderr.split())
+    assert "a machine with aarch64 (this one has x86_64)" in text
+    assert "NVIDIA" in text
+    assert "run edgevit finish on NVIDIA Jetson Orin Nano" in text

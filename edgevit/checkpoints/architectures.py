@@ -98,10 +98,14 @@ def find_architecture(name: str) -> Architecture:
     if found is not None:
         return Architecture(bare, *found)
     what = next((what for pattern, what in _UNSUPPORTED if re.match(pattern, bare)), None)
+    if what is not None:
+        raise CheckpointError(
+            f"architecture {name!r} is not supported yet: {what}", "docs/models.md lists the families that can be read"
+        )
     close = difflib.get_close_matches(bare, EXAMPLES, n=3)
+    guess = f"did you mean {', '.join(close)}? " if close else ""
     raise CheckpointError(
-        f"architecture {name!r} is not {'supported' if what is None else f'supported yet: {what}'}",
-        f"{f'did you mean {chr(44).join(close)}? ' if close else ''}supported are timm's names of the forms {_FORMS}",
+        f"architecture {name!r} is not supported", f"{guess}supported are timm's names of the forms {_FORMS}"
     )
 
 

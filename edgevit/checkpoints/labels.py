@@ -14,9 +14,11 @@ def read_labels(stored: Any, classes: int, where: str) -> tuple[tuple[str, ...] 
 
     Args:
         stored: A list of names, or a table of class number to name.
-        classes: Length of the logits.
+        classes: Length of the logits; 0 where the model has none.
         where: The key that ``stored`` was found under.
     """
+    if not classes:
+        return None, ()
     if not stored:
         return None, ("no class names are stored; classes are numbers",)
     if isinstance(stored, Mapping):

@@ -41,6 +41,34 @@ def test_bias_table_resampled_equals_timms(old: tuple[int, int], new: tuple[int,
     assert torch.allclose(resample_bias_table(table, old, new), theirs, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(112, 112), (28, 70)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "deit3_small_patch16_224",
+        "vit_small_patch14_dinov2",
+        "vit_small_patch14_reg4_dinov2",
+        "vit_base_patch16_siglip_224",
+        "vit_base_patch32_clip_224",
+        "vit_so150m_patch16_reg4_gap_256",
+    ],
+)
+def test_every_family_read_at_another_size_equals_timm_resized(
+    tmp_path: Path, name: str, size: tuple[int, int]
+) -> None:
+    timm = import_timm()
+    from timm.models._hub import save_for_hf
+
+    args = {"depth": 2, "embed_dim": 48, "num_heads": 4, "patch_size": 14}
+    theirs = randomise(timm.create_model(name, **args, img_size=56))
+    save_for_hf(theirs, str(tmp_path), safe_serialization=True)
+    model = read_checkpoint(tmp_path, image_size=size)
+    theirs.set_input_size(img_size=size)
+    pixels = torch.randn(1, 3, *size)
+    with torch.inference_mode():
+        assert relative_error(model.module(pixels), theirs(pixels)) <= 1e-5
+
+
 @pytest.mark.parametrize("size", [(64, 64), (32, 48), (128, 32)])
 def test_vit_read_at_another_size_equals_timm_resized(tmp_path: Path, size: tuple[int, int]) -> None:
     timm = import_timm()

@@ -65,6 +65,7 @@ def test_read_when_the_weights_have_no_head_and_none_is_stated_gives_features(tm
     assert (model.classes, model.config.features) == (0, 16)
     assert model.module(torch.zeros(2, 3, 32, 32)).shape == (2, 16)
     assert any("no classifier head" in note for note in model.source.notes)
+    assert not any("class names" in note for note in model.source.notes)
 
 
 def test_read_when_a_head_is_stated_and_missing_refuses(tmp_path: Path) -> None:

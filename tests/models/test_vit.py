@@ -161,8 +161,47 @@ def test_vit_with_sincos_positions_has_them_without_weights() -> None:
         ({"class_token": False}, "needs a class token"),
         ({"distillation_head": True}, "needs a distillation token"),
         ({"width": 6, "heads": 2, "position": "sincos"}, "multiple of 4"),
+        ({"image_size": (8, 224), "drop_remainder": True}, "smaller than the patch size"),
+        ({"pool": "token_mean", "class_token": False}, "needs a class token"),
+        ({"position_registers": True}, "need registers"),
+        (
+            {"register_tokens": 4, "position_registers": True, "position_prefix": False},
+            "cover the class token too",
+        ),
+        ({"distillation_token": True, "distillation_head": True, "projection": 8}, "without another norm"),
+        ({"distillation_token": True, "distillation_head": True, "pool": "mean"}, "without another norm"),
+        ({"register_tokens": -1}, "register_tokens is -1, below 0"),
+        ({"projection": -1}, "projection is -1, below 0"),
+        ({"width": 190, "class_token": False}, "12 heads; pooling by class token"),
     ],
 )
 def test_vit_config_when_impossible_is_refused(args: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ViTConfig(**args)
+
+
+def test_tokens_of_chosen_blocks_are_those_that_pass_through_the_model() -> None:
+    config = ViTConfig((32, 48), (8, 8), width=16, depth=4, heads=2, mlp_width=32, classes=3, register_tokens=2)
+    module = randomise(ViT(config))
+    seen: dict[int, torch.Tensor] = {}
+    for index, block in enumerate(module.blocks):
+        block.register_forward_hook(lambda _block, _inputs, output, index=index: seen.update({index: output}))
+    pixels = torch.randn(2, 3, 32, 48)
+    with torch.inference_mode():
+        module(pixels)
+        whole, seen = seen, {}
+        last, first = module.tokens(pixels, (2, 0))
+    assert torch.equal(last, whole[2])
+    assert torch.equal(first, whole[0])
+    assert first.shape == (2, 3 + 4 * 6, 16)
+    assert sorted(seen) == [0, 1, 2], "blocks behind the last that is wanted are not run"
+
+
+@pytest.mark.parametrize(
+    ("args", "features"),
+    [({}, 16), ({"pool": "token_mean"}, 32), ({"projection": 5}, 5), ({"pool": "map"}, 16)],
+)
+def test_features_have_the_width_that_the_config_says(args: dict[str, Any], features: int) -> None:
+    config = ViTConfig((16, 16), (8, 8), width=16, depth=1, heads=2, mlp_width=32, classes=0, **args)
+    assert config.features == features
+    assert ViT(config).eval()(torch.zeros(2, 3, 16, 16)).shape == (2, features)

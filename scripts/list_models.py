@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tests.parity.case import Case
@@ -24,7 +24,7 @@ _BEGIN, _END = "<!-- begin: scripts/list_models.py -->", "<!-- end -->"
 _ROW = re.compile(r"\| [^|]+ \| (?P<publisher>[^|]+) \| `(?P<name>[^`]+)` \|(?P<figures>( [^|]* \|){3})")
 
 
-def render_row(case: Case, figures: Mapping[str, float]) -> str:
+def render_row(case: Case, figures: Mapping[Any, float]) -> str:
     """One line of the table; figures are rounded up to one digit."""
     cells = [_render_figure(figures[task]) if task in figures else "–" for task in TASKS]
     return f"| {case.family} | {case.publisher} | `{case.name}` | {' | '.join(cells)} |"

@@ -25,6 +25,7 @@ from edgevit.reference import generate_images, run_module, save_reference
 from edgevit.report import Ratio, Report, SettingsTrial
 from edgevit.runtime import open_bundle
 from edgevit.target import Budget, load_target
+from edgevit.task import Task
 from tests.checkpoints.small import small_tensors, write_folder
 from tests.small_models import VIT, make_model
 
@@ -226,11 +227,11 @@ def test_latency_budget_that_nothing_meets_leaves_a_bundle_that_has_not_passed(t
     assert verify_bundle(result.bundle).manifest.figures["passed"] is False
 
 
-def test_model_without_classes_is_refused_before_anything_is_built(tmp_path):
+def test_model_without_classes_is_no_classifier_before_anything_is_built(tmp_path):
     tensors = {name: value for name, value in small_tensors().items() if not name.startswith("head")}
     source = write_folder(tmp_path / "features", tensors, num_classes=0)
-    with pytest.raises(CheckpointError, match="has no classifier head"):
-        build_model(source, load_target("intel-cpu"), out=tmp_path / "bundle")
+    with pytest.raises(CheckpointError, match="has no classification head"):
+        build_model(source, load_target("intel-cpu"), out=tmp_path / "bundle", recipe=Recipe(task=Task("classify")))
     assert not (tmp_path / "bundle").exists()
 
 

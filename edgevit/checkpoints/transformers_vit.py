@@ -158,7 +158,7 @@ _MEAN_WITHOUT_NORM = {"pool": "mean", "norm_before_pool": False}
 def _name_dinov2_classes(name: str) -> Mapping[str, ViTClass]:
     return {
         f"{name}ForImageClassification": ViTClass({"pool": "token_mean"}),
-        f"{name}Backbone": ViTClass(_FEATURES),
+        f"{name}Backbone": ViTClass({**_FEATURES, "level_norm": True}),
         f"{name}Model": ViTClass(_FEATURES),
     }
 
@@ -279,6 +279,8 @@ def describe_vit(
         **kind.fields,
         **chosen.fields,
     }
+    if "level_norm" in values:
+        values["level_norm"] = fields.flag("apply_layernorm", True)
     if values.get("layer_scale"):
         values |= _describe_dinov2(fields, width)
     if values.get("projection"):

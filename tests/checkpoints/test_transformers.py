@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.errors import CheckpointError
+from edgevit.select_task import select_task
+from edgevit.task import Task
 from tests.reference import import_transformers, randomise, relative_error
 
 VIT: dict[str, Any] = {
@@ -336,3 +338,16 @@ def test_text_tower_is_dropped_with_a_note(tmp_path: Path) -> None:
     model = read_checkpoint(tmp_path)
     assert model.config.projection == 512
     assert any("the text tower" in note for note in model.source.notes)
+
+
+@pytest.mark.parametrize("normed", [True, False])
+@pytest.mark.parametrize("kind", ["Dinov2", "Dinov2WithRegisters"])
+def test_backbone_gives_transformers_feature_maps(tmp_path: Path, kind: str, normed: bool) -> None:
+    transformers = import_transformers()
+    config = getattr(transformers, f"{kind}Config")(**DINOV2, out_indices=[1, 2], apply_layernorm=normed)
+    theirs = save(getattr(transformers, f"{kind}Backbone")(config), tmp_path)
+    model = select_task(read_checkpoint(tmp_path), Task("features", levels=(0, 1)))
+    pixels = torch.randn(1, 3, 40, 40)
+    with torch.inference_mode():
+        for ours, expected in zip(model.module(pixels), theirs(pixels).feature_maps, strict=True):
+            assert relative_error(ours, expected) <= 1e-5

@@ -180,23 +180,6 @@ def test_vit_config_when_impossible_is_refused(args: dict[str, Any], message: st
         ViTConfig(**args)
 
 
-def test_tokens_of_chosen_blocks_are_those_that_pass_through_the_model() -> None:
-    config = ViTConfig((32, 48), (8, 8), width=16, depth=4, heads=2, mlp_width=32, classes=3, register_tokens=2)
-    module = randomise(ViT(config))
-    seen: dict[int, torch.Tensor] = {}
-    for index, block in enumerate(module.blocks):
-        block.register_forward_hook(lambda _block, _inputs, output, index=index: seen.update({index: output}))
-    pixels = torch.randn(2, 3, 32, 48)
-    with torch.inference_mode():
-        module(pixels)
-        whole, seen = seen, {}
-        last, first = module.tokens(pixels, (2, 0))
-    assert torch.equal(last, whole[2])
-    assert torch.equal(first, whole[0])
-    assert first.shape == (2, 3 + 4 * 6, 16)
-    assert sorted(seen) == [0, 1, 2], "blocks behind the last that is wanted are not run"
-
-
 @pytest.mark.parametrize(
     ("args", "features"),
     [({}, 16), ({"pool": "token_mean"}, 32), ({"projection": 5}, 5), ({"pool": "map"}, 16)],

@@ -12,6 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from edgevit.checkpoints import read_checkpoint
+from edgevit.model import Model
+from edgevit.models import ViTConfig
+from edgevit.select_task import select_task
+from edgevit.task import Task, TaskName
 from tests.reference import randomise, relative_error
 
 TOLERANCE = 1e-4
@@ -28,7 +32,7 @@ class Case:
         name: The publisher's name of the model, with what is not its default.
         build: Makes the publisher's own module; its weights are replaced by random ones, all of them.
         save: Writes it into a folder by the publisher's own code; gives what ``read_checkpoint`` takes.
-        answers: By task, what the publisher's module answers for pixels ``(B, 3, H, W)``.
+        answers: By task, what the publisher's module answers for pixels ``(B, 3, H, W)``; see :func:`run_task`.
         options: Of ``read_checkpoint``.
         batch: Images that are compared.
     """
@@ -38,7 +42,7 @@ class Case:
     name: str
     build: Callable[[], nn.Module]
     save: Callable[[Any, Path], Path]
-    answers: Mapping[str, Answer]
+    answers: Mapping[TaskName, Answer]
     options: Mapping[str, Any] | None = None
     batch: int = 1
 
@@ -46,30 +50,27 @@ class Case:
         return f"{self.publisher} {self.name}"
 
 
-def read_tokens(module: Any, pixels: Tensor) -> Tensor:
-    """Patch tokens behind the middle and the last block, side by side ``(B, N, 2·C)``."""
-    depth, prefix = module.config.depth, module.config.prefix_tokens
-    return torch.cat(module.tokens(pixels, (depth // 2 - 1, depth - 1)), dim=-1)[:, prefix:]
+def describe_task(task: TaskName, model: Model) -> Task:
+    """What is compared: of a ViT's features the patch tokens behind the middle and the last block."""
+    if task != "features" or not isinstance(model.config, ViTConfig):
+        return Task(task)
+    depth = model.config.depth
+    return Task(task, levels=(depth // 2 - 1, depth - 1), layout="tokens", norm=False)
 
 
-# What edgevit's module answers, by its family and the task.
-OURS: Mapping[str, Mapping[str, Answer]] = {
-    "vit": {
-        "classify": lambda module, pixels: module(pixels),
-        "embed": lambda module, pixels: module.readout(module.encode(pixels)),
-        "features": read_tokens,
-    },
-}
+def run_task(task: TaskName, model: Model, pixels: Tensor) -> Tensor:
+    """What edgevit's module answers; several levels side by side along the last axis."""
+    answer = select_task(model, describe_task(task, model)).module(pixels)
+    return answer if isinstance(answer, Tensor) else torch.cat(answer, dim=-1)
 
 
-def measure(case: Case) -> dict[str, float]:
+def measure(case: Case) -> dict[TaskName, float]:
     """Largest difference over the publisher's largest value, in float32, by task."""
     theirs = randomise(case.build())
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():  # hundreds of megabytes go through it
         model = read_checkpoint(case.save(theirs, Path(folder)), **(case.options or {}))
         pixels = torch.randn(case.batch, 3, *model.image_size, generator=torch.Generator().manual_seed(1))
-        ours = OURS[model.family]
         return {
-            task: relative_error(ours[task](model.module, pixels), answer(theirs, pixels))
+            task: relative_error(run_task(task, model, pixels), answer(theirs, pixels))
             for task, answer in case.answers.items()
         }

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgevit.task import TaskName
 from tests.parity.case import Answer, Case
 from tests.reference import import_timm
 
@@ -21,12 +22,12 @@ def read_tokens(module: Any, pixels: Tensor) -> Tensor:
     )
 
 
-_CLASSIFY: Mapping[str, Answer] = {
+_CLASSIFY: Mapping[TaskName, Answer] = {
     "classify": lambda module, pixels: module(pixels),
     "embed": lambda module, pixels: module.forward_head(module.forward_features(pixels), pre_logits=True),
     "features": read_tokens,
 }
-_EMBED: Mapping[str, Answer] = {"embed": _CLASSIFY["classify"], "features": read_tokens}
+_EMBED: Mapping[TaskName, Answer] = {"embed": _CLASSIFY["classify"], "features": read_tokens}
 
 
 def save(module: Any, folder: Path) -> Path:
@@ -36,7 +37,7 @@ def save(module: Any, folder: Path) -> Path:
     return folder
 
 
-def _case(family: str, name: str, answers: Mapping[str, Answer] = _CLASSIFY, **args: Any) -> Case:
+def _case(family: str, name: str, answers: Mapping[TaskName, Answer] = _CLASSIFY, **args: Any) -> Case:
     shown = ", ".join([name, *(f"{key}={value}" for key, value in args.items())])
     return Case(
         family, "timm", shown, lambda: import_timm().create_model(name, weight_init="skip", **args), save, answers

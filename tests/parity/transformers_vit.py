@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgevit.task import TaskName
 from tests.parity.case import Answer, Case
 from tests.reference import import_transformers
 
@@ -39,20 +40,20 @@ def read_tokens(module: Any, pixels: Tensor) -> Tensor:
     return torch.cat([hidden[depth // 2], hidden[depth]], dim=-1)[:, prefix:]
 
 
-_LOGITS: Mapping[str, Answer] = {"classify": lambda module, pixels: module(pixels).logits, "features": read_tokens}
-_TOKEN: Mapping[str, Answer] = {
+_LOGITS: Mapping[TaskName, Answer] = {"classify": lambda module, pixels: module(pixels).logits, "features": read_tokens}
+_TOKEN: Mapping[TaskName, Answer] = {
     "embed": lambda module, pixels: _run_tower(module, pixels).last_hidden_state[:, 0],
     "features": read_tokens,
 }
-_POOLED: Mapping[str, Answer] = {
+_POOLED: Mapping[TaskName, Answer] = {
     "embed": lambda module, pixels: _run_tower(module, pixels).pooler_output,
     "features": read_tokens,
 }
-_PROJECTED: Mapping[str, Answer] = {
+_PROJECTED: Mapping[TaskName, Answer] = {
     "embed": lambda module, pixels: module(pixels).image_embeds,
     "features": read_tokens,
 }
-_IMAGE_FEATURES: Mapping[str, Answer] = {
+_IMAGE_FEATURES: Mapping[TaskName, Answer] = {
     "embed": lambda module, pixels: module.get_image_features(pixels).pooler_output,
     "features": read_tokens,
 }
@@ -63,7 +64,7 @@ def save(module: Any, folder: Path) -> Path:
     return folder
 
 
-def _case(family: str, kind: str, config: str, answers: Mapping[str, Answer], **args: Any) -> Case:
+def _case(family: str, kind: str, config: str, answers: Mapping[TaskName, Answer], **args: Any) -> Case:
     def build() -> Any:
         transformers = import_transformers()
         return getattr(transformers, kind)(getattr(transformers, config)(**args))

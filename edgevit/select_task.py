@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -12,6 +12,7 @@ from edgevit.model import Model
 from edgevit.models.outlets import Outlet
 from edgevit.models.pixels import copy_structure
 from edgevit.models.swin import Swin
+from edgevit.models.swin_v2 import SwinV2Config
 from edgevit.models.vit import ViT
 from edgevit.task import Task, TaskName
 
@@ -107,12 +108,16 @@ def _cut(module: ViT | Swin, last: int) -> None:
         module.head_dist = module.attn_pool = module.projection = None
     else:
         config = module.config
+        more: dict[str, Any] = {}
+        if isinstance(config, SwinV2Config):
+            more["pretrained_windows"] = config.pretrained_windows[: last + 1]
         module.config = dataclasses.replace(
             config,
             depths=config.depths[: last + 1],
             heads=config.heads[: last + 1],
             classes=0,
             level_norms=tuple(level for level in config.level_norms if level <= last),
+            **more,
         )
         module.layers = module.layers[: last + 1]
     module.head = nn.Identity()

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 
 from edgevit.model import Model, Source
+from edgevit.models import build_module, find_family
 from edgevit.models.pixels import PixelModel, copy_structure
-from edgevit.models.swin import Swin, SwinConfig
-from edgevit.models.vit import ViT, ViTConfig
+from edgevit.models.swin import SwinConfig
+from edgevit.models.swin_v2 import SwinV2Config
+from edgevit.models.vit import ViTConfig
 from edgevit.preprocess import Preprocess
 from tests.reference import randomise
 
@@ -18,6 +20,7 @@ VIT = ViTConfig(image_size=(32, 48), patch_size=(8, 8), width=32, depth=3, heads
 SWIN = SwinConfig(
     image_size=(64, 64), patch_size=(4, 4), width=16, depths=(2, 2, 2), heads=(1, 2, 4), window=(4, 4), classes=7
 )
+SWIN_V2 = SwinV2Config(**dataclasses.asdict(SWIN), pretrained_windows=(0, 0, 0))
 
 VITS: dict[str, ViTConfig] = {
     "plain": VIT,
@@ -53,6 +56,9 @@ SWINS: dict[str, SwinConfig] = {
     "odd_window": dataclasses.replace(SWIN, image_size=(56, 56), window=(7, 7)),
     "oblong_window": dataclasses.replace(SWIN, image_size=(64, 96), window=(4, 6)),
     "no_patch_norm": dataclasses.replace(SWIN, patch_norm=False, qkv_bias=False),
+    "v2": SWIN_V2,
+    "v2_overhang": dataclasses.replace(SWIN_V2, image_size=(56, 72)),
+    "v2_other_window": dataclasses.replace(SWIN_V2, pretrained_windows=(8, 8, 2), mask=-200.0, qkv_bias=False),
 }
 
 
@@ -71,10 +77,10 @@ def make_preprocess(height: int, width: int) -> Preprocess:
 
 def make_model(config: ViTConfig | SwinConfig, seed: int = 0, labels: tuple[str, ...] | None = None) -> Model:
     """A model as a reader of checkpoints would give it."""
-    module = randomise(ViT(config) if isinstance(config, ViTConfig) else Swin(config), seed)
+    module = randomise(build_module(config), seed)
     for parameter in module.parameters():
         parameter.requires_grad_(False)
-    family = "vit" if isinstance(config, ViTConfig) else "swin"
+    family = find_family(config)
     source = Source("memory", "test", f"small_{family}", f"{seed}{config!r}")
     return Model(module.eval(), make_preprocess(*config.image_size), labels, source)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgevit.checkpoints.vit_families import IMAGENET, SIZES, find_vit
 from edgevit.errors import CheckpointError
-from edgevit.models import ModelConfig, SwinConfig
+from edgevit.models import ModelConfig, SwinConfig, SwinV2Config
 
 # Width of the first stage, depths, heads.
 _SWIN: Mapping[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {
@@ -24,6 +24,10 @@ _DEIT = ("tiny", "small", "base")
 _SWIN_NAME = re.compile(
     rf"swin_(?P<size>{'|'.join(_SWIN)})_patch(?P<patch>4)_window(?P<window>\d+)_(?P<image>\d+)(_in22k)?"
 )
+# ``12to16_192to256``: pre-trained with the first, trained on with the second.
+_SWIN_V2_NAME = re.compile(
+    rf"swinv2_(?P<size>{'|'.join(_SWIN)})_window((?P<trained>\d+)to)?(?P<window>\d+)_((?P<before>\d+)to)?(?P<image>\d+)"
+)
 
 EXAMPLES = tuple(
     [f"vit_{size}_patch{patch}_{image}" for size in SIZES for patch in (8, 14, 16, 32) for image in (224, 384)]
@@ -36,17 +40,19 @@ EXAMPLES = tuple(
     + [f"vit_{size}_patch16_siglip_{image}" for size in ("base", "large", "so400m") for image in (224, 256, 384)]
     + [f"deit_{size}_{kind}patch16_{image}" for size in _DEIT for kind in ("", "distilled_") for image in (224, 384)]
     + [f"deit3_{size}_patch16_{image}" for size in ("small", "medium", "base", "large") for image in (224, 384)]
+    + [f"swinv2_{size}_window{w}_256" for size in ("tiny", "small", "base") for w in (8, 16)]
+    + ["swinv2_base_window12to16_192to256", "swinv2_large_window12to24_192to384", "swinv2_base_window12_192"]
     + [f"swin_{size}_patch4_window{w}_{image}" for size in _SWIN for w, image in ((7, 224), (12, 384))]
 )
 _FORMS = (
     "vit_SIZE_patchP_IMAGE, vit_SIZE_patch14_dinov2, vit_SIZE_patchP_clip_IMAGE, vit_SIZE_patchP_siglip_IMAGE, "
-    "deit_SIZE_patch16_IMAGE, deit3_SIZE_patch16_IMAGE, swin_SIZE_patch4_windowM_IMAGE"
+    "deit_SIZE_patch16_IMAGE, deit3_SIZE_patch16_IMAGE, swin_SIZE_patch4_windowM_IMAGE, "
+    "swinv2_SIZE_windowM_IMAGE"
 )
 
 # Names that look like a supported family's, by their beginning, and what sets them apart.
 _UNSUPPORTED: tuple[tuple[str, str], ...] = (
     (r"swinv2_cr_", "Swin V2 CR (another Swin V2, with its own attention)"),
-    (r"swinv2_", "Swin V2"),
     (r"swin_s3_", "Swin S3 (a window for each stage)"),
     (r"vit_\w*dinov3", "DINOv3 (rotary positions)"),
     (r"eva02_", "EVA-02 (rotary positions)"),
@@ -110,7 +116,7 @@ def find_architecture(name: str) -> Architecture:
 
 
 def _find_swin(name: str) -> tuple[ModelConfig, Mapping[str, Any]] | None:
-    match = _SWIN_NAME.fullmatch(name)
+    match = _SWIN_NAME.fullmatch(name) or _SWIN_V2_NAME.fullmatch(name)
     if match is None:
         return None
     width, depths, heads = _SWIN[match["size"]]
@@ -118,4 +124,9 @@ def _find_swin(name: str) -> tuple[ModelConfig, Mapping[str, Any]] | None:
     if not window:
         raise ValueError("a window has at least one token")
     pixels = {"interpolation": "bicubic", "crop_mode": "center", **IMAGENET, "crop_pct": 1.0 if image >= 384 else 0.9}
-    return SwinConfig((image, image), (4, 4), 3, width, depths, heads, (window, window)), pixels
+    if match.re is _SWIN_NAME:
+        return SwinConfig((image, image), (4, 4), 3, width, depths, heads, (window, window)), pixels
+    trained = int(match["trained"] or 0)
+    windows = tuple(min(trained, int(match["before"] or 0) // (4 * 2**stage)) for stage in range(len(depths)))
+    config = SwinV2Config((image, image), (4, 4), 3, width, depths, heads, (window, window), pretrained_windows=windows)
+    return config, pixels

@@ -14,7 +14,7 @@ from edgevit.checkpoints.tensors import read_tensors
 from edgevit.checkpoints.timm_config import describe_config
 from edgevit.errors import CheckpointError
 from edgevit.model import Model
-from edgevit.models import SwinConfig, ViTConfig
+from edgevit.models import SwinConfig, SwinV2Config, ViTConfig
 
 LAYOUT = "bare weight file (.safetensors, .pth) with --arch NAME"
 
@@ -35,6 +35,8 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         )
     architecture = find_architecture(arch)
     tensors, notes = read_tensors(files)
+    if not transformers.owns_names(tensors):
+        tensors = timm.join_biases(architecture.config, tensors)
     if transformers.owns_names(tensors):
         layout = "bare weight file with transformers' names"
         return transformers.read_model(
@@ -59,8 +61,10 @@ def _transformers_config(architecture: Architecture, tensors: Iterable[str]) -> 
     """What a ``config.json`` of transformers would say of an architecture."""
     config = architecture.config
     if isinstance(config, SwinConfig):
+        pretrained = {"pretrained_window_sizes": config.pretrained_windows} if isinstance(config, SwinV2Config) else {}
         return {
-            "model_type": "swin",
+            "model_type": "swinv2" if pretrained else "swin",
+            **pretrained,
             "image_size": config.image_size,
             "patch_size": config.patch_size,
             "embed_dim": config.width,

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
+from torch import Tensor
+
 from edgevit.checkpoints.architectures import Architecture, find_architecture
 from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.fields import Fields, Size
@@ -18,7 +21,7 @@ from edgevit.checkpoints.timm_config import describe_config
 from edgevit.checkpoints.timm_vit import NOT_USED, find_vit_names
 from edgevit.errors import CheckpointError
 from edgevit.model import Model
-from edgevit.models import ModelConfig, ViTConfig
+from edgevit.models import ModelConfig, SwinV2Config, ViTConfig
 from edgevit.preprocess import Preprocess
 
 LAYOUT = "timm hub folder"
@@ -34,6 +37,18 @@ _SWIN = {
 }
 _MERGING = ("layers.{i}.downsample.norm.*", "layers.{i}.downsample.reduction.weight")
 SWIN_NAMES = Names({**_SWIN, **{name: (name,) for name in _MERGING}}, dropped=NOT_USED)
+_SWIN_V2 = {
+    **_SWIN,
+    "layers.{i}.blocks.{j}.attn.q_norm.logit_scale": ("layers.{i}.blocks.{j}.attn.logit_scale",),
+    "layers.{i}.blocks.{j}.bias.hidden_weight": ("layers.{i}.blocks.{j}.attn.cpb_mlp.0.weight",),
+    "layers.{i}.blocks.{j}.bias.hidden_bias": ("layers.{i}.blocks.{j}.attn.cpb_mlp.0.bias",),
+    "layers.{i}.blocks.{j}.bias.out_weight": ("layers.{i}.blocks.{j}.attn.cpb_mlp.2.weight",),
+}
+_NOT_USED_V2 = {**NOT_USED, r".*relative_coords_table": "offsets that follow from the window"}
+SWIN_V2_NAMES = Names({**_SWIN_V2, **{name: (name,) for name in _MERGING}}, dropped=_NOT_USED_V2)
+OLD_SWIN_V2_NAMES = Names(
+    {**_SWIN_V2, **{name: (name.replace("{i}", "{i-1}"),) for name in _MERGING}}, dropped=_NOT_USED_V2
+)
 # Before timm 0.9, as in Microsoft's files, a stage ended with the merging that leads to the next.
 OLD_SWIN_NAMES = Names({**_SWIN, **{name: (name.replace("{i}", "{i-1}"),) for name in _MERGING}}, dropped=NOT_USED)
 
@@ -61,6 +76,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
             f"{where} says architecture {name!r}, not {arch!r}", "leave --arch out: it is for bare weight files"
         )
     tensors, notes = read_tensors(files)
+    tensors = join_biases(architecture.config, tensors)
     defaults = {"global_pool": cfg.get("global_pool") or stored.get("global_pool"), "input_size": cfg.get("input_size")}
     config, native = describe_config(architecture, args, defaults, tensors, image_size, where)
     if any(cfg.get(key) for key in _CFG_KEYS):
@@ -97,4 +113,19 @@ def find_names(config: ModelConfig, tensors: Iterable[str]) -> Names:
     """The table for a family, and for Swin the one of the age of these tensors."""
     if isinstance(config, ViTConfig):
         return find_vit_names(config)
-    return OLD_SWIN_NAMES if "layers.0.downsample.reduction.weight" in tensors else SWIN_NAMES
+    old = "layers.0.downsample.reduction.weight" in tensors
+    if isinstance(config, SwinV2Config):
+        return OLD_SWIN_V2_NAMES if old else SWIN_V2_NAMES
+    return OLD_SWIN_NAMES if old else SWIN_NAMES
+
+
+def join_biases(config: ModelConfig, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A Swin V2's tensors with one bias for queries, keys and values; its keys have none, so theirs is zero."""
+    if not isinstance(config, SwinV2Config):
+        return tensors
+    joined = {name: value for name, value in tensors.items() if not name.endswith((".attn.q_bias", ".attn.v_bias"))}
+    for name, value in tensors.items():
+        other = tensors.get(name.removesuffix("q_bias") + "v_bias")
+        if name.endswith(".attn.q_bias") and other is not None:
+            joined[name.removesuffix("q_bias") + "qkv.bias"] = torch.cat([value, torch.zeros_like(value), other])
+    return joined

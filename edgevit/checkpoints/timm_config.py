@@ -10,7 +10,7 @@ from edgevit.checkpoints.architectures import Architecture
 from edgevit.checkpoints.fields import Fields, Size, choose_image_size
 from edgevit.checkpoints.timm_vit import VIT_ARGS, describe_vit
 from edgevit.errors import CheckpointError, format_offenders
-from edgevit.models import ModelConfig, SwinConfig, ViTConfig
+from edgevit.models import ModelConfig, SwinConfig, SwinV2Config, ViTConfig
 
 # Parts of timm's models that the canonical ones have not, by the tensors that show them.
 _FEATURES = {
@@ -22,13 +22,12 @@ _FEATURES = {
     r"blocks\.\d+\.attn\.(rel_pos.*|relative_position_bias_table)": "relative positions in a ViT",
     r"patch_embed\.backbone\..*": "a convolutional stem (hybrid)",
     r"pre_logits\..*": "a hidden layer before the head (pre_logits)",
-    r".*\.attn\.(cpb_mlp\..*|logit_scale)": "Swin V2 attention",
     r"absolute_pos_embed": "absolute positions in a Swin",
 }
 
 # Arguments that change training or checks alone.
 _HARMLESS = re.compile(
-    r".*drop.*|weight_init|fix_init|num_classes|dynamic_img_size|strict_img_size|pretrained.*|device|dtype"
+    r".*drop.*|weight_init|fix_init|num_classes|dynamic_img_size|strict_img_size|pretrained|pretrained_cfg.*|device|dtype"
 )
 # Arguments that must have the value which the canonical models have built in: name to value and what another would be.
 _FIXED: Mapping[str, tuple[Any, str]] = {
@@ -44,7 +43,7 @@ _FIXED: Mapping[str, tuple[Any, str]] = {
 }
 _SWIN_ARGS = {
     "img_size", "patch_size", "global_pool", "embed_dim", "depths", "num_heads", "mlp_ratio", "qkv_bias", "window_size",
-    "always_partition", "norm_layer",
+    "always_partition", "norm_layer", "pretrained_window_sizes",
 }  # fmt: skip
 _LARGEST_WINDOW = 64  # its index has M⁴ entries
 
@@ -93,7 +92,7 @@ def describe_config(
         whole = not (isinstance(base, ViTConfig) and base.drop_remainder and image_size is None)
         size = choose_image_size(native, image_size, patch) if whole else native
         values |= {"image_size": size, "patch_size": patch}
-    return fields.finish(ViTConfig if isinstance(base, ViTConfig) else SwinConfig, **values), native
+    return fields.finish(type(base), **values), native
 
 
 def _find_features(names: Iterable[str]) -> list[str]:
@@ -133,7 +132,22 @@ def _describe_swin(base: SwinConfig, fields: Fields, unsupported: list[str]) -> 
         "mlp_ratio": fields.number("mlp_ratio", base.mlp_ratio),
         "qkv_bias": fields.flag("qkv_bias", base.qkv_bias),
         "window_fit": "never" if fields.flag("always_partition", False) else "axis",
+        **_describe_pretraining(base, fields, len(depths)),
     }
+
+
+def _describe_pretraining(base: SwinConfig, fields: Fields, stages: int) -> dict[str, Any]:
+    """Of a Swin V2 the windows of pre-training: one number for all stages, or one for each."""
+    if not isinstance(base, SwinV2Config):
+        return {}
+    value = fields.data.get("pretrained_window_sizes", base.pretrained_windows)
+    windows = [value] * stages if isinstance(value, int) else value
+    if not isinstance(windows, Sequence) or not all(isinstance(w, int) and 0 <= w <= _LARGEST_WINDOW for w in windows):
+        fields.complaints.append(f"pretrained_window_sizes = {value!r} are not whole numbers up to {_LARGEST_WINDOW}")
+        return {}
+    if "pretrained_window_sizes" not in fields.data and not any(windows):
+        windows = [0] * stages
+    return {"pretrained_windows": tuple(windows)}
 
 
 def _read_windows(fields: Fields, stages: int, default: Size) -> tuple[Size, ...]:

@@ -7,10 +7,12 @@ still saves, and by those of version 5's modules.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from edgevit.checkpoints.assemble import Plan, assemble_model
@@ -29,12 +31,15 @@ from edgevit.checkpoints.transformers_vit import (
 )
 from edgevit.errors import CheckpointError, format_offenders
 from edgevit.model import Model
-from edgevit.models import ModelConfig, SwinConfig, ViTConfig
+from edgevit.models import ModelConfig, SwinConfig, SwinV2Config, ViTConfig
 from edgevit.preprocess import Preprocess
 
 LAYOUT = "transformers folder"
 
-_SWIN_CLASSES = ("SwinForImageClassification",)
+_SWIN_KINDS: Mapping[str, tuple[str, ...]] = {
+    "swin": ("SwinForImageClassification", "SwinModel", "SwinBackbone"),
+    "swinv2": ("Swinv2ForImageClassification", "Swinv2Model", "Swinv2Backbone"),
+}
 # Types that look like one of these and are another model, by ``model_type``.
 _OTHER_KINDS = {
     "beit": "BEiT, with relative positions in every block",
@@ -86,10 +91,28 @@ SWIN_NAMES = Names(
         "layers.{i}.downsample.norm.*": ("encoder.layers.{i-1}.downsample.norm.*",),
         "layers.{i}.downsample.reduction.weight": ("encoder.layers.{i-1}.downsample.reduction.weight",),
         "norm.*": ("layernorm.*",),
+        # A backbone counts its stages from 1, behind the stem.
+        **{f"level_norms.{i}.*": (f"hidden_states_norms.stage{i + 1}.*",) for i in range(8)},
         "head.*": ("classifier.*",),
     },
     PREFIXES,
     NOT_USED,
+)
+
+
+_V2_ATTENTION = (
+    ("attn.q_norm.logit_scale", "attention.self.logit_scale"),
+    ("bias.hidden_weight", "attention.self.continuous_position_bias_mlp.0.weight"),
+    ("bias.hidden_bias", "attention.self.continuous_position_bias_mlp.0.bias"),
+    ("bias.out_weight", "attention.self.continuous_position_bias_mlp.2.weight"),
+)
+SWIN_V2_NAMES = Names(
+    {
+        **SWIN_NAMES.table,
+        **{f"layers.{{i}}.blocks.{{j}}.{o}": (f"encoder.layers.{{i}}.blocks.{{j}}.{t}",) for o, t in _V2_ATTENTION},
+    },
+    PREFIXES,
+    {**NOT_USED, r".*relative_coords_table": "offsets that follow from the window"},
 )
 
 
@@ -143,7 +166,8 @@ def read_model(
     if kind in VIT_KINDS:
         found = _describe_vit(config, tensors, image_size, sees, where)
     else:
-        found = _describe_swin_config(config, image_size, where)
+        found = _describe_swin_config(config, tensors, image_size, where)
+        tensors = _add_key_biases(found.config, tensors)
     size = found.config.image_size
     if (preprocess.height, preprocess.width) != size:
         if image_size is None:
@@ -191,7 +215,7 @@ def _name_classes(config: Mapping[str, Any]) -> list[str]:
 def _check_kind(config: Mapping[str, Any], source: str) -> None:
     kind = config.get("model_type")
     named = _name_classes(config)
-    classes = {"swin": _SWIN_CLASSES, **{name: tuple(row.classes) for name, row in VIT_KINDS.items()}}
+    classes = {**_SWIN_KINDS, **{name: tuple(row.classes) for name, row in VIT_KINDS.items()}}
     if not isinstance(kind, str) or kind not in classes:
         what = f" ({', '.join(named)})" if named else ""
         other = _OTHER_KINDS.get(kind) if isinstance(kind, str) else None
@@ -250,7 +274,19 @@ def _describe_vit(
     return _Description(built, stored, make_names(kind, chosen), name, kind.antialias, tuple(notes))
 
 
-def _describe_swin_config(config: Mapping[str, Any], image_size: Size | None, where: str) -> _Description:
+def _add_key_biases(config: ModelConfig, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A Swin V2's keys have no bias: zeros, as queries and values have one."""
+    if not isinstance(config, SwinV2Config):
+        return dict(tensors)
+    zeros = {
+        n.replace(".query.", ".key."): torch.zeros_like(t) for n, t in tensors.items() if n.endswith(".query.bias")
+    }
+    return {**tensors, **zeros}
+
+
+def _describe_swin_config(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor], image_size: Size | None, where: str
+) -> _Description:
     fields = Fields(config, where)
     unsupported = _find_channels(fields)
     activation = fields.text("hidden_act", "gelu")
@@ -262,10 +298,36 @@ def _describe_swin_config(config: Mapping[str, Any], image_size: Size | None, wh
     values |= {"qkv_bias": fields.flag("qkv_bias", True), "activation": ACTIVATIONS.get(activation, "gelu")}
     if not fields.complaints:
         # The table of biases is for the whole window, so no stage's grid may be smaller.
-        smallest_grid = (values["window"][0] - 1) * 2 ** (len(values["depths"]) - 1) + 1
+        second = config["model_type"] == "swinv2"
+        smallest_grid = 1 if second else (values["window"][0] - 1) * 2 ** (len(values["depths"]) - 1) + 1
         values["image_size"] = choose_image_size(native, image_size, patch, smallest_grid, pads=True)
-    built = fields.finish(SwinConfig, **values, patch_size=patch)
-    return _Description(built, native, SWIN_NAMES, next(iter(_name_classes(config)), _SWIN_CLASSES[0]))
+    name = next(iter(_name_classes(config)), _SWIN_KINDS[config["model_type"]][0])
+    values |= _describe_swin_head(name, tensors)
+    if not values.get("final_norm", True):
+        values["window_fit"] = "never"  # a backbone partitions and shifts on any grid
+    if config["model_type"] == "swinv2":
+        stages = len(values["depths"])
+        values["pretrained_windows"] = tuple(fields.data.get("pretrained_window_sizes") or (0,) * stages)
+        values |= {"window_fit": "rows", "mask": -200.0}
+        built = fields.finish(SwinV2Config, **values, patch_size=patch)
+    else:
+        built = fields.finish(SwinConfig, **values, patch_size=patch)
+    names = SWIN_V2_NAMES if isinstance(built, SwinV2Config) else SWIN_NAMES
+    if not built.final_norm:
+        unused = {r"layernorm\.(weight|bias)": "a norm that a backbone does not use"}
+        names = replace(names, dropped={**names.dropped, **unused})
+    return _Description(built, native, names, name)
+
+
+def _describe_swin_head(name: str, tensors: Iterable[str]) -> dict[str, Any]:
+    """What stands behind the stages: a head, the pooled features, or a norm for each level of a backbone."""
+    if name.endswith("ForImageClassification"):
+        return {}
+    if name.endswith("Model"):
+        return {"classes": 0}
+    found = (re.search(r"hidden_states_norms\.stage(\d+)\.weight$", tensor) for tensor in tensors)
+    levels = sorted(int(match[1]) - 1 for match in found if match)
+    return {"classes": 0, "final_norm": False, "level_norms": tuple(levels)}
 
 
 def _pair(side: int) -> Size:

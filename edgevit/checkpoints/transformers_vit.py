@@ -25,7 +25,7 @@ ACTIVATIONS = {
     "swish": "silu",
     "relu": "relu",
 }
-PREFIXES = ("vit.", "deit.", "swin.", "dinov2_with_registers.", "dinov2.", "vision_model.")
+PREFIXES = ("vit.", "deit.", "swin.", "swinv2.", "dinov2_with_registers.", "dinov2.", "vision_model.")
 NOT_USED = {
     r"pooler\.dense\.(weight|bias)": "a pooler behind the class token, which no classifier reads",
     r"embeddings\.mask_token": "for masked pre-training alone",

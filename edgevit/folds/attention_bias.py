@@ -6,6 +6,7 @@ import torch
 
 from edgevit.models.pixels import PixelModel
 from edgevit.models.swin import ConstantBias, SwinBlock
+from edgevit.models.swin_v2 import SwinV2Block
 from edgevit.record import PassRecord, Skip
 
 
@@ -13,7 +14,7 @@ def fold_attention_bias(pixels: PixelModel) -> PassRecord:
     """Replace every block's bias table, index and mask by their sum, in place; exact."""
     applied = []
     for name, block in pixels.model.named_modules():
-        if isinstance(block, SwinBlock) and not isinstance(block.bias, ConstantBias):
+        if isinstance(block, (SwinBlock, SwinV2Block)) and not isinstance(block.bias, ConstantBias):
             with torch.no_grad():
                 block.bias = ConstantBias(block.bias().detach().contiguous())
             applied.append(name)

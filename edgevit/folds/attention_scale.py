@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from edgevit.models.layers import Attention
 from edgevit.models.pixels import PixelModel
+from edgevit.models.swin_v2 import HeadCosine
 from edgevit.record import PassRecord
 
 
@@ -17,6 +18,11 @@ def fold_attention_scale(pixels: PixelModel) -> PassRecord:
     """Scale every query projection or norm in place; exact where the scale is a power of two, else to rounding."""
     applied = []
     for name, attn in pixels.model.named_modules():
+        if isinstance(attn, HeadCosine) and attn.logit_scale is not None:
+            with torch.no_grad():
+                attn.factor = attn.compute_factor()
+            attn.logit_scale = None
+            applied.append(name)
         if not isinstance(attn, Attention) or attn.scale == 1.0:
             continue
         if isinstance(attn.q_norm, nn.LayerNorm):

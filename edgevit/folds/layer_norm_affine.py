@@ -21,6 +21,7 @@ from edgevit.models.layers import Attention, GatedMlp, Mlp
 from edgevit.models.outlets import Outlet
 from edgevit.models.pixels import PixelModel
 from edgevit.models.swin import PatchMerging, RolledWindows, Swin, SwinBlock
+from edgevit.models.swin_v2 import PatchMergingV2, SwinV2Block
 from edgevit.models.vit import EncoderBlock, ViT
 from edgevit.record import PassRecord, Skip
 
@@ -69,6 +70,9 @@ def _pairs(model: nn.Module) -> Iterator[tuple[str, nn.Module, list[nn.Linear] |
                 yield f"{name}.{part}", getattr(module, part), "a product of two activations reads it"
         elif isinstance(module, AttentionPool):
             yield f"{name}.norm", module.norm, [module.mlp.fc1]
+        elif isinstance(module, (SwinV2Block, PatchMergingV2)):
+            for part in ("norm1", "norm2") if isinstance(module, SwinV2Block) else ("norm",):
+                yield f"{name}.{part}", getattr(module, part), "it writes to the residual stream"
         elif isinstance(module, PatchMerging):
             yield f"{name}.norm", module.norm, [module.reduction]
         elif isinstance(module, Outlet):

@@ -8,9 +8,9 @@ arXiv:2401.15024 and arXiv:2404.00456), who rotate RMSNorm models; the all-ones 
 Scope: streams between pre-norm blocks whose LayerNorms and layer scales are folded
 (:mod:`edgevit.folds.layer_norm_affine`, :mod:`edgevit.folds.layer_scale`). A norm before a CLIP's blocks writes to the
 stream with an affine part, and no rotation passes through that without a matrix of its own. In a Swin every stage has
-its own R; the first one keeps its stream, because the norm behind the patch embedding writes to it with an affine part.
-Where pooled features or feature maps are the output, a Linear with Rᵀ takes them back, and the affine part of the
-LayerNorm in front of it goes into that.
+its own R; the first one keeps its stream, because the norm behind the patch embedding writes to it with an affine part;
+in a Swin V2 all norms do so. Where pooled features or feature maps are the output, a Linear with Rᵀ takes them back,
+and the affine part of the LayerNorm in front of it goes into that.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from edgevit.models.layers import Attention, GatedMlp, LayerScale, Mlp
 from edgevit.models.outlets import Outlet
 from edgevit.models.pixels import PixelModel
 from edgevit.models.swin import PatchMerging, Swin, SwinBlock, SwinStage
+from edgevit.models.swin_v2 import SwinV2
 from edgevit.models.vit import EncoderBlock, ViT
 from edgevit.record import PassRecord, Skip
 
@@ -44,6 +45,9 @@ def fold_residual_rotation(pixels: PixelModel, seed: int = 0) -> PassRecord:
             return PassRecord(name, "module", skipped=(Skip("blocks", reason),))
         _rotate_vit(model, make_rotation(model.config.width, generator))
         return PassRecord(name, "module", ("blocks",))
+    if isinstance(model, SwinV2):
+        reason = "norms with an affine part write to the stream (post-norm)"
+        return PassRecord(name, "module", skipped=(Skip("layers", reason),))
     assert isinstance(model, Swin)
     return _rotate_swin(model, name, generator)
 

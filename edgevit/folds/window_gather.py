@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from edgevit.folds.patch_linear import PatchLinear
 from edgevit.models.outlets import Outlet
 from edgevit.models.pixels import PixelModel
-from edgevit.models.swin import MergeNeighbours, RolledWindows, Size, Swin, SwinBlock, SwinStage
+from edgevit.models.swin import MergeNeighbours, PatchMerging, RolledWindows, Size, Swin, SwinBlock, SwinStage
+from edgevit.models.swin_v2 import PatchMergingV2, SwinV2Block
 from edgevit.record import PassRecord, Skip
 
 
@@ -112,12 +113,13 @@ def fold_window_gather(pixels: PixelModel) -> PassRecord:
                     model.arrange = Gather(order, tokens)
         else:
             assert before is not None
+            assert isinstance(stage.downsample, (PatchMerging, PatchMergingV2))
             merging = stage.downsample.neighbours
             assert isinstance(merging, MergeNeighbours)
             stage.downsample.neighbours = GatheredNeighbours(_merge_gather(merging, before, order))
             applied.append(f"layers.{index}.downsample")
         for number, block in enumerate(stage.blocks):
-            assert isinstance(block, SwinBlock)
+            assert isinstance(block, (SwinBlock, SwinV2Block))
             assert isinstance(block.windows, RolledWindows)
             block.windows = _gather_windows(block.windows, order, tokens)
             applied.append(f"layers.{index}.blocks.{number}")

@@ -76,6 +76,8 @@ class Attention(nn.Module):
         self.q: nn.Linear | None = None
         self.k: nn.Linear | None = None
         self.v: nn.Linear | None = None
+        self.q_norm: nn.Module
+        self.k_norm: nn.Module
         self.q_norm, self.k_norm = (
             nn.Identity() if qk_norm_eps is None else nn.LayerNorm(self.head_width, eps=qk_norm_eps) for _ in "qk"
         )

@@ -31,8 +31,8 @@ class SwinConfig:
             ignores the configured one.
         merging_norm_eps: Of those in patch merging alone, where MindCV's differs; by default ``resample_norm_eps``.
         window_fit: How a window shrinks on a small grid: each axis for itself (timm); both to the smaller side, and
-            no shift at all (transformers, the original); never (timm's ``always_partition``); or never, and without a
-            shift along an axis that one window covers (torchvision).
+            no shift at all (transformers, the original); never (timm's ``always_partition``); never, and without a
+            shift along an axis that one window covers (torchvision); or both as the rows ask (transformers' Swin V2).
         pad: Where a grid that is no multiple of the window is padded: after the cyclic shift (timm), or before
             it (transformers, the original).
         level_norms: Stages that have a LayerNorm for their features (transformers' backbones).
@@ -52,7 +52,7 @@ class SwinConfig:
     patch_norm: bool = True
     norm_eps: float = 1e-5
     activation: Activation = "gelu"
-    window_fit: Literal["axis", "smaller", "never", "padded"] = "axis"
+    window_fit: Literal["axis", "smaller", "never", "padded", "rows"] = "axis"
     pad: Literal["after_shift", "before_shift"] = "after_shift"
     resample_norm_eps: float = 1e-5
     merging_norm_eps: float | None = None
@@ -105,6 +105,11 @@ class SwinConfig:
         if self.window_fit == "padded":
             shift = tuple(w // 2 if shifted and g > w else 0 for g, w in zip(grid, self.window, strict=True))
             return self.window, (shift[0], shift[1])
+        if self.window_fit == "rows":
+            rows = self.image_size[0] // self.patch_size[0] // 2**stage
+            side = min(rows, self.window[0])
+            shifts = shifted and rows > side
+            return (side, side), (self.window[0] // 2, self.window[0] // 2) if shifts else (0, 0)
         if self.window_fit == "smaller" and min(grid) <= min(self.window):
             return (min(grid), min(grid)), (0, 0)
         window = (min(grid[0], self.window[0]), min(grid[1], self.window[1]))
@@ -203,8 +208,13 @@ class RelativePositionBias(nn.Module):
         self.mask: Tensor | None
 
     def forward(self) -> Tensor:
-        bias = self.table[self.index].permute(2, 0, 1).unsqueeze(0)  # (1, A, M·M, M·M)
-        return bias if self.mask is None else bias + self.mask.unsqueeze(1)
+        return spread_bias(self.table, self.index, self.mask)
+
+
+def spread_bias(table: Tensor, index: Tensor, mask: Tensor | None) -> Tensor:
+    """A table's rows at every pair of tokens, and a mask ``(nW, M·M, M·M)``: ``(nW or 1, A, M·M, M·M)``."""
+    bias = table[index].permute(2, 0, 1).unsqueeze(0)  # (1, A, M·M, M·M)
+    return bias if mask is None else bias + mask.unsqueeze(1)
 
 
 class ConstantBias(nn.Module):
@@ -279,10 +289,13 @@ class PatchMerging(nn.Module):
 class SwinStage(nn.Module):
     """Blocks on one grid, after the merging that leads to it (none before the first)."""
 
+    block_kind: ClassVar[type[nn.Module]] = SwinBlock
+    merging_kind: ClassVar[type[nn.Module]] = PatchMerging
+
     def __init__(self, config: SwinConfig, stage: int) -> None:
         super().__init__()
-        self.downsample = PatchMerging(config, stage - 1) if stage else nn.Identity()
-        self.blocks = nn.ModuleList(SwinBlock(config, stage, block) for block in range(config.depths[stage]))
+        self.downsample: nn.Module = self.merging_kind(config, stage - 1) if stage else nn.Identity()
+        self.blocks = nn.ModuleList(self.block_kind(config, stage, block) for block in range(config.depths[stage]))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.downsample(x)
@@ -297,6 +310,8 @@ class Swin(nn.Module):
     Without a head the pooled features ``(B, C)`` are the result; with outlets it is a tuple of what leaves there.
     """
 
+    stage_kind: ClassVar[type[SwinStage]] = SwinStage
+
     def __init__(self, config: SwinConfig) -> None:
         super().__init__()
         self.config = config
@@ -308,7 +323,7 @@ class Swin(nn.Module):
         # Replaced by edgevit.folds.window_gather where tokens travel in the order of their windows and the patch
         # embedding does not give them in it.
         self.arrange: nn.Module = nn.Identity()
-        self.layers = nn.ModuleList(SwinStage(config, stage) for stage in range(len(config.depths)))
+        self.layers = nn.ModuleList(self.stage_kind(config, stage) for stage in range(len(config.depths)))
         width = config.stage_width(len(config.depths) - 1)
         self.norm = nn.LayerNorm(width, eps=config.norm_eps) if config.final_norm else nn.Identity()
         self.level_norms = nn.ModuleDict(

@@ -129,6 +129,9 @@ def follow(request: dict[str, Any]) -> None:
         while True:
             alive = is_alive(job)
             text = log.read(BLOCK)
+            if alive and not text.endswith(b"\n"):  # a line that is being written, perhaps a letter of it
+                text = text[: text.rfind(b"\n") + 1]
+                log.seek(offset + len(text))
             if text:
                 offset, heard = offset + len(text), time.monotonic()
                 say({"log": text.decode(errors="replace"), "offset": offset})

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from edgevit.cache import default_cache_directory
 from edgevit.devices.ssh import Connection
 from edgevit.devices.ssh_errors import OutOfReachError, format_last_lines
 from edgevit.devices.transfer import fetch_files, send_files
 from edgevit.errors import DeviceError
 from edgevit.manifest import MANIFEST_FILE
 from edgevit.progress import Progress, ignore_progress
+from edgevit.runtime.cache_file import write_cache
 
 if TYPE_CHECKING:
     from edgevit.bundle import Bundle
@@ -27,6 +29,8 @@ RESULT_FILE = "result.json"
 """What the job printed on its standard output."""
 FINISHED_CODES = (0, 1)
 """Exit statuses of the command line with results: 1 is a budget that was missed."""
+CACHE_FILES = 64
+"""So many are kept here, of all devices."""
 _RUNNER = Path(__file__).with_name("runner.py")
 
 
@@ -40,6 +44,8 @@ class Job:
         files: Name in ``input`` to the file here; one is edgevit's wheel.
         extras: Of the wheel, that the work needs there.
         reserve_bytes: Space that the work needs besides the files.
+        cache_folder: Inside edgevit's cache: files there travel both ways, so that a new board of the same kind, or one
+            that was set up again, has what another had measured.
     """
 
     name: str
@@ -47,6 +53,7 @@ class Job:
     files: Mapping[str, Path]
     extras: tuple[str, ...] = ()
     reserve_bytes: int = 0
+    cache_folder: str = ""
 
 
 def run_job(
@@ -85,7 +92,7 @@ def run_job(
         log(line)
 
     try:
-        files = {**job.files, _RUNNER.name: _RUNNER}
+        files = {**job.files, _RUNNER.name: _RUNNER, **_list_cache(job.cache_folder)}
         persist(
             lambda: send_files(connection, job.name, files, reserve_bytes=job.reserve_bytes, progress=progress), log
         )
@@ -96,6 +103,7 @@ def run_job(
         if status["state"] != "killed" and "error" not in status:
             persist(lambda: fetch_files(connection, job.name, folder, progress=progress), log)
         _refuse_failure(connection.host, status, folder, lines)
+        _keep_cache(folder / "cache", job.cache_folder)
     except KeyboardInterrupt:
         with contextlib.suppress(DeviceError):
             connection.ask("remove", job=job.name)
@@ -117,9 +125,20 @@ def _start(connection: Connection, job: Job) -> dict[str, Any]:
         job=job.name,
         arguments=job.arguments,
         extras=job.extras,
+        cache_folder=job.cache_folder,
         python=connection.own_python,
         finished_codes=FINISHED_CODES,
     )
+
+
+def _list_cache(name: str) -> dict[str, Path]:
+    folder = default_cache_directory() / name
+    return {f"cache/{path.name}": path for path in sorted(folder.glob("*.cache"))} if name else {}
+
+
+def _keep_cache(fetched: Path, name: str) -> None:
+    for path in sorted(fetched.glob("*.cache")):
+        write_cache(default_cache_directory() / name / path.name, path.read_bytes(), most_files=CACHE_FILES)
 
 
 def persist(call: Callable[[], T], log: Callable[[str], None]) -> T:

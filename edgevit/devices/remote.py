@@ -73,6 +73,7 @@ def finish_on(
             arguments=("-m", "edgevit", "finish", "input/bundle", "--out", "output/bundle", "--json"),
             files={**list_bundle("bundle", bundle), wheel.name: wheel},
             extras=extras,
+            cache_folder=f"{target.backend}/timing" if target.backend == "tensorrt" else "",
             reserve_bytes=_ENGINES * bundle.size_bytes + estimate_environment(connection, found, target, extras),
         )
         with _keep_partial(out) as folder:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -114,7 +115,7 @@ def open_on(
     with pack_wheel() as wheel, tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
         files = {**list_bundle("bundle", bundle), wheel.name: wheel}
         job = Job(
-            name="answer-" + hash_job(host, platform.node(), str(Path(path).resolve()), _digest(bundle, wheel)),
+            name="answer-" + hash_job(host, platform.node(), os.getpid(), time.time()),
             arguments=(*_SERVE, "--check", "input/bundle"),
             files=files,
             extras=extras,
@@ -128,9 +129,3 @@ def open_on(
         classifier.close()
         with contextlib.suppress(DeviceError):
             connection.ask("remove", job=job.name)
-
-
-def _digest(bundle: Bundle, wheel: Path) -> Any:
-    from edgevit.manifest import hash_file
-
-    return sorted((n, r.sha256) for n, r in bundle.manifest.files.items()), hash_file(wheel).sha256

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import platform
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgevit import schema
@@ -17,7 +19,6 @@ from edgevit.devices.ssh import Connection
 from edgevit.devices.transfer import hash_job
 from edgevit.devices.wheel import pack_wheel
 from edgevit.errors import DeviceError
-from edgevit.manifest import hash_file
 from edgevit.progress import Progress, ignore_progress
 
 
@@ -55,7 +56,7 @@ def bench_on(
         for index, bundle in enumerate(opened):
             files.update(list_bundle(str(index), bundle))
         job = Job(
-            name="bench-" + hash_job(host, platform.node(), options, _hash_files(files)),
+            name="bench-" + hash_job(host, platform.node(), os.getpid(), time.time()),
             arguments=("-m", "edgevit", "bench", *(f"input/{i}" for i in range(len(opened))), *options, "--json"),
             files=files,
             extras=extras,
@@ -65,7 +66,3 @@ def bench_on(
     comparison = schema.from_data(Comparison, data, f"the answer of {host}", DeviceError)
     rows = [dataclasses.replace(row, bundle=str(b)) for row, b in zip(comparison.bundles, bundles, strict=True)]
     return dataclasses.replace(comparison, bundles=tuple(rows))
-
-
-def _hash_files(files: Mapping[str, Path]) -> list[tuple[str, str]]:
-    return [(name, hash_file(path).sha256) for name, path in sorted(files.items())]

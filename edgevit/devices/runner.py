@@ -42,6 +42,9 @@ def main(job: str, ready: int) -> int:
         status["python"] = python
         code = unpack_wheel(job)
         write_status(job, status, "edgevit")
+        cache = os.path.join(os.path.dirname(root), request["cache_folder"]) if request["cache_folder"] else None
+        if cache is not None:
+            copy_new(os.path.join(job, "input", "cache"), cache)
         with open(os.path.join(job, "output", "result.json"), "wb") as result:
             child = subprocess.Popen(
                 [python, *request["arguments"]],
@@ -52,6 +55,8 @@ def main(job: str, ready: int) -> int:
                 pass_fds=(alive, turn),  # the locks are held for as long as either lives
             )
         status["code"] = child.wait()
+        if cache is not None:
+            copy_new(cache, os.path.join(job, "output", "cache"))
     except JobError as error:
         status.update(code=2, error=error.message, hint=error.hint)
     except OSError as exc:
@@ -153,6 +158,16 @@ def create_environment(folder: str, python: str) -> None:
                 "a virtual environment cannot be made there",
                 "sudo apt-get install python3-venv on the device",
             )
+
+
+def copy_new(source: str, target: str) -> None:
+    """Files of one folder that the other does not have."""
+    os.makedirs(target, exist_ok=True)
+    for name in os.listdir(source) if os.path.isdir(source) else ():
+        path = os.path.join(target, name)
+        if name.endswith(".cache") and not os.path.exists(path):
+            shutil.copyfile(os.path.join(source, name), path + ".part")
+            os.replace(path + ".part", path)
 
 
 def unpack_wheel(job: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,6 +86,23 @@ def test_job_that_cannot_be_started_says_why(loopback, monkeypatch, connection, 
     connection.own_python = "/nowhere/python"
     with pytest.raises(DeviceError, match=r"/nowhere/python"):
         run_job(connection, make_job("nostart", wheel, "pass"), tmp_path)
+
+
+def test_measured_caches_travel_both_ways(loopback, connection, wheel, tmp_path, monkeypatch):
+    here = tmp_path / "cache"
+    monkeypatch.setenv("EDGEVIT_CACHE", str(here))
+    (here / "tensorrt" / "timing").mkdir(parents=True)
+    (here / "tensorrt" / "timing" / "10.3-Orin.cache").write_bytes(b"of another board")
+    program = (
+        "import os, pathlib; p = pathlib.Path(os.environ['EDGEVIT_CACHE'], 'tensorrt/timing')\n"
+        "assert (p / '10.3-Orin.cache').read_bytes() == b'of another board'\n"
+        "(p / '10.3-Orin.cache').write_bytes(b'more'); (p / '10.3-Thor.cache').write_bytes(b'new')"
+    )
+    job = dataclasses.replace(make_job("caches", wheel, program), cache_folder="tensorrt/timing")
+    run_job(connection, job, tmp_path / "out")
+    kept = {path.name: path.read_bytes() for path in (here / "tensorrt" / "timing").iterdir()}
+    assert kept == {"10.3-Orin.cache": b"more", "10.3-Thor.cache": b"new"}
+    shutil.rmtree(loopback.cache / "tensorrt")
 
 
 def test_dropped_connection_is_made_again_and_no_line_is_lost_or_told_twice(loopback, connection, wheel, tmp_path):

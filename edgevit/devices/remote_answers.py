@@ -24,6 +24,7 @@ from edgevit.errors import DeviceError
 from edgevit.manifest import Manifest
 from edgevit.preprocess import Preprocess
 from edgevit.progress import Progress, ignore_progress
+from edgevit.runtime.session import Outputs
 
 _SERVE = ("-m", "edgevit.devices.serve")
 
@@ -57,22 +58,26 @@ class RemoteClassifier:
         return self.manifest.preprocess
 
     def run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """The first output for ``(B, H, W, 3) uint8``, computed on the device; a lost connection is made again.
+        """The one output for ``(B, H, W, 3) uint8``; see :meth:`run_outputs`."""
+        return self.run_outputs(batch)[0]
+
+    def run_outputs(self, batch: npt.NDArray[np.uint8]) -> Outputs:
+        """All outputs for ``(B, H, W, 3) uint8``, computed on the device; a lost connection is made again.
 
         Raises:
             DeviceError: The device is out of reach, or its engine failed.
         """
 
-        def ask() -> list[npt.NDArray[np.float32]]:
+        def ask() -> Outputs:
             try:
                 return self._ask(batch)
             except OutOfReachError:
                 self.close()
                 raise
 
-        return persist(ask, self._log)[0]
+        return persist(ask, self._log)
 
-    def _ask(self, batch: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
+    def _ask(self, batch: npt.NDArray[np.uint8]) -> Outputs:
         if self._exchange is None:
             request = {"job": self._job, "arguments": [*_SERVE, "input/bundle"]}
             self._exchange = self._stack.enter_context(self._connection.call("serve", request))
@@ -85,7 +90,7 @@ class RemoteClassifier:
             while len(data) < 4 * int(np.prod(shape)):
                 data += self._exchange.read(4 * int(np.prod(shape)) - len(data))
             outputs.append(np.frombuffer(data, "<f4").reshape(shape).astype(np.float32))
-        return outputs
+        return tuple(outputs)
 
     def close(self) -> None:
         """End the connection; the next question makes another."""

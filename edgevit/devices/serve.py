@@ -38,7 +38,7 @@ def _answer(classifier: Classifier, questions: BinaryIO, answers: BinaryIO) -> N
     while line := questions.readline():
         shape = json.loads(line)["shape"]
         data = questions.read(int(np.prod(shape)))
-        outputs = (classifier.run(np.frombuffer(data, np.uint8).reshape(shape)),)
+        outputs = classifier.run_outputs(np.frombuffer(data, np.uint8).reshape(shape))
         _say(answers, {"shapes": [output.shape for output in outputs]})
         for output in outputs:
             answers.write(np.ascontiguousarray(output, "<f4").tobytes())

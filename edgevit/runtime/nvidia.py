@@ -17,7 +17,8 @@ from edgevit.errors import DeviceError
 # CUdevice_attribute in cuda.h
 _MULTIPROCESSORS, _COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 16, 75, 76
 
-_HINT = "install the NVIDIA driver, or run on the device itself"
+HINT = "install the NVIDIA driver, or run on the device itself"
+"""Where nothing more is known."""
 # CUresult in cuda.h: what cuInit says on machines that people have
 _START_FAILURES = {
     34: ("the library is the CUDA toolkit's stub", "take the toolkit's stubs folder out of LD_LIBRARY_PATH"),
@@ -51,7 +52,7 @@ def read_gpus(library: Any = None) -> tuple[Gpu, ...]:
     library = library or _load_driver()
     status = library.cuInit(0)
     if status != 0:
-        reason, hint = _START_FAILURES.get(status, ("", _HINT))
+        reason, hint = _START_FAILURES.get(status, ("", HINT))
         raise DeviceError(
             f"the NVIDIA driver does not start: cuInit returned {status}{f': {reason}' if reason else ''}", hint
         )
@@ -97,7 +98,7 @@ def _load_driver() -> Any:
     try:
         return ctypes.CDLL(name)
     except OSError as exc:
-        raise DeviceError(f"no NVIDIA driver: {name} is not there", _HINT) from exc
+        raise DeviceError(f"no NVIDIA driver: {name} is not there", HINT) from exc
 
 
 def _read_gpu(library: Any, index: int) -> Gpu:

@@ -54,7 +54,7 @@ class OpenSettings:
 
 def read_settings(
     settings: Mapping[str, Setting],
-    is_property: Callable[[str], bool],
+    is_property: Callable[[str], bool] | None,
     error: type[EdgevitError] = DeviceError,
     keys: tuple[str, ...] = KEYS,
 ) -> OpenSettings:
@@ -62,7 +62,7 @@ def read_settings(
 
     Args:
         settings: Keys of the table above, and the library's own.
-        is_property: Whether a key is one of the library's own.
+        is_property: Whether a key is one of the library's own; ``None`` where it has none.
         error: The exception class to raise.
         keys: Those of the table that the library has.
 
@@ -78,13 +78,14 @@ def read_settings(
         elif key in KEYS or key in GPU_KEYS:
             devices = "an NVIDIA GPU" if key in GPU_KEYS else "a CPU or an Intel device"
             offenders.append(f"{key} is a setting of engines for {devices}")
-        elif not is_property(key):
+        elif is_property is None or not is_property(key):
             close = difflib.get_close_matches(key, keys, n=1)
             offenders.append(f"unknown setting {key}" + (f" (did you mean {close[0]}?)" if close else ""))
     if offenders:
+        own = ", and the engine library's own properties" if is_property is not None else ""
         raise error(
             f"the engine's settings are not valid:\n{format_offenders(offenders)}",
-            f"the settings are {', '.join(keys)}, and the engine library's own properties",
+            f"the settings are {', '.join(keys)}{own}",
         )
     common = {key: settings[key] for key in keys if key in settings}
     properties = {key: value for key, value in settings.items() if key not in keys}

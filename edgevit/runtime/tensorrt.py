@@ -11,13 +11,14 @@ TensorRT-RTX documentation, Engine Compatibility). It fits one compute capabilit
 from __future__ import annotations
 
 import importlib
+import platform
 from collections.abc import Mapping
 from typing import Any
 
 from edgevit.engine import Engine, Setting
 from edgevit.errors import DeviceError, MissingPackageError
 from edgevit.runtime.cuda import import_cudart
-from edgevit.runtime.nvidia import choose_gpu, read_gpus
+from edgevit.runtime.nvidia import HINT, choose_gpu, read_gpus
 from edgevit.runtime.settings import GPU_KEYS, read_settings
 from edgevit.runtime.tensorrt_executor import TensorRTExecutor
 from edgevit.runtime.versions import parse_version
@@ -37,7 +38,10 @@ def import_tensorrt(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as exc:
         reason = "is not installed" if getattr(exc, "name", None) == name else f"cannot be imported: {exc}"
-        raise MissingPackageError(f"{name} {reason}", f'pip install "edgevit[{_EXTRAS[name]}]"') from exc
+        hint = f'pip install "edgevit[{_EXTRAS[name]}]"'
+        if name == "tensorrt" and platform.machine() == "aarch64":
+            hint = f"on a Jetson make the virtual environment with --system-site-packages; otherwise {hint}"
+        raise MissingPackageError(f"{name} {reason}", hint) from exc
 
 
 class TensorRTRuntime:
@@ -52,7 +56,7 @@ class TensorRTRuntime:
 
     def open_executor(self, engine: Engine, settings: Mapping[str, Setting]) -> TensorRTExecutor:
         """Load an engine; see :func:`edgevit.runtime.session.open_engine`."""
-        opened = read_settings(settings, lambda key: False, keys=GPU_KEYS)
+        opened = read_settings(settings, None, keys=GPU_KEYS)
         gpu = choose_gpu(read_gpus(), engine.gpu)
         if gpu is None:
             raise DeviceError("the GPU that the engine is for is not here", "make it visible: see CUDA_VISIBLE_DEVICES")
@@ -74,7 +78,8 @@ class TensorRTRuntime:
         try:
             gpus = read_gpus()
         except DeviceError as exc:
-            return f"the engine is for {_describe_gpu(engine)}, and here is none: {exc.message} ({exc.hint})"
+            more = f" ({exc.hint})" if exc.hint != HINT else ""
+            return f"the engine is for {_describe_gpu(engine)}, and here is none: {exc.message}{more}"
         built, here = engine.versions.get(self.name), self.read_versions()[self.name]
         if built is not None and parse_version(built, _RELEASE) != parse_version(here, _RELEASE):
             return f"the plan was written by {self.name} {built}, which {self.name} {here} here does not read"

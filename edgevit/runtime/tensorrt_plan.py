@@ -48,7 +48,13 @@ class Plan:
         self.library, self.engine = library, engine
         self.log = get_log(library)
         self.name = engine.backend
-        data = engine.path.read_bytes()
+        try:
+            data = engine.path.read_bytes()
+        except OSError as exc:
+            raise DeviceError(
+                f"{engine.path} cannot be read: {exc.strerror or exc}",
+                "copy the bundle again, or check its permissions",
+            ) from exc
         self.jit = JitCache(engine.backend, str(library.__version__), gpu, hashlib.sha256(data).hexdigest())
         with self.log.listen() as said:
             runtime = library.Runtime(self.log)

@@ -108,6 +108,8 @@ class Runtime(Object):
         if not plan.startswith(MAGIC):
             return {}, (flags.MALFORMED_ENGINE, "Serialization Error in verifyHeader: 0 (Magic tag does not match)")
         header = json.loads(plan[len(MAGIC) :].split(b"\n", 1)[0])
+        if len(plan) < header["model_bytes"]:
+            return header, (flags.MALFORMED_ENGINE, "Serialization Error in verifyHeader: 0 (Length does not match)")
         here = self.library.__version__
         if header["version"] != here:
             text = (

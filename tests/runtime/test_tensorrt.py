@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
+import platform
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +21,7 @@ from edgevit.engine import Engine, GpuRecord
 from edgevit.errors import DeviceError, MissingPackageError
 from edgevit.runtime.nvidia import Gpu, read_gpus
 from edgevit.runtime.session import get_runtime, open_engine
+from edgevit.runtime.tensorrt import import_tensorrt
 from edgevit.target import Target, load_target
 from tests.gpu_double import ORIN, RTX_3060, Machine, install
 from tests.gpu_double.tensorrt import CONTEXT_BYTES, write_plan
@@ -135,7 +138,7 @@ def test_closing_waits_for_calls_under_way_and_refuses_later_ones(place: Place, 
 
     def call() -> None:
         try:
-            for _ in range(300):
+            while True:
                 session.run(make_images(1))
         except DeviceError as exc:
             failures.append(exc)
@@ -448,12 +451,36 @@ def test_missing_package_of_cuda_says_which_extra_brings_it(
     place: Place, double: Machine, tmp_path: Path, monkeypatch
 ) -> None:
     engine = place.compile(tmp_path / "engine")
-    monkeypatch.setitem(__import__("sys").modules, "cuda.bindings.runtime", None)
-    monkeypatch.setitem(__import__("sys").modules, "cuda.cudart", None)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
+    monkeypatch.setitem(sys.modules, "cuda.cudart", None)
     with pytest.raises(MissingPackageError, match="cuda-bindings") as caught:
         open_engine(engine)
     extra = "rtx" if engine.backend == "tensorrt_rtx" else "tensorrt"
     assert caught.value.hint == f'pip install "edgevit[{extra}]"'
+
+
+@pytest.mark.parametrize(("machine", "words"), [("aarch64", "--system-site-packages"), ("x86_64", "pip install")])
+def test_missing_tensorrt_is_found_in_a_jetsons_own_packages(monkeypatch, machine: str, words: str) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    with pytest.raises(MissingPackageError, match="tensorrt") as caught:
+        import_tensorrt("tensorrt")
+    assert words in caught.value.hint
+    assert 'pip install "edgevit[tensorrt]"' in caught.value.hint
+
+
+def test_plan_that_is_not_there_is_named(place: Place, tmp_path: Path) -> None:
+    engine = place.compile(tmp_path / "engine")
+    engine.path.unlink()
+    with pytest.raises(DeviceError, match=r"model\.plan cannot be read: No such file"):
+        open_engine(engine)
+
+
+def test_plan_that_was_cut_off_is_refused(place: Place, tmp_path: Path) -> None:
+    engine = place.compile(tmp_path / "engine")
+    engine.path.write_bytes(engine.path.read_bytes()[:3000])
+    with pytest.raises(DeviceError, match=r"cannot read model\.plan"):
+        open_engine(engine)
 
 
 # Kernels that TensorRT-RTX compiles when it opens a plan

@@ -28,8 +28,8 @@ from edgevit.report import Report
 if TYPE_CHECKING:
     from edgevit.target import Target
 
-_ENGINES = 6
-"""Files of about the graph's size: two precisions in the cache, two while they are made, the bundle, a spare."""
+_ENGINES = 3
+"""Times the graphs' size: their engines in the cache, one while it is made, and the bundle."""
 
 
 def finish_on(
@@ -132,6 +132,9 @@ def build_on(
         result = finish_on(host, portable, out=out, log=log, progress=progress)
     except EdgevitError:
         log(f"the portable bundle is {portable}; to go on: edgevit finish {portable} --on {host} --out {out}")
+        raise
+    except KeyboardInterrupt:
+        shutil.rmtree(portable, ignore_errors=True)
         raise
     shutil.rmtree(portable, ignore_errors=True)
     return result

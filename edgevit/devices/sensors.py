@@ -1,4 +1,4 @@
-"""One reading of a Linux machine's clocks, temperatures, power and signs of throttling, from ``/sys``.
+"""One reading of a Linux machine's clocks, temperatures, power and signs of throttling, from ``/sys`` and NVML.
 
 What is not there, or may not be read, is left out: RAPL is root's alone on most systems.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgevit.devices.board import GPU_NAMES
+from edgevit.devices.nvml import GpuReading, read_gpu_sensors
 from edgevit.devices.processor import read_text
 
 # Cooling devices that slow something down, as drivers call them; fans are others.
@@ -48,17 +49,18 @@ def read_sensors(root: Path = Path("/")) -> Reading:
     """Read everything that there is; a few milliseconds.
 
     Args:
-        root: Where ``sys`` lies.
+        root: Where ``sys`` lies; NVIDIA's driver is asked where it is this machine's own.
     """
     system = root / "sys"
     monitors = sorted((system / "class/hwmon").glob("hwmon*"))
+    gpu = read_gpu_sensors() if root == Path("/") else GpuReading()
     return Reading(
-        clocks_mhz=_read_clocks(system),
-        temperatures_c=_read_temperatures(system / "class/thermal"),
-        power_w=dict(pair for folder in monitors for pair in _read_rails(folder)),
+        clocks_mhz={**gpu.clocks_mhz, **_read_clocks(system)},
+        temperatures_c={**gpu.temperatures_c, **_read_temperatures(system / "class/thermal")},
+        power_w={**gpu.power_w, **dict(pair for folder in monitors for pair in _read_rails(folder))},
         energy_j=_read_energy(system / "class/powercap"),
         events=_read_events(system / "devices/system/cpu", monitors),
-        active=tuple(_list_active(system / "class/thermal", monitors)),
+        active=(*gpu.active, *_list_active(system / "class/thermal", monitors)),
     )
 
 

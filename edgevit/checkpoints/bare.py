@@ -12,6 +12,7 @@ from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.tensors import read_tensors
 from edgevit.checkpoints.timm_config import describe_config
+from edgevit.checkpoints.timm_vit import find_projection
 from edgevit.errors import CheckpointError
 from edgevit.model import Model
 from edgevit.models import SwinConfig, SwinV2Config, ViTConfig
@@ -43,6 +44,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
             files, _transformers_config(architecture, tensors), image_size, layout, architecture.name
         )
     config, native = describe_config(architecture, {}, {}, tensors, image_size, files.source)
+    config, tensors = find_projection(config, tensors, arch.partition(".")[2], None)
     preprocess, assumed = timm.default_preprocess(architecture, native, config.image_size)
     plan = Plan(
         layout="bare weight file with timm's names",

@@ -18,7 +18,7 @@ from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.tensors import read_tensors
 from edgevit.checkpoints.timm_config import describe_config
-from edgevit.checkpoints.timm_vit import NOT_USED, find_vit_names
+from edgevit.checkpoints.timm_vit import NOT_USED, find_projection, find_vit_names
 from edgevit.errors import CheckpointError
 from edgevit.model import Model
 from edgevit.models import ModelConfig, SwinV2Config, ViTConfig
@@ -84,6 +84,8 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         preprocess = preprocess if native == config.image_size else preprocess.with_size(*config.image_size)
     else:
         preprocess, assumed = default_preprocess(architecture, native, config.image_size)
+    labels = stored.get("label_names") or cfg.get("label_names") or stored.get("labels")
+    config, tensors = find_projection(config, tensors, str(cfg.get("tag") or name.partition(".")[2]), labels)
     classes = next((c for c in (args, stored, cfg) if isinstance(c.get("num_classes"), int)), {}).get("num_classes")
     plan = Plan(
         layout=LAYOUT + (" wrapped by transformers" if "model_type" in stored else ""),
@@ -94,7 +96,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         stored_size=native,
         stated_classes=classes,
         may_lack_head=classes in (None, 0),
-        labels=stored.get("label_names") or cfg.get("label_names") or stored.get("labels"),
+        labels=labels,
         labels_key="label_names",
         notes=(*notes, *assumed),
     )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Collection
 from typing import Any
 
+from torch import Tensor
+
 from edgevit.checkpoints.fields import Fields
 from edgevit.checkpoints.names import Names
-from edgevit.models import ViTConfig
+from edgevit.models import ModelConfig, ViTConfig
 
 _SAME = (
     *("cls_token", "dist_token", "reg_token", "pos_embed", "patch_embed.proj.*", "norm_pre.*", "norm.*", "fc_norm.*"),
-    *("head.*", "head_dist.*", "attn_pool.latent"),
+    *("head.*", "head_dist.*", "attn_pool.latent", "projection.weight"),
     *(f"attn_pool.{part}.*" for part in ("q", "kv", "proj", "norm", "mlp.fc1", "mlp.fc2")),
     *(f"blocks.{{i}}.{part}.*" for part in ("norm1", "attn.qkv", "attn.q_norm", "attn.k_norm", "attn.proj", "norm2")),
     "blocks.{i}.mlp.fc2.*",
@@ -143,3 +146,27 @@ def _read_mlp_width(base: ViTConfig, fields: Fields, width: int, names: Collecti
 def find_vit_names(config: ViTConfig) -> Names:
     """The table for a config; the same name stands for other Linears in a gated MLP."""
     return GATED_VIT_NAMES if config.gated_mlp else VIT_NAMES
+
+
+def find_projection(
+    config: ModelConfig, tensors: dict[str, Tensor], tag: str, labels: object
+) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """A CLIP's projection, which timm keeps as a classifier's weight with a bias of zeros, under its own name.
+
+    Args:
+        config: Of the checkpoint.
+        tensors: By timm's names.
+        tag: Of the pretrained weights; that of a fine-tuned classifier has ``_ft_``.
+        labels: Class names, if there are any.
+
+    Returns:
+        Both as they were where the head is a classifier.
+    """
+    weight, bias = tensors.get("head.weight"), tensors.get("head.bias")
+    if not isinstance(config, ViTConfig) or not config.norm_before_blocks or config.pool != "token":
+        return config, tensors
+    if weight is None or bias is None or weight.ndim != 2 or labels or "_ft_" in tag or bool(bias.any()):
+        return config, tensors
+    renamed = {name: value for name, value in tensors.items() if name not in ("head.weight", "head.bias")}
+    renamed["projection.weight"] = weight
+    return dataclasses.replace(config, projection=int(weight.shape[0]), classes=0), renamed

@@ -109,3 +109,39 @@ def test_bare_file_of_another_image_size_is_resampled_to_the_architectures(tmp_p
     model = read_checkpoint(file, arch="vit_tiny_patch16_224")
     assert model.image_size == (224, 224)
     assert any("resampled from 24 × 24 to 14 × 14" in note for note in model.source.notes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "more"),
+    [
+        ("Dinov2Model", "Dinov2Config", {}),
+        ("Dinov2WithRegistersModel", "Dinov2WithRegistersConfig", {"patch_size": 14}),
+    ],
+)
+def test_bare_dinov2_with_transformers_names_equals_transformers(
+    tmp_path: Path, kind: str, config: str, more: dict[str, Any]
+) -> None:
+    transformers = import_transformers()
+    sizes = {"hidden_size": 384, "num_attention_heads": 6, "image_size": 518}
+    theirs = randomise(getattr(transformers, kind)(getattr(transformers, config)(**sizes, **more)))
+    arch = f"vit_small_patch14_{'reg4_' if more else ''}dinov2"
+    model = read_checkpoint(save(theirs.state_dict(), tmp_path / "w.pth"), arch=arch, image_size=(70, 84))
+    pixels = torch.randn(1, 3, 70, 84)
+    with torch.inference_mode():
+        assert relative_error(model.module(pixels), theirs(pixels).pooler_output) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("arch", "projection"),
+    [("vit_base_patch32_clip_224.openai", 512), ("vit_base_patch32_clip_224.openai_ft_in1k", 0)],
+)
+def test_head_of_a_clip_tower_without_bias_is_its_projection_but_for_a_fine_tuned_one(
+    tmp_path: Path, arch: str, projection: int
+) -> None:
+    theirs = randomise(import_timm().create_model("vit_base_patch32_clip_224", num_classes=512))
+    torch.nn.init.zeros_(theirs.head.bias)
+    model = read_checkpoint(save(theirs.state_dict(), tmp_path / "w.pth"), arch=arch)
+    assert (model.config.projection, model.classes) == (projection, 0 if projection else 512)
+    pixels = torch.randn(1, 3, 224, 224)
+    with torch.inference_mode():
+        assert relative_error(model.module(pixels), theirs(pixels)) <= 1e-5

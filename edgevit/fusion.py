@@ -11,6 +11,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from edgevit.graph import Graph
 
 MOVING_OPS = (
     "Reshape",
@@ -28,6 +34,8 @@ _LAYER = re.compile(r"^Name: (?P<name>.*?), LayerType: (?P<kind>\w+), (?P<rest>.
 _NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 _TYPE = re.compile(r"Datatype: (\w+)")
 _TYPES = {"Float": "fp32", "Half": "fp16", "BFloat16": "bf16", "Int8": "int8", "FP8": "fp8"}
+QUANTIZED = ("fp8", "int8")
+_PRODUCTS = ("MatMul", "Gemm", "Conv")
 _NARROW = ("fp8", "int8", "bf16", "fp16", "fp32")  # a kernel is called by the narrowest type that it multiplies
 
 
@@ -61,6 +69,7 @@ class FusionRecord:
         attention: Module path of every attention to the type of the one kernel that computes it.
         unfused_attention: Module paths of those that take more than one kernel.
         products: Linears and convolutions by the type that they multiply.
+        widened: Those that multiply in a wider type than their Q/DQ pairs say.
         unfused_quantizers: Sites' Q or DQ nodes that have a kernel of their own.
         moves: Kernels that only move numbers, by the first node behind them, or the compiler's own name.
         casts: The same of kernels that only change types.
@@ -73,6 +82,7 @@ class FusionRecord:
     attention: Mapping[str, str] = field(default_factory=dict)
     unfused_attention: tuple[str, ...] = ()
     products: Mapping[str, int] = field(default_factory=dict)
+    widened: tuple[str, ...] = ()
     unfused_quantizers: tuple[str, ...] = ()
     moves: tuple[str, ...] = ()
     casts: tuple[str, ...] = ()
@@ -82,6 +92,7 @@ class FusionRecord:
         """What has a kernel of its own and computes nothing, by what it is; only what there is."""
         found = {
             "attention in several kernels": self.unfused_attention,
+            "products in a wider type than their Q/DQ": self.widened,
             "Q/DQ that no kernel took in": self.unfused_quantizers,
             "kernels that only move numbers": self.moves,
             "kernels that only change types": self.casts,
@@ -108,8 +119,41 @@ def read_layers(log: str) -> tuple[EngineLayer, ...]:
     return tuple(found)
 
 
+def read_types(graph: Graph) -> dict[str, str]:
+    """What each product of a typed graph multiplies, by node: ``int8`` or ``fp8`` where Q/DQ pairs say so."""
+    found = {}
+    for node in graph.model.graph:
+        if node.op_type not in _PRODUCTS:
+            continue
+        kinds = [_read_kind(value) for value in node.inputs[:2]]
+        narrow = next((kind for kind in kinds if kind in QUANTIZED and kinds == [kind, kind]), None)
+        floats = [v.dtype for v in node.inputs[:2] if v is not None and v.dtype is not None]
+        names = {"FLOAT": "fp32", "FLOAT16": "fp16", "BFLOAT16": "bf16"}
+        wide = next((names[kind.name] for kind in floats if kind.name in names), None)
+        kind = narrow or wide
+        if kind is not None:
+            found[node.name or ""] = kind
+    return found
+
+
+def _read_kind(value: ir.Value | None) -> str | None:
+    """The type of a dequantised operand's codes, through ops that move numbers."""
+    producer = value.producer() if value is not None else None
+    while producer is not None and producer.op_type in MOVING_OPS:
+        source = producer.inputs[0]
+        producer = source.producer() if source is not None else None
+    if producer is None or producer.op_type != "DequantizeLinear" or producer.inputs[0] is None:
+        return None
+    codes = producer.inputs[0].dtype
+    return {"INT8": "int8", "FLOAT8E4M3FN": "fp8"}.get(codes.name) if codes is not None else None
+
+
 def prove_fusion(
-    layers: Sequence[EngineLayer], op_types: Mapping[str, str], compiler: str, device: str
+    layers: Sequence[EngineLayer],
+    op_types: Mapping[str, str],
+    compiler: str,
+    device: str,
+    types: Mapping[str, str] | None = None,
 ) -> FusionRecord:
     """Find every site of a graph in the layers that were made from it.
 
@@ -118,6 +162,8 @@ def prove_fusion(
         op_types: The graph's nodes by name.
         compiler: Library and version.
         device: What it was compiled for.
+        types: What the graph says that each product multiplies (:func:`read_types`). A strongly typed engine may not
+            depart from it but for products with Q/DQ pairs, which it may compute in the type around them.
     """
     homes: dict[str, list[EngineLayer]] = {}
     for layer in layers:
@@ -134,8 +180,10 @@ def prove_fusion(
             fused[path] = _name_type(whole[0].operands)
         else:
             unfused.append(path)
-    linears = [n for n, op in op_types.items() if op in ("MatMul", "Gemm", "Conv") and not _is_product(n)]
-    counts = Counter(_name_type(_find_multiplier(homes[n]).operands) for n in linears if n in homes)
+    linears = [n for n, op in op_types.items() if op in _PRODUCTS and not _is_product(n)]
+    found = {n: _find_type(homes[n], (types or {}).get(n)) for n in linears if n in homes}
+    widened = [n for n, kind in found.items() if (types or {}).get(n) in QUANTIZED and kind != (types or {})[n]]
+    counts = Counter(found.values())
     return FusionRecord(
         compiler=compiler,
         device=device,
@@ -143,6 +191,7 @@ def prove_fusion(
         attention=fused,
         unfused_attention=tuple(unfused),
         products={kind: counts[kind] for kind in _NARROW if counts[kind]},
+        widened=tuple(widened),
         unfused_quantizers=_find_alone(layers, op_types, ("QuantizeLinear", "DequantizeLinear"), least=1),
         moves=_find_alone(layers, op_types, (), least=0),
         casts=_find_alone(layers, op_types, ("Cast",), least=1),
@@ -159,6 +208,13 @@ def _read_types(text: str) -> tuple[str, ...]:
 
 def _name_type(types: Sequence[str]) -> str:
     return next((kind for kind in _NARROW if kind in types), "unknown")
+
+
+def _find_type(layers: Sequence[EngineLayer], stated: str | None) -> str:
+    """What a Linear multiplies: what the graph states where it is float, else what its kernel reads."""
+    if stated is not None and stated not in QUANTIZED:
+        return stated
+    return _name_type(_find_multiplier(layers).operands)
 
 
 def _find_multiplier(layers: Sequence[EngineLayer]) -> EngineLayer:

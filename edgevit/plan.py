@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from edgevit.ranges import Grid
 
 # Ops that move numbers and compute none: a grid passes through them.
+AFFINE_SUFFIXES = ("/center", "/factor")
+"""Of the names of the nodes that an :class:`Affine` becomes."""
 _INT4_OPSET = 21  # the first with INT4 and blocks of DequantizeLinear
 LAYOUT_OPS = ("Reshape", "Transpose", "Gather", "Slice", "Squeeze", "Unsqueeze", "Flatten", "Identity")
 

@@ -79,9 +79,12 @@ def prepare_graph(model: Model, target: Target, recipe: Recipe, cache: StageCach
 
     def optimize(folder: Path) -> None:
         from edgevit.graph import Graph
+        from edgevit.opset import restate_opset
         from edgevit.optimize import optimize_graph
 
         graph, records = optimize_graph(Graph.load(exported / FLOAT_FILE), disable=recipe.disable_passes)
+        if graph.model.graph.opset_imports[""] > target.opset:  # torch's exporter could not convert it
+            restate_opset(graph, target.opset)
         graph.save(folder / OPTIMIZED_FILE, beside=True)
         check_graph(folder / OPTIMIZED_FILE)
         _save(folder, records, graph.op_counts())

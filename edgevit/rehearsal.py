@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ REHEARSED_BACKENDS = ("tensorrt", "tensorrt_rtx")
 # Orin is of the Ampere family as 8.6 is, Thor of the Blackwell family as 12.0 is.
 _STAND_INS = {"8.7": "8.6", "9.0": "8.9", "10.0": "12.0", "10.3": "12.0", "11.0": "12.0", "12.1": "12.1"}
 _DEFAULT = "8.6"
+_HALF_SCALES_OPSET = 19
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,8 @@ def rehearse_fusion(
 
         def rehearse(folder: Path, graph: GraphFile = graph, precision: str = precision) -> None:
             with tempfile.TemporaryDirectory(prefix="edgevit-") as scratch:
-                engine = TENSORRT_RTX.compile(graph.path, stand_in, precision, Path(scratch), {}, batch=batch)
+                path = graph.path if target.strongly_typed else _raise_opset(graph.path, Path(scratch))
+                engine = TENSORRT_RTX.compile(path, stand_in, precision, Path(scratch), {}, batch=batch)
                 text = (engine.directory / FUSION_FILE).read_text(encoding="utf-8")
             (folder / FUSION_FILE).write_text(text, encoding="utf-8")
 
@@ -93,7 +95,20 @@ def find_stand_in(target: Target) -> Target:
     own = target.compute_capability or _DEFAULT
     known = TENSORRT_RTX.capabilities()
     capability = own if f"SM{own.replace('.', '')}" in known else _STAND_INS.get(own, _DEFAULT)
-    return dataclasses.replace(target, backend="tensorrt_rtx", compute_capability=capability)
+    return dataclasses.replace(
+        target, backend="tensorrt_rtx", compute_capability=capability, strongly_typed=True, runtime_version=None
+    )
+
+
+def _raise_opset(path: Path, folder: Path) -> Path:
+    """A graph for builder flags in the opset that has float16 scales: TensorRT-RTX takes strongly typed ones alone."""
+    from edgevit.graph import Graph
+    from edgevit.opset import restate_opset
+
+    graph = Graph.load(path)
+    restate_opset(graph, _HALF_SCALES_OPSET)
+    graph.save(folder / "raised.onnx")
+    return folder / "raised.onnx"
 
 
 def read_fusion(found: SearchResult) -> Rehearsal:
@@ -126,16 +141,31 @@ def describe_rehearsal(rehearsal: Rehearsal, target: Target, *, compiled: bool =
     )
 
 
+def _name_some(sites: Sequence[str]) -> str:
+    return ", ".join(sites[:3]) + (", …" if len(sites) > 3 else "")
+
+
 def list_fusion_warnings(rehearsal: Rehearsal) -> tuple[str, ...]:
     """What the compiler left unfused that it is expected to fuse, and what it refused."""
     warnings = list(rehearsal.notes)
     for precision, record in rehearsal.fusion.items():
         if not record.layers:
             warnings.append(f"{precision}: {record.compiler} listed no layers, so what it fused is not known")
-        elif record.unfused_attention and precision != "fp32":
-            blocks = ", ".join(record.unfused_attention[:3]) + (", …" if len(record.unfused_attention) > 3 else "")
+            continue
+        if record.unfused_attention and precision != "fp32":
+            blocks = len(record.attention) + len(record.unfused_attention)
             warnings.append(
-                f"{precision}: attention is not fused in {len(record.unfused_attention)} of "
-                f"{len(record.attention) + len(record.unfused_attention)} blocks: {blocks}"
+                f"{precision}: attention is not fused in {len(record.unfused_attention)} of {blocks} blocks: "
+                f"{_name_some(record.unfused_attention)}"
+            )
+        if record.widened:
+            warnings.append(
+                f"{precision}: {len(record.widened)} products have Q/DQ pairs and do not multiply in {precision}: "
+                f"{_name_some(record.widened)}"
+            )
+        if record.unfused_quantizers:
+            warnings.append(
+                f"{precision}: {len(record.unfused_quantizers)} Q/DQ nodes have a kernel of their own: "
+                f"{_name_some(record.unfused_quantizers)}"
             )
     return tuple(warnings)

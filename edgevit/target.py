@@ -81,6 +81,8 @@ class Target:
         memory_bytes: The device's memory.
         compute_capability: Of an NVIDIA GPU, as in ``8.7``.
         runtime_version: Lowest version of the engine library that the profile is for.
+        strongly_typed: Whether precision lies in the graph's types, as TensorRT 10.3 and later take it; otherwise
+            builder flags ask for it. Of TensorRT alone.
         preference: Precisions, the most wanted first, where latency cannot be measured; those left out come last. By
             default the order of ``precisions``.
         aliases: Further names.
@@ -100,6 +102,7 @@ class Target:
     memory_bytes: int | None = None
     compute_capability: str | None = None
     runtime_version: str | None = None
+    strongly_typed: bool = True
     preference: tuple[Precision, ...] = ()
     aliases: tuple[str, ...] = ()
 

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from edgevit.errors import CompileError, format_offenders
 from edgevit.graph import Graph
 from edgevit.half_range import LARGEST_HALF, find_whole_numbers, is_wide
+from edgevit.plan import AFFINE_SUFFIXES, trace_layout
 
 Arithmetic: TypeAlias = Literal["fp32", "fp16"]
 
@@ -71,8 +72,6 @@ def _cast_image_first(graph: Graph) -> None:
 
 
 def _is_image(value: ir.Value, image: ir.Value) -> bool:
-    from edgevit.plan import trace_layout
-
     return trace_layout(value) is image
 
 
@@ -109,6 +108,7 @@ def _find_wide(graph: Graph) -> set[ir.Node]:
     """The nodes that compute in float32: those that are marked, and the head where it is not quantised.
 
     Nothing may stand between a DequantizeLinear and the product that reads it, so all its readers are wide or none.
+    What the plan put in front of a quantiser is no node of the graph that was marked, and goes by what it reads.
     """
     wide = {node for node in graph.model.graph if is_wide(node) and node.op_type != "Cast"}
     head = graph.model.graph.outputs[0].producer()
@@ -126,7 +126,13 @@ def _find_wide(graph: Graph) -> set[ir.Node]:
                 readers = {use.node for use in node.outputs[0].uses()}
                 if node in wide or readers & wide:
                     wide |= {node, *readers}
+            elif (node.name or "").endswith(AFFINE_SUFFIXES) and _reads_any(node, wide):
+                wide.add(node)
     return wide
+
+
+def _reads_any(node: ir.Node, wide: set[ir.Node]) -> bool:
+    return any(v is not None and v.producer() in wide for v in node.inputs)
 
 
 def _halve(graph: Graph, wide: set[ir.Node]) -> None:

@@ -6,7 +6,12 @@ import pytest
 
 from edgevit import schema
 from edgevit.errors import BundleError
-from edgevit.fusion import FusionRecord, prove_fusion, read_layers
+from edgevit.fusion import FusionRecord, prove_fusion, read_layers, read_types
+from edgevit.quantization import Quantization
+from edgevit.quantize import quantize_graph
+from edgevit.target import ExportForm
+from edgevit.typed import type_graph
+from tests.small_graphs import make_graph, make_pixels
 
 
 def line(name: str, kind: str, operands: str, result: str, *nodes: str) -> str:
@@ -101,3 +106,22 @@ def test_an_empty_list_gives_an_empty_record() -> None:
     assert read_layers("") == ()
     record = prove_fusion((), {"blocks.0.attn/scores": "MatMul"}, "tensorrt", "SM86")
     assert (record.layers, record.unfused_attention) == (0, ("blocks.0.attn",))
+
+
+def test_products_are_typed_by_the_graph_where_it_is_float_and_by_the_kernel_where_it_is_quantised() -> None:
+    types = {"blocks.0.attn.qkv": "int8", "head": "fp32"}  # a float32 island, whose kernel reads float16 beside it
+    assert prove_fusion(read_layers(LOG), OPS, "tensorrt", "SM86", types).products == {"int8": 1, "fp32": 1}
+    widened = prove_fusion(read_layers(LOG), OPS, "tensorrt", "SM86", {"head": "int8", "blocks.0.attn.qkv": "int8"})
+    assert widened.widened == ("head",)
+    assert widened.products == {"int8": 1, "fp16": 1}
+    assert widened.leftovers()["products in a wider type than their Q/DQ"] == ("head",)
+
+
+def test_types_of_a_typed_graph_are_those_of_its_codes_and_floats() -> None:
+    graph = make_graph("vit", ExportForm(qkv="packed", fold_residual_rotation=True))
+    quantization = Quantization(float_share=0.0, rounding="nearest")
+    typed = type_graph(quantize_graph(graph, make_pixels("vit", 1), quantization, "tensorrt")[0], "fp16")
+    types = read_types(typed)
+    assert types["blocks.0.mlp.fc1"] == types["blocks.0.attn.qkv"] == "int8"
+    assert types["blocks.0.attn/scores"] == types["patch_embed.proj"] == "fp16"
+    assert types["head"] == "fp32"

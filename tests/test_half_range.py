@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +14,9 @@ import pytest
 from edgevit.backends.typed_rules import find_violations
 from edgevit.graph import Graph
 from edgevit.half_range import LARGEST_HALF, MARK, is_wide, mark_wide
-from edgevit.plan import find_bias_value
+from edgevit.plan import Affine, apply_plan, find_bias_value
 from edgevit.quantization import Quantization
-from edgevit.quantize import quantize_graph
+from edgevit.quantize import plan_quantization, quantize_graph
 from edgevit.target import ExportForm
 from edgevit.typed import type_graph
 from tests.small_graphs import find_node, make_graph, make_pixels, run_graph
@@ -126,3 +127,60 @@ def test_int8_graph_with_a_wide_node_keeps_tensorrts_rules(site: str, tmp_path: 
     wanted, found = run_graph(graph, images)[0], run_graph(typed, images)[0]
     assert np.square(found - wanted).sum() < 1e-2 * np.square(wanted).sum()
     assert find_node(typed, site).outputs[0].dtype == ir.DataType.FLOAT
+
+
+def plant_large_hidden(graph: Graph, block: str) -> None:
+    """A hidden channel of the MLP beyond the range, in front of the second Linear's quantiser."""
+    node = find_node(graph, f"{block}.mlp.fc1")
+
+    def raise_one(bias: np.ndarray) -> np.ndarray:
+        bias = bias.copy()
+        bias[3] += 2e5
+        return bias
+
+    change(find_bias_value(node), raise_one)
+    change(find_node(graph, f"{block}.mlp.fc2").inputs[1], lambda weight: weight * np.float32(1e-3))
+
+
+@pytest.mark.parametrize("plant", [*PLANTS, plant_large_hidden])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_int8_graph_with_planted_values_holds_in_float16_what_it_computes_in_float32(
+    family: str, plant: Callable[[Graph, str], None], tmp_path: Path
+) -> None:
+    graph = make_graph(family)
+    plant(graph, FAMILIES[family])
+    images = make_pixels(family, 4)
+    quantization = Quantization(float_share=0.0, rounding="nearest")
+    base, plan, record = plan_quantization(graph, images, quantization, "tensorrt")
+    assert mark_wide(base, images)
+    quantized = apply_plan(base, plan, [site.name for site in record.sites if site.precision == "int8"])
+    quantized.save(tmp_path / "quantized.onnx")  # as a portable bundle carries it
+    quantized = Graph.load(tmp_path / "quantized.onnx")
+    typed = type_graph(quantized, "fp16")
+    typed.save(tmp_path / "typed.onnx")
+    onnx.checker.check_model(str(tmp_path / "typed.onnx"), full_check=True)
+    assert find_violations(typed, "8.6") == ()
+    floats = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
+    names = [v.name for n in quantized.model.graph for v in n.outputs if v.dtype in floats and v.name != "logits"]
+    values = dict(zip(names, run_graph(quantized, images, names), strict=True))
+    halves = {v.name for n in typed.model.graph for v in n.outputs if v.dtype == ir.DataType.FLOAT16}
+    assert [name for name in halves & set(names) if np.abs(values[name]).max() > LARGEST_HALF] == []
+    wanted, found = run_graph(quantized, images)[0], run_graph(typed, images)[0]
+    assert np.isfinite(found).all()
+    assert np.square(found - wanted).sum() < 2e-2 * np.square(wanted).sum()
+
+
+def test_what_centres_a_wide_value_in_front_of_its_quantiser_is_wide() -> None:
+    graph = make_graph("vit")
+    plant_large_hidden(graph, "blocks.0")
+    images = make_pixels("vit", 2)
+    quantization = Quantization(float_share=0.0, rounding="nearest")
+    base, plan, _ = plan_quantization(graph, images, quantization, "tensorrt")
+    mark_wide(base, images)
+    site = "blocks.0.mlp.fc2"
+    affine = Affine(np.full(1, 1e5, np.float32), np.full(1, 0.5, np.float32))
+    plan.sites[site] = dataclasses.replace(plan.sites[site], affine=affine)
+    typed = type_graph(apply_plan(base, plan, [site]), "fp16")
+    for part in ("center", "factor"):
+        assert find_node(typed, f"{site}/{part}").outputs[0].dtype == ir.DataType.FLOAT
+    assert find_violations(typed, "8.6") == ()

@@ -9,11 +9,14 @@ import pytest
 
 from edgevit.cache import StageCache
 from edgevit.errors import MissingPackageError
+from edgevit.export import export_model
 from edgevit.fusion import FusionRecord
+from edgevit.optimize import optimize_graph
 from edgevit.rehearsal import Rehearsal, describe_rehearsal, find_stand_in, list_fusion_warnings, rehearse_fusion
 from edgevit.search import GraphFile
 from edgevit.target import ExportForm, load_target
-from tests.small_graphs import make_graph
+from tests.small_graphs import CONFIGS, make_graph
+from tests.small_models import make_model
 
 JETSON = load_target("jetson")
 
@@ -88,3 +91,27 @@ def test_a_compiler_that_lists_nothing_is_not_said_to_fuse_nothing() -> None:
     record = FusionRecord("tensorrt_rtx 9", "SM86", 0, {}, ("blocks.0.attn",))
     (text,) = list_fusion_warnings(Rehearsal({"fp16": record}))
     assert text == "fp16: tensorrt_rtx 9 listed no layers, so what it fused is not known"
+
+
+def test_quantisers_left_alone_and_products_in_a_wider_type_are_warnings() -> None:
+    record = FusionRecord("tensorrt_rtx 1", "SM86", 9, widened=("head",), unfused_quantizers=("a/quantize",) * 4)
+    wider, alone = list_fusion_warnings(Rehearsal({"int8": record}))
+    assert wider == "int8: 1 products have Q/DQ pairs and do not multiply in int8: head"
+    assert alone == "int8: 4 Q/DQ nodes have a kernel of their own: a/quantize, a/quantize, a/quantize, …"
+
+
+def test_graph_for_builder_flags_is_rehearsed_as_a_strongly_typed_one(tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    from edgevit.quantization import Quantization
+    from edgevit.quantize import quantize_graph
+    from tests.small_graphs import make_pixels
+
+    form = ExportForm(qkv="packed", fold_residual_rotation=True)
+    quantization = Quantization(float_share=0.0, rounding="nearest")
+    old = load_target("jetson-jetpack-6.0")
+    graph = optimize_graph(export_model(make_model(CONFIGS["vit"]), form, opset=old.opset)[0])[0]
+    quantize_graph(graph, make_pixels("vit", 1), quantization, "tensorrt")[0].save(tmp_path / "graph.onnx")
+    files = {"int8": GraphFile(tmp_path / "graph.onnx", {})}
+    found = rehearse_fusion(files, old, (1, 1, 1), StageCache(tmp_path / "cache"))
+    assert found.notes == ()
+    assert found.fusion["int8"].products["int8"] > 0

@@ -24,6 +24,7 @@ NAMES = (
     "intel-igpu",
     "intel-npu",
     "jetson-agx-orin",
+    "jetson-jetpack-6.0",
     "jetson-orin-nano",
     "jetson-orin-nx",
     "jetson-thor",

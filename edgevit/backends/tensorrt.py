@@ -1,23 +1,25 @@
 """Compiling with TensorRT or TensorRT-RTX to ``model.plan``; one module, as both have the same Python interface.
 
-The graph is strongly typed already (:mod:`edgevit.typed`), so no flag says how anything is computed. TensorRT compiles
-on the GPU that it compiles for; TensorRT-RTX compiles for a compute capability that it is told, and needs no GPU.
+The graph is strongly typed already (:mod:`edgevit.typed`), so no flag says how anything is computed; for TensorRT
+before 10.3 :mod:`edgevit.backends.builder_flags` does. TensorRT compiles on the GPU that it compiles for; TensorRT-RTX
+compiles for a compute capability that it is told, and needs no GPU.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from edgevit import schema
+from edgevit.backends.builder_flags import allow_precision, create_network
 from edgevit.backends.model_file import check_model, find_batch
 from edgevit.backends.timing_cache import TimingCache
 from edgevit.engine import Engine, GpuRecord, Setting, TensorSpec
 from edgevit.errors import CompileError, DeviceError, format_offenders
-from edgevit.fusion import EngineLayer, FusionRecord, prove_fusion, read_layers
+from edgevit.fusion import EngineLayer, FusionRecord, prove_fusion, read_layers, read_types
 from edgevit.graph import Graph
 from edgevit.runtime.nvidia import find_gpu, read_gpus
 from edgevit.runtime.tensorrt import import_tensorrt
@@ -91,12 +93,12 @@ class TensorRT:
         graph.save(model_path)
         inputs, outputs = (_describe(values) for values in (graph.model.graph.inputs, graph.model.graph.outputs))
         batch = find_batch(inputs[0], batch, model_path)
-        plan, layers, notes = self._build(model_path, target, inputs[0], batch, tf32=precision != "fp32")
+        plan, layers, notes = self._build(model_path, target, inputs[0], batch, precision, _list_wide(graph))
         (directory / PLAN_FILE).write_bytes(plan)
         op_types = {node.name or "": node.op_type for node in graph.model.graph}
         versions = self.versions()
         compiler = f"{self.name} {versions[self.name]}"
-        record = prove_fusion(layers, op_types, compiler, self._find_device(target))
+        record = prove_fusion(layers, op_types, compiler, self._find_device(target), read_types(graph))
         record = dataclasses.replace(record, notes=notes)
         (directory / FUSION_FILE).write_text(json.dumps(schema.to_data(record), indent=1), encoding="utf-8")
         return Engine(
@@ -114,13 +116,19 @@ class TensorRT:
         )
 
     def _build(
-        self, model_path: Path, target: Target, image: TensorSpec, batch: tuple[int, int, int], *, tf32: bool = True
+        self,
+        model_path: Path,
+        target: Target,
+        image: TensorSpec,
+        batch: tuple[int, int, int],
+        precision: str = "fp16",
+        wide: Collection[str] = (),
     ) -> tuple[bytes, tuple[EngineLayer, ...], tuple[str, ...]]:
         """The plan, what the compiler lists, and notes; all that it says goes to the process's one logger."""
         library = self._import()
         log = get_log(library)
         with log.listen() as said:
-            return self._build_listening(library, log, said, model_path, target, image, batch, tf32)
+            return self._build_listening(library, log, said, model_path, target, image, batch, precision, wide)
 
     def _build_listening(
         self,
@@ -131,17 +139,19 @@ class TensorRT:
         target: Target,
         image: TensorSpec,
         batch: tuple[int, int, int],
-        tf32: bool,
+        precision: str,
+        wide: Collection[str],
     ) -> tuple[bytes, tuple[EngineLayer, ...], tuple[str, ...]]:
         builder = library.Builder(log)
-        flag = 1 << int(library.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-        network = builder.create_network(flag)
+        network = create_network(library, builder, strongly_typed=target.strongly_typed)
         parser = library.OnnxParser(network, log)
         if not parser.parse_from_file(str(model_path)):
             raise self._refuse(model_path, [parser.get_error(i).desc() for i in range(parser.num_errors)])
         config = builder.create_builder_config()
         config.profiling_verbosity = library.ProfilingVerbosity.DETAILED
-        if not tf32:  # on by default, it would multiply float32 with the 10 bits of float16
+        if not target.strongly_typed:
+            allow_precision(library, network, config, precision, wide)
+        if precision == "fp32":  # on by default, it would multiply float32 with the 10 bits of float16
             config.clear_flag(library.BuilderFlag.TF32)
         if target.memory_bytes is not None:
             config.set_memory_pool_limit(library.MemoryPoolType.WORKSPACE, target.memory_bytes // _WORKSPACE_SHARE)
@@ -162,6 +172,8 @@ class TensorRT:
         if timings is not None:
             notes += timings.save(config)
         listed = next((text for text in said.messages if text.startswith("Layers:")), "")
+        if not listed and self.name == "tensorrt":
+            listed = _inspect_plan(library, log, plan)
         return bytes(plan), read_layers(listed), notes
 
     def _refuse(self, model_path: Path, errors: list[str]) -> CompileError:
@@ -205,6 +217,14 @@ class TensorRT:
 TENSORRT, TENSORRT_RTX = TensorRT("tensorrt"), TensorRT("tensorrt_rtx")
 
 
+def _inspect_plan(library: Any, log: Any, plan: Any) -> str:
+    """The layers as the engine's inspector lists them, which needs the GPU; TensorRT-RTX's builder says them itself."""
+    engine = library.Runtime(log).deserialize_cuda_engine(plan)
+    if engine is None:
+        return ""
+    return str(engine.create_engine_inspector().get_engine_information(library.LayerInformationFormat.ONELINE))
+
+
 def load_fusion(directory: Path) -> FusionRecord | None:
     """What the compiler fused, of an engine's folder; ``None`` for an engine of another library."""
     path = directory / FUSION_FILE
@@ -214,7 +234,7 @@ def load_fusion(directory: Path) -> FusionRecord | None:
 
 
 def type_for_compiler(graph: Graph, target: Target, precision: str, model_path: Path) -> Graph:
-    """The graph as the compiler gets it: what is not quantised is float16, of ``fp32`` float32.
+    """The graph as the compiler gets it: what is not quantised is float16, of ``fp32`` or by builder flags float32.
 
     Args:
         graph: Float32, with Q/DQ pairs where it is quantised; not changed.
@@ -227,9 +247,15 @@ def type_for_compiler(graph: Graph, target: Target, precision: str, model_path: 
     """
     from edgevit.typed import type_graph
 
-    typed = type_graph(graph, "fp32" if precision == "fp32" else "fp16")
+    typed = type_graph(graph, "fp32" if precision == "fp32" or not target.strongly_typed else "fp16")
     _refuse_violations(typed, target, model_path)
     return typed
+
+
+def _list_wide(graph: Graph) -> tuple[str, ...]:
+    from edgevit.half_range import is_wide
+
+    return tuple(node.name or "" for node in graph.model.graph if is_wide(node))
 
 
 def _refuse_violations(graph: Graph, target: Target, model_path: Path) -> None:

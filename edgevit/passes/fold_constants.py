@@ -9,10 +9,13 @@ from __future__ import annotations
 import logging
 
 from edgevit.graph import Graph
+from edgevit.opset import restate_opset
 from edgevit.record import PassRecord
 
 # Weights are constants too: the limits only keep a folder from growing a small input without bound.
 LIMIT_BYTES = 1 << 31
+FOLDED_OPSET = 18
+"""The folder writes Split as this opset has it, whatever the graph's own."""
 
 
 def fold_constants(graph: Graph) -> PassRecord:
@@ -25,6 +28,9 @@ def fold_constants(graph: Graph) -> PassRecord:
     optimizer.fold_constants(graph.model, input_size_limit=LIMIT_BYTES, output_size_limit=LIMIT_BYTES)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph.model)
     common.RemoveUnusedNodesPass()(graph.model)
+    opset = graph.model.graph.opset_imports[""]
+    if opset < FOLDED_OPSET:
+        restate_opset(graph, opset)
     after = sum(1 for _ in graph.model.graph)
     applied = (f"{before - after} nodes",) if after < before else ()
     return PassRecord("fold_constants", "graph", applied)

@@ -1,0 +1,84 @@
+"""Builder flags for TensorRT 8.6, against a library of plain objects that records what is set."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edgevit.backends.builder_flags import allow_precision, create_network
+
+
+class Layer:
+    def __init__(self, name: str, kind: str, outputs: tuple[str, ...] = ("float32",)) -> None:
+        self.name, self.type, self.precision = name, kind, None
+        self.kinds, self.set = outputs, {}
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.kinds)
+
+    def get_output(self, place: int) -> Any:
+        return SimpleNamespace(dtype=self.kinds[place])
+
+    def set_output_type(self, place: int, kind: str) -> None:
+        self.set[place] = kind
+
+
+class Network(list[Layer]):
+    @property
+    def num_layers(self) -> int:
+        return len(self)
+
+    def get_layer(self, place: int) -> Layer:
+        return self[place]
+
+
+class Config:
+    def __init__(self) -> None:
+        self.flags: list[str] = []
+
+    def set_flag(self, flag: str) -> None:
+        self.flags.append(flag)
+
+
+LIBRARY = SimpleNamespace(
+    float32="float32",
+    float16="float16",
+    BuilderFlag=SimpleNamespace(FP16="FP16", INT8="INT8", OBEY_PRECISION_CONSTRAINTS="OBEY"),
+    LayerType=SimpleNamespace(NORMALIZATION="norm", CONSTANT="constant", QUANTIZE="q", DEQUANTIZE="dq"),
+    NetworkDefinitionCreationFlag=SimpleNamespace(EXPLICIT_BATCH=0, STRONGLY_TYPED=2),
+)
+
+
+def allow(precision: str, network: Network, wide: tuple[str, ...] = ()) -> list[str]:
+    config = Config()
+    allow_precision(LIBRARY, network, config, precision, wide)
+    return config.flags
+
+
+@pytest.mark.parametrize(("precision", "flags"), [("fp32", []), ("fp16", ["FP16"]), ("int8", ["FP16", "INT8"])])
+def test_flags_are_those_of_the_precision(precision: str, flags: list[str]) -> None:
+    assert allow(precision, Network([Layer("fc1", "matmul")])) == flags
+
+
+def test_layer_norms_and_wide_nodes_are_pinned_and_nothing_else() -> None:
+    norm, wide, other = Layer("norm1", "norm"), Layer("blocks.0/add", "elementwise"), Layer("fc1", "matmul")
+    assert allow("fp16", Network([norm, wide, other]), ("blocks.0/add",)) == ["FP16", "OBEY"]
+    assert (norm.precision, wide.precision, other.precision) == ("float32", "float32", None)
+    assert (wide.set, other.set) == ({0: "float32"}, {})
+
+
+def test_quantisers_and_whole_numbers_keep_their_types() -> None:
+    pair, shape = Layer("x/quantize", "q", ("int8",)), Layer("x/shape", "shape", ("int64",))
+    allow("int8", Network([pair, shape]), ("x/quantize", "x/shape"))
+    assert (pair.precision, pair.set, shape.set) == (None, {}, {})
+
+
+@pytest.mark.parametrize(("strongly_typed", "flag"), [(True, 4), (False, 1)])
+def test_network_is_strongly_typed_where_the_version_takes_it(strongly_typed: bool, flag: int) -> None:
+    seen = []
+    builder = SimpleNamespace(create_network=seen.append)
+    create_network(LIBRARY, builder, strongly_typed=strongly_typed)
+    assert seen == [flag]

@@ -1,0 +1,96 @@
+"""Graphs of other opsets are valid there and compute the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from edgevit.cache import StageCache
+from edgevit.errors import CompileError
+from edgevit.export import export_model
+from edgevit.graph import Graph
+from edgevit.opset import restate_opset
+from edgevit.optimize import optimize_graph
+from edgevit.prepare import prepare_graph
+from edgevit.progress import ignore_progress
+from edgevit.quantization import Quantization
+from edgevit.quantize import quantize_graph
+from edgevit.recipe import Recipe
+from edgevit.target import ExportForm, load_target
+from edgevit.typed import type_graph
+from tests.small_graphs import CONFIGS, find_node, make_graph, make_pixels, run_graph
+from tests.small_models import make_model
+
+PACKED = ExportForm(qkv="packed")
+OLD = load_target("jetson-jetpack-6.0")
+
+
+def check(graph: Graph, folder: Path) -> None:
+    graph.save(folder / "graph.onnx")
+    onnx.checker.check_model(str(folder / "graph.onnx"), full_check=True)
+
+
+@pytest.mark.parametrize("family", ["vit", "swin"])
+def test_graph_for_jetpack_6_0_has_opset_17_and_the_same_answers(family: str, tmp_path: Path) -> None:
+    assert (OLD.opset, OLD.strongly_typed, OLD.runtime_version) == (17, False, "8.6")
+    model = make_model(CONFIGS[family])
+    prepared = prepare_graph(model, OLD, Recipe(export=OLD.export), StageCache(tmp_path / "cache"), ignore_progress)
+    graph = Graph.load(prepared.path)
+    assert graph.model.graph.opset_imports[""] == 17
+    assert "Gelu" not in graph.op_counts(), "it begins with opset 20"
+    images = make_pixels(family, 2)
+    wanted = run_graph(make_graph(family, PACKED), images)[0]
+    np.testing.assert_allclose(run_graph(graph, images)[0], wanted, atol=1e-5 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("family", ["vit", "swin"])
+def test_int8_graph_of_opset_17_is_valid_with_float32_scales_and_rises_to_float16_ones(
+    family: str, tmp_path: Path
+) -> None:
+    form = dataclasses.replace(PACKED, fold_residual_rotation=True)
+    graph = optimize_graph(export_model(make_model(CONFIGS[family]), form, opset=17)[0])[0]
+    restate_opset(graph, 17)
+    images = make_pixels(family, 4)
+    quantized = quantize_graph(graph, images, Quantization(float_share=0.0, rounding="nearest"), "tensorrt")[0]
+    by_flags = type_graph(quantized, "fp32")
+    check(by_flags, tmp_path)
+    scales = {n.inputs[1].dtype for n in by_flags.model.graph if n.op_type == "QuantizeLinear"}
+    assert scales == {ir.DataType.FLOAT}
+    wanted = run_graph(by_flags, images)[0]
+    restate_opset(quantized, 19)
+    raised = type_graph(quantized, "fp16")
+    check(raised, tmp_path)
+    assert np.square(run_graph(raised, images)[0] - wanted).sum() < 1e-2 * np.square(wanted).sum()
+
+
+@pytest.mark.parametrize("opset", [17, 18])
+def test_axes_and_split_sizes_go_both_ways(opset: int, tmp_path: Path) -> None:
+    graph = make_graph("swin", PACKED)  # has a mean over tokens, and a split of queries, keys and values
+    gelu = [n for n in graph.model.graph if n.op_type == "Gelu"]
+    for node in gelu:  # which opset 17 has not
+        twin = ir.node("Tanh", [node.inputs[0]], name=node.name)
+        graph.model.graph.insert_before(node, twin)
+        node.outputs[0].replace_all_uses_with(twin.outputs[0])
+        graph.model.graph.remove(node)
+    images = make_pixels("swin", 1)
+    wanted = run_graph(graph, images)[0]
+    for step in (opset, 20, opset):
+        restate_opset(graph, step)
+        check(graph, tmp_path)
+        np.testing.assert_array_equal(run_graph(graph, images)[0], wanted)
+    mean = next(n for n in graph.model.graph if n.op_type == "ReduceMean")
+    assert ("axes" in mean.attributes) is (opset == 17)
+
+
+def test_ops_that_changed_otherwise_are_refused_by_name() -> None:
+    graph = make_graph("vit")
+    node = find_node(graph, "blocks.0.mlp.fc1")
+    pad = ir.node("Pad", [node.inputs[0]], name="blocks.0.mlp/pad")
+    graph.model.graph.insert_before(node, pad)
+    with pytest.raises(CompileError, match=r"blocks\.0\.mlp/pad: Pad"):
+        restate_opset(graph, 17)

@@ -173,7 +173,7 @@ class TensorRT:
             notes += timings.save(config)
         listed = next((text for text in said.messages if text.startswith("Layers:")), "")
         if not listed and self.name == "tensorrt":
-            listed = _inspect_plan(library, log, plan)
+            listed = _inspect_plan(library, log, bytes(plan))
         return bytes(plan), read_layers(listed), notes
 
     def _refuse(self, model_path: Path, errors: list[str]) -> CompileError:
@@ -217,7 +217,7 @@ class TensorRT:
 TENSORRT, TENSORRT_RTX = TensorRT("tensorrt"), TensorRT("tensorrt_rtx")
 
 
-def _inspect_plan(library: Any, log: Any, plan: Any) -> str:
+def _inspect_plan(library: Any, log: Any, plan: bytes) -> str:
     """The layers as the engine's inspector lists them, which needs the GPU; TensorRT-RTX's builder says them itself."""
     engine = library.Runtime(log).deserialize_cuda_engine(plan)
     if engine is None:

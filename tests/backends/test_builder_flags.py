@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import onnx
 import pytest
 
 from edgevit.backends.builder_flags import allow_precision, create_network
+from edgevit.backends.tensorrt import TENSORRT, load_fusion
+from edgevit.target import load_target
+from tests.gpu_double import Machine
+from tests.tiny_onnx import write_classifier
 
 
 class Layer:
@@ -82,3 +88,12 @@ def test_network_is_strongly_typed_where_the_version_takes_it(strongly_typed: bo
     builder = SimpleNamespace(create_network=seen.append)
     create_network(LIBRARY, builder, strongly_typed=strongly_typed)
     assert seen == [flag]
+
+
+def test_layers_of_tensorrt_are_those_that_the_engine_s_inspector_lists(orin: Machine, tmp_path: Path) -> None:
+    TENSORRT.compile(write_classifier(tmp_path / "model.onnx"), load_target("jetson"), "fp16", tmp_path, {})
+    record = load_fusion(tmp_path)
+    assert record is not None
+    nodes = onnx.load(tmp_path / "typed.onnx").graph.node
+    assert record.layers == len(nodes)
+    assert record.compiler == "tensorrt 10.3.0"

@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 
 from tests.gpu_double import Handle, Machine, Work, read, write
 from tests.gpu_double.cudart import enqueue
@@ -130,6 +131,30 @@ class RtxRuntime(Runtime):
         return (SimpleNamespace(), int(fault[0]) if fault is not None else 0)
 
 
+class LayerInformationFormat(enum.IntEnum):
+    """How an inspector lists layers."""
+
+    ONELINE = 0
+    JSON = 1
+
+
+class EngineInspector:
+    """Lists a layer for every node, as if nothing were fused, in the words of the real one."""
+
+    def __init__(self, nodes: Sequence[str]) -> None:
+        self._nodes = nodes
+
+    def get_engine_information(self, format: LayerInformationFormat) -> str:
+        assert format is LayerInformationFormat.ONELINE
+        tensor = "[ { Name: x, Dimensions: [1], Format/Datatype: Half }]"
+        lines = [
+            f"Name: {node}, LayerType: gemm, Inputs: {tensor}, Outputs: {tensor}, "
+            f"TacticName: t, StreamId: 0, Metadata: [ONNX Layer: {node}]"
+            for node in self._nodes
+        ]
+        return "\n".join(["Layers:", *lines])
+
+
 class ICudaEngine(Object):
     """A plan in memory."""
 
@@ -140,7 +165,7 @@ class ICudaEngine(Object):
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        self._header = header
+        self._header, self._model = header, model
         self._number = self.machine.take_number("engine")
         self._contexts = 0
 
@@ -173,6 +198,9 @@ class ICudaEngine(Object):
 
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
         return [tuple(shape) for shape in self._header["profiles"][profile_index]]
+
+    def create_engine_inspector(self) -> EngineInspector:
+        return EngineInspector([node.name for node in onnx.load_from_string(self._model).graph.node])
 
     def create_execution_context(self, runtime_config: Any = None) -> Any:
         size = self.device_memory_size_v2
@@ -331,6 +359,7 @@ def make_library(machine: Machine, name: str, version: str) -> Any:
         **builder.list_classes(rtx),
     }
     enums: dict[str, type] = {"ILogger": ILogger, "DataType": DataType, "TensorIOMode": TensorIOMode}
+    enums["LayerInformationFormat"] = LayerInformationFormat
     if rtx:
         classes |= {"IRuntimeConfig": IRuntimeConfig, "IRuntimeCache": IRuntimeCache}
         enums |= {

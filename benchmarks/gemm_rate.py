@@ -32,6 +32,10 @@ class GemmSession:
         """The product; ``batch`` is not used."""
         return self._infer(self._codes)
 
+    def run_outputs(self, batch: Pixels) -> tuple[Values]:
+        """As a session's, of an engine with one output."""
+        return (self.run(batch),)
+
 
 def measure_distance(model_path: Path, ours: Session, batch: Pixels, seconds: float, rounds: int) -> dict[str, Any]:
     """Time our engine in turns with products of favourable shapes.

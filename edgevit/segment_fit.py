@@ -293,10 +293,15 @@ def count_rows(node: ir.Node) -> float:
 
 
 def _find_tap(node: ir.Node) -> str:
-    """The value whose tokens a Linear is fitted on: its input, traced back to where it was computed."""
+    """The value whose tokens a Linear is fitted on: its input, traced back to where it was computed.
+
+    Heads are put side by side between attention's product and the output projection: a row of the product is no token.
+    """
     value = node.inputs[0]
     assert value is not None
-    return (value.name if reads_image(node) else trace_layout(value).name) or ""
+    source = trace_layout(value)
+    moved = source.shape is None or value.shape is None or source.shape[-1] != value.shape[-1]
+    return (value.name if moved or reads_image(node) else source.name) or ""
 
 
 def _keeps_rows(node: ir.Node) -> bool:

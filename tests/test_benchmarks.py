@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 
 from benchmarks.bars import BARS, NNCF_BEST, Bar, judge_bars
+from benchmarks.gemm_rate import GemmSession
 from benchmarks.int8_accuracy import summarize_accuracy
 from benchmarks.int8_models import MODELS
 from benchmarks.int8_table import render_table, show_figure
+from benchmarks.peers import PeerSession
 from edgevit.images import ImageSet
+from edgevit.latency import measure_latency
+from tests.small_models import make_preprocess
 
 MACHINE = {"cpu": "Some CPU", "usable_cores": 2, "virtual": True, "packages": {"nncf": "3.4.0", "openvino": "1"}}
 
@@ -151,3 +155,12 @@ def test_accuracy_when_summarised_equals_the_formulas() -> None:
     drop = 100 * ((theirs == labels).mean() - (ours == labels).mean())
     assert found["drop_points"]["value"] == pytest.approx(drop)
     assert found["drop_points"]["low"] <= drop <= found["drop_points"]["high"]
+
+
+def test_stand_ins_for_sessions_when_timed_in_turns_are_called_as_sessions_are() -> None:
+    batch = np.zeros((1, 8, 8, 3), np.uint8)
+    peer = PeerSession(lambda pixels: pixels.reshape(1, -1), make_preprocess(8, 8), batch, threads=1)
+    sessions: Any = {"peer": peer, "product": GemmSession((32, 16, 16), threads=1)}
+    found = measure_latency(sessions, batch, runs=4, seconds=0, rounds=2, warmup_runs=1, warmup_seconds=0)
+    assert set(found.latencies) == {"peer", "product"}
+    assert peer.answer(batch).shape == (1, 3 * 8 * 8)

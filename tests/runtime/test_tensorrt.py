@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import json
@@ -27,7 +28,8 @@ from tests.gpu_double import ORIN, RTX_3060, Machine, install
 from tests.gpu_double.tensorrt import CONTEXT_BYTES, write_plan
 from tests.tiny_onnx import compute_grid, compute_logits, make_images, write_classifier
 
-TOLERANCE = 1e-4
+TOLERANCE = 1e-3
+"""Of logits around 10, in float32; a GPU sums up in another order than numpy."""
 
 
 @dataclass
@@ -46,13 +48,15 @@ class Place:
 
 
 def find_real_place() -> Place:
-    gpu = read_gpus()[0]
-    capability = gpu.compute_capability
-    try:
+    """TensorRT-RTX where it compiles for the GPU here, otherwise TensorRT."""
+    capability = read_gpus()[0].compute_capability
+    with contextlib.suppress(MissingPackageError):
         if f"SM{capability.replace('.', '')}" in TENSORRT_RTX.capabilities():
             return Place(TENSORRT_RTX, dataclasses.replace(load_target("rtx-30"), compute_capability=capability), None)
-    except MissingPackageError:
-        pass
+    try:
+        TENSORRT.versions()
+    except MissingPackageError as exc:
+        pytest.skip(f"nothing here compiles for compute capability {capability}: {exc.message}: {exc.hint}")
     return Place(TENSORRT, dataclasses.replace(load_target("nvidia-gpu"), compute_capability=capability), None)
 
 

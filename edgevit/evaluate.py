@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -172,6 +173,8 @@ def _open_reference(reference: str | Path, arch: str | None, classifier: Classif
     # A training checkpoint's averaged weights are the default; the bundle says where it was made from the others.
     last_step = manifest.source.get("weights") == "model"
     model = read_checkpoint(reference, arch=arch, image_size=size, weights="model" if last_step else None)
+    if model.assumed:  # an ONNX file that does not say it: the bundle does
+        model = dataclasses.replace(model, preprocess=classifier.preprocess, assumed=())
     model = select_task(model, manifest.read_task())
     if model.classes != manifest.classes:
         raise CheckpointError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -35,7 +34,7 @@ class ForeignConfig:
 
 
 class ForeignModule(nn.Module):
-    """Stands where a canonical module does; it holds the file's weights and cannot run.
+    """Stands where a canonical module does; it has the shapes of the file's weights and cannot run.
 
     The file's own answers are the float reference, and :meth:`export` gives its rewritten graph.
 
@@ -53,8 +52,8 @@ class ForeignModule(nn.Module):
         self.file, self.whole = file, whole
         self.config = ForeignConfig(file.image_size, _count_classes(file, graph), file.batch)
         self.sites = graph.sites()
-        weights = [
-            torch.from_numpy(np.asarray(value.const_value.numpy()))
+        weights = [  # their shapes, for whoever counts; the numbers stay in the file
+            torch.empty(tuple(value.const_value.shape.numpy()), device="meta")
             for value in graph.model.graph.initializers.values()
             if value.const_value is not None and value.const_value.dtype.is_floating_point()
         ]

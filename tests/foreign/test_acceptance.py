@@ -1,0 +1,59 @@
+"""Real weights: what is built from an exported file is what is built from the checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgevit.checkpoints import read_checkpoint
+from edgevit.export import export_model
+from edgevit.images import ImageSet
+from edgevit.optimize import optimize_graph
+from edgevit.reference import run_module
+from edgevit.target import ExportForm
+from tests.foreign_exports import Exporter, silence
+from tests.reference import import_timm
+
+ASSETS = {"deit_tiny_imagenet": "imagenet", "swin_imagenette": "imagenette"}
+
+
+def export_asset(folder: Path, out: Path, exporter: Exporter) -> Path:
+    module = import_timm().create_model(f"local-dir:{folder}", pretrained=True).eval()
+    image = torch.randn(1, *module.pretrained_cfg["input_size"])
+    path = out / f"{folder.name}.onnx"
+    with silence():
+        if exporter == "dynamo":
+            torch.onnx.export(module, (image,), path, dynamo=True, verbose=False)  # weights in a file beside it
+        else:
+            torch.onnx.export(module, (image,), path, dynamo=False, opset_version=17)
+    (out / "config.json").write_text((folder / "config.json").read_text())
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("exporter", ["dynamo", "script"])
+@pytest.mark.parametrize("asset", ASSETS)
+def test_exported_asset_is_built_as_its_checkpoint_is(
+    asset: str, exporter: Exporter, assets: Path, tmp_path: Path
+) -> None:
+    checkpoint = read_checkpoint(assets / asset)
+    foreign = read_checkpoint(export_asset(assets / asset, tmp_path, exporter))
+    assert foreign.preprocess == checkpoint.preprocess
+    assert foreign.assumed == ()
+    counts = []
+    for model in (checkpoint, foreign):
+        graph, _ = export_model(model, ExportForm())
+        counts.append(optimize_graph(graph)[0].op_counts())
+    assert counts[0] == counts[1]
+    images = ImageSet.read(assets / ASSETS[asset] / "validation.csv").subset(100, 0)
+    for batch in images.batches(foreign.preprocess, 20):
+        expected = run_module(foreign)(batch.pixels)  # the file itself, by ONNX Runtime
+        pixels = foreign.preprocess.normalize(batch.pixels).transpose(0, 3, 1, 2)
+        with torch.inference_mode():
+            for module in (foreign.module, checkpoint.module):
+                actual = module(torch.from_numpy(np.ascontiguousarray(pixels))).numpy()
+                assert np.array_equal(actual.argmax(1), expected.argmax(1))
+                assert np.abs(actual - expected).max() <= 1e-4 * np.abs(expected).max()

@@ -1,0 +1,36 @@
+"""The memory benchmark's figures as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_MIB = 2**20
+
+
+def render_table(result: Mapping[str, Any]) -> str:
+    """``results/memory.md``.
+
+    Args:
+        result: ``results/memory.json``.
+    """
+    lines = [
+        "# Peak memory of a build",
+        "",
+        "Random weights, an empty cache, target `intel-cpu`; the greatest resident set of the build's process, mapped",
+        "files included. The start is Python with the benchmark's own imports.",
+        "",
+        "| model | precision | checkpoint | start | peak | peak / checkpoint | bar | reached in |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in result["rows"]:
+        bar = "–" if row["bar"] is None else f"≤ {row['bar']:g}"
+        stage = max(row["stages"], key=row["stages"].get, default="–")
+        figures = [f"{row[key] / _MIB:,.0f} MiB" for key in ("checkpoint_bytes", "start_bytes", "peak_bytes")]
+        lines.append(
+            f"| `{row['model']}` | {row['precision']} | {' | '.join(figures)} | {row['ratio']:.2f} | {bar} | {stage} |"
+        )
+    machine = result["machine"]
+    packages = ", ".join(f"{name} {version}" for name, version in sorted(machine.get("packages", {}).items()))
+    lines += ["", f"Measured on {machine.get('cpu', 'an unknown processor')}; {packages}.", ""]
+    return "\n".join(lines)

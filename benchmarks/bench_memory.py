@@ -79,13 +79,14 @@ def build(checkpoint: Path, precision: str, folder: Path) -> dict[str, Any]:
     from edgevit.recipe import Recipe
     from edgevit.target import load_target
 
+    # Few timed calls: how many there are does not change the peak.
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     result = build_model(
         checkpoint,
         load_target("intel-cpu"),
         out=folder / "bundle",
-        recipe=dataclasses.replace(Recipe(), precision=precision),
+        recipe=dataclasses.replace(Recipe(), precision=precision, latency_runs=10, latency_seconds=1.0),
         calibration="random" if precision == "int8" else None,
         progress=progress,
         cache=StageCache(folder / "cache"),

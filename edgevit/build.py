@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -161,6 +162,8 @@ def build_model(
                 shared = (sets.quantization, model.preprocess, evidence.pixels)
                 fp8 = prepare_fp8(graph, target, recipe, *shared, cache, progress)
                 files["fp8"] = GraphFile(fp8.path, fp8.inputs)
+        model = model.without_weights()  # the engines have their own, and twice
+        gc.collect()
         with _timed(stages, "measure"):
             if measures:
                 found, variants, verdict = choose_and_start(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,8 +197,9 @@ def count_macs(module: nn.Module, image_size: tuple[int, int]) -> tuple[tuple[Si
 
     from edgevit.models.attention_pool import AttentionPool
     from edgevit.models.layers import Attention
+    from edgevit.models.pixels import copy_structure
 
-    shadow = copy.deepcopy(module).to("meta").eval()
+    shadow = copy_structure(module).to("meta").eval()
     sites: list[Site] = []
     attention_macs = 0
 

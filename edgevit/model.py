@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edgevit.engine import TensorSpec
@@ -73,6 +73,12 @@ class Model:
     answers: Path | None = None
     passes: tuple[PassRecord, ...] = ()
     float_only: str = ""
+
+    def without_weights(self) -> Model:
+        """The same model without the numbers of its weights, whose memory goes back once nothing else holds them."""
+        from edgevit.models.pixels import copy_structure
+
+        return replace(self, module=copy_structure(self.module).to("meta"))
 
     @property
     def config(self) -> ModelConfig:

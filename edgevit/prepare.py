@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 from collections.abc import Mapping
@@ -89,10 +90,12 @@ def prepare_graph(model: Model, target: Target, recipe: Recipe, cache: StageCach
         check_graph(folder / OPTIMIZED_FILE)
         _save(folder, records, graph.op_counts())
 
+    gc.collect()  # a graph's nodes and values refer to each other, and keep its weights
     inputs["disable_passes"] = list(recipe.disable_passes)
     progress("optimize", 0, 1)
     optimized, _ = cache.run("optimize", inputs, optimize)
     progress("optimize", 1, 1)
+    gc.collect()
     folds, _ = _load(exported)
     rewrites, op_counts = _load(optimized)
     return PreparedGraph(optimized / OPTIMIZED_FILE, model.passes + folds + rewrites, op_counts, inputs)

@@ -41,7 +41,8 @@ class Recipe:
         latency_runs: Timed calls at least.
         latency_seconds: Seconds of timed calls at least.
         settings: Of the engine, over the target's.
-        tune_settings: Time ways to open the engine that ``settings`` leaves open, such as fewer threads.
+        tune_settings: Time ways to open the engine that ``settings`` leaves open, such as fewer threads. An engine above
+            512 MiB is not tried: the ways are open side by side, with the weights twice each.
         quantization: How the INT8 variant is made.
     """
 

@@ -22,6 +22,8 @@ from edgevit.runtime.session import open_engine
 Settings = Mapping[str, Setting]
 
 _CLEARLY = 0.97  # the interval of what replaces the library's choice ends below this ratio
+_LARGEST_BYTES = 512 << 20
+"""Of an engine: the candidates are open side by side, and each holds its weights twice, mapped and packed."""
 _MOST_COUNTS = 4
 _PROPERTIES: Mapping[str, tuple[Settings, ...]] = {
     "openvino": ({"ENABLE_CPU_PINNING": False},),
@@ -37,6 +39,8 @@ def list_candidates(engine: Engine, opened: Settings) -> tuple[Settings, ...]:
         engine: Settings that it has are left alone, and an engine for another device than the CPU has no candidates.
         opened: Of a session that was opened without any others.
     """
+    if engine.size_bytes > _LARGEST_BYTES:
+        return ()
     if engine.device != "CPU" or "streams" in engine.settings or opened.get("hint") != "latency":
         return ()
     found: list[Settings] = []

@@ -101,6 +101,7 @@ def compile(
         raise OutputError(
             f"{path} cannot be written:\n{_last_lines(exc)}", "check the path and the free space"
         ) from exc
+    del model  # its weights, before the compiled model has two more copies of them
     try:
         get_core().compile_model(str(path), target.device, build_config(opened, target.device))
     except RuntimeError as exc:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from edgevit.checkpoints.fields import Size, choose_image_size
 from edgevit.errors import CheckpointError, format_offenders
-from edgevit.models import ModelConfig, SwinConfig, ViTConfig
+from edgevit.models import ModelConfig, SwinConfig, SwinV2Config, ViTConfig
 
 _MASK = re.compile(r"(layers\.)?0\.blocks\.\d+\.attn_mask")
 C = TypeVar("C", bound=ModelConfig)
@@ -85,11 +85,8 @@ def measure_swin(
     Raises:
         CheckpointError: A tensor that shows the size is missing or has no such shape.
     """
-    blocks: dict[int, int] = {}
-    for name in found:
-        if match := re.match(r"layers\.(\d+)\.blocks\.(\d+)\.", name):
-            blocks[int(match[1])] = max(blocks.get(int(match[1]), 0), int(match[2]) + 1)
-    stages = range(max(blocks, default=0) + 1)
+    blocks = _count_blocks(found)
+    stages = range(len(blocks))
     tables = {f"layers.{i}.blocks.0.bias.table": 2 for i in stages}
     patch, fc1, *biases = _require(
         found, {"patch_embed.proj.weight": 4, "layers.0.blocks.0.mlp.fc1.weight": 2, **tables}, source
@@ -110,7 +107,7 @@ def measure_swin(
         "image_size": image_size or (32 * window, 32 * window),
         "patch_size": (patch.shape[2], patch.shape[3]),
         "width": patch.shape[0],
-        "depths": tuple(blocks.get(i, 0) for i in stages),
+        "depths": blocks,
         "heads": tuple(table.shape[1] for table in biases),
         "window": (window, window),
         "mlp_ratio": fc1.shape[0] / patch.shape[0],
@@ -118,6 +115,45 @@ def measure_swin(
         "patch_norm": "patch_norm.weight" in found,
     }
     return _build(SwinConfig, {**values, **more}, source)
+
+
+def measure_swin_v2(found: Mapping[str, Tensor], source: str, window: int, **more: Any) -> SwinV2Config:
+    """A Swin V2's config from its tensors; its image is 32 times the window unless ``more`` says otherwise.
+
+    Args:
+        found: Tensors by canonical name.
+        source: For messages.
+        window: Side of the window, which no parameter shows.
+        more: Fields of :class:`~edgevit.models.SwinV2Config` that shapes do not show.
+
+    Raises:
+        CheckpointError: A tensor that shows the size is missing or has no such shape.
+    """
+    blocks = _count_blocks(found)
+    scales = {f"layers.{i}.blocks.0.attn.q_norm.logit_scale": 3 for i in range(len(blocks))}
+    patch, fc1, *heads = _require(
+        found, {"patch_embed.proj.weight": 4, "layers.0.blocks.0.mlp.fc1.weight": 2, **scales}, source
+    )
+    values: dict[str, Any] = {
+        "image_size": (32 * window, 32 * window),
+        "patch_size": (patch.shape[2], patch.shape[3]),
+        "width": patch.shape[0],
+        "depths": blocks,
+        "heads": tuple(scale.shape[0] for scale in heads),
+        "window": (window, window),
+        "pretrained_windows": (0,) * len(blocks),
+        "mlp_ratio": fc1.shape[0] / patch.shape[0],
+    }
+    return _build(SwinV2Config, {**values, **more}, source)
+
+
+def _count_blocks(found: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """Blocks of every stage."""
+    blocks: dict[int, int] = {}
+    for name in found:
+        if match := re.match(r"layers\.(\d+)\.blocks\.(\d+)\.", name):
+            blocks[int(match[1])] = max(blocks.get(int(match[1]), 0), int(match[2]) + 1)
+    return tuple(blocks.get(i, 0) for i in range(max(blocks, default=0) + 1))
 
 
 def find_masked_size(tensors: Mapping[str, Tensor]) -> Size | None:

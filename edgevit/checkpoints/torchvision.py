@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from edgevit.checkpoints.assemble import Plan, assemble_model
@@ -16,11 +17,11 @@ from edgevit.checkpoints.documented import document_preprocess
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
-from edgevit.checkpoints.shapes import at_image_size, measure_swin, measure_vit
+from edgevit.checkpoints.shapes import at_image_size, measure_swin, measure_swin_v2, measure_vit
 from edgevit.checkpoints.tensors import read_tensors
 from edgevit.errors import CheckpointError
 from edgevit.model import Model
-from edgevit.models import ModelConfig
+from edgevit.models import ModelConfig, SwinConfig
 from edgevit.preprocess import Interpolation
 
 LAYOUT = "torchvision state dict"
@@ -72,6 +73,24 @@ SWIN_NAMES = Names(
     },
     dropped={r".*relative_position_index": "an index that follows from the window"},
 )
+_V2_BLOCK = {
+    "attn.q_norm.logit_scale": "attn.logit_scale",
+    "bias.hidden_weight": "attn.cpb_mlp.0.weight",
+    "bias.hidden_bias": "attn.cpb_mlp.0.bias",
+    "bias.out_weight": "attn.cpb_mlp.2.weight",
+}
+SWIN_V2_NAMES = Names(
+    {
+        **SWIN_NAMES.table,
+        **{
+            f"layers.{stage}.blocks.{{j}}.{ours}": (f"features.{2 * stage + 1}.{{j}}.{theirs}",)
+            for stage in range(_STAGES)
+            for ours, theirs in _V2_BLOCK.items()
+        },
+    },
+    dropped={**SWIN_NAMES.dropped, r".*relative_coords_table": "offsets that follow from the window"},
+)
+_COORDINATES = "features.1.0.attn.relative_coords_table"
 
 
 @dataclass(frozen=True)
@@ -94,9 +113,9 @@ _VITS = {
 }
 # Width and depths.
 _SWINS: Mapping[tuple[int, tuple[int, ...]], str] = {
-    (96, (2, 2, 6, 2)): "swin_t",
-    (96, (2, 2, 18, 2)): "swin_s",
-    (128, (2, 2, 18, 2)): "swin_b",
+    (96, (2, 2, 6, 2)): "t",
+    (96, (2, 2, 18, 2)): "s",
+    (128, (2, 2, 18, 2)): "b",
 }
 # The first of each is for sizes that have no weights of their own. The SWAG_LINEAR weights of vit_b_16 and vit_l_16
 # have the image size of V1; their documentation resizes to 224, bicubic.
@@ -112,6 +131,9 @@ TRANSFORMS: Mapping[str, tuple[_Transform, ...]] = {
     "swin_t": (_Transform("IMAGENET1K_V1", 224, 232, "bicubic"),),
     "swin_s": (_Transform("IMAGENET1K_V1", 224, 246, "bicubic"),),
     "swin_b": (_Transform("IMAGENET1K_V1", 224, 238, "bicubic"),),
+    "swin_v2_t": (_Transform("IMAGENET1K_V1", 256, 260, "bicubic"),),
+    "swin_v2_s": (_Transform("IMAGENET1K_V1", 256, 260, "bicubic"),),
+    "swin_v2_b": (_Transform("IMAGENET1K_V1", 256, 272, "bicubic"),),
 }
 _UNSUPPORTED = {
     "heads.pre_logits.": "a hidden layer before the head (representation_size)",
@@ -125,7 +147,7 @@ def recognise(files: CheckpointFiles) -> bool:
         return False
     names = files.contents.tensors.keys()
     is_vit = {"class_token", "encoder.pos_embedding"} <= names
-    return is_vit or "features.1.0.attn.relative_position_bias_table" in names
+    return is_vit or not names.isdisjoint(("features.1.0.attn.relative_position_bias_table", _COORDINATES))
 
 
 def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
@@ -133,9 +155,12 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     tensors, notes = read_tensors(files)
     _refuse_parts(tensors, files.source)
     is_swin = "class_token" not in tensors
-    names = SWIN_NAMES if is_swin else VIT_NAMES
+    is_v2 = _COORDINATES in tensors
+    names = VIT_NAMES if not is_swin else SWIN_V2_NAMES if is_v2 else SWIN_NAMES
+    if is_v2:
+        tensors = {name: _without_key_bias(name, value) for name, value in tensors.items()}
     found = {ours: tensors[theirs] for theirs, ours in names.to_canonical(tensors).items()}
-    described, architecture, known = _describe(found, files.source, is_swin)
+    described, architecture, known = _describe(found, files.source, is_swin, tensors.get(_COORDINATES))
     if arch not in (None, architecture):
         raise CheckpointError(
             f"{files.source} holds torchvision's {architecture}, not {arch!r}",
@@ -176,14 +201,31 @@ def _refuse_parts(names: Iterable[str], source: str) -> None:
         )
 
 
-def _describe(found: Mapping[str, Tensor], source: str, is_swin: bool) -> tuple[ModelConfig, str, str]:
+def _without_key_bias(name: str, value: Tensor) -> Tensor:
+    """Swin V2's keys have no bias: torchvision stores one and computes with zeros in its place."""
+    if not name.endswith(".attn.qkv.bias") or value.ndim != 1 or value.shape[0] % 3:
+        return value
+    q, k, v = value.chunk(3)
+    return torch.cat([q, torch.zeros_like(k), v])
+
+
+def _describe(
+    found: Mapping[str, Tensor], source: str, is_swin: bool, coordinates: Tensor | None
+) -> tuple[ModelConfig, str, str]:
     """Config, name, and torchvision's nearest builder."""
     if is_swin:
         # No window shrinks; one that covers its grid is padded and not shifted.
-        swin = measure_swin(found, source, window_fit="padded", pad="before_shift")
-        name = _SWINS.get((swin.width, swin.depths))
+        swin: SwinConfig
+        if coordinates is None:
+            swin = measure_swin(found, source, window_fit="padded", pad="before_shift")
+        else:  # (1, 2·M − 1, 2·M − 1, 2)
+            window = (coordinates.shape[1] + 1) // 2 if coordinates.ndim == 4 else 8
+            swin = measure_swin_v2(found, source, window, window_fit="padded", pad="before_shift")
+        kind = "swin" if coordinates is None else "swin_v2"
+        size = _SWINS.get((swin.width, swin.depths))
         depths = "-".join(map(str, swin.depths))
-        return swin, name or f"swin of width {swin.width}, depths {depths}", name or "swin_t"
+        described = f"{kind}_{size}" if size else f"{kind} of width {swin.width}, depths {depths}"
+        return swin, described, f"{kind}_{size or 't'}"
     vit = measure_vit(found, source)
     name = _VITS.get((vit.width, vit.depth, vit.patch_size[0]))
     described = f"vit of width {vit.width}, depth {vit.depth}, patch {vit.patch_size[0]}"

@@ -59,6 +59,38 @@ def make_arrays(
     return arrays
 
 
+def name_as_jax(module: Any) -> Arrays:
+    """A timm ViT's parameters with Flax's names and axes."""
+    state = {name: value.numpy() for name, value in module.state_dict().items()}
+    heads, width = module.blocks[0].attn.num_heads, module.embed_dim
+    arrays = {
+        "cls": state["cls_token"],
+        "Transformer/posembed_input/pos_embedding": state["pos_embed"],
+        "embedding/kernel": state["patch_embed.proj.weight"].transpose(2, 3, 1, 0),
+        "embedding/bias": state["patch_embed.proj.bias"],
+        "Transformer/encoder_norm/scale": state["norm.weight"],
+        "Transformer/encoder_norm/bias": state["norm.bias"],
+        "head/kernel": state["head.weight"].T,
+        "head/bias": state["head.bias"],
+    }
+    for i in range(len(module.blocks)):
+        block, ours = f"Transformer/encoderblock_{i}", f"blocks.{i}"
+        attention = f"{block}/MultiHeadDotProductAttention_1"
+        for theirs, norm in (("LayerNorm_0", "norm1"), ("LayerNorm_2", "norm2")):
+            arrays[f"{block}/{theirs}/scale"] = state[f"{ours}.{norm}.weight"]
+            arrays[f"{block}/{theirs}/bias"] = state[f"{ours}.{norm}.bias"]
+        weights, biases = (np.split(state[f"{ours}.attn.qkv.{part}"], 3) for part in ("weight", "bias"))
+        for part, weight, bias in zip(("query", "key", "value"), weights, biases, strict=True):
+            arrays[f"{attention}/{part}/kernel"] = weight.T.reshape(width, heads, -1)
+            arrays[f"{attention}/{part}/bias"] = bias.reshape(heads, -1)
+        arrays[f"{attention}/out/kernel"] = state[f"{ours}.attn.proj.weight"].T.reshape(heads, -1, width)
+        arrays[f"{attention}/out/bias"] = state[f"{ours}.attn.proj.bias"]
+        for theirs, linear in (("Dense_0", "fc1"), ("Dense_1", "fc2")):
+            arrays[f"{block}/MlpBlock_3/{theirs}/kernel"] = state[f"{ours}.mlp.{linear}.weight"].T
+            arrays[f"{block}/MlpBlock_3/{theirs}/bias"] = state[f"{ours}.mlp.{linear}.bias"]
+    return arrays
+
+
 SMALL: dict[str, int] = {"width": 12, "depth": 2, "heads": 3, "mlp": 20, "patch": 4, "grid": 3, "classes": 5}
 
 

@@ -56,7 +56,7 @@ def compare(ours: torch.nn.Module, theirs: torch.nn.Module, size: tuple[int, int
         return relative_error(ours(pixels), theirs(pixels))
 
 
-@pytest.mark.parametrize(("name", "size"), [("vit_b_32", 224), ("swin_t", 224)])
+@pytest.mark.parametrize(("name", "size"), [("vit_b_32", 224), ("swin_t", 224), ("swin_v2_t", 256)])
 def test_state_dict_of_real_size_equals_torchvision(tmp_path: Path, name: str, size: int) -> None:
     theirs = build(name)
     model = read_checkpoint(save(theirs, tmp_path / "w.pth"))
@@ -94,6 +94,20 @@ def test_swin_of_any_grid_and_window_equals_torchvision(tmp_path: Path, size: tu
     # Grids smaller than the window, and odd ones, are padded; a window that covers an axis is not shifted along it.
     pixels = (4 * size[0], 4 * size[1])
     theirs = build_swin(window_size=[window, window])
+    model = read_checkpoint(save(theirs, tmp_path / "w.pth"), image_size=pixels)
+    assert compare(model.module, theirs, pixels) <= 1e-4
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(size=st.tuples(st.integers(2, 10), st.integers(2, 10)), window=st.integers(2, 5))
+def test_swin_v2_of_any_grid_and_window_equals_torchvision(tmp_path: Path, size: tuple[int, int], window: int) -> None:
+    import_torchvision()
+    from torchvision.models import swin_transformer as module
+
+    pixels = (4 * size[0], 4 * size[1])
+    theirs = build_swin(
+        window_size=[window, window], block=module.SwinTransformerBlockV2, downsample_layer=module.PatchMergingV2
+    )
     model = read_checkpoint(save(theirs, tmp_path / "w.pth"), image_size=pixels)
     assert compare(model.module, theirs, pixels) <= 1e-4
 

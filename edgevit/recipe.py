@@ -41,8 +41,8 @@ class Recipe:
         latency_runs: Timed calls at least.
         latency_seconds: Seconds of timed calls at least.
         settings: Of the engine, over the target's.
-        tune_settings: Time ways to open the engine that ``settings`` leaves open, such as fewer threads. An engine above
-            512 MiB is not tried: the ways are open side by side, with the weights twice each.
+        tune_settings: Time ways to open the engine that ``settings`` leaves open, such as fewer threads. Not above
+            512 MiB: the ways are open side by side, with the weights twice each.
         quantization: How the INT8 variant is made.
     """
 

@@ -39,8 +39,6 @@ def list_candidates(engine: Engine, opened: Settings) -> tuple[Settings, ...]:
         engine: Settings that it has are left alone, and an engine for another device than the CPU has no candidates.
         opened: Of a session that was opened without any others.
     """
-    if engine.size_bytes > _LARGEST_BYTES:
-        return ()
     if engine.device != "CPU" or "streams" in engine.settings or opened.get("hint") != "latency":
         return ()
     found: list[Settings] = []
@@ -80,6 +78,8 @@ def tune_settings(
         A trial for every candidate, its latency over the library's own choice. At most one is chosen: the fastest of
         those that are faster beyond doubt.
     """
+    if engine.size_bytes > _LARGEST_BYTES:
+        return ()
     with contextlib.ExitStack() as stack:
         sessions = {_DEFAULT: stack.enter_context(open_engine(engine))}
         candidates = list_candidates(engine, sessions[_DEFAULT].settings)

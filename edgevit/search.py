@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 
 _TUNING_SHARE = 4  # of the time that a variant's latency takes, that of a way to open it
+_LARGEST_TUNED_BYTES = 512 << 20
+"""Ways to open an engine are open side by side, and each holds the weights twice, mapped and packed."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ def search_recipe(
     if not measure or not engines:
         return SearchResult(tuple(trials))
     # The last is the most compressed, so probably the one that will be used.
-    tried = _tune(engines[-1], recipe, evidence, progress) if recipe.tune_settings else ()
+    tunes = recipe.tune_settings and engines[-1].size_bytes <= _LARGEST_TUNED_BYTES
+    tried = _tune(engines[-1], recipe, evidence, progress) if tunes else ()
     chosen = next((t.settings for t in tried if t.chosen), {})
     trials = [_set(trial, chosen) for trial in trials]
     with contextlib.ExitStack() as stack:

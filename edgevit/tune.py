@@ -22,8 +22,6 @@ from edgevit.runtime.session import open_engine
 Settings = Mapping[str, Setting]
 
 _CLEARLY = 0.97  # the interval of what replaces the library's choice ends below this ratio
-_LARGEST_BYTES = 512 << 20
-"""Of an engine: the candidates are open side by side, and each holds its weights twice, mapped and packed."""
 _MOST_COUNTS = 4
 _PROPERTIES: Mapping[str, tuple[Settings, ...]] = {
     "openvino": ({"ENABLE_CPU_PINNING": False},),
@@ -78,8 +76,6 @@ def tune_settings(
         A trial for every candidate, its latency over the library's own choice. At most one is chosen: the fastest of
         those that are faster beyond doubt.
     """
-    if engine.size_bytes > _LARGEST_BYTES:
-        return ()
     with contextlib.ExitStack() as stack:
         sessions = {_DEFAULT: stack.enter_context(open_engine(engine))}
         candidates = list_candidates(engine, sessions[_DEFAULT].settings)

@@ -83,7 +83,7 @@ def prepare_quantized(
     form = dataclasses.replace(
         recipe.export or target.export,
         fold_residual_rotation=quantization.rotate,
-        fold_class_token_mlp=quantization.class_token and PLACEMENTS[target.backend].apart_token,
+        fold_class_token_mlp=_wants_apart_token(quantization, target),
     )
     prepared = prepare_graph(model, target, dataclasses.replace(recipe, export=form), cache, progress)
     count = min(quantization.images, RANDOM_IMAGES) if images is None else len(images)
@@ -172,6 +172,12 @@ def requantize(source: Path, record: QuantizationRecord, backend: str, path: Pat
     graph.save(path)
     check_graph(path)
     return dict(graph.op_counts())
+
+
+def _wants_apart_token(quantization: Quantization, target: Target) -> bool:
+    """A second MLP keeps activations apart, and its weights make the file larger."""
+    apart = PLACEMENTS[target.backend].apart_token
+    return quantization.class_token and quantization.activations == "int8" and apart
 
 
 def _identify(quantization: Quantization) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from edgevit.errors import RecipeError
 from edgevit.quantization import Observer, Quantization
 from edgevit.recipe import Recipe, find_recipes_directory, load_recipe
 from edgevit.target import ExportForm
+from edgevit.task import Task
 from edgevit.toml import load_toml
 
 recipes = st.builds(
@@ -52,7 +53,7 @@ def test_default_recipe_is_what_no_recipe_means():
 
 def test_default_recipe_states_every_plain_setting():
     stated = load_toml(find_recipes_directory() / "default.toml", RecipeError)
-    left_open = {"image_size", "export", "disable_passes", "settings"}
+    left_open = {"image_size", "export", "disable_passes", "settings", "task"}
     assert set(stated) == set(schema.to_data(Recipe())) - left_open
     assert set(stated["quantization"]) == set(schema.to_data(Quantization())) - {"sites"}
 
@@ -68,9 +69,11 @@ def test_recipes_readme_documents_every_key():
         "settings",
         "quantization",
         "sites",
+        "task",
     }
     assert [key for key in sorted(keys) if f"| `{key}` |" not in readme] == []
-    assert all(f"[{table}]" in readme for table in ("export", "settings", "quantization", "quantization.sites"))
+    assert all(f"[{table}]" in readme for table in ("export", "settings", "quantization", "quantization.sites", "task"))
+    assert [key for key in schema.to_data(Task()) if f"| `{key}` |" not in readme] == []
 
 
 def test_pins_of_sites_keep_their_order(tmp_path):

@@ -59,7 +59,7 @@ def test_profile_loads_by_its_name(name: str) -> None:
     target = load_target(name)
     assert target.name == name
     assert target.title
-    assert target.opset == 20
+    assert target.opset == (17 if name == "jetson-jetpack-6.0" else 20)  # TensorRT 8.6 parses no later one
     # One kernel lays out queries, keys and values of a packed Linear in TensorRT, where three do of separate ones.
     qkv: Literal["packed", "separate"] = "packed" if target.backend.startswith("tensorrt") else "separate"
     # OpenVINO's int8 kernels for x86 are slow where the number of tokens is a prime.

@@ -225,6 +225,8 @@ def test_interrupt_ends_the_job_and_removes_it(loopback, connection, wheel, tmp_
     program = f"import os, pathlib, time; pathlib.Path({str(mark)!r}).write_text(str(os.getpid())); time.sleep(60)"
     script = (
         "import pathlib; from edgevit.devices.job import Job, run_job; from edgevit.devices.ssh import Connection\n"
+        # A suite that runs in the background hands on an ignored SIGINT.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"job = Job('test-interrupt-0000', ('-c', {program!r}), {{{wheel.name!r}: pathlib.Path({str(wheel)!r})}})\n"
         f"run_job(Connection({HOST!r}), job, pathlib.Path({str(tmp_path / 'out')!r}))"
     )

@@ -100,8 +100,8 @@ def test_closed_bundle_refuses(bundle: Bundle) -> None:
 
 def test_logits_that_are_not_numbers_are_refused(bundle: Bundle) -> None:
     class Broken:
-        def run(self, batch: np.ndarray) -> np.ndarray:
-            return np.full((1, 10), np.nan, np.float32)
+        def run_outputs(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+            return (np.full((1, 10), np.nan, np.float32),)
 
     classifier = Classifier(bundle, Broken(), ())  # type: ignore[arg-type]
     with pytest.raises(DeviceError, match="not finite"):
@@ -110,8 +110,8 @@ def test_logits_that_are_not_numbers_are_refused(bundle: Bundle) -> None:
 
 def test_large_logits_do_not_overflow(bundle: Bundle) -> None:
     class Sure:
-        def run(self, batch: np.ndarray) -> np.ndarray:
-            return np.array([[3e38, -3e38] + [0.0] * 8], np.float32)
+        def run_outputs(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+            return (np.array([[3e38, -3e38] + [0.0] * 8], np.float32),)
 
     predictions = Classifier(bundle, Sure(), ()).classify(make_images(1)[0])  # type: ignore[arg-type]
     assert predictions[0] == Prediction(LABELS[0], 0, 1.0)

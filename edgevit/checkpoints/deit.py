@@ -7,8 +7,7 @@ the image size over 0.875.
 from __future__ import annotations
 
 from edgevit.checkpoints import bare, timm
-from edgevit.checkpoints.assemble import Plan, assemble_model
-from edgevit.checkpoints.documented import document_preprocess
+from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.shapes import at_image_size, measure_vit
@@ -62,15 +61,16 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     size = _SIZES[config.width, config.depth]
     name = f"deit_{size}_{'distilled_' if distilled else ''}patch16_{native[0]}"
     resized = int(native[0] / _CROP_RATIO), int(native[1] / _CROP_RATIO)
-    preprocess, assumed = document_preprocess(f"DeiT's {name}", native, config.image_size, resized)
     notes.append("the file does not say whose it is; --arch NAME with timm's name takes timm's preprocessing instead")
-    plan = Plan(
+    return assemble_documented(
+        files,
+        tensors,
+        publisher="DeiT",
         layout=LAYOUT,
         architecture=name,
         config=config,
+        native=native,
         names=names,
-        preprocess=preprocess,
-        stored_size=native,
-        notes=(*notes, *assumed),
+        resized=resized,
+        notes=notes,
     )
-    return assemble_model(files, plan, tensors)

@@ -9,8 +9,7 @@ vit_small_patch16_224.dino``.
 from __future__ import annotations
 
 from edgevit.checkpoints import timm
-from edgevit.checkpoints.assemble import Plan, assemble_model
-from edgevit.checkpoints.documented import document_preprocess
+from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.shapes import at_image_size, measure_vit
@@ -51,15 +50,16 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         raise CheckpointError(f"{files.source} is a DINO checkpoint, whose tensors say what it is", "leave --arch out")
     config, native = at_image_size(described, image_size), described.image_size
     resized = int(native[0] * 256 / 224), int(native[1] * 256 / 224)
-    preprocess, assumed = document_preprocess(f"DINO's {name}", native, config.image_size, resized)
-    plan = Plan(
+    return assemble_documented(
+        files,
+        tensors,
+        publisher="DINO",
         layout=LAYOUT,
         architecture=name,
         config=config,
+        native=native,
         names=names,
-        preprocess=preprocess,
-        stored_size=native,
+        resized=resized,
         may_lack_head=True,
-        notes=(*notes, *assumed),
+        notes=notes,
     )
-    return assemble_model(files, plan, tensors)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from torch import Tensor
+
+from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.fields import Size
+from edgevit.checkpoints.files import CheckpointFiles
+from edgevit.checkpoints.names import Names
+from edgevit.model import Model
+from edgevit.models import ModelConfig
 from edgevit.preprocess import Interpolation, Preprocess, Resize
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -47,3 +54,50 @@ def document_preprocess(
     )
     preprocess = preprocess if native == size else preprocess.with_size(*size)
     return preprocess, (f"preprocessing is not stored; {whose}'s is assumed: {preprocess.describe()}",)
+
+
+def assemble_documented(
+    files: CheckpointFiles,
+    tensors: Mapping[str, Tensor],
+    *,
+    publisher: str,
+    layout: str,
+    architecture: str,
+    config: ModelConfig,
+    native: Size,
+    names: Names,
+    resized: Size,
+    resize: Resize = "shortest",
+    may_lack_head: bool = False,
+    notes: Sequence[str] = (),
+) -> Model:
+    """A model of bare weights, with the transform that its publisher documents.
+
+    Args:
+        files: The checkpoint.
+        tensors: By the publisher's names.
+        publisher: For the note on the assumed transform.
+        layout: The reader's.
+        architecture: The publisher's name for it.
+        config: At the image size that is wanted.
+        native: Height and width that the weights are for.
+        names: The publisher's table.
+        resized: Height and width before the crop, at the native size.
+        resize: How to get there.
+        may_lack_head: Without tensors of a head, the features are the output.
+        notes: What was assumed so far.
+    """
+    preprocess, assumed = document_preprocess(
+        f"{publisher}'s {architecture}", native, config.image_size, resized, resize=resize
+    )
+    plan = Plan(
+        layout=layout,
+        architecture=architecture,
+        config=config,
+        names=names,
+        preprocess=preprocess,
+        stored_size=native,
+        may_lack_head=may_lack_head,
+        notes=(*notes, *assumed),
+    )
+    return assemble_model(files, plan, tensors)

@@ -13,9 +13,8 @@ import math
 import torch
 
 from edgevit.checkpoints import bare, timm
-from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.contents import Contents
-from edgevit.checkpoints.documented import document_preprocess
+from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.shapes import at_image_size, measure_vit
@@ -76,15 +75,16 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     size = _SIZES.get((config.width, config.depth), f"of width {config.width}, depth {config.depth},")
     name = f"vit_{size}_patch{config.patch_size[0]}"
     resized = native if native[0] > 224 else (int(native[0] * 256 / 224), int(native[1] * 256 / 224))
-    preprocess, assumed = document_preprocess(f"MAE's {name}", native, config.image_size, resized)
-    plan = Plan(
+    return assemble_documented(
+        files,
+        tensors,
+        publisher="MAE",
         layout=LAYOUT,
         architecture=name,
         config=config,
+        native=native,
         names=names,
-        preprocess=preprocess,
-        stored_size=native,
+        resized=resized,
         may_lack_head=True,
-        notes=(*notes, *assumed),
+        notes=notes,
     )
-    return assemble_model(files, plan, tensors)

@@ -6,8 +6,7 @@ which differ from torch's: GELU is its tanh form, LayerNorm's epsilon is 1e-7 wh
 
 from __future__ import annotations
 
-from edgevit.checkpoints.assemble import Plan, assemble_model
-from edgevit.checkpoints.documented import document_preprocess
+from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
@@ -127,14 +126,15 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         name = "swin_tiny" if tiny else f"swin of width {described.width}, depths {depths}"
     config, native = at_image_size(described, image_size), described.image_size
     resized = int(native[0] / _CROP_RATIO), int(native[1] / _CROP_RATIO)
-    preprocess, assumed = document_preprocess(f"MindCV's {name}", native, config.image_size, resized)
-    plan = Plan(
+    return assemble_documented(
+        files,
+        tensors,
+        publisher="MindCV",
         layout=LAYOUT,
         architecture=name,
         config=config,
+        native=native,
         names=names,
-        preprocess=preprocess,
-        stored_size=native,
-        notes=(*notes, *assumed),
+        resized=resized,
+        notes=notes,
     )
-    return assemble_model(files, plan, tensors)

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgevit.checkpoints import bare, timm
-from edgevit.checkpoints.assemble import Plan, assemble_model
-from edgevit.checkpoints.documented import document_preprocess
+from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.shapes import at_image_size, find_masked_size, measure_swin
@@ -56,16 +55,16 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     name = f"swin_{size}_patch{config.patch_size[0]}_window{config.window[0]}_{native[0]}"
     squash = native[0] >= 384
     resized = native if squash else (int(native[0] * 256 / 224), int(native[1] * 256 / 224))
-    preprocess, assumed = document_preprocess(
-        f"Swin's {name}", native, config.image_size, resized, resize="squash" if squash else "shortest"
-    )
-    plan = Plan(
+    return assemble_documented(
+        files,
+        tensors,
+        publisher="Swin",
         layout=LAYOUT,
         architecture=name,
         config=config,
+        native=native,
         names=names,
-        preprocess=preprocess,
-        stored_size=native,
-        notes=(*notes, *assumed),
+        resized=resized,
+        resize="squash" if squash else "shortest",
+        notes=notes,
     )
-    return assemble_model(files, plan, tensors)

@@ -39,7 +39,7 @@ class ILogger:
     def __init__(self) -> None: ...
 
     def log(self, severity: Severity, msg: str) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # pure virtual, as in the library: a logger is a subclass
 
 
 class DataType(enum.IntEnum):

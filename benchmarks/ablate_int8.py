@@ -41,6 +41,8 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "without the rotation": {"rotate": False},
     "without the rotation, LayerNorm scale and shift": {"rotate": False, "norm_scale": True},
     "LayerNorm scale and shift": {"norm_scale": True},
+    "without the class token's own MLP": {"class_token": False},
+    "without equal ranges of queries and keys": {"equalize": False},
     "without softmax's row gains": {"row_gain": False},
     "without bias correction": {"bias_correction": False},
     "weights to the nearest": {"rounding": "nearest"},

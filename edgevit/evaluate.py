@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgevit.images import ImageSet
-    from edgevit.runtime import Classifier
+    from edgevit.runtime import Predictor
     from edgevit.runtime.session import Outputs
 
     RunOutputs: TypeAlias = Callable[[npt.NDArray[np.uint8]], Outputs]
@@ -80,9 +80,9 @@ def evaluate_bundle(
     from edgevit.images import ImageSet
     from edgevit.runtime import open_bundle
 
-    with (open_with or open_bundle)(bundle) as classifier:
-        task = classifier.manifest.task
-        images = ImageSet.read(data, labels=classifier.labels, skip_bad=skip_bad_images)
+    with (open_with or open_bundle)(bundle) as predictor:
+        task = predictor.manifest.task
+        images = ImageSet.read(data, labels=predictor.labels, skip_bad=skip_bad_images)
         if task != "classify" and reference is None:
             raise DataError(
                 f"{bundle} gives {'an embedding' if task == 'embed' else task}, which labels alone do not judge",
@@ -94,28 +94,28 @@ def evaluate_bundle(
                 "give labelled images (a folder per class, or a CSV with a column label), or --reference CHECKPOINT",
             )
         images = images.check(
-            classifier.manifest.classes or None,
+            predictor.manifest.classes or None,
             skip_bad=skip_bad_images,
-            preprocess=classifier.preprocess,
+            preprocess=predictor.preprocess,
             progress=lambda done, total: progress("check images", done, total),
         )
         use = DataUse(str(data), len(images), images.labels is not None, images.sha256(), len(images.skipped))
-        run_reference = None if reference is None else _open_reference(reference, arch, classifier)
-        result = _MEASURES[task](classifier, images, run_reference, progress)
+        run_reference = None if reference is None else _open_reference(reference, arch, predictor)
+        result = _MEASURES[task](predictor, images, run_reference, progress)
     compared = None if reference is None else result
     top1, top5 = (result.top1, result.top5) if task == "classify" else (None, None)
     return Evaluation(str(bundle), use, top1, top5, compared, None if reference is None else str(reference))
 
 
 def _measure_answers(
-    classifier: Classifier, images: ImageSet, run_reference: RunOutputs | None, progress: Progress
+    predictor: Predictor, images: ImageSet, run_reference: RunOutputs | None, progress: Progress
 ) -> Accuracy:
     from edgevit.accuracy import AccuracyMeter
 
-    meter, done = AccuracyMeter(classifier.manifest.classes, labelled=images.labels is not None), 0
+    meter, done = AccuracyMeter(predictor.manifest.classes, labelled=images.labels is not None), 0
     progress("accuracy", 0, len(images))
-    for batch in images.batches(classifier.preprocess, BATCH):
-        logits = classifier.run(batch.pixels)
+    for batch in images.batches(predictor.preprocess, BATCH):
+        logits = predictor.run(batch.pixels)
         # Without a reference, compared with itself: only the counts of right answers are kept.
         expected = logits if run_reference is None else run_reference(batch.pixels)[0]
         meter.update(logits, expected, batch.labels, batch.files)
@@ -125,7 +125,7 @@ def _measure_answers(
 
 
 def _measure_embeddings(
-    classifier: Classifier, images: ImageSet, run_reference: RunOutputs | None, progress: Progress
+    predictor: Predictor, images: ImageSet, run_reference: RunOutputs | None, progress: Progress
 ) -> Accuracy:
     """The reference's embeddings of all images come first: they are what is searched."""
     import numpy as np
@@ -135,26 +135,26 @@ def _measure_embeddings(
     assert run_reference is not None
     found, done = [], 0
     progress("reference", 0, len(images))
-    for batch in images.batches(classifier.preprocess, BATCH):
+    for batch in images.batches(predictor.preprocess, BATCH):
         found.append(run_reference(batch.pixels)[0])
         done += len(batch.pixels)
         progress("reference", done, len(images))
     reference = np.concatenate(found)
     return measure_embeddings(
-        classifier.run, images, classifier.preprocess, reference=reference, batch_size=BATCH, progress=progress
+        predictor.run, images, predictor.preprocess, reference=reference, batch_size=BATCH, progress=progress
     )
 
 
 def _measure_features(
-    classifier: Classifier, images: ImageSet, run_reference: RunOutputs | None, progress: Progress
+    predictor: Predictor, images: ImageSet, run_reference: RunOutputs | None, progress: Progress
 ) -> Accuracy:
     from edgevit.feature_accuracy import FeatureMeter
 
     assert run_reference is not None
-    meter = FeatureMeter([spec.name for spec in classifier.manifest.outputs])
+    meter = FeatureMeter([spec.name for spec in predictor.manifest.outputs])
     progress("accuracy", 0, len(images))
-    for batch in images.batches(classifier.preprocess, 1):  # maps are large
-        meter.update(classifier.run_outputs(batch.pixels), run_reference(batch.pixels), batch.files)
+    for batch in images.batches(predictor.preprocess, 1):  # maps are large
+        meter.update(predictor.run_outputs(batch.pixels), run_reference(batch.pixels), batch.files)
         progress("accuracy", meter.images, len(images))
     return meter.result(skipped_images=len(images.skipped))
 
@@ -162,19 +162,19 @@ def _measure_features(
 _MEASURES = {"classify": _measure_answers, "embed": _measure_embeddings, "features": _measure_features}
 
 
-def _open_reference(reference: str | Path, arch: str | None, classifier: Classifier) -> RunOutputs:
+def _open_reference(reference: str | Path, arch: str | None, predictor: Predictor) -> RunOutputs:
     """The checkpoint's float module, for the bundle's own preprocessed pixels and its task."""
     from edgevit.checkpoints import read_checkpoint
     from edgevit.reference import run_outputs
     from edgevit.select_task import select_task
 
-    size = (classifier.preprocess.height, classifier.preprocess.width)
-    manifest = classifier.manifest
+    size = (predictor.preprocess.height, predictor.preprocess.width)
+    manifest = predictor.manifest
     # A training checkpoint's averaged weights are the default; the bundle says where it was made from the others.
     last_step = manifest.source.get("weights") == "model"
     model = read_checkpoint(reference, arch=arch, image_size=size, weights="model" if last_step else None)
     if model.assumed:  # an ONNX file that does not say it: the bundle does
-        model = dataclasses.replace(model, preprocess=classifier.preprocess, assumed=())
+        model = dataclasses.replace(model, preprocess=predictor.preprocess, assumed=())
     model = select_task(model, manifest.read_task())
     if model.classes != manifest.classes:
         raise CheckpointError(

@@ -158,8 +158,8 @@ def test_engine_of_the_cache_is_not_taken_for_another_gpu_or_version(
     engine = load_manifest(tmp_path / "second").engine
     assert engine is not None
     assert (engine.versions, engine.gpu) == ({"tensorrt": "10.4.0"}, GpuRecord("8.7", "Orin", 16))
-    with open_bundle(tmp_path / "second") as classifier:
-        assert classifier.differences == ()
+    with open_bundle(tmp_path / "second") as predictor:
+        assert predictor.differences == ()
 
 
 def test_finishing_elsewhere_lists_what_is_missing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

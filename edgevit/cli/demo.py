@@ -99,9 +99,9 @@ def _predict(results: dict[str, BuildResult], files: DigitFiles) -> list[dict[st
     for name, result in results.items():
         if result.bundle is None or result.manifest is None or result.manifest.engine is None:
             continue
-        with open_bundle(result.bundle) as classifier:
+        with open_bundle(result.bundle) as predictor:
             for row, path in zip(rows, images, strict=True):
-                first = classifier.classify(path, top_k=1)[0]
+                first = predictor.classify(path, top_k=1)[0]
                 row[name] = {"label": first.label, "probability": first.probability}
     return rows
 

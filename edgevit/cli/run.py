@@ -10,7 +10,7 @@ import click
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
-    from edgevit.runtime import Classifier
+    from edgevit.runtime import Predictor
 
 
 @click.command("run", short_help="Classify or embed images with a bundle, or take their features.")
@@ -57,7 +57,7 @@ def command(output: Output, bundle: Path, images: tuple[Path, ...], top_k: int, 
             _show_arrays(output, opened, images, save)
 
 
-def _show_classes(output: Output, opened: Classifier, images: tuple[Path, ...], top_k: int) -> None:
+def _show_classes(output: Output, opened: Predictor, images: tuple[Path, ...], top_k: int) -> None:
     from edgevit.cli.tables import make_table
     from edgevit.schema import to_data
 
@@ -71,7 +71,7 @@ def _show_classes(output: Output, opened: Classifier, images: tuple[Path, ...], 
     output.show(table)
 
 
-def _show_arrays(output: Output, opened: Classifier, images: tuple[Path, ...], save: Path | None) -> None:
+def _show_arrays(output: Output, opened: Predictor, images: tuple[Path, ...], save: Path | None) -> None:
     """Shape, mean, deviation and extremes of every array; with several images also the cosines of embeddings."""
     import numpy as np
 

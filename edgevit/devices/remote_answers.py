@@ -29,8 +29,8 @@ from edgevit.runtime.session import Outputs
 _SERVE = ("-m", "edgevit.devices.serve")
 
 
-class RemoteClassifier:
-    """What :class:`edgevit.runtime.Classifier` is for images of an evaluation, on a device.
+class RemotePredictor:
+    """What :class:`edgevit.runtime.Predictor` is for images of an evaluation, on a device.
 
     Attributes:
         bundle: The bundle here.
@@ -105,7 +105,7 @@ def open_on(
     *,
     log: Callable[[str], None] = lambda line: None,
     progress: Progress = ignore_progress,
-) -> Iterator[RemoteClassifier]:
+) -> Iterator[RemotePredictor]:
     """Copy a finished bundle to a device and open it there.
 
     Raises:
@@ -127,10 +127,10 @@ def open_on(
             reserve_bytes=estimate_environment(connection, found, bundle.manifest.target, extras),
         )
         run_job(connection, job, Path(folder), log=log, keep=True, progress=progress)
-    classifier = RemoteClassifier(connection, job.name, bundle, log)
+    predictor = RemotePredictor(connection, job.name, bundle, log)
     try:
-        yield classifier
+        yield predictor
     finally:
-        classifier.close()
+        predictor.close()
         with contextlib.suppress(DeviceError):
             connection.ask("remove", job=job.name)

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from edgevit.errors import EdgevitError
-from edgevit.runtime import Classifier, open_bundle
+from edgevit.runtime import Predictor, open_bundle
 
 
 def main(arguments: list[str]) -> int:
@@ -24,21 +24,21 @@ def main(arguments: list[str]) -> int:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     try:
-        with open_bundle(arguments[-1]) as classifier:
+        with open_bundle(arguments[-1]) as predictor:
             _say(answers, {"ready": True})
             if "--check" not in arguments:
-                _answer(classifier, sys.stdin.buffer, answers)
+                _answer(predictor, sys.stdin.buffer, answers)
     except EdgevitError as exc:
         _say(answers, {"error": exc.message, "hint": exc.hint})
         return 2
     return 0
 
 
-def _answer(classifier: Classifier, questions: BinaryIO, answers: BinaryIO) -> None:
+def _answer(predictor: Predictor, questions: BinaryIO, answers: BinaryIO) -> None:
     while line := questions.readline():
         shape = json.loads(line)["shape"]
         data = questions.read(int(np.prod(shape)))
-        outputs = classifier.run_outputs(np.frombuffer(data, np.uint8).reshape(shape))
+        outputs = predictor.run_outputs(np.frombuffer(data, np.uint8).reshape(shape))
         _say(answers, {"shapes": [output.shape for output in outputs]})
         for output in outputs:
             answers.write(np.ascontiguousarray(output, "<f4").tobytes())

@@ -1,8 +1,8 @@
 """What a device app needs: numpy, Pillow and one engine library.
 
 >>> from edgevit.runtime import open_bundle
->>> with open_bundle("my-bundle") as classifier:
-...     print(classifier.classify("photo.jpg", top_k=3))
+>>> with open_bundle("my-bundle") as predictor:
+...     print(predictor.classify("photo.jpg", top_k=3))
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgevit.runtime.classifier import Classifier as Classifier
-    from edgevit.runtime.classifier import Prediction as Prediction
-    from edgevit.runtime.classifier import open_bundle as open_bundle
+    from edgevit.runtime.predictor import Prediction as Prediction
+    from edgevit.runtime.predictor import Predictor as Predictor
+    from edgevit.runtime.predictor import open_bundle as open_bundle
     from edgevit.runtime.session import Session as Session
     from edgevit.runtime.session import open_engine as open_engine
 
 # imported when asked for, so that the command line can import this package without numpy's start-up
 _HOMES = {
-    "Classifier": "edgevit.runtime.classifier",
-    "Prediction": "edgevit.runtime.classifier",
+    "Predictor": "edgevit.runtime.predictor",
+    "Prediction": "edgevit.runtime.predictor",
     "Session": "edgevit.runtime.session",
-    "open_bundle": "edgevit.runtime.classifier",
+    "open_bundle": "edgevit.runtime.predictor",
     "open_engine": "edgevit.runtime.session",
 }
 
-__all__ = ["Classifier", "Prediction", "Session", "open_bundle", "open_engine"]
+__all__ = ["Prediction", "Predictor", "Session", "open_bundle", "open_engine"]
 
 
 def __getattr__(name: str) -> object:

@@ -137,8 +137,8 @@ def test_graph_recognised_in_part_is_built_in_float_with_the_files_answers(parti
     assert len(skipped["fuse_attention"]) == 2
     assert "LayerNormalization" in skipped["recover_module"][0].reason
     pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
-    with open_bundle(result.bundle) as classifier:
-        actual = classifier.run(pixels)
+    with open_bundle(result.bundle) as predictor:
+        actual = predictor.run(pixels)
     expected = run_module(read_checkpoint(partial))(pixels)
     assert np.abs(actual - expected).max() <= 1e-4 * np.abs(expected).max()
 

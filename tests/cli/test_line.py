@@ -318,7 +318,7 @@ def test_finish_completes_a_portable_bundle_on_its_device(line, run, monkeypatch
     assert refused.exit_code == 2
     assert "aarch64" in refused.stderr
 
-    for module in ("edgevit.target", "edgevit.runtime.classifier"):
+    for module in ("edgevit.target", "edgevit.runtime.predictor"):
         monkeypatch.setattr(f"{module}.read_architecture", lambda: "aarch64")
     result = run("finish", portable, "--out", out, "--json")
     assert result.exit_code == 0, result.output
@@ -338,5 +338,5 @@ def test_python_interface_of_the_readme_builds_the_same(line, tmp_path, monkeypa
     data = {"calibration": str(line.calibration), "validation": str(line.validation)}
     result = edgevit.build_model(str(MODELS["vit"]), target, out="./bundle", recipe=recipe, **data)
     assert result.report.verdict.passed
-    with edgevit.open_bundle("./bundle") as classifier:
-        assert classifier.classify(line.validation / "3" / "1202.png", top_k=1)[0].label == "3"
+    with edgevit.open_bundle("./bundle") as predictor:
+        assert predictor.classify(line.validation / "3" / "1202.png", top_k=1)[0].label == "3"

@@ -30,12 +30,12 @@ def test_answers_are_those_of_the_bundle_opened_here(tmp_path: Path) -> None:
     assert status == 0
     ready, _, rest = said.partition(b"\n")
     assert json.loads(ready) == {"ready": True}
-    with open_bundle(tmp_path / "bundle") as classifier:
+    with open_bundle(tmp_path / "bundle") as predictor:
         for batch in batches:
             line, _, rest = rest.partition(b"\n")
             (shape,) = json.loads(line)["shapes"]
             size = 4 * int(np.prod(shape))
-            np.testing.assert_array_equal(np.frombuffer(rest[:size], "<f4").reshape(shape), classifier.run(batch))
+            np.testing.assert_array_equal(np.frombuffer(rest[:size], "<f4").reshape(shape), predictor.run(batch))
             rest = rest[size:]
     assert rest == b""
 

@@ -52,10 +52,10 @@ def refuse(bundle: Bundle) -> BundleError:
 def test_bundle_answers_on_its_device(name: str, request: pytest.FixtureRequest) -> None:
     bundle: Bundle = request.getfixturevalue(name)
     images = make_images(2)
-    with open_bundle(bundle.path) as classifier:
-        assert np.abs(classifier.run(images) - compute_logits(images)).max() < 1e-4
-        assert classifier.differences == ()
-        assert classifier.session.settings["transfers"] == "included"
+    with open_bundle(bundle.path) as predictor:
+        assert np.abs(predictor.run(images) - compute_logits(images)).max() < 1e-4
+        assert predictor.differences == ()
+        assert predictor.session.settings["transfers"] == "included"
 
 
 def test_another_release_of_tensorrt_names_both_and_how_to_finish_again(
@@ -112,5 +112,5 @@ def test_machine_without_a_gpu_is_sent_to_the_device(rtx_bundle: Bundle, monkeyp
 
 def test_same_family_on_another_model_opens_with_a_difference(jetson_bundle: Bundle, orin: Machine) -> None:
     orin.gpu = dataclasses.replace(orin.gpu, multiprocessors=16)
-    with open_bundle(jetson_bundle.path) as classifier:
-        assert classifier.differences == ("compiled and measured on Orin with 8 multiprocessors; here it has 16",)
+    with open_bundle(jetson_bundle.path) as predictor:
+        assert predictor.differences == ("compiled and measured on Orin with 8 multiprocessors; here it has 16",)

@@ -12,8 +12,8 @@ from PIL import Image
 
 from edgevit.bundle import Bundle
 from edgevit.errors import BundleError, DataError, DeviceError, MissingPackageError
-from edgevit.runtime import Classifier, Prediction, open_bundle
-from edgevit.runtime import classifier as module
+from edgevit.runtime import Prediction, Predictor, open_bundle
+from edgevit.runtime import predictor as module
 from edgevit.target import load_target
 from tests.tiny_bundle import LABELS, make_bundle, make_portable_bundle
 from tests.tiny_onnx import compute_logits, make_images
@@ -34,8 +34,8 @@ def _expected(image: np.ndarray) -> list[tuple[int, float]]:
 
 def test_classes_come_best_first_with_their_probability(bundle: Bundle) -> None:
     image = make_images(1)[0]
-    with open_bundle(bundle.path) as classifier:
-        predictions = classifier.classify(image, top_k=3)
+    with open_bundle(bundle.path) as predictor:
+        predictions = predictor.classify(image, top_k=3)
     assert [p.index for p in predictions] == [i for i, _ in _expected(image)[:3]]
     assert [p.label for p in predictions] == [LABELS[i] for i, _ in _expected(image)[:3]]
     assert [p.probability for p in predictions] == pytest.approx([q for _, q in _expected(image)[:3]], rel=1e-4)
@@ -47,16 +47,16 @@ def test_path_bytes_picture_and_pixels_give_the_same(bundle: Bundle, tmp_path: P
     stream = io.BytesIO()
     picture.save(stream, "PNG")
     forms = [str(tmp_path / "photo.png"), tmp_path / "photo.png", stream.getvalue(), picture, np.asarray(picture)]
-    with open_bundle(str(bundle.path)) as classifier:
-        answers = [classifier.classify(form) for form in forms]
+    with open_bundle(str(bundle.path)) as predictor:
+        answers = [predictor.classify(form) for form in forms]
     assert all(answer == answers[0] for answer in answers)
     assert len(answers[0]) == 5
     assert isinstance(answers[0][0], Prediction)
 
 
 def test_all_classes_add_up_to_one_and_more_are_not_given(bundle: Bundle) -> None:
-    with open_bundle(bundle.path) as classifier:
-        predictions = classifier.classify(make_images(1)[0], top_k=1000)
+    with open_bundle(bundle.path) as predictor:
+        predictions = predictor.classify(make_images(1)[0], top_k=1000)
     assert len(predictions) == 10
     assert sum(p.probability for p in predictions) == pytest.approx(1, abs=1e-12)
     assert sorted(p.index for p in predictions) == list(range(10))
@@ -64,38 +64,38 @@ def test_all_classes_add_up_to_one_and_more_are_not_given(bundle: Bundle) -> Non
 
 def test_run_gives_the_logits_of_the_build(bundle: Bundle) -> None:
     images = make_images(3)
-    with open_bundle(bundle.path) as classifier:
-        prepared = np.stack([classifier.preprocess.apply(image) for image in images])
-        logits = classifier.run(prepared)
+    with open_bundle(bundle.path) as predictor:
+        prepared = np.stack([predictor.preprocess.apply(image) for image in images])
+        logits = predictor.run(prepared)
     np.testing.assert_array_equal(prepared, images)
     np.testing.assert_allclose(logits, compute_logits(images), rtol=1e-4, atol=1e-4)
 
 
 def test_labels_are_numbers_where_the_checkpoint_had_none(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "out", tmp_path / "work", labels=None)
-    with open_bundle(bundle.path) as classifier:
-        (best,) = classifier.classify(make_images(1)[0], top_k=1)
-        assert classifier.labels is None
+    with open_bundle(bundle.path) as predictor:
+        (best,) = predictor.classify(make_images(1)[0], top_k=1)
+        assert predictor.labels is None
     assert best.label == str(best.index)
 
 
 @pytest.mark.parametrize("top_k", [0, -1])
 def test_asking_for_no_class_is_refused(bundle: Bundle, top_k: int) -> None:
-    with open_bundle(bundle.path) as classifier, pytest.raises(DataError, match="top_k"):
-        classifier.classify(make_images(1)[0], top_k=top_k)
+    with open_bundle(bundle.path) as predictor, pytest.raises(DataError, match="top_k"):
+        predictor.classify(make_images(1)[0], top_k=top_k)
 
 
 def test_damaged_image_is_refused(bundle: Bundle) -> None:
-    with open_bundle(bundle.path) as classifier, pytest.raises(DataError):
-        classifier.classify(b"not an image")
+    with open_bundle(bundle.path) as predictor, pytest.raises(DataError):
+        predictor.classify(b"not an image")
 
 
 def test_closed_bundle_refuses(bundle: Bundle) -> None:
-    classifier = open_bundle(bundle.path)
-    classifier.close()
-    classifier.close()
+    predictor = open_bundle(bundle.path)
+    predictor.close()
+    predictor.close()
     with pytest.raises(DeviceError, match="closed"):
-        classifier.classify(make_images(1)[0])
+        predictor.classify(make_images(1)[0])
 
 
 def test_logits_that_are_not_numbers_are_refused(bundle: Bundle) -> None:
@@ -103,9 +103,9 @@ def test_logits_that_are_not_numbers_are_refused(bundle: Bundle) -> None:
         def run_outputs(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
             return (np.full((1, 10), np.nan, np.float32),)
 
-    classifier = Classifier(bundle, Broken(), ())  # type: ignore[arg-type]
+    predictor = Predictor(bundle, Broken(), ())  # type: ignore[arg-type]
     with pytest.raises(DeviceError, match="not finite"):
-        classifier.classify(make_images(1)[0])
+        predictor.classify(make_images(1)[0])
 
 
 def test_large_logits_do_not_overflow(bundle: Bundle) -> None:
@@ -113,19 +113,19 @@ def test_large_logits_do_not_overflow(bundle: Bundle) -> None:
         def run_outputs(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
             return (np.array([[3e38, -3e38] + [0.0] * 8], np.float32),)
 
-    predictions = Classifier(bundle, Sure(), ()).classify(make_images(1)[0])  # type: ignore[arg-type]
+    predictions = Predictor(bundle, Sure(), ()).classify(make_images(1)[0])  # type: ignore[arg-type]
     assert predictions[0] == Prediction(LABELS[0], 0, 1.0)
 
 
 def test_settings_override_the_bundles(bundle: Bundle) -> None:
-    with open_bundle(bundle.path, settings={"threads": 1}) as classifier:
-        assert classifier.settings["threads"] == 1
+    with open_bundle(bundle.path, settings={"threads": 1}) as predictor:
+        assert predictor.settings["threads"] == 1
 
 
 def test_nothing_differs_where_it_was_built(bundle: Bundle) -> None:
-    with open_bundle(bundle.path) as classifier:
-        assert classifier.differences == ()
-        assert classifier.manifest.figures["top1_percent"] == 85.33
+    with open_bundle(bundle.path) as predictor:
+        assert predictor.differences == ()
+        assert predictor.manifest.figures["top1_percent"] == 85.33
 
 
 def test_portable_bundle_says_how_to_finish_it(tmp_path: Path) -> None:
@@ -157,8 +157,8 @@ def test_older_library_is_refused_with_both_and_the_command(bundle: Bundle, monk
 def test_later_library_opens_and_is_told(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = bundle.engine.backend
     monkeypatch.setattr(f"edgevit.runtime.{backend}.read_versions", lambda: {backend: "9999.1"})
-    with open_bundle(bundle.path) as classifier:
-        assert any("9999.1" in difference for difference in classifier.differences)
+    with open_bundle(bundle.path) as predictor:
+        assert any("9999.1" in difference for difference in predictor.differences)
 
 
 def test_absent_library_raises_with_the_install_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -191,8 +191,8 @@ def test_file_that_is_not_listed_is_ignored(tmp_path: Path) -> None:
 def test_moved_bundle_opens(tmp_path: Path) -> None:
     made = make_bundle(tmp_path / "out", tmp_path / "work")
     moved = made.path.rename(tmp_path / "a folder with blanks é")
-    with open_bundle(moved) as classifier:
-        assert len(classifier.classify(make_images(1)[0])) == 5
+    with open_bundle(moved) as predictor:
+        assert len(predictor.classify(make_images(1)[0])) == 5
 
 
 _BLOCKED = ("torch", "onnx", "onnx_ir", "onnxscript", "click", "rich", "timm", "transformers", "safetensors", "tomli")
@@ -208,8 +208,8 @@ class Block(MetaPathFinder):
 
 sys.meta_path.insert(0, Block())
 from edgevit.runtime import open_bundle
-with open_bundle({bundle!r}) as classifier:
-    for prediction in classifier.classify({image!r}, top_k=2):
+with open_bundle({bundle!r}) as predictor:
+    for prediction in predictor.classify({image!r}, top_k=2):
         print(prediction.index, repr(prediction.probability))
 print(*sorted({{name.split(".")[0] for name in sys.modules}} & set({blocked!r})))
 """
@@ -224,8 +224,8 @@ def test_an_app_needs_numpy_pillow_and_the_engines_library_alone(bundle: Bundle,
     assert done.stderr == ""
     *lines, loaded = done.stdout.splitlines()
     assert loaded == ""
-    with open_bundle(bundle.path) as classifier:
-        here = classifier.classify(image, top_k=2)
+    with open_bundle(bundle.path) as predictor:
+        here = predictor.classify(image, top_k=2)
     assert [(int(i), float(p)) for i, p in (line.split() for line in lines)] == [(p.index, p.probability) for p in here]
 
 

@@ -1,4 +1,4 @@
-"""open_bundle: from a bundle on disk to an object that classifies or embeds images, or gives their features."""
+"""open_bundle: from a bundle on disk to a Predictor, which classifies or embeds images, or gives their features."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Prediction:
     probability: float
 
 
-class Classifier:
+class Predictor:
     """An opened bundle; a context manager, safe to use from several threads.
 
     Attributes:
@@ -143,7 +143,7 @@ class Classifier:
     def _label(self, index: int) -> str:
         return self.labels[index] if self.labels is not None else str(index)
 
-    def __enter__(self) -> Classifier:
+    def __enter__(self) -> Predictor:
         return self
 
     def __exit__(
@@ -154,7 +154,7 @@ class Classifier:
 
 def open_bundle(
     path: str | os.PathLike[str], *, verify: bool = True, settings: Mapping[str, Setting] | None = None
-) -> Classifier:
+) -> Predictor:
     """Open a bundle on this device.
 
     Files that the manifest does not list are ignored: they cannot change an answer.
@@ -175,7 +175,7 @@ def open_bundle(
     mismatch = _find_mismatch(bundle.manifest, engine)
     if mismatch:
         raise BundleError(f"{path}: {mismatch}", suggest_rebuild(bundle))
-    return Classifier(bundle, open_engine(engine, settings), get_runtime(engine.backend).find_differences(engine))
+    return Predictor(bundle, open_engine(engine, settings), get_runtime(engine.backend).find_differences(engine))
 
 
 def _find_mismatch(manifest: Manifest, engine: Engine) -> str | None:

@@ -34,8 +34,11 @@ _LFS_HINT = "fetch the real file: run `git lfs pull` in its repository, or downl
 _OTHER_WEIGHTS = {
     ".gguf": "a GGUF file of a language model",
     ".msgpack": "Flax weights",
-    ".h5": "TensorFlow weights",
+    ".keras": "a Keras model",
+    ".h5": "Keras or TensorFlow weights",
+    ".pb": "a TensorFlow graph",
 }
+_OTHER_HINT = "export the model to ONNX with its own framework and name that file, or"
 
 
 @dataclass(frozen=True)
@@ -88,12 +91,10 @@ class CheckpointFiles:
         """Raise where a folder has a configuration and no weights that can be read."""
         if self.weights:
             return
-        others = [
-            f"{p.name}: {_OTHER_WEIGHTS[p.suffix]}" for p in sorted(self.path.iterdir()) if p.suffix in _OTHER_WEIGHTS
-        ]
-        found = f"; what it has cannot be read:\n{format_offenders(others)}" if others else f": {self.describe()}"
+        _refuse_others(self.source, self.path)
         raise CheckpointError(
-            f"{self.source} has no weights{found}", f"weights are read from {' or '.join(_WEIGHTS)}, also sharded"
+            f"{self.source} has no weights: {self.describe()}",
+            f"weights are read from {' or '.join(_WEIGHTS)}, also sharded",
         )
 
     def sha256(self) -> str:
@@ -146,8 +147,10 @@ def _find_file(source: str, path: Path) -> CheckpointFiles:
     _check_file(path)
     if path.suffix in _OTHER_WEIGHTS or path.suffix == ".json":
         what = _OTHER_WEIGHTS.get(path.suffix, "a configuration without weights")
+        export = f"{_OTHER_HINT} " if path.suffix in _OTHER_WEIGHTS else ""
         raise CheckpointError(
-            f"{source} is {what}, which cannot be read", f"name a folder, or a {', '.join(_LOOSE_WEIGHTS)} file"
+            f"{source} is {what}, which cannot be read",
+            f"{export}name a folder, or a {', '.join(_LOOSE_WEIGHTS)} file",
         )
     if path.suffix == ONNX:
         return _with_configs(source, path)
@@ -190,6 +193,8 @@ def _find_in_folder(source: str, folder: Path) -> CheckpointFiles:
         )
     loose = sorted(p for p in folder.iterdir() if p.suffix in _LOOSE_WEIGHTS and p.is_file())
     if "config.json" in configs or not loose:
+        if not configs:
+            _refuse_others(source, folder)
         return CheckpointFiles(source, folder, (), configs)
     if len(loose) > 1:
         raise CheckpointError(
@@ -198,6 +203,16 @@ def _find_in_folder(source: str, folder: Path) -> CheckpointFiles:
         )
     _check_file(loose[0])
     return CheckpointFiles(source, folder, (loose[0],), configs)
+
+
+def _refuse_others(source: str, folder: Path) -> None:
+    """Raise where a folder's weights are of a kind that cannot be read."""
+    others = [f"{p.name}: {_OTHER_WEIGHTS[p.suffix]}" for p in sorted(folder.iterdir()) if p.suffix in _OTHER_WEIGHTS]
+    if others:
+        raise CheckpointError(
+            f"{source} has no weights; what it has cannot be read:\n{format_offenders(others)}",
+            f"{_OTHER_HINT} add weights as {' or '.join(_WEIGHTS)}, also sharded",
+        )
 
 
 def _read_index(index: Path) -> dict[str, str]:

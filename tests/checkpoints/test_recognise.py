@@ -55,8 +55,8 @@ def write_mae(folder: Path, fine_tuned: bool) -> Path:
     return write_torch({"model": state}, folder)
 
 
-def write_swin(folder: Path) -> Path:
-    save_swin(build("swin_tiny_patch4_window7_224", depths=(1, 1), num_heads=(3, 6)), folder / "w.pth")
+def write_swin(folder: Path, name: str = "swin_tiny_patch4_window7_224") -> Path:
+    save_swin(build(name, depths=(1, 1), num_heads=(3, 6)), folder / "w.pth")
     return folder / "w.pth"
 
 
@@ -101,6 +101,7 @@ SAMPLES: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "mae fine-tuned": ("mae", lambda f: write_mae(f, True)),
     "mae pre-trained": ("mae", lambda f: write_mae(f, False)),
     "swin": ("swin", write_swin),
+    "swin v2": ("swin", lambda f: write_swin(f, "swinv2_tiny_window8_256")),
     "dino": ("dino", write_dino),
     "dinov2 backbone": ("dinov2", lambda f: write_torch(make_dinov2(), f)),
     "dinov2 training": (
@@ -121,6 +122,10 @@ SAMPLES: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "bare, timm's swin": (
         "bare",
         lambda f: write_torch(build("swin_tiny_patch4_window7_224", depths=(1, 1), num_heads=(3, 6)).state_dict(), f),
+    ),
+    "bare, timm's swin v2": (
+        "bare",
+        lambda f: write_torch(build("swinv2_tiny_window8_256", depths=(1, 1), num_heads=(3, 6)).state_dict(), f),
     ),
     "bare, transformers' names": ("bare", write_bare_transformers),
 }

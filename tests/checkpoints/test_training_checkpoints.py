@@ -119,7 +119,7 @@ def save_swin(theirs: torch.nn.Module, path: Path) -> None:
             parts[1] = str(int(parts[1]) - 1)
         names[".".join(parts).replace("head.fc.", "head.")] = value.detach()
     for name, buffer in theirs.named_buffers():
-        if name.endswith(("attn_mask", "relative_position_index")):
+        if name.endswith(("attn_mask", "relative_position_index", "relative_coords_table")):
             names[name] = buffer
     torch.save({"model": names}, path)
 
@@ -136,6 +136,63 @@ def test_swin_file_equals_timm_with_swins_own_transform(tmp_path: Path, size: in
         assert model.source.architecture == "swin_tiny_patch4_window7_224"
     assert compare(model.module, theirs, size) <= 1e-4
     assert_same_pixels(model, transform((384, 384) if size == 384 else size * 256 // 224, size))
+
+
+SMALL_V2 = {"depths": (2, 1, 1), "num_heads": (3, 6, 12), "num_classes": 4}
+
+
+def test_swin_v2_file_of_real_size_equals_timm_with_swins_own_transform(tmp_path: Path) -> None:
+    theirs = build("swinv2_tiny_window8_256")
+    save_swin(theirs, tmp_path / "w.pth")
+    model = read_checkpoint(tmp_path / "w.pth")
+    assert (model.source.layout, model.image_size) == ("Swin training checkpoint", (256, 256))
+    assert model.source.architecture == "swinv2_tiny_patch4_window8_256"
+    assert compare(model.module, theirs, 256) <= 1e-4
+    assert_same_pixels(model, transform(292, 256))
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "trained", "name"),
+    [
+        (128, 8, (0, 0, 0), "window8_128"),  # the last stage's window is its grid
+        (192, 12, (6, 6, 3), "window6to12_192"),
+        (384, 24, (12, 12, 12), "window12to24_384"),
+    ],
+)
+def test_swin_v2_file_shows_its_windows_and_those_of_pre_training(
+    tmp_path: Path, size: int, window: int, trained: tuple[int, ...], name: str
+) -> None:
+    args = {"img_size": size, "window_size": window, "pretrained_window_sizes": trained, **SMALL_V2}
+    theirs = build("swinv2_tiny_window8_256", **args)
+    save_swin(theirs, tmp_path / "w.pth")
+    model = read_checkpoint(tmp_path / "w.pth")
+    assert model.source.architecture == f"swinv2_of width 96, depths 2-1-1,_patch4_{name}"
+    assert compare(model.module, theirs, size) <= 1e-4
+    assert_same_pixels(model, transform((384, 384) if size == 384 else size * 256 // 224, size))
+
+
+def test_swin_v2_file_at_another_size_keeps_the_offsets_that_its_windows_were_trained_with(tmp_path: Path) -> None:
+    theirs = build("swinv2_tiny_window8_256", img_size=128, **SMALL_V2)
+    save_swin(theirs, tmp_path / "w.pth")
+    model = read_checkpoint(tmp_path / "w.pth", image_size=(64, 64))
+    # What its training script builds for the other size, told the windows of pre-training.
+    trained = {"pretrained_window_sizes": (8, 8, 8), "window_size": 8}
+    other = build("swinv2_tiny_window8_256", img_size=64, **SMALL_V2, **trained)
+    other.load_state_dict(theirs.state_dict())
+    assert compare(model.module, other, 64) <= 1e-4
+
+
+def test_swin_v2_file_without_offsets_is_refused_or_read_by_timms_name(tmp_path: Path) -> None:
+    theirs = build("swinv2_tiny_window8_256")
+    save_swin(theirs, tmp_path / "w.pth")
+    content = torch.load(tmp_path / "w.pth")
+    left = {name: value for name, value in content["model"].items() if not name.endswith("coords_table")}
+    torch.save({"model": left}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"layers\.3\.blocks\.0\.attn\.relative_coords_table: missing") as caught:
+        read_checkpoint(tmp_path / "w.pth")
+    assert "--arch swinv2_tiny_window8_256" in caught.value.hint
+    model = read_checkpoint(tmp_path / "w.pth", arch="swinv2_tiny_window8_256")
+    assert compare(model.module, theirs, 256) <= 1e-4
 
 
 def test_swin_file_without_masks_says_which_size_is_assumed(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.parity import swin, timm_vit, transformers_vit
+from tests.parity import publishers, swin, timm_vit, transformers_vit
 from tests.parity.case import Case
 
-CASES: tuple[Case, ...] = (*timm_vit.CASES, *transformers_vit.CASES, *swin.CASES)
+CASES: tuple[Case, ...] = (*timm_vit.CASES, *transformers_vit.CASES, *swin.CASES, *publishers.CASES)

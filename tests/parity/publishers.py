@@ -1,0 +1,180 @@
+"""The files of publishers who keep to themselves: state dicts, training checkpoints, archives. The module is the
+publisher's own where a package has it, and otherwise timm's, saved with the publisher's names and containers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edgevit.task import TaskName
+from tests.checkpoints.test_dino import dino_checkpoint, name_as_dinov2
+from tests.checkpoints.test_jax import name_as_jax
+from tests.checkpoints.test_mindspore import value as write_parameter
+from tests.checkpoints.test_open_clip import build as build_open_clip
+from tests.checkpoints.test_open_clip import save_folder
+from tests.checkpoints.test_training_checkpoints import save_swin as save_swin_file
+from tests.parity.case import Answer, Case
+from tests.parity.timm_vit import read_tokens
+from tests.reference import import_timm, import_torchvision
+
+
+def _save(content: Any, folder: Path) -> Path:
+    torch.save(content, folder / "weights.pth")
+    return folder / "weights.pth"
+
+
+def _read_head(module: Any, pixels: Tensor) -> Tensor:
+    """What torchvision's head reads."""
+    head = module.heads if hasattr(module, "heads") else module.head
+    seen: list[Tensor] = []
+    hook = head.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    module(pixels)
+    hook.remove()
+    return seen[0]
+
+
+def _torchvision(family: str, name: str) -> Case:
+    def build() -> Any:
+        import_torchvision()
+        from torchvision import models
+
+        return getattr(models, name)()
+
+    answers: Mapping[TaskName, Answer] = {"classify": lambda module, pixels: module(pixels), "embed": _read_head}
+    return Case(family, "torchvision", name, build, lambda module, folder: _save(module.state_dict(), folder), answers)
+
+
+_TOKENS: Mapping[TaskName, Answer] = {"features": read_tokens}
+_LEVELS: Mapping[TaskName, Answer] = {
+    "features": lambda module, pixels: module.forward_intermediates(pixels, intermediates_only=True)
+}
+_CLASSIFY: Mapping[TaskName, Answer] = {
+    "classify": lambda module, pixels: module(pixels),
+    "embed": lambda module, pixels: module.forward_head(module.forward_features(pixels), pre_logits=True),
+}
+_EMBED: Mapping[TaskName, Answer] = {"embed": _CLASSIFY["classify"]}
+
+
+def _timm(
+    family: str,
+    publisher: str,
+    name: str,
+    save: Callable[[Any, Path], Path],
+    answers: Mapping[TaskName, Answer] = _CLASSIFY,
+    change: Callable[[Any], None] | None = None,
+    **args: Any,
+) -> Case:
+    def build() -> Any:
+        module: Any = import_timm().create_model(name, **args)
+        if change is not None:
+            change(module)
+        return module
+
+    shown = ", ".join([name, *(f"{key}={value}" for key, value in args.items())])
+    features = _LEVELS if "swin" in name else _TOKENS
+    return Case(family, publisher, shown, build, save, {**answers, **features})
+
+
+def _save_model(module: Any, folder: Path) -> Path:
+    return _save({"model": module.state_dict(), "epoch": 299, "optimizer": {"state": {}}}, folder)
+
+
+def _save_dino(module: Any, folder: Path) -> Path:
+    return _save(dino_checkpoint(module, module), folder)
+
+
+def _save_dinov2(module: Any, folder: Path) -> Path:
+    return _save(name_as_dinov2(module.state_dict()), folder)
+
+
+def _save_swin(module: Any, folder: Path) -> Path:
+    save_swin_file(module, folder / "weights.pth")
+    return folder / "weights.pth"
+
+
+def _save_jax(module: Any, folder: Path) -> Path:
+    np.savez(folder / "weights.npz", **name_as_jax(module))
+    return folder / "weights.npz"
+
+
+def _compute_as_mindspore(module: Any) -> None:
+    """MindCV's arithmetic: GELU in its tanh form; the epsilon of norms that it leaves to MindSpore."""
+    is_swin = hasattr(module, "layers")
+    for name, part in list(module.named_modules()):
+        if name.endswith("mlp.act"):
+            module.set_submodule(name, nn.GELU(approximate="tanh"))
+        elif isinstance(part, nn.LayerNorm) and (not is_swin or "downsample" in name):
+            part.eps = 1e-7
+
+
+def _name_as_mindcv(name: str, *, is_swin: bool) -> str:
+    for norm in ("norm", "norm1", "norm2"):
+        name = name.replace(f"{norm}.weight", f"{norm}.gamma").replace(f"{norm}.bias", f"{norm}.beta")
+    if not is_swin:
+        return name
+    name = name.replace("head.fc.", "classifier.").replace(".relative_position", ".relative_bias.relative_position")
+    if not name.startswith("layers."):
+        return name
+    _, stage, rest = name.split(".", 2)
+    number = int(stage) - rest.startswith("downsample")
+    return f"0.blocks.{number}.{rest}" if number else f"0.{rest}"
+
+
+def _save_mindspore(module: Any, folder: Path) -> Path:
+    """MindSpore's container with MindCV's names: stages count from the first, whose merging leads to the next."""
+    state: dict[str, Tensor] = {}
+    for timms, tensor in module.state_dict().items():
+        name = _name_as_mindcv(timms, is_swin=hasattr(module, "layers"))
+        if "attn.qkv" in name and hasattr(module, "layers"):
+            parts = tensor.chunk(3)
+            state |= {name.replace("qkv", letter): part for letter, part in zip("qkv", parts, strict=True)}
+        else:
+            state[name] = tensor
+    content = [write_parameter(n, tuple(t.shape), "Float32", t.numpy().tobytes()) for n, t in state.items()]
+    (folder / "weights.ckpt").write_bytes(b"".join(content))
+    return folder / "weights.ckpt"
+
+
+def _open_clip(family: str, name: str) -> Case:
+    configs: dict[str, Any] = {}
+
+    def build() -> Any:
+        module, configs[name] = build_open_clip(name)
+        return module
+
+    return Case(
+        family,
+        "open_clip",
+        name,
+        build,
+        lambda module, folder: save_folder(module, configs[name], folder / "model"),
+        {"embed": lambda module, pixels: module.encode_image(pixels)},
+    )
+
+
+CASES = (
+    _torchvision("ViT", "vit_b_16"),
+    _torchvision("ViT", "vit_b_32"),
+    _torchvision("ViT", "vit_l_32"),
+    *(_torchvision("Swin", f"swin_{size}") for size in "tsb"),
+    *(_torchvision("Swin V2", f"swin_v2_{size}") for size in "tsb"),
+    _timm("ViT (AugReg)", "JAX (.npz)", "vit_tiny_patch16_224", _save_jax, act_layer="gelu_tanh"),
+    _timm("DeiT", "DeiT (.pth)", "deit_tiny_patch16_224", _save_model),
+    _timm("DeiT, distilled", "DeiT (.pth)", "deit_tiny_distilled_patch16_224", _save_model),
+    _timm("MAE, fine-tuned", "MAE (.pth)", "vit_base_patch16_224", _save_model, global_pool="avg"),
+    _timm("DINO", "DINO (.pth)", "vit_small_patch16_224", _save_dino, _EMBED, num_classes=0),
+    _timm("DINOv2", "DINOv2 (.pth)", "vit_small_patch14_dinov2", _save_dinov2, _EMBED),
+    _timm("DINOv2, with registers", "DINOv2 (.pth)", "vit_small_patch14_reg4_dinov2", _save_dinov2, _EMBED),
+    _timm("Swin", "Swin (.pth)", "swin_tiny_patch4_window7_224", _save_swin),
+    _timm("Swin V2", "Swin (.pth)", "swinv2_tiny_window8_256", _save_swin),
+    _timm("ViT", "MindSpore (.ckpt)", "vit_base_patch16_224", _save_mindspore, change=_compute_as_mindspore),
+    _timm("Swin", "MindSpore (.ckpt)", "swin_tiny_patch4_window7_224", _save_mindspore, change=_compute_as_mindspore),
+    _open_clip("CLIP", "ViT-B-32"),
+    _open_clip("CLIP (quick GELU)", "ViT-B-32-quickgelu"),
+    _open_clip("SigLIP", "ViT-B-16-SigLIP"),
+)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from edgevit.fallback import pin_set_back, set_back_sites
 from edgevit.lock import OutputLock, lock_output
 from edgevit.manifest import Manifest
 from edgevit.measure import measure_cold_start
+from edgevit.memory import release_memory
 from edgevit.pack import check_output, pack_bundle
 from edgevit.portable import collect_portable_files
 from edgevit.precisions import choose_precisions, limit_precisions
@@ -163,7 +163,7 @@ def build_model(
                 fp8 = prepare_fp8(graph, target, recipe, *shared, cache, progress)
                 files["fp8"] = GraphFile(fp8.path, fp8.inputs)
         model = model.without_weights()  # the engines have their own, and twice
-        gc.collect()
+        release_memory()
         with _timed(stages, "measure"):
             if measures:
                 found, variants, verdict = choose_and_start(

@@ -15,7 +15,7 @@ from edgevit import schema
 from edgevit.errors import DataError
 from edgevit.images import ImageSet
 from edgevit.progress import Progress
-from edgevit.reference import generate_images, load_reference, run_outputs, save_reference
+from edgevit.reference import compute_reference, generate_images, load_reference, save_reference
 from edgevit.report import DataUse
 from edgevit.runtime.session import Outputs
 from edgevit.task import Task
@@ -190,7 +190,7 @@ def gather_evidence(model: Model, recipe: Recipe, sets: ImageSets, cache: StageC
     return Evidence(
         preprocess=model.preprocess,
         pixels=pixels,
-        outputs=run_outputs(model)(pixels),
+        outputs=compute_reference(model, pixels),
         task=model.task,
         generated=some is None,
         choice=_judge(model, sets.calibration, "calibration", recipe.seed, cache, progress),

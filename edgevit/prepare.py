@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgevit import schema
 from edgevit.errors import CompileError
+from edgevit.memory import release_memory
 from edgevit.progress import Progress
 from edgevit.record import PassRecord
 
@@ -90,12 +90,12 @@ def prepare_graph(model: Model, target: Target, recipe: Recipe, cache: StageCach
         check_graph(folder / OPTIMIZED_FILE)
         _save(folder, records, graph.op_counts())
 
-    gc.collect()  # a graph's nodes and values refer to each other, and keep its weights
+    release_memory()
     inputs["disable_passes"] = list(recipe.disable_passes)
     progress("optimize", 0, 1)
     optimized, _ = cache.run("optimize", inputs, optimize)
     progress("optimize", 1, 1)
-    gc.collect()
+    release_memory()
     folds, _ = _load(exported)
     rewrites, op_counts = _load(optimized)
     return PreparedGraph(optimized / OPTIMIZED_FILE, model.passes + folds + rewrites, op_counts, inputs)

@@ -47,6 +47,22 @@ def run_outputs(model: Model) -> Callable[[npt.NDArray[np.uint8]], Outputs]:
     return run
 
 
+def compute_reference(model: Model, pixels: npt.NDArray[np.uint8]) -> Outputs:
+    """The module's answers to a few images, ``(N, H, W, 3) uint8`` to ``(N, …) float32`` for each of its outputs.
+
+    A few at a time: the activations of all of them may take more memory than the weights.
+    """
+    run = run_outputs(model)
+    size = _choose_batch(model)
+    parts = [run(pixels[start : start + size]) for start in range(0, len(pixels), size)]
+    return tuple(np.concatenate(values) for values in zip(*parts, strict=True))
+
+
+def _choose_batch(model: Model) -> int:
+    height, width = model.config.image_size
+    return min(256, max(1, PIXELS_AT_A_TIME // (height * width)))
+
+
 def save_reference(
     model: Model, images: ImageSet, folder: Path, *, progress: Progress = ignore_progress, stage: str = "reference"
 ) -> None:
@@ -62,12 +78,10 @@ def save_reference(
     for spec in model.outputs:
         shape = (len(images), *(side for side in spec.shape[1:] if isinstance(side, int)))
         stored.append(np.lib.format.open_memmap(folder / f"{spec.name}.npy", "w+", np.float32, shape))
-    height, width = model.config.image_size
-    size = min(256, max(1, PIXELS_AT_A_TIME // (height * width)))
     bad: list[str] = []
     done = 0
     progress(stage, 0, len(images))
-    for batch in images.batches(model.preprocess, size):
+    for batch in images.batches(model.preprocess, _choose_batch(model)):
         answers = run(batch.pixels)
         for values, answer in zip(stored, answers, strict=True):
             bad += [f for f, row in zip(batch.files, answer, strict=True) if not np.isfinite(row).all()]

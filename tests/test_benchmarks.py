@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import bench_memory, memory_table
 from benchmarks.bars import BARS, NNCF_BEST, Bar, judge_bars
 from benchmarks.gemm_rate import GemmSession
 from benchmarks.int8_accuracy import summarize_accuracy
 from benchmarks.int8_models import MODELS
 from benchmarks.int8_table import render_table, show_figure
 from benchmarks.peers import PeerSession
+from edgevit.checkpoints.architectures import find_architecture
 from edgevit.images import ImageSet
 from edgevit.latency import measure_latency
 from tests.small_models import make_preprocess
@@ -164,3 +166,21 @@ def test_stand_ins_for_sessions_when_timed_in_turns_are_called_as_sessions_are()
     found = measure_latency(sessions, batch, runs=4, seconds=0, rounds=2, warmup_runs=1, warmup_seconds=0)
     assert set(found.latencies) == {"peer", "product"}
     assert peer.answer(batch).shape == (1, 3 * 8 * 8)
+
+
+def test_memory_table_when_rendered_names_the_stage_of_the_peak_and_the_mapped_part() -> None:
+    row = {
+        "model": "swin", "precision": "fp32", "checkpoint_bytes": 100 << 20, "start_bytes": 20 << 20,
+        "peak_bytes": 250 << 20, "peak_mapped_bytes": 90 << 20, "stages": {"export": 3, "latency": 4, "read": 1},
+        "ratio": 2.5, "bar": 3.0, "met": True,
+    }  # fmt: skip
+    text = memory_table.render_table({"machine": MACHINE, "rows": [row, {**row, "bar": None}]})
+    assert "| `swin` | fp32 | 100 MiB | 20 MiB | 250 MiB | 90 MiB | 2.50 | ≤ 3 | latency |" in text
+    assert "| 2.50 | – | latency |" in text
+
+
+@pytest.mark.parametrize("case", bench_memory.BARS)
+def test_memory_case_when_listed_is_an_architecture_and_a_precision(case: str) -> None:
+    name, precision = case.split(":")
+    assert find_architecture(name) is not None
+    assert precision in ("fp32", "int8")

@@ -28,7 +28,7 @@ from edgevit.rehearsal import (
 )
 from edgevit.report import Variant, Verdict
 from edgevit.runtime.session import Outputs, open_engine
-from edgevit.search import GraphFile, SearchResult, Trial, compile_graph, judge_trial
+from edgevit.search import GraphFile, SearchResult, Trial, compile_graph, judge_trial, refuse_trial
 from edgevit.target import Budget, Target, load_target
 from edgevit.verdict import choose_variant
 
@@ -95,7 +95,7 @@ def judge_at_desk(
         try:
             file = _type_file(graph, target, precision, cache) if typed else graph
         except CompileError as exc:
-            trials.append(_refuse(precision, exc))
+            trials.append(refuse_trial(precision, exc))
             continue
         trial, answers = _judge_graph(file, graph, target, precision, recipe, evidence, cache, progress)
         if precision in QUANTIZED_PRECISIONS and answers is not None:
@@ -174,10 +174,6 @@ def _judge_graph(
 
 JUDGE_SETTINGS = {"session.disable_quant_qdq": "1"}
 """Q/DQ pairs as they stand, in float arithmetic: what the graph says, and faster than the integer forms of Linears."""
-
-
-def _refuse(precision: str, exc: CompileError) -> Trial:
-    return Trial(Variant(precision, precision, 0, status="NOT SUPPORTED", reason=exc.message.replace("\n", " ")))
 
 
 def _add_engine(judged: Trial, made: Trial) -> Trial:

@@ -77,10 +77,10 @@ def finish_bundle(
             labels=manifest.labels,
             progress=progress,
         )
-        chosen = next((v for v in variants if v.name == verdict.chosen), None)
-        verdict = judge_calibration(
-            verdict, before.quantization, chosen=chosen is not None and chosen.precision == "int8", untried=""
-        )
+        chosen = next((v.precision for v in variants if v.name == verdict.chosen), None)
+        for name, record in (("int8", before.quantization), ("fp8", before.fp8)):
+            if name in graphs:
+                verdict = judge_calibration(verdict, record, chosen=chosen == name, untried="", name=name)
         verdict = _recall_judgement(verdict, before)
         if tried:
             variants += tuple(_leave_out(v) for v in left)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from edgevit.compile import compile_engine
 from edgevit.conditions import Conditions
 from edgevit.devices.watch import Watch
 from edgevit.engine import Engine, Setting, load_engine
-from edgevit.errors import CompileError
+from edgevit.errors import CompileError, DeviceError, EdgevitError
 from edgevit.measure import (
     GRAPH_TOLERANCE,
     PARITY_TOLERANCES,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 _TUNING_SHARE = 4  # of the time that a variant's latency takes, that of a way to open it
 _LARGEST_TUNED_BYTES = 512 << 20
 """Ways to open an engine are open side by side, and each holds the weights twice, mapped and packed."""
+_LONGEST_REASON = 400  # characters of a table's footnote: compilers say more than anybody reads there
 
 
 @dataclass(frozen=True)
@@ -112,18 +113,17 @@ def search_recipe(
         progress: Told about every image and round.
 
     Returns:
-        A precision that the device cannot compile is ``NOT SUPPORTED`` with the compiler's reason; the choice among the
-        others is :func:`edgevit.verdict.choose_variant`'s.
+        A precision that the device cannot compile, or whose engine does not run there, is ``NOT SUPPORTED`` with the
+        reason; the choice among the others is :func:`edgevit.verdict.choose_variant`'s.
+
+    Raises:
+        DeviceError: No engine can be opened.
     """
     trials = [
         g.trial or compile_graph(g, target, p, recipe, cache, model_info=model_info, progress=progress)
         for p, g in graphs.items()
     ]
-    for index, trial in enumerate(trials):
-        if trial.engine is not None:
-            with open_engine(trial.engine) as session:
-                variant = judge_trial(trial, session, recipe, evidence, progress)
-                trials[index] = dataclasses.replace(trial, variant=variant)
+    trials = _judge_all(trials, recipe, evidence, progress)
     engines = [t.engine for t in trials if t.engine is not None and _is_faithful(t.variant)]
     if not measure or not engines:
         return SearchResult(tuple(trials))
@@ -133,15 +133,70 @@ def search_recipe(
     chosen = next((t.settings for t in tried if t.chosen), {})
     trials = [_set(trial, chosen) for trial in trials]
     with contextlib.ExitStack() as stack:
-        sessions = {
-            t.variant.name: stack.enter_context(open_engine(t.engine))
-            for t in trials
-            if t.engine is not None and _is_faithful(t.variant)
-        }
+        sessions, trials = _open_together(trials, stack)
         watch = Watch(progress)
         comparison = _time(sessions, recipe, evidence, watch)
     measured = tuple(_add_latency(trial, comparison) for trial in trials)
     return SearchResult(measured, comparison, tried, watch.conditions)
+
+
+def _judge_all(trials: Sequence[Trial], recipe: Recipe, evidence: Evidence, progress: Progress) -> list[Trial]:
+    """Every engine by itself. One that does not run is out, unless none runs: then the device is at fault.
+
+    Raises:
+        DeviceError: None runs.
+    """
+    judged: list[Trial] = []
+    failures: list[DeviceError] = []
+    for trial in trials:
+        if trial.engine is None:
+            judged.append(trial)
+            continue
+        try:
+            with open_engine(trial.engine) as session:
+                variant = judge_trial(trial, session, recipe, evidence, progress)
+            judged.append(dataclasses.replace(trial, variant=variant))
+        except DeviceError as exc:
+            failures.append(exc)
+            judged.append(refuse_trial(trial.variant.precision, exc))
+    if failures and len(failures) == sum(t.engine is not None for t in trials):
+        raise failures[0]
+    return judged
+
+
+def _open_together(trials: Sequence[Trial], stack: contextlib.ExitStack) -> tuple[dict[str, Session], list[Trial]]:
+    """Sessions side by side, to be timed in turns, and the trials with the reason of those that did not fit in.
+
+    The last engines, which are the most compressed and so probably the ones to be used, come first to the memory.
+
+    Raises:
+        DeviceError: Not even one opens.
+    """
+    opened: dict[str, Session] = {}
+    result = list(trials)
+    failure: DeviceError | None = None
+    for place, trial in reversed(list(enumerate(trials))):
+        if trial.engine is None or not _is_faithful(trial.variant):
+            continue
+        try:
+            opened[trial.variant.name] = stack.enter_context(open_engine(trial.engine))
+        except DeviceError as exc:
+            failure = exc
+            reason = f"not timed, as it does not open beside the others: {_shorten(exc)}"
+            result[place] = dataclasses.replace(trial, variant=dataclasses.replace(trial.variant, reason=reason))
+    if not opened and failure is not None:
+        raise failure
+    return {t.variant.name: opened[t.variant.name] for t in trials if t.variant.name in opened}, result
+
+
+def refuse_trial(precision: str, exc: EdgevitError) -> Trial:
+    """A variant that does not compile or run, with the reason on one line."""
+    return Trial(Variant(precision, precision, 0, status="NOT SUPPORTED", reason=_shorten(exc)))
+
+
+def _shorten(exc: EdgevitError) -> str:
+    text = " ".join(exc.message.split())
+    return text if len(text) <= _LONGEST_REASON else f"{text[: _LONGEST_REASON - 2]} …"
 
 
 def try_graph(
@@ -157,13 +212,16 @@ def try_graph(
 ) -> Trial:
     """Compile one graph and judge it on the calibration images of the choice, where there are any, and on nothing else.
 
-    Arguments and a graph that does not compile are as in :func:`search_recipe`.
+    Arguments and a graph that does not compile or run are as in :func:`search_recipe`.
     """
     trial = compile_graph(graph, target, precision, recipe, cache, model_info=model_info, progress=progress)
     if trial.engine is None:
         return trial
-    with open_engine(trial.engine) as session:
-        accuracy = _measure(evidence.choice, f"calibration {precision}", session, recipe, evidence, progress)
+    try:
+        with open_engine(trial.engine) as session:
+            accuracy = _measure(evidence.choice, f"calibration {precision}", session, recipe, evidence, progress)
+    except DeviceError as exc:
+        return refuse_trial(precision, exc)
     return dataclasses.replace(trial, variant=dataclasses.replace(trial.variant, choice_accuracy=accuracy))
 
 
@@ -209,8 +267,7 @@ def compile_graph(
         folder, _ = cache.run("engine", key, produce)
     except CompileError as exc:
         progress(stage, 1, 1)
-        reason = exc.message.splitlines()[0]
-        return Trial(Variant(precision, precision, 0, status="NOT SUPPORTED", reason=reason))
+        return refuse_trial(precision, exc)
     engine = load_engine(folder)
     progress(stage, 1, 1)
     return Trial(Variant(precision, precision, engine.size_bytes), engine)

@@ -58,7 +58,8 @@ def choose_variant(
     """Judge the variants of a build and choose one.
 
     Args:
-        variants: In the table's order, the baseline first; one that is ``NOT SUPPORTED`` keeps its status and reason.
+        variants: In the table's order, the baseline first; one that is ``NOT SUPPORTED`` keeps its status and reason,
+            and one without a latency may say why in its reason.
         budget: What the chosen one may cost.
         preference: Precisions, the most wanted first, for where nothing was measured or all else is equal.
         ratio: Latency ratio of two variants by name. Without it, those whose ratios to the baseline have overlapping
@@ -119,7 +120,7 @@ def _judge(variant: Variant, budget: Budget) -> Variant:
     miss = None if figures is None else find_miss(figures, budget)
     if miss is not None:
         return replace(variant, status="ACCURACY DROP", reason=f"{miss} on {where} images")
-    return replace(variant, status="NOT MEASURED", reason="latency was not measured")
+    return replace(variant, status="NOT MEASURED", reason=variant.reason or "latency was not measured")
 
 
 def find_miss(figures: Accuracy, budget: Budget) -> str | None:

@@ -8,23 +8,30 @@ import json
 import platform
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from edgevit.build import build_model
 from edgevit.bundle import PARITY_FILE, PORTABLE_MODEL_FILE, RECIPE_FILE, REPORT_FILE
+from edgevit.cache import StageCache
 from edgevit.cli import main
+from edgevit.demo import MODELS, write_digits
 from edgevit.devices.local import describe_machine
 from edgevit.engine import GpuRecord
 from edgevit.manifest import load_manifest
 from edgevit.pack import pack_bundle
+from edgevit.quantization import Quantization
 from edgevit.recipe import Recipe
+from edgevit.rehearsal import Rehearsal
 from edgevit.report import Report, Verdict
 from edgevit.runtime import open_bundle
 from edgevit.target import Budget, load_target
 from tests.gpu_double import Machine, read, write
+from tests.gpu_double.tensorrt import CONTEXT_BYTES
 from tests.tiny_bundle import LABELS, make_manifest
 from tests.tiny_onnx import SIZE, compute_logits, make_images, write_classifier
 
@@ -160,6 +167,162 @@ def test_engine_of_the_cache_is_not_taken_for_another_gpu_or_version(
     assert (engine.versions, engine.gpu) == ({"tensorrt": "10.4.0"}, GpuRecord("8.7", "Orin", 16))
     with open_bundle(tmp_path / "second") as predictor:
         assert predictor.differences == ()
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A portable bundle of the demonstration's ViT with the graphs of fp32, fp16 and int8."""
+    folder = tmp_path_factory.mktemp("portable")
+    digits = write_digits(folder / "digits")
+    for path in digits.validation.rglob("*.png"):
+        if int(path.stem) % 20:
+            path.unlink()
+    quantization = Quantization(images=20, float_share=0.0, rounding="nearest")
+    recipe = dataclasses.replace(RECIPE, quantization=quantization, choice_images=20)
+    cache = StageCache(folder / "cache")
+    options = {"calibration": digits.calibration, "validation": digits.validation, "recipe": recipe, "cache": cache}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgevit.desk.rehearse_fusion", lambda *arguments: Rehearsal())  # takes seconds a graph
+        return build_model(MODELS["vit"], load_target("jetson"), out=folder / "bundle", **options).bundle
+
+
+@pytest.fixture
+def no_cold_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fresh processes take seconds."""
+    monkeypatch.setattr("edgevit.build.measure_cold_start", lambda folder: None)
+
+
+def finish_quantized(quantized: Path, out: Path) -> Report:
+    result = run("finish", quantized, "--out", out, "--json")
+    assert result.exit_code in (0, 1), result.output
+    return Report.load(out / "report.json")
+
+
+def test_int8_is_compiled_and_checked_against_its_own_graph_on_the_board(
+    jetson: Machine, quantized: Path, tmp_path: Path
+) -> None:
+    report = finish_quantized(quantized, tmp_path / "finished")
+    variants = {v.name: v for v in report.variants}
+    assert [*variants] == ["fp32", "fp16", "int8"]
+    for variant in variants.values():
+        assert variant.parity is not None
+        assert variant.parity.passed, variant
+        assert variant.latency is not None
+    assert report.quantization is not None
+    assert any("the int8 graph in ONNX Runtime had top-1" in note for note in report.notes)
+    sites = sum(site.precision == "int8" for site in report.quantization.sites)
+    assert sites > 8
+    record = report.fusion["int8"]
+    assert (record.device, record.compiler) == ("SM87", "tensorrt 10.3.0"), "of the board's engine, not the rehearsal's"
+
+
+@pytest.mark.usefixtures("no_cold_start")
+def test_int8_engine_that_computes_something_else_fails_and_a_float_one_is_chosen(
+    jetson: Machine, quantized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer in the place of its neighbour's, in the engine of the int8 graph alone."""
+    library = sys.modules["tensorrt"]
+    compute = library.IExecutionContext._compute
+
+    def spoil(self: Any, shape: tuple[int, ...], addresses: dict[str, int]) -> None:
+        compute(self, shape, addresses)
+        if is_quantized(self.engine):
+            size = shape[0] * 10 * 4
+            logits = np.frombuffer(read(addresses["logits"], size), np.float32)
+            write(addresses["logits"], np.roll(logits, 1).tobytes())
+
+    monkeypatch.setattr(library.IExecutionContext, "_compute", spoil)
+    report = finish_quantized(quantized, tmp_path / "finished")
+    assert [v.status == "PARITY FAILED" for v in report.variants] == [False, False, True]
+    assert report.verdict.chosen in ("fp32", "fp16")
+
+
+def is_quantized(engine: Any) -> bool:
+    return b"QuantizeLinear" in engine._model
+
+
+@pytest.mark.usefixtures("no_cold_start")
+def test_precision_that_the_board_cannot_compile_is_not_supported_and_the_others_are_kept(
+    jetson: Machine, quantized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = sys.modules["tensorrt"]
+    build, built = library.Builder.build_serialized_network, []
+
+    def fail(self: Any, network: Any, config: Any) -> Any:
+        built.append(network.path)
+        jetson.fail_at = len(jetson.calls) + 1 if len(built) == 3 else None
+        return build(self, network, config)
+
+    monkeypatch.setattr(library.Builder, "build_serialized_network", fail)
+    report = finish_quantized(quantized, tmp_path / "finished")
+    assert [v.status == "NOT SUPPORTED" for v in report.variants] == [False, False, True]
+    assert "Could not find any implementation for node fc1" in report.variants[2].reason
+    assert report.verdict.chosen in ("fp32", "fp16")
+    assert [v.latency is None for v in report.variants] == [False, False, True]
+
+
+@pytest.mark.usefixtures("no_cold_start")
+def test_compiler_that_raises_is_told_like_one_that_gives_nothing(
+    jetson: Machine, quantized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = sys.modules["tensorrt"]
+    build = library.Builder.build_serialized_network
+
+    def fail(self: Any, network: Any, config: Any) -> Any:
+        if b"QuantizeLinear" in network.path.read_bytes():
+            raise MemoryError("std::bad_alloc")
+        return build(self, network, config)
+
+    monkeypatch.setattr(library.Builder, "build_serialized_network", fail)
+    report = finish_quantized(quantized, tmp_path / "finished")
+    assert report.variants[2].status == "NOT SUPPORTED"
+    assert "MemoryError: std::bad_alloc" in report.variants[2].reason
+
+
+@pytest.mark.usefixtures("no_cold_start")
+def test_engine_that_does_not_fit_the_memory_is_not_supported_and_the_others_are_kept(
+    jetson: Machine, quantized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = sys.modules["tensorrt"]
+    make = library.ICudaEngine.create_execution_context
+
+    def refuse(self: Any, *arguments: Any) -> Any:
+        jetson.fail_at = len(jetson.calls) + 1 if is_quantized(self) else None
+        return make(self, *arguments)
+
+    monkeypatch.setattr(library.ICudaEngine, "create_execution_context", refuse)
+    report = finish_quantized(quantized, tmp_path / "finished")
+    assert [v.status == "NOT SUPPORTED" for v in report.variants] == [False, False, True]
+    assert "OutOfMemory" in report.variants[2].reason
+    assert report.verdict.chosen in ("fp32", "fp16")
+
+
+@pytest.mark.usefixtures("no_cold_start")
+def test_engines_that_do_not_fit_side_by_side_are_left_untimed_the_least_compressed_first(
+    jetson: Machine, quantized: Path, tmp_path: Path
+) -> None:
+    """Each opens alone; the memory has room for the contexts of two, and their buffers."""
+    jetson.gpu = dataclasses.replace(jetson.gpu, memory_bytes=2 * RECIPE.batch[2] * CONTEXT_BYTES + (1 << 20))
+    report = finish_quantized(quantized, tmp_path / "finished")
+    fp32, fp16, int8 = report.variants
+    assert (fp32.status, fp32.latency) == ("NOT MEASURED", None)
+    assert fp32.reason.startswith("not timed, as it does not open beside the others: ")
+    assert fp16.latency is not None
+    assert int8.latency is not None
+    assert fp16.ratio is not None
+    assert fp16.ratio.value == 1, "ratios are over the first that was timed"
+
+
+def test_board_where_no_engine_opens_ends_with_the_reason_and_a_hint(
+    jetson: Machine, quantized: Path, tmp_path: Path
+) -> None:
+    jetson.gpu = dataclasses.replace(jetson.gpu, memory_bytes=1 << 16)
+    result = run("finish", quantized, "--out", tmp_path / "finished")
+    assert result.exit_code == 2
+    assert "error: " in result.stderr
+    assert "OutOfMemory" in result.stderr
+    assert "hint: " in result.stderr
+    assert not (tmp_path / "finished").exists()
 
 
 def test_finishing_elsewhere_lists_what_is_missing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,9 +166,12 @@ class TensorRT:
         gpu = None if self.name == "tensorrt_rtx" else find_gpu(target.compute_capability)
         timings = TimingCache(self.name, str(library.__version__), gpu) if gpu is not None else None
         notes = timings.attach(config) if timings is not None else ()
-        plan = builder.build_serialized_network(network, config)
+        try:
+            plan = builder.build_serialized_network(network, config)
+        except (MemoryError, RuntimeError) as exc:  # std::bad_alloc and the like; mostly it returns None instead
+            raise self._refuse(model_path, [*said.errors, f"{type(exc).__name__}: {exc}"]) from exc
         if plan is None:
-            raise self._refuse(model_path, said.errors)
+            raise self._refuse(model_path, said.errors or ["it gave no plan and no reason"])
         if timings is not None:
             notes += timings.save(config)
         listed = next((text for text in said.messages if text.startswith("Layers:")), "")

@@ -143,6 +143,9 @@ class Builder(Object):
         import onnx
 
         assert network.path is not None
+        if self.machine.fails("build_serialized_network"):
+            self.say(Severity.ERROR, "Error Code 10: Internal Error (Could not find any implementation for node fc1.)")
+            return None
         if config.cache is not None:
             config.cache.tactics |= {"gpu": self.machine.gpu.name, network.path.name: 1}
         shape = [d.dim_value for d in onnx.load(network.path).graph.input[0].type.tensor_type.shape.dim]

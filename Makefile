@@ -29,10 +29,11 @@ check: $(VENV)/test  ## ruff and mypy.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/bench  ## Accuracy and latency against other ways to the same engine, memory of a build; exits with 1 where a bar is missed.
+bench: $(VENV)/bench  ## Accuracy and latency against other ways, memory of a build, fused kernels; exits with 1 where a bar is missed.
 	status=0; \
 	$(BIN)/python -m benchmarks.bench_float || status=1; \
 	$(BIN)/python -m benchmarks.bench_int8 --cost || status=1; \
+	$(BIN)/python -m benchmarks.bench_fusion || status=1; \
 	$(BIN)/python -m benchmarks.bench_memory || status=1; \
 	exit $$status
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import bench_memory, memory_table
+from benchmarks import bench_fusion, bench_memory, memory_table
 from benchmarks.bars import BARS, NNCF_BEST, Bar, judge_bars
 from benchmarks.gemm_rate import GemmSession
 from benchmarks.int8_accuracy import summarize_accuracy
@@ -184,3 +184,42 @@ def test_memory_case_when_listed_is_an_architecture_and_a_precision(case: str) -
     name, precision = case.split(":")
     assert find_architecture(name) is not None
     assert precision in ("fp32", "int8")
+
+
+def _fusion_row(**changes: Any) -> dict[str, Any]:
+    record = {
+        "device": "SM86",
+        "attention": {f"blocks.{i}.attn": "fp16" for i in range(12)},
+        "products": {"int8": 34, "fp16": 15},
+        "moves": ["a", "b"],
+    }
+    row = {"model": "deit_tiny_patch16_224", "precision": "int8", "layers": 111, "bar": 112, "blocks": 12}
+    return {**row, "identical": True, "plan_bytes": 1, "record": record, **changes}
+
+
+def test_fusion_row_when_every_bar_is_met_says_so_in_the_table() -> None:
+    assert bench_fusion.judge_row(_fusion_row(layers=112)) == ()
+    table = bench_fusion.render_table([_fusion_row(), _fusion_row(bar=None)], "tensorrt_rtx 1")
+    head, _, titles, rule, first, second = table.splitlines()
+    assert "tensorrt_rtx 1 without a GPU" in head
+    assert "Nothing was run" in head
+    assert titles.count("|") == rule.count("|") == first.count("|") == second.count("|")
+    cells = [cell.strip() for cell in first.strip("|").split("|")]
+    wanted = ["111", "≤ 112", "12 of 12 (fp16)", "34 int8, 15 fp16", "2", "0", "met"]
+    assert cells == ["`deit_tiny_patch16_224`", "int8", "SM86", *wanted]
+    assert "| – |" in second
+
+
+def test_fusion_row_when_bars_are_missed_names_each() -> None:
+    record = {**_fusion_row()["record"], "attention": {"blocks.0.attn": "fp16"}}
+    missed = bench_fusion.judge_row(_fusion_row(layers=113, identical=False, record=record))
+    assert missed == ("113 layers of at most 112", "attention fused in 1 of 12 blocks", "two builds differ")
+    assert "; ".join(missed) in bench_fusion.render_table(
+        [_fusion_row(layers=113, identical=False, record=record)], "x"
+    )
+    assert bench_fusion.judge_row(_fusion_row(layers=999, bar=None)) == ()
+
+
+def test_fusion_bars_when_listed_are_of_engines_that_are_built() -> None:
+    built = {(model, precision) for model in bench_fusion.MODELS for precision, _ in bench_fusion.ENGINES}
+    assert set(bench_fusion.LAYER_BARS) <= built

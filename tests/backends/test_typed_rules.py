@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
-from edgevit.backends.typed_rules import find_violations
+from edgevit.backends.typed_rules import KNOWN_OPS, find_violations
 from edgevit.graph import Graph
 from edgevit.quantization import Quantization
 from edgevit.quantize import quantize_graph
-from edgevit.target import ExportForm
+from edgevit.runtime.tensorrt_log import get_log
+from edgevit.target import ExportForm, load_target
 from edgevit.typed import type_graph
 from tests.small_graphs import find_node, make_graph, make_pixels
 
@@ -140,3 +143,37 @@ def test_all_faults_are_listed_together(quantized: Graph) -> None:
     typed = type_graph(quantized, "fp16")
     sites = {plant(typed)[0] for plant in (move_zero, insert_cast)}
     assert {text.split(": ")[0] for text in find_violations(typed, "8.6")} >= sites
+
+
+def test_every_operator_that_the_rules_know_is_one_of_the_parser() -> None:
+    trt = pytest.importorskip("tensorrt_rtx")
+    log = get_log(trt)
+    builder = trt.Builder(log)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, log)
+    assert [op for op in sorted(KNOWN_OPS) if not parser.supports_operator(op)] == []
+    assert not parser.supports_operator("Multinomial"), "or the question would say nothing"
+
+
+def test_foreign_normalisation_by_reduce_l2_and_clip_keeps_the_rules_and_compiles(tmp_path: Path) -> None:
+    """As torch's ``functional.normalize`` is exported; for a while the rules refused both operators."""
+    pytest.importorskip("tensorrt_rtx")
+    from edgevit.backends.tensorrt import TENSORRT_RTX
+
+    text = """<ir_version: 10, opset_import: ["" : 20]>
+    normalise (uint8[1, 4, 4, 3] image) => (float[1, 16] embedding)
+    <int64[2] flat = {1, 48}, int64[1] last = {1}, float least = {0.001}> {
+        pixels = Cast <to = 1> (image)
+        row = Reshape (pixels, flat)
+        features = MatMul (row, weight)
+        norm = ReduceL2 <keepdims = 1> (features, last)
+        clipped = Clip (norm, least)
+        embedding = Div (features, clipped)
+    }"""
+    model = onnx.parser.parse_model(text)
+    weight = np.random.default_rng(0).standard_normal((48, 16)).astype(np.float32) / 2550
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weight, "weight"))
+    onnx.save(onnx.shape_inference.infer_shapes(model), tmp_path / "graph.onnx")
+    graph = Graph.load(tmp_path / "graph.onnx")
+    assert find_violations(type_graph(graph, "fp16"), "8.6") == ()
+    assert TENSORRT_RTX.compile(tmp_path / "graph.onnx", load_target("rtx-30"), "fp16", tmp_path, {}).path.is_file()

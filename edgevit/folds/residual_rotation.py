@@ -6,11 +6,12 @@ into everything that reads it, at no cost at run time. The idea is that of Slice
 arXiv:2401.15024 and arXiv:2404.00456), who rotate RMSNorm models; the all-ones condition carries it over to LayerNorm.
 
 Scope: streams between pre-norm blocks whose LayerNorms and layer scales are folded
-(:mod:`edgevit.folds.layer_norm_affine`, :mod:`edgevit.folds.layer_scale`). A norm before a CLIP's blocks writes to the
-stream with an affine part, and no rotation passes through that without a matrix of its own. In a Swin every stage has
-its own R; the first one keeps its stream, because the norm behind the patch embedding writes to it with an affine part;
-in a Swin V2 all norms do so. Where pooled features or feature maps are the output, a Linear with Rᵀ takes them back,
-and the affine part of the LayerNorm in front of it goes into that.
+(:mod:`edgevit.folds.layer_norm_affine`, :mod:`edgevit.folds.layer_scale`). The norm before a CLIP's blocks writes to
+the stream with an affine part, which no rotation passes through: a Linear behind it takes up that part and R, for a
+twelfth of one block's products. In a Swin every stage has its own R; the first one keeps its stream, because the norm
+behind the patch embedding, where tokens are many and the Linear would cost more, writes to it with an affine part; in a
+Swin V2 all norms do so. Where pooled features or feature maps are the output, a Linear with Rᵀ takes them back, and the
+affine part of the LayerNorm in front of it goes into that.
 """
 
 from __future__ import annotations
@@ -52,6 +53,22 @@ def fold_residual_rotation(pixels: PixelModel, seed: int = 0) -> PassRecord:
     return _rotate_swin(model, name, generator)
 
 
+class RotatedNorm(nn.Module):
+    """A LayerNorm whose affine part and R are one Linear: ``(…, C) → (…, C)``."""
+
+    def __init__(self, norm: nn.LayerNorm, rotation: Tensor) -> None:
+        super().__init__()
+        gain, offset = norm.weight.detach().double(), norm.bias.detach().double()
+        self.rotate = nn.Linear(len(gain), len(gain), device="meta")
+        self.rotate.weight = nn.Parameter((rotation * gain).float().contiguous(), requires_grad=False)
+        self.rotate.bias = nn.Parameter((rotation @ offset).float(), requires_grad=False)
+        self.norm = nn.LayerNorm(len(gain), eps=norm.eps, device=norm.weight.device).requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rotated: Tensor = self.rotate(self.norm(x))
+        return rotated
+
+
 def make_rotation(width: int, generator: np.random.Generator) -> Tensor:
     """A random orthogonal matrix with R·1 = 1: ``(width, width) float64``."""
     # A basis whose first vector is the normalised all-ones vector; the rotation acts on the others.
@@ -65,8 +82,6 @@ def make_rotation(width: int, generator: np.random.Generator) -> Tensor:
 def _refuse_vit(model: ViT) -> str | None:
     if model.positions is None:
         return "the position embedding is not folded"
-    if isinstance(model.norm_pre, nn.LayerNorm):
-        return "the norm before the blocks writes to the stream with an affine part"
     blocks = [block for block in model.blocks if isinstance(block, EncoderBlock)]
     if any(isinstance(scale, LayerScale) for block in blocks for scale in (block.ls1, block.ls2)):
         return "layer scale is not folded"
@@ -97,8 +112,13 @@ def _rotate_vit(model: ViT, rotation: Tensor) -> None:
     assert model.positions is not None
     proj = model.patch_embed.proj
     assert isinstance(proj, (nn.Linear, nn.Conv2d))
-    _rotate_output(proj, rotation)
-    model.positions = (model.positions.double() @ rotation.T).float()
+    if isinstance(model.norm_pre, nn.LayerNorm):
+        model.norm_pre = RotatedNorm(
+            model.norm_pre, rotation
+        )  # of the patches; the prefix went through it as a constant
+    else:
+        _rotate_output(proj, rotation)
+        model.positions = (model.positions.double() @ rotation.T).float()
     if model.prefix is not None:
         model.prefix = (model.prefix.double() @ rotation.T).float()
     for block in model.blocks:

@@ -211,11 +211,22 @@ def test_rotation_is_left_alone_where_layer_scale_is_not_folded() -> None:
     assert records["residual_rotation"].skipped[0].reason == "layer scale is not folded"
 
 
-def test_rotation_is_left_alone_behind_a_norm_before_the_blocks() -> None:
-    pixels = copy_pixels(make_model(VITS["clip"]))
+def test_rotation_behind_a_norm_before_the_blocks_is_a_linear_with_its_affine_part() -> None:
+    model = make_model(VITS["clip"])
+    pixels = copy_pixels(model)
     records = {r.name: r for r in apply_folds(pixels, EVERYTHING)}
-    assert "norm before the blocks" in records["residual_rotation"].skipped[0].reason
+    assert records["residual_rotation"].applied == ("blocks",)
     assert any("residual stream" in s.reason for s in records["layer_norm_affine"].skipped if s.site == "norm_pre")
+    norm = model.module.norm_pre
+    assert not bool((norm.weight == 1).all())
+    ours = pixels.model.norm_pre
+    tokens = torch.randn(1, 9, VIT.width, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        plain, rotated = norm(tokens), ours(tokens)
+        # Any orthogonal matrix that keeps the all-ones vector keeps products of tokens and their sums.
+        assert relative_error(rotated @ rotated.mT, plain @ plain.mT) <= TOLERANCE
+        assert relative_error(rotated.sum(-1), plain.sum(-1)) <= 1e-4
+        assert relative_error(rotated, plain) > 0.1
 
 
 def test_last_block_with_registers_is_computed_for_the_class_token_alone() -> None:

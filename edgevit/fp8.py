@@ -7,7 +7,8 @@ fits besides (grids, rotation, rounding against the inputs) would gain much. Sit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,16 +26,18 @@ from edgevit.plan import (
     trace_layout,
 )
 from edgevit.progress import Progress, ignore_progress
-from edgevit.quantization import QuantizationRecord, SiteRecord
+from edgevit.quantization import QuantizationRecord, SitePrecision, SiteRecord
 from edgevit.quantize import match_sites
 from edgevit.segment_fit import count_rows, reads_image
 from edgevit.segments import SegmentRunner, extract_segment, release_weights, split_graph
+from edgevit.sensitivity import choose_float, rank_groups, rank_sites
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 LARGEST = 448.0
 """Of E4M3 (Micikevicius et al. 2022, FP8 Formats for Deep Learning)."""
+_SCORING_IMAGES = 32  # that sites are chosen on
 _KIND = ir.DataType.FLOAT8E4M3FN
 _SMALLEST_SCALE = 2.0**-14  # float16's smallest normal number, as the scale becomes float16
 
@@ -46,6 +49,8 @@ def quantize_fp8(
     pins: Mapping[str, str],
     *,
     products: bool = False,
+    sqnr_db: float = 28.0,
+    float_share: float = 0.0,
     progress: Progress = ignore_progress,
 ) -> tuple[Graph, QuantizationRecord]:
     """Quantise the Linears that the placement table allows; weights have a scale for each output channel.
@@ -56,6 +61,9 @@ def quantize_fp8(
         backend: A key of :data:`edgevit.placement.PLACEMENTS`.
         pins: Sites or patterns that the recipe pins; what is pinned to ``float`` stays float.
         products: Also the operands of attention's products; probabilities have the scale 1/448.
+        sqnr_db: Sites stay float, those first that make most noise for the time that FP8 saves there, until the logits
+            keep this SQNR in dB on some of the images.
+        float_share: The share of all sites' arithmetic that may stay float for it; with 0 nothing is ranked.
         progress: Told about every segment.
 
     Returns:
@@ -65,23 +73,71 @@ def quantize_fp8(
         CalibrationError: No images, or activations that are not finite, with their names.
         RecipeError: A pin that names no site.
     """
-    result = graph.copy()
-    chosen, reasons = _choose_sites(result, backend, pins, products=products)
-    operands = {node: [v for v in node.inputs[: 1 if _weight(node) else 2] if v is not None] for node in chosen}
-    names = dict.fromkeys(trace_layout(v).name or "" for values in operands.values() for v in values)
-    largest, images = _observe(result, list(names), pixels, progress)
-    shared: dict[str, ir.Value] = {}
-    for node in chosen:
-        if _weight(node):
-            _set_weight(result.model.graph, node)
-        for place, value in enumerate(operands[node]):
-            _set_operand(result.model.graph, node, place, value, largest, shared, set(chosen))
-    taken = {node.name for node in chosen}
-    records = [
-        SiteRecord(site.name, "fp8" if site.name in taken else "float", reasons.get(site.name, ""))
-        for site in graph.sites()
-    ]
-    return result, QuantizationRecord(images, sites=tuple(records))
+    images = list(pixels)
+    if not images:
+        raise CalibrationError("there are no calibration images", "give --calibration DATA")
+    chosen, reasons = _choose_sites(graph, backend, pins, products=products)
+    names = [trace_layout(v).name or "" for node in chosen for v in _list_operands(node)]
+    largest = _observe(graph, names, images, progress)
+    plan = Fp8Plan({node.name or "": tuple(_find_scale(v, largest) for v in _list_operands(node)) for node in chosen})
+    damage: dict[str, float] = {}
+    groups: dict[str, float] = {}
+    fallback: tuple[str, ...] = ()
+    if float_share > 0:
+        order = np.random.default_rng(0).permutation(len(images))[:_SCORING_IMAGES]  # sets are listed class by class
+        sample = [images[i] for i in order]
+        damage = rank_sites(graph, plan, sample, progress)
+        groups = rank_groups(graph, plan, sample, progress)
+        choice = choose_float(
+            graph, plan, sample, damage, sqnr_db=sqnr_db, share=float_share, pins=pins, progress=progress
+        )
+        fallback = choice.sites
+        reasons.update(dict.fromkeys(fallback, "it makes much noise for the time that FP8 would save"))
+    taken = [name for name in plan.sites if name not in fallback]
+    records = []
+    for site in graph.sites():
+        precision: SitePrecision = "fp8" if site.name in taken else "float"
+        records.append(SiteRecord(site.name, precision, reasons.get(site.name, ""), damage.get(site.name)))
+    count = sum(len(item) for item in images)
+    return plan.apply(graph, taken), QuantizationRecord(count, sites=tuple(records), groups=groups, fallback=fallback)
+
+
+@dataclass(frozen=True)
+class Fp8Plan:
+    """Which sites can be FP8, and how.
+
+    Attributes:
+        sites: By name, in the order of execution: the scale of a Linear's input, or of both operands of a product.
+            Weights have scales of their own.
+    """
+
+    sites: Mapping[str, tuple[float, ...]]
+
+    def apply(self, graph: Graph, sites: Collection[str]) -> Graph:
+        """A copy of the graph, or of a segment of it, with the pairs of those of the sites that are in it."""
+        result = graph.copy()
+        chosen = [node for node in result.model.graph if node.name in sites and node.name in self.sites]
+        operands = {node: _list_operands(node) for node in chosen}
+        shared: dict[str, ir.Value] = {}
+        for node in chosen:
+            if _weight(node):
+                _set_weight(result.model.graph, node)
+            for place, (value, scale) in enumerate(zip(operands[node], self.sites[node.name or ""], strict=True)):
+                _set_operand(result.model.graph, node, place, value, scale, shared, set(chosen))
+        return result
+
+
+def _find_scale(value: ir.Value, largest: Mapping[str, float]) -> float:
+    """What brings the largest magnitude that was seen to the largest number; of probabilities always the same."""
+    source = trace_layout(value)
+    producer = source.producer()
+    softmax = producer is not None and producer.op_type == "Softmax"
+    return 1 / LARGEST if softmax else max(largest[source.name or ""] / LARGEST, _SMALLEST_SCALE)
+
+
+def _list_operands(node: ir.Node) -> list[ir.Value]:
+    """What gets a scale from calibration: a Linear's input, or both operands of a product."""
+    return [v for v in node.inputs[: 1 if _weight(node) else 2] if v is not None]
 
 
 def _choose_sites(
@@ -118,13 +174,11 @@ def _weight(node: ir.Node) -> bool:
 
 
 def _observe(
-    graph: Graph, names: Sequence[str], pixels: Iterable[npt.NDArray[np.uint8]], progress: Progress
-) -> tuple[dict[str, float], int]:
-    """The largest magnitude of every value, and how many images there were."""
+    graph: Graph, names: Sequence[str], pixels: Sequence[npt.NDArray[np.uint8]], progress: Progress
+) -> dict[str, float]:
+    """The largest magnitude of every value."""
     stream: list[npt.NDArray[np.generic]] = list(pixels)
-    if not stream:
-        raise CalibrationError("there are no calibration images", "give --calibration DATA")
-    images, largest = sum(len(item) for item in stream), dict.fromkeys(names, 0.0)
+    largest = dict.fromkeys(names, 0.0)
     segments = split_graph(graph)
     for index, segment in enumerate(segments):
         progress("fp8 ranges", index, len(segments))
@@ -142,7 +196,7 @@ def _observe(
     bad = [name for name, value in largest.items() if not np.isfinite(value)]
     if bad:
         raise CalibrationError(f"activations of {', '.join(bad)} are not finite", "the checkpoint may be damaged")
-    return largest, images
+    return largest
 
 
 def _set_operand(
@@ -150,7 +204,7 @@ def _set_operand(
     node: ir.Node,
     place: int,
     value: ir.Value,
-    largest: Mapping[str, float],
+    scale: float,
     shared: dict[str, ir.Value],
     chosen: set[ir.Node],
 ) -> None:
@@ -161,9 +215,6 @@ def _set_operand(
     behind = all(reader in chosen for reader in list_readers(source))
     where = source if behind else value
     if where.name not in shared:
-        producer = source.producer()
-        softmax = producer is not None and producer.op_type == "Softmax"
-        scale = 1 / LARGEST if softmax else max(largest[source.name or ""] / LARGEST, _SMALLEST_SCALE)
         shared[where.name or ""] = _insert_pair(inner, where, scale, None if behind else node)
     if behind:
         replace_readers(where, shared[where.name or ""])

@@ -72,6 +72,10 @@ class QuantizationPlan:
     sites: dict[str, SitePlan] = field(default_factory=dict)
     at: str = "producer"
 
+    def apply(self, graph: Graph, sites: Collection[str]) -> Graph:
+        """See :func:`apply_plan`."""
+        return apply_plan(graph, self, sites)
+
 
 def spread_scale(scale: npt.NDArray[np.float32], channels: int) -> npt.NDArray[np.float32]:
     """A :class:`SitePlan`'s ``scale`` for each of ``channels`` input channels: ``(K, N)``, or ``(N,)`` as it is."""

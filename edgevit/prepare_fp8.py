@@ -59,7 +59,8 @@ def prepare_fp8(
     Args:
         prepared: The float graph.
         target: Gives the engine library.
-        recipe: Its pins, and whether products are quantised: where it says ``both``, as these are fused in float too.
+        recipe: Its pins, what may stay float for its noise, and whether products are quantised: where it says ``both``,
+            as these are fused in float too.
         images: Calibration images; ``None``: random pixels.
         preprocess: The model's.
         otherwise: ``(N, H, W, 3) uint8``, the random pixels.
@@ -75,6 +76,7 @@ def prepare_fp8(
     inputs = {
         **prepared.inputs,
         "fp8": "largest magnitude",
+        "float": [quantization.sqnr_db, quantization.float_share],
         "backend": target.backend,
         "sites": [list(pin) for pin in quantization.sites.items()],
         "products": quantization.products == "both",
@@ -98,6 +100,8 @@ def prepare_fp8(
             target.backend,
             quantization.sites,
             products=quantization.products == "both",
+            sqnr_db=quantization.sqnr_db,
+            float_share=quantization.float_share,
             progress=progress,
         )
         graph.save(folder / FP8_FILE)

@@ -99,7 +99,7 @@ class SiteRecord:
         name: ``blocks.3.mlp.fc2``, ``blocks.3.attn/context``.
         precision: ``int8`` or ``float``; in an FP8 graph ``fp8`` or ``float``.
         reason: Why it is float; empty where it is quantised.
-        sqnr_db: Logit SQNR where this site alone is INT8, in dB; ``None`` where it was not measured.
+        sqnr_db: Logit SQNR where this site alone is quantised, in dB; ``None`` where it was not measured.
     """
 
     name: str

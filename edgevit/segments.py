@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _SITE_OPS = ("Conv", "MatMul", "Gemm")
 _LARGE_BYTES = 1024
-_PACKED = (ir.DataType.INT4, ir.DataType.UINT4)  # numpy has no such type that ONNX Runtime would take
+# numpy has no such types that ONNX Runtime would take:
+_FOREIGN = (ir.DataType.INT4, ir.DataType.UINT4, ir.DataType.FLOAT8E4M3FN)
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,7 @@ def _split_weights(graph: Graph) -> tuple[bytes, dict[str, Any], str | None]:
         if isinstance(tensor, ir.ExternalTensor) and folder in (None, str(tensor.base_dir)):
             folder = str(tensor.base_dir)
             continue
-        if tensor is None or tensor.nbytes <= _LARGE_BYTES or tensor.dtype in _PACKED:
+        if tensor is None or tensor.nbytes <= _LARGE_BYTES or tensor.dtype in _FOREIGN:
             continue
         array = np.ascontiguousarray(tensor.numpy())
         weights[name] = onnxruntime.OrtValue.ortvalue_from_numpy(array)

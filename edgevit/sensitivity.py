@@ -9,18 +9,31 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
 from edgevit.graph import Graph
-from edgevit.plan import QuantizationPlan, apply_plan, read_weight
+from edgevit.plan import read_weight
 from edgevit.progress import Progress, ignore_progress
 from edgevit.segments import Segment, SegmentRunner, extract_segment, join_segments, split_graph
 
 Pixels = Sequence[npt.NDArray[np.generic]]
 Answers = Sequence[Sequence[npt.NDArray[np.float32]]]
+
+
+class SitePlans(Protocol):
+    """Sites that can be quantised, and how: :class:`edgevit.plan.QuantizationPlan`, or of FP8."""
+
+    @property
+    def sites(self) -> Mapping[str, object]:
+        """By name, in the order of execution."""
+
+    def apply(self, graph: Graph, sites: Collection[str]) -> Graph:
+        """A copy of the graph, or of a segment of it, with the pairs of those of the sites that are in it."""
+
 
 _FIRST_IMAGES = 3
 _MOST_IMAGES = 24
@@ -33,9 +46,7 @@ _WEIGHT_COST = 32  # a Linear of few tokens waits for its weights: 16 on an AMD 
 _PRODUCT_COST = 1.5  # around a product of activations the tensors grow too
 
 
-def rank_sites(
-    graph: Graph, plan: QuantizationPlan, pixels: Pixels, progress: Progress = ignore_progress
-) -> dict[str, float]:
+def rank_sites(graph: Graph, plan: SitePlans, pixels: Pixels, progress: Progress = ignore_progress) -> dict[str, float]:
     """SQNR in dB at the logits by site, where the site alone is quantised.
 
     Every site is measured on a few images, and those that do most damage again on more of them.
@@ -63,7 +74,7 @@ def rank_sites(
 
 
 def rank_groups(
-    graph: Graph, plan: QuantizationPlan, pixels: Pixels, progress: Progress = ignore_progress
+    graph: Graph, plan: SitePlans, pixels: Pixels, progress: Progress = ignore_progress
 ) -> dict[str, float]:
     """SQNR in dB at the logits by group, where all sites of the group are quantised and no others.
 
@@ -98,7 +109,7 @@ def find_group_pattern(name: str) -> str:
 
 def measure_sites(
     graph: Graph,
-    plan: QuantizationPlan,
+    plan: SitePlans,
     sites: Collection[str],
     pixels: Pixels,
     progress: Progress = ignore_progress,
@@ -119,7 +130,7 @@ def measure_sites(
         names = [node.name or "" for node in segment.nodes if node.name in sites and node.name in plan.sites]
         suffix = SegmentRunner(_extract(join_segments(rest))) if rest and names else None
         for name in names:
-            quantized = SegmentRunner(apply_plan(part, plan, [name]))
+            quantized = SegmentRunner(plan.apply(part, [name]))
             noise = np.zeros(len(outputs))
             for value, wanted in zip(stream, reference, strict=True):
                 answers = quantized.run_named(value)
@@ -144,13 +155,13 @@ def _extract(segment: Segment) -> Graph:
 
 def measure_noise(
     graph: Graph,
-    plan: QuantizationPlan,
+    plan: SitePlans,
     sites: Collection[str],
     pixels: Pixels,
     reference: Answers,
 ) -> float:
     """Noise over signal at the logits with some sites quantised; ``reference`` is :func:`run_graph`'s."""
-    found = _run(apply_plan(graph, plan, sites), pixels)
+    found = _run(plan.apply(graph, sites), pixels)
     noise = [[a - b for a, b in zip(*pair, strict=True)] for pair in zip(found, reference, strict=True)]
     return float((_measure_power(noise) / _measure_power(reference)).mean())
 
@@ -170,7 +181,7 @@ class FloatChoice:
 
 def choose_float(
     graph: Graph,
-    plan: QuantizationPlan,
+    plan: SitePlans,
     pixels: Pixels,
     damage: Mapping[str, float],
     *,

@@ -82,6 +82,41 @@ def test_pins_keep_sites_float_and_unknown_ones_are_refused() -> None:
         quantize_fp8(graph, images, "tensorrt_rtx", {"nothing": "float"})
 
 
+def test_sites_that_make_most_noise_stay_float_and_the_logits_gain() -> None:
+    graph, images = make_graph("vit", PACKED), make_pixels("vit", 4)
+    plain, before = quantize_fp8(graph, images, "tensorrt_rtx", {})
+    kept, after = quantize_fp8(graph, images, "tensorrt_rtx", {}, sqnr_db=60, float_share=0.3)
+    assert before.fallback == ()
+    assert before.worst == ()
+    assert after.fallback
+    assert {s.name for s in before.sites if s.precision == "fp8"} == {s.name for s in after.worst}
+    floats = [s for s in after.sites if s.name in after.fallback]
+    assert {(s.precision, s.reason) for s in floats} == {
+        ("float", "it makes much noise for the time that FP8 would save")
+    }
+    for site in after.fallback:
+        assert find_node(kept, site).inputs[1].const_value is not None, "its weight is as it was"
+    wanted = run_graph(graph, images)[0]
+    noise = [np.square(run_graph(g, images)[0] - wanted).sum() for g in (plain, kept)]
+    assert noise[1] < noise[0]
+    easy = quantize_fp8(graph, images, "tensorrt_rtx", {}, sqnr_db=1, float_share=0.3)[1]
+    assert easy.fallback == (), "what is asked for is met with all sites in FP8"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_damage_of_a_site_is_that_of_the_graph_with_this_site_alone_in_fp8(family: str) -> None:
+    """Measured segment by segment, where layout ops may be cut off from what they move."""
+    graph, images = make_graph(family, PACKED), make_pixels(family, 3)
+    record = quantize_fp8(graph, images, "tensorrt_rtx", {}, sqnr_db=60, float_share=0.01)[1]
+    wanted = run_graph(graph, images)[0]
+    quantizable = [s.name for s in record.sites if s.sqnr_db is not None]
+    for site in record.worst[:3]:
+        pins = {name: "float" for name in quantizable if name != site.name}
+        alone = run_graph(quantize_fp8(graph, images, "tensorrt_rtx", pins)[0], images)[0]
+        sqnr = 10 * np.log10(np.square(wanted).sum() / np.square(alone - wanted).sum())
+        assert site.sqnr_db == pytest.approx(sqnr, abs=0.3)
+
+
 def test_no_images_and_values_that_are_no_numbers_are_refused() -> None:
     import onnx_ir as ir
 

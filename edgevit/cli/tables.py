@@ -80,8 +80,10 @@ def make_verdict_table(report: Report) -> Table:
     return table
 
 
-def make_sites_table(record: QuantizationRecord, count: int = 5, groups: int = 3) -> Table | None:
-    """The sites that do most damage, by the logits' SQNR where each alone is INT8; ``None`` if none was measured.
+def make_sites_table(
+    record: QuantizationRecord, count: int = 5, groups: int = 3, *, precision: str = "int8"
+) -> Table | None:
+    """The sites that do most damage, by the logits' SQNR where each alone is quantised; ``None`` if none was measured.
 
     Behind them the worst groups, each by the pattern that pins it in a recipe.
     """
@@ -95,8 +97,8 @@ def make_sites_table(record: QuantizationRecord, count: int = 5, groups: int = 3
         table.add_section()
     for pattern, sqnr_db in sorted(record.groups.items(), key=lambda item: item[1])[:groups]:
         members = [s for s in record.sites if fnmatch.fnmatchcase(s.name, pattern)]
-        quantized = sum(s.precision == "int8" for s in members)
-        table.add_row(pattern, f"{sqnr_db:.1f} dB", f"int8: {quantized} of {len(members)}")
+        quantized = sum(s.precision == precision for s in members)
+        table.add_row(pattern, f"{sqnr_db:.1f} dB", f"{precision}: {quantized} of {len(members)}")
     return table
 
 

@@ -27,7 +27,7 @@ def show_result(output: Output, result: BuildResult) -> None:
 
 
 def show_report(output: Output, report: Report) -> None:
-    """The table of variants, what INT8 did, and the verdict."""
+    """The table of variants, what was quantised, and the verdict."""
     from edgevit.cli.tables import make_verdict_table
     from edgevit.conditions import describe_conditions
     from edgevit.verdict_text import describe_settings
@@ -35,9 +35,9 @@ def show_report(output: Output, report: Report) -> None:
     if report.variants:
         output.show(make_verdict_table(report), "")
     if report.quantization is not None:
-        show_quantization(output, report.quantization)
+        show_quantization(output, report.quantization, "int8")
     if report.fp8 is not None:
-        output.show(_count_sites(report.fp8, "fp8"))
+        show_quantization(output, report.fp8, "fp8")
     for trial in report.settings_tried:
         if trial.chosen:
             output.show(describe_settings(trial))
@@ -56,22 +56,22 @@ def show_report(output: Output, report: Report) -> None:
         output.show(report.verdict.next_step)
 
 
-def show_quantization(output: Output, record: QuantizationRecord) -> None:
-    """How many sites are INT8, the worst of them, and those that were set back to float."""
+def show_quantization(output: Output, record: QuantizationRecord, precision: str) -> None:
+    """How many sites are quantised, the worst of them, and those that were set back to float."""
     from edgevit.cli.tables import make_sites_table
     from edgevit.verdict_text import describe_set_back
 
-    output.show(_count_sites(record, "int8"))
+    output.show(_count_sites(record, precision))
     found = record.set_back
     for_budget = found.sites if found is not None else ()
     alone = [name for name in record.fallback if name not in for_budget]
     if alone:
-        output.show(f"int8: left float for the noise that they make: {', '.join(alone)}")
+        output.show(f"{precision}: left float for the noise that they make: {', '.join(alone)}")
     if found is not None and found.sites:
-        output.show(f"int8: {describe_set_back(found)}: {', '.join(found.sites)}")
+        output.show(f"{precision}: {describe_set_back(found)}: {', '.join(found.sites)}")
     for note in record.notes:
-        output.show(f"int8: {note}")
-    table = make_sites_table(record)
+        output.show(f"{precision}: {note}")
+    table = make_sites_table(record, precision=precision)
     if table is not None:
         output.show(table, "")
 

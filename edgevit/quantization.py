@@ -60,7 +60,7 @@ class Quantization:
     observer: Observer = "output"
     percentile: float = 99.99
     products: Products = "auto"
-    sqnr_db: float = 28.0
+    sqnr_db: float = 28.5
     float_share: float = 0.25
     rotate: bool = True
     center: bool = True
@@ -68,7 +68,7 @@ class Quantization:
     equalize: bool = True
     row_gain: bool = True
     norm_scale: bool = False
-    smooth: bool = False
+    smooth: bool = True
     bias_correction: bool = True
     rounding: Literal["nearest", "gptq"] = "gptq"
     sites: Mapping[str, SiteChoice] = field(default_factory=dict)

@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.gpu_double import Machine, install_everywhere
+
+# A deadline and the check of how fast examples are drawn measure the machine, which may be busy.
+settings.register_profile("edgevit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("edgevit")
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,7 @@ def _refuse(view: View, node: ir.Node) -> str | None:
         return "scores are scaled by more than one number"
     if axis not in (-1, rank - 1) or source is None or source[-1] != view.shape[-1] or not view.is_flat:
         return "scores are rearranged ahead of the softmax"
-    return None
+    return "attention's weights are an output of the graph" if node.outputs[0].is_graph_output() else None
 
 
 def _rebuild(graph: Graph, node: ir.Node, view: View) -> None:

@@ -45,6 +45,8 @@ def _fuse(graph: Graph, form: Form) -> PassRecord:
         site = node.name or ""
         try:
             attention = find_attention(node)
+            if node.outputs[0].is_graph_output():
+                raise MismatchError(node, "attention's result is an output of the graph")
             _check_order(attention, form)
         except MismatchError as exc:
             skipped.append(Skip(site, exc.reason if exc.site == site else f"{exc.site}: {exc.reason}"))

@@ -28,11 +28,15 @@ PACKAGES = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "openvino",
 
 
 class StageCache:
-    """A folder of finished stages, the least recently used of which make room for new ones."""
+    """A folder of finished stages, the least recently used of which make room for new ones.
+
+    One instance serves one build: what it has given out stays, also above the limit, as later stages read it.
+    """
 
     def __init__(self, root: Path | None = None, limit_bytes: int | None = None) -> None:
         self.root = root or default_cache_directory()
         self.limit_bytes = limit_bytes or _read_limit()
+        self._used: set[Path] = set()
 
     def run(self, stage: str, inputs: Mapping[str, Any], produce: Callable[[Path], None]) -> tuple[Path, bool]:
         """The stage's folder, made by ``produce`` unless an equal stage has been finished before.
@@ -50,6 +54,7 @@ class StageCache:
         """
         key = _fingerprint(stage, inputs)
         final = self.root / stage / key
+        self._used.add(final)
         if _is_whole(final):
             os.utime(final)
             return final, True
@@ -71,10 +76,10 @@ class StageCache:
             ) from exc
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        self._make_room(final)
+        self._make_room()
         return final, False
 
-    def _make_room(self, keep: Path) -> None:
+    def _make_room(self) -> None:
         for partial in self.root.glob("*/.*"):  # of a build that was killed; a running one is younger
             if time.time() - partial.stat().st_mtime > ABANDONED_SECONDS:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -84,7 +89,7 @@ class StageCache:
         for path in sorted(stages, key=lambda p: p.stat().st_mtime):
             if total <= self.limit_bytes:
                 return
-            if path != keep:
+            if path not in self._used:
                 shutil.rmtree(path, ignore_errors=True)
                 total -= sizes[path]
 

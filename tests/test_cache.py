@@ -66,15 +66,22 @@ def test_stage_with_a_truncated_file_runs_again(tmp_path):
 
 
 def test_least_recently_used_stages_make_room(tmp_path):
-    cache = StageCache(tmp_path, limit_bytes=3000)
-    old, _ = cache.run("export", {"n": 0}, write("x" * 1000))
-    used, _ = cache.run("export", {"n": 1}, write("x" * 1000))
+    earlier, cache = StageCache(tmp_path), StageCache(tmp_path, limit_bytes=3000)
+    old, _ = earlier.run("export", {"n": 0}, write("x" * 1000))
+    used, _ = earlier.run("export", {"n": 1}, write("x" * 1000))
     past = time.time() - 100
     os.utime(old, (past, past))
     os.utime(used, (past - 1, past - 1))
     cache.run("export", {"n": 1}, fail)  # now the most recent
     new, _ = cache.run("export", {"n": 2}, write("x" * 1000))
     assert [p.exists() for p in (old, used, new)] == [False, True, True]
+
+
+def test_stages_of_the_running_build_stay_also_above_the_limit(tmp_path):
+    earlier, cache = StageCache(tmp_path), StageCache(tmp_path, limit_bytes=1500)
+    old, _ = earlier.run("export", {"n": 0}, write("x" * 1000))
+    stages = [cache.run(stage, {}, write("x" * 1000))[0] for stage in ("export", "optimize", "quantize")]
+    assert [p.exists() for p in (old, *stages)] == [False, True, True, True]
 
 
 def test_half_stage_of_a_killed_build_is_cleared_once_it_is_old(tmp_path):

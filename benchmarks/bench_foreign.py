@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.int8_models import find_assets
 from edgevit import schema
 from edgevit.checkpoints import read_checkpoint
 from edgevit.compile import compile_engine
@@ -28,10 +29,8 @@ from edgevit.measure import measure_latency
 from edgevit.optimize import optimize_graph
 from edgevit.runtime.session import open_engine
 from edgevit.target import load_target
-from tests.foreign.test_acceptance import export_asset
-from tests.foreign_exports import Exporter
+from tests.foreign_exports import Exporter, export_asset
 
-ASSETS = Path(__file__).parent.parent.parent / "shared" / "assets"
 MODELS = ("deit_tiny_imagenet", "swin_imagenette")
 EXPORTERS: tuple[Exporter, ...] = ("dynamo", "script")
 BAR = 1.03
@@ -47,13 +46,13 @@ def build_engine(source: Path, out: Path) -> tuple[Engine, dict[str, int], tuple
     return compile_engine(out / "graph.onnx", target, "fp32", out), dict(graph.op_counts()), model.image_size
 
 
-def bench_model(name: str, seconds: float, rounds: int, folder: Path) -> list[dict[str, Any]]:
+def bench_model(source: Path, seconds: float, rounds: int, folder: Path) -> list[dict[str, Any]]:
     """A row for every exporter."""
-    engine, counts, size = build_engine(ASSETS / name, folder / "checkpoint")
+    engine, counts, size = build_engine(source, folder / "checkpoint")
     engines, differences = {"checkpoint": engine}, {}
     for exporter in EXPORTERS:
         (folder / exporter).mkdir()
-        path = export_asset(ASSETS / name, folder / exporter, exporter)
+        path = export_asset(source, folder / exporter, exporter)
         engines[exporter], found, _ = build_engine(path, folder / exporter / "build")
         differences[exporter] = {
             op: [counts.get(op, 0), found.get(op, 0)]
@@ -74,7 +73,7 @@ def bench_model(name: str, seconds: float, rounds: int, folder: Path) -> list[di
             session.close()
     return [
         {
-            "model": name,
+            "model": source.name,
             "exporter": exporter,
             "ratio": schema.to_data(comparison.ratio(exporter, "checkpoint")),
             "bar": BAR,
@@ -130,10 +129,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS, metavar="NAME")
     options = parser.parse_args()
+    assets = find_assets()
+    if assets is None:
+        print("nothing to do: the assets are absent, set EDGEVIT_ASSETS")
+        return 0
     rows = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.is_file() else []
     for name in options.models:
         with tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
-            fresh = bench_model(name, options.seconds, options.rounds, Path(folder))
+            fresh = bench_model(assets / name, options.seconds, options.rounds, Path(folder))
         rows = [row for row in rows if row["model"] != name] + fresh
     rows.sort(key=lambda row: (MODELS.index(row["model"]), EXPORTERS.index(row["exporter"])))
     document = {"machine": schema.to_data(describe_machine()), "rows": rows}

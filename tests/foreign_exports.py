@@ -147,3 +147,19 @@ def silence() -> Iterator[None]:
             yield
     finally:
         logging.disable(level)
+
+
+def export_asset(folder: Path, out: Path, exporter: Exporter) -> Path:
+    """Write a timm folder's model with its weights, and its preprocessing beside it, into ``out``."""
+    import torch
+
+    module = import_timm().create_model(f"local-dir:{folder}", pretrained=True).eval()
+    image = torch.randn(1, *module.pretrained_cfg["input_size"])
+    path = out / f"{folder.name}.onnx"
+    with silence():
+        if exporter == "dynamo":
+            torch.onnx.export(module, (image,), path, dynamo=True, verbose=False)  # weights in a file beside it
+        else:
+            torch.onnx.export(module, (image,), path, dynamo=False, opset_version=17)
+    (out / "config.json").write_text((folder / "config.json").read_text())
+    return path

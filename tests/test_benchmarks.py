@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import bench_fusion, bench_memory, memory_table
+from benchmarks import bench_foreign, bench_fusion, bench_memory, memory_table
 from benchmarks.bars import BARS, NNCF_BEST, Bar, judge_bars
 from benchmarks.gemm_rate import GemmSession
 from benchmarks.int8_accuracy import summarize_accuracy
@@ -223,3 +225,24 @@ def test_fusion_row_when_bars_are_missed_names_each() -> None:
 def test_fusion_bars_when_listed_are_of_engines_that_are_built() -> None:
     built = {(model, precision) for model in bench_fusion.MODELS for precision, _ in bench_fusion.ENGINES}
     assert set(bench_fusion.LAYER_BARS) <= built
+
+
+@pytest.mark.parametrize(
+    ("change", "missed"),
+    [
+        ({}, 0),
+        ({"ratio": {"value": 1.031}}, 1),
+        ({"relative_error": 2e-4, "operator_differences": {"Add": [1, 2]}}, 2),
+    ],
+)
+def test_foreign_row_when_bars_are_missed_names_each(change: dict[str, Any], missed: int) -> None:
+    row = {"ratio": {"value": 1.03}, "bar": bench_foreign.BAR, "relative_error": 1e-5, "operator_differences": {}}
+    assert len(bench_foreign.judge_row(row | change)) == missed
+
+
+@pytest.mark.parametrize("script", ["bench_float", "bench_int8", "bench_fusion", "bench_foreign", "bench_memory"])
+def test_script_of_make_bench_when_imported_needs_no_package_of_the_tests_alone(script: str) -> None:
+    absent = ("pytest", "hypothesis", "transformers")
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent})); import benchmarks.{script}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

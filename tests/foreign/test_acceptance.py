@@ -14,23 +14,9 @@ from edgevit.images import ImageSet
 from edgevit.optimize import optimize_graph
 from edgevit.reference import run_module
 from edgevit.target import ExportForm
-from tests.foreign_exports import Exporter, silence
-from tests.reference import import_timm
+from tests.foreign_exports import Exporter, export_asset
 
 ASSETS = {"deit_tiny_imagenet": "imagenet", "swin_imagenette": "imagenette"}
-
-
-def export_asset(folder: Path, out: Path, exporter: Exporter) -> Path:
-    module = import_timm().create_model(f"local-dir:{folder}", pretrained=True).eval()
-    image = torch.randn(1, *module.pretrained_cfg["input_size"])
-    path = out / f"{folder.name}.onnx"
-    with silence():
-        if exporter == "dynamo":
-            torch.onnx.export(module, (image,), path, dynamo=True, verbose=False)  # weights in a file beside it
-        else:
-            torch.onnx.export(module, (image,), path, dynamo=False, opset_version=17)
-    (out / "config.json").write_text((folder / "config.json").read_text())
-    return path
 
 
 @pytest.mark.slow

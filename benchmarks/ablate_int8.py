@@ -46,7 +46,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "without softmax's row gains": {"row_gain": False},
     "without bias correction": {"bias_correction": False},
     "weights to the nearest": {"rounding": "nearest"},
-    "SmoothQuant behind GELU": {"smooth": True},
+    "without SmoothQuant behind GELU": {"smooth": False},
     "ranges: smallest and largest": {"observer": "minmax"},
     "ranges: percentile 99.99": {"observer": "percentile"},
     "ranges: least error of the values": {"observer": "mse"},
@@ -59,6 +59,7 @@ SYMMETRIC_CHANGES: Mapping[str, Mapping[str, Any]] = {
     "symmetric, no float sites": {},
     "symmetric, without the centre behind GELU": {"center": False},
     "symmetric, without the rotation": {"rotate": False},
+    "symmetric, without SmoothQuant behind GELU": {"smooth": False},
     "symmetric": {"float_share": None},
 }
 

@@ -26,7 +26,7 @@ from edgevit.plan import (
     trace_layout,
 )
 from edgevit.progress import Progress, ignore_progress
-from edgevit.quantization import QuantizationRecord, SitePrecision, SiteRecord
+from edgevit.quantization import Quantization, QuantizationRecord, SitePrecision, SiteRecord
 from edgevit.quantize import match_sites
 from edgevit.segment_fit import count_rows, reads_image
 from edgevit.segments import SegmentRunner, extract_segment, release_weights, split_graph
@@ -49,7 +49,7 @@ def quantize_fp8(
     pins: Mapping[str, str],
     *,
     products: bool = False,
-    sqnr_db: float = 28.0,
+    sqnr_db: float = Quantization.sqnr_db,
     float_share: float = 0.0,
     progress: Progress = ignore_progress,
 ) -> tuple[Graph, QuantizationRecord]:

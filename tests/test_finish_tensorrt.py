@@ -7,6 +7,7 @@ import io
 import json
 import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -241,19 +242,30 @@ def is_quantized(engine: Any) -> bool:
     return b"QuantizeLinear" in engine._model
 
 
+def has_pairs(network: Any) -> bool:
+    return b"QuantizeLinear" in network.path.read_bytes()
+
+
+def compile_behind(look: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show every network to ``look`` before the double's compiler gets it."""
+    library = sys.modules["tensorrt"]
+    build = library.Builder.build_serialized_network
+
+    def compile_network(self: Any, network: Any, config: Any) -> Any:
+        look(network)
+        return build(self, network, config)
+
+    monkeypatch.setattr(library.Builder, "build_serialized_network", compile_network)
+
+
 @pytest.mark.usefixtures("no_cold_start")
 def test_precision_that_the_board_cannot_compile_is_not_supported_and_the_others_are_kept(
     jetson: Machine, quantized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library = sys.modules["tensorrt"]
-    build, built = library.Builder.build_serialized_network, []
+    def fail(network: Any) -> None:
+        jetson.fail_at = len(jetson.calls) + 1 if has_pairs(network) else None
 
-    def fail(self: Any, network: Any, config: Any) -> Any:
-        built.append(network.path)
-        jetson.fail_at = len(jetson.calls) + 1 if len(built) == 3 else None
-        return build(self, network, config)
-
-    monkeypatch.setattr(library.Builder, "build_serialized_network", fail)
+    compile_behind(fail, monkeypatch)
     report = finish_quantized(quantized, tmp_path / "finished")
     assert [v.status == "NOT SUPPORTED" for v in report.variants] == [False, False, True]
     assert "Could not find any implementation for node fc1" in report.variants[2].reason
@@ -265,15 +277,11 @@ def test_precision_that_the_board_cannot_compile_is_not_supported_and_the_others
 def test_compiler_that_raises_is_told_like_one_that_gives_nothing(
     jetson: Machine, quantized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library = sys.modules["tensorrt"]
-    build = library.Builder.build_serialized_network
-
-    def fail(self: Any, network: Any, config: Any) -> Any:
-        if b"QuantizeLinear" in network.path.read_bytes():
+    def fail(network: Any) -> None:
+        if has_pairs(network):
             raise MemoryError("std::bad_alloc")
-        return build(self, network, config)
 
-    monkeypatch.setattr(library.Builder, "build_serialized_network", fail)
+    compile_behind(fail, monkeypatch)
     report = finish_quantized(quantized, tmp_path / "finished")
     assert report.variants[2].status == "NOT SUPPORTED"
     assert "MemoryError: std::bad_alloc" in report.variants[2].reason

@@ -113,9 +113,8 @@ def _rotate_vit(model: ViT, rotation: Tensor) -> None:
     proj = model.patch_embed.proj
     assert isinstance(proj, (nn.Linear, nn.Conv2d))
     if isinstance(model.norm_pre, nn.LayerNorm):
-        model.norm_pre = RotatedNorm(
-            model.norm_pre, rotation
-        )  # of the patches; the prefix went through it as a constant
+        # It is of the patches alone: the prefix, which is rotated below, went through the norm as a constant.
+        model.norm_pre = RotatedNorm(model.norm_pre, rotation)
     else:
         _rotate_output(proj, rotation)
         model.positions = (model.positions.double() @ rotation.T).float()

@@ -22,7 +22,7 @@ TWO_GIB = 2**31
 
 @pytest.mark.slow
 def test_vit_g_is_built_with_external_data_above_two_gib(tmp_path: Path) -> None:
-    """1.0 billion random weights, 4 GB in float32; about 12 GB of memory and 12 GB of storage for some minutes."""
+    """1.0 billion random weights, 4 GB in float32: six minutes on two cores, and 16 GB of storage."""
     source = tmp_path / "checkpoint"
     assert write_checkpoint("vit_giant_patch14_224", source) > TWO_GIB
     result = build_model(

@@ -42,7 +42,10 @@ def command(output: Output, bundle: Path, images: tuple[Path, ...], top_k: int, 
 
     missing = [str(image) for image in images if not image.is_file()]
     if missing:
-        raise DataError(f"{len(missing)} of {len(images)} images are not there:\n" + format_offenders(missing), "")
+        raise DataError(
+            f"{len(missing)} of {len(images)} images are not there:\n" + format_offenders(missing),
+            "name image files, after the bundle's folder",
+        )
     with open_bundle(bundle) as opened:
         task = opened.manifest.task
         suffix = {"embed": ".npy", "features": ".npz"}.get(task)

@@ -65,7 +65,10 @@ def fetch_files(connection: Connection, job: str, folder: Path, *, progress: Pro
         records = {name: FileRecord(**data) for name, data in exchange.receive()["files"].items()}
         unsafe = [name for name in records if not is_safe_name(name)]
         if unsafe:
-            raise DeviceError(f"{connection.host} sent names that lead elsewhere: {', '.join(unsafe)}", "")
+            raise DeviceError(
+                f"{connection.host} sent names that lead elsewhere: {', '.join(unsafe)}",
+                "nothing was written; look into that device",
+            )
         try:
             _receive_files(exchange, records, folder, progress)
         except OSError as exc:

@@ -20,6 +20,7 @@ def refuse(result, said):
     assert "Traceback" not in result.stderr
     assert "unexpected" not in result.stderr
     assert "\nerror: " in f"\n{result.stderr}"
+    assert "\nhint: " in result.stderr
     assert said in result.stderr
     return result.stderr
 

@@ -30,8 +30,9 @@ from benchmarks.family_models import MODELS, PUBLISHERS, FamilyModel
 from benchmarks.family_table import render_table
 from benchmarks.int8_models import find_assets
 from edgevit import schema
-from edgevit.build import BuildResult, build_model
+from edgevit.build import build_model
 from edgevit.cache import StageCache
+from edgevit.conclude import BuildResult
 from edgevit.devices.local import describe_machine
 from edgevit.images import ImageSet
 from edgevit.progress import ignore_progress

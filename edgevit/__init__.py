@@ -15,8 +15,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgevit.build import BuildResult, build_model
+    from edgevit.build import build_model
     from edgevit.checkpoints import read_checkpoint
+    from edgevit.conclude import BuildResult
     from edgevit.errors import EdgevitError
     from edgevit.images import ImageSet
     from edgevit.inspect import inspect_source
@@ -51,7 +52,7 @@ __all__ = [
 
 _MODULES = {
     "Budget": "edgevit.target",
-    "BuildResult": "edgevit.build",
+    "BuildResult": "edgevit.conclude",
     "EdgevitError": "edgevit.errors",
     "ImageSet": "edgevit.images",
     "Model": "edgevit.model",

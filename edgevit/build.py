@@ -4,42 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from edgevit import schema
-from edgevit.bundle import RECIPE_FILE, REPORT_FILE
+from edgevit.bundle import REPORT_FILE
 from edgevit.cache import StageCache
-from edgevit.conditions import Conditions, list_condition_risks
+from edgevit.conclude import BuildResult, add_circumstances, choose_and_start, find_model_info, pack_result
+from edgevit.conditions import Conditions
 from edgevit.desk import JUDGE_SETTINGS, judge_at_desk, stand_in_target
-from edgevit.devices.local import describe_machine, list_measuring_risks
+from edgevit.devices.local import describe_machine
 from edgevit.engine import TensorSpec
 from edgevit.errors import CompileError
 from edgevit.evidence import Evidence, gather_evidence, read_image_sets, refuse_assumed
 from edgevit.fallback import pin_set_back, set_back_sites
-from edgevit.lock import OutputLock, lock_output
+from edgevit.lock import lock_output
 from edgevit.manifest import Manifest
-from edgevit.measure import measure_cold_start
 from edgevit.memory import release_memory
-from edgevit.pack import check_output, pack_bundle
+from edgevit.pack import check_output
 from edgevit.portable import collect_portable_files
 from edgevit.precisions import choose_precisions, limit_precisions
 from edgevit.prepare import PreparedGraph, prepare_graph, prepare_half_range, read_range_pixels
 from edgevit.prepare_fp8 import prepare_fp8
 from edgevit.prepare_quantized import prepare_quantized
 from edgevit.progress import Progress, ignore_progress
-from edgevit.recipe import Choice, Recipe
-from edgevit.rehearsal import REHEARSED_BACKENDS, describe_rehearsal, list_fusion_warnings, read_fusion
-from edgevit.report import Accuracy, Machine, Report, Variant, Verdict
-from edgevit.search import GraphFile, SearchResult, search_recipe
+from edgevit.recipe import Recipe
+from edgevit.rehearsal import REHEARSED_BACKENDS, describe_rehearsal, read_fusion
+from edgevit.report import Machine, Report, Variant, Verdict
+from edgevit.search import GraphFile
 from edgevit.target import Budget, Status, Target, target_status
-from edgevit.verdict import choose_variant
-from edgevit.verdict_quantized import RANDOM_MARK, explain_set_back, judge_calibration
+from edgevit.verdict_quantized import explain_set_back, judge_calibration
 
 if TYPE_CHECKING:
     from edgevit.checkpoints.contents import WhichWeights
@@ -48,21 +45,6 @@ if TYPE_CHECKING:
 
 RANDOM = "random"
 """In place of calibration images: random pixels."""
-
-
-@dataclass(frozen=True)
-class BuildResult:
-    """What a build left.
-
-    Attributes:
-        bundle: The bundle's folder; ``None`` where no variant computes what the model computes.
-        report: Everything that was found out.
-        manifest: The bundle's.
-    """
-
-    bundle: Path | None
-    report: Report
-    manifest: Manifest | None
 
 
 def build_model(
@@ -149,7 +131,7 @@ def build_model(
             with _timed(stages, "quantize"):
                 quantized = prepare_quantized(model, target, recipe, sets.quantization, cache, progress)
             with _timed(stages, "fallback"):
-                info = _describe_model_info(target, evidence, model.labels) if measures else None
+                info = find_model_info(target, evidence, model.labels) if measures else None
                 judge, plain = target, recipe
                 if not measures:
                     judge, plain = stand_in_target(target), dataclasses.replace(recipe, settings=JUDGE_SETTINGS)
@@ -252,50 +234,6 @@ def _read(
     return model
 
 
-def _describe_model_info(target: Target, evidence: Evidence, labels: Sequence[str] | None) -> dict[str, str] | None:
-    from edgevit.backends.model_info import describe_model_info
-
-    wanted = target.backend == "openvino" and evidence.task.name == "classify"
-    return dict(describe_model_info(evidence.preprocess, labels)) if wanted else None
-
-
-def choose_and_start(
-    graphs: Mapping[str, GraphFile],
-    target: Target,
-    recipe: Recipe,
-    budget: Budget,
-    evidence: Evidence,
-    cache: StageCache,
-    *,
-    labels: Sequence[str] | None,
-    progress: Progress,
-) -> tuple[SearchResult, tuple[Variant, ...], Verdict]:
-    """Try every graph on this machine, choose by measured latency, and start the chosen one in fresh processes."""
-    found = search_recipe(
-        graphs,
-        target,
-        recipe,
-        evidence,
-        cache,
-        model_info=_describe_model_info(target, evidence, labels),
-        progress=progress,
-    )
-    variants, verdict = choose_variant(
-        [t.variant for t in found.trials],
-        budget,
-        preference=target.precisions,
-        ratio=found.comparison.ratio if found.comparison is not None else None,
-    )
-    verdict = dataclasses.replace(verdict, warnings=(*verdict.warnings, *list_fusion_warnings(read_fusion(found))))
-    engine = next((t.engine for t in found.trials if t.variant.name == verdict.chosen), None)
-    if engine is not None:
-        progress("cold start", 0, 1)
-        cold = measure_cold_start(engine.directory)
-        progress("cold start", 1, 1)
-        variants = tuple(dataclasses.replace(v, cold_start=cold) if v.name == verdict.chosen else v for v in variants)
-    return found, variants, verdict
-
-
 def _describe(
     model: Model,
     target: Target,
@@ -331,14 +269,6 @@ def _describe(
     )
 
 
-def add_circumstances(machine: Machine, report: Report) -> Report:
-    """Where it was measured, and a warning for everything there and meanwhile that weakens a measured latency."""
-    risks = list_measuring_risks(machine) if any(v.latency is not None for v in report.variants) else ()
-    risks += list_condition_risks(report.conditions) if report.conditions is not None else ()
-    verdict = dataclasses.replace(report.verdict, warnings=(*report.verdict.warnings, *risks))
-    return dataclasses.replace(report, machine=machine, verdict=verdict)
-
-
 def _make_manifest(model: Model, target: Target, recipe: Recipe) -> Manifest:
     height, width = model.config.image_size
     batch: int | str = recipe.batch[0] if recipe.batch[0] == recipe.batch[2] else "batch"
@@ -357,56 +287,3 @@ def _make_manifest(model: Model, target: Target, recipe: Recipe) -> Manifest:
         labels=model.labels,
         source=schema.to_data(model.source),
     )
-
-
-def pack_result(
-    out: Path,
-    manifest: Manifest,
-    recipe: Recipe,
-    report: Report,
-    files: Mapping[str, Path | bytes],
-    lock: OutputLock,
-) -> BuildResult:
-    """Write the bundle of the variant that the report's verdict chose: the manifest's engine, or ``files``."""
-    variant = next(v for v in report.variants if v.name == report.verdict.chosen)
-    content: dict[str, Path | bytes] = dict(files)
-    if manifest.engine is not None:
-        # The recipe builds this engine again; what is left open in a portable bundle is for its device to choose.
-        precision = cast(Choice, manifest.engine.precision)
-        recipe = dataclasses.replace(recipe, precision=precision, settings=manifest.engine.settings)
-        content.update({name: manifest.engine.directory / name for name in manifest.engine.files})
-    content[RECIPE_FILE] = recipe.dumps().encode()
-    content[REPORT_FILE] = report.dumps().encode()
-    manifest = dataclasses.replace(
-        manifest,
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        precision=variant.precision,
-        figures=_figures(variant, report),
-    )
-    bundle = pack_bundle(out, files=content, manifest=manifest, lock=lock)
-    return BuildResult(bundle.path, report, bundle.manifest)
-
-
-def _worst_level(figures: Accuracy | None) -> float | None:
-    worst = figures.worst_level if figures is not None else None
-    return None if worst is None else worst[1]
-
-
-def _figures(variant: Variant, report: Report) -> dict[str, float | int | str | bool]:
-    """The figures that somebody who holds the bundle asks for first; the rest is in the report."""
-    figures: dict[str, float | int | str | bool | None] = {
-        "passed": report.verdict.passed,
-        "verdict": report.verdict.sentence,
-        "latency_p50_ms": variant.latency.p50_ms if variant.latency else None,
-        "latency_p90_ms": variant.latency.p90_ms if variant.latency else None,
-        "images": variant.accuracy.images if variant.accuracy else None,
-        "top1_percent": variant.accuracy.top1_percent if variant.accuracy else None,
-        "drop_points": variant.accuracy.drop_points if variant.accuracy else None,
-        "agreement_percent": variant.accuracy.agreement_percent if variant.accuracy else None,
-        "cosine_mean": variant.accuracy.cosine_mean if variant.accuracy else None,
-        "worst_level_sqnr_db": _worst_level(variant.accuracy),
-    }
-    record = report.quantization
-    if record is not None and variant.precision == "int8":
-        figures["calibration"] = RANDOM_MARK if record.random else f"calibrated on {record.images} images"
-    return {name: value for name, value in figures.items() if value is not None}

@@ -6,9 +6,9 @@ import dataclasses
 import time
 from pathlib import Path
 
-from edgevit.build import BuildResult, add_circumstances, choose_and_start, pack_result
 from edgevit.bundle import RECIPE_FILE, REPORT_FILE, verify_bundle
 from edgevit.cache import StageCache
+from edgevit.conclude import BuildResult, add_circumstances, choose_and_start, pack_result
 from edgevit.devices.local import describe_machine
 from edgevit.errors import BundleError, DeviceError
 from edgevit.lock import lock_output

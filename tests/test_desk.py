@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevit.build import BuildResult, build_model
+from edgevit.build import build_model
 from edgevit.bundle import verify_bundle
 from edgevit.cache import StageCache
+from edgevit.conclude import BuildResult
 from edgevit.demo import MODELS, DigitFiles, write_digits
 from edgevit.desk import judge_at_desk
 from edgevit.finish import finish_bundle

@@ -12,7 +12,7 @@ import click
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
-    from edgevit.build import BuildResult
+    from edgevit.conclude import BuildResult
     from edgevit.demo import DigitFiles
 
 CALIBRATED = 100

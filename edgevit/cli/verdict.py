@@ -9,7 +9,7 @@ from edgevit.cli.output import Output
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgevit.build import BuildResult
+    from edgevit.conclude import BuildResult
     from edgevit.manifest import Manifest
     from edgevit.quantization import QuantizationRecord
     from edgevit.report import Report

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevit import schema
-from edgevit.build import BuildResult, build_model
+from edgevit.build import build_model
 from edgevit.bundle import REPORT_FILE, Bundle, verify_bundle
+from edgevit.conclude import BuildResult
 from edgevit.devices.job import Job, list_bundle, run_job
 from edgevit.devices.probe import EXTRAS, estimate_environment, probe_device
 from edgevit.devices.ssh import Connection

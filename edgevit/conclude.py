@@ -1,0 +1,149 @@
+"""What a build and ``edgevit finish`` end with: choose by measurement, say where it was measured, pack the bundle."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from edgevit.bundle import RECIPE_FILE, REPORT_FILE
+from edgevit.cache import StageCache
+from edgevit.conditions import list_condition_risks
+from edgevit.devices.local import list_measuring_risks
+from edgevit.evidence import Evidence
+from edgevit.lock import OutputLock
+from edgevit.manifest import Manifest
+from edgevit.measure import measure_cold_start
+from edgevit.pack import pack_bundle
+from edgevit.progress import Progress
+from edgevit.recipe import Choice, Recipe
+from edgevit.rehearsal import list_fusion_warnings, read_fusion
+from edgevit.report import Accuracy, Machine, Report, Variant, Verdict
+from edgevit.search import GraphFile, SearchResult, search_recipe
+from edgevit.target import Budget, Target
+from edgevit.verdict import choose_variant
+from edgevit.verdict_quantized import RANDOM_MARK
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What a build left.
+
+    Attributes:
+        bundle: The bundle's folder; ``None`` where no variant computes what the model computes.
+        report: Everything that was found out.
+        manifest: The bundle's.
+    """
+
+    bundle: Path | None
+    report: Report
+    manifest: Manifest | None
+
+
+def choose_and_start(
+    graphs: Mapping[str, GraphFile],
+    target: Target,
+    recipe: Recipe,
+    budget: Budget,
+    evidence: Evidence,
+    cache: StageCache,
+    *,
+    labels: Sequence[str] | None,
+    progress: Progress,
+) -> tuple[SearchResult, tuple[Variant, ...], Verdict]:
+    """Try every graph on this machine, choose by measured latency, and start the chosen one in fresh processes."""
+    found = search_recipe(
+        graphs,
+        target,
+        recipe,
+        evidence,
+        cache,
+        model_info=find_model_info(target, evidence, labels),
+        progress=progress,
+    )
+    variants, verdict = choose_variant(
+        [t.variant for t in found.trials],
+        budget,
+        preference=target.precisions,
+        ratio=found.comparison.ratio if found.comparison is not None else None,
+    )
+    verdict = dataclasses.replace(verdict, warnings=(*verdict.warnings, *list_fusion_warnings(read_fusion(found))))
+    engine = next((t.engine for t in found.trials if t.variant.name == verdict.chosen), None)
+    if engine is not None:
+        progress("cold start", 0, 1)
+        cold = measure_cold_start(engine.directory)
+        progress("cold start", 1, 1)
+        variants = tuple(dataclasses.replace(v, cold_start=cold) if v.name == verdict.chosen else v for v in variants)
+    return found, variants, verdict
+
+
+def add_circumstances(machine: Machine, report: Report) -> Report:
+    """Where it was measured, and a warning for everything there and meanwhile that weakens a measured latency."""
+    risks = list_measuring_risks(machine) if any(v.latency is not None for v in report.variants) else ()
+    risks += list_condition_risks(report.conditions) if report.conditions is not None else ()
+    verdict = dataclasses.replace(report.verdict, warnings=(*report.verdict.warnings, *risks))
+    return dataclasses.replace(report, machine=machine, verdict=verdict)
+
+
+def pack_result(
+    out: Path,
+    manifest: Manifest,
+    recipe: Recipe,
+    report: Report,
+    files: Mapping[str, Path | bytes],
+    lock: OutputLock,
+) -> BuildResult:
+    """Write the bundle of the variant that the report's verdict chose: the manifest's engine, or ``files``."""
+    variant = next(v for v in report.variants if v.name == report.verdict.chosen)
+    content: dict[str, Path | bytes] = dict(files)
+    if manifest.engine is not None:
+        # The recipe builds this engine again; what is left open in a portable bundle is for its device to choose.
+        precision = cast(Choice, manifest.engine.precision)
+        recipe = dataclasses.replace(recipe, precision=precision, settings=manifest.engine.settings)
+        content.update({name: manifest.engine.directory / name for name in manifest.engine.files})
+    content[RECIPE_FILE] = recipe.dumps().encode()
+    content[REPORT_FILE] = report.dumps().encode()
+    manifest = dataclasses.replace(
+        manifest,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        precision=variant.precision,
+        figures=_figures(variant, report),
+    )
+    bundle = pack_bundle(out, files=content, manifest=manifest, lock=lock)
+    return BuildResult(bundle.path, report, bundle.manifest)
+
+
+def find_model_info(target: Target, evidence: Evidence, labels: Sequence[str] | None) -> dict[str, str] | None:
+    """What OpenVINO's model_api reads from a classifier's file; ``None`` for others."""
+    from edgevit.backends.model_info import describe_model_info
+
+    wanted = target.backend == "openvino" and evidence.task.name == "classify"
+    return dict(describe_model_info(evidence.preprocess, labels)) if wanted else None
+
+
+def _worst_level(figures: Accuracy | None) -> float | None:
+    worst = figures.worst_level if figures is not None else None
+    return None if worst is None else worst[1]
+
+
+def _figures(variant: Variant, report: Report) -> dict[str, float | int | str | bool]:
+    """The figures that somebody who holds the bundle asks for first; the rest is in the report."""
+    figures: dict[str, float | int | str | bool | None] = {
+        "passed": report.verdict.passed,
+        "verdict": report.verdict.sentence,
+        "latency_p50_ms": variant.latency.p50_ms if variant.latency else None,
+        "latency_p90_ms": variant.latency.p90_ms if variant.latency else None,
+        "images": variant.accuracy.images if variant.accuracy else None,
+        "top1_percent": variant.accuracy.top1_percent if variant.accuracy else None,
+        "drop_points": variant.accuracy.drop_points if variant.accuracy else None,
+        "agreement_percent": variant.accuracy.agreement_percent if variant.accuracy else None,
+        "cosine_mean": variant.accuracy.cosine_mean if variant.accuracy else None,
+        "worst_level_sqnr_db": _worst_level(variant.accuracy),
+    }
+    record = report.quantization
+    if record is not None and variant.precision == "int8":
+        figures["calibration"] = RANDOM_MARK if record.random else f"calibrated on {record.images} images"
+    return {name: value for name, value in figures.items() if value is not None}

@@ -64,6 +64,7 @@ def test_swin_for_intel_cpu_reports_its_known_accuracy(assets, tmp_path):
     assert document["manifest"]["labels"][0] == "tench"
 
 
+@pytest.mark.slow  # that the two layouts give one module is compared in tests/parity
 def test_deit_tiny_as_a_transformers_folder_reports_the_same(assets, tmp_path):
     save_deit_as_transformers(assets / "deit_tiny_imagenet", tmp_path / "checkpoint")
     document = build(assets, tmp_path, tmp_path / "checkpoint", "imagenet", "intel-cpu")
@@ -71,6 +72,7 @@ def test_deit_tiny_as_a_transformers_folder_reports_the_same(assets, tmp_path):
     assert_deit_figures(document)
 
 
+@pytest.mark.slow  # that the two layouts give one module is compared in tests/parity
 def test_swin_as_a_transformers_folder_reports_the_same(assets, tmp_path):
     save_swin_as_transformers(assets / "swin_imagenette", tmp_path / "checkpoint")
     document = build(assets, tmp_path, tmp_path / "checkpoint", "imagenette", "intel-cpu")

@@ -36,7 +36,7 @@ class SitePlans(Protocol):
 
 
 _FIRST_IMAGES = 3
-_MOST_IMAGES = 24
+_MOST_IMAGES = 16
 _WORST_SHARE = 0.25  # of the sites, ranked again on more images: noise varies with the image
 _GROUP_IMAGES = 8
 _ROUNDS = 4

@@ -23,7 +23,7 @@ from edgevit.ranges import Grid, TensorStatistics
 Values = npt.NDArray[np.float32]
 
 _SEARCH_MACS = 3e8  # of one candidate range
-_LEAST_ROWS = 512
+_LEAST_ROWS = 1024
 _CHUNK = 2048  # tokens that are quantised at a time: copies of all of them would double the memory
 _TOKENS_PER_CHANNEL = 10  # with fewer, a fit to the tokens is held back in proportion
 

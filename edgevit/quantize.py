@@ -17,6 +17,7 @@ import numpy.typing as npt
 from edgevit.calibrate import calibrate_graph
 from edgevit.errors import CalibrationError, RecipeError
 from edgevit.graph import Graph
+from edgevit.memory import release_memory
 from edgevit.placement import PLACEMENTS
 from edgevit.plan import QuantizationPlan, apply_plan, read_weight, trace_layout
 from edgevit.progress import Progress, ignore_progress
@@ -111,6 +112,7 @@ def plan_quantization(
         fit = SegmentFit(segment, plan, placement, quantization, products, pins, reasons, ranges, importance, generator)
         fit.run(stream)
         release_weights(segment)
+        release_memory()
     stream.clear()
     progress("quantize", len(segments), len(segments))
     seconds = {"fit": round(time.perf_counter() - started, 2)}

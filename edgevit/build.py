@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevit import schema
+from edgevit.availability import Status, target_status
 from edgevit.bundle import REPORT_FILE
 from edgevit.cache import StageCache
 from edgevit.conclude import BuildResult, add_circumstances, choose_and_start, find_model_info, pack_result
@@ -35,7 +36,7 @@ from edgevit.recipe import Recipe
 from edgevit.rehearsal import REHEARSED_BACKENDS, describe_rehearsal, read_fusion
 from edgevit.report import Machine, Report, Variant, Verdict
 from edgevit.search import GraphFile
-from edgevit.target import Budget, Status, Target, target_status
+from edgevit.target import Budget, Target
 from edgevit.verdict_quantized import explain_set_back, judge_calibration
 
 if TYPE_CHECKING:

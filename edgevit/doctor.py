@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from edgevit.errors import DeviceError, MissingPackageError
 
 if TYPE_CHECKING:
+    from edgevit.availability import Status
     from edgevit.report import Machine
     from edgevit.runtime.nvidia import Gpu
-    from edgevit.target import Status
 
 
 class Requirement(NamedTuple):
@@ -104,9 +104,10 @@ class Diagnosis:
 def diagnose_machine() -> Diagnosis:
     """Look at packages, processor, devices and targets. Nothing is built or measured."""
     from edgevit import __version__
+    from edgevit.availability import target_status
     from edgevit.backends import BACKENDS, get_backend
     from edgevit.devices.local import describe_machine
-    from edgevit.target import list_targets, target_status
+    from edgevit.target import list_targets
 
     packages = tuple(PackageStatus(*r, version=find_version(r.package)) for r in REQUIREMENTS)
     devices = {}

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from pathlib import Path
 
+from edgevit.availability import target_status
 from edgevit.bundle import RECIPE_FILE, REPORT_FILE, verify_bundle
 from edgevit.cache import StageCache
 from edgevit.conclude import BuildResult, add_circumstances, choose_and_start, pack_result
@@ -19,7 +20,6 @@ from edgevit.progress import Progress, ignore_progress
 from edgevit.recipe import load_recipe
 from edgevit.rehearsal import read_fusion
 from edgevit.report import Report, Variant, Verdict
-from edgevit.target import target_status
 from edgevit.verdict_quantized import judge_calibration
 from edgevit.verdict_text import describe_accuracy
 

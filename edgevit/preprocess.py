@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -97,24 +96,6 @@ class Preprocess:
                 problems.append(f"{name} = {value} is not a finite number above 0")
         if problems:
             raise ValueError("; ".join(problems))
-
-    @classmethod
-    def from_timm(
-        cls, pretrained_cfg: Mapping[str, Any], input_size: tuple[int, int] | None = None
-    ) -> tuple[Preprocess, tuple[str, ...]]:
-        """timm's evaluation transform; see :func:`edgevit.preprocess_configs.read_timm_preprocess`."""
-        from edgevit.preprocess_configs import read_timm_preprocess
-
-        return read_timm_preprocess(pretrained_cfg, input_size)
-
-    @classmethod
-    def from_transformers(
-        cls, preprocessor_config: Mapping[str, Any], model_type: str | None = None
-    ) -> tuple[Preprocess, tuple[str, ...]]:
-        """transformers' image processor; see :func:`edgevit.preprocess_configs.read_transformers_preprocess`."""
-        from edgevit.preprocess_configs import read_transformers_preprocess
-
-        return read_transformers_preprocess(preprocessor_config, model_type)
 
     @classmethod
     def from_data(cls, data: object, where: str, error: type[EdgevitError]) -> Preprocess:

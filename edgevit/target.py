@@ -17,10 +17,9 @@ from typing import Any, Literal, TypeAlias
 
 from edgevit import schema
 from edgevit.engine import Setting
-from edgevit.errors import DeviceError, MissingPackageError, TargetError
+from edgevit.errors import TargetError
 
 Precision: TypeAlias = Literal["fp32", "fp16", "int8", "fp8"]
-_NVIDIA = ("tensorrt", "tensorrt_rtx")
 BackendName: TypeAlias = Literal["openvino", "onnxruntime", "tensorrt", "tensorrt_rtx"]
 
 
@@ -147,21 +146,6 @@ class Budget:
     max_latency_ms: float | None = None
 
 
-@dataclass(frozen=True)
-class Status:
-    """What a target lacks on this machine.
-
-    Attributes:
-        buildable: An engine can be compiled here; otherwise a build stops at the portable bundle.
-        runnable: An engine can be opened here.
-        missing: Everything that is not here, each with what to do about it where there is something.
-    """
-
-    buildable: bool
-    runnable: bool
-    missing: tuple[str, ...]
-
-
 def find_targets_directory() -> Path:
     """The folder of the profiles that ship with the package: inside a wheel, or beside the package in a checkout."""
     package = Path(__file__).parent
@@ -205,84 +189,7 @@ def _read_target(path: Path) -> Target:
     return schema.from_data(Target, {"name": path.stem, **data}, str(path), TargetError)
 
 
-def target_status(target: Target) -> Status:
-    """What is missing on this machine to build and run the target's engines; raises nothing and starts no engine."""
-    absent = []
-    here = read_architecture()
-    if target.architecture not in (None, here):
-        absent.append(f"a machine with {target.architecture} (this one has {here})")
-    if target.backend not in _NVIDIA:
-        missing = (*absent, *_find_missing_library(target))
-        return Status(not missing, not missing, missing)
-    absent.extend(_find_missing_compiler(target))
-    device = (*_find_missing_gpu(target), *_find_missing_runtime(target))
-    ahead = target.backend == "tensorrt_rtx"  # compiles for a GPU that is not here
-    return Status(not absent and (ahead or not device), not absent and not device, (*absent, *device))
-
-
 def read_architecture() -> str:
     """This machine's CPU architecture, ``x86_64`` or ``aarch64`` where it is one of these."""
     machine = platform.machine().lower()
     return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
-
-
-def _find_missing_library(target: Target) -> list[str]:
-    from edgevit.backends import get_backend
-    from edgevit.runtime.versions import parse_version
-
-    backend = get_backend(target.backend)
-    try:
-        devices, version = backend.available(), backend.versions()[target.backend]
-    except MissingPackageError as exc:
-        return [f"{exc.message}: {exc.hint}"]
-    missing = []
-    if not any(device == target.device or device.startswith(f"{target.device}.") for device in devices):
-        missing.append(f"{target.backend}'s device {target.device} (here: {', '.join(devices) or 'none'})")
-    if target.runtime_version is not None and parse_version(version) < parse_version(target.runtime_version):
-        missing.append(f"{target.backend} {target.runtime_version} or later (here: {version})")
-    return missing
-
-
-def _find_missing_compiler(target: Target) -> list[str]:
-    """What TensorRT's compiler lacks; the GPU apart."""
-    from edgevit.backends.tensorrt import TENSORRT, TENSORRT_RTX
-    from edgevit.runtime.versions import parse_version
-
-    ahead = target.backend == "tensorrt_rtx"
-    try:
-        version = (TENSORRT_RTX if ahead else TENSORRT).versions()[target.backend]
-        known = TENSORRT_RTX.capabilities() if ahead else ()
-    except MissingPackageError as exc:
-        return [f"{exc.message}: {exc.hint}"]
-    if target.runtime_version is not None and parse_version(version) < parse_version(target.runtime_version):
-        return [f"{target.backend} {target.runtime_version} or later (here: {version})"]
-    wanted = f"SM{(target.compute_capability or '').replace('.', '')}"
-    if ahead and wanted not in known:
-        return [f"a compute capability that {target.backend} {version} compiles for ({', '.join(known)})"]
-    return []
-
-
-def _find_missing_runtime(target: Target) -> list[str]:
-    """What of CUDA's runtime is missing beside a driver."""
-    from edgevit.runtime.cuda import find_cuda_fault
-    from edgevit.runtime.nvidia import read_driver_version
-
-    try:
-        fault = find_cuda_fault(read_driver_version(), "rtx" if target.backend == "tensorrt_rtx" else "tensorrt")
-    except DeviceError:
-        return []  # the missing driver is named already
-    return [fault] if fault is not None else []
-
-
-def _find_missing_gpu(target: Target) -> list[str]:
-    from edgevit.runtime.nvidia import read_gpus
-
-    try:
-        gpus = read_gpus()
-    except DeviceError as exc:
-        return [f"an NVIDIA GPU ({exc.message})"]
-    wanted = target.compute_capability
-    if not gpus or (wanted is not None and wanted not in [gpu.compute_capability for gpu in gpus]):
-        found = ", ".join(f"{gpu.name}, {gpu.compute_capability}" for gpu in gpus) or "none"
-        return [f"a GPU of compute capability {wanted} (here: {found})" if wanted else "an NVIDIA GPU"]
-    return []

@@ -29,7 +29,8 @@ import edgevit
 from edgevit.demo import LABELS, TRAINING, load_digits
 from edgevit.models.swin import Swin, SwinConfig
 from edgevit.models.vit import ViT, ViTConfig
-from edgevit.preprocess import Preprocess, to_nchw
+from edgevit.preprocess import to_nchw
+from edgevit.preprocess_configs import read_timm_preprocess
 
 SEED = 20
 EPOCHS = 120
@@ -209,7 +210,7 @@ def main() -> None:
     torch.set_num_threads(1)  # the same sums in the same order everywhere
     torch.use_deterministic_algorithms(True)
     images, targets = load_digits()
-    preprocess, _ = Preprocess.from_timm(PRETRAINED_CFG)
+    preprocess, _ = read_timm_preprocess(PRETRAINED_CFG)
     small = [Image.fromarray(image) for image in images]
     pixels = torch.from_numpy(to_nchw(preprocess.normalize(np.stack([preprocess.apply(image) for image in small]))))
     labels = torch.from_numpy(targets.astype(np.int64))

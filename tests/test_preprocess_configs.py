@@ -16,6 +16,7 @@ from PIL import Image
 
 from edgevit.errors import CheckpointError
 from edgevit.preprocess import Preprocess, to_nchw
+from edgevit.preprocess_configs import read_timm_preprocess, read_transformers_preprocess
 from tests.photos import make_photo
 from tests.reference import import_timm, import_transformers
 
@@ -96,9 +97,11 @@ def name_case(changes: dict[str, Any]) -> str:
 
 @needs_pillow_13
 @pytest.mark.parametrize("changes", TIMM_CASES, ids=name_case)
-def test_from_timm_when_applied_equals_the_transform(changes: dict[str, Any], photos: list[Image.Image]) -> None:
+def test_read_timm_preprocess_when_applied_equals_the_transform(
+    changes: dict[str, Any], photos: list[Image.Image]
+) -> None:
     cfg = TIMM | changes
-    preprocess, notes = Preprocess.from_timm(cfg)
+    preprocess, notes = read_timm_preprocess(cfg)
     assert notes == ()
     for photo in photos:
         assert measure_difference(preprocess, photo, run_timm(cfg, photo)) < 1e-3
@@ -106,10 +109,10 @@ def test_from_timm_when_applied_equals_the_transform(changes: dict[str, Any], ph
 
 @needs_pillow_13
 @pytest.mark.parametrize("changes", TIMM_CASES, ids=name_case)
-def test_from_timm_when_applied_to_real_photos_equals_the_transform(
+def test_read_timm_preprocess_when_applied_to_real_photos_equals_the_transform(
     changes: dict[str, Any], real_photos: list[Image.Image]
 ) -> None:
-    preprocess, _ = Preprocess.from_timm(TIMM | changes)
+    preprocess, _ = read_timm_preprocess(TIMM | changes)
     for photo in real_photos[::4]:
         assert measure_difference(preprocess, photo, run_timm(TIMM | changes, photo)) < 1e-3
 
@@ -123,7 +126,7 @@ def test_from_timm_when_applied_to_real_photos_equals_the_transform(
     crop_mode=st.sampled_from(["center", "squash", "border"]),
     interpolation=st.sampled_from(["bicubic", "bilinear", "lanczos"]),
 )
-def test_from_timm_when_sizes_and_ratios_vary_equals_the_transform(
+def test_read_timm_preprocess_when_sizes_and_ratios_vary_equals_the_transform(
     image: tuple[int, int], size: tuple[int, int], crop_pct: float, crop_mode: str, interpolation: str
 ) -> None:
     cfg = TIMM | {"crop_pct": crop_pct, "crop_mode": crop_mode, "interpolation": interpolation}
@@ -132,9 +135,9 @@ def test_from_timm_when_sizes_and_ratios_vary_equals_the_transform(
     if crop_mode == "border" and min(round(side * ratio) for side in image) < 1:
         return  # timm itself fails on such a strip
     photo = make_photo(*image)
-    preprocess, _ = Preprocess.from_timm(cfg)
+    preprocess, _ = read_timm_preprocess(cfg)
     assert measure_difference(preprocess, photo, run_timm(cfg, photo)) < 1e-3
-    resized, _ = Preprocess.from_timm(
+    resized, _ = read_timm_preprocess(
         TIMM | {"crop_pct": crop_pct, "crop_mode": crop_mode, "interpolation": interpolation}
     )
     assert resized.with_size(*size) == preprocess
@@ -164,33 +167,33 @@ TRANSFORMERS_CASES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("config", TRANSFORMERS_CASES, ids=name_case)
-def test_from_transformers_when_applied_stays_within_a_grey_level(
+def test_read_transformers_preprocess_when_applied_stays_within_a_grey_level(
     config: dict[str, Any], photos: list[Image.Image]
 ) -> None:
-    preprocess, _ = Preprocess.from_transformers(config)
+    preprocess, _ = read_transformers_preprocess(config)
     for photo in photos:
         assert measure_difference(preprocess, photo, run_transformers(config, photo)) < 1.001
 
 
 @pytest.mark.parametrize("config", TRANSFORMERS_CASES, ids=name_case)
-def test_from_transformers_when_applied_to_real_photos_stays_within_a_grey_level(
+def test_read_transformers_preprocess_when_applied_to_real_photos_stays_within_a_grey_level(
     config: dict[str, Any], real_photos: list[Image.Image]
 ) -> None:
-    preprocess, _ = Preprocess.from_transformers(config)
+    preprocess, _ = read_transformers_preprocess(config)
     for photo in real_photos[::2]:
         assert measure_difference(preprocess, photo, run_transformers(config, photo)) < 1.001
 
 
 @pytest.mark.parametrize("code", [4, 5])
 @needs_pillow_13
-def test_from_transformers_when_only_pillow_has_the_filter_equals_the_pillow_processor(
+def test_read_transformers_preprocess_when_only_pillow_has_the_filter_equals_the_pillow_processor(
     code: int, photos: list[Image.Image]
 ) -> None:
     import_transformers()
     from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
     config = {"image_processor_type": "ViTImageProcessor", "resample": code}
-    preprocess, _ = Preprocess.from_transformers(config)
+    preprocess, _ = read_transformers_preprocess(config)
     processor = ViTImageProcessorPil(resample=code)
     for photo in photos:
         reference = np.asarray(processor(photo)["pixel_values"][0])
@@ -198,35 +201,35 @@ def test_from_transformers_when_only_pillow_has_the_filter_equals_the_pillow_pro
 
 
 @pytest.mark.parametrize("config", TRANSFORMERS_CASES, ids=name_case)
-def test_from_transformers_when_saved_by_transformers_reads_the_same(config: dict[str, Any]) -> None:
+def test_read_transformers_preprocess_when_saved_by_transformers_reads_the_same(config: dict[str, Any]) -> None:
     processor = getattr(import_transformers(), config["image_processor_type"])(
         **{k: v for k, v in config.items() if k != "image_processor_type"}
     )
-    saved, notes = Preprocess.from_transformers(json.loads(processor.to_json_string()))
-    assert saved == Preprocess.from_transformers(config)[0]
+    saved, notes = read_transformers_preprocess(json.loads(processor.to_json_string()))
+    assert saved == read_transformers_preprocess(config)[0]
     assert notes == ()
 
 
-def test_from_timm_when_values_are_missing_takes_timms_defaults_and_says_so() -> None:
+def test_read_timm_preprocess_when_values_are_missing_takes_timms_defaults_and_says_so() -> None:
     timm = import_timm()
-    preprocess, notes = Preprocess.from_timm({"mean": None, "interpolation": ""})
+    preprocess, notes = read_timm_preprocess({"mean": None, "interpolation": ""})
     resolved = timm.data.resolve_data_config(pretrained_cfg={"architecture": "x"})
-    assert preprocess == Preprocess.from_timm(resolved)[0]
+    assert preprocess == read_timm_preprocess(resolved)[0]
     for key in ("input_size", "crop_pct", "crop_mode", "interpolation", "mean", "std"):
         assert any(f"{key} is not stored" in note for note in notes), key
     assert len(notes) == 6
     assert any("crop_pct is not stored; timm's default 0.875 is assumed" in note for note in notes)
 
 
-def test_from_timm_when_test_size_is_asked_for_takes_its_crop() -> None:
+def test_read_timm_preprocess_when_test_size_is_asked_for_takes_its_crop() -> None:
     cfg = TIMM | {"test_input_size": [3, 288, 288], "test_crop_pct": 1.0}
-    assert Preprocess.from_timm(cfg)[0].resize_height == 248
-    at_test_size, _ = Preprocess.from_timm(cfg, (288, 288))
+    assert read_timm_preprocess(cfg)[0].resize_height == 248
+    at_test_size, _ = read_timm_preprocess(cfg, (288, 288))
     assert (at_test_size.height, at_test_size.resize_height) == (288, 288)
-    assert Preprocess.from_timm(cfg, (256, 256))[0].resize_height == 284
+    assert read_timm_preprocess(cfg, (256, 256))[0].resize_height == 284
 
 
-def test_from_transformers_when_old_configuration_reads_its_spellings() -> None:
+def test_read_transformers_preprocess_when_old_configuration_reads_its_spellings() -> None:
     old = {
         "do_normalize": True,
         "do_resize": True,
@@ -236,8 +239,8 @@ def test_from_transformers_when_old_configuration_reads_its_spellings() -> None:
         "resample": 2,
         "size": 224,
     }
-    preprocess, notes = Preprocess.from_transformers(old)
-    assert preprocess == Preprocess.from_transformers({"image_processor_type": "ViTImageProcessorFast"})[0]
+    preprocess, notes = read_transformers_preprocess(old)
+    assert preprocess == read_transformers_preprocess({"image_processor_type": "ViTImageProcessorFast"})[0]
     assert [note.split()[1] for note in notes] == ["do_rescale", "rescale_factor"]
 
 
@@ -245,21 +248,23 @@ def test_from_transformers_when_old_configuration_reads_its_spellings() -> None:
     ("model_type", "processor"),
     [("vit", "ViT"), ("deit", "DeiT"), ("swin", "ViT"), ("swinv2", "ViT"), ("dinov2", "Bit"), ("beit", "Beit")],
 )
-def test_from_transformers_when_empty_takes_the_models_processor_and_says_so(model_type: str, processor: str) -> None:
+def test_read_transformers_preprocess_when_empty_takes_the_models_processor_and_says_so(
+    model_type: str, processor: str
+) -> None:
     import_transformers()
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 
     registered = IMAGE_PROCESSOR_MAPPING_NAMES[model_type]
     assert registered["torchvision"] == f"{processor}ImageProcessor"
-    preprocess, notes = Preprocess.from_transformers({}, model_type)
-    assert preprocess == Preprocess.from_transformers({"image_processor_type": f"{processor}ImageProcessor"})[0]
+    preprocess, notes = read_transformers_preprocess({}, model_type)
+    assert preprocess == read_transformers_preprocess({"image_processor_type": f"{processor}ImageProcessor"})[0]
     assert notes[0] == f"preprocessing: no image processor is named; {processor}ImageProcessor is assumed"
     assert any("image_mean is not stored" in note for note in notes)
 
 
-def test_from_transformers_when_it_wraps_timm_reads_timms_configuration() -> None:
+def test_read_transformers_preprocess_when_it_wraps_timm_reads_timms_configuration() -> None:
     wrapped = {"image_processor_type": "TimmWrapperImageProcessor", "pretrained_cfg": TIMM}
-    assert Preprocess.from_transformers(wrapped) == Preprocess.from_timm(TIMM)
+    assert read_transformers_preprocess(wrapped) == read_timm_preprocess(TIMM)
 
 
 @pytest.mark.parametrize(
@@ -286,9 +291,9 @@ def test_from_transformers_when_it_wraps_timm_reads_timms_configuration() -> Non
         ({"input_size": [3, 2.5, 28]}, "input_size"),
     ],
 )
-def test_from_timm_when_setting_is_impossible_names_it(changes: dict[str, Any], named: str) -> None:
+def test_read_timm_preprocess_when_setting_is_impossible_names_it(changes: dict[str, Any], named: str) -> None:
     with pytest.raises(CheckpointError) as caught:
-        Preprocess.from_timm(TIMM | changes)
+        read_timm_preprocess(TIMM | changes)
     assert named in caught.value.message
     assert caught.value.hint
 
@@ -320,17 +325,17 @@ def test_from_timm_when_setting_is_impossible_names_it(changes: dict[str, Any], 
         ({"rescale_factor": 0}, "rescale_factor"),
     ],
 )
-def test_from_transformers_when_setting_is_unsupported_names_it(changes: dict[str, Any], named: str) -> None:
+def test_read_transformers_preprocess_when_setting_is_unsupported_names_it(changes: dict[str, Any], named: str) -> None:
     with pytest.raises(CheckpointError) as caught:
-        Preprocess.from_transformers({"image_processor_type": "ViTImageProcessor"} | changes)
+        read_transformers_preprocess({"image_processor_type": "ViTImageProcessor"} | changes)
     assert named in caught.value.message
     assert caught.value.hint
 
 
-def test_from_transformers_when_many_faults_lists_all() -> None:
+def test_read_transformers_preprocess_when_many_faults_lists_all() -> None:
     config = {"image_processor_type": "ViTImageProcessor", "do_pad": True, "resample": 7, "image_std": [1, 2]}
     with pytest.raises(CheckpointError) as caught:
-        Preprocess.from_transformers(config)
+        read_transformers_preprocess(config)
     assert all(key in caught.value.message for key in ("do_pad", "resample", "image_std"))
 
 
@@ -343,7 +348,9 @@ def test_from_transformers_when_many_faults_lists_all() -> None:
         ({"image_processor_type": 3}, "vit"),
     ],
 )
-def test_from_transformers_when_processor_is_unknown_lists_the_known(config: dict[str, Any], model_type: str) -> None:
+def test_read_transformers_preprocess_when_processor_is_unknown_lists_the_known(
+    config: dict[str, Any], model_type: str
+) -> None:
     with pytest.raises(CheckpointError) as caught:
-        Preprocess.from_transformers(config, model_type)
+        read_transformers_preprocess(config, model_type)
     assert "ViTImageProcessor" in caught.value.hint

@@ -10,7 +10,6 @@ from edgevit.checkpoints.architectures import Architecture, find_architecture
 from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
-from edgevit.checkpoints.tensors import read_tensors
 from edgevit.checkpoints.timm_config import describe_config
 from edgevit.checkpoints.timm_vit import find_projection
 from edgevit.errors import CheckpointError
@@ -35,7 +34,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
             f"{folder}add --arch NAME with timm's name, for example --arch deit_tiny_patch16_224",
         )
     architecture = find_architecture(arch)
-    tensors, notes = read_tensors(files)
+    tensors, notes = files.take_tensors()
     if not transformers.owns_names(tensors):
         tensors = timm.join_biases(architecture.config, tensors)
     if transformers.owns_names(tensors):

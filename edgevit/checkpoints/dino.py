@@ -13,7 +13,6 @@ from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.shapes import at_image_size, measure_vit
-from edgevit.checkpoints.tensors import read_tensors
 from edgevit.errors import CheckpointError
 from edgevit.model import Model
 from edgevit.models import ViTConfig
@@ -38,7 +37,7 @@ def recognise(files: CheckpointFiles) -> bool:
 
 def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
     """Read a DINO checkpoint; see :func:`edgevit.checkpoints.read_checkpoint`."""
-    stored, notes = read_tensors(files)
+    stored, notes = files.take_tensors()
     tensors = {name.removeprefix(_BACKBONE): value for name, value in stored.items() if name.startswith(_BACKBONE)}
     notes.append(f"dropped {len(stored) - len(tensors)} tensors beside the backbone: DINO's projection head")
     names = timm.find_names(ViTConfig(), tensors)

@@ -22,7 +22,6 @@ from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.shapes import at_image_size, measure_vit
-from edgevit.checkpoints.tensors import read_tensors
 from edgevit.errors import CheckpointError
 from edgevit.model import Model
 
@@ -65,7 +64,7 @@ def recognise(files: CheckpointFiles) -> bool:
 
 def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
     """Read a DINOv2 file; see :func:`edgevit.checkpoints.read_checkpoint`."""
-    tensors, notes = read_tensors(files)
+    tensors, notes = files.take_tensors()
     if arch is not None:
         raise CheckpointError(f"{files.source} is DINOv2's, whose tensors say what it is", "leave --arch out")
     canonical = NAMES.to_canonical(tensors)

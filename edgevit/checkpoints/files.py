@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from edgevit.errors import CheckpointError, MissingPackageError, format_offenders
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from edgevit.checkpoints.contents import Contents, WhichWeights
 
 _WEIGHTS = (
@@ -70,7 +72,11 @@ class CheckpointFiles:
         """The weights, read once; see :func:`edgevit.checkpoints.tensors.read_contents`."""
         from edgevit.checkpoints.tensors import read_contents
 
-        return read_contents(self)
+        return read_contents(self.source, self.weights, self.shards, self.which)
+
+    def take_tensors(self) -> tuple[dict[str, Tensor], list[str]]:
+        """All tensors by name, and notes on what was passed over; both are the caller's own to change."""
+        return dict(self.contents.tensors), list(self.contents.notes)
 
     @property
     def config(self) -> dict[str, Any]:

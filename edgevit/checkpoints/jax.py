@@ -17,7 +17,6 @@ from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.shapes import at_image_size, measure_vit
-from edgevit.checkpoints.tensors import read_tensors
 from edgevit.errors import CheckpointError, format_offenders
 from edgevit.model import Model
 
@@ -75,7 +74,7 @@ def recognise(files: CheckpointFiles) -> bool:
 
 def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
     """Read a JAX archive; see :func:`edgevit.checkpoints.read_checkpoint`."""
-    tensors, notes = read_tensors(files)
+    tensors, notes = files.take_tensors()
     if arch is not None:
         raise CheckpointError(f"{files.source} is a JAX archive, whose tensors say what it is", "leave --arch out")
     _refuse_parts(tensors, files.source)

@@ -18,7 +18,6 @@ from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.shapes import at_image_size, measure_vit
-from edgevit.checkpoints.tensors import read_tensors
 from edgevit.model import Model
 from edgevit.models import ViTConfig
 from edgevit.models.layers import sincos_positions
@@ -58,7 +57,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     """
     if arch is not None:
         return bare.read(files, arch, image_size)
-    tensors, notes = read_tensors(files)
+    tensors, notes = files.take_tensors()
     names = timm.find_names(ViTConfig(), tensors)
     names = dataclasses.replace(names, dropped={**names.dropped, **_DECODER})
     found = {ours: tensors[theirs] for theirs, ours in names.to_canonical(tensors).items()}

@@ -11,7 +11,6 @@ from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.shapes import at_image_size, find_masked_size, measure_swin, measure_vit
-from edgevit.checkpoints.tensors import read_tensors
 from edgevit.errors import CheckpointError
 from edgevit.model import Model
 from edgevit.models import ModelConfig
@@ -94,7 +93,7 @@ def recognise(files: CheckpointFiles) -> bool:
 
 def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
     """Read a MindSpore checkpoint; see :func:`edgevit.checkpoints.read_checkpoint`."""
-    tensors, notes = read_tensors(files)
+    tensors, notes = files.take_tensors()
     if arch is not None:
         raise CheckpointError(
             f"{files.source} is a MindSpore checkpoint, whose tensors say what it is", "leave --arch out"

@@ -23,6 +23,7 @@ from edgevit.model import Model, Source
 from edgevit.movement import strip_reshapes
 from edgevit.passes import FOREIGN, PARTIAL
 from edgevit.preprocess import Preprocess
+from edgevit.preprocess_configs import read_timm_preprocess, read_transformers_preprocess
 from edgevit.record import PassRecord, Skip
 
 LAYOUT = "ONNX file (.onnx) of a ViT, DeiT or Swin classifier"
@@ -132,13 +133,13 @@ def _read_preprocess(files: CheckpointFiles, size: Size) -> tuple[Preprocess, tu
     timm: Mapping[str, Any] = config.get("pretrained_cfg") or config
     if stored is not None:
         model_type = config.get("model_type")
-        preprocess, notes = Preprocess.from_transformers(stored, model_type if isinstance(model_type, str) else None)
+        preprocess, notes = read_transformers_preprocess(stored, model_type if isinstance(model_type, str) else None)
         where = "preprocessor_config.json"
     elif any(timm.get(key) for key in _TIMM_KEYS):
-        preprocess, notes = Preprocess.from_timm(timm, size)
+        preprocess, notes = read_timm_preprocess(timm, size)
         where = "config.json"
     else:
-        preprocess, _ = Preprocess.from_timm({"crop_pct": 1.0, "interpolation": "bilinear"}, size)
+        preprocess, _ = read_timm_preprocess({"crop_pct": 1.0, "interpolation": "bilinear"}, size)
         note = (
             f"preprocessing is not known; for random pixels it does not matter, and assumed is: {preprocess.describe()}"
         )

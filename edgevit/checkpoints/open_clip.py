@@ -20,12 +20,12 @@ from edgevit.checkpoints.fields import Fields, Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.shapes import at_image_size, measure_vit
-from edgevit.checkpoints.tensors import read_tensors
 from edgevit.checkpoints.timm_config import describe_config
 from edgevit.errors import CheckpointError
 from edgevit.model import Model
 from edgevit.models import ModelConfig, ViTConfig
 from edgevit.preprocess import Preprocess
+from edgevit.preprocess_configs import read_timm_preprocess
 
 LAYOUT = "open_clip image tower"
 
@@ -75,7 +75,7 @@ def recognise(files: CheckpointFiles) -> bool:
 
 def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
     """Read an open_clip model's image tower; see :func:`edgevit.checkpoints.read_checkpoint`."""
-    tensors, notes = read_tensors(files)
+    tensors, notes = files.take_tensors()
     where = f"{files.source}/{_CONFIG}"
     fields = Fields(files.configs.get(_CONFIG, {}), where)
     model, pixels = fields.mapping("model_cfg"), fields.mapping("preprocess_cfg")
@@ -171,7 +171,7 @@ def _read_preprocess(pixels: Mapping[str, Any], size: Size) -> tuple[Preprocess,
         "crop_pct": 1.0,
         "crop_mode": {"shortest": "center", "squash": "squash", "longest": "border"}[mode],
     }
-    preprocess, _ = Preprocess.from_timm(cfg, size)
+    preprocess, _ = read_timm_preprocess(cfg, size)
     if pixels:
         return preprocess, ()
     return preprocess, (f"preprocessing is not stored; open_clip's default is assumed: {preprocess.describe()}",)

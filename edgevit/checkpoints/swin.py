@@ -17,7 +17,6 @@ from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.shapes import at_image_size, find_masked_size, measure_swin, measure_swin_v2
-from edgevit.checkpoints.tensors import read_tensors
 from edgevit.errors import CheckpointError, format_offenders
 from edgevit.model import Model
 from edgevit.models import SwinConfig, SwinV2Config
@@ -53,7 +52,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     """
     if arch is not None:
         return bare.read(files, arch, image_size)
-    tensors, notes = read_tensors(files)
+    tensors, notes = files.take_tensors()
     masked = find_masked_size(tensors)
     is_v2 = tensors.keys() >= _V2
     tensors = timm.join_biases(SwinV2Config(), tensors) if is_v2 else tensors

@@ -7,13 +7,13 @@ import re
 import warnings
 import zipfile
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from edgevit.checkpoints.contents import Contents, WhichWeights, unwrap_weights
-from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.mindspore_file import is_mindspore, read_mindspore
 from edgevit.checkpoints.npz import is_archive, read_archive
 from edgevit.errors import CheckpointError, format_offenders
@@ -27,38 +27,38 @@ _GLOBAL = re.compile(r"GLOBAL (\S+)")
 _HARMLESS = (Namespace,)
 
 
-def read_tensors(files: CheckpointFiles) -> tuple[dict[str, Tensor], list[str]]:
-    """All tensors by name, and notes on what was passed over; see :func:`read_contents`."""
-    contents = files.contents
-    return dict(contents.tensors), list(contents.notes)
-
-
-def read_contents(files: CheckpointFiles) -> Contents:
+def read_contents(
+    source: str, weights: Sequence[Path], shards: Mapping[str, str] | None, which: WhichWeights | None
+) -> Contents:
     """All tensors by name, memory-mapped where the format allows, and what the file says beside them.
+
+    Args:
+        source: What the user named, for messages.
+        weights: One file, or the shards of one checkpoint.
+        shards: The file of every tensor, where an index says it.
+        which: The set of weights that is wanted where a file has two.
 
     Raises:
         CheckpointError: A file is damaged, needs code to be run, holds no tensors, or lacks tensors that the index of
             its shards promises; or the weights that are wanted are not there.
     """
-    parts = [_read_file(path, files.which) for path in files.weights]
+    parts = [_read_file(path, which) for path in weights]
     tensors: dict[str, Tensor] = {}
     twice: list[str] = []
-    for path, part in zip(files.weights, parts, strict=True):
+    for path, part in zip(weights, parts, strict=True):
         twice += [f"{name}: again in {path.name}" for name in part.tensors if name in tensors]
         tensors.update(part.tensors)
     if twice:
-        raise CheckpointError(
-            f"{files.source} has tensors in several shards:\n{format_offenders(twice)}", "save it again"
-        )
-    if files.shards is not None:
-        absent = [f"{name}: not in {file}" for name, file in files.shards.items() if name not in tensors]
+        raise CheckpointError(f"{source} has tensors in several shards:\n{format_offenders(twice)}", "save it again")
+    if shards is not None:
+        absent = [f"{name}: not in {file}" for name, file in shards.items() if name not in tensors]
         if absent:
             raise CheckpointError(
-                f"{files.source}: the shards lack {len(absent)} tensors of their index:\n{format_offenders(absent)}",
+                f"{source}: the shards lack {len(absent)} tensors of their index:\n{format_offenders(absent)}",
                 "download or save the checkpoint again",
             )
     if not tensors:
-        raise CheckpointError(f"{files.source} holds no tensors", "name a file with a model's weights")
+        raise CheckpointError(f"{source} holds no tensors", "name a file with a model's weights")
     notes = tuple(note for part in parts for note in part.notes)
     first = parts[0]
     return Contents(_strip_prefixes(tensors), notes, first.containers, first.stated, first.which)

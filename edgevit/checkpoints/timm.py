@@ -16,13 +16,13 @@ from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.fields import Fields, Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
-from edgevit.checkpoints.tensors import read_tensors
 from edgevit.checkpoints.timm_config import describe_config
 from edgevit.checkpoints.timm_vit import NOT_USED, find_projection, find_vit_names
 from edgevit.errors import CheckpointError
 from edgevit.model import Model
 from edgevit.models import ModelConfig, SwinV2Config, ViTConfig
 from edgevit.preprocess import Preprocess
+from edgevit.preprocess_configs import read_timm_preprocess
 
 LAYOUT = "timm hub folder"
 
@@ -75,12 +75,12 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         raise CheckpointError(
             f"{where} says architecture {name!r}, not {arch!r}", "leave --arch out: it is for bare weight files"
         )
-    tensors, notes = read_tensors(files)
+    tensors, notes = files.take_tensors()
     tensors = join_biases(architecture.config, tensors)
     defaults = {"global_pool": cfg.get("global_pool") or stored.get("global_pool"), "input_size": cfg.get("input_size")}
     config, native = describe_config(architecture, args, defaults, tensors, image_size, where)
     if any(cfg.get(key) for key in _CFG_KEYS):
-        preprocess, assumed = Preprocess.from_timm(cfg, native)
+        preprocess, assumed = read_timm_preprocess(cfg, native)
         preprocess = preprocess if native == config.image_size else preprocess.with_size(*config.image_size)
     else:
         preprocess, assumed = default_preprocess(architecture, native, config.image_size)
@@ -105,7 +105,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
 
 def default_preprocess(architecture: Architecture, native: Size, size: Size) -> tuple[Preprocess, tuple[str, ...]]:
     """timm's documented preprocessing of an architecture, with a note that it is assumed."""
-    preprocess, _ = Preprocess.from_timm(architecture.pretrained_cfg, native)
+    preprocess, _ = read_timm_preprocess(architecture.pretrained_cfg, native)
     preprocess = preprocess if native == size else preprocess.with_size(*size)
     what = f"timm's default for {architecture.name} is assumed: {preprocess.describe()}"
     return preprocess, (f"preprocessing is not stored; {what}",)

@@ -18,7 +18,6 @@ from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.shapes import at_image_size, measure_swin, measure_swin_v2, measure_vit
-from edgevit.checkpoints.tensors import read_tensors
 from edgevit.errors import CheckpointError
 from edgevit.model import Model
 from edgevit.models import ModelConfig, SwinConfig
@@ -152,7 +151,7 @@ def recognise(files: CheckpointFiles) -> bool:
 
 def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
     """Read a torchvision state dict; see :func:`edgevit.checkpoints.read_checkpoint`."""
-    tensors, notes = read_tensors(files)
+    tensors, notes = files.take_tensors()
     _refuse_parts(tensors, files.source)
     is_swin = "class_token" not in tensors
     is_v2 = _COORDINATES in tensors

@@ -19,7 +19,6 @@ from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.fields import Fields, Size, choose_image_size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
-from edgevit.checkpoints.tensors import read_tensors
 from edgevit.checkpoints.transformers_vit import (
     ACTIVATIONS,
     NOT_USED,
@@ -32,7 +31,7 @@ from edgevit.checkpoints.transformers_vit import (
 from edgevit.errors import CheckpointError, format_offenders
 from edgevit.model import Model
 from edgevit.models import ModelConfig, SwinConfig, SwinV2Config, ViTConfig
-from edgevit.preprocess import Preprocess
+from edgevit.preprocess_configs import read_transformers_preprocess
 
 LAYOUT = "transformers folder"
 
@@ -157,10 +156,10 @@ def read_model(
         architecture: For the model's source; by default the class that the configuration names.
     """
     kind = config["model_type"]
-    tensors, notes = read_tensors(files)
+    tensors, notes = files.take_tensors()
     where = f"{files.source}/config.json"
     stored = files.configs.get("preprocessor_config.json", {})
-    preprocess, assumed = Preprocess.from_transformers(stored, kind)
+    preprocess, assumed = read_transformers_preprocess(stored, kind)
     notes += assumed
     sees = (preprocess.height, preprocess.width) if stored and image_size is None else None
     if kind in VIT_KINDS:

@@ -85,7 +85,8 @@ def _one_torch_thread() -> Iterator[None]:
 
 
 def _choose_target() -> str:
-    from edgevit.target import load_target, target_status
+    from edgevit.availability import target_status
+    from edgevit.target import load_target
 
     return "intel-cpu" if target_status(load_target("intel-cpu")).runnable else "cpu"
 

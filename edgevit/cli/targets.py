@@ -9,7 +9,8 @@ import click
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
-    from edgevit.target import Status, Target
+    from edgevit.availability import Status
+    from edgevit.target import Target
 
 
 @click.command("targets", short_help="List the target profiles, or show one.")
@@ -26,7 +27,8 @@ def command(output: Output, name: str | None) -> None:
       edgevit targets intel-cpu
       edgevit targets ./my-board.toml
     """
-    from edgevit.target import list_targets, load_target, target_status
+    from edgevit.availability import target_status
+    from edgevit.target import list_targets, load_target
 
     if name is not None:
         target = load_target(name)

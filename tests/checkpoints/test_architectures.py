@@ -11,7 +11,7 @@ from edgevit.checkpoints.timm import find_names, join_biases
 from edgevit.errors import CheckpointError
 from edgevit.models import ViTConfig, build_module
 from edgevit.models.layers import ACTIVATIONS
-from edgevit.preprocess import Preprocess
+from edgevit.preprocess_configs import read_timm_preprocess
 from tests.reference import import_timm
 
 # Initial values take timm a while; its Swin V2 cannot leave them out.
@@ -120,8 +120,8 @@ def test_default_preprocessing_is_timms_for_every_tag() -> None:
         theirs = get_pretrained_cfg(name).to_dict()
         size = architecture.config.image_size
         assert tuple(theirs["input_size"][1:]) == size, name
-        expected, _ = Preprocess.from_timm(theirs, size)
-        assert Preprocess.from_timm(architecture.pretrained_cfg, size)[0] == expected, name
+        expected, _ = read_timm_preprocess(theirs, size)
+        assert read_timm_preprocess(architecture.pretrained_cfg, size)[0] == expected, name
         checked += 1
     assert checked > 350
 

@@ -4,9 +4,10 @@ import importlib.metadata
 import json
 import platform
 
+from edgevit.availability import target_status
 from edgevit.doctor import REQUIREMENTS, diagnose_machine, find_version
 from edgevit.errors import DeviceError
-from edgevit.target import list_targets, load_target, target_status
+from edgevit.target import list_targets, load_target
 
 
 def test_targets_lists_every_profile_once_within_80_columns(run):

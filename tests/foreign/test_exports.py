@@ -14,7 +14,7 @@ from edgevit.foreign.front import put_front
 from edgevit.foreign.prepare import apply_passes, load_graph
 from edgevit.graph import Graph
 from edgevit.passes import FOREIGN, PARTIAL
-from edgevit.preprocess import Preprocess
+from edgevit.preprocess_configs import read_timm_preprocess
 from edgevit.record import PassRecord
 from tests.foreign_exports import Exporter, export
 
@@ -109,7 +109,7 @@ def test_rewritten_graph_has_the_ops_of_the_canonical_form(name: str, exporter: 
 @pytest.mark.parametrize("fold", [True, False])
 def test_front_takes_bytes_and_gives_the_same_logits(fold: bool) -> None:
     file, graph, _ = rewrite("timm_vit", "script", 17, 2, "separate")
-    preprocess = Preprocess.from_timm({"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4)}, file.image_size)[0]
+    preprocess = read_timm_preprocess({"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4)}, file.image_size)[0]
     record = put_front(graph, preprocess, fold=fold)
     assert record.applied == (("patch_embed",) if fold else ())
     assert ("Mul" in graph.op_counts()) is not fold

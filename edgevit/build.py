@@ -35,8 +35,8 @@ from edgevit.progress import Progress, ignore_progress
 from edgevit.recipe import Recipe
 from edgevit.rehearsal import REHEARSED_BACKENDS, describe_rehearsal, read_fusion
 from edgevit.report import Machine, Report, Variant, Verdict
-from edgevit.search import GraphFile
 from edgevit.target import Budget, Target
+from edgevit.trial import GraphFile
 from edgevit.verdict_quantized import explain_set_back, judge_calibration
 
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ from edgevit.progress import Progress
 from edgevit.recipe import Choice, Recipe
 from edgevit.rehearsal import list_fusion_warnings, read_fusion
 from edgevit.report import Accuracy, Machine, Report, Variant, Verdict
-from edgevit.search import GraphFile, SearchResult, search_recipe
+from edgevit.search import SearchResult, search_recipe
 from edgevit.target import Budget, Target
+from edgevit.trial import GraphFile
 from edgevit.verdict import choose_variant
 from edgevit.verdict_quantized import RANDOM_MARK
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgevit.errors import CompileError
+from edgevit.judge import judge_trial
 from edgevit.precisions import QUANTIZED_PRECISIONS
 from edgevit.progress import Progress, ignore_progress
 from edgevit.rehearsal import (
@@ -28,8 +29,9 @@ from edgevit.rehearsal import (
 )
 from edgevit.report import Variant, Verdict
 from edgevit.runtime.session import Outputs, open_engine
-from edgevit.search import GraphFile, SearchResult, Trial, compile_graph, judge_trial, refuse_trial
+from edgevit.search import SearchResult
 from edgevit.target import Budget, Target, load_target
+from edgevit.trial import GraphFile, Trial, compile_graph, refuse_trial
 from edgevit.verdict import choose_variant
 
 if TYPE_CHECKING:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgevit import schema
 from edgevit.errors import CompileError
+from edgevit.judge import try_graph
 from edgevit.prepare_quantized import QUANTIZED_FILE, QuantizedGraph, requantize
 from edgevit.progress import Progress, ignore_progress
 from edgevit.quantization import QuantizationRecord, SetBack, SiteChoice, SiteRecord
 from edgevit.report import Accuracy
-from edgevit.search import GraphFile, try_graph
+from edgevit.trial import GraphFile
 from edgevit.verdict import find_miss
 
 if TYPE_CHECKING:

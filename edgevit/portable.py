@@ -18,7 +18,7 @@ from edgevit.bundle import PARITY_FILE, PORTABLE_MODEL_FILE
 from edgevit.errors import BundleError
 from edgevit.evidence import Evidence
 from edgevit.precisions import FLOAT_PRECISIONS, QUANTIZED_PRECISIONS
-from edgevit.search import GraphFile
+from edgevit.trial import GraphFile
 
 if TYPE_CHECKING:
     from edgevit.bundle import Bundle

@@ -18,8 +18,9 @@ from edgevit.progress import Progress, ignore_progress
 
 if TYPE_CHECKING:
     from edgevit.cache import StageCache
-    from edgevit.search import GraphFile, SearchResult
+    from edgevit.search import SearchResult
     from edgevit.target import Target
+    from edgevit.trial import GraphFile
 
 REHEARSED_BACKENDS = ("tensorrt", "tensorrt_rtx")
 # Orin is of the Ampere family as 8.6 is, Thor of the Blackwell family as 12.0 is.

@@ -6,55 +6,32 @@ import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.backends import get_backend
-from edgevit.compile import compile_engine
 from edgevit.conditions import Conditions
 from edgevit.devices.watch import Watch
-from edgevit.engine import Engine, Setting, load_engine
-from edgevit.errors import CompileError, DeviceError, EdgevitError
-from edgevit.measure import (
-    GRAPH_TOLERANCE,
-    PARITY_TOLERANCES,
-    LatencyComparison,
-    check_output_parity,
-    check_parity,
-    measure_accuracy,
-    measure_embeddings,
-    measure_features,
-    measure_latency,
-)
+from edgevit.engine import Engine, Setting
+from edgevit.errors import DeviceError
+from edgevit.judge import judge_trial
+from edgevit.measure import LatencyComparison, measure_latency
 from edgevit.progress import Progress, ignore_progress
-from edgevit.report import Accuracy, Parity, SettingsTrial, Variant
-from edgevit.runtime.nvidia import find_gpu
-from edgevit.runtime.session import Outputs, Session, open_engine
-from edgevit.schema import to_data
+from edgevit.report import SettingsTrial, Variant
+from edgevit.runtime.session import Session, open_engine
 from edgevit.target import Target
+from edgevit.trial import GraphFile, Trial, compile_graph, refuse_trial, shorten_message
 from edgevit.tune import tune_settings
 
 if TYPE_CHECKING:
     from edgevit.cache import StageCache
-    from edgevit.evidence import Evidence, Judged
+    from edgevit.evidence import Evidence
     from edgevit.recipe import Recipe
-
 
 _TUNING_SHARE = 4  # of the time that a variant's latency takes, that of a way to open it
 _LARGEST_TUNED_BYTES = 512 << 20
 """Ways to open an engine are open side by side, and each holds the weights twice, mapped and packed."""
-_LONGEST_REASON = 400  # characters of a table's footnote: compilers say more than anybody reads there
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A variant and, where it compiled, its engine."""
-
-    variant: Variant
-    engine: Engine | None = None
 
 
 @dataclass(frozen=True)
@@ -72,21 +49,6 @@ class SearchResult:
     comparison: LatencyComparison | None = None
     settings_tried: tuple[SettingsTrial, ...] = ()
     conditions: Conditions | None = None
-
-
-@dataclass(frozen=True)
-class GraphFile:
-    """What a precision is compiled from.
-
-    Attributes:
-        path: The optimised graph; of INT8 with its Q/DQ pairs.
-        inputs: Plain data that identifies its content.
-        trial: Its engine, judged on calibration images, where :func:`try_graph` has done so already.
-    """
-
-    path: Path
-    inputs: Mapping[str, Any]
-    trial: Trial | None = None
 
 
 def search_recipe(
@@ -182,190 +144,11 @@ def _open_together(trials: Sequence[Trial], stack: contextlib.ExitStack) -> tupl
             opened[trial.variant.name] = stack.enter_context(open_engine(trial.engine))
         except DeviceError as exc:
             failure = exc
-            reason = f"not timed, as it does not open beside the others: {_shorten(exc)}"
+            reason = f"not timed, as it does not open beside the others: {shorten_message(exc)}"
             result[place] = dataclasses.replace(trial, variant=dataclasses.replace(trial.variant, reason=reason))
     if not opened and failure is not None:
         raise failure
     return {t.variant.name: opened[t.variant.name] for t in trials if t.variant.name in opened}, result
-
-
-def refuse_trial(precision: str, exc: EdgevitError) -> Trial:
-    """A variant that does not compile or run, with the reason on one line."""
-    return Trial(Variant(precision, precision, 0, status="NOT SUPPORTED", reason=_shorten(exc)))
-
-
-def _shorten(exc: EdgevitError) -> str:
-    text = " ".join(exc.message.split())
-    return text if len(text) <= _LONGEST_REASON else f"{text[: _LONGEST_REASON - 2]} …"
-
-
-def try_graph(
-    graph: GraphFile,
-    target: Target,
-    precision: str,
-    recipe: Recipe,
-    evidence: Evidence,
-    cache: StageCache,
-    *,
-    model_info: Mapping[str, str] | None = None,
-    progress: Progress = ignore_progress,
-) -> Trial:
-    """Compile one graph and judge it on the calibration images of the choice, where there are any, and on nothing else.
-
-    Arguments and a graph that does not compile or run are as in :func:`search_recipe`.
-    """
-    trial = compile_graph(graph, target, precision, recipe, cache, model_info=model_info, progress=progress)
-    if trial.engine is None:
-        return trial
-    try:
-        with open_engine(trial.engine) as session:
-            accuracy = _measure(evidence.choice, f"calibration {precision}", session, recipe, evidence, progress)
-    except DeviceError as exc:
-        return refuse_trial(precision, exc)
-    return dataclasses.replace(trial, variant=dataclasses.replace(trial.variant, choice_accuracy=accuracy))
-
-
-def compile_graph(
-    graph: GraphFile,
-    target: Target,
-    precision: str,
-    recipe: Recipe,
-    cache: StageCache,
-    *,
-    model_info: Mapping[str, str] | None = None,
-    progress: Progress = ignore_progress,
-) -> Trial:
-    """Compile one graph, or take its engine from the cache; nothing is judged or measured.
-
-    Arguments and a graph that does not compile are as in :func:`search_recipe`.
-    """
-    stage = f"compile {precision}"
-    progress(stage, 0, 1)
-    key = {
-        **graph.inputs,
-        "precision": precision,
-        "backend": target.backend,
-        "device": [target.device, target.compute_capability],
-        **_identify_nvidia(target),
-        "settings": {**target.settings, **recipe.settings},
-        "batch": recipe.batch,
-        "model_info": dict(model_info or {}),
-    }
-
-    def produce(folder: Path) -> None:
-        compile_engine(
-            graph.path,
-            target,
-            precision,
-            folder,
-            model_info=model_info,
-            settings=recipe.settings,
-            batch=recipe.batch,
-        )
-
-    try:
-        folder, _ = cache.run("engine", key, produce)
-    except CompileError as exc:
-        progress(stage, 1, 1)
-        return refuse_trial(precision, exc)
-    engine = load_engine(folder)
-    progress(stage, 1, 1)
-    return Trial(Variant(precision, precision, engine.size_bytes), engine)
-
-
-def _identify_nvidia(target: Target) -> dict[str, Any]:
-    """What a plan fits: one version of its library and, of TensorRT, one GPU."""
-    if not target.backend.startswith("tensorrt"):
-        return {}
-    gpu = find_gpu(target.compute_capability) if target.backend == "tensorrt" else None
-    return {"versions": get_backend(target.backend).versions(), "gpu": to_data(gpu)}
-
-
-def judge_trial(
-    trial: Trial,
-    session: Session,
-    recipe: Recipe,
-    evidence: Evidence,
-    progress: Progress = ignore_progress,
-    *,
-    choice: bool = True,
-) -> Variant:
-    """The trial's variant with parity, and with accuracy on both sets of images where parity does not fail.
-
-    Args:
-        trial: Whose variant it is.
-        session: Computes its answers.
-        recipe: Batches.
-        evidence: Images and the float model's answers.
-        progress: Told about every image.
-        choice: Whether the calibration images are looked at.
-    """
-    variant = trial.variant
-    parity = _check(variant.precision, session, recipe, evidence)
-    if parity is not None and not parity.passed:
-        return dataclasses.replace(variant, parity=parity)
-
-    def measure(judged: Judged | None, what: str) -> Accuracy | None:
-        return _measure(judged, f"{what} {variant.name}", session, recipe, evidence, progress)
-
-    return dataclasses.replace(
-        variant,
-        parity=parity,
-        choice_accuracy=variant.choice_accuracy or (measure(evidence.choice, "calibration") if choice else None),
-        accuracy=measure(evidence.validation, "validation"),
-    )
-
-
-def _measure(
-    judged: Judged | None, stage: str, session: Session, recipe: Recipe, evidence: Evidence, progress: Progress
-) -> Accuracy | None:
-    if judged is None:
-        return None
-    images, preprocess, size = judged.images, evidence.preprocess, recipe.batch[1]
-    if evidence.task.name == "features":
-        names = [spec.name for spec in session.outputs]
-        run = session.run_outputs
-        return measure_features(
-            run,
-            images,
-            preprocess,
-            names=names,
-            reference=judged.outputs,
-            batch_size=size,
-            progress=progress,
-            stage=stage,
-        )
-    measure = measure_embeddings if evidence.task.name == "embed" else measure_accuracy
-    return measure(
-        session.run,
-        images,
-        preprocess,
-        reference=judged.outputs[0],
-        batch_size=size,
-        progress=progress,
-        stage=stage,
-    )
-
-
-def _check(precision: str, session: Session, recipe: Recipe, evidence: Evidence) -> Parity | None:
-    """Parity at the least, usual and largest batch: engines have been wrong at one of them alone."""
-    tolerance = PARITY_TOLERANCES.get(precision, GRAPH_TOLERANCE)
-    reference = evidence.outputs if precision in PARITY_TOLERANCES else evidence.graph_outputs.get(precision)
-    if reference is None:
-        return None
-    batches: list[npt.NDArray[np.uint8]] = []
-    expected: dict[bytes, Outputs] = {}
-    images = len(evidence.pixels)
-    for size in dict.fromkeys(recipe.batch):
-        for start in range(0, images, size):
-            rows = [i % images for i in range(start, start + size)]
-            pixels = evidence.pixels[rows]
-            batches.append(pixels)
-            expected[pixels.tobytes()] = tuple(values[rows] for values in reference)
-    if evidence.task.name == "classify":
-        return check_parity(session.run, lambda b: expected[b.tobytes()][0], batches, tolerance)
-    names = [spec.name for spec in session.outputs]
-    return check_output_parity(session.run_outputs, lambda b: expected[b.tobytes()], batches, tolerance, names)
 
 
 def _is_faithful(variant: Variant) -> bool:

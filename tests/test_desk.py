@@ -22,8 +22,8 @@ from edgevit.portable import list_quantized, read_portable_evidence
 from edgevit.quantization import Quantization
 from edgevit.recipe import Recipe
 from edgevit.report import Report
-from edgevit.search import GraphFile
 from edgevit.target import Budget, load_target
+from edgevit.trial import GraphFile
 from tests.small_graphs import make_graph
 
 QUANTIZATION = Quantization(images=40, float_share=0.0, rounding="nearest")

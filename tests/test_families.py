@@ -20,8 +20,8 @@ from edgevit.optimize import optimize_graph
 from edgevit.quantization import Quantization
 from edgevit.quantize import quantize_graph
 from edgevit.rehearsal import list_fusion_warnings, rehearse_fusion
-from edgevit.search import GraphFile
 from edgevit.target import ExportForm, load_target
+from edgevit.trial import GraphFile
 from tests.small_graphs import run_graph
 from tests.small_models import VITS, make_images, make_model
 

@@ -13,8 +13,8 @@ from edgevit.export import export_model
 from edgevit.fusion import FusionRecord
 from edgevit.optimize import optimize_graph
 from edgevit.rehearsal import Rehearsal, describe_rehearsal, find_stand_in, list_fusion_warnings, rehearse_fusion
-from edgevit.search import GraphFile
 from edgevit.target import ExportForm, load_target
+from edgevit.trial import GraphFile
 from tests.small_graphs import CONFIGS, make_graph
 from tests.small_models import make_model
 

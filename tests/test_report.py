@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import typing
 from pathlib import Path
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 
 from edgevit import schema
 from edgevit.errors import BundleError, OutputError
-from edgevit.report import Accuracy, ColdStart, Latency, Machine, Ratio, Report, Verdict
+from edgevit.report import Machine, Report, Verdict
 from edgevit.target import Budget
 
 JSON = st.recursive(
@@ -124,23 +123,3 @@ def test_report_that_cannot_be_written_is_an_output_error_and_leaves_nothing(tmp
     assert [p.name for p in tmp_path.iterdir()] == ["report.json"]
     with pytest.raises(OutputError):
         make_report().save(tmp_path / "nowhere" / "report.json")
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_figures_are_refused_when_not_finite(value: float) -> None:
-    with pytest.raises(ValueError, match="p50_ms"):
-        Latency(1, 1, 1, 1.0, value, 1.0, 1.0, 1.0, 1.0, 1.0, "how")
-    with pytest.raises(ValueError, match="high"):
-        Ratio(1.0, 1.0, value, 10)
-    with pytest.raises(BundleError, match="load_ms"):
-        schema.from_data(
-            ColdStart, {"import_ms": 1, "load_ms": value, "first_inference_ms": 1}, "report.json", BundleError
-        )
-
-
-def test_accuracy_percentages_come_from_counts() -> None:
-    found = Accuracy(600, True, 600, 0.99, 1.0, top1=512, top5=588, reference_top1=512, reference_top5=588)
-    assert found.top1_percent == pytest.approx(85.3333, abs=1e-4)
-    assert found.top5_percent == pytest.approx(98.0)
-    assert found.agreement_percent == 100.0
-    assert Accuracy(600, False, 594, 0.97, 1.0).top1_percent is None

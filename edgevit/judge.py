@@ -1,0 +1,144 @@
+"""judge_trial: whether one engine computes what the model computes, and how right it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevit.errors import DeviceError
+from edgevit.measure import (
+    GRAPH_TOLERANCE,
+    PARITY_TOLERANCES,
+    check_output_parity,
+    check_parity,
+    measure_accuracy,
+    measure_embeddings,
+    measure_features,
+)
+from edgevit.progress import Progress, ignore_progress
+from edgevit.report import Accuracy, Parity, Variant
+from edgevit.runtime.session import Outputs, Session, open_engine
+from edgevit.target import Target
+from edgevit.trial import GraphFile, Trial, compile_graph, refuse_trial
+
+if TYPE_CHECKING:
+    from edgevit.cache import StageCache
+    from edgevit.evidence import Evidence, Judged
+    from edgevit.recipe import Recipe
+
+
+def try_graph(
+    graph: GraphFile,
+    target: Target,
+    precision: str,
+    recipe: Recipe,
+    evidence: Evidence,
+    cache: StageCache,
+    *,
+    model_info: Mapping[str, str] | None = None,
+    progress: Progress = ignore_progress,
+) -> Trial:
+    """Compile one graph and judge it on the calibration images of the choice, where there are any, and on nothing else.
+
+    Arguments and a graph that does not compile or run are as in :func:`edgevit.search.search_recipe`.
+    """
+    trial = compile_graph(graph, target, precision, recipe, cache, model_info=model_info, progress=progress)
+    if trial.engine is None:
+        return trial
+    try:
+        with open_engine(trial.engine) as session:
+            accuracy = _measure(evidence.choice, f"calibration {precision}", session, recipe, evidence, progress)
+    except DeviceError as exc:
+        return refuse_trial(precision, exc)
+    return dataclasses.replace(trial, variant=dataclasses.replace(trial.variant, choice_accuracy=accuracy))
+
+
+def judge_trial(
+    trial: Trial,
+    session: Session,
+    recipe: Recipe,
+    evidence: Evidence,
+    progress: Progress = ignore_progress,
+    *,
+    choice: bool = True,
+) -> Variant:
+    """The trial's variant with parity, and with accuracy on both sets of images where parity does not fail.
+
+    Args:
+        trial: Whose variant it is.
+        session: Computes its answers.
+        recipe: Batches.
+        evidence: Images and the float model's answers.
+        progress: Told about every image.
+        choice: Whether the calibration images are looked at.
+    """
+    variant = trial.variant
+    parity = _check(variant.precision, session, recipe, evidence)
+    if parity is not None and not parity.passed:
+        return dataclasses.replace(variant, parity=parity)
+
+    def measure(judged: Judged | None, what: str) -> Accuracy | None:
+        return _measure(judged, f"{what} {variant.name}", session, recipe, evidence, progress)
+
+    return dataclasses.replace(
+        variant,
+        parity=parity,
+        choice_accuracy=variant.choice_accuracy or (measure(evidence.choice, "calibration") if choice else None),
+        accuracy=measure(evidence.validation, "validation"),
+    )
+
+
+def _measure(
+    judged: Judged | None, stage: str, session: Session, recipe: Recipe, evidence: Evidence, progress: Progress
+) -> Accuracy | None:
+    if judged is None:
+        return None
+    images, preprocess, size = judged.images, evidence.preprocess, recipe.batch[1]
+    if evidence.task.name == "features":
+        names = [spec.name for spec in session.outputs]
+        run = session.run_outputs
+        return measure_features(
+            run,
+            images,
+            preprocess,
+            names=names,
+            reference=judged.outputs,
+            batch_size=size,
+            progress=progress,
+            stage=stage,
+        )
+    measure = measure_embeddings if evidence.task.name == "embed" else measure_accuracy
+    return measure(
+        session.run,
+        images,
+        preprocess,
+        reference=judged.outputs[0],
+        batch_size=size,
+        progress=progress,
+        stage=stage,
+    )
+
+
+def _check(precision: str, session: Session, recipe: Recipe, evidence: Evidence) -> Parity | None:
+    """Parity at the least, usual and largest batch: engines have been wrong at one of them alone."""
+    tolerance = PARITY_TOLERANCES.get(precision, GRAPH_TOLERANCE)
+    reference = evidence.outputs if precision in PARITY_TOLERANCES else evidence.graph_outputs.get(precision)
+    if reference is None:
+        return None
+    batches: list[npt.NDArray[np.uint8]] = []
+    expected: dict[bytes, Outputs] = {}
+    images = len(evidence.pixels)
+    for size in dict.fromkeys(recipe.batch):
+        for start in range(0, images, size):
+            rows = [i % images for i in range(start, start + size)]
+            pixels = evidence.pixels[rows]
+            batches.append(pixels)
+            expected[pixels.tobytes()] = tuple(values[rows] for values in reference)
+    if evidence.task.name == "classify":
+        return check_parity(session.run, lambda b: expected[b.tobytes()][0], batches, tolerance)
+    names = [spec.name for spec in session.outputs]
+    return check_output_parity(session.run_outputs, lambda b: expected[b.tobytes()], batches, tolerance, names)

@@ -1,0 +1,143 @@
+"""How right an engine is: against labels, and against the float model.
+
+Rates are kept as counts, so nothing is rounded; the percentages are properties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from edgevit.figures import Figures
+from edgevit.task import TaskName
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """A class in which the number of right answers differs from the float model's.
+
+    Attributes:
+        label: The class.
+        images: Judged images of that class.
+        reference_correct: Those that the float model got right.
+        correct: Those that the engine got right.
+    """
+
+    label: int
+    images: int
+    reference_correct: int
+    correct: int
+
+
+@dataclass(frozen=True)
+class Accuracy(Figures):
+    """An engine against labels and against the float model, on the same images.
+
+    Of the task ``embed`` a right answer is one that the labels of an image's nearest neighbours elect, and agreement
+    that the nearest neighbour is the float model's (recall@1); :mod:`edgevit.embedding_accuracy` says among which. Of
+    ``features`` there are neither.
+
+    Attributes:
+        images: Images that were judged.
+        labelled: Whether they had labels; without, every field about right answers is ``None``.
+        agreement: Images with the float model's top-1; ``None`` of features, and of an embedding without neighbours.
+        agreement_low: Lower end of the 95 % interval of the agreement, a fraction (Wilson).
+        agreement_high: Its upper end.
+        top1: Images whose label came first; ties go to the lower index.
+        top5: Images whose label was among the first five.
+        reference_top1: ``top1`` of the float model.
+        reference_top5: ``top5`` of the float model.
+        gained: Images that the float model got wrong and the engine right.
+        lost: The reverse.
+        drop_points: 100 · (lost − gained) / images.
+        drop_low: Lower end of its 95 % interval (Tango's for paired samples).
+        drop_high: Its upper end.
+        sqnr_db: 10·log10(Σ reference² / Σ (reference − logits)²) over all logits; ``None`` where every logit is equal,
+            or the reference is zero. Of features, with the mean of the levels' noise over signal.
+        per_class: Only the classes that changed.
+        skipped_images: Images of the set that could not be read.
+        task: ``classify``, ``embed`` or ``features``.
+        cosine_mean: Of an engine's embedding and the float model's.
+        cosine_min: The smallest.
+        recall10: Share of the float model's ten nearest neighbours that are among the engine's, on average.
+        level_sqnr_db: The SQNR of every level of features; ``None`` where it equals the float model's.
+    """
+
+    images: int
+    labelled: bool
+    agreement: int | None
+    agreement_low: float | None
+    agreement_high: float | None
+    top1: int | None = None
+    top5: int | None = None
+    reference_top1: int | None = None
+    reference_top5: int | None = None
+    gained: int | None = None
+    lost: int | None = None
+    drop_points: float | None = None
+    drop_low: float | None = None
+    drop_high: float | None = None
+    sqnr_db: float | None = None
+    per_class: tuple[ClassChange, ...] = ()
+    skipped_images: int = 0
+    task: TaskName = "classify"
+    cosine_mean: float | None = None
+    cosine_min: float | None = None
+    recall10: float | None = None
+    level_sqnr_db: Mapping[str, float | None] = field(default_factory=dict)
+
+    def _percent(self, count: int | None) -> float | None:
+        return None if count is None else 100 * count / self.images
+
+    @property
+    def top1_percent(self) -> float | None:
+        """Right answers, of the images; ``None`` without labels."""
+        return self._percent(self.top1)
+
+    @property
+    def top5_percent(self) -> float | None:
+        """Labels among the first five, of the images; ``None`` without labels."""
+        return self._percent(self.top5)
+
+    @property
+    def reference_top1_percent(self) -> float | None:
+        """The float model's right answers, of the images; ``None`` without labels."""
+        return self._percent(self.reference_top1)
+
+    @property
+    def reference_top5_percent(self) -> float | None:
+        """The float model's labels among the first five; ``None`` without labels."""
+        return self._percent(self.reference_top5)
+
+    @property
+    def agreement_percent(self) -> float | None:
+        """Images with the float model's top-1, of all; ``None`` where there is none to compare."""
+        return self._percent(self.agreement)
+
+    @property
+    def worst_level(self) -> tuple[str, float] | None:
+        """Name and SQNR of the level with most noise; ``None`` where all equal the float model's, or there is none."""
+        noisy = {name: sqnr_db for name, sqnr_db in self.level_sqnr_db.items() if sqnr_db is not None}
+        return min(noisy.items(), key=lambda item: item[1], default=None)
+
+
+@dataclass(frozen=True)
+class Parity(Figures):
+    """Whether an engine computes what the module computes.
+
+    Attributes:
+        images: Images compared.
+        relative_error: Largest absolute difference over the reference's largest absolute logit; ``None`` where the
+            engine gave values that are not finite.
+        agreement: Images with the same top-1; ``None`` where no logits were compared.
+        tolerance: What ``relative_error`` may be.
+        passed: The result.
+        reason: One sentence.
+    """
+
+    images: int
+    relative_error: float | None
+    agreement: int | None
+    tolerance: float
+    passed: bool
+    reason: str

@@ -1,0 +1,116 @@
+"""What time an engine takes: a call, one engine against another, a fresh process, many callers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from edgevit.engine import Setting
+from edgevit.figures import Figures
+
+
+@dataclass(frozen=True)
+class Latency(Figures):
+    """Time of one call, from uint8 pixels in memory to float32 logits in memory.
+
+    Attributes:
+        batch: Images a call.
+        runs: Timed calls.
+        warmup_runs: Calls before them.
+        seconds: Sum of the timed calls.
+        p50_ms: Median of the calls.
+        p90_ms: Nine calls in ten take no longer.
+        p99_ms: Nor do 99 in a hundred.
+        mean_ms: Mean of the calls.
+        std_ms: Standard deviation of the calls, not of their mean.
+        min_ms: The fastest call.
+        method: One sentence on how it was measured.
+        settings: The engine's, as used: threads, streams, hint.
+    """
+
+    batch: int
+    runs: int
+    warmup_runs: int
+    seconds: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    mean_ms: float
+    std_ms: float
+    min_ms: float
+    method: str
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ratio(Figures):
+    """One latency over another from the same interleaved run.
+
+    Attributes:
+        value: The ratio.
+        low: Lower end of its interval over rounds.
+        high: Its upper end.
+        rounds: Turns that the engines took.
+        confidence: Of the interval.
+    """
+
+    value: float
+    low: float
+    high: float
+    rounds: int
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True)
+class SettingsTrial:
+    """One way to open the engine.
+
+    Attributes:
+        settings: Besides those that the engine has anyway; see ``edgevit/runtime/settings.py``.
+        ratio: Its latency over that of the library's own choice, from the same interleaved run.
+        chosen: Whether the engine is opened in this way.
+    """
+
+    settings: Mapping[str, Setting]
+    ratio: Ratio
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class ColdStart(Figures):
+    """What a fresh process pays, medians over ``processes``; files may be in the page cache.
+
+    Attributes:
+        import_ms: Importing numpy, the runtime and the engine's library.
+        load_ms: From the files to a session that can run.
+        first_inference_ms: The first call, with one image.
+        peak_memory_bytes: Largest resident set of the whole process, ``None`` where the system does not tell.
+        processes: Fresh processes that were started.
+    """
+
+    import_ms: float
+    load_ms: float
+    first_inference_ms: float
+    peak_memory_bytes: int | None = None
+    processes: int = 1
+
+
+@dataclass(frozen=True)
+class Throughput(Figures):
+    """Images a second with several callers at once and the engine's throughput settings.
+
+    Attributes:
+        images_per_second: Of all callers together.
+        streams: Callers at once.
+        seconds: From the first timed call to the end of the last.
+        runs: Timed calls.
+        batch: Images a call.
+        settings: The engine's, as used.
+    """
+
+    images_per_second: float
+    streams: int
+    seconds: float
+    runs: int
+    batch: int = 1
+    settings: Mapping[str, Setting] = field(default_factory=dict)

@@ -1,0 +1,119 @@
+"""compile_graph: one precision's graph to a trial, an engine with what is known of it so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgevit.backends import get_backend
+from edgevit.compile import compile_engine
+from edgevit.engine import Engine, load_engine
+from edgevit.errors import CompileError, EdgevitError
+from edgevit.progress import Progress, ignore_progress
+from edgevit.report import Variant
+from edgevit.runtime.nvidia import find_gpu
+from edgevit.schema import to_data
+from edgevit.target import Target
+
+if TYPE_CHECKING:
+    from edgevit.cache import StageCache
+    from edgevit.recipe import Recipe
+
+_LONGEST_REASON = 400  # characters of a table's footnote: compilers say more than anybody reads there
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One precision's try.
+
+    Attributes:
+        variant: What is known of it so far; of one that did not compile, why.
+        engine: Where it compiled.
+    """
+
+    variant: Variant
+    engine: Engine | None = None
+
+
+@dataclass(frozen=True)
+class GraphFile:
+    """What a precision is compiled from.
+
+    Attributes:
+        path: The optimised graph; of INT8 with its Q/DQ pairs.
+        inputs: Plain data that identifies its content.
+        trial: Its engine, judged on calibration images, where :func:`edgevit.judge.try_graph` has done so already.
+    """
+
+    path: Path
+    inputs: Mapping[str, Any]
+    trial: Trial | None = None
+
+
+def compile_graph(
+    graph: GraphFile,
+    target: Target,
+    precision: str,
+    recipe: Recipe,
+    cache: StageCache,
+    *,
+    model_info: Mapping[str, str] | None = None,
+    progress: Progress = ignore_progress,
+) -> Trial:
+    """Compile one graph, or take its engine from the cache; nothing is judged or measured.
+
+    Arguments and a graph that does not compile are as in :func:`search_recipe`.
+    """
+    stage = f"compile {precision}"
+    progress(stage, 0, 1)
+    key = {
+        **graph.inputs,
+        "precision": precision,
+        "backend": target.backend,
+        "device": [target.device, target.compute_capability],
+        **_identify_nvidia(target),
+        "settings": {**target.settings, **recipe.settings},
+        "batch": recipe.batch,
+        "model_info": dict(model_info or {}),
+    }
+
+    def produce(folder: Path) -> None:
+        compile_engine(
+            graph.path,
+            target,
+            precision,
+            folder,
+            model_info=model_info,
+            settings=recipe.settings,
+            batch=recipe.batch,
+        )
+
+    try:
+        folder, _ = cache.run("engine", key, produce)
+    except CompileError as exc:
+        progress(stage, 1, 1)
+        return refuse_trial(precision, exc)
+    engine = load_engine(folder)
+    progress(stage, 1, 1)
+    return Trial(Variant(precision, precision, engine.size_bytes), engine)
+
+
+def _identify_nvidia(target: Target) -> dict[str, Any]:
+    """What a plan fits: one version of its library and, of TensorRT, one GPU."""
+    if not target.backend.startswith("tensorrt"):
+        return {}
+    gpu = find_gpu(target.compute_capability) if target.backend == "tensorrt" else None
+    return {"versions": get_backend(target.backend).versions(), "gpu": to_data(gpu)}
+
+
+def refuse_trial(precision: str, exc: EdgevitError) -> Trial:
+    """A variant that does not compile or run, with the reason on one line."""
+    return Trial(Variant(precision, precision, 0, status="NOT SUPPORTED", reason=shorten_message(exc)))
+
+
+def shorten_message(exc: EdgevitError) -> str:
+    """An error's message on one line of a footnote's length."""
+    text = " ".join(exc.message.split())
+    return text if len(text) <= _LONGEST_REASON else f"{text[: _LONGEST_REASON - 2]} …"

@@ -75,11 +75,14 @@ class Engine:
     directory: Path = Path()
 
     def __post_init__(self) -> None:
+        problems = []
         least, best, largest = self.batch
         if not 1 <= least <= best <= largest:
-            raise ValueError(f"batch = {self.batch} is not of the form 1 ≤ least ≤ best ≤ largest")
+            problems.append(f"batch = {self.batch} is not of the form 1 ≤ least ≤ best ≤ largest")
         if not self.files:
-            raise ValueError("files is empty")
+            problems.append("files is empty")
+        if problems:
+            raise schema.FieldError(problems)
 
     @property
     def path(self) -> Path:

@@ -8,16 +8,18 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from edgevit.schema import FieldError
+
 
 class Figures:
     """A dataclass whose figures are finite.
 
     Raises:
-        ValueError: One is not.
+        FieldError: Some are not; all of them are listed.
     """
 
     def __post_init__(self) -> None:
-        for f in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, f.name)
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"{f.name} = {value} is not finite")
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        offenders = {n: v for n, v in values.items() if isinstance(v, float) and not math.isfinite(v)}
+        if offenders:
+            raise FieldError([f"{name} = {value} is not finite" for name, value in offenders.items()])

@@ -81,11 +81,14 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
+        problems = []
         if self.labels is not None and len(self.labels) != self.classes:
-            raise ValueError(f"there are {len(self.labels)} labels for {self.classes} classes")
+            problems.append(f"there are {len(self.labels)} labels for {self.classes} classes")
         unsafe = [name for name in self.files if not is_safe_name(name)]
         if unsafe:
-            raise ValueError(f"files has names that lead out of the bundle: {', '.join(unsafe)}")
+            problems.append(f"files has names that lead out of the bundle: {', '.join(unsafe)}")
+        if problems:
+            raise schema.FieldError(problems)
 
     @property
     def portable(self) -> bool:

@@ -95,7 +95,7 @@ class Preprocess:
             if value is not None and not (math.isfinite(value) and value > 0):
                 problems.append(f"{name} = {value} is not a finite number above 0")
         if problems:
-            raise ValueError("; ".join(problems))
+            raise schema.FieldError(problems)
 
     @classmethod
     def from_data(cls, data: object, where: str, error: type[EdgevitError]) -> Preprocess:

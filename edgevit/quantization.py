@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from edgevit.schema import FieldError
 from edgevit.task import TaskName
 
 Observer: TypeAlias = Literal["minmax", "percentile", "mse", "output", "loss"]
@@ -88,7 +89,7 @@ class Quantization:
         if not 0 <= self.float_share <= 1:
             problems.append(f"float_share = {self.float_share} is not between 0 and 1")
         if problems:
-            raise ValueError("; ".join(problems))
+            raise FieldError(problems)
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ class Recipe:
         if not 0 <= self.seed < 2**32:
             problems.append(f"seed = {self.seed} is not between 0 and 2³² − 1")
         if problems:
-            raise ValueError("; ".join(problems))
+            raise schema.FieldError(problems)
 
     def dumps(self) -> str:
         """As TOML.

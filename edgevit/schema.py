@@ -7,14 +7,30 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from edgevit.errors import EdgevitError
 
 T = TypeVar("T")
+
+
+class FieldError(ValueError):
+    """What a dataclass's own check refuses.
+
+    Args:
+        problems: One sentence each, all of them; each names the fields that it is about.
+    """
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "; ".join(self.problems)
 
 
 def from_data(cls: type[T], data: object, where: str, error: type[EdgevitError]) -> T:
@@ -27,7 +43,8 @@ def from_data(cls: type[T], data: object, where: str, error: type[EdgevitError])
         error: The exception class to raise.
 
     Raises:
-        EdgevitError: As ``error``, listing every unknown key, missing key and value of a wrong type.
+        EdgevitError: As ``error``, listing every unknown key, missing key, value of a wrong type and value that the
+            class itself refuses.
     """
     complaints: list[str] = []
     hints: list[str] = []
@@ -149,18 +166,58 @@ def _convert_dataclass(kind: Any, data: Any, path: str, complaints: list[str], h
             complaints.append(f"unknown key {prefix}{key}{guess}")
             hints.append(f"valid keys{f' of {path}' if path else ''}: {', '.join(fields)}")
     values: dict[str, Any] = {}
+    faulty: list[str] = []
     for name, field in fields.items():
+        known = len(complaints)
         if name in data:
             values[name] = _convert(resolved[name], data[name], prefix + name, complaints, hints)
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+        elif not _has_default(field):
             if type(None) in get_args(resolved[name]):
                 values[name] = None
             else:
                 complaints.append(f"missing key {prefix}{name}")
-    if len(complaints) > before:
-        return None
+        if len(complaints) > known:
+            faulty.append(name)
+    complaints += [f"{path}: {problem}" if path else problem for problem in _check(kind, values, faulty, resolved)]
+    return kind(**values) if len(complaints) == before else None
+
+
+def _check(kind: Any, values: Mapping[str, Any], faulty: Iterable[str], resolved: Mapping[str, Any]) -> list[str]:
+    """What the class refuses of the values; where some are no values of their type, what it refuses of the others."""
+    whole = dict(values)
     try:
-        return kind(**values)
-    except (ValueError, TypeError) as exc:  # a __post_init__ that refuses a value
-        complaints.append(f"{path}: {exc}" if path else str(exc))
-        return None
+        for name in faulty:
+            whole.pop(name, None)
+            if not _has_default(next(f for f in dataclasses.fields(kind) if f.name == name)):
+                whole[name] = _stand_in(resolved[name])
+        kind(**whole)
+    except FieldError as exc:
+        about = [re.compile(rf"\b{re.escape(name)}\b") for name in faulty]
+        return [problem for problem in exc.problems if not any(word.search(problem) for word in about)]
+    except (ValueError, TypeError) as exc:
+        return [] if faulty else [str(exc)]
+    return []
+
+
+def _has_default(field: dataclasses.Field[Any]) -> bool:
+    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+
+
+def _stand_in(kind: Any) -> Any:
+    """Some value of a type, so that a class can check the values beside it.
+
+    Raises:
+        TypeError: The type has no obvious value.
+    """
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return args[0]
+    if origin in (Union, types.UnionType):
+        return _stand_in(args[0])
+    if origin is tuple:
+        return () if len(args) == 2 and args[1] is Ellipsis else tuple(_stand_in(arg) for arg in args)
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+        return {}
+    if kind in (str, bool, int, float):
+        return kind(1)
+    raise TypeError(f"nothing stands in for {kind}")

@@ -121,7 +121,7 @@ class Target:
         if self.runtime_version is not None and not re.fullmatch(r"\d+(\.\d+)*", self.runtime_version):
             problems.append(f"runtime_version = {self.runtime_version!r} is not of the form 10.3")
         if problems:
-            raise ValueError("; ".join(problems))
+            raise schema.FieldError(problems)
 
 
 @dataclass(frozen=True)

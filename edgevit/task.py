@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from edgevit.schema import FieldError
+
 TaskName: TypeAlias = Literal["auto", "classify", "embed", "features"]
 Layout: TypeAlias = Literal["map", "tokens"]
 
@@ -44,4 +46,4 @@ class Task:
         if any(level < 0 for level in self.levels) or list(self.levels) != sorted(set(self.levels)):
             problems.append(f"levels = {list(self.levels)} are not numbers from 0 in ascending order")
         if problems:
-            raise ValueError("; ".join(problems))
+            raise FieldError(problems)

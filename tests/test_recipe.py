@@ -104,6 +104,24 @@ def test_recipe_with_several_faults_lists_all(tmp_path):
         assert complaint in caught.value.message
 
 
+def test_recipe_with_wrong_types_and_values_out_of_range_lists_all(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'batch = [2, 1, 4]\nlatency_runs = "many"\n[task]\nname = "embed"\nlevels = [1]\n'
+        "[quantization]\nimages = 0\nrotate = 1\npercentile = 5.0\n"
+    )
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert [line.strip() for line in caught.value.message.splitlines()[1:]] == [
+        "task: levels is for features, not for embed",
+        "latency_runs = 'many' is not a whole number",
+        "quantization.rotate = 1 is not true or false",
+        "quantization: images = 0 is not above 0",
+        "quantization: percentile = 5.0 is not between 50 and 100",
+        "batch = [2, 1, 4] is not of the form 1 ≤ least ≤ usual ≤ largest",
+    ]
+
+
 @pytest.mark.parametrize("values", [{"batch": (2, 1, 4)}, {"batch": (0, 1, 1)}, {"seed": -1}, {"parity_images": 0}])
 def test_recipe_with_impossible_values_is_refused(values):
     with pytest.raises(ValueError, match=next(iter(values))):

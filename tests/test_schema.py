@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgevit.errors import RecipeError, TargetError
-from edgevit.schema import from_data, to_data
+from edgevit.schema import FieldError, from_data, to_data
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,68 @@ def test_from_data_when_nested_fault_gives_the_whole_path() -> None:
 def test_from_data_when_class_refuses_a_value_names_the_key() -> None:
     error = complaint({"name": "x", "memory": {"gib": -1}})
     assert "memory: gib = -1.0 is not above 0" in error.message
+
+
+@dataclass(frozen=True)
+class Fan:
+    blades: int
+    speeds: tuple[int, int]
+    maker: Literal["a", "b"]
+    watts: float = 2.0
+    volts: float = 12.0
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.blades < 2:
+            problems.append(f"blades = {self.blades} is below 2")
+        if self.watts <= 0:
+            problems.append(f"watts = {self.watts} is not above 0")
+        if self.volts <= 0:
+            problems.append(f"volts = {self.volts} is not above 0")
+        if self.speeds[0] > self.speeds[1]:
+            problems.append(f"speeds = {list(self.speeds)} fall, which maker = {self.maker} has none of")
+        if problems:
+            raise FieldError(problems)
+
+
+def list_faults(data: object) -> list[str]:
+    with pytest.raises(TargetError) as caught:
+        from_data(Fan, data, "fan.toml", TargetError)
+    return [line.strip() for line in caught.value.message.splitlines()]
+
+
+def test_from_data_when_types_and_ranges_are_wrong_lists_all_of_both() -> None:
+    fan = {"blades": 1, "speeds": [1, "x"], "maker": "a", "watts": -1, "volts": "low", "voltz": 1}
+    assert list_faults(fan) == [
+        "fan.toml has 5 problems:",
+        "unknown key voltz (did you mean volts?)",
+        "speeds[1] = 'x' is not a whole number",
+        "volts = 'low' is not a number",
+        "blades = 1 is below 2",
+        "watts = -1.0 is not above 0",
+    ]
+
+
+def test_from_data_when_a_check_reads_a_field_of_a_wrong_type_says_nothing_of_what_stands_in_for_it() -> None:
+    assert list_faults({"blades": None, "speeds": [3, 1], "maker": "c", "watts": 0}) == [
+        "fan.toml has 3 problems:",
+        "blades = None is not a whole number",
+        "maker = 'c' is not one of 'a', 'b'",
+        "watts = 0.0 is not above 0",
+    ]
+    assert list_faults({"watts": 0}) == [
+        "fan.toml has 4 problems:",
+        "missing key blades",
+        "missing key speeds",
+        "missing key maker",
+        "watts = 0.0 is not above 0",
+    ]
+
+
+def test_field_error_reads_as_one_line_and_survives_pickling() -> None:
+    error = pickle.loads(pickle.dumps(FieldError(["a = 1", "b = 2"])))
+    assert str(error) == "a = 1; b = 2"
+    assert error.problems == ("a = 1", "b = 2")
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,20 @@ def test_all_problems_of_a_file_are_listed(tmp_path: Path) -> None:
         assert words in caught.value.message
 
 
+def test_wrong_types_and_values_out_of_range_of_a_file_are_listed_together(tmp_path: Path) -> None:
+    text = OWN.replace('"host"', '"cloud"').replace('["fp32", "int8"]', '["fp23"]')
+    lines = 'opset = 9\nmemory_bytes = "much"\ncompute_capability = "seven"\npreference = ["int8"]\n'
+    with pytest.raises(TargetError) as caught:
+        load_target(_own(tmp_path, text + lines))
+    assert [line.strip() for line in caught.value.message.splitlines()[1:]] == [
+        "build_on = 'cloud' is not one of 'host', 'device'",
+        "precisions[0] = 'fp23' is not one of 'fp32', 'fp16', 'int8', 'fp8'",
+        "memory_bytes = 'much' is not a whole number",
+        "opset = 9 is not between 17 (LayerNormalization) and 24",
+        "compute_capability = 'seven' is not of the form 8.7",
+    ]
+
+
 @pytest.mark.parametrize("content", [b"title = ", b"\xff\xfe", b"= = ="])
 def test_file_that_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.toml").write_bytes(content)

@@ -11,12 +11,16 @@ import functools
 import hashlib
 import json
 import os
+import secrets
 import shutil
+import sys
 import time
+import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from edgevit.errors import OutputError
 
@@ -30,13 +34,15 @@ PACKAGES = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "openvino",
 class StageCache:
     """A folder of finished stages, the least recently used of which make room for new ones.
 
-    One instance serves one build: what it has given out stays, also above the limit, as later stages read it.
+    One instance serves one build: what it has given out stays, also above the limit and for other builds that make
+    room, as later stages read it. Builds may share the folder.
     """
 
     def __init__(self, root: Path | None = None, limit_bytes: int | None = None) -> None:
         self.root = root or default_cache_directory()
         self.limit_bytes = limit_bytes or _read_limit()
-        self._used: set[Path] = set()
+        self._held: dict[Path, BinaryIO] = {}
+        weakref.finalize(self, _close, self._held)
 
     def run(self, stage: str, inputs: Mapping[str, Any], produce: Callable[[Path], None]) -> tuple[Path, bool]:
         """The stage's folder, made by ``produce`` unless an equal stage has been finished before.
@@ -54,20 +60,24 @@ class StageCache:
         """
         key = _fingerprint(stage, inputs)
         final = self.root / stage / key
-        self._used.add(final)
-        if _is_whole(final):
-            os.utime(final)
+        if self._take(final):
             return final, True
-        partial = self.root / stage / f".{key}.{os.getpid()}"
+        partial = None
         try:
-            partial.mkdir(parents=True)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            # not by the process's number: containers that share a cache have the same ones
+            partial = final.parent / f".{key}.{secrets.token_hex(4)}"
+            partial.mkdir()
             produce(partial)
             sizes = {str(p.relative_to(partial)): p.stat().st_size for p in partial.rglob("*") if p.is_file()}
             (partial / DONE).write_text(
                 json.dumps({"inputs": dict(inputs), "sizes": sizes}, indent=1), encoding="utf-8"
             )
+            if self._take(final):  # another build was faster, and may be reading it
+                return final, True
             shutil.rmtree(final, ignore_errors=True)
             os.replace(partial, final)
+            self._take(final)
         except OSError as exc:
             reason = "the disk is full" if exc.errno == errno.ENOSPC else str(exc.strerror or exc)
             raise OutputError(
@@ -75,9 +85,24 @@ class StageCache:
                 "make room, or set EDGEVIT_CACHE to a folder elsewhere",
             ) from exc
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            if partial is not None:
+                shutil.rmtree(partial, ignore_errors=True)
         self._make_room()
         return final, False
+
+    def _take(self, folder: Path) -> bool:
+        """Whether the stage is whole; from now on nobody removes it."""
+        file = self._held.get(folder) or _lock(folder / DONE, shared=True)
+        if file is None:
+            return False
+        if not _is_whole(folder):
+            self._held.pop(folder, None)
+            file.close()
+            return False
+        self._held[folder] = file
+        with suppress(OSError):  # a cache that is read-only
+            os.utime(folder)
+        return True
 
     def _make_room(self) -> None:
         for partial in self.root.glob("*/.*"):  # of a build that was killed; a running one is younger
@@ -89,9 +114,43 @@ class StageCache:
         for path in sorted(stages, key=lambda p: p.stat().st_mtime):
             if total <= self.limit_bytes:
                 return
-            if path not in self._used:
-                shutil.rmtree(path, ignore_errors=True)
+            if path not in self._held and _remove(path):
                 total -= sizes[path]
+
+
+def _lock(path: Path, *, shared: bool) -> BinaryIO | None:
+    """The open file, locked until it is closed; ``None`` where it is not there, or another build has it locked."""
+    try:
+        file = path.open("rb")
+    except OSError:
+        return None
+    if sys.platform != "win32":  # which removes no open file
+        import fcntl
+
+        try:
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        except OSError:
+            pass  # a file system without locks: builds that share it must not outgrow it
+    return file
+
+
+def _close(held: Mapping[Path, BinaryIO]) -> None:
+    for file in held.values():
+        file.close()
+
+
+def _remove(folder: Path) -> bool:
+    """Remove a stage that no build reads; whether it was removed."""
+    file = _lock(folder / DONE, shared=False)
+    if file is None:
+        return False
+    with file, suppress(PermissionError):
+        (folder / DONE).unlink(missing_ok=True)  # while it is locked: nobody takes it from now on
+    shutil.rmtree(folder, ignore_errors=True)
+    return True
 
 
 def _read_limit() -> int:

@@ -15,6 +15,11 @@ from edgevit.errors import DataError, format_offenders
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp"})
 _OTHER_SUFFIXES = frozenset({".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".pgm"})
 _OTHER_FORMAT = "not JPEG, PNG, WebP or BMP"
+_OTHER_MARKS = {
+    ";": "semicolon",
+    "\t": "tab",
+    "|": "bar",
+}  # what spreadsheets write in some countries, and what they can
 _CSV_HINT = "give a CSV with the header file,label, a folder per class, or a folder of images"
 
 
@@ -160,6 +165,9 @@ def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise DataError(f"{path} is not a CSV in UTF-8: {exc}", _CSV_HINT) from exc
     header = rows[0][1] if rows else []
     if "file" not in header:
+        for mark, name in _OTHER_MARKS.items():
+            if len(header) == 1 and "file" in (part.strip().strip('"') for part in header[0].split(mark)):
+                raise DataError(f"{path} has its columns separated by {name}s", "separate them by commas")
         raise DataError(f"{path} has no column named file; its columns: {', '.join(header) or 'none'}", _CSV_HINT)
     if len(set(header)) != len(header):
         raise DataError(f"{path} has two columns of one name: {', '.join(header)}", _CSV_HINT)

@@ -72,6 +72,7 @@ def test_least_recently_used_stages_make_room(tmp_path):
     past = time.time() - 100
     os.utime(old, (past, past))
     os.utime(used, (past - 1, past - 1))
+    del earlier
     cache.run("export", {"n": 1}, fail)  # now the most recent
     new, _ = cache.run("export", {"n": 2}, write("x" * 1000))
     assert [p.exists() for p in (old, used, new)] == [False, True, True]
@@ -80,6 +81,7 @@ def test_least_recently_used_stages_make_room(tmp_path):
 def test_stages_of_the_running_build_stay_also_above_the_limit(tmp_path):
     earlier, cache = StageCache(tmp_path), StageCache(tmp_path, limit_bytes=1500)
     old, _ = earlier.run("export", {"n": 0}, write("x" * 1000))
+    del earlier
     stages = [cache.run(stage, {}, write("x" * 1000))[0] for stage in ("export", "optimize", "quantize")]
     assert [p.exists() for p in (old, *stages)] == [False, True, True, True]
 
@@ -124,3 +126,50 @@ def test_directory_follows_the_environment(tmp_path, monkeypatch):
     assert default_cache_directory() == tmp_path / "edgevit"
     monkeypatch.setenv("EDGEVIT_CACHE", str(tmp_path / "own"))
     assert default_cache_directory() == tmp_path / "own"
+
+
+def test_stages_that_another_build_reads_stay_until_it_ends(tmp_path):
+    other = StageCache(tmp_path)
+    folder, _ = other.run("export", {}, write("in use"))
+    StageCache(tmp_path, limit_bytes=1).run("engine", {}, write("makes room"))
+    assert (folder / "file").read_text() == "in use"
+    del other
+    StageCache(tmp_path, limit_bytes=1).run("engine", {"a": 1}, write("makes room"))
+    assert not folder.exists()
+
+
+def test_stage_that_another_build_finished_meanwhile_is_taken_and_not_replaced(tmp_path):
+    read: list[Path] = []
+
+    def slowly(folder: Path) -> None:
+        read.append(StageCache(tmp_path).run("export", {}, write("first"))[0])
+        inode.append((read[0] / "file").stat().st_ino)
+        (folder / "file").write_text("second")
+
+    inode: list[int] = []
+    folder, was_there = StageCache(tmp_path).run("export", {}, slowly)
+    assert folder == read[0]
+    assert was_there
+    assert (folder / "file").stat().st_ino == inode[0]
+    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+
+
+def test_two_builds_of_one_process_number_make_the_same_stage_side_by_side(tmp_path):
+    """As in two containers that share the cache's volume, where both are process 1."""
+
+    def beside(folder: Path) -> None:
+        StageCache(tmp_path).run("export", {}, write("inner"))
+        (folder / "file").write_text("outer")
+
+    folder, _ = StageCache(tmp_path).run("export", {}, beside)
+    assert (folder / "file").read_text() == "inner"
+
+
+def test_finished_stages_of_a_cache_that_is_read_only_are_taken(tmp_path, monkeypatch):
+    folder, _ = StageCache(tmp_path).run("export", {}, write("one"))
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert StageCache(tmp_path).run("export", {}, fail) == (folder, True)

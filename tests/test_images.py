@@ -232,6 +232,8 @@ def test_read_when_csv_rows_are_bad_lists_each_with_its_reason(table) -> None:
         ("", "no column named file; its columns: none"),
         ("name,class\na.png,1\n", "no column named file; its columns: name, class"),
         ("a.png,0\nb.png,1\n", "no column named file"),
+        ("file;label\na.png;1\n", "has its columns separated by semicolons"),
+        ("label\tfile\n1\ta.png\n", "has its columns separated by tabs"),
         ("file,label,label\na.png,0,0\n", "two columns of one name"),
         ("file,label\n", "has no images"),
         ('file,label\n"a.png,0\n', "is not a CSV in UTF-8"),

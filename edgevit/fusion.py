@@ -32,10 +32,23 @@ MOVING_OPS = (
 )
 _LAYER = re.compile(r"^Name: (?P<name>.*?), LayerType: (?P<kind>\w+), (?P<rest>.*)$", re.MULTILINE)
 _NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
-_TYPE = re.compile(r"Datatype: (\w+)")
-_TYPES = {"Float": "fp32", "Half": "fp16", "BFloat16": "bf16", "Int8": "int8", "FP8": "fp8"}
+# A word, or before TensorRT 10 a phrase: "Thirty-two wide channel vectorized row major Int8 format".
+_TYPE = re.compile(r"Datatype: ([^,}]*)")
+_TYPES = {
+    "Float": "fp32",
+    "FP32": "fp32",
+    "Half": "fp16",
+    "FP16": "fp16",
+    "BFloat16": "bf16",
+    "BF16": "bf16",
+    "Int8": "int8",
+    "UInt8": "uint8",
+    "FP8": "fp8",
+}
 QUANTIZED = ("fp8", "int8")
 _PRODUCTS = ("MatMul", "Gemm", "Conv")
+_MOVING_KINDS = ("kgen", "Reformat", "Shuffle")
+_OPAQUE = "Myelin"  # a whole subgraph in one line, before TensorRT 10
 _NARROW = ("fp8", "int8", "bf16", "fp16", "fp32")  # a kernel is called by the narrowest type that it multiplies
 
 
@@ -109,12 +122,17 @@ class FusionRecord:
 
 
 def read_layers(log: str) -> tuple[EngineLayer, ...]:
-    """The layers of the compiler's message that begins with ``Layers:`` (detailed profiling verbosity)."""
+    """The layers of the compiler's message that begins with ``Layers:`` (detailed profiling verbosity).
+
+    TensorRT's words have changed: 8 says in a layer's name alone which nodes it computes, later ones in ``Metadata``;
+    types are words since 10, and have a field of their own since 11 and in TensorRT-RTX.
+    """
     found = []
     for match in _LAYER.finditer(log):
         before, _, after = match["rest"].partition("Outputs: [")
-        results, _, metadata = after.partition("TacticName: ")
-        nodes = tuple(dict.fromkeys(_NODE.findall(metadata)))
+        results, _, metadata = after.partition("Metadata:")
+        named = _NODE.findall(metadata) if "Metadata:" in after else match["name"].split(" + ")
+        nodes = tuple(dict.fromkeys(named))
         found.append(EngineLayer(match["name"], match["kind"], _read_types(before), _read_types(results), nodes))
     return tuple(found)
 
@@ -169,7 +187,8 @@ def prove_fusion(
     for layer in layers:
         for node in layer.nodes:
             homes.setdefault(node, []).append(layer)
-    fused, unfused = {}, []
+    fused, unfused, hidden = {}, [], 0
+    opaque = sum(layer.kind == _OPAQUE for layer in layers)
     for name in op_types:
         if not name.endswith("/scores"):
             continue
@@ -178,12 +197,18 @@ def prove_fusion(
         whole = [layer for layer in homes.get(name, ()) if wanted <= set(layer.nodes)]
         if whole:
             fused[path] = _name_type(whole[0].operands)
+        elif opaque and name not in homes:
+            hidden += 1
         else:
             unfused.append(path)
     linears = [n for n, op in op_types.items() if op in _PRODUCTS and not _is_product(n)]
     found = {n: _find_type(homes[n], (types or {}).get(n)) for n in linears if n in homes}
     widened = [n for n, kind in found.items() if (types or {}).get(n) in QUANTIZED and kind != (types or {})[n]]
     counts = Counter(found.values())
+    unknown = (
+        f"{compiler} does not say what {opaque} of its layers computes, so {hidden} blocks of attention may be fused "
+        "or not"
+    )
     return FusionRecord(
         compiler=compiler,
         device=device,
@@ -195,6 +220,7 @@ def prove_fusion(
         unfused_quantizers=_find_alone(layers, op_types, ("QuantizeLinear", "DequantizeLinear"), least=1),
         moves=_find_alone(layers, op_types, (), least=0),
         casts=_find_alone(layers, op_types, ("Cast",), least=1),
+        notes=(unknown,) if hidden else (),
     )
 
 
@@ -203,7 +229,8 @@ def _is_product(name: str) -> bool:
 
 
 def _read_types(text: str) -> tuple[str, ...]:
-    return tuple(_TYPES.get(kind, kind.lower()) for kind in _TYPE.findall(text))
+    phrases = [phrase.split() for phrase in _TYPE.findall(text)]
+    return tuple(next((_TYPES[w] for w in words if w in _TYPES), " ".join(words).lower()) for words in phrases)
 
 
 def _name_type(types: Sequence[str]) -> str:
@@ -231,6 +258,6 @@ def _find_alone(
         types = [op_types.get(node, "") for node in layer.nodes]
         own = [node for node, kind in zip(layer.nodes, types, strict=True) if kind in kinds]
         alone = all(kind in kinds or kind in MOVING_OPS for kind in types)
-        if alone and len(own) >= least and (kinds or layer.kind == "kgen"):
+        if alone and len(own) >= least and (kinds or layer.kind in _MOVING_KINDS):
             found.append(", ".join(own) or next(iter(layer.nodes), layer.name))
     return tuple(found)

@@ -102,6 +102,89 @@ def test_record_describes_itself_and_survives_a_report(record: FusionRecord) -> 
     assert schema.from_data(FusionRecord, schema.to_data(record), "a report", BundleError) == record
 
 
+OLDER_OPS = {
+    "patch_embed/cast": "Cast",
+    "blocks.0.norm1/quantize": "QuantizeLinear",
+    "blocks.0.mlp.fc1": "MatMul",
+    "blocks.0.mlp.fc1/bias": "Add",
+    "head": "MatMul",
+    "head/transpose": "Transpose",
+    "blocks.0.attn/scores": "MatMul",
+    "blocks.0.attn/softmax": "Softmax",
+    "blocks.0.attn/context": "MatMul",
+    "blocks.1.attn/scores": "MatMul",
+    "blocks.1.attn/softmax": "Softmax",
+    "blocks.1.attn/context": "MatMul",
+}
+
+
+def test_layers_as_tensorrt_10_lists_them_are_read_also_where_no_tactic_has_a_name() -> None:
+    """Copies and Q/DQ have a tactic's value alone; a convolution has parameters behind its outputs."""
+    tensor = "[ { Name: x, Location: Device, Dimensions: [1,197,192], Format/Datatype: "
+    log = "\n".join(
+        [
+            "Layers:",
+            f"Name: Reformatting CopyNode for Input Tensor 0 to blocks.0.mlp.fc1, LayerType: Reformat, "
+            f"Inputs: {tensor}Half }}], Outputs: {tensor}Half }}], ParameterType: Reformat, Origin: REFORMAT, "
+            f"TacticValue: 0x00000000000003e8, StreamId: 0, Metadata: ",
+            f"Name: blocks.0.norm1/quantize, LayerType: Reformat, Inputs: {tensor}Half }}], Outputs: {tensor}Int8 }}], "
+            f"ParameterType: Reformat, Origin: QDQ, TacticValue: 0x0000000000000000, StreamId: 0, "
+            f"Metadata: [ONNX Layer: blocks.0.norm1/quantize]",
+            f"Name: blocks.0.mlp.fc1, LayerType: CaskGemmConvolution, Inputs: {tensor}Int8 }}], "
+            f"Outputs: {tensor}Half }}], ParameterType: Convolution, Kernel: [1,1], "
+            f'Weights: {{"Type": "Int8", "Count": 147456}}, Activation: NONE, TacticName: ampere_int8, '
+            "TacticValue: 0x1, StreamId: 0, "
+            "Metadata: [ONNX Layer: blocks.0.mlp.fc1][ONNX Layer: blocks.0.mlp.fc1/bias]",
+        ]
+    )
+    layers = read_layers(log)
+    assert [layer.nodes for layer in layers] == [
+        (),
+        ("blocks.0.norm1/quantize",),
+        ("blocks.0.mlp.fc1", "blocks.0.mlp.fc1/bias"),
+    ]
+    assert [(layer.operands, layer.results) for layer in layers[1:]] == [(("fp16",), ("int8",)), (("int8",), ("fp16",))]
+    record = prove_fusion(layers, OLDER_OPS, "tensorrt 10.3.0", "SM87")
+    assert record.products == {"int8": 1}
+    assert record.unfused_quantizers == ("blocks.0.norm1/quantize",)
+    assert record.moves == ("Reformatting CopyNode for Input Tensor 0 to blocks.0.mlp.fc1",)
+
+
+def test_layers_as_tensorrt_8_lists_them_are_read_by_name_and_what_they_hide_is_not_called_unfused() -> None:
+    """Types stand in a phrase, a layer's name is all that it says of the nodes, and a fused subgraph says nothing."""
+    tensor = "[ { Name: x, Location: Device, Dimensions: [1,197,192], Format/Datatype: "
+    log = "\n".join(
+        [
+            "Layers:",
+            f"Name: patch_embed/cast, LayerType: Reformat, Inputs: {tensor}Row major linear UInt8 format }}], "
+            f"Outputs: {tensor}Row major linear FP32 }}], ParameterType: Reformat, Origin: CAST, TacticValue: 0x0",
+            f"Name: blocks.0.mlp.fc1 + blocks.0.mlp.fc1/bias, LayerType: CaskGemmConvolution, "
+            f"Inputs: {tensor}Thirty-two wide channel vectorized row major Int8 format }}], "
+            f"Outputs: {tensor}Channel major FP16 format where channel % 8 == 0 }}], TacticName: t, TacticValue: 0x1",
+            f"Name: {{ForeignNode[blocks.0.norm1...head/transpose]}}, LayerType: Myelin, "
+            f"Inputs: {tensor}Row major linear FP16 format }}], Outputs: {tensor}Row major linear FP32 }}], "
+            "TacticValue: 0x0",
+            f"Name: head + head/transpose, LayerType: CaskGemmConvolution, Inputs: {tensor}Row major linear FP32 }}], "
+            f"Outputs: {tensor}Row major linear FP32 }}], TacticName: t, TacticValue: 0x1",
+        ]
+    )
+    layers = read_layers(log)
+    assert [(layer.operands, layer.results) for layer in layers] == [
+        (("uint8",), ("fp32",)),
+        (("int8",), ("fp16",)),
+        (("fp16",), ("fp32",)),
+        (("fp32",), ("fp32",)),
+    ]
+    record = prove_fusion(layers, OLDER_OPS, "tensorrt 8.6.2", "SM87")
+    assert (record.layers, record.products) == (4, {"int8": 1, "fp32": 1})
+    assert (record.attention, record.unfused_attention, record.moves) == ({}, (), ())
+    assert record.casts == ("patch_embed/cast",)
+    assert record.notes == (
+        "tensorrt 8.6.2 does not say what 1 of its layers computes, so 2 blocks of attention may be fused or not",
+    )
+    assert record.describe() == "4 layers; products: 1 int8, 1 fp32"
+
+
 def test_an_empty_list_gives_an_empty_record() -> None:
     assert read_layers("") == ()
     record = prove_fusion((), {"blocks.0.attn/scores": "MatMul"}, "tensorrt", "SM86")

@@ -18,6 +18,16 @@ def create_network(library: Any, builder: Any, *, strongly_typed: bool) -> Any:
     return builder.create_network(1 << int(flag))
 
 
+def share_profiles(library: Any, config: Any) -> None:
+    """Let several execution contexts of an engine use its one profile, which TensorRT 8.6 has to be asked for.
+
+    Since 10 they may always; a second stream of an engine with a range of batches would otherwise not start.
+    """
+    feature = getattr(getattr(library, "PreviewFeature", None), "PROFILE_SHARING_0806", None)
+    if feature is not None:
+        config.set_preview_feature(feature, True)
+
+
 def allow_precision(library: Any, network: Any, config: Any, precision: str, wide: Collection[str]) -> None:
     """Set the flags of a precision, and pin what has to stay float32.
 

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from edgevit import schema
-from edgevit.backends.builder_flags import allow_precision, create_network
+from edgevit.backends.builder_flags import allow_precision, create_network, share_profiles
 from edgevit.backends.model_file import check_model, find_batch
 from edgevit.backends.timing_cache import TimingCache
 from edgevit.engine import Engine, GpuRecord, Setting, TensorSpec
 from edgevit.errors import CompileError, DeviceError, format_offenders
 from edgevit.fusion import EngineLayer, FusionRecord, prove_fusion, read_layers, read_types
 from edgevit.graph import Graph
+from edgevit.runtime.cuda import Cuda, import_cudart
 from edgevit.runtime.nvidia import find_gpu, read_gpus
 from edgevit.runtime.tensorrt import import_tensorrt
 from edgevit.runtime.tensorrt_log import Said, get_log
@@ -99,7 +100,7 @@ class TensorRT:
         versions = self.versions()
         compiler = f"{self.name} {versions[self.name]}"
         record = prove_fusion(layers, op_types, compiler, self._find_device(target), read_types(graph))
-        record = dataclasses.replace(record, notes=notes)
+        record = dataclasses.replace(record, notes=(*record.notes, *notes))
         (directory / FUSION_FILE).write_text(json.dumps(schema.to_data(record), indent=1), encoding="utf-8")
         return Engine(
             backend=self.name,
@@ -142,6 +143,9 @@ class TensorRT:
         precision: str,
         wide: Collection[str],
     ) -> tuple[bytes, tuple[EngineLayer, ...], tuple[str, ...]]:
+        gpu = None if self.name == "tensorrt_rtx" else find_gpu(target.compute_capability)
+        if gpu is not None:  # the builder compiles for the calling thread's
+            Cuda(import_cudart(), gpu.index).activate()
         builder = library.Builder(log)
         network = create_network(library, builder, strongly_typed=target.strongly_typed)
         parser = library.OnnxParser(network, log)
@@ -151,6 +155,7 @@ class TensorRT:
         config.profiling_verbosity = library.ProfilingVerbosity.DETAILED
         if not target.strongly_typed:
             allow_precision(library, network, config, precision, wide)
+            share_profiles(library, config)
         if precision == "fp32":  # on by default, it would multiply float32 with the 10 bits of float16
             config.clear_flag(library.BuilderFlag.TF32)
         if target.memory_bytes is not None:
@@ -163,7 +168,6 @@ class TensorRT:
             profile = builder.create_optimization_profile()
             profile.set_shape(image.name, *((size, *image.shape[1:]) for size in batch))
             config.add_optimization_profile(profile)
-        gpu = None if self.name == "tensorrt_rtx" else find_gpu(target.compute_capability)
         timings = TimingCache(self.name, str(library.__version__), gpu) if gpu is not None else None
         notes = timings.attach(config) if timings is not None else ()
         try:

@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 import pytest
 
-from edgevit.backends.builder_flags import allow_precision, create_network
+from edgevit.backends.builder_flags import allow_precision, create_network, share_profiles
 from edgevit.backends.tensorrt import TENSORRT, load_fusion
 from edgevit.target import load_target
 from tests.gpu_double import Machine
@@ -44,9 +44,13 @@ class Network(list[Layer]):
 class Config:
     def __init__(self) -> None:
         self.flags: list[str] = []
+        self.features: dict[str, bool] = {}
 
     def set_flag(self, flag: str) -> None:
         self.flags.append(flag)
+
+    def set_preview_feature(self, feature: str, enable: bool) -> None:
+        self.features[feature] = enable
 
 
 LIBRARY = SimpleNamespace(
@@ -88,6 +92,16 @@ def test_network_is_strongly_typed_where_the_version_takes_it(strongly_typed: bo
     builder = SimpleNamespace(create_network=seen.append)
     create_network(LIBRARY, builder, strongly_typed=strongly_typed)
     assert seen == [flag]
+
+
+def test_streams_may_share_a_profile_which_tensorrt_8_has_to_be_told() -> None:
+    """Without it a second execution context of an engine with a range of batches has no profile to run with."""
+    config, library = Config(), SimpleNamespace(PreviewFeature=SimpleNamespace(PROFILE_SHARING_0806="share"))
+    share_profiles(library, config)
+    assert config.features == {"share": True}
+    for later in (SimpleNamespace(), SimpleNamespace(PreviewFeature=SimpleNamespace(ALIASED_PLUGIN_IO_10_03="x"))):
+        share_profiles(later, config)
+    assert config.features == {"share": True}, "later releases share them anyway"
 
 
 def test_layers_of_tensorrt_are_those_that_the_engine_s_inspector_lists(orin: Machine, tmp_path: Path) -> None:

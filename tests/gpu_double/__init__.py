@@ -86,6 +86,7 @@ class Machine:
         flags: Of the device.
         sleeps: Whether the last event was made for waits that sleep.
         driver: CUDA's version, as the driver gives it.
+        device: The calling thread's, as CUDA has it.
     """
 
     def __init__(self, gpu: Gpu = ORIN, driver: int = 12060) -> None:
@@ -96,6 +97,7 @@ class Machine:
         self.fail_at: int | None = None
         self.sticky: int | None = None
         self.flags, self.sleeps = 0, False
+        self.device = 0
         self._numbers = itertools.count(0x7000)
 
     def fails(self, call: str) -> bool:

@@ -146,6 +146,9 @@ class Builder(Object):
         if self.machine.fails("build_serialized_network"):
             self.say(Severity.ERROR, "Error Code 10: Internal Error (Could not find any implementation for node fc1.)")
             return None
+        if config.capability is None and self.machine.device != self.machine.gpu.index:
+            self.say(Severity.ERROR, f"Error Code 9: it compiles for GPU {self.machine.device}, the thread's own")
+            return None
         if config.cache is not None:
             config.cache.tactics |= {"gpu": self.machine.gpu.name, network.path.name: 1}
         shape = [d.dim_value for d in onnx.load(network.path).graph.input[0].type.tensor_type.shape.dim]

@@ -97,7 +97,10 @@ class Cudart:
 
     @_fallible
     def cudaSetDevice(self, device: int) -> Any:  # noqa: N802
-        return (OK if device == self._machine.gpu.index else Status.cudaErrorInvalidValue,)
+        if device != self._machine.gpu.index:
+            return (Status.cudaErrorInvalidValue,)
+        self._machine.device = device
+        return (OK,)
 
     @_fallible
     def cudaGetDeviceFlags(self) -> Answer:  # noqa: N802

@@ -451,6 +451,17 @@ def test_second_gpu_is_used_where_it_is_the_engines(place: Place, double: Machin
         assert pool.submit(session.run, make_images(1)).result().shape == (1, 10)
 
 
+def test_second_gpu_is_compiled_on_where_it_is_the_targets(orin: Machine, tmp_path: Path, monkeypatch) -> None:
+    """TensorRT's builder compiles for the calling thread's GPU, which is the first unless somebody chooses."""
+    first = Gpu("NVIDIA T4", "7.5", 16 << 30, 40, 0)
+    orin.gpu = dataclasses.replace(ORIN, index=1)
+    for module in ("edgevit.backends.tensorrt", "edgevit.runtime.nvidia"):
+        monkeypatch.setattr(f"{module}.read_gpus", lambda: (first, orin.gpu))
+    model = write_classifier(tmp_path / "source.onnx")
+    engine = TENSORRT.compile(model, load_target("jetson"), "fp16", tmp_path, {})
+    assert engine.gpu == GpuRecord("8.7", "Orin", 8)
+
+
 def test_missing_package_of_cuda_says_which_extra_brings_it(
     place: Place, double: Machine, tmp_path: Path, monkeypatch
 ) -> None:

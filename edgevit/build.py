@@ -30,7 +30,7 @@ from edgevit.portable import collect_portable_files
 from edgevit.precisions import choose_precisions, limit_precisions
 from edgevit.prepare import PreparedGraph, prepare_graph, prepare_half_range, read_range_pixels
 from edgevit.prepare_fp8 import prepare_fp8
-from edgevit.prepare_quantized import prepare_quantized
+from edgevit.prepare_quantized import QuantizedGraph, prepare_quantized
 from edgevit.progress import Progress, ignore_progress
 from edgevit.recipe import Recipe
 from edgevit.rehearsal import REHEARSED_BACKENDS, describe_rehearsal, read_fusion
@@ -127,24 +127,25 @@ def build_model(
             with _timed(stages, "float16 range"):
                 pixels = read_range_pixels(sets.quantization, model.preprocess, evidence.pixels)
                 graph = prepare_half_range(graph, pixels, recipe.batch[0], cache, progress)
-        quantized, files = None, {p: GraphFile(graph.path, graph.inputs) for p in precisions.tried}
+        files = {p: GraphFile(graph.path, graph.inputs) for p in precisions.tried}
+        quantized: dict[str, QuantizedGraph] = {}
         if "int8" in precisions.tried:
             with _timed(stages, "quantize"):
-                quantized = prepare_quantized(model, target, recipe, sets.quantization, cache, progress)
+                quantized["int8"] = prepare_quantized(model, target, recipe, sets.quantization, cache, progress)
+        if "fp8" in precisions.tried:
+            with _timed(stages, "quantize fp8"):
+                shared = (sets.quantization, model.preprocess, evidence.pixels)
+                quantized["fp8"] = prepare_fp8(graph, target, recipe, *shared, cache, progress)
+        if quantized:
             with _timed(stages, "fallback"):
                 info = find_model_info(target, evidence, model.labels) if measures else None
                 judge, plain = target, recipe
                 if not measures:
                     judge, plain = stand_in_target(target), dataclasses.replace(recipe, settings=JUDGE_SETTINGS)
-                quantized, files["int8"] = set_back_sites(
-                    quantized, judge, plain, budget, evidence, cache, model_info=info, progress=progress
-                )
-        fp8 = None
-        if "fp8" in precisions.tried:
-            with _timed(stages, "quantize fp8"):
-                shared = (sets.quantization, model.preprocess, evidence.pixels)
-                fp8 = prepare_fp8(graph, target, recipe, *shared, cache, progress)
-                files["fp8"] = GraphFile(fp8.path, fp8.inputs)
+                for precision, made in quantized.items():
+                    quantized[precision], files[precision] = set_back_sites(
+                        made, judge, plain, budget, evidence, cache, model_info=info, progress=progress
+                    )
         model = model.without_weights()  # the engines have their own, and twice
         release_memory()
         with _timed(stages, "measure"):
@@ -164,26 +165,25 @@ def build_model(
         for text in describe_rehearsal(rehearsal, target, compiled=status.buildable):
             note(text)
         chosen = next((v for v in variants if v.name == verdict.chosen), None)
-        is_quantized = chosen is not None and chosen.precision == "int8"
-        record = quantized.record if quantized is not None else None
-        variants = explain_set_back(variants, record)
-        verdict = judge_calibration(verdict, record, chosen=is_quantized, untried=precisions.untried)
-        if fp8 is not None:
-            is_fp8 = chosen is not None and chosen.precision == "fp8"
-            verdict = judge_calibration(verdict, fp8.record, chosen=is_fp8, untried="", name="fp8")
+        packed_graph = quantized.get(chosen.precision) if chosen is not None else None
+        verdict = judge_calibration(verdict, None, chosen=False, untried=precisions.untried)
+        for precision, made in quantized.items():
+            variants = explain_set_back(variants, made.record, precision)
+            verdict = judge_calibration(verdict, made.record, chosen=made is packed_graph, untried="", name=precision)
         report = _describe(model, target, budget, graph, evidence, variants, verdict, stages, machine, found.conditions)
         report = dataclasses.replace(
             report,
             settings_tried=found.settings_tried,
             fusion=rehearsal.fusion,
-            fp8=fp8.record if fp8 is not None else None,
+            quantization=quantized["int8"].record if "int8" in quantized else None,
+            fp8=quantized["fp8"].record if "fp8" in quantized else None,
         )
-        if quantized is not None:
-            report = dataclasses.replace(report, quantization=quantized.record)
-            if is_quantized or not status.buildable:
-                recipe = pin_set_back(recipe, quantized.record)
-            if is_quantized:
-                report = dataclasses.replace(report, passes=quantized.passes, op_counts=quantized.op_counts)
+        if packed_graph is not None:
+            report = dataclasses.replace(report, passes=packed_graph.passes, op_counts=packed_graph.op_counts)
+        # A portable bundle has all graphs, and its recipe the pins of one: of the chosen, else of the first.
+        pinned = packed_graph or (next(iter(quantized.values()), None) if not status.buildable else None)
+        if pinned is not None:
+            recipe = pin_set_back(recipe, pinned.record)
         if verdict.chosen is None:
             path = out.with_name(f"{out.name}.{REPORT_FILE}")
             report.save(path)

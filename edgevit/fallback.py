@@ -1,4 +1,4 @@
-"""set_back_sites: the fewest sites back in float that bring an INT8 engine inside the accuracy budget.
+"""set_back_sites: the fewest sites back in float that bring a quantised engine inside the accuracy budget.
 
 The most harmful go first, by the noise that each makes alone: 1, 2, 4, 8 … of them until the budget is met, then by
 bisection the smallest number that meets it. Each trial compiles an engine and judges it on the calibration images of
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from edgevit import schema
 from edgevit.errors import CompileError
 from edgevit.judge import try_graph
+from edgevit.prepare_fp8 import requantize_fp8
 from edgevit.prepare_quantized import QUANTIZED_FILE, QuantizedGraph, requantize
 from edgevit.progress import Progress, ignore_progress
 from edgevit.quantization import QuantizationRecord, SetBack, SiteChoice, SiteRecord
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from edgevit.target import Budget, Target
 
 LARGEST_SHARE = 1 / 3
-"""Of the INT8 sites. With a third in float, INT8 that is twice as fast as float is 1.5 times as fast at most, before
-what the conversions at each boundary cost: fp16, which loses nothing, is then the better engine."""
+"""Of the quantised sites. With a third in float, INT8 that is twice as fast as float is 1.5 times as fast at most,
+before what the conversions at each boundary cost: fp16, which loses nothing, is then the better engine."""
 MOST_TRIALS = 12
 """Each compiles an engine and runs every image of the choice; 12 settle a number up to 64 exactly."""
 EXACT_DB = 200.0
@@ -40,6 +41,11 @@ EXACT_DB = 200.0
 STAGE = "set back sites"
 REASON = "set back to float to stay within --max-drop"
 RESULT_FILE = "set_back.json"
+
+_WRITERS: Mapping[str, Callable[[Path, QuantizationRecord, str, Path], Mapping[str, int]]] = {
+    "int8": requantize,
+    "fp8": requantize_fp8,
+}
 
 Judge: TypeAlias = Callable[[tuple[str, ...]], Accuracy | None]
 """Figures on the choice's images with some sites set back to float; ``None`` where that does not compile."""
@@ -56,25 +62,26 @@ def set_back_sites(
     model_info: Mapping[str, str] | None = None,
     progress: Progress = ignore_progress,
 ) -> tuple[QuantizedGraph, GraphFile]:
-    """Judge an INT8 graph, and set back the fewest sites that the accuracy budget asks for.
+    """Judge an INT8 or FP8 graph, and set back the fewest sites that the accuracy budget asks for.
 
     Args:
         quantized: With its plan on disk.
         target: Gives the backend and device that it is judged on.
-        recipe: Batch and engine settings. Sites that it pins to INT8 are not set back.
-        budget: What INT8 may cost; its latency does not matter here.
+        recipe: Batch and engine settings. Sites that it pins are not set back.
+        budget: What quantising may cost; its latency does not matter here.
         evidence: The choice's images are looked at; without any, nothing is set back.
         cache: Compiled engines, and the result of an earlier search.
         model_info: For OpenVINO's model_api.
         progress: Told about the first judgement, and about every trial.
 
     Returns:
-        The graph to use with its record, and what to compile. They are the given ones where INT8 meets the budget or
+        The graph to use with its record, and what to compile. They are the given ones where it meets the budget or
         cannot be judged, and where it misses it with a third of the sites set back. The record says which sites went
         and what that gained.
     """
-    file = GraphFile(quantized.path, quantized.inputs)
-    first = try_graph(file, target, "int8", recipe, evidence, cache, model_info=model_info, progress=progress)
+    file, precision = GraphFile(quantized.path, quantized.inputs), quantized.precision
+    write = _WRITERS[precision]
+    first = try_graph(file, target, precision, recipe, evidence, cache, model_info=model_info, progress=progress)
     file = dataclasses.replace(file, trial=first)
     before = first.variant.choice_accuracy
     if before is None or find_miss(before, budget) is None:
@@ -83,9 +90,9 @@ def set_back_sites(
     def judge(sites: tuple[str, ...]) -> Accuracy | None:
         with tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
             path = Path(folder) / QUANTIZED_FILE
-            requantize(quantized.source, mark_float(quantized.record, sites), quantized.backend, path)
+            write(quantized.source, mark_float(quantized.record, sites), quantized.backend, path)
             graph = GraphFile(path, _identify_graph(quantized, sites))
-            trial = try_graph(graph, target, "int8", recipe, evidence, cache, model_info=model_info)
+            trial = try_graph(graph, target, precision, recipe, evidence, cache, model_info=model_info)
         return trial.variant.choice_accuracy
 
     def search(folder: Path) -> None:
@@ -93,7 +100,7 @@ def set_back_sites(
         op_counts: Mapping[str, int] = {}
         if result.sites:
             record = mark_float(quantized.record, result.sites)
-            op_counts = requantize(quantized.source, record, quantized.backend, folder / QUANTIZED_FILE)
+            op_counts = write(quantized.source, record, quantized.backend, folder / QUANTIZED_FILE)
         data = {"result": schema.to_data(result), "op_counts": dict(op_counts)}
         (folder / RESULT_FILE).write_text(json.dumps(data), encoding="utf-8")
 
@@ -116,7 +123,7 @@ def search_set_back(
     judge: Judge,
     progress: Progress = ignore_progress,
 ) -> SetBack:
-    """Find the fewest sites, the most harmful first, without which INT8 meets the budget.
+    """Find the fewest sites, the most harmful first, without which the graph meets the budget.
 
     Args:
         record: Ranks the sites.
@@ -127,7 +134,7 @@ def search_set_back(
         progress: Told about every trial.
     """
     order = rank_harmful(record, recipe)
-    total = sum(site.precision == "int8" for site in record.sites)
+    total = sum(site.precision != "float" for site in record.sites)
     limit = min(len(order), max(1, int(LARGEST_SHARE * total)))
     found: dict[int, Accuracy] = {}
     trials = 0
@@ -198,11 +205,11 @@ def count_trials(limit: int) -> int:
 
 
 def rank_harmful(record: QuantizationRecord, recipe: Recipe) -> tuple[str, ...]:
-    """INT8 sites that were ranked, the most harmful first, without those that the recipe pins."""
+    """Quantised sites that were ranked, the most harmful first, without those that the recipe pins."""
     from edgevit.quantize import match_sites
 
     pins = match_sites([site.name for site in record.sites], recipe.quantization.sites)
-    return tuple(s.name for s in record.worst if s.precision == "int8" and s.name not in pins)
+    return tuple(s.name for s in record.worst if s.precision != "float" and s.name not in pins)
 
 
 def mark_float(record: QuantizationRecord, sites: tuple[str, ...]) -> QuantizationRecord:

@@ -1,4 +1,4 @@
-"""quantize_fp8: from a float graph and calibration images to a graph with Q/DQ pairs of FP8 (E4M3).
+"""quantize_fp8, plan_fp8: from a float graph and calibration images to a graph with Q/DQ pairs of FP8 (E4M3).
 
 An FP8 number has three bits of mantissa at every size, so a range that is twice too wide costs nothing but the smallest
 numbers: a scale brings the largest magnitude that was seen to the largest number, and nothing that the INT8 quantiser
@@ -51,9 +51,41 @@ def quantize_fp8(
     products: bool = False,
     sqnr_db: float = Quantization.sqnr_db,
     float_share: float = 0.0,
+    ranked: bool = False,
     progress: Progress = ignore_progress,
 ) -> tuple[Graph, QuantizationRecord]:
-    """Quantise the Linears that the placement table allows; weights have a scale for each output channel.
+    """Quantise the Linears that the placement table allows, and write the pairs; see :func:`plan_fp8`.
+
+    Returns:
+        The graph with Q/DQ pairs, and what was quantised.
+    """
+    plan, record = plan_fp8(
+        graph,
+        pixels,
+        backend,
+        pins,
+        products=products,
+        sqnr_db=sqnr_db,
+        float_share=float_share,
+        ranked=ranked,
+        progress=progress,
+    )
+    return plan.apply(graph, [site.name for site in record.sites if site.precision == "fp8"]), record
+
+
+def plan_fp8(
+    graph: Graph,
+    pixels: Iterable[npt.NDArray[np.uint8]],
+    backend: str,
+    pins: Mapping[str, str],
+    *,
+    products: bool = False,
+    sqnr_db: float = Quantization.sqnr_db,
+    float_share: float = 0.0,
+    ranked: bool = False,
+    progress: Progress = ignore_progress,
+) -> tuple[Fp8Plan, QuantizationRecord]:
+    """Find the scales, and which sites may be FP8; weights have a scale for each output channel.
 
     Args:
         graph: Optimised, float32; not changed.
@@ -63,11 +95,12 @@ def quantize_fp8(
         products: Also the operands of attention's products; probabilities have the scale 1/448.
         sqnr_db: Sites stay float, those first that make most noise for the time that FP8 saves there, until the logits
             keep this SQNR in dB on some of the images.
-        float_share: The share of all sites' arithmetic that may stay float for it; with 0 nothing is ranked.
+        float_share: The share of all sites' arithmetic that may stay float for it.
+        ranked: Rank the sites also where ``float_share`` is 0 and so nothing depends on it yet.
         progress: Told about every segment.
 
     Returns:
-        The graph with Q/DQ pairs, and what was quantised.
+        What to apply to the graph, also to sites that were left float for their noise; and what was quantised.
 
     Raises:
         CalibrationError: No images, or activations that are not finite, with their names.
@@ -83,7 +116,7 @@ def quantize_fp8(
     damage: dict[str, float] = {}
     groups: dict[str, float] = {}
     fallback: tuple[str, ...] = ()
-    if float_share > 0:
+    if ranked or float_share > 0:
         order = np.random.default_rng(0).permutation(len(images))[:_SCORING_IMAGES]  # sets are listed class by class
         sample = [images[i] for i in order]
         damage = rank_sites(graph, plan, sample, progress)
@@ -99,7 +132,7 @@ def quantize_fp8(
         precision: SitePrecision = "fp8" if site.name in taken else "float"
         records.append(SiteRecord(site.name, precision, reasons.get(site.name, ""), damage.get(site.name)))
     count = sum(len(item) for item in images)
-    return plan.apply(graph, taken), QuantizationRecord(count, sites=tuple(records), groups=groups, fallback=fallback)
+    return plan, QuantizationRecord(count, sites=tuple(records), groups=groups, fallback=fallback)
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgevit import schema
 from edgevit.errors import CompileError
 from edgevit.prepare import PreparedGraph, check_graph
+from edgevit.prepare_quantized import QuantizedGraph
 from edgevit.progress import Progress
 from edgevit.quantization import QuantizationRecord
 
@@ -25,23 +26,9 @@ if TYPE_CHECKING:
     from edgevit.target import Target
 
 FP8_FILE, RECORD_FILE = "fp8.onnx", "fp8.json"
+BASE_FILE, PLAN_FILE = "base.onnx", "plan.json"
 _IMAGES = 128
 """Calibration images at most: a largest magnitude that a few more images would raise changes nothing."""
-
-
-@dataclass(frozen=True)
-class Fp8Graph:
-    """A graph with Q/DQ pairs of FP8 on disk.
-
-    Attributes:
-        path: ONNX.
-        record: What was quantised.
-        inputs: Plain data that identifies the graph.
-    """
-
-    path: Path
-    record: QuantizationRecord
-    inputs: Mapping[str, Any]
 
 
 def prepare_fp8(
@@ -53,8 +40,8 @@ def prepare_fp8(
     otherwise: npt.NDArray[np.uint8],
     cache: StageCache,
     progress: Progress,
-) -> Fp8Graph:
-    """Quantise the float graph to FP8; see :func:`edgevit.fp8.quantize_fp8`.
+) -> QuantizedGraph:
+    """Quantise the float graph to FP8; see :func:`edgevit.fp8.plan_fp8`.
 
     Args:
         prepared: The float graph.
@@ -75,7 +62,7 @@ def prepare_fp8(
     quantization = recipe.quantization
     inputs = {
         **prepared.inputs,
-        "fp8": "largest magnitude",
+        "fp8": "largest magnitude, ranked",
         "float": [quantization.sqnr_db, quantization.float_share],
         "backend": target.backend,
         "sites": [list(pin) for pin in quantization.sites.items()],
@@ -86,7 +73,7 @@ def prepare_fp8(
     def quantize(folder: Path) -> None:
         import numpy
 
-        from edgevit.fp8 import quantize_fp8
+        from edgevit.fp8 import plan_fp8
         from edgevit.graph import Graph
 
         pixels = otherwise
@@ -94,22 +81,41 @@ def prepare_fp8(
             pixels = numpy.concatenate([batch.pixels for batch in sample.batches(preprocess, 1)])
         size = recipe.batch[0]
         calls = [pixels.take(range(i, i + size), axis=0, mode="wrap") for i in range(0, len(pixels), size)]
-        graph, record = quantize_fp8(
-            Graph.load(prepared.path),
+        base = Graph.load(prepared.path)
+        plan, record = plan_fp8(
+            base,
             calls,
             target.backend,
             quantization.sites,
             products=quantization.products == "both",
             sqnr_db=quantization.sqnr_db,
             float_share=quantization.float_share,
+            ranked=True,
             progress=progress,
         )
-        graph.save(folder / FP8_FILE)
-        check_graph(folder / FP8_FILE)
-        data = schema.to_data(record) | {"images": len(pixels), "random": sample is None}
+        record = dataclasses.replace(record, images=len(pixels), random=sample is None)
+        base.save(folder / BASE_FILE, beside=True)
+        (folder / PLAN_FILE).write_text(json.dumps(schema.to_data(plan)), encoding="utf-8")
+        op_counts = requantize_fp8(folder, record, target.backend, folder / FP8_FILE)
+        data = {"record": schema.to_data(record), "op_counts": op_counts}
         (folder / RECORD_FILE).write_text(json.dumps(data), encoding="utf-8")
 
     folder, _ = cache.run("fp8", inputs, quantize)
     data = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
-    record = schema.from_data(QuantizationRecord, data, str(folder), CompileError)
-    return Fp8Graph(folder / FP8_FILE, record, inputs)
+    record = schema.from_data(QuantizationRecord, data["record"], str(folder), CompileError)
+    return QuantizedGraph(folder / FP8_FILE, record, inputs, prepared.passes, data["op_counts"], folder, "fp8")
+
+
+def requantize_fp8(source: Path, record: QuantizationRecord, backend: str, path: Path) -> Mapping[str, int]:
+    """Write the graph with the pairs of the record's FP8 sites; as :func:`edgevit.prepare_quantized.requantize`."""
+    from edgevit.fp8 import Fp8Plan
+    from edgevit.graph import Graph
+
+    del backend  # the plan has it in its sites already
+    data = json.loads((source / PLAN_FILE).read_text(encoding="utf-8"))
+    plan = schema.from_data(Fp8Plan, data, str(source), CompileError)
+    sites = [site.name for site in record.sites if site.precision == "fp8"]
+    graph = plan.apply(Graph.load(source / BASE_FILE), sites)
+    graph.save(path)
+    check_graph(path)
+    return dict(graph.op_counts())

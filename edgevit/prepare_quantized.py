@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,7 @@ class QuantizedGraph:
         passes: Folds and rewrites of the float graph that it was made from.
         op_counts: Nodes by type.
         source: Folder of the float graph and of the plan that put the pairs into it; see :func:`requantize`.
+        precision: Of its quantised sites.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class QuantizedGraph:
     passes: tuple[PassRecord, ...]
     op_counts: Mapping[str, int]
     source: Path
+    precision: Literal["int8", "fp8"] = "int8"
 
     @property
     def backend(self) -> str:

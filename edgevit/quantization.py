@@ -111,11 +111,11 @@ class SiteRecord:
 
 @dataclass(frozen=True)
 class SetBack:
-    """What was tried to bring INT8 inside the accuracy budget, by figures from the calibration images of the choice.
+    """What was tried to bring INT8 or FP8 inside the accuracy budget, by figures from the choice's calibration images.
 
     Attributes:
         sites: Set back to float, the most harmful first; none where the budget was not met.
-        quantized: INT8 sites before.
+        quantized: Quantised sites before.
         tried: Most sites that were set back in a trial.
         trials: Engines that were compiled and judged with sites set back.
         images: Images of every judgement.
@@ -145,10 +145,10 @@ class QuantizationRecord:
         images: Calibration images that it saw.
         random: Whether these were random pixels, so that the result is for timing alone.
         sites: In the order of execution.
-        groups: Logit SQNR in dB where all sites of a pattern (``blocks.*.mlp.fc2``) and no others are INT8.
+        groups: Logit SQNR in dB where all sites of a pattern (``blocks.*.mlp.fc2``) and no others are quantised.
         fallback: Sites that were set back to float for the damage that they do: by the quantiser itself, then for the
             accuracy budget.
-        set_back: What the accuracy budget took; ``None`` where INT8 met it, or could not be judged by it.
+        set_back: What the accuracy budget took; ``None`` where the graph met it, or could not be judged by it.
         seconds: By step.
         notes: Whatever somebody who reads the report should know, one sentence each.
     """

@@ -1,4 +1,4 @@
-"""What the verdict says of INT8: what its calibration is worth, and what was tried to keep its accuracy."""
+"""What the verdict says of INT8 and FP8: what its calibration is worth, and what was tried to keep its accuracy."""
 
 from __future__ import annotations
 
@@ -41,18 +41,21 @@ def judge_calibration(
     return replace(verdict, warnings=(*verdict.warnings, *warnings))
 
 
-def explain_set_back(variants: Sequence[Variant], record: QuantizationRecord | None) -> tuple[Variant, ...]:
-    """The variants, with how far sites were set back to float in vain in the reason of an INT8 that lost accuracy.
+def explain_set_back(
+    variants: Sequence[Variant], record: QuantizationRecord | None, precision: str = "int8"
+) -> tuple[Variant, ...]:
+    """The variants, with how far sites were set back to float in vain in the reason of one that lost accuracy.
 
     Args:
         variants: Judged.
-        record: How the INT8 variant was made; ``None`` where none was.
+        record: How the variant of ``precision`` was made; ``None`` where none was.
+        precision: The one that is explained.
     """
     result = record.set_back if record is not None else None
     if result is None or result.sites:
         return tuple(variants)
-    words = describe_set_back(result)
+    words = describe_set_back(result, precision)
     return tuple(
-        replace(v, reason=f"{v.reason}; {words}") if v.precision == "int8" and v.status == "ACCURACY DROP" else v
+        replace(v, reason=f"{v.reason}; {words}") if v.precision == precision and v.status == "ACCURACY DROP" else v
         for v in variants
     )

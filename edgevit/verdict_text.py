@@ -74,7 +74,7 @@ def get_least_agreement(figures: Accuracy, budget: Budget) -> float:
     return budget.min_recall if figures.task == "embed" else budget.min_agreement
 
 
-def describe_set_back(result: SetBack) -> str:
+def describe_set_back(result: SetBack, precision: str) -> str:
     """How many sites went back to float and what that gained, or how far it was taken in vain."""
     change = f"{result.before:.2f} → {result.after:.2f}"
     if result.task == "features":
@@ -93,7 +93,7 @@ def describe_set_back(result: SetBack) -> str:
         return "no site could be set back to float: none was ranked, or the recipe pins them"
     return (
         f"setting back {result.tried} of {result.quantized} sites to float is not enough ({change}), "
-        "and with more int8 is not worth it: none is set back"
+        f"and with more {precision} is not worth it: none is set back"
     )
 
 

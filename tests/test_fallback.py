@@ -122,13 +122,14 @@ def test_search_ends_at_a_third_of_the_sites(count):
     assert max(len(sites) for sites in judge.asked) == limit
 
 
-def test_sites_that_were_float_not_ranked_or_pinned_are_not_set_back():
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+def test_sites_that_were_float_not_ranked_or_pinned_are_not_set_back(precision):
     sites = (
-        SiteRecord("pinned", "int8", "", 1.0),
+        SiteRecord("pinned", precision, "", 1.0),
         SiteRecord("float", "float", "", 2.0),
-        SiteRecord("blind", "int8"),
-        SiteRecord("mild", "int8", "", 40.0),
-        SiteRecord("worst", "int8", "", 3.0),
+        SiteRecord("blind", precision),
+        SiteRecord("mild", precision, "", 40.0),
+        SiteRecord("worst", precision, "", 3.0),
     )
     recipe = Recipe(quantization=Quantization(sites={"pin*": "int8"}))
     assert rank_harmful(QuantizationRecord(1, sites=sites), recipe) == ("worst", "mild")

@@ -54,18 +54,18 @@ MISSED = SetBack((), 49, 16, 6, 512, 95.0, 98.5, False)
 
 
 def test_sites_that_were_set_back_are_counted_with_what_that_gained():
-    assert describe_set_back(MET) == (
+    assert describe_set_back(MET, "int8") == (
         "2 of 49 sites set back to float to stay within the accuracy budget: drop 3.12 → 0.00 points "
         "on 512 calibration images"
     )
 
 
 def test_sites_that_were_set_back_in_vain_are_counted_too():
-    words = describe_set_back(MISSED)
+    words = describe_set_back(MISSED, "int8")
     assert "16 of 49 sites" in words
     assert "agreement 95.00 → 98.50 % on 512 calibration images" in words
     assert words.endswith("none is set back")
-    assert "pins them" in describe_set_back(SetBack((), 49, 0, 0, 512, 3.0, 3.0, True))
+    assert "pins them" in describe_set_back(SetBack((), 49, 0, 0, 512, 3.0, 3.0, True), "int8")
 
 
 def test_reason_of_an_int8_that_lost_accuracy_says_how_far_it_was_taken():
@@ -75,6 +75,13 @@ def test_reason_of_an_int8_that_lost_accuracy_says_how_far_it_was_taken():
     )
     found = explain_set_back(variants, QuantizationRecord(512, set_back=MISSED))
     assert found[0] == variants[0]
-    assert found[1].reason == f"x; {describe_set_back(MISSED)}"
+    assert found[1].reason == f"x; {describe_set_back(MISSED, 'int8')}"
     for record in (None, QuantizationRecord(512), QuantizationRecord(512, set_back=MET)):
         assert explain_set_back(variants, record) == variants
+
+
+def test_reason_of_an_fp8_that_lost_accuracy_speaks_of_fp8_and_leaves_int8_alone():
+    lost = {name: Variant(name, name, 1, status="ACCURACY DROP", reason="x") for name in ("int8", "fp8")}
+    found = explain_set_back(tuple(lost.values()), QuantizationRecord(512, set_back=MISSED), "fp8")
+    assert found[0] == lost["int8"]
+    assert found[1].reason.endswith("with more fp8 is not worth it: none is set back")

@@ -68,7 +68,7 @@ def show_quantization(output: Output, record: QuantizationRecord, precision: str
     if alone:
         output.show(f"{precision}: left float for the noise that they make: {', '.join(alone)}")
     if found is not None and found.sites:
-        output.show(f"{precision}: {describe_set_back(found)}: {', '.join(found.sites)}")
+        output.show(f"{precision}: {describe_set_back(found, precision)}: {', '.join(found.sites)}")
     for note in record.notes:
         output.show(f"{precision}: {note}")
     table = make_sites_table(record, precision=precision)

@@ -1,7 +1,8 @@
 """Engines for ONNX Runtime: the ONNX file itself, ``model.onnx``.
 
 ``fp32`` is the graph as it is. ``fp16`` stores the weights in half the bytes, each behind a Cast to float32 that ONNX
-Runtime folds when it loads the file: the arithmetic stays float32 on rounded weights.
+Runtime folds when it loads the file: the arithmetic stays float32 on rounded weights. Weights of larger models lie in
+``model.data`` beside it.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import numpy as np
 from edgevit.backends.model_file import check_model, find_batch
 from edgevit.engine import Engine, Setting, TensorSpec
 from edgevit.errors import CompileError, DeviceError, MissingPackageError
+from edgevit.graph import Graph
 from edgevit.runtime.onnxruntime import is_property, list_devices, open_session, read_versions
 from edgevit.runtime.settings import OpenSettings, read_settings
 from edgevit.target import Target
 
-# protobuf refuses more than 2 GiB in one message; weights of larger models lie in a file beside it
-_INLINE_LIMIT_BYTES = 1_900_000_000
+# Weights above it lie in a file beside the graph, which ONNX Runtime maps; those in the graph it parses and copies.
+_INLINE_LIMIT_BYTES = 128 << 20
 _LARGEST_FP16 = 65504.0
 
 
@@ -66,11 +68,14 @@ def compile(
     """
     settings = {"hint": "latency", **settings}
     opened = read_settings(settings, is_property, CompileError)
-    model = _load_graph(model_path)
+    graph = _load_graph(model_path)
     if precision == "fp16":
-        _halve_weights(model)
+        _halve_weights(graph.model)
     path = directory / "model.onnx"
-    files = _save_graph(model, path)
+    beside = graph.weight_bytes() > _INLINE_LIMIT_BYTES
+    graph.save(path, beside=beside)
+    files = (path.name, path.with_suffix(".data").name) if beside else (path.name,)
+    del graph  # before the session takes as much memory again
     inputs, outputs = _read_ports(path, opened)
     batch = find_batch(inputs[0], batch, model_path)
     return Engine(
@@ -115,13 +120,12 @@ def _describe_ports(ports: Any) -> tuple[TensorSpec, ...]:
     return tuple(specs)
 
 
-def _load_graph(path: Path) -> Any:
+def _load_graph(path: Path) -> Graph:
+    """The graph, whose weights stay in the file beside it, where there is one, until they are written."""
     try:
-        import onnx_ir
+        return Graph.load(path)
     except ImportError as exc:
         raise MissingPackageError(f"onnx_ir cannot be imported: {exc}", 'pip install "edgevit[build]"') from exc
-    # weights that lie in other files are read now: saving would otherwise go on pointing to those files
-    return onnx_ir.external_data.load_to_model(onnx_ir.load(path))
 
 
 def _halve_weights(model: Any) -> None:
@@ -152,13 +156,3 @@ def _halve_weights(model: Any) -> None:
         casts.append(cast)
     if casts:
         graph.insert_before(graph[0], casts)
-
-
-def _save_graph(model: Any, path: Path) -> tuple[str, ...]:
-    """Write the file, and a second one with the weights of a model that is too large for one; the files' names."""
-    import onnx_ir as ir
-
-    weights = [value.const_value for value in model.graph.initializers.values() if value.const_value is not None]
-    beside = path.with_suffix(".data").name if sum(w.nbytes for w in weights) > _INLINE_LIMIT_BYTES else None
-    ir.save(model, path, external_data=beside)
-    return (path.name, beside) if beside else (path.name,)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir
 import pytest
 
 from edgevit.backends import onnxruntime as backend
@@ -97,6 +98,24 @@ def test_weights_beyond_the_inline_limit_lie_in_a_second_file_that_moves_along(
     moved = engine.directory.rename(tmp_path / "elsewhere")
     with open_engine(dataclasses.replace(engine, directory=moved)) as session:
         assert _error(session.run(images), compute_logits(images)) < 1e-2
+
+
+def test_weights_that_lie_beside_the_source_are_not_read_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "_INLINE_LIMIT_BYTES", 1000)
+    model = onnx.load(write_classifier(tmp_path / "float.onnx"))
+    onnx.save(model, tmp_path / "split.onnx", save_as_external_data=True, location="split.data", size_threshold=1000)
+    graph = backend._load_graph(tmp_path / "split.onnx")
+    weights = [value.const_value for value in graph.model.graph.initializers.values()]
+    large = [weight for weight in weights if weight.nbytes >= 1000]
+    assert len(large) == 3
+    assert all(isinstance(weight, onnx_ir.ExternalTensor) for weight in large)
+    engine = compile_engine(tmp_path / "split.onnx", TARGET, "fp32", tmp_path / "engine")
+    (tmp_path / "split.data").unlink()
+    images = make_images(1)
+    with open_engine(engine) as session:
+        assert _error(session.run(images), compute_logits(images)) < 2e-6
 
 
 def test_weights_in_a_second_file_are_taken_in_where_they_fit(tmp_path: Path) -> None:

@@ -5,6 +5,10 @@ cache. The peak is that process's greatest resident set (``ru_maxrss``), mapped 
 swap has to have. A thread reads the resident set beside the stage that is under way, so that the peak has a name.
 
     python -m benchmarks.bench_memory [--cases vit_large_patch16_224:fp32 …]
+    python -m benchmarks.bench_memory --limits 8 4 3 [--cases …]
+
+With ``--limits`` the same builds run in a control group that the kernel holds to so many GiB, from the largest to the
+first that is too small (:mod:`benchmarks.memory_limit`; it takes root). INT8 is then calibrated on 32 images.
 
 Rows of cases that are not run stay as they are.
 """
@@ -15,13 +19,16 @@ import argparse
 import dataclasses
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.memory_limit import limit_memory
 from benchmarks.memory_table import render_table
 from edgevit import schema
 from edgevit.devices.local import describe_machine
@@ -34,6 +41,13 @@ BARS: dict[str, float | None] = {
     "vit_base_patch16_224:int8": None,
 }
 """Peak over the checkpoint's size, at most, by case: an architecture of timm's and a precision."""
+LIMITED = [
+    f"{name}:{precision}"
+    for name in ("vit_large_patch16_224", "swin_large_patch4_window7_224")
+    for precision in ("fp32", "fp16", "int8")
+]
+"""Cases that are tried under limits."""
+FEW_IMAGES = 32
 RESULTS = Path(__file__).parent / "results"
 _INTERVAL_SECONDS = 0.05
 
@@ -64,8 +78,8 @@ def write_checkpoint(name: str, folder: Path) -> int:
     return (folder / "model.safetensors").stat().st_size
 
 
-def build(checkpoint: Path, precision: str, folder: Path) -> dict[str, Any]:
-    """What the child process does: build, and say how much memory that took."""
+def build(checkpoint: Path, precision: str, folder: Path, images: int | None = None) -> dict[str, Any]:
+    """What the child process does: build, calibrated on so many images, and say how much memory that took."""
     before = _read_resident()["VmRSS"]
     stages: dict[str, int] = {}
     greatest = {"VmRSS": 0}
@@ -88,13 +102,16 @@ def build(checkpoint: Path, precision: str, folder: Path) -> dict[str, Any]:
     from edgevit.target import load_target
 
     # Few timed calls: how many there are does not change the peak.
+    recipe = dataclasses.replace(Recipe(), precision=precision, latency_runs=10, latency_seconds=1.0)
+    if images is not None:
+        recipe = dataclasses.replace(recipe, quantization=dataclasses.replace(recipe.quantization, images=images))
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     result = build_model(
         checkpoint,
         load_target("intel-cpu"),
         out=folder / "bundle",
-        recipe=dataclasses.replace(Recipe(), precision=precision, latency_runs=10, latency_seconds=1.0),
+        recipe=recipe,
         calibration="random" if precision == "int8" else None,
         progress=progress,
         cache=StageCache(folder / "cache"),
@@ -126,7 +143,7 @@ def measure(case: str, folder: Path) -> dict[str, Any]:
     args += [str(folder / "checkpoint"), precision, str(folder)]
     done = subprocess.run(args, check=True, stdout=subprocess.PIPE, text=True)
     found = json.loads(done.stdout.splitlines()[-1])
-    ratio, bar = found["peak_bytes"] / size, BARS[case]
+    ratio, bar = found["peak_bytes"] / size, BARS.get(case)
     print(f"{name} {precision}: {found['peak_bytes'] / 2**20:,.0f} MiB, {ratio:.2f} × the checkpoint", flush=True)
     met = bar is None or ratio <= bar
     return {
@@ -134,23 +151,63 @@ def measure(case: str, folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def measure_limits(case: str, limits: Sequence[float], folder: Path) -> list[dict[str, Any]]:
+    """A row for each limit in GiB, from the largest to the first under which the build does not end."""
+    name, precision = case.split(":")
+    size = write_checkpoint(name, folder / "checkpoint")
+    rows = []
+    for limit in sorted(limits, reverse=True):
+        work = folder / f"{limit:g}"
+        work.mkdir()
+        args = [sys.executable, "-m", "benchmarks.bench_memory", "--images", str(FEW_IMAGES)]
+        args += ["--child", str(folder / "checkpoint"), precision, str(work)]
+        with limit_memory(int(limit * 2**30)) as enter:
+            done = subprocess.run(args, check=False, stdout=subprocess.PIPE, text=True, preexec_fn=enter)
+        row = {"model": name, "precision": precision, "checkpoint_bytes": size, "limit_gib": limit}
+        passed = done.returncode == 0
+        if passed:
+            found = json.loads(done.stdout.splitlines()[-1])
+            row |= {key: found[key] for key in ("peak_bytes", "peak_mapped_bytes", "verdict", "seconds")}
+        rows.append({**row, "passed": passed, "status": done.returncode})
+        print(f"{name} {precision} in {limit:g} GiB: {'built' if passed else f'exit {done.returncode}'}", flush=True)
+        shutil.rmtree(work)
+        if not passed:
+            break
+    return rows
+
+
 def main() -> int:
     """Measure, write ``results/memory.json`` and ``.md``, and exit with 1 where a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="+", default=list(BARS), choices=list(BARS), metavar="MODEL:PRECISION")
+    cases = list(dict.fromkeys([*BARS, *LIMITED]))
+    parser.add_argument("--cases", nargs="+", choices=cases, metavar="MODEL:PRECISION")
+    parser.add_argument(
+        "--limits", nargs="+", type=float, metavar="GIB", help="enforced, instead of measuring the peak"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--child", nargs=3, metavar=("CHECKPOINT", "PRECISION", "FOLDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--images", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        print(json.dumps(build(Path(args.child[0]), args.child[1], Path(args.child[2]))))
+        print(json.dumps(build(Path(args.child[0]), args.child[1], Path(args.child[2]), args.images)))
         return 0
     path = args.results / "memory.json"
-    stored = json.loads(path.read_text())["rows"] if path.is_file() else []
-    rows = {f"{row['model']}:{row['precision']}": row for row in stored}
-    for case in args.cases:
+    stored = json.loads(path.read_text()) if path.is_file() else {"rows": []}
+    rows = {f"{row['model']}:{row['precision']}": row for row in stored["rows"]}
+    limited = stored.get("limits", [])
+    for case in args.cases or (LIMITED if args.limits else BARS):
         with tempfile.TemporaryDirectory() as folder:
-            rows[case] = measure(case, Path(folder))
-    result = {"machine": schema.to_data(describe_machine()), "rows": [rows[case] for case in BARS if case in rows]}
+            if args.limits:
+                name, precision = case.split(":")
+                limited = [row for row in limited if (row["model"], row["precision"]) != (name, precision)]
+                limited += measure_limits(case, args.limits, Path(folder))
+            else:
+                rows[case] = measure(case, Path(folder))
+    result = {
+        "machine": schema.to_data(describe_machine()),
+        "rows": [rows[case] for case in BARS if case in rows],
+        "limits": sorted(limited, key=lambda row: LIMITED.index(f"{row['model']}:{row['precision']}")),
+    }
     args.results.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
     path.with_suffix(".md").write_text(render_table(result))

@@ -32,6 +32,18 @@ def render_table(result: Mapping[str, Any]) -> str:
         lines.append(
             f"| `{row['model']}` | {row['precision']} | {' | '.join(figures)} | {row['ratio']:.2f} | {bar} | {stage} |"
         )
+    if result.get("limits"):
+        lines += [
+            "",
+            "Under a limit that the kernel enforces, page cache included (a control group without swap); INT8 is",
+            "calibrated on 32 random images:",
+            "",
+            "| model | precision | limit | ends in |",
+            "| --- | --- | --- | --- |",
+        ]
+        for row in result["limits"]:
+            end = "a bundle" if row["passed"] else f"exit {row['status']}"
+            lines.append(f"| `{row['model']}` | {row['precision']} | {row['limit_gib']:g} GiB | {end} |")
     machine = result["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in sorted(machine.get("packages", {}).items()))
     lines += ["", f"Measured on {machine.get('cpu', 'an unknown processor')}; {packages}.", ""]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import bench_foreign, bench_fusion, bench_memory, memory_table
+from benchmarks import bench_foreign, bench_fusion, bench_memory, memory_limit, memory_table
 from benchmarks.bars import BARS, NNCF_BEST, Bar, judge_bars
 from benchmarks.gemm_rate import GemmSession
 from benchmarks.int8_accuracy import summarize_accuracy
@@ -179,13 +180,32 @@ def test_memory_table_when_rendered_names_the_stage_of_the_peak_and_the_mapped_p
     text = memory_table.render_table({"machine": MACHINE, "rows": [row, {**row, "bar": None}]})
     assert "| `swin` | fp32 | 100 MiB | 20 MiB | 250 MiB | 90 MiB | 2.50 | ≤ 3 | latency |" in text
     assert "| 2.50 | – | latency |" in text
+    assert "enforces" not in text
 
 
-@pytest.mark.parametrize("case", bench_memory.BARS)
+def test_memory_table_when_limits_were_tried_says_how_each_ended() -> None:
+    limit = {"model": "swin", "precision": "fp32", "limit_gib": 2.5, "passed": True, "status": 0}
+    failed = {**limit, "limit_gib": 2.0, "passed": False, "status": -9}
+    text = memory_table.render_table({"machine": MACHINE, "rows": [], "limits": [limit, failed]})
+    assert "| `swin` | fp32 | 2.5 GiB | a bundle |" in text
+    assert "| `swin` | fp32 | 2 GiB | exit -9 |" in text
+
+
+@pytest.mark.skipif(not os.access("/sys/fs/cgroup/memory", os.W_OK), reason="takes root and control groups")
+@pytest.mark.parametrize(("mib", "status"), [(16, 0), (256, -9)])
+def test_limit_memory_ends_a_process_that_needs_more(mib: int, status: int) -> None:
+    code = f"print(len(bytes(b'x') * ({mib} << 20)))"
+    with memory_limit.limit_memory(96 << 20) as enter:
+        done = subprocess.run([sys.executable, "-c", code], check=False, preexec_fn=enter, stdout=subprocess.PIPE)
+    assert done.returncode == status
+    assert not list(Path("/sys/fs/cgroup/memory").glob(f"edgevit-bench-{os.getpid()}"))
+
+
+@pytest.mark.parametrize("case", {**bench_memory.BARS, **dict.fromkeys(bench_memory.LIMITED)})
 def test_memory_case_when_listed_is_an_architecture_and_a_precision(case: str) -> None:
     name, precision = case.split(":")
     assert find_architecture(name) is not None
-    assert precision in ("fp32", "int8")
+    assert precision in ("fp32", "fp16", "int8")
 
 
 def _fusion_row(**changes: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from edgevit.cli.output import Output
@@ -105,10 +106,11 @@ def describe_engine(manifest: Manifest) -> str:
 def suggest_next(bundle: Path, manifest: Manifest) -> str:
     """The command that somebody with this bundle wants to type."""
     if manifest.engine is None:
-        return f"copy the folder to the device and run edgevit finish {bundle.name} there"
+        return f"copy the folder to the device and run edgevit finish {shlex.quote(bundle.name)} there"
     if "latency_p50_ms" not in manifest.figures:
-        return f"copy the folder to a machine with {manifest.target.device} and run edgevit bench {bundle.name} there"
-    return f"edgevit run {bundle} IMAGE"
+        name = shlex.quote(bundle.name)
+        return f"copy the folder to a machine with {manifest.target.device} and run edgevit bench {name} there"
+    return f"edgevit run {shlex.quote(str(bundle))} IMAGE"
 
 
 def describe_result(result: BuildResult) -> dict[str, Any]:

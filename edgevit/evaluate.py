@@ -78,21 +78,24 @@ def evaluate_bundle(
         CheckpointError: The reference cannot be read, or answers in another form.
     """
     from edgevit.images import ImageSet
+    from edgevit.manifest import load_manifest
     from edgevit.runtime import open_bundle
 
+    # Before the bundle is opened, which on a device may mean to install everything there.
+    manifest = load_manifest(Path(bundle))
+    task = manifest.task
+    images = ImageSet.read(data, labels=manifest.labels, skip_bad=skip_bad_images)
+    if task != "classify" and reference is None:
+        raise DataError(
+            f"{bundle} gives {'an embedding' if task == 'embed' else task}, which labels alone do not judge",
+            "give --reference CHECKPOINT, the one that it was built from",
+        )
+    if images.labels is None and reference is None:
+        raise DataError(
+            f"{data} has no labels and there is no reference: nothing can be counted",
+            "give labelled images (a folder per class, or a CSV with a column label), or --reference CHECKPOINT",
+        )
     with (open_with or open_bundle)(bundle) as predictor:
-        task = predictor.manifest.task
-        images = ImageSet.read(data, labels=predictor.labels, skip_bad=skip_bad_images)
-        if task != "classify" and reference is None:
-            raise DataError(
-                f"{bundle} gives {'an embedding' if task == 'embed' else task}, which labels alone do not judge",
-                "give --reference CHECKPOINT, the one that it was built from",
-            )
-        if images.labels is None and reference is None:
-            raise DataError(
-                f"{data} has no labels and there is no reference: nothing can be counted",
-                "give labelled images (a folder per class, or a CSV with a column label), or --reference CHECKPOINT",
-            )
         images = images.check(
             predictor.manifest.classes or None,
             skip_bad=skip_bad_images,

@@ -123,5 +123,11 @@ def _leave_out(variant: Variant) -> Variant:
 
 
 def _recall_accuracy(before: Report) -> tuple[str, ...]:
-    judged = [v for v in before.variants if v.accuracy is not None]
-    return tuple(f"at the build, the {v.name} graph in ONNX Runtime had {describe_accuracy(v)}" for v in judged)
+    alike: dict[str, list[str]] = {}
+    for variant in before.variants:
+        if variant.accuracy is not None:
+            alike.setdefault(describe_accuracy(variant), []).append(variant.name)
+    return tuple(
+        f"at the build, the graph of {' and '.join(names)} in ONNX Runtime had {words}"
+        for words, names in alike.items()
+    )

@@ -328,7 +328,7 @@ def test_portable_bundle_is_finished_on_its_device(tmp_path, digits):
     assert not finished.manifest.portable
     assert all(v.parity.passed for v in finished.report.variants)
     assert finished.report.variants[0].latency is not None
-    assert "at the build, the fp16 graph in ONNX Runtime had top-1" in finished.report.notes[-1]
+    assert "at the build, the graph of fp32 and fp16 in ONNX Runtime had top-1" in finished.report.notes[-1]
     image = next(iter(sorted(digits.validation.glob("*/*.png"))))
     with open_bundle(finished.bundle) as app:
         assert app.classify(Image.open(image), top_k=3)[0].label in map(str, range(10))

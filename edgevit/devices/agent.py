@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -54,6 +55,7 @@ def probe(request: dict[str, Any]) -> None:
             "board": read_text("/proc/device-tree/model"),
             "l4t": read_text("/etc/nv_tegra_release"),
             "tensorrt": find_version("tensorrt"),
+            "modules": [name for name in request.get("modules", ()) if has_module(name)],
             "environments": sorted(name for name in os.listdir(root) if name.startswith("env-")),
         }
     )
@@ -246,6 +248,14 @@ def write_status(job: str, status: dict[str, Any]) -> None:
 def log_size(job: str) -> int:
     path = os.path.join(job, "log")
     return os.path.getsize(path) if os.path.exists(path) else 0
+
+
+def has_module(name: str) -> bool:
+    """Whether this interpreter can import it."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:  # it is loaded, and nothing says from where
+        return name in sys.modules
 
 
 def find_version(package: str) -> str | None:

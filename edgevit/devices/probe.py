@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from edgevit.target import Target
 
 EXTRAS = {"openvino": "openvino", "onnxruntime": "onnxruntime", "tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
+_PACKAGES = {"numpy": "numpy", "PIL": "pillow"}
+_FINISH_PACKAGES = {"onnx_ir": "onnx-ir", "tomli_w": "tomli-w"}
+"""Modules and the packages that have them; an engine library's are called as its backend."""
+
 _ENVIRONMENT_BYTES = {"openvino": 500 << 20, "onnxruntime": 400 << 20, "tensorrt": 400 << 20, "tensorrt_rtx": 1 << 30}
 """What a fresh environment takes with pip's own needs, measured on x86-64 and rounded up."""
 
@@ -28,6 +32,7 @@ class Probe:
         board: Model of a development board.
         l4t: First line of ``/etc/nv_tegra_release`` on a Jetson.
         tensorrt: Version of TensorRT's Python package, outside virtual environments.
+        modules: Those of what edgevit needs that the interpreter can import.
         environments: Names of those that were made before.
     """
 
@@ -39,6 +44,7 @@ class Probe:
     board: str | None = None
     l4t: str | None = None
     tensorrt: str | None = None
+    modules: tuple[str, ...] = ()
     environments: tuple[str, ...] = ()
 
     def describe(self) -> str:
@@ -47,13 +53,20 @@ class Probe:
         return f"{self.board or self.system} ({self.architecture}, Python {self.python}, {free})"
 
 
-def probe_device(connection: Connection, target: Target) -> Probe:
+def probe_device(connection: Connection, target: Target, *, finishes: bool = False) -> Probe:
     """Ask a device what it is, and refuse one that the target is not for.
 
+    Args:
+        connection: To the device.
+        target: What is to be built or run there.
+        finishes: Whether a bundle is to be finished there, which needs more packages than to run one.
+
     Raises:
-        DeviceError: It is out of reach, has no usable Python, or another architecture.
+        DeviceError: It is out of reach, has no usable Python, or another architecture; or the interpreter that it is
+            told to use lacks packages.
     """
-    found = schema.from_data(Probe, connection.ask("probe"), connection.host, DeviceError)
+    needed = {**_PACKAGES, target.backend: target.backend, **(_FINISH_PACKAGES if finishes else {})}
+    found = schema.from_data(Probe, connection.ask("probe", modules=list(needed)), connection.host, DeviceError)
     names = {"amd64": "x86_64", "arm64": "aarch64"}
     here = names.get(found.architecture.lower(), found.architecture.lower())
     if found.system != "Linux":
@@ -67,6 +80,12 @@ def probe_device(connection: Connection, target: Target) -> Probe:
         raise DeviceError(
             f"{connection.host} is a Jetson without TensorRT for {connection.python}",
             "sudo apt-get install python3-libnvinfer on the device; pip has none that fits JetPack",
+        )
+    absent = [package for module, package in needed.items() if module not in found.modules]
+    if connection.own_python is not None and absent:
+        raise DeviceError(
+            f"{connection.own_python} on {connection.host} lacks {', '.join(absent)}",
+            "install them there, or leave EDGEVIT_DEVICE_PYTHON out: edgevit then makes an environment there",
         )
     return found
 

@@ -64,7 +64,7 @@ def finish_on(
             f"{path} is finished: it has an engine for {target.title}",
             f"measure it with edgevit bench {path} --on {host}",
         )
-    found = probe_device(connection, target)
+    found = probe_device(connection, target, finishes=True)
     log(found.describe())
     with lock_output(out) as lock, pack_wheel() as wheel:
         check_output(out)
@@ -124,7 +124,7 @@ def build_on(
     """
     out = Path(out)
     check_output(out)
-    probe_device(Connection(host), target)
+    probe_device(Connection(host), target, finishes=True)
     portable = out.with_name(f"{out.name}.portable")
     built = build_model(source, target, out=portable, portable=True, progress=progress, **options)
     if built.bundle is None:

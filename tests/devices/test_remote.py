@@ -15,7 +15,7 @@ from edgevit.demo import MODELS, write_digits
 from edgevit.devices.remote import build_on, finish_on
 from edgevit.devices.remote_answers import open_on
 from edgevit.devices.remote_measure import bench_on
-from edgevit.errors import BundleError, DeviceError
+from edgevit.errors import BundleError, DataError, DeviceError
 from edgevit.evaluate import evaluate_bundle
 from edgevit.quantization import Quantization
 from edgevit.recipe import Recipe
@@ -23,6 +23,7 @@ from edgevit.reference import generate_images
 from edgevit.runtime import open_bundle
 from edgevit.target import load_target, read_architecture
 from tests.devices.loopback import HOST
+from tests.tiny_bundle import make_bundle
 
 pytestmark = pytest.mark.xdist_group("sshd")
 
@@ -122,6 +123,13 @@ def test_finished_bundle_is_not_finished_again_and_can_be_timed_and_judged_on_th
     assert there == here
     assert sum("was lost" in line for line in lines) == 1
     assert loopback.jobs == []
+
+
+def test_images_that_are_not_there_are_said_before_the_device_is_asked(tmp_path):
+    """To open a bundle there may mean to install everything first."""
+    bundle = make_bundle(tmp_path / "bundle", tmp_path / "work").path
+    with pytest.raises(DataError, match="nowhere"):
+        evaluate_bundle(bundle, tmp_path / "nowhere", open_with=lambda path: pytest.fail("it was opened"))
 
 
 def test_damaged_bundle_is_not_sent(loopback, tmp_path, portable):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -51,6 +52,20 @@ def test_probe_tells_what_the_device_is(connection):
     assert found.system == "Linux"
     assert found.free_bytes > 0
     assert "Python 3." in found.describe()
+
+
+def test_own_interpreter_without_packages_is_refused_with_all_that_it_lacks(connection, tmp_path):
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+    bare.chmod(0o755)
+    connection.own_python = connection.python = str(bare)
+    with pytest.raises(DeviceError, match=r"python on board lacks numpy, pillow, onnxruntime\n") as caught:
+        probe_device(connection, load_target("cpu"))
+    assert "leave EDGEVIT_DEVICE_PYTHON out" in caught.value.hint
+    with pytest.raises(DeviceError, match="lacks numpy, pillow, onnxruntime, onnx-ir, tomli-w"):
+        probe_device(connection, load_target("cpu"), finishes=True)
+    connection.own_python = None  # then an environment is made, with what is missing
+    assert probe_device(connection, load_target("cpu"), finishes=True).modules == ()
 
 
 def test_device_of_another_architecture_is_refused(connection):

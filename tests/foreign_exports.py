@@ -22,6 +22,7 @@ HF_VIT = {
     "image_size": 32, "patch_size": 8, "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3,
     "intermediate_size": 96, "num_labels": 10, "layer_norm_eps": 1e-6,
 }  # fmt: skip
+HF_DINO = {**{k: v for k, v in HF_VIT.items() if k != "intermediate_size"}, "mlp_ratio": 2}
 
 
 def _timm(name: str, **arguments: Any) -> Any:
@@ -67,6 +68,8 @@ MODELS: dict[str, Callable[[], Any]] = {
     "transformers_vit_tanh": lambda: _transformers(
         "ViTForImageClassification", "ViTConfig", hidden_act="gelu_pytorch_tanh", qkv_bias=False, **HF_VIT
     ),
+    "transformers_dinov2": lambda: _transformers("Dinov2ForImageClassification", "Dinov2Config", **HF_DINO),
+    "transformers_deit_alone": lambda: _transformers("DeiTForImageClassification", "DeiTConfig", **HF_VIT),
     "transformers_deit": lambda: _transformers("DeiTForImageClassificationWithTeacher", "DeiTConfig", **HF_VIT),
     "transformers_swin": lambda: _transformers(
         "SwinForImageClassification", "SwinConfig", image_size=32, patch_size=4, embed_dim=32, depths=[2, 2],
@@ -99,34 +102,34 @@ def build(name: str) -> Any:
 
 
 @cache
-def export(name: str, exporter: Exporter, *, opset: int = 17, dynamic: bool = True) -> Export:
+def export(name: str, exporter: Exporter, *, opset: int = 17, batch: int | None = None) -> Export:
     """Write a file, once in a session.
 
     Args:
         name: Of ``MODELS``.
         exporter: torch's ``dynamo`` (opset 20), or the older one on TorchScript.
         opset: Of the older one.
-        dynamic: Whether the batch is open.
+        batch: Images a call; ``None`` leaves it open.
     """
     import torch
 
     module = build(name)
     size = 40 if name == "timm_swin_padded" else 32
-    path = _folder() / f"{name}-{exporter}-{opset}-{dynamic}.onnx"
-    image = torch.randn(2 if dynamic else 1, 3, size, size)
+    path = _folder() / f"{name}-{exporter}-{opset}-{batch}.onnx"
+    image = torch.randn(batch or 2, 3, size, size)
     # torchvision's attention goes through a kernel that neither exporter knows, unless told not to.
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with silence():
             if exporter == "dynamo":
-                shapes = ({0: torch.export.Dim("batch", min=1, max=64)},) if dynamic else None
+                shapes = ({0: torch.export.Dim("batch", min=1, max=64)},) if batch is None else None
                 torch.onnx.export(
                     module, (image,), path, dynamo=True, external_data=False, dynamic_shapes=shapes, verbose=False,
                     input_names=["image"],
                 )  # fmt: skip
             else:
-                axes = {"image": {0: "batch"}, "logits": {0: "batch"}} if dynamic else None
+                axes = {"image": {0: "batch"}, "logits": {0: "batch"}} if batch is None else None
                 torch.onnx.export(
                     module, (image,), path, dynamo=False, opset_version=opset, dynamic_axes=axes,
                     input_names=["image"], output_names=["logits"],
@@ -134,6 +137,32 @@ def export(name: str, exporter: Exporter, *, opset: int = 17, dynamic: bool = Tr
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     return Export(path, module, size)
+
+
+OPTIMUM_AXES = {
+    "pixel_values": {0: "batch_size", 1: "num_channels", 2: "height", 3: "width"},
+    "logits": {0: "batch_size"},
+}
+
+
+@cache
+def export_as_optimum(name: str) -> Export:
+    """Write a file as Optimum 2.1 does: TorchScript, opset 18, and everything but the logits' length is open.
+
+    ``optimum/exporters/onnx/convert.py`` calls torch's exporter so for ViT, DeiT, Swin and DINOv2; its optimiser runs
+    on request alone.
+    """
+    import torch
+
+    module = build(name)
+    path = _folder() / f"{name}-optimum.onnx"
+    with silence():
+        torch.onnx.export(
+            module, ({"pixel_values": torch.randn(2, 3, 32, 32)},), str(path), dynamo=False, opset_version=18,
+            do_constant_folding=True, dynamic_axes=OPTIMUM_AXES, input_names=["pixel_values"],
+            output_names=["logits"],
+        )  # fmt: skip
+    return Export(path, module, 32)
 
 
 @contextlib.contextmanager
@@ -162,4 +191,26 @@ def export_asset(folder: Path, out: Path, exporter: Exporter) -> Path:
         else:
             torch.onnx.export(module, (image,), path, dynamo=False, opset_version=17)
     (out / "config.json").write_text((folder / "config.json").read_text())
+    return path
+
+
+def export_transformers(folder: Path, out: Path, exporter: Exporter) -> Path:
+    """Write a transformers folder's classifier with its weights, and its configurations beside it, into ``out``."""
+    import torch
+
+    module = import_transformers().AutoModelForImageClassification.from_pretrained(folder).eval()
+    size = module.config.image_size
+    image = torch.randn(1, 3, size, size)
+    out.mkdir()
+    path = out / "model.onnx"
+    with silence():
+        if exporter == "dynamo":
+            torch.onnx.export(module, (image,), path, dynamo=True, verbose=False)
+        else:
+            torch.onnx.export(
+                module, (image,), str(path), dynamo=False, opset_version=17, input_names=["pixel_values"],
+                output_names=["logits"],
+            )  # fmt: skip
+    for name in ("config.json", "preprocessor_config.json"):
+        (out / name).write_text((folder / name).read_text())
     return path

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import bench_foreign, bench_fusion, bench_memory, memory_limit, memory_table
+from benchmarks import bench_embed, bench_foreign, bench_fusion, bench_memory, memory_limit, memory_table
 from benchmarks.bars import BARS, NNCF_BEST, Bar, judge_bars
 from benchmarks.gemm_rate import GemmSession
 from benchmarks.int8_accuracy import summarize_accuracy
@@ -258,6 +258,30 @@ def test_fusion_bars_when_listed_are_of_engines_that_are_built() -> None:
 def test_foreign_row_when_bars_are_missed_names_each(change: dict[str, Any], missed: int) -> None:
     row = {"ratio": {"value": 1.03}, "bar": bench_foreign.BAR, "relative_error": 1e-5, "operator_differences": {}}
     assert len(bench_foreign.judge_row(row | change)) == missed
+
+
+def _embed_row(**changes: Any) -> dict[str, Any]:
+    accuracy = {
+        "images": 600, "labelled": True, "agreement": 588, "agreement_low": 0.96, "agreement_high": 0.99, "top1": 282,
+        "reference_top1": 284, "gained": 1, "lost": 3, "drop_points": 0.33, "drop_low": -0.3, "drop_high": 1.2,
+        "sqnr_db": 27.2, "task": "embed", "cosine_mean": 0.9991, "cosine_min": 0.9872, "recall10": 0.973,
+    }  # fmt: skip
+    row = {"model": "deit_tiny_imagenet", "machine": MACHINE, "calibration_images": 512, "sites": 100}
+    return {**row, "int8_sites": 90, "verdict": "int8", "accuracy": {**accuracy, **changes}}
+
+
+def test_embed_row_when_rendered_shows_every_figure() -> None:
+    text = bench_embed.render_table([_embed_row()])
+    wanted = "0.9991 | 0.9872 | 27.2 | 98.00 | 97.30 | 47.00 | 47.33 | within budget |"
+    assert f"| `deit_tiny_imagenet` | 512 | 600 | 90 of 100 | {wanted}" in text
+    assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
+    assert "Some CPU" in text
+
+
+def test_embed_row_when_it_misses_the_budget_names_each_limit() -> None:
+    assert bench_embed.judge_row(_embed_row(cosine_mean=0.99, drop_points=0.5)) == ()
+    missed = bench_embed.judge_row(_embed_row(cosine_mean=0.98, drop_points=0.6))
+    assert missed == ("mean cosine below 0.99", "kNN top-1 drops by more than 0.5 points")
 
 
 @pytest.mark.parametrize("script", ["bench_float", "bench_int8", "bench_fusion", "bench_foreign", "bench_memory"])

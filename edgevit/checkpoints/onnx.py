@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgevit.checkpoints.fields import Size
+import numpy as np
+
+from edgevit.checkpoints.fields import Fields, Size
 from edgevit.checkpoints.files import ONNX, CheckpointFiles
 from edgevit.checkpoints.labels import read_labels
 from edgevit.errors import CheckpointError
@@ -28,6 +30,7 @@ from edgevit.record import PassRecord, Skip
 
 LAYOUT = "ONNX file (.onnx) of a ViT, DeiT or Swin classifier"
 _ASSUMED = ("mean", "std", "resize", "interpolation")
+_ARITHMETIC = {"Add", "Div", "Mul", "Sub"}
 _TIMM_KEYS = ("mean", "std", "crop_pct", "interpolation")
 
 
@@ -44,13 +47,24 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
             f"{files.source} is an ONNX file, whose graph says its architecture",
             "leave --arch out: it is for bare weight files",
         )
-    file = read_file(path, image_size)
+    file = read_file(path, image_size, otherwise=_stored_size(files))
     files = dataclasses.replace(files, extra=file.data)
     preprocess, assumed, notes = _read_preprocess(files, file.image_size)
     answer = open_answers(file)
-    module, records, recognised = _recover(file, answer, files.source)
+    if file.open_size:  # nothing else says whether the weights take this size
+        answer(np.zeros((file.batch or 1, 3, *file.image_size), np.float32))
+    graph, loaded, fixed = _load(file)
+    _refuse_probabilities(graph, files.source)
+    own = sorted({use.node.op_type for use in graph.model.graph.inputs[0].uses()} & _ARITHMETIC)
+    if own:
+        note = "the graph scales or shifts the image itself, and mean and standard deviation come ahead of that"
+        notes = (*notes, f"{note}: {', '.join(own)}")
+    module, records, recognised = _recover(file, graph, loaded, fixed, answer, files.source)
     classes = module.config.classes
     labels, unnamed = read_labels(_stored_labels(files.config), classes, "config.json")
+    if file.open_size:
+        size = f"{file.image_size[0]} × {file.image_size[1]} pixels"
+        notes = (*notes, f"height and width are open in the file: it is built for {size}")
     if file.others:
         notes = (*notes, f"the logits are the output {file.output}; left out: {', '.join(file.others)}")
     source = Source(
@@ -76,19 +90,37 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     )
 
 
-def _recover(file: ForeignFile, answer: Answer, where: str) -> tuple[Any, tuple[PassRecord, ...], str]:
-    """The canonical module, what was rewritten on the way, and a sentence on it; else the rewritten graph."""
-    graph, loaded = load_graph(file, file.batch or 1)
-    records = (*loaded, *apply_passes(graph, FOREIGN))
-    _refuse_probabilities(graph, where)
+def _load(file: ForeignFile) -> tuple[Graph, tuple[PassRecord, ...], MismatchError | None]:
+    """The graph for one image a call, what was rewritten, and why it takes several where it cannot be restated."""
+    fixed = None
     try:
-        if file.batch not in (None, 1):
-            raise MismatchError(None, f"it was exported for {file.batch} images a call: parts are read for one")
+        graph, records = load_graph(file, 1)
+    except MismatchError as exc:
+        reason = f"it was exported for {file.batch} images a call and cannot be brought to one: {exc.reason}"
+        fixed = MismatchError(None, f"{exc.site}: {reason}")
+        graph, records = load_graph(file, file.batch or 1)
+    return graph, (*records, *apply_passes(graph, FOREIGN)), fixed
+
+
+def _recover(
+    file: ForeignFile,
+    graph: Graph,
+    records: tuple[PassRecord, ...],
+    fixed: MismatchError | None,
+    answer: Answer,
+    where: str,
+) -> tuple[Any, tuple[PassRecord, ...], str]:
+    """The canonical module, what was rewritten on the way, and a sentence on it; else the rewritten graph."""
+    try:
+        if fixed is not None:
+            raise fixed
         config, state = lift_graph(graph)
         module = fill_module(config, state, where)
         error = check_module(module, config, answer)
     except MismatchError as exc:
-        return _keep_graph(file, graph, exc, where)
+        # One image is what ONNX calls no batch: nothing tells it from any other axis of one.
+        batch = file.batch if fixed is not None or file.batch == 1 else None
+        return _keep_graph(file, graph, exc, where, batch)
     blocks = name_blocks(config)
     sentence = (
         f"the whole graph was recognised: {type(config).__name__.removesuffix('Config')}, {len(blocks)} blocks; "
@@ -98,7 +130,7 @@ def _recover(file: ForeignFile, answer: Answer, where: str) -> tuple[Any, tuple[
 
 
 def _keep_graph(
-    file: ForeignFile, graph: Graph, mismatch: MismatchError, where: str
+    file: ForeignFile, graph: Graph, mismatch: MismatchError, where: str, batch: int | None
 ) -> tuple[ForeignModule, tuple[PassRecord, ...], str]:
     """What stands for a graph that is no canonical model as a whole; refused where nothing in it is attention."""
     whole = PassRecord("recover_module", "graph", skipped=(Skip(mismatch.site, mismatch.reason),))
@@ -114,7 +146,7 @@ def _keep_graph(
         f"the graph was recognised in part, {len(attention.applied)} of {total} attentions: "
         f"{mismatch.site}: {mismatch.reason}"
     )
-    return ForeignModule(file, graph, whole), (), sentence
+    return ForeignModule(file, graph, whole, batch), (), sentence
 
 
 def _refuse_probabilities(graph: Graph, where: str) -> None:
@@ -132,8 +164,7 @@ def _read_preprocess(files: CheckpointFiles, size: Size) -> tuple[Preprocess, tu
     stored = files.configs.get("preprocessor_config.json")
     timm: Mapping[str, Any] = config.get("pretrained_cfg") or config
     if stored is not None:
-        model_type = config.get("model_type")
-        preprocess, notes = read_transformers_preprocess(stored, model_type if isinstance(model_type, str) else None)
+        preprocess, notes = read_transformers_preprocess(stored, _model_type(config))
         where = "preprocessor_config.json"
     elif any(timm.get(key) for key in _TIMM_KEYS):
         preprocess, notes = read_timm_preprocess(timm, size)
@@ -148,6 +179,29 @@ def _read_preprocess(files: CheckpointFiles, size: Size) -> tuple[Preprocess, tu
         preprocess = preprocess.with_size(*size)
         notes = (*notes, f"{where} is of another size; the graph takes {size[0]} × {size[1]} pixels")
     return preprocess, (), (*notes, f"preprocessing and class names are those of {Path(where).name} beside it")
+
+
+def _stored_size(files: CheckpointFiles) -> Size | None:
+    """What the files beside a graph say of its images' height and width: what they are cropped to, before all else."""
+    config, stored = files.config, files.configs.get("preprocessor_config.json")
+    timm: Mapping[str, Any] = config.get("pretrained_cfg") or config
+    if stored is not None or timm.get("input_size"):
+        if stored is not None:
+            preprocess, _ = read_transformers_preprocess(stored, _model_type(config))
+        else:
+            preprocess, _ = read_timm_preprocess(timm)
+        return preprocess.height, preprocess.width
+    if config.get("image_size") is None:
+        return None
+    fields = Fields(config, "config.json")
+    size = fields.size("image_size", (0, 0))
+    found: Size = fields.finish(lambda: size)
+    return found
+
+
+def _model_type(config: Mapping[str, Any]) -> str | None:
+    value = config.get("model_type")
+    return value if isinstance(value, str) else None
 
 
 def _stored_labels(config: Mapping[str, Any]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -200,6 +200,7 @@ class Pooled:
         first: Tokens in front of those that the mean is over.
         before: The norm on all tokens, or on the one.
         after: The norm on the mean.
+        beside: Whether the mean is read too, its channels behind the token's.
     """
 
     stream: ir.Value
@@ -207,13 +208,16 @@ class Pooled:
     first: int
     before: Norm | None
     after: Norm | None
+    beside: bool = False
 
 
 def find_pool(value: ir.Value) -> Pooled:
     """Follow a head's input back to the residual stream."""
     view = look(value)
     after = None
-    node = producer(view, "LayerNormalization", "ReduceMean", "GlobalAveragePool")
+    node = producer(view, "LayerNormalization", "ReduceMean", "GlobalAveragePool", "Concat")
+    if node.op_type == "Concat":
+        return _find_token_and_mean(view, node)
     if node.op_type == "LayerNormalization":
         norm = find_norm(view)
         rows = token_rows(view, node)
@@ -235,6 +239,25 @@ def find_pool(value: ir.Value) -> Pooled:
     if not bool((rows == np.arange(first, count)).all()):
         raise MismatchError(node, "the mean is over tokens that do not follow one another up to the last")
     return Pooled(source, None, first, before, after)
+
+
+def _find_token_and_mean(view: View, node: ir.Node) -> Pooled:
+    """DINOv2's classifier: the class token and the mean of the patches, side by side."""
+    if not (view.moves_alone and view.is_flat and len(node.inputs) == 2):
+        raise MismatchError(node, "the head reads no token with the mean of the others behind it")
+    token, mean = (find_pool(value) for value in node.inputs if value is not None)
+    halves = token.token == 0 and mean.token is None and not (token.beside or mean.beside or mean.after)
+    if not halves or token.stream is not mean.stream or not same_norm(token.before, mean.before):
+        raise MismatchError(node, "the head reads no token with the mean of the others behind it")
+    return replace(token, first=mean.first, beside=True)
+
+
+def same_norm(one: Norm | None, two: Norm | None) -> bool:
+    """One norm of all tokens, or the same norm of several of them."""
+    if one is None or two is None:
+        return one is two
+    same = np.array_equal(one.weight, two.weight) and np.array_equal(one.bias, two.bias)
+    return same and one.epsilon == two.epsilon
 
 
 def _one_token(norm: Norm, row: int, inner: View) -> Pooled:

@@ -32,6 +32,7 @@ class ForeignFile:
         others: Outputs that are left out.
         batch: Images that it takes; ``None`` for any number.
         image_size: Height and width.
+        open_size: The file takes images of other sizes too, or says so.
         classes: Length of the logits, where it is stated.
         opset: Of the default domain.
         producer: Who wrote it.
@@ -44,18 +45,22 @@ class ForeignFile:
     others: tuple[str, ...]
     batch: int | None
     image_size: tuple[int, int]
+    open_size: bool
     classes: int | None
     opset: int
     producer: str
     data: tuple[Path, ...]
 
 
-def read_file(path: Path, image_size: tuple[int, int] | None = None) -> ForeignFile:
+def read_file(
+    path: Path, image_size: tuple[int, int] | None = None, *, otherwise: tuple[int, int] | None = None
+) -> ForeignFile:
     """Look at a file.
 
     Args:
         path: The ``.onnx`` file.
-        image_size: Height and width where the file leaves them open.
+        image_size: Height and width that are asked for; a file that is fixed to others is refused.
+        otherwise: Height and width where they are open and none are asked for.
 
     Raises:
         CheckpointError: With one sentence why it cannot be built, and all offenders.
@@ -65,10 +70,11 @@ def read_file(path: Path, image_size: tuple[int, int] | None = None) -> ForeignF
     data = _check_data(model, path)
     opset = _check_opset(model, path)
     _check_operators(model, path)
-    name, batch, size = _check_input(model, path, image_size)
+    name, batch, size, is_open = _check_input(model, path, image_size, otherwise)
     output, others, classes = _choose_output(model, path)
     producer = " ".join(part for part in (model.producer_name, model.producer_version) if part)
-    return ForeignFile(path, name, output, others, batch, size, classes, opset, producer or "an unknown exporter", data)
+    producer = producer or "an unknown exporter"
+    return ForeignFile(path, name, output, others, batch, size, is_open, classes, opset, producer, data)
 
 
 def list_data(path: Path) -> tuple[Path, ...]:
@@ -186,7 +192,9 @@ def _describe(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
 
 
-def _check_input(model: Any, path: Path, wanted: tuple[int, int] | None) -> tuple[str, int | None, tuple[int, int]]:
+def _check_input(
+    model: Any, path: Path, wanted: tuple[int, int] | None, otherwise: tuple[int, int] | None
+) -> tuple[str, int | None, tuple[int, int], bool]:
     constants = {t.name for t in model.graph.initializer}
     inputs = [v for v in model.graph.input if v.name not in constants]
     if len(inputs) != 1:
@@ -207,13 +215,16 @@ def _check_input(model: Any, path: Path, wanted: tuple[int, int] | None) -> tupl
         d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else (d.dim_param or "?") for d in kind.shape.dim
     ]
     shape = "(" + ", ".join(map(str, dims)) + ")"
-    if len(dims) != 4 or dims[1] != 3:
+    # Optimum leaves the channels open too.
+    if len(dims) != 4 or (dims[1] != 3 and isinstance(dims[1], int)):
         raise CheckpointError(
             f"{path}: its input {value.name} is {shape}, not an image (batch, 3, height, width)",
             f"{_EXPORT} with an RGB image, channels first",
         )
     batch, height, width = dims[0], dims[2], dims[3]
+    is_open = not isinstance(height, int) or not isinstance(width, int)
     if not isinstance(height, int) or not isinstance(width, int):
+        wanted = wanted or otherwise
         if wanted is None:
             raise CheckpointError(
                 f"{path}: its input {value.name} is {shape}: height and width are open",
@@ -225,7 +236,7 @@ def _check_input(model: Any, path: Path, wanted: tuple[int, int] | None) -> tupl
             f"{path} was exported for {height} × {width} pixels, not {wanted[0]} × {wanted[1]}",
             f"leave --image-size out, or {_EXPORT} at that size",
         )
-    return value.name, batch if isinstance(batch, int) else None, (height, width)
+    return value.name, batch if isinstance(batch, int) else None, (height, width), is_open
 
 
 def _choose_output(model: Any, path: Path) -> tuple[str, tuple[str, ...], int | None]:

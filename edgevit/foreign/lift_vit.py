@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.foreign.encoder import Block, Pooled, find_block, find_pool
+from edgevit.foreign.encoder import Block, Pooled, find_block, find_pool, same_norm
 from edgevit.foreign.patches import Patches, find_patches
-from edgevit.foreign.pieces import Linear, MismatchError, Norm, Weights, find_linear, look
+from edgevit.foreign.pieces import Linear, MismatchError, Weights, find_linear, look
 from edgevit.models.vit import ViTConfig
 from edgevit.movement import View
 
@@ -48,17 +48,9 @@ def _find_two_heads(view: View, node: ir.Node) -> Heads:
         linear = find_linear(value)
         found.append((linear, find_pool(linear.source)))
     (first, one), (second, two) = sorted(found, key=lambda pair: pair[1].token or 0)
-    if (one.token, two.token) != (0, 1) or one.stream is not two.stream or not _same_norm(one.before, two.before):
+    if (one.token, two.token) != (0, 1) or one.stream is not two.stream or not same_norm(one.before, two.before):
         raise MismatchError(node, "its two heads do not read the first two tokens")
     return Heads(first, second, one)
-
-
-def _same_norm(one: Norm | None, two: Norm | None) -> bool:
-    """One norm of all tokens, or the same norm of two of them."""
-    if one is None or two is None:
-        return one is two
-    same = np.array_equal(one.weight, two.weight) and np.array_equal(one.bias, two.bias)
-    return same and one.epsilon == two.epsilon
 
 
 def find_blocks(stream: ir.Value) -> list[Block]:
@@ -88,7 +80,7 @@ def lift_vit(heads: Heads, blocks: list[Block], image: ir.Value) -> tuple[ViTCon
     _check_alike(blocks)
     pooled = heads.pooled
     prefix = patches.prefix
-    if pooled.token is None and pooled.first != prefix:
+    if (pooled.token is None or pooled.beside) and pooled.first != prefix:
         raise MismatchError(
             heads.head.node, f"the mean leaves out {pooled.first} tokens of {prefix} in front of the patches"
         )
@@ -118,7 +110,7 @@ def lift_vit(heads: Heads, blocks: list[Block], image: ir.Value) -> tuple[ViTCon
         position_prefix=True,
         register_tokens=registers,
         position_registers=registers > 0,
-        pool="mean" if pooled.token is None else "token",
+        pool="mean" if pooled.token is None else "token_mean" if pooled.beside else "token",
         norm_before_pool=pooled.before is not None,
         norm_after_pool=pooled.after is not None,
         norm_eps=first.epsilon,

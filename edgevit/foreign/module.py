@@ -42,15 +42,16 @@ class ForeignModule(nn.Module):
         file: The file.
         graph: What ``FOREIGN`` and ``PARTIAL`` made of it, to be described.
         whole: Why it is no canonical module.
+        batch: Images a call that its graph is fixed to; ``None`` for any number.
 
     Raises:
         CheckpointError: Its output is not one row of logits an image.
     """
 
-    def __init__(self, file: ForeignFile, graph: Graph, whole: PassRecord) -> None:
+    def __init__(self, file: ForeignFile, graph: Graph, whole: PassRecord, batch: int | None) -> None:
         super().__init__()
         self.file, self.whole = file, whole
-        self.config = ForeignConfig(file.image_size, _count_classes(file, graph), file.batch)
+        self.config = ForeignConfig(file.image_size, _count_classes(file, graph), batch)
         self.sites = graph.sites()
         weights = [  # their shapes, for whoever counts; the numbers stay in the file
             torch.empty(tuple(value.const_value.shape.numpy()), device="meta")

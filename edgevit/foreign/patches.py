@@ -85,7 +85,7 @@ def _find_conv(node: ir.Node, image: ir.Value) -> tuple[Weights, Doubles, bool]:
         raise MismatchError(node, "its patches overlap, or leave gaps")
     assert node.inputs[0] is not None
     view = look(node.inputs[0])
-    if view.source is not image or not view.moves_alone:
+    if view.source is not image:
         raise MismatchError(node, "it does not read the image as it is")
     shape = static_shape(image)
     assert shape is not None
@@ -96,7 +96,23 @@ def _find_conv(node: ir.Node, image: ir.Value) -> tuple[Weights, Doubles, bool]:
     if not padded or not np.array_equal(inside, whole) or int((view.index != NOWHERE).sum()) != whole.size:
         raise MismatchError(node, "it does not read the image as it is")
     own = np.zeros(len(kernel)) if bias is None else bias.astype(np.float64)
+    if not view.moves_alone:
+        if whole.size != view.index.size:
+            raise MismatchError(node, "the image is scaled ahead of its padding")
+        gain, offset = (_per_channel(numbers, view, node) for numbers in (view.scale, view.offset))
+        own = own + (kernel.astype(np.float64) * offset).sum(axis=(1, 2, 3))
+        kernel = kernel * gain
     return kernel.astype(np.float32), own, True
+
+
+def _per_channel(numbers: float | Doubles | None, view: View, node: ir.Node) -> Doubles:
+    """What the image is multiplied by, or what is added to it, ``(3, 1, 1)``."""
+    if numbers is None or isinstance(numbers, float):
+        return np.full((view.shape[1], 1, 1), numbers or 0.0)
+    channels: Doubles = numbers[0, :, :1, :1]
+    if not bool((numbers == channels).all()):
+        raise MismatchError(node, "what the image is scaled by differs from pixel to pixel")
+    return channels
 
 
 def _find_unfold(view: View, image: ir.Value) -> tuple[Weights, Doubles, bool]:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgevit.errors import CheckpointError, PassError
+from edgevit.foreign.batch import set_batch
 from edgevit.foreign.file import ForeignFile
 from edgevit.graph import Graph
 from edgevit.passes import Pass
+from edgevit.passes.fold_static_shapes import fold_static_shapes
 from edgevit.record import PassRecord
 
 OPSET = 20
@@ -20,6 +22,7 @@ def load_graph(file: ForeignFile, batch: int) -> tuple[Graph, tuple[PassRecord, 
 
     Raises:
         CheckpointError: It cannot be brought to opset 20, or is not valid.
+        MismatchError: It is fixed to another number of images, and mixes them.
     """
     import onnx_ir as ir
     import onnx_ir.passes.common as common
@@ -34,7 +37,7 @@ def load_graph(file: ForeignFile, batch: int) -> tuple[Graph, tuple[PassRecord, 
     # Weights that are listed among the inputs, as exporters did before ONNX's version 4, are constants here.
     model.graph.inputs.clear()
     model.graph.inputs.append(image)
-    image.shape = ir.Shape([batch, 3, *file.image_size])
+    image.shape = ir.Shape([file.batch or batch, 3, *file.image_size])
     for node in model.graph:
         for value in node.outputs:
             value.shape = None
@@ -48,6 +51,9 @@ def load_graph(file: ForeignFile, batch: int) -> tuple[Graph, tuple[PassRecord, 
     )
     records = [PassRecord("fold_batch", "graph", applied)]
     records.append(convert_opset(graph, file))
+    if file.batch is not None and file.batch != batch:
+        fold_static_shapes(graph)
+        set_batch(graph, file.batch, batch)
     return graph, tuple(records)
 
 

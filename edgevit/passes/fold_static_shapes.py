@@ -18,6 +18,8 @@ from edgevit.record import PassRecord, Skip
 # What shape functions read: targets, axes, pads. Weights are never among them.
 _SMALL = 4096
 _RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
+_SLOW = {"Resize"}
+"""What onnx's reference implementation computes number by number: seconds for DINOv2's positions."""
 LIMIT_BYTES = 1 << 31
 
 
@@ -30,7 +32,9 @@ def fold_static_shapes(graph: Graph) -> PassRecord:
     skipped: list[Skip] = []
     for node in list(graph.model.graph):
         made = _evaluate(graph, node)
-        if made is not None:
+        if isinstance(made, str):
+            skipped.append(Skip(node.name or node.op_type, made))
+        elif made is not None:
             for value, numbers in zip(node.outputs, made, strict=True):
                 _replace(graph, value, numbers)
             continue
@@ -44,7 +48,8 @@ def fold_static_shapes(graph: Graph) -> PassRecord:
     )
 
 
-def _evaluate(graph: Graph, node: Any) -> list[npt.NDArray[Any]] | None:
+def _evaluate(graph: Graph, node: Any) -> list[npt.NDArray[Any]] | str | None:
+    """The node's results where they are constant, or why they cannot be computed ahead."""
     if node.op_type == "Shape":
         shape = static_shape(node.inputs[0])
         if shape is None:
@@ -57,7 +62,13 @@ def _evaluate(graph: Graph, node: Any) -> list[npt.NDArray[Any]] | None:
     if any(n is None and v is not None for n, v in zip(numbers, node.inputs, strict=True)):
         return None
     size = sum(n.nbytes for n in numbers if n is not None)
-    return None if size > LIMIT_BYTES else _run(graph, node, numbers)
+    if size > LIMIT_BYTES:
+        return None
+    try:
+        return _run(graph, node, numbers)
+    except Exception as exc:  # the implementations raise whatever an unsupported attribute leads to
+        lines = str(exc).strip().splitlines()
+        return f"it is constant and cannot be computed ahead: {lines[-1] if lines else type(exc).__name__}"
 
 
 def _run(graph: Graph, node: Any, numbers: list[Any]) -> list[npt.NDArray[Any]]:
@@ -74,8 +85,29 @@ def _run(graph: Graph, node: Any, numbers: list[Any]) -> list[npt.NDArray[Any]]:
     for place in range(len(proto.output)):
         proto.output[place] = f"out{place}"
     opsets = {domain: version for domain, version in graph.model.opset_imports.items() if version is not None}
+    if node.op_type in _SLOW:
+        return _run_session(graph, proto, feeds)
     runner = ReferenceEvaluator(proto, opsets=opsets)
     return [np.asarray(made) for made in runner.run(None, feeds)]
+
+
+def _run_session(graph: Graph, proto: Any, feeds: dict[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    """One node by ONNX Runtime."""
+    import onnx
+    import onnxruntime
+
+    def describe(name: str, array: npt.NDArray[Any] | None) -> Any:
+        if array is None:
+            return onnx.helper.make_empty_tensor_value_info(name)
+        return onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+
+    inputs = [describe(name, array) for name, array in feeds.items()]
+    outputs = [describe(name, None) for name in proto.output]
+    opsets = [onnx.helper.make_opsetid(d, v) for d, v in graph.model.opset_imports.items() if v is not None]
+    inner = onnx.helper.make_graph([proto], "node", inputs, outputs)
+    model = onnx.helper.make_model(inner, opset_imports=opsets, ir_version=graph.model.ir_version)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return [np.asarray(made) for made in session.run(None, feeds)]
 
 
 def _replace(graph: Graph, value: Any, numbers: npt.NDArray[Any]) -> None:

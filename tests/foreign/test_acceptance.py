@@ -14,7 +14,8 @@ from edgevit.images import ImageSet
 from edgevit.optimize import optimize_graph
 from edgevit.reference import run_module
 from edgevit.target import ExportForm
-from tests.foreign_exports import Exporter, export_asset
+from tests.foreign_exports import Exporter, export_asset, export_transformers
+from tests.reference import save_deit_as_transformers, save_swin_as_transformers
 
 ASSETS = {"deit_tiny_imagenet": "imagenet", "swin_imagenette": "imagenette"}
 
@@ -25,8 +26,26 @@ ASSETS = {"deit_tiny_imagenet": "imagenet", "swin_imagenette": "imagenette"}
 def test_exported_asset_is_built_as_its_checkpoint_is(
     asset: str, exporter: Exporter, assets: Path, tmp_path: Path
 ) -> None:
-    checkpoint = read_checkpoint(assets / asset)
-    foreign = read_checkpoint(export_asset(assets / asset, tmp_path, exporter))
+    compare(assets / asset, export_asset(assets / asset, tmp_path, exporter), assets / ASSETS[asset])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("asset", "exporter"),
+    [("deit_tiny_imagenet", "dynamo"), ("deit_tiny_imagenet", "script"), ("swin_imagenette", "script")],
+)
+def test_asset_in_transformers_layout_and_exported_is_built_as_its_checkpoint_is(
+    asset: str, exporter: Exporter, assets: Path, tmp_path: Path
+) -> None:
+    save = save_deit_as_transformers if asset == "deit_tiny_imagenet" else save_swin_as_transformers
+    save(assets / asset, tmp_path / "checkpoint")
+    path = export_transformers(tmp_path / "checkpoint", tmp_path / "export", exporter)
+    compare(tmp_path / "checkpoint", path, assets / ASSETS[asset])
+
+
+def compare(folder: Path, exported: Path, data: Path) -> None:
+    """The same operators, and the same answers to a hundred images."""
+    checkpoint, foreign = read_checkpoint(folder), read_checkpoint(exported)
     assert foreign.preprocess == checkpoint.preprocess
     assert foreign.assumed == ()
     counts = []
@@ -34,7 +53,7 @@ def test_exported_asset_is_built_as_its_checkpoint_is(
         graph, _ = export_model(model, ExportForm())
         counts.append(optimize_graph(graph)[0].op_counts())
     assert counts[0] == counts[1]
-    images = ImageSet.read(assets / ASSETS[asset] / "validation.csv").subset(100, 0)
+    images = ImageSet.read(data / "validation.csv").subset(100, 0)
     for batch in images.batches(foreign.preprocess, 20):
         expected = run_module(foreign)(batch.pixels)  # the file itself, by ONNX Runtime
         pixels = foreign.preprocess.normalize(batch.pixels).transpose(0, 3, 1, 2)

@@ -48,9 +48,9 @@ def test_lifted_module_is_in_the_canonical_family_and_size(name: str, exporter: 
     else:
         assert isinstance(config, ViTConfig)
         assert (config.depth, config.heads, config.width, config.patch_size) == (2, 3, 48, (8, 8))
-        assert config.distillation_head == ("deit" in name)
+        assert config.distillation_head == (name in ("timm_deit_distilled", "transformers_deit"))
         assert config.register_tokens == (4 if "registers" in name else 0)
-        assert config.pool == ("mean" if "mean" in name else "token")
+        assert config.pool == ("mean" if "mean" in name else "token_mean" if "dinov2" in name else "token")
 
 
 @pytest.mark.parametrize("name", ["timm_vit", "torchvision_swin", "transformers_deit"])

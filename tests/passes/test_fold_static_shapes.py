@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
+import onnxruntime
 
+from edgevit.passes.fold_static_shapes import fold_static_shapes
 from tests.passes.graphs import constant, draw, parse, run
 
 TARGET = "s = Shape (x) b = Gather <axis = 0> (s, zero) t = Concat <axis = 0> (b, rest) "
@@ -23,3 +26,26 @@ def test_fold_static_shapes_leaves_the_target_of_an_open_batch_and_random_number
     np.testing.assert_array_equal(run(graph, X), np.maximum(X["x"].reshape(2, 12), 0))
     noise = parse("n = RandomNormal <shape = [2, 3]> () y = Add (x, n)")
     assert noise.op_counts()["RandomNormal"] == 1
+
+
+def test_fold_static_shapes_computes_a_resize_as_onnx_runtime_does() -> None:
+    positions = draw(1, 1, 3, 3)
+    body = constant("p", positions) + constant("scales", np.asarray([1, 1, 2, 2], np.float32))
+    body += (
+        'r = Resize <mode = "cubic", coordinate_transformation_mode = "pytorch_half_pixel", cubic_coeff_a = -0.75>'
+        " (p, , scales) y = Add (x, r)"
+    )
+    text = '<ir_version: 9, opset_import: ["" : 20]> graph (float[1,1,6,6] x) => (float[a,b,c,d] y) { '
+    whole = onnx.parser.parse_model(f"{text}{body} }}").SerializeToString()
+    x = draw(1, 1, 6, 6, seed=1)
+    expected = onnxruntime.InferenceSession(whole).run(None, {"x": x})[0]
+    graph = parse(body, inputs="float[1,1,6,6] x")
+    assert dict(graph.op_counts()) == {"Add": 1}
+    np.testing.assert_array_equal(run(graph, {"x": x}), expected)
+
+
+def test_fold_static_shapes_leaves_a_constant_that_cannot_be_computed_with_the_reason() -> None:
+    graph = parse(constant("n", np.ones((2, 3), np.float32)) + "m = Mystery (n) y = Add (x, m)")
+    assert graph.op_counts()["Mystery"] == 1
+    skipped = fold_static_shapes(graph).skipped
+    assert any("cannot be computed ahead" in skip.reason for skip in skipped)

@@ -1,0 +1,150 @@
+"""Files that are fixed to several images a call: brought to any number, or left with the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+
+from edgevit.checkpoints import read_checkpoint
+from edgevit.errors import CompileError
+from edgevit.export import export_model
+from edgevit.foreign.batch import set_batch
+from edgevit.foreign.file import read_file
+from edgevit.foreign.module import ForeignModule
+from edgevit.foreign.pieces import MismatchError
+from edgevit.foreign.prepare import load_graph
+from edgevit.graph import Graph
+from edgevit.optimize import optimize_graph
+from edgevit.target import ExportForm
+from tests.foreign_exports import Exporter, export
+from tests.passes.graphs import constant, draw, parse, run
+
+NAMES = (
+    "timm_vit",
+    "timm_swin",
+    "timm_deit_distilled",
+    "torchvision_vit",
+    "torchvision_swin",
+    "transformers_vit",
+    "transformers_swin",
+)
+FILES: list[tuple[str, Exporter]] = [(name, "script") for name in NAMES]
+FILES += [
+    (name, "dynamo") for name in NAMES if name not in ("torchvision_swin", "transformers_swin", "timm_deit_distilled")
+]
+
+
+def answer(data: bytes | str, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    session = onnxruntime.InferenceSession(data)
+    result: npt.NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: images})[0]
+    return result
+
+
+@pytest.mark.parametrize(("name", "exporter"), FILES)
+def test_file_of_four_images_is_the_canonical_model_of_an_open_batch(name: str, exporter: Exporter) -> None:
+    fixed = read_checkpoint(export(name, exporter, batch=4).path)
+    dynamic = read_checkpoint(export(name, exporter).path)
+    assert not isinstance(fixed.module, ForeignModule), fixed.source.notes[0]
+    assert fixed.config == dynamic.config
+    (record,) = (r for r in fixed.passes if r.name == "fold_batch")
+    assert record.applied[0].endswith("exported for 4")
+    ours, theirs = fixed.module.state_dict(), dynamic.module.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all((ours[key] - theirs[key]).abs().max() <= 1e-6 for key in ours)
+    counts = [optimize_graph(export_model(m, ExportForm())[0])[0].op_counts() for m in (fixed, dynamic)]
+    assert counts[0] == counts[1]
+
+
+RESTATED: list[tuple[str, Exporter]] = [
+    ("timm_swin", "script"),
+    ("torchvision_vit", "script"),
+    ("torchvision_swin", "script"),
+    ("transformers_vit", "dynamo"),
+]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 6])
+@pytest.mark.parametrize(("name", "exporter"), RESTATED)
+def test_restated_graph_answers_every_image_as_the_file_does(name: str, exporter: Exporter, batch: int) -> None:
+    path = export(name, exporter, batch=4).path
+    graph, _ = load_graph(read_file(path), batch)
+    images = draw(8, 3, 32, 32)
+    expected = np.concatenate([answer(str(path), images[:4]), answer(str(path), images[4:])])[:batch]
+    found = answer(ir.serde.serialize_model(graph.model).SerializeToString(), images[:batch])
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def restate(body: str, old: str = "float[4,6] x", new: int = 1) -> Graph:
+    graph = parse(body, inputs=old)
+    set_batch(graph, 4, new)
+    return graph
+
+
+def test_constant_that_is_repeated_for_every_image_is_stated_for_the_new_ones() -> None:
+    row = np.arange(6, dtype=np.float32)
+    graph = restate(constant("c", np.tile(row, (4, 1))) + "y = Add (x, c)", new=3)
+    x = draw(3, 6)
+    np.testing.assert_array_equal(run(graph, {"x": x}), x + row)
+
+
+def test_batch_that_was_merged_with_windows_is_found_behind_them() -> None:
+    body = (
+        constant("apart", np.asarray([4, 2, 3])) + constant("merged", np.asarray([3, 8]))
+        + constant("back", np.asarray([3, 4, 2])) + constant("flat", np.asarray([4, 6]))
+        + "a = Reshape (x, apart) b = Transpose <perm = [2, 0, 1]> (a) c = Reshape (b, merged) d = Relu (c)"
+        " e = Reshape (d, back) f = Transpose <perm = [1, 2, 0]> (e) y = Reshape (f, flat)"
+    )  # fmt: skip
+    graph = restate(body, new=2)
+    x = draw(2, 6)
+    np.testing.assert_array_equal(run(graph, {"x": x}), np.maximum(x, 0))
+
+
+MIXED = {
+    "mean": constant("zero", np.asarray([0])) + "m = ReduceMean (x, zero) y = Sub (x, m)",
+    "softmax": "y = Softmax <axis = 0> (x)",
+    "own constant": constant("c", np.arange(24, dtype=np.float32).reshape(4, 6)) + "y = Add (x, c)",
+    "one image": constant("i", np.asarray([0])) + "a = Gather <axis = 0> (x, i) y = Add (x, a)",
+    "turned": constant("s", np.asarray([3])) + constant("e", np.asarray([-9])) + constant("a", np.asarray([0]))
+    + constant("t", np.asarray([-1])) + "y = Slice (x, s, e, a, t)",
+    "product": "t = Transpose <perm = [1, 0]> (x) p = MatMul (x, t) y = MatMul (p, x)",
+    "split batch": constant("s", np.asarray([2, 12])) + constant("f", np.asarray([4, 6]))
+    + "r = Reshape (x, s) y = Reshape (r, f)",
+    "unknown": constant("k", np.asarray([2])) + "v, i = TopK (x, k) y = Add (v, v)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MIXED)
+def test_graph_that_mixes_images_is_left_as_it_was(case: str) -> None:
+    graph = parse(MIXED[case], inputs="float[4,6] x")
+    before = ir.serde.serialize_model(graph.model).SerializeToString()
+    with pytest.raises(MismatchError):
+        set_batch(graph, 4, 1)
+    assert ir.serde.serialize_model(graph.model).SerializeToString() == before
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """A ViT of four images whose logits are centred over the batch."""
+    model = onnx.load(str(export("timm_vit", "script", batch=4).path))
+    last = model.graph.node[-1]
+    last.output[0] = "own"
+    model.graph.node.append(onnx.helper.make_node("ReduceMean", ["own"], ["mean"], axes=[0], keepdims=1))
+    model.graph.node.append(onnx.helper.make_node("Sub", ["own", "mean"], ["logits"]))
+    onnx.save(model, str(tmp_path / "mixed.onnx"))
+    return tmp_path / "mixed.onnx"
+
+
+def test_file_that_mixes_images_is_kept_at_its_own_number_with_the_reason(mixed: Path) -> None:
+    model = read_checkpoint(mixed)
+    assert "exported for 4 images a call and cannot be brought to one: it mixes the images" in model.source.notes[0]
+    assert model.float_only
+    with pytest.raises(CompileError, match="exported for 4 images a call, not 1") as caught:
+        export_model(model, ExportForm())
+    assert "--batch 4" in caught.value.hint
+    assert export_model(model, ExportForm(), batch=(4, 4, 4))[0].op_counts()["Softmax"] == 2

@@ -51,7 +51,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     files = dataclasses.replace(files, extra=file.data)
     preprocess, assumed, notes = _read_preprocess(files, file.image_size)
     answer = open_answers(file)
-    if file.open_size:  # nothing else says whether the weights take this size
+    if file.open_size or file.batch is None:  # what is said to be open need not be so: the graph decides
         answer(np.zeros((file.batch or 1, 3, *file.image_size), np.float32))
     graph, loaded, fixed = _load(file)
     _refuse_probabilities(graph, files.source)

@@ -42,9 +42,9 @@ def open_answers(file: ForeignFile) -> Answer:
                 rows.append(session.run([file.output], {file.input: batch})[0])
             except Exception as exc:
                 raise CheckpointError(
-                    f"ONNX Runtime cannot run {file.path} on {batch.shape[2]} × {batch.shape[3]} pixels: "
+                    f"ONNX Runtime cannot run {file.path} on {len(batch)} × 3 × {batch.shape[2]} × {batch.shape[3]}: "
                     f"{_last_line(exc)}",
-                    "check the size that it was exported for",
+                    "check the size and the number of images that it was exported for",
                 ) from exc
         logits: npt.NDArray[np.float32] = np.concatenate(rows)[: len(images)]
         return logits

@@ -10,9 +10,10 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
+import torch
 
 from edgevit.checkpoints import read_checkpoint
-from edgevit.errors import CompileError
+from edgevit.errors import CheckpointError, CompileError
 from edgevit.export import export_model
 from edgevit.foreign.batch import set_batch
 from edgevit.foreign.file import read_file
@@ -148,3 +149,31 @@ def test_file_that_mixes_images_is_kept_at_its_own_number_with_the_reason(mixed:
         export_model(model, ExportForm())
     assert "--batch 4" in caught.value.hint
     assert export_model(model, ExportForm(), batch=(4, 4, 4))[0].op_counts()["Softmax"] == 2
+
+
+def test_batch_that_is_open_in_name_alone_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    model = onnx.load(str(export("timm_vit", "script", batch=4).path))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n"
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    with pytest.raises(CheckpointError, match=r"cannot run .* on 1 × 3 × 32 × 32") as caught:
+        read_checkpoint(tmp_path / "model.onnx")
+    assert "number of images" in caught.value.hint
+
+
+def test_normalisation_in_front_is_folded_and_said(tmp_path: Path) -> None:
+    path = export("timm_vit", "script").path
+    model = onnx.load(str(path))
+    for node in model.graph.node:
+        node.input[:] = ["scaled" if name == "image" else name for name in node.input]
+    mean, std = (np.asarray(v, np.float32).reshape(1, 3, 1, 1) for v in ([0.4, 0.5, 0.6], [0.2, 0.3, 0.4]))
+    for name, numbers in (("mean", mean), ("std", std)):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(numbers, name))
+    model.graph.node.insert(0, onnx.helper.make_node("Div", ["shifted", "std"], ["scaled"]))
+    model.graph.node.insert(0, onnx.helper.make_node("Sub", ["image", "mean"], ["shifted"]))
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    found, plain = read_checkpoint(tmp_path / "model.onnx"), read_checkpoint(path)
+    assert any("mean and standard deviation come ahead of that: Sub" in note for note in found.source.notes)
+    images = torch.from_numpy(draw(2, 3, 32, 32))
+    with torch.inference_mode():
+        expected = plain.module((images - torch.from_numpy(mean)) / torch.from_numpy(std))
+        assert (found.module(images) - expected).abs().max() <= 1e-5 * expected.abs().max()

@@ -78,5 +78,6 @@ def test_open_size_that_nothing_states_is_asked_for(folder: Path) -> None:
 def test_size_that_the_weights_do_not_take_is_refused_in_one_sentence(folder: Path) -> None:
     shown = CliRunner().invoke(main, ["inspect", str(folder), "--image-size", "64"])
     assert shown.exit_code == 2
-    assert "64 × 64" in " ".join(shown.output.split())
+    assert "cannot run" in " ".join(shown.output.split())
+    assert "3 × 64 × 64" in " ".join(shown.output.split())
     assert "hint:" in shown.output

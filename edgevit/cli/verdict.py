@@ -106,7 +106,10 @@ def describe_engine(manifest: Manifest) -> str:
 def suggest_next(bundle: Path, manifest: Manifest) -> str:
     """The command that somebody with this bundle wants to type."""
     if manifest.engine is None:
-        return f"copy the folder to the device and run edgevit finish {shlex.quote(bundle.name)} there"
+        return (
+            f"edgevit finish {shlex.quote(str(bundle))} --on USER@BOARD\n"
+            f"        or copy the folder to the device and run edgevit finish {shlex.quote(bundle.name)} there"
+        )
     if "latency_p50_ms" not in manifest.figures:
         name = shlex.quote(bundle.name)
         return f"copy the folder to a machine with {manifest.target.device} and run edgevit bench {name} there"

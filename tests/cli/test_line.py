@@ -106,7 +106,10 @@ def test_build_for_a_device_elsewhere_ends_in_a_portable_bundle(line, run):
     result = run("build", MODELS["swin"], "--target", "jetson", "--recipe", line.recipe, "--out", out)
     assert result.exit_code == 0, result.output
     assert "portable" in result.stdout
-    assert result.stdout.splitlines()[-1].startswith("next:   copy the folder to the device")
+    over_ssh, by_hand = result.stdout.splitlines()[-2:]
+    assert over_ssh.startswith("next:   edgevit finish ")
+    assert over_ssh.endswith(" --on USER@BOARD")
+    assert by_hand.startswith("        or copy the folder to the device and run edgevit finish ")
     opened = run("run", out, line.validation / "3" / "1202.png")
     assert opened.exit_code == 2
     assert "edgevit finish" in opened.stderr

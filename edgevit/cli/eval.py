@@ -55,8 +55,9 @@ def command(
             open_with = None
         else:
             from edgevit.devices.remote_answers import open_on
+            from edgevit.devices.ssh import check_host
 
-            open_with = partial(open_on, host, log=output.listen_to(host), progress=progress)
+            open_with = partial(open_on, check_host(host), log=output.listen_to(host), progress=progress)
         result = evaluate_bundle(
             bundle,
             data,

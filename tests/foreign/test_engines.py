@@ -28,7 +28,7 @@ from edgevit.target import load_target
 from tests.foreign_exports import Exporter, build, export, export_asset
 from tests.reference import save_timm_folder
 
-BLOCKS = {"timm_vit": 2}
+BLOCKS = {"timm_vit": 2, "timm_swin": 4}
 QUICK = Recipe(
     precision="int8",
     latency_runs=2,

@@ -177,7 +177,7 @@ def measure_limits(case: str, limits: Sequence[float], folder: Path) -> list[dic
 
 
 def main() -> int:
-    """Measure, write ``results/memory.json`` and ``.md``, and exit with 1 where a bar is missed."""
+    """Measure, write ``results/memory.json`` and ``.md`` after every case, and exit with 1 where a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cases = list(dict.fromkeys([*BARS, *LIMITED]))
     parser.add_argument("--cases", nargs="+", choices=cases, metavar="MODEL:PRECISION")
@@ -195,6 +195,7 @@ def main() -> int:
     stored = json.loads(path.read_text()) if path.is_file() else {"rows": []}
     rows = {f"{row['model']}:{row['precision']}": row for row in stored["rows"]}
     limited = stored.get("limits", [])
+    args.results.mkdir(exist_ok=True)
     for case in args.cases or (LIMITED if args.limits else BARS):
         with tempfile.TemporaryDirectory() as folder:
             if args.limits:
@@ -203,15 +204,14 @@ def main() -> int:
                 limited += measure_limits(case, args.limits, Path(folder))
             else:
                 rows[case] = measure(case, Path(folder))
-    result = {
-        "machine": schema.to_data(describe_machine()),
-        "rows": [rows[case] for case in BARS if case in rows],
-        "limits": sorted(limited, key=lambda row: LIMITED.index(f"{row['model']}:{row['precision']}")),
-    }
-    args.results.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    path.with_suffix(".md").write_text(render_table(result))
-    return 0 if all(row["met"] for row in result["rows"]) else 1
+        result = {
+            "machine": schema.to_data(describe_machine()),
+            "rows": [rows[case] for case in BARS if case in rows],
+            "limits": sorted(limited, key=lambda row: LIMITED.index(f"{row['model']}:{row['precision']}")),
+        }
+        path.write_text(json.dumps(result, indent=1) + "\n")
+        path.with_suffix(".md").write_text(render_table(result))
+    return 0 if all(row["met"] for row in rows.values()) else 1
 
 
 if __name__ == "__main__":

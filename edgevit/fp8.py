@@ -43,33 +43,14 @@ _SMALLEST_SCALE = 2.0**-14  # float16's smallest normal number, as the scale bec
 
 
 def quantize_fp8(
-    graph: Graph,
-    pixels: Iterable[npt.NDArray[np.uint8]],
-    backend: str,
-    pins: Mapping[str, str],
-    *,
-    products: bool = False,
-    sqnr_db: float = Quantization.sqnr_db,
-    float_share: float = 0.0,
-    ranked: bool = False,
-    progress: Progress = ignore_progress,
+    graph: Graph, pixels: Iterable[npt.NDArray[np.uint8]], backend: str, pins: Mapping[str, str], **options: Any
 ) -> tuple[Graph, QuantizationRecord]:
-    """Quantise the Linears that the placement table allows, and write the pairs; see :func:`plan_fp8`.
+    """Quantise the Linears that the placement table allows, and write the pairs; arguments are :func:`plan_fp8`'s.
 
     Returns:
         The graph with Q/DQ pairs, and what was quantised.
     """
-    plan, record = plan_fp8(
-        graph,
-        pixels,
-        backend,
-        pins,
-        products=products,
-        sqnr_db=sqnr_db,
-        float_share=float_share,
-        ranked=ranked,
-        progress=progress,
-    )
+    plan, record = plan_fp8(graph, pixels, backend, pins, **options)
     return plan.apply(graph, [site.name for site in record.sites if site.precision == "fp8"]), record
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from edgevit import schema
 from edgevit.errors import CompileError
 from edgevit.prepare import PreparedGraph, check_graph
-from edgevit.prepare_quantized import QuantizedGraph
+from edgevit.prepare_quantized import BASE_FILE, PLAN_FILE, QuantizedGraph
 from edgevit.progress import Progress
 from edgevit.quantization import QuantizationRecord
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from edgevit.target import Target
 
 FP8_FILE, RECORD_FILE = "fp8.onnx", "fp8.json"
-BASE_FILE, PLAN_FILE = "base.onnx", "plan.json"
 _IMAGES = 128
 """Calibration images at most: a largest magnitude that a few more images would raise changes nothing."""
 

@@ -82,7 +82,7 @@ def test_swin_as_a_transformers_folder_reports_the_same(assets, tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "check"),
     [
-        ("deit_tiny_imagenet", "imagenet", assert_deit_figures),
+        pytest.param("deit_tiny_imagenet", "imagenet", assert_deit_figures, marks=pytest.mark.slow),
         ("swin_imagenette", "imagenette", assert_swin_figures),
     ],
 )

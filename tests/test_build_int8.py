@@ -71,7 +71,7 @@ def test_int8_bundle_is_whole_and_its_recipe_builds_it_again(built, digits, tmp_
     assert (again.bundle / "model.onnx").read_bytes() == (result.bundle / "model.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("target", ["cpu", "intel-cpu"])
+@pytest.mark.parametrize("target", [pytest.param("cpu", marks=pytest.mark.slow), "intel-cpu"])
 def test_weights_alone_make_a_small_bundle_that_answers_as_the_float_model(tmp_path, digits, target):
     recipe = dataclasses.replace(
         load_recipe("weights_only"), latency_runs=2, latency_seconds=0.05, tune_settings=False, choice_images=40

@@ -41,7 +41,7 @@ def photos(tmp_path_factory):
     return sets
 
 
-@pytest.mark.parametrize("name", ["classify", "features"])
+@pytest.mark.parametrize("name", ["classify", pytest.param("features", marks=pytest.mark.slow)])
 def test_int8_engine_of_swin_v2_keeps_the_modules_answers(name, checkpoint, photos, tmp_path) -> None:
     pytest.importorskip("openvino")
     task = Task(name)

@@ -120,8 +120,20 @@ def test_equal_inputs_are_quantised_once_and_any_other_again(calls, images, tmp_
     assert len(calls) == 6
 
 
-@pytest.mark.parametrize("config", [VIT, VITS["mean"], SWIN], ids=["vit", "vit_mean", "swin"])
-@pytest.mark.parametrize("batch", [(1, 1, 1), (2, 2, 2), (1, 2, 4)])
+@pytest.mark.parametrize(
+    ("config", "batch"),
+    [
+        pytest.param(VIT, (1, 1, 1), id="vit"),
+        pytest.param(VIT, (2, 2, 2), id="vit, two"),
+        pytest.param(VITS["mean"], (1, 2, 4), id="vit_mean, any"),
+        pytest.param(SWIN, (1, 2, 4), id="swin, any"),
+        *(
+            pytest.param(config, batch, marks=pytest.mark.slow)
+            for config, batch in [(VIT, (1, 2, 4)), (VITS["mean"], (1, 1, 1)), (VITS["mean"], (2, 2, 2))]
+        ),
+        *(pytest.param(SWIN, batch, marks=pytest.mark.slow) for batch in [(1, 1, 1), (2, 2, 2)]),
+    ],
+)
 def test_quantised_graph_answers_nearly_as_the_float_module(config, batch, images, tmp_path):
     """With the real quantiser: pairs are in the graph, it is smaller, and its logits are those of the float model."""
     import onnxruntime

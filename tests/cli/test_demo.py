@@ -56,6 +56,7 @@ def test_demo_builds_both_models_and_reads_held_out_digits_and_again_as_one_docu
     assert [row["vit"]["label"] for row in document["predictions"]] == [row["label"] for row in document["predictions"]]
 
 
+@pytest.mark.slow
 def test_demo_for_a_device_elsewhere_leaves_portable_bundles_and_predicts_nothing(run, quick, tmp_path) -> None:
     out = tmp_path / "demo"
     result = run("demo", "--target", "jetson", "--out", out)

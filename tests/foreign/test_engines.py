@@ -40,7 +40,8 @@ QUICK = Recipe(
 )
 
 
-@pytest.fixture(scope="module", params=BLOCKS)
+# INT8 of both, twice each, takes a minute and a half; that of the Swin waits behind slow.
+@pytest.fixture(scope="module", params=["timm_vit", pytest.param("timm_swin", marks=pytest.mark.slow)])
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     folder = tmp_path_factory.mktemp("checkpoint") / "folder"
     save_timm_folder(build(request.param), folder)

@@ -60,6 +60,12 @@ def find_real_place() -> Place:
     return Place(TENSORRT, dataclasses.replace(load_target("nvidia-gpu"), compute_capability=capability), None)
 
 
+# Both libraries are opened by the same calls; a hundred failures of each take a minute.
+EVERY_CALL = pytest.mark.parametrize(
+    "place", ["tensorrt", pytest.param("tensorrt_rtx", marks=pytest.mark.slow)], indirect=True
+)
+
+
 @pytest.fixture(params=["tensorrt", "tensorrt_rtx", pytest.param("real", marks=pytest.mark.gpu)])
 def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Place]:
     monkeypatch.setenv("EDGEVIT_CACHE", str(tmp_path / "cache"))
@@ -196,6 +202,7 @@ def double(place: Place) -> Machine:
     return place.machine
 
 
+@EVERY_CALL
 def test_failure_of_any_call_while_opening_leaves_nothing_behind(place: Place, double: Machine, tmp_path: Path) -> None:
     engine = place.compile(tmp_path / "engine", batch=(1, 2, 4))
     settings = {"streams": 2, "cuda_graph": True}
@@ -219,6 +226,7 @@ def test_failure_of_any_call_while_opening_leaves_nothing_behind(place: Place, d
         assert left == ([name] if name == "cudaGraphDestroy" else []), f"after a failure of call {number}, {name}"
 
 
+@EVERY_CALL
 def test_failure_of_any_call_while_running_or_closing_is_told_and_leaves_nothing_else_behind(
     place: Place, double: Machine, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +30,16 @@ def make_weights(seed: int = 0) -> dict[str, npt.NDArray[np.float32]]:
     return weights
 
 
-def write_classifier(path: Path, *, batch: int | str = 1, seed: int = 0, grid: bool = False) -> Path:
-    """``image`` (B, 16, 16, 3) uint8 to ``logits`` (B, 10) float32, opset 20; with ``grid`` also (B, 32, 4, 4)."""
+def write_classifier(path: Path, *, batch: int | str = 1, seed: int = 0, grid: bool = False, opset: int = 20) -> Path:
+    """``image`` (B, 16, 16, 3) uint8 to ``logits`` (B, 10) float32; with ``grid`` also (B, 32, 4, 4).
+
+    Args:
+        path: Where to write.
+        batch: B, or a name for any.
+        seed: Of the weights.
+        grid: Give the patches' embeddings too.
+        opset: 20, or 17 as for TensorRT 8.6, which has no Gelu and takes axes as an attribute.
+    """
     nodes = [
         helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT, name="cast"),
         helper.make_node("Transpose", ["pixels"], ["planes"], perm=[0, 3, 1, 2], name="to_nchw"),
@@ -39,12 +48,20 @@ def write_classifier(path: Path, *, batch: int | str = 1, seed: int = 0, grid: b
         helper.make_node("Transpose", ["channels"], ["tokens"], perm=[0, 2, 1], name="to_tokens"),
         helper.make_node("LayerNormalization", ["tokens", "scale", "shift"], ["normed"], epsilon=1e-6, name="norm"),
         helper.make_node("MatMul", ["normed", "fc1"], ["hidden"], name="fc1_product"),
-        helper.make_node("Gelu", ["hidden"], ["active"], name="gelu"),
+        *_make_gelu(opset),
         helper.make_node("MatMul", ["active", "fc2"], ["scores"], name="fc2_product"),
-        helper.make_node("ReduceMean", ["scores", "axes"], ["mean"], keepdims=0, name="pool"),
+        helper.make_node("ReduceMean", ["scores", "axes"], ["mean"], keepdims=0, name="pool")
+        if opset >= 18
+        else helper.make_node("ReduceMean", ["scores"], ["mean"], axes=[1], keepdims=0, name="pool"),
         helper.make_node("Add", ["mean", "bias"], ["logits"], name="head"),
     ]
-    constants = {**make_weights(seed), "flat": np.array([0, WIDTH, -1], np.int64), "axes": np.array([1], np.int64)}
+    constants: dict[str, npt.NDArray[Any]] = {**make_weights(seed), "flat": np.array([0, WIDTH, -1], np.int64)}
+    if opset >= 18:
+        constants["axes"] = np.array([1], np.int64)
+    if opset < 20:
+        constants |= {
+            name: np.array(value, np.float32) for name, value in (("root", math.sqrt(0.5)), ("one", 1), ("half", 0.5))
+        }
     outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, CLASSES])]
     if grid:
         side = SIZE // PATCH
@@ -56,10 +73,22 @@ def write_classifier(path: Path, *, batch: int | str = 1, seed: int = 0, grid: b
         outputs,
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
     onnx.checker.check_model(model)
     onnx.save(model, path)
     return path
+
+
+def _make_gelu(opset: int) -> list[onnx.NodeProto]:
+    if opset >= 20:
+        return [helper.make_node("Gelu", ["hidden"], ["active"], name="gelu")]
+    return [
+        helper.make_node("Mul", ["hidden", "root"], ["scaled"], name="gelu/scale"),
+        helper.make_node("Erf", ["scaled"], ["erf"], name="gelu/erf"),
+        helper.make_node("Add", ["erf", "one"], ["shifted"], name="gelu/shift"),
+        helper.make_node("Mul", ["hidden", "shifted"], ["doubled"], name="gelu/product"),
+        helper.make_node("Mul", ["doubled", "half"], ["active"], name="gelu/half"),
+    ]
 
 
 def compute_logits(

@@ -23,6 +23,7 @@ from edgevit.errors import DeviceError, MissingPackageError
 from edgevit.runtime.nvidia import Gpu, read_gpus
 from edgevit.runtime.session import get_runtime, open_engine
 from edgevit.runtime.tensorrt import import_tensorrt
+from edgevit.runtime.versions import parse_version
 from edgevit.target import Target, load_target
 from tests.gpu_double import ORIN, RTX_3060, Machine, install
 from tests.gpu_double.tensorrt import CONTEXT_BYTES, write_plan
@@ -43,7 +44,7 @@ class Place:
     def compile(self, folder: Path, *, batch: tuple[int, int, int] = (1, 1, 1), grid: bool = False) -> Engine:
         folder.mkdir(exist_ok=True)
         size: int | str = batch[0] if batch[0] == batch[2] else "batch"
-        model = write_classifier(folder / "source.onnx", batch=size, grid=grid)
+        model = write_classifier(folder / "source.onnx", batch=size, grid=grid, opset=min(self.target.opset, 20))
         return self.backend.compile(model, self.target, "fp32", folder, {}, batch=batch)
 
 
@@ -54,10 +55,11 @@ def find_real_place() -> Place:
         if f"SM{capability.replace('.', '')}" in TENSORRT_RTX.capabilities():
             return Place(TENSORRT_RTX, dataclasses.replace(load_target("rtx-30"), compute_capability=capability), None)
     try:
-        TENSORRT.versions()
+        version = parse_version(TENSORRT.versions()["tensorrt"], 2)
     except MissingPackageError as exc:
         pytest.skip(f"nothing here compiles for compute capability {capability}: {exc.message}: {exc.hint}")
-    return Place(TENSORRT, dataclasses.replace(load_target("nvidia-gpu"), compute_capability=capability), None)
+    target = load_target("nvidia-gpu" if version >= (10, 3) else "jetson-jetpack-6.0")
+    return Place(TENSORRT, dataclasses.replace(target, compute_capability=capability), None)
 
 
 # Both libraries are opened by the same calls; a hundred failures of each take a minute.

@@ -79,10 +79,11 @@ class StageCache:
             os.replace(partial, final)
             self._take(final)
         except OSError as exc:
+            full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
             reason = "the disk is full" if exc.errno == errno.ENOSPC else str(exc.strerror or exc)
             raise OutputError(
                 f"the build cache {self.root} cannot be written: {reason}",
-                "make room, or set EDGEVIT_CACHE to a folder elsewhere",
+                f"{'make room' if full else 'check its permissions'}, or set EDGEVIT_CACHE to a folder elsewhere",
             ) from exc
         finally:
             if partial is not None:

@@ -115,9 +115,28 @@ def test_full_disk_is_named(tmp_path):
 
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
-    with pytest.raises(OutputError, match="the disk is full"):
+    with pytest.raises(OutputError, match="the disk is full") as caught:
         StageCache(tmp_path).run("export", {}, fill)
+    assert caught.value.hint.startswith("make room, or ")
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_cache_that_must_not_be_written_is_no_matter_of_room(tmp_path, monkeypatch):
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(OutputError, match="cannot be written: Permission denied") as caught:
+        StageCache(tmp_path / "locked").run("export", {}, write("one"))
+    assert caught.value.hint == "check its permissions, or set EDGEVIT_CACHE to a folder elsewhere"
+
+
+def test_cache_below_a_file_is_no_matter_of_room(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="Not a directory") as caught:
+        StageCache(tmp_path / "file" / "cache").run("export", {}, write("one"))
+    assert "room" not in caught.value.hint
+    assert "EDGEVIT_CACHE" in caught.value.hint
 
 
 def test_directory_follows_the_environment(tmp_path, monkeypatch):

@@ -41,6 +41,12 @@ def command(output: Output, bundle: Path, images: tuple[Path, ...], top_k: int, 
     from edgevit.runtime import open_bundle
 
     missing = [str(image) for image in images if not image.is_file()]
+    if missing and not bundle.exists():
+        raise DataError(
+            f"neither the bundle nor {len(missing)} of {len(images)} images are there:\n"
+            + format_offenders([str(bundle), *missing]),
+            "name the folder that edgevit build wrote, and image files behind it",
+        )
     if missing:
         raise DataError(
             f"{len(missing)} of {len(images)} images are not there:\n" + format_offenders(missing),

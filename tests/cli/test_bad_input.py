@@ -52,6 +52,15 @@ def test_missing_checkpoint_is_refused(run, tmp_path, command):
     refuse(run(*command, tmp_path / "nowhere"), "nowhere")
 
 
+def test_run_lists_a_missing_bundle_and_the_missing_images(run, tmp_path):
+    (tmp_path / "there.png").touch()
+    paths = [tmp_path / name for name in ("bundle", "one.png", "there.png", "two.png")]
+    text = refuse(run("run", *paths), "neither the bundle nor 2 of 3 images are there")
+    assert [line.strip() for line in text.splitlines() if line.startswith("  ")] == [
+        str(path) for path in paths if path.stem != "there"
+    ]
+
+
 def test_empty_folder_is_no_checkpoint(run, tmp_path):
     refuse(run("inspect", tmp_path), str(tmp_path))
 

@@ -102,13 +102,13 @@ def build(name: str) -> Any:
 
 
 @cache
-def export(name: str, exporter: Exporter, *, opset: int = 17, batch: int | None = None) -> Export:
+def export(name: str, exporter: Exporter, *, opset: int | None = None, batch: int | None = None) -> Export:
     """Write a file, once in a session.
 
     Args:
         name: Of ``MODELS``.
-        exporter: torch's ``dynamo`` (opset 20), or the older one on TorchScript.
-        opset: Of the older one.
+        exporter: torch's ``dynamo``, or the older one on TorchScript.
+        opset: ``None`` for 20 of ``dynamo``, 17 of the older one.
         batch: Images a call; ``None`` leaves it open.
     """
     import torch
@@ -126,12 +126,12 @@ def export(name: str, exporter: Exporter, *, opset: int = 17, batch: int | None 
                 shapes = ({0: torch.export.Dim("batch", min=1, max=64)},) if batch is None else None
                 torch.onnx.export(
                     module, (image,), path, dynamo=True, external_data=False, dynamic_shapes=shapes, verbose=False,
-                    input_names=["image"],
+                    input_names=["image"], opset_version=opset,
                 )  # fmt: skip
             else:
                 axes = {"image": {0: "batch"}, "logits": {0: "batch"}} if batch is None else None
                 torch.onnx.export(
-                    module, (image,), path, dynamo=False, opset_version=opset, dynamic_axes=axes,
+                    module, (image,), path, dynamo=False, opset_version=opset or 17, dynamic_axes=axes,
                     input_names=["image"], output_names=["logits"],
                 )  # fmt: skip
     finally:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgevit.errors import CheckpointError, PassError
+from edgevit.foreign.attention_op import ATTENTION, lower_attention
 from edgevit.foreign.batch import set_batch
 from edgevit.foreign.file import ForeignFile
 from edgevit.graph import Graph
@@ -61,11 +62,13 @@ def convert_opset(graph: Graph, file: ForeignFile) -> PassRecord:
     """Bring a graph to opset 20 in place."""
     if file.opset == OPSET:
         return PassRecord("convert_opset", "graph")
+    applied = [f"{file.opset} to {OPSET}"]
     if file.opset > OPSET:
-        _relabel(graph, file)
+        count = _relabel(graph, file)
+        applied += [f"{count} {ATTENTION} taken apart"] if count else []
     else:
         _upgrade(graph, file)
-    return PassRecord("convert_opset", "graph", (f"{file.opset} to {OPSET}",))
+    return PassRecord("convert_opset", "graph", tuple(applied))
 
 
 def _upgrade(graph: Graph, file: ForeignFile) -> None:
@@ -105,13 +108,24 @@ def _upgrade(graph: Graph, file: ForeignFile) -> None:
     graph.model = made
 
 
-def _relabel(graph: Graph, file: ForeignFile) -> None:
-    """Later opsets mostly add types: an operator that opset 20 has with these inputs and attributes means the same."""
+def _relabel(graph: Graph, file: ForeignFile) -> int:
+    """Later opsets mostly add types: an operator that opset 20 has with these inputs and attributes means the same.
+
+    Returns:
+        How many Attention operators were taken apart.
+    """
     import onnx
 
+    count, left = 0, dict[Any, str]()
+    if any(node.op_type == ATTENTION for node in graph.model.graph):
+        fold_static_shapes(graph)  # by the file's own opset: how wide a head is says the scale
+        count, left = lower_attention(graph)
     problems = []
     for node in graph.model.graph:
         if node.domain:
+            continue
+        if node in left:
+            problems.append(f"{node.op_type} ({node.name}): {left[node]}")
             continue
         try:
             schema = onnx.defs.get_schema(node.op_type, OPSET, "")
@@ -130,6 +144,7 @@ def _relabel(graph: Graph, file: ForeignFile) -> None:
             f"export the model again with opset_version={OPSET}",
         )
     graph.model.opset_imports[""] = OPSET
+    return count
 
 
 def apply_passes(graph: Graph, order: Sequence[tuple[str, Pass]]) -> tuple[PassRecord, ...]:

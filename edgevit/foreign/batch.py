@@ -278,9 +278,35 @@ def _slice(node: ir.Node, found: Sequence[tuple[int, Place]], walk: _Walk) -> Pl
 def _gather(node: ir.Node, found: Sequence[tuple[int, Place]], walk: _Walk) -> Place:
     shape, place = _only(node, found)
     axis = _axis(node, 0, len(shape))
-    _check(axis != place.axis, node, place)
+    if axis == place.axis:
+        return _gather_images(node, shape[axis], place, walk)
     more = len(_shape(node.inputs[1], node)) - 1
     return replace(place, axis=place.axis + more) if place.axis > axis else place
+
+
+def _gather_images(node: ir.Node, size: int, place: Place, walk: _Walk) -> Place:
+    """Entries of the images' own axis, as dynamo writes strides: every image reads its own, and all read the same ones.
+
+    An entry's number is ``(outer · batch + image) · inner + entry``.
+    """
+    rows = constant_of(node.inputs[1])
+    if rows is None:
+        raise MismatchError(node, "which entries of a batch it takes is computed")
+    rest, entry = np.divmod(rows % size, place.inner)
+    outer, image = np.divmod(rest, walk.old)
+    for axis, length in enumerate(rows.shape):
+        numbers = np.arange(walk.old).reshape(-1, *[1] * (rows.ndim - axis))
+        apart = (*rows.shape[:axis], walk.old, -1, *rows.shape[axis + 1 :])
+        if length % walk.old or not bool((image.reshape(apart) == numbers).all()):
+            continue
+        outers, entries = outer.reshape(apart), entry.reshape(apart)
+        first = [table.take([0], axis) for table in (outers, entries)]
+        if all(bool((table == one).all()) for table, one in zip((outers, entries), first, strict=True)):
+            numbers = np.arange(walk.new).reshape(-1, *[1] * (rows.ndim - axis))
+            again = (first[0] * walk.new + numbers) * place.inner + first[1]
+            walk.restate(node, 1, again.reshape(*rows.shape[:axis], -1, *rows.shape[axis + 1 :]))
+            return Place(place.axis + axis, length // walk.old)
+    raise MismatchError(node, "it mixes the images of a batch")
 
 
 def _split(node: ir.Node, found: Sequence[tuple[int, Place]], walk: _Walk) -> Place:

@@ -16,7 +16,7 @@ from edgevit.errors import CompileError, format_offenders
 from edgevit.graph import Graph
 
 _AXES_OPS = ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceL2")  # axes: an attribute before 18, an input since
-_CHANGED_OPS = ("Pad", "Resize", "GroupNormalization", "ScatterElements", "ScatterND", "BitShift")
+_CHANGED_OPS = ("Resize", "GroupNormalization", "ScatterElements", "ScatterND", "BitShift")
 
 
 def restate_opset(graph: Graph, opset: int) -> None:
@@ -30,7 +30,7 @@ def restate_opset(graph: Graph, opset: int) -> None:
         CompileError: It has ops that changed between the two and are not known here; all are listed.
     """
     inner = graph.model.graph
-    changed = [f"{node.name}: {node.op_type}" for node in inner if node.op_type in _CHANGED_OPS]
+    changed = [f"{n.name}: {n.op_type}" for n in inner if n.op_type in _CHANGED_OPS or _is_later_pad(n, opset)]
     if changed:
         raise CompileError(
             f"the graph cannot be restated in opset {opset}:\n{format_offenders(changed)}", "export it in that opset"
@@ -41,6 +41,14 @@ def restate_opset(graph: Graph, opset: int) -> None:
         elif node.op_type in _AXES_OPS:
             _restate_axes(inner, node, opset)
     inner.opset_imports[""] = opset
+
+
+def _is_later_pad(node: ir.Node, opset: int) -> bool:
+    """Pad has axes as an input since 18, and the mode wrap since 19; as edgevit writes it, it has neither."""
+    if node.op_type != "Pad":
+        return False
+    mode = node.attributes["mode"].as_string() if "mode" in node.attributes else "constant"
+    return (opset < 18 and len(node.inputs) > 3 and node.inputs[3] is not None) or (opset < 19 and mode == "wrap")
 
 
 def _restate_split(inner: ir.Graph, node: ir.Node, opset: int) -> None:

@@ -24,7 +24,7 @@ from edgevit.recipe import Recipe
 from edgevit.target import ExportForm, load_target
 from edgevit.typed import type_graph
 from tests.small_graphs import CONFIGS, find_node, make_graph, make_pixels, run_graph
-from tests.small_models import make_model
+from tests.small_models import SWINS, make_model
 
 PACKED = ExportForm(qkv="packed")
 OLD = load_target("jetson-jetpack-6.0")
@@ -90,7 +90,30 @@ def test_axes_and_split_sizes_go_both_ways(opset: int, tmp_path: Path) -> None:
 def test_ops_that_changed_otherwise_are_refused_by_name() -> None:
     graph = make_graph("vit")
     node = find_node(graph, "blocks.0.mlp.fc1")
-    pad = ir.node("Pad", [node.inputs[0]], name="blocks.0.mlp/pad")
-    graph.model.graph.insert_before(node, pad)
-    with pytest.raises(CompileError, match=r"blocks\.0\.mlp/pad: Pad"):
+    axes = ir.Value(name="axes")
+    for twin in (
+        ir.node("Resize", [node.inputs[0]], name="blocks.0.mlp/resize"),
+        ir.node("Pad", [node.inputs[0], None, None, axes], name="blocks.0.mlp/pad"),
+        ir.node("Pad", [node.inputs[0]], {"mode": "wrap"}, name="blocks.0.mlp/wrap"),
+    ):
+        graph.model.graph.insert_before(node, twin)
+    with pytest.raises(CompileError) as caught:
         restate_opset(graph, 17)
+    for named in ("blocks.0.mlp/resize: Resize", "blocks.0.mlp/pad: Pad", "blocks.0.mlp/wrap: Pad"):
+        assert named in caught.value.message
+
+
+def test_swin_whose_windows_overhang_the_grid_has_opset_17_too(tmp_path: Path) -> None:
+    """It pads; TensorRT 8.6's graph was refused for that."""
+    graph = optimize_graph(export_model(make_model(SWINS["overhang"]), PACKED, opset=20)[0])[0]
+    assert "Pad" in graph.op_counts()
+    for node in [n for n in graph.model.graph if n.op_type == "Gelu"]:
+        twin = ir.node("Tanh", [node.inputs[0]], name=node.name)
+        graph.model.graph.insert_before(node, twin)
+        node.outputs[0].replace_all_uses_with(twin.outputs[0])
+        graph.model.graph.remove(node)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, *SWINS["overhang"].image_size, 3), dtype=np.uint8)
+    wanted = run_graph(graph, [pixels])[0]
+    restate_opset(graph, 17)
+    check(graph, tmp_path)
+    np.testing.assert_array_equal(run_graph(graph, [pixels])[0], wanted)

@@ -243,6 +243,8 @@ def load_fusion(directory: Path) -> FusionRecord | None:
 def type_for_compiler(graph: Graph, target: Target, precision: str, model_path: Path) -> Graph:
     """The graph as the compiler gets it: what is not quantised is float16, of ``fp32`` or by builder flags float32.
 
+    With builder flags, weights are float constants that TensorRT quantises (:mod:`edgevit.backends.float_weights`).
+
     Args:
         graph: Float32, with Q/DQ pairs where it is quantised; not changed.
         target: Gives the compute capability.
@@ -252,10 +254,13 @@ def type_for_compiler(graph: Graph, target: Target, precision: str, model_path: 
     Raises:
         CompileError: It has no float16 form, or breaks a rule of TensorRT's; every fault is listed with its site.
     """
+    from edgevit.backends.float_weights import restate_weights
     from edgevit.typed import type_graph
 
     typed = type_graph(graph, "fp32" if precision == "fp32" or not target.strongly_typed else "fp16")
     _refuse_violations(typed, target, model_path)
+    if not target.strongly_typed:
+        restate_weights(typed)
     return typed
 
 

@@ -1,0 +1,63 @@
+"""Quantised weights as float constants behind a QuantizeLinear, the form that TensorRT 8.6 takes.
+
+TensorRT 10 takes int8 constants in front of a DequantizeLinear. TensorRT 8.6 parses them and then fails inside the
+builder (``convertMyelinWeightsToFp32 … Assertion params.weights.type() != DataType::kINT8``, seen with 8.6.0 on an
+H100): it quantises float constants itself.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from edgevit.graph import Graph
+
+
+def restate_weights(graph: Graph) -> int:
+    """Put float32 constants and a QuantizeLinear in place of int8 constants, in place; the codes stay the same.
+
+    A code times its scale, rounded to float32 and divided by the scale, is off by some 2^-23 of itself: it rounds to
+    the code again.
+
+    Args:
+        graph: With Q/DQ pairs of float32 scales and zero points of 0.
+
+    Returns:
+        The number of weights.
+    """
+    inner = graph.model.graph
+    count = 0
+    for node in list(inner):
+        codes = node.inputs[0] if node.op_type == "DequantizeLinear" else None
+        if codes is None or codes.const_value is None or codes.dtype != ir.DataType.INT8:
+            continue
+        scale = node.inputs[1]
+        assert scale is not None
+        assert scale.const_value is not None
+        numbers = codes.const_value.numpy()
+        factors = scale.const_value.numpy()
+        if factors.ndim:
+            axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+            factors = factors.reshape([-1 if place == axis % numbers.ndim else 1 for place in range(numbers.ndim)])
+        tensor = ir.tensor(numbers.astype(np.float32) * factors, name=f"{codes.name}.float")
+        weight = ir.Value(
+            name=tensor.name,
+            shape=ir.Shape(numbers.shape),
+            type=ir.TensorType(ir.DataType.FLOAT),
+            const_value=tensor,
+        )
+        inner.register_initializer(weight)
+        quantize = ir.node(
+            "QuantizeLinear",
+            [weight, *node.inputs[1:]],
+            attributes={key: value for key, value in node.attributes.items() if key == "axis"},
+            name=f"{node.name}/quantize",
+        )
+        quantize.outputs[0].shape = ir.Shape(numbers.shape)
+        quantize.outputs[0].type = ir.TensorType(ir.DataType.INT8)
+        inner.insert_before(node, quantize)
+        node.replace_input_with(0, quantize.outputs[0])
+        if not codes.uses():
+            inner.initializers.pop(codes.name or "", None)
+        count += 1
+    return count

@@ -24,7 +24,7 @@ from edgevit.evidence import Evidence, gather_evidence, read_image_sets, refuse_
 from edgevit.fallback import pin_set_back, set_back_sites
 from edgevit.lock import lock_output
 from edgevit.manifest import Manifest
-from edgevit.memory import release_memory
+from edgevit.memory import collect_new_alone, release_memory
 from edgevit.pack import check_output
 from edgevit.portable import collect_portable_files
 from edgevit.precisions import choose_precisions, limit_precisions
@@ -48,6 +48,7 @@ RANDOM = "random"
 """In place of calibration images: random pixels."""
 
 
+@collect_new_alone()
 def build_model(
     source: str | Path,
     target: Target,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from edgevit.calibrate import calibrate_graph
 from edgevit.errors import CalibrationError, RecipeError
 from edgevit.graph import Graph
-from edgevit.memory import release_memory
+from edgevit.memory import collect_new_alone, release_memory
 from edgevit.placement import PLACEMENTS
 from edgevit.plan import QuantizationPlan, apply_plan, read_weight, trace_layout
 from edgevit.progress import Progress, ignore_progress
@@ -66,6 +66,7 @@ def quantize_graph(
     return apply_plan(base, plan, chosen), plan, record
 
 
+@collect_new_alone()
 def plan_quantization(
     graph: Graph,
     pixels: Iterable[Pixels],

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import platform
 from pathlib import Path
 
 import pytest
 
 from edgevit import memory
-from edgevit.memory import release_memory
+from edgevit.memory import collect_new_alone, release_memory
 
 _MIB = 2**20
 
@@ -40,6 +41,45 @@ def test_release_memory_of_a_cycle_collects_it() -> None:
     del node
     release_memory()
     assert collected == [True]
+
+
+def test_collect_new_alone_frees_new_cycles_at_once_and_old_ones_afterwards() -> None:
+    collected = []
+
+    class Node:
+        def __init__(self, name: str) -> None:
+            self.name, self.self = name, self
+
+        def __del__(self) -> None:
+            collected.append(self.name)
+
+    gc.collect()
+    old = Node("old")
+    with collect_new_alone():
+        with collect_new_alone():  # a quantisation within a build
+            Node("new")
+            release_memory()
+            assert collected == ["new"]
+        assert gc.get_freeze_count() > 0
+        del old
+        release_memory()
+        assert collected == ["new"]
+    assert gc.get_freeze_count() == 0
+    release_memory()
+    assert collected == ["new", "old"]
+
+
+def test_collect_new_alone_leaves_what_somebody_else_froze_and_thaws_after_an_error() -> None:
+    with pytest.raises(ValueError), collect_new_alone():
+        raise ValueError
+    assert gc.get_freeze_count() == 0
+    gc.freeze()
+    try:
+        with collect_new_alone():
+            pass
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
 
 
 def test_release_memory_with_another_c_library_only_collects(monkeypatch: pytest.MonkeyPatch) -> None:

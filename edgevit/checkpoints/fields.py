@@ -10,7 +10,7 @@ from edgevit.errors import CheckpointError, format_offenders
 Size = tuple[int, int]
 C = TypeVar("C")
 
-_LARGEST_IMAGE = 4096  # pixels a side; a Swin's masks grow with the image
+LARGEST_IMAGE = 4096  # pixels a side; a Swin's masks grow with the image
 _LIMIT = 2**17  # widths and depths beyond any model; a damaged file must not make us build one
 
 
@@ -129,7 +129,7 @@ def choose_image_size(
     size = stored if wanted is None else wanted
     step = (1, 1) if pads else patch
     least = [p * (smallest_grid - 1) + s for p, s in zip(patch, step, strict=True)]
-    most = [_LARGEST_IMAGE // s * s for s in step]
+    most = [LARGEST_IMAGE // s * s for s in step]
     bounds = list(zip(size, step, least, most, strict=True))
     if all(_is_whole(side) and low <= side <= high and side % s == 0 for side, s, low, high in bounds):
         return size

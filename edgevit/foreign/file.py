@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.errors import CheckpointError, format_offenders
+from edgevit.passes.fold_static_shapes import RANDOM
 
 OLDEST_OPSET = 11
 _EXPORT = "export the model again"
@@ -180,6 +181,12 @@ def _check_operators(model: Any, path: Path) -> None:
         fused = any(name.startswith(_OPTIMIZED) for name in foreign)
         hint = "give the file from before ONNX Runtime's optimiser fused it" if fused else f"{_EXPORT} without them"
         raise CheckpointError(f"{path} has operators that are not ONNX's own: {_describe(foreign)}", hint)
+    random = {op: n for (_, op), n in counts.items() if op in RANDOM}
+    if random:
+        raise CheckpointError(
+            f"{path} draws random numbers ({_describe(random)}): it answers an image in another way every time",
+            f"{_EXPORT} in evaluation mode",
+        )
     control = {op: n for (_, op), n in counts.items() if op in _CONTROL}
     if control:
         raise CheckpointError(
@@ -236,11 +243,23 @@ def _check_input(
             f"{path} was exported for {height} × {width} pixels, not {wanted[0]} × {wanted[1]}",
             f"leave --image-size out, or {_EXPORT} at that size",
         )
+    from edgevit.checkpoints.fields import LARGEST_IMAGE
+
+    if max(height, width) > LARGEST_IMAGE:
+        raise CheckpointError(
+            f"{path}: its input {value.name} would be {height} × {width} pixels, the largest side is {LARGEST_IMAGE}",
+            "give a smaller --image-size" if is_open else f"{_EXPORT} at a smaller size",
+        )
     return value.name, batch if isinstance(batch, int) else None, (height, width), is_open
 
 
 def _choose_output(model: Any, path: Path) -> tuple[str, tuple[str, ...], int | None]:
-    outputs = {v.name: v for v in model.graph.output}
+    made = {name for node in model.graph.node for name in node.output}
+    outputs = {v.name: v for v in model.graph.output if v.name in made}
+    if not outputs:
+        raise CheckpointError(
+            f"{path} has no output that its graph computes", f"{_EXPORT} with the logits as its output"
+        )
     names = list(outputs)
     named = [n for n in names if n.lower() == "logits"]
     name = names[0] if len(names) == 1 else named[0] if named else ""
@@ -253,6 +272,14 @@ def _choose_output(model: Any, path: Path) -> tuple[str, tuple[str, ...], int | 
                 f"{_EXPORT} with the logits alone, or call them logits",
             )
         name = flat[0]
-    dims = outputs[name].type.tensor_type.shape.dim
+    kind = outputs[name].type.tensor_type
+    if kind.elem_type not in (0, 1):  # 0: not stated
+        import onnx
+
+        found = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
+        raise CheckpointError(
+            f"{path}: its output {name} is {found}, not float32", f"{_EXPORT} with the logits as its output, in float32"
+        )
+    dims = kind.shape.dim
     classes = dims[-1].dim_value if len(dims) == 2 and dims[-1].HasField("dim_value") else None
     return name, tuple(n for n in names if n != name), classes or None

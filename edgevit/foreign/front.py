@@ -47,10 +47,19 @@ def put_front(graph: Graph, preprocess: Preprocess, *, fold: bool) -> PassRecord
     build.insert(first, old, pixels)
     graph.model.graph.inputs[0] = image
     result = graph.model.graph.outputs[0]
+    _free_names(graph, image, result)
     result.name = OUTPUT
     if reason:
         return PassRecord("input_normalization", "graph", skipped=(Skip("patch_embed", reason),))
     return PassRecord("input_normalization", "graph", ("patch_embed",))
+
+
+def _free_names(graph: Graph, *owners: ir.Value) -> None:
+    """Take the names of the input and the output from whatever else has them: logits that are scaled behind, say."""
+    inner = graph.model.graph
+    for value in [*inner.initializers.values(), *(value for node in inner for value in node.outputs)]:
+        if value.name in (INPUT, OUTPUT) and value not in owners:
+            value.name = f"inner/{value.name}"
 
 
 def _refuse(image: ir.Value) -> str | None:

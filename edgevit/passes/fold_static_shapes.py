@@ -17,7 +17,7 @@ from edgevit.record import PassRecord, Skip
 
 # What shape functions read: targets, axes, pads. Weights are never among them.
 _SMALL = 4096
-_RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
+RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 _SLOW = {"Resize"}
 """What onnx's reference implementation computes number by number: seconds for DINOv2's positions."""
 LIMIT_BYTES = 1 << 31
@@ -56,7 +56,7 @@ def _evaluate(graph: Graph, node: Any) -> list[npt.NDArray[Any]] | str | None:
             return None
         start, end = (node.attributes[n].as_int() if n in node.attributes else None for n in ("start", "end"))
         return [np.asarray(shape[slice(start or 0, end)], np.int64)]
-    if node.op_type in _RANDOM or any(v.is_graph_output() for v in node.outputs):
+    if node.op_type in RANDOM or any(v.is_graph_output() for v in node.outputs):
         return None
     numbers = [graph.constant(v) for v in node.inputs]
     if any(n is None and v is not None for n, v in zip(numbers, node.inputs, strict=True)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
@@ -14,6 +15,7 @@ from edgevit.foreign.front import put_front
 from edgevit.foreign.prepare import apply_passes, load_graph
 from edgevit.graph import Graph
 from edgevit.passes import FOREIGN, PARTIAL
+from edgevit.passes.fold_static_shapes import fold_static_shapes
 from edgevit.preprocess_configs import read_timm_preprocess
 from edgevit.record import PassRecord
 from tests.foreign_exports import Exporter, export
@@ -117,6 +119,29 @@ def test_front_takes_bytes_and_gives_the_same_logits(fold: bool) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, *file.image_size, 3), np.uint8)
     images = preprocess.normalize(pixels).transpose(0, 3, 1, 2)
     before = onnxruntime.InferenceSession(str(file.path)).run([file.output], {file.input: images})[0]
+    data = ir.serde.serialize_model(graph.model).SerializeToString()
+    after = onnxruntime.InferenceSession(data).run(["logits"], {"image": pixels})[0]
+    assert np.abs(after - before).max() <= 1e-5 * np.abs(before).max()
+
+
+def test_inner_values_that_have_the_names_of_the_front_are_renamed() -> None:
+    """A file whose logits are scaled behind, and whose first convolution is called ``image``."""
+    model = onnx.load(str(export("timm_vit", "script").path))
+    conv = next(node for node in model.graph.node if node.op_type == "Conv")
+    old = conv.output[0]
+    for node in model.graph.node:
+        node.input[:] = ["pixels" if name == "image" else "image" if name == old else name for name in node.input]
+    conv.output[0], model.graph.input[0].name, model.graph.output[0].name = "image", "pixels", "scaled"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32([0.5]), "half"))
+    model.graph.node.append(onnx.helper.make_node("Mul", ["logits", "half"], ["scaled"]))
+    graph = Graph(ir.serde.deserialize_model(model))
+    graph.model.graph.inputs[0].shape = ir.Shape([2, 3, 32, 32])
+    fold_static_shapes(graph)
+    preprocess = read_timm_preprocess({"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4)}, (32, 32))[0]
+    put_front(graph, preprocess, fold=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    images = preprocess.normalize(pixels).transpose(0, 3, 1, 2)
+    before = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"pixels": images})[0]
     data = ir.serde.serialize_model(graph.model).SerializeToString()
     after = onnxruntime.InferenceSession(data).run(["logits"], {"image": pixels})[0]
     assert np.abs(after - before).max() <= 1e-5 * np.abs(before).max()

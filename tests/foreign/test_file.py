@@ -70,6 +70,19 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     "open_size": (lambda p: write(p, image=(1, 3, "h", "w")), r"\(1, 3, h, w\): height and width", "--image-size 224"),
     "grey": (lambda p: write(p, image=(1, 1, 8, 8)), r"\(1, 1, 8, 8\), not an image", "RGB"),
     "channels_last": (lambda p: write(p, image=(1, 8, 8, 3)), r"\(1, 8, 8, 3\), not an image", "channels first"),
+    "huge": (lambda p: write(p, image=(1, 3, 4100, 8)), "4100 × 8 pixels, the largest side is 4096", "smaller size"),
+    "random_numbers": (
+        lambda p: write(p, nodes=[*_pool(), helper.make_node("RandomNormalLike", ["flat"], ["logits"])]),
+        "draws random numbers \\(1 RandomNormalLike\\)", "evaluation mode",
+    ),
+    "no_output": (lambda p: write(p, outputs=()), "no output that its graph computes", "with the logits"),
+    "output_nobody_computes": (
+        lambda p: write(p, nodes=_pool(), outputs=("ghost",)), "no output that its graph computes", "with the logits"
+    ),
+    "classes_instead_of_logits": (
+        lambda p: _type(write(p, nodes=[*_pool(), helper.make_node("ArgMax", ["flat"], ["logits"])])),
+        "its output logits is int64, not float32", "with the logits",
+    ),
     "half": (lambda p: write(p, kind=TensorProto.FLOAT16), "is float16, not float32", "float32"),
     "cnn": (write, "no vision transformer: it has no attention", "ViT, DeiT and Swin"),
     "probabilities": (
@@ -82,6 +95,14 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str, str]] = {
 def _pool() -> list[Any]:
     pool = helper.make_node("GlobalAveragePool", ["image"], ["pooled"])
     return [pool, helper.make_node("Flatten", ["pooled"], ["flat"])]
+
+
+def _type(path: Path) -> Path:
+    """State that the output is whole numbers."""
+    model = onnx.load(str(path))
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    onnx.save(model, str(path))
+    return path
 
 
 def _bytes(path: Path, data: bytes) -> Path:

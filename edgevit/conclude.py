@@ -19,6 +19,7 @@ from edgevit.manifest import Manifest
 from edgevit.measure import measure_cold_start
 from edgevit.pack import pack_bundle
 from edgevit.progress import Progress
+from edgevit.quantization import RANDOM_MARK
 from edgevit.recipe import Choice, Recipe
 from edgevit.rehearsal import list_fusion_warnings, read_fusion
 from edgevit.report import Accuracy, Machine, Report, Variant, Verdict
@@ -26,7 +27,6 @@ from edgevit.search import SearchResult, search_recipe
 from edgevit.target import Budget, Target
 from edgevit.trial import GraphFile
 from edgevit.verdict import choose_variant
-from edgevit.verdict_quantized import RANDOM_MARK
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _figures(variant: Variant, report: Report) -> dict[str, float | int | str | 
         "cosine_mean": variant.accuracy.cosine_mean if variant.accuracy else None,
         "worst_level_sqnr_db": _worst_level(variant.accuracy),
     }
-    record = report.quantization
-    if record is not None and variant.precision == "int8":
+    record = {"int8": report.quantization, "fp8": report.fp8}.get(variant.precision)
+    if record is not None:
         figures["calibration"] = RANDOM_MARK if record.random else f"calibrated on {record.images} images"
     return {name: value for name, value in figures.items() if value is not None}

@@ -18,6 +18,7 @@ from edgevit import schema
 from edgevit.engine import Engine, TensorSpec
 from edgevit.errors import BundleError
 from edgevit.preprocess import Preprocess
+from edgevit.quantization import RANDOM_MARK
 from edgevit.target import Target
 from edgevit.task import Task
 
@@ -94,6 +95,11 @@ class Manifest:
     def portable(self) -> bool:
         """Whether the engine is still to be compiled on the device."""
         return self.engine is None
+
+    @property
+    def for_trials(self) -> bool:
+        """Whether random pixels calibrated it, so that its latency alone means something."""
+        return bool(self.figures.get("calibration") == RANDOM_MARK)
 
     def read_task(self) -> Task:
         """The task with its options.

@@ -19,6 +19,9 @@ Activations: TypeAlias = Literal["int8", "float"]
 SiteChoice: TypeAlias = Literal["int8", "float"]
 SitePrecision: TypeAlias = Literal["int8", "fp8", "float"]
 
+RANDOM_MARK = "calibrated on random pixels: for latency trials, not for use"
+"""Of a bundle and a verdict."""
+
 
 @dataclass(frozen=True)
 class Quantization:

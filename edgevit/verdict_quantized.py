@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edgevit.quantization import QuantizationRecord
+from edgevit.quantization import RANDOM_MARK, QuantizationRecord
 from edgevit.report import Variant, Verdict
 from edgevit.verdict_text import describe_set_back
 
 FEW_IMAGES = 32
-RANDOM_MARK = "calibrated on random pixels: for latency trials, not for use"
 
 
 def judge_calibration(

@@ -108,6 +108,14 @@ def test_bundle_s_recipe_keeps_the_site_float_and_searches_no_more(
     assert (again.bundle / "model.plan").read_bytes() == plan
 
 
+def test_random_pixels_mark_an_fp8_bundle_too(planted: tuple[Path, DigitFiles], tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    result = build_model(planted[0], RTX, out=tmp_path / "b", recipe=RECIPE, calibration="random")
+    assert result.manifest.precision == "fp8"
+    assert result.manifest.figures["calibration"] == "calibrated on random pixels: for latency trials, not for use"
+    assert result.manifest.for_trials
+
+
 def test_equal_build_searches_once(built: BuildResult, planted: tuple[Path, DigitFiles], tmp_path: Path) -> None:
     stages = set()
     again = build(planted, tmp_path / "b", progress=lambda stage, done, total: stages.add(stage))

@@ -48,6 +48,8 @@ def command(
       edgevit eval ./bundle --data val.csv --on user@board
     """
     from edgevit.evaluate import evaluate_bundle
+    from edgevit.manifest import load_manifest
+    from edgevit.quantization import RANDOM_MARK
     from edgevit.schema import to_data
 
     with output.progress() as progress:
@@ -69,6 +71,8 @@ def command(
         )
     output.document(to_data(result))
     _show(output, result)
+    if load_manifest(bundle).for_trials:
+        output.note(f"warning: {bundle} was {RANDOM_MARK}")
 
 
 def _show(output: Output, result: Evaluation) -> None:

@@ -38,6 +38,7 @@ def command(output: Output, bundle: Path, images: tuple[Path, ...], top_k: int, 
       edgevit run ./backbone photo.jpg --save features.npz
     """
     from edgevit.errors import DataError, OutputError, format_offenders
+    from edgevit.quantization import RANDOM_MARK
     from edgevit.runtime import open_bundle
 
     missing = [str(image) for image in images if not image.is_file()]
@@ -58,6 +59,8 @@ def command(output: Output, bundle: Path, images: tuple[Path, ...], top_k: int, 
         if save is not None and save.suffix != suffix:
             what = f"{task} saves {suffix} files" if suffix else "classes are printed, or written by --json"
             raise OutputError(f"--save {save} does not fit the bundle's task: {what}", "give another --save, or none")
+        if opened.manifest.for_trials:
+            output.note(f"warning: {bundle} was {RANDOM_MARK}")
         for difference in opened.differences:
             output.note(f"note: {difference}")
         if task == "classify":

@@ -68,6 +68,13 @@ def test_build_on_random_pixels_has_status_1_and_says_why(line, run, tmp_path):
     assert "for latency trials, not for use" in " ".join(result.stdout.split())
     assert "calibration: random pixels, seed 0" in result.stderr
     assert (tmp_path / "b" / "manifest.json").is_file()
+    assert result.stdout.splitlines()[-1] == f"next:   edgevit bench {tmp_path / 'b'}"
+    (image, *_) = sorted(line.validation.glob("*/*.png"))
+    for asked in (["run", tmp_path / "b", image], ["eval", tmp_path / "b", "--data", line.validation]):
+        answer = run(*asked)
+        assert answer.exit_code == 0, answer.output
+        assert "calibrated on random pixels: for latency trials, not for use" in answer.stderr
+        assert "random" not in run(asked[0], line.bundle, *asked[2:]).stderr
 
 
 def test_build_takes_a_folder_called_random_by_its_path(line, run, tmp_path, monkeypatch):

@@ -122,7 +122,9 @@ def read_image_sets(
             first = ", ".join(f"{index} = {name}" for index, name in enumerate(images.class_names[:3]))
             note(f"note: {use}: its classes were numbered in sorted order of their names: {first}, …")
         if images.skipped:
-            note(f"{use}: {len(images.skipped)} images cannot be used and are left out")
+            count = len(images.skipped)
+            counted = "1 image cannot be used and is" if count == 1 else f"{count} images cannot be used and are"
+            note(f"{use}: {counted} left out")
         return images
 
     sets = ImageSets(read("calibration", calibration), read("validation", validation))

@@ -109,7 +109,8 @@ def list_warnings(best: Variant, variants: Sequence[Variant], budget: Budget) ->
         warnings.append("chosen by the validation images themselves, as there are no calibration images to choose by")
     for used in (figures, best.choice_accuracy):
         if used is not None and used.skipped_images:
-            warnings.append(f"{used.skipped_images} images could not be read and were not counted")
+            were = "was" if used.skipped_images == 1 else "were"
+            warnings.append(f"{_count_images(used.skipped_images)} could not be read and {were} not counted")
     if figures is None or best.precision == "fp32":  # whose equality is a matter of arithmetic, not of samples
         return tuple(dict.fromkeys(warnings))
     drop, high = figures.drop_points, figures.drop_high
@@ -126,6 +127,10 @@ def list_warnings(best: Variant, variants: Sequence[Variant], budget: Budget) ->
             f"{100 * low:.2f} %, which is under {100 * least:g} %"
         )
     return tuple(dict.fromkeys(warnings))
+
+
+def _count_images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
 
 
 def suggest_accuracy(best: Variant, figures: Accuracy | None, *, replaced: bool = False) -> str:

@@ -200,7 +200,7 @@ def test_bad_images_are_skipped_and_counted_on_request(tmp_path, digits):
     )
     assert result.report.data["validation"].images == 6
     assert result.report.data["validation"].skipped_images == 1
-    assert any("1 images cannot be used" in n for n in notes)
+    assert any("1 image cannot be used" in n for n in notes)
 
 
 def test_engine_that_answers_wrongly_gives_no_bundle(tmp_path, monkeypatch, digits):

@@ -286,6 +286,8 @@ def test_interval_that_reaches_over_the_budget_is_a_warning() -> None:
 def test_skipped_images_are_a_warning() -> None:
     _, verdict = decide(make("fp32", 20, 400, judge(skipped=3)))
     assert verdict.warnings == ("3 images could not be read and were not counted",)
+    _, verdict = decide(make("fp32", 20, 400, judge(skipped=1)))
+    assert verdict.warnings == ("1 image could not be read and was not counted",)
 
 
 def test_names_must_differ() -> None:

@@ -26,11 +26,12 @@ from edgevit.lock import lock_output
 from edgevit.manifest import Manifest
 from edgevit.memory import collect_new_alone, release_memory
 from edgevit.pack import check_output
+from edgevit.placement import check_weight_bits
 from edgevit.portable import collect_portable_files
 from edgevit.precisions import choose_precisions, limit_precisions
 from edgevit.prepare import PreparedGraph, prepare_graph, prepare_half_range, read_range_pixels
 from edgevit.prepare_fp8 import prepare_fp8
-from edgevit.prepare_quantized import QuantizedGraph, prepare_quantized
+from edgevit.prepare_quantized import QuantizedGraph, check_pins, prepare_quantized
 from edgevit.progress import Progress, ignore_progress
 from edgevit.recipe import Recipe
 from edgevit.rehearsal import REHEARSED_BACKENDS, describe_rehearsal, read_fusion
@@ -96,6 +97,8 @@ def build_model(
     status = _leave_to_device(target_status(target)) if portable else target_status(target)
     _check_batch(target, recipe)
     precisions = choose_precisions(target, recipe, calibrated=calibration is not None)
+    if "int8" in precisions.tried:
+        check_weight_bits(recipe.quantization.weight_bits, target.backend)
     random, measures = calibration == RANDOM, status.buildable and status.runnable
     if random and not precisions.quantized:
         note("note: --calibration random is for int8 and fp8, which are not tried")
@@ -122,6 +125,8 @@ def build_model(
                 note(f"calibration: {sets.sample or f'random pixels, seed {recipe.seed}'}")
         with _timed(stages, "graph"):
             graph = prepare_graph(model, target, recipe, cache, progress)
+            if "int8" in precisions.tried and recipe.quantization.sites:  # before minutes of the float model
+                check_pins(model, target, recipe, cache, progress)
         with _timed(stages, "reference"):
             evidence = gather_evidence(model, recipe, sets, cache, progress)
         if target.backend in REHEARSED_BACKENDS:
@@ -137,6 +142,9 @@ def build_model(
             with _timed(stages, "quantize fp8"):
                 shared = (sets.quantization, model.preprocess, evidence.pixels)
                 quantized["fp8"] = prepare_fp8(graph, target, recipe, *shared, cache, progress)
+        for precision, made in quantized.items():
+            if made.reused:
+                note(f"{precision}: calibrated by an earlier build of the same model, recipe and images; used again")
         if quantized:
             with _timed(stages, "fallback"):
                 info = find_model_info(target, evidence, model.labels) if measures else None

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from edgevit.errors import RecipeError
+
 GridKind: TypeAlias = Literal["u8", "i8", "u8_zero"]
 """``u8``: asymmetric, 0 … 255 with a zero point. ``i8``: symmetric, −127 … 127. ``u8_zero``: 0 … 255, zero point 0."""
 
@@ -87,3 +89,12 @@ PLACEMENTS: Mapping[str, Placement] = {
     "tensorrt": _TENSORRT,
     "tensorrt_rtx": _TENSORRT,
 }
+
+
+def check_weight_bits(bits: int, backend: str) -> None:
+    """Raise RecipeError where an engine library does not run weights of so few bits."""
+    if bits == 4 and not PLACEMENTS[backend].int4_weights:
+        able = [name for name, other in PLACEMENTS.items() if other.int4_weights]
+        raise RecipeError(
+            f"weight_bits = 4 is not for {backend}", f"engine libraries with 4-bit weights: {', '.join(able)}"
+        )

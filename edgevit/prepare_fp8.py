@@ -99,10 +99,11 @@ def prepare_fp8(
         data = {"record": schema.to_data(record), "op_counts": op_counts}
         (folder / RECORD_FILE).write_text(json.dumps(data), encoding="utf-8")
 
-    folder, _ = cache.run("fp8", inputs, quantize)
+    folder, reused = cache.run("fp8", inputs, quantize)
     data = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
     record = schema.from_data(QuantizationRecord, data["record"], str(folder), CompileError)
-    return QuantizedGraph(folder / FP8_FILE, record, inputs, prepared.passes, data["op_counts"], folder, "fp8")
+    path, op_counts = folder / FP8_FILE, data["op_counts"]
+    return QuantizedGraph(path, record, inputs, prepared.passes, op_counts, folder, "fp8", reused)
 
 
 def requantize_fp8(source: Path, record: QuantizationRecord, backend: str, path: Path) -> Mapping[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edgevit.images import ImageSet
     from edgevit.model import Model
     from edgevit.recipe import Recipe
-    from edgevit.target import Target
+    from edgevit.target import ExportForm, Target
 
 QUANTIZED_FILE, RECORD_FILE = "quantized.onnx", "quantization.json"
 BASE_FILE, PLAN_FILE = "base.onnx", "plan.json"
@@ -47,6 +47,7 @@ class QuantizedGraph:
         op_counts: Nodes by type.
         source: Folder of the float graph and of the plan that put the pairs into it; see :func:`requantize`.
         precision: Of its quantised sites.
+        reused: Whether an earlier build made it.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class QuantizedGraph:
     op_counts: Mapping[str, int]
     source: Path
     precision: Literal["int8", "fp8"] = "int8"
+    reused: bool = field(default=False, compare=False)
 
     @property
     def backend(self) -> str:
@@ -81,12 +83,7 @@ def prepare_quantized(
         RecipeError: A pin of the recipe names no site.
         CompileError: The result is not valid ONNX.
     """
-    quantization = recipe.quantization
-    form = dataclasses.replace(
-        recipe.export or target.export,
-        fold_residual_rotation=quantization.rotate,
-        fold_class_token_mlp=_wants_apart_token(quantization, target),
-    )
+    quantization, form = recipe.quantization, _choose_form(target, recipe)
     prepared = prepare_graph(model, target, dataclasses.replace(recipe, export=form), cache, progress)
     count = min(quantization.images, RANDOM_IMAGES) if images is None else len(images)
     inputs = {
@@ -137,13 +134,36 @@ def prepare_quantized(
         data = {"record": schema.to_data(record), "op_counts": op_counts, "float32": marked}
         (folder / RECORD_FILE).write_text(json.dumps(data), encoding="utf-8")
 
-    folder, _ = cache.run("quantize", inputs, quantize)
+    folder, reused = cache.run("quantize", inputs, quantize)
     data = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
     record = schema.from_data(QuantizationRecord, data["record"], str(folder), CompileError)
     passes = prepared.passes
     if target.backend in REHEARSED_BACKENDS:
         passes = (*passes, PassRecord("float16_range", "graph", applied=tuple(data["float32"])))
-    return QuantizedGraph(folder / QUANTIZED_FILE, record, inputs, passes, data["op_counts"], folder)
+    return QuantizedGraph(folder / QUANTIZED_FILE, record, inputs, passes, data["op_counts"], folder, reused=reused)
+
+
+def check_pins(model: Model, target: Target, recipe: Recipe, cache: StageCache, progress: Progress) -> None:
+    """Raise RecipeError for pins that name no site of the graph that INT8 is made from; arguments as above.
+
+    The graph is exported for that, and used by :func:`prepare_quantized` again.
+    """
+    from edgevit.graph import Graph
+    from edgevit.quantize import match_sites
+
+    form = _choose_form(target, recipe)
+    prepared = prepare_graph(model, target, dataclasses.replace(recipe, export=form), cache, progress)
+    match_sites([site.name for site in Graph.load(prepared.path).sites()], recipe.quantization.sites)
+
+
+def _choose_form(target: Target, recipe: Recipe) -> ExportForm:
+    """Of the float graph that INT8 is made from."""
+    quantization = recipe.quantization
+    return dataclasses.replace(
+        recipe.export or target.export,
+        fold_residual_rotation=quantization.rotate,
+        fold_class_token_mlp=_wants_apart_token(quantization, target),
+    )
 
 
 def requantize(source: Path, record: QuantizationRecord, backend: str, path: Path) -> Mapping[str, int]:

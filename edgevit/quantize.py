@@ -18,14 +18,14 @@ from edgevit.calibrate import calibrate_graph
 from edgevit.errors import CalibrationError, RecipeError
 from edgevit.graph import Graph
 from edgevit.memory import collect_new_alone, release_memory
-from edgevit.placement import PLACEMENTS
+from edgevit.placement import PLACEMENTS, check_weight_bits
 from edgevit.plan import QuantizationPlan, apply_plan, read_weight, trace_layout
 from edgevit.progress import Progress, ignore_progress
 from edgevit.quantization import Quantization, QuantizationRecord, SiteRecord
 from edgevit.ranges import TensorStatistics
 from edgevit.segment_fit import SegmentFit, reads_image
 from edgevit.segments import release_weights, split_graph
-from edgevit.sensitivity import choose_float, rank_groups, rank_sites
+from edgevit.sensitivity import choose_float, find_group_pattern, rank_groups, rank_sites
 from edgevit.token_importance import Importance
 
 Pixels = npt.NDArray[np.uint8]
@@ -83,11 +83,7 @@ def plan_quantization(
     ``importance`` is for the observer ``loss``, for the items of ``pixels`` in their order.
     """
     placement = PLACEMENTS[backend]
-    if quantization.weight_bits == 4 and not placement.int4_weights:
-        able = [name for name, other in PLACEMENTS.items() if other.int4_weights]
-        raise RecipeError(
-            f"weight_bits = 4 is not for {backend}", f"engine libraries with 4-bit weights: {', '.join(able)}"
-        )
+    check_weight_bits(quantization.weight_bits, backend)
     images: list[npt.NDArray[np.generic]] = list(pixels)
     if not images:
         raise CalibrationError("there are no calibration images", "give --calibration DATA")
@@ -174,8 +170,6 @@ def match_sites(sites: Sequence[str], pins: Mapping[str, str]) -> dict[str, str]
             idle.append(pattern)
         matched.update(dict.fromkeys(names, choice))
     if idle:
-        raise RecipeError(
-            f"no site is called {', '.join(idle)}",
-            "a build's report.json lists the sites under quantization; * stands for any text",
-        )
+        known = dict.fromkeys(find_group_pattern(name) for name in sites)
+        raise RecipeError(f"no site is called {', '.join(idle)}", f"the sites are {', '.join(known)}; * is any text")
     return matched

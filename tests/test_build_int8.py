@@ -8,6 +8,7 @@ import pytest
 
 from edgevit.build import build_model
 from edgevit.bundle import verify_bundle
+from edgevit.cache import StageCache
 from edgevit.demo import MODELS, write_digits
 from edgevit.errors import CalibrationError, RecipeError
 from edgevit.images import ImageSet
@@ -172,6 +173,49 @@ def test_site_that_is_pinned_to_float_stays_float_and_an_unknown_one_is_refused(
     unknown = dataclasses.replace(INT8, quantization=Quantization(images=32, sites={"layers.*": "float"}))
     with pytest.raises(RecipeError, match=r"layers\.\*"):
         build_model(MODELS["vit"], CPU, out=tmp_path / "c", recipe=unknown, calibration=digits.calibration)
+
+
+def test_pin_of_no_site_is_refused_before_the_float_model_runs_over_the_images(tmp_path, digits, monkeypatch):
+    ran = []
+    monkeypatch.setattr("edgevit.build.gather_evidence", lambda *given: ran.append(given))
+    pins = {"blocks.0.attn.qkv": "float", "blocks.*.mlp.fc2": "float", "fc9": "int8"}
+    recipe = dataclasses.replace(QUICK, quantization=Quantization(images=40, sites=pins))
+    with pytest.raises(RecipeError) as caught:
+        build_model(MODELS["vit"], CPU, out=tmp_path / "b", recipe=recipe, calibration=digits.calibration)
+    assert caught.value.message == "no site is called blocks.0.attn.qkv, fc9"
+    assert "blocks.*.attn.q, blocks.*.attn.k, blocks.*.attn.v" in caught.value.hint
+    assert not ran
+
+
+def test_four_bit_weights_that_the_library_does_not_run_are_refused_before_the_checkpoint_is_read(tmp_path, digits):
+    recipe = dataclasses.replace(QUICK, quantization=Quantization(activations="float", weight_bits=4))
+    with pytest.raises(RecipeError, match="weight_bits = 4 is not for onnxruntime"):
+        build_model(tmp_path / "none", CPU, out=tmp_path / "b", recipe=recipe, calibration=digits.calibration)
+
+
+def test_build_with_the_same_calibration_does_not_calibrate_again_and_says_so(tmp_path, digits):
+    stages, notes = set(), []
+
+    def build(**changes):
+        build_model(
+            MODELS["vit"],
+            CPU,
+            out=tmp_path / "b",
+            recipe=dataclasses.replace(INT8, **changes),
+            calibration=digits.calibration,
+            progress=lambda stage, done, total: stages.add(stage),
+            note=notes.append,
+            cache=StageCache(tmp_path / "cache"),
+        )
+        return [text for text in notes if text.startswith("int8: calibrated by an earlier build")]
+
+    assert build() == []
+    assert "quantize" in stages
+    stages.clear()
+    assert len(build(latency_runs=3)) == 1
+    assert "quantize" not in stages
+    assert len(build(quantization=Quantization(images=30))) == 1, "of the build before"
+    assert "quantize" in stages
 
 
 def test_openvino_gets_an_int8_engine_too(tmp_path, digits):

@@ -32,14 +32,13 @@ class Status:
 
 def target_status(target: Target) -> Status:
     """What is missing on this machine to build and run the target's engines; raises nothing and starts no engine."""
-    absent = []
     here = read_architecture()
-    if target.architecture not in (None, here):
-        absent.append(f"a machine with {target.architecture} (this one has {here})")
+    if target.architecture not in (None, here):  # nothing that is installed here would help
+        return Status(False, False, (f"a machine with {target.architecture} (this one has {here})",))
     if target.backend not in _NVIDIA:
-        missing = (*absent, *_find_missing_library(target))
+        missing = tuple(_find_missing_library(target))
         return Status(not missing, not missing, missing)
-    absent.extend(_find_missing_compiler(target))
+    absent = _find_missing_compiler(target)
     device = (*_find_missing_gpu(target), *_find_missing_runtime(target))
     ahead = target.backend == "tensorrt_rtx"  # compiles for a GPU that is not here
     return Status(not absent and (ahead or not device), not absent and not device, (*absent, *device))

@@ -35,7 +35,7 @@ from edgevit.prepare_quantized import QuantizedGraph, check_pins, prepare_quanti
 from edgevit.progress import Progress, ignore_progress
 from edgevit.recipe import Recipe
 from edgevit.rehearsal import REHEARSED_BACKENDS, describe_rehearsal, read_fusion
-from edgevit.report import Machine, Report, Variant, Verdict
+from edgevit.report import GraphSummary, Machine, Report, Variant, Verdict
 from edgevit.target import Budget, Target
 from edgevit.trial import GraphFile
 from edgevit.verdict_quantized import explain_set_back, judge_calibration
@@ -200,6 +200,9 @@ def build_model(
             return BuildResult(None, report, None)
         manifest = _make_manifest(model, target, recipe)
         if not status.buildable:
+            summaries = {"float": GraphSummary(graph.passes, graph.op_counts)}
+            summaries |= {p: GraphSummary(made.passes, made.op_counts) for p, made in quantized.items()}
+            report = dataclasses.replace(report, graphs=summaries)
             packed = collect_portable_files(files, manifest.outputs, evidence, cache)
             return pack_result(out, manifest, recipe, report, packed, lock)
         engine = next(t.engine for t in found.trials if t.variant.name == verdict.chosen)

@@ -15,7 +15,7 @@ from edgevit.errors import BundleError, DeviceError
 from edgevit.lock import lock_output
 from edgevit.pack import check_output
 from edgevit.portable import list_quantized, read_portable_evidence, read_portable_graphs
-from edgevit.precisions import choose_precisions
+from edgevit.precisions import FLOAT_PRECISIONS, choose_precisions
 from edgevit.progress import Progress, ignore_progress
 from edgevit.recipe import load_recipe
 from edgevit.rehearsal import read_fusion
@@ -78,6 +78,7 @@ def finish_bundle(
             progress=progress,
         )
         chosen = next((v.precision for v in variants if v.name == verdict.chosen), None)
+        summary = before.graphs.get("float" if chosen in FLOAT_PRECISIONS else chosen or "")
         for name, record in (("int8", before.quantization), ("fp8", before.fp8)):
             if name in graphs:
                 verdict = judge_calibration(verdict, record, chosen=chosen == name, untried="", name=name)
@@ -93,6 +94,9 @@ def finish_bundle(
                 settings_tried=found.settings_tried,
                 conditions=found.conditions,
                 fusion=read_fusion(found).fusion or before.fusion,
+                passes=summary.passes if summary is not None else before.passes,
+                op_counts=summary.op_counts if summary is not None else before.op_counts,
+                graphs={},
                 notes=(*before.notes, *_recall_accuracy(before)),
                 stages={**before.stages, "finish": round(time.perf_counter() - start, 3)},
             ),

@@ -64,6 +64,14 @@ class DataUse:
 
 
 @dataclass(frozen=True)
+class GraphSummary:
+    """How a graph was made: its folds and rewrites, and its nodes by type."""
+
+    passes: tuple[PassRecord, ...] = ()
+    op_counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that a build found out; ``report.json`` of a bundle.
 
@@ -86,6 +94,7 @@ class Report:
             compiled for.
         conditions: Clocks, temperatures, power and throttling while the latencies were measured.
         settings_tried: Ways to open the engines that were timed; all variants were then measured in the chosen one.
+        graphs: Of a portable bundle, each graph that its device chooses among: ``float``, ``int8``, ``fp8``.
         schema_version: Of the file.
     """
 
@@ -106,6 +115,7 @@ class Report:
     settings_tried: tuple[SettingsTrial, ...] = ()
     fusion: Mapping[str, FusionRecord] = field(default_factory=dict)
     conditions: Conditions | None = None
+    graphs: Mapping[str, GraphSummary] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def dumps(self) -> str:

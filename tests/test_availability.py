@@ -7,6 +7,7 @@ import platform
 
 import pytest
 
+import edgevit.backends.tensorrt  # noqa: F401  imported under a pretended driver, it would keep that
 from edgevit.availability import target_status
 from edgevit.errors import DeviceError, MissingPackageError
 from edgevit.target import list_targets, load_target
@@ -84,11 +85,19 @@ def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_driver")
 @pytest.mark.parametrize("name", [n for n in NAMES if n.startswith(("jetson", "nvidia"))])
-def test_tensorrt_without_a_gpu_neither_builds_nor_runs(name: str) -> None:
-    status = target_status(load_target(name))
+def test_tensorrt_without_a_gpu_neither_builds_nor_runs(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    target = load_target(name)
+    monkeypatch.setattr(platform, "machine", lambda: target.architecture or "x86_64")
+    status = target_status(target)
     assert not status.buildable
     assert not status.runnable
     assert "an NVIDIA GPU (no NVIDIA driver: libcuda.so.1 is not there)" in status.missing
+
+
+def test_other_architecture_is_all_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever installs TensorRT on a desk gets no further with a Jetson's target."""
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    assert target_status(load_target("jetson")).missing == ("a machine with aarch64 (this one has x86_64)",)
 
 
 @pytest.mark.usefixtures("no_driver")

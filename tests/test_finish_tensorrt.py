@@ -23,6 +23,7 @@ from edgevit.cli import main
 from edgevit.demo import MODELS, write_digits
 from edgevit.devices.local import describe_machine
 from edgevit.engine import GpuRecord
+from edgevit.graph import Graph
 from edgevit.manifest import load_manifest
 from edgevit.pack import pack_bundle
 from edgevit.quantization import Quantization
@@ -215,6 +216,11 @@ def test_int8_is_compiled_and_checked_against_its_own_graph_on_the_board(
     assert any("in ONNX Runtime had top-1" in note and "int8" in note for note in report.notes)
     sites = sum(site.precision == "int8" for site in report.quantization.sites)
     assert sites > 8
+    before = Report.load(quantized / "report.json")
+    assert {*before.graphs} == {"float", "int8"}
+    name = "model.int8.onnx" if report.verdict.chosen == "int8" else "model.onnx"
+    assert report.op_counts == Graph.load(quantized / name).op_counts(), "of the graph that the board chose"
+    assert report.passes == before.graphs["int8" if report.verdict.chosen == "int8" else "float"].passes
     record = report.fusion["int8"]
     assert (record.device, record.compiler) == ("SM87", "tensorrt 10.3.0"), "of the board's engine, not the rehearsal's"
 

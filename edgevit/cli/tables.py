@@ -68,7 +68,7 @@ def make_verdict_table(report: Report) -> Table:
         "ratio": _ratio_column(report.variants),
         "95 %": [MISSING, *(format_interval(v.ratio) for v in report.variants[1:])],
         **_accuracy_columns(report.variants),
-        "MB": [format_megabytes(v.size_bytes) for v in report.variants],
+        "MB": [format_megabytes(v.size_bytes) if v.size_bytes else MISSING for v in report.variants],
     }
     columns = {name: cells for name, cells in columns.items() if any(cell != MISSING for cell in cells)}
     from rich.text import Text

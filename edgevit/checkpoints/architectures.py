@@ -71,7 +71,11 @@ _UNSUPPORTED: tuple[tuple[str, str], ...] = (
     (r"vit_d?p?(wee|little)_", "ViT with differential attention or parallel blocks"),
     (r"vit_\w*(_r\d+_|_resnet|_r_s16|_mci_)", "hybrid ViT (a convolutional stem)"),
     (r"vit_relpos_|vit_srelpos_", "ViT with relative positions"),
-    (r"(vitamin|tiny_vit|efficientvit|samvit|naflexvit|fastvit|levit|convit|crossvit|deit_\w*convit)", "another ViT"),
+    (r"naflexvit_", "NaFlexViT (takes lists of patches of any shape)"),
+    (r"samvit_", "SAM's ViT (relative positions and windows in every block)"),
+    (r"(deit_\w*)?convit", "ConViT (attention gated by positions)"),
+    (r"crossvit_", "CrossViT (two branches that attend to each other)"),
+    (r"(vitamin_|tiny_vit_|efficientvit_|fastvit_|levit)", "a ViT with convolutions between attention"),
 )
 
 

@@ -42,6 +42,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "without the rotation, LayerNorm scale and shift": {"rotate": False, "norm_scale": True},
     "LayerNorm scale and shift": {"norm_scale": True},
     "without the class token's own MLP": {"class_token": False},
+    "without centred keys and values": {"center_attention": False},
     "without equal ranges of queries and keys": {"equalize": False},
     "without softmax's row gains": {"row_gain": False},
     "without bias correction": {"bias_correction": False},

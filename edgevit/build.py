@@ -125,7 +125,8 @@ def build_model(
                 note(f"calibration: {sets.sample or f'random pixels, seed {recipe.seed}'}")
         with _timed(stages, "graph"):
             graph = prepare_graph(model, target, recipe, cache, progress)
-            if "int8" in precisions.tried and recipe.quantization.sites:  # before minutes of the float model
+            named = recipe.quantization.sites or recipe.quantization.observers
+            if "int8" in precisions.tried and named:  # before minutes of the float model
                 check_pins(model, target, recipe, cache, progress)
         with _timed(stages, "reference"):
             evidence = gather_evidence(model, recipe, sets, cache, progress)

@@ -112,7 +112,7 @@ def prepare_quantized(
         if target.backend in REHEARSED_BACKENDS:
             fed = kept = list(fed)
             sample = kept[:: max(1, len(kept) // RANGE_IMAGES)]
-        if quantization.observer == "loss":
+        if quantization.uses_observer("loss"):
             fed = kept = list(fed)
             importance = measure_importance(model, form, kept, seed=recipe.seed, progress=progress)
         base, plan, record = plan_quantization(
@@ -153,7 +153,8 @@ def check_pins(model: Model, target: Target, recipe: Recipe, cache: StageCache, 
 
     form = _choose_form(target, recipe)
     prepared = prepare_graph(model, target, dataclasses.replace(recipe, export=form), cache, progress)
-    match_sites([site.name for site in Graph.load(prepared.path).sites()], recipe.quantization.sites)
+    names = [site.name for site in Graph.load(prepared.path).sites()]
+    match_sites(names, {**recipe.quantization.observers, **recipe.quantization.sites})
 
 
 def _choose_form(target: Target, recipe: Recipe) -> ExportForm:
@@ -204,7 +205,10 @@ def _wants_apart_token(quantization: Quantization, target: Target) -> bool:
 
 def _identify(quantization: Quantization) -> dict[str, Any]:
     """As plain data in which the order of the pins counts, as a later one overrides an earlier one."""
-    return {**schema.to_data(quantization), "sites": [list(pin) for pin in quantization.sites.items()]}
+    data: dict[str, Any] = schema.to_data(quantization)
+    for key in ("observers", "sites"):
+        data[key] = [list(pin) for pin in getattr(quantization, key).items()]
+    return data
 
 
 def _group(pixels: Iterator[npt.NDArray[np.uint8]], size: int) -> Iterator[npt.NDArray[np.uint8]]:

@@ -45,6 +45,8 @@ class Quantization:
             (:func:`edgevit.sensitivity.estimate_costs`).
         rotate: Rotate the residual stream (:mod:`edgevit.folds.residual_rotation`).
         center: Move the input of a symmetric engine's second MLP Linear so that zero is in the middle.
+        center_attention: Where products of attention are INT8: bring the mean of every channel of keys and values to
+            zero (:mod:`edgevit.methods.attention_centring`).
         class_token: The class token's MLP apart in the second half of a ViT, for engine libraries that are as fast with
             it (:mod:`edgevit.folds.class_token_mlp`).
         equalize: Bring the channels of queries and keys to the same ranges
@@ -54,6 +56,8 @@ class Quantization:
         smooth: SmoothQuant between GELU and the second MLP Linear, α chosen per site from a grid that contains off.
         bias_correction: Keep the mean of every Linear's output, on quantised inputs.
         rounding: Of weights: to the nearest, or by GPTQ against the quantised inputs.
+        observers: Site name or pattern to another observer than ``observer``; a later entry overrides. Of Linears that
+            read one activation, which has one range, the first that is named counts.
         sites: Site name or pattern (``blocks.*.mlp.fc2``) to ``int8`` or ``float``; a later entry overrides.
     """
 
@@ -68,6 +72,7 @@ class Quantization:
     float_share: float = 0.25
     rotate: bool = True
     center: bool = True
+    center_attention: bool = True
     class_token: bool = True
     equalize: bool = True
     row_gain: bool = True
@@ -75,6 +80,7 @@ class Quantization:
     smooth: bool = True
     bias_correction: bool = True
     rounding: Literal["nearest", "gptq"] = "gptq"
+    observers: Mapping[str, Observer] = field(default_factory=dict)
     sites: Mapping[str, SiteChoice] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -93,6 +99,10 @@ class Quantization:
             problems.append(f"float_share = {self.float_share} is not between 0 and 1")
         if problems:
             raise FieldError(problems)
+
+    def uses_observer(self, name: Observer) -> bool:
+        """Whether it chooses the range of any site."""
+        return name == self.observer or name in self.observers.values()
 
 
 @dataclass(frozen=True)

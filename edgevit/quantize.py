@@ -10,6 +10,7 @@ from __future__ import annotations
 import fnmatch
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from edgevit.calibrate import calibrate_graph
 from edgevit.errors import CalibrationError, RecipeError
 from edgevit.graph import Graph
 from edgevit.memory import collect_new_alone, release_memory
+from edgevit.observers import OBSERVERS
 from edgevit.placement import PLACEMENTS, check_weight_bits
 from edgevit.plan import QuantizationPlan, apply_plan, read_weight, trace_layout
 from edgevit.progress import Progress, ignore_progress
@@ -30,6 +32,8 @@ from edgevit.token_importance import Importance
 
 Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
+
+Choice = TypeVar("Choice")
 
 _SCORING_IMAGES = 32
 
@@ -95,18 +99,31 @@ def plan_quantization(
     count, sample = len(stream), stream[:_SCORING_IMAGES]
     del images  # the stream's items give way to activations
     base = graph.copy()
-    pins = match_sites([site.name for site in base.sites()], quantization.sites)
+    names = [site.name for site in base.sites()]
+    pins, observers = match_sites(names, quantization.sites), match_sites(names, quantization.observers)
     started = time.perf_counter()
     plan = QuantizationPlan(at=placement.quantize_at)
     products = placement.products if quantization.products == "auto" else quantization.products
     if quantization.activations == "float":
         products = "float"
     segments = split_graph(base)
-    ranges = _observe_inputs(base, stream, quantization, progress)
+    ranges = _observe_inputs(base, stream, quantization, observers, progress)
     reasons: dict[str, str] = {}
     for index, segment in enumerate(segments):
         progress("quantize", index, len(segments))
-        fit = SegmentFit(segment, plan, placement, quantization, products, pins, reasons, ranges, importance, generator)
+        fit = SegmentFit(
+            segment,
+            plan,
+            placement,
+            quantization,
+            products,
+            pins,
+            observers,
+            reasons,
+            ranges,
+            importance,
+            generator,
+        )
         fit.run(stream)
         release_weights(segment)
         release_memory()
@@ -142,27 +159,32 @@ def plan_quantization(
 
 
 def _observe_inputs(
-    graph: Graph, images: Sequence[npt.NDArray[np.generic]], quantization: Quantization, progress: Progress
+    graph: Graph,
+    images: Sequence[npt.NDArray[np.generic]],
+    quantization: Quantization,
+    observers: Mapping[str, str],
+    progress: Progress,
 ) -> Mapping[str, TensorStatistics]:
-    """What the recipe's observer looks at; nothing for those that need the activations themselves."""
-    if quantization.observer in ("output", "loss") or quantization.activations == "float":
-        return {}
+    """What the recipe's observers look at; nothing for those that need the activations themselves."""
     names = []
     for node in graph.model.graph:
         if node.op_type in ("MatMul", "Gemm") and read_weight(node) is not None and not reads_image(node):
             assert node.inputs[0] is not None
-            names.append(trace_layout(node.inputs[0]).name or "")
+            if observers.get(node.name or "", quantization.observer) in dict(OBSERVERS):
+                names.append(trace_layout(node.inputs[0]).name or "")
+    if not names or quantization.activations == "float":
+        return {}
     batches = (np.asarray(image, np.uint8) for image in images)
     return calibrate_graph(graph, list(dict.fromkeys(names)), batches, images=len(images), progress=progress).tensors
 
 
-def match_sites(sites: Sequence[str], pins: Mapping[str, str]) -> dict[str, str]:
-    """Which sites a recipe pins, by name or pattern; a later pattern overrides an earlier one.
+def match_sites(sites: Sequence[str], pins: Mapping[str, Choice]) -> dict[str, Choice]:
+    """Which sites a recipe pins, and to what, by name or pattern; a later pattern overrides an earlier one.
 
     Raises:
         RecipeError: Patterns that match no site, all of them.
     """
-    matched: dict[str, str] = {}
+    matched: dict[str, Choice] = {}
     idle = []
     for pattern, choice in pins.items():
         names = fnmatch.filter(sites, pattern)

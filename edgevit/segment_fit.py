@@ -21,9 +21,10 @@ from edgevit.methods.norm_scale import choose_norm_scale, find_norm_readers, fol
 from edgevit.methods.operand_range import OperandRange
 from edgevit.methods.probability_gain import choose_gain
 from edgevit.methods.weight_scale import find_group
+from edgevit.observers import OBSERVERS
 from edgevit.placement import Placement
 from edgevit.plan import QuantizationPlan, SitePlan, read_weight, trace_layout
-from edgevit.quantization import Quantization
+from edgevit.quantization import Observer, Quantization
 from edgevit.ranges import Grid, TensorStatistics
 from edgevit.segments import Segment, SegmentRunner, extract_segment
 from edgevit.token_importance import Importance
@@ -46,6 +47,7 @@ class SegmentFit:
         quantization: Quantization,
         products: str,
         pins: Mapping[str, str],
+        observers: Mapping[str, Observer],
         reasons: dict[str, str],
         ranges: Mapping[str, TensorStatistics],
         importance: Importance,
@@ -53,14 +55,15 @@ class SegmentFit:
     ) -> None:
         self._segment, self._plan, self._placement, self._quantization = segment, plan, placement, quantization
         self._products, self._pins, self._reasons, self._generator = products, pins, reasons, generator
-        self._ranges, self._importance = ranges, importance
+        self._observers, self._ranges, self._importance = observers, ranges, importance
         self._tokens: dict[str, Values] = {}
         self._shares: dict[str, Values] = {}  # of the tokens, how much each counts
         self._operands: dict[str, OperandRange] = {}
 
     def run(self, stream: list[npt.NDArray[np.generic]]) -> None:
         """Fit on what enters the segment, an item for each image, and put in its place what leaves it."""
-        self._center_attention(stream)
+        if self._quantization.center_attention:
+            self._center_attention(stream)
         if self._quantization.equalize:
             self._equalize_channels(stream)
         if self._quantization.norm_scale:
@@ -231,20 +234,26 @@ class SegmentFit:
         value = group[0].inputs[0]
         assert value is not None
         source = trace_layout(value)
-        tap = _find_tap(group[0])
+        tap, observer = _find_tap(group[0]), self._find_observer(group)
+        shares = self._shares.pop(tap)
         fitted = fit_linears(
             group,
             self._tokens.pop(tap),
             self._placement,
-            self._quantization,
+            dataclasses.replace(self._quantization, observer=observer),
             image=reads_image(group[0]),
             scalable=_may_scale(source),
-            statistics=self._ranges.get(source.name or ""),
-            shares=self._shares.pop(tap),
+            statistics=self._ranges.get(source.name or "") if observer in dict(OBSERVERS) else None,
+            shares=shares if observer == "loss" else None,
         )
         for node, site in zip(group, fitted, strict=True):
             inputs = (source.name or "",) if site.grids else ()
             self._plan.sites[node.name or ""] = dataclasses.replace(site, inputs=inputs)
+
+    def _find_observer(self, group: Sequence[ir.Node]) -> Observer:
+        """Of the range that the Linears share: the recipe's for the first that it names, else for all."""
+        named = (self._observers.get(node.name or "") for node in group)
+        return next(filter(None, named), self._quantization.observer)
 
     def _draw(self, tokens: int, images: int) -> npt.NDArray[np.int64]:
         """Which tokens of an image are kept."""

@@ -198,6 +198,47 @@ def test_plan_quantization_with_an_observer_takes_its_range(graph: Graph, images
         assert abs(grid.low - values.min()) <= grid.scale
 
 
+def test_plan_quantization_takes_the_observer_that_the_recipe_names_for_a_site(graph: Graph, images: Images) -> None:
+    def plan(**recipe: Any) -> Any:
+        return plan_quantization(graph, images, Quantization(products="float", **recipe), "openvino")[1].sites
+
+    recipe = {"blocks.*.mlp.fc2": "percentile", "blocks.1.mlp.*": "minmax", "blocks.0.attn.k": "minmax"}
+    found = plan(percentile=90.0, observers=recipe)
+    plain, wide, narrow = plan(), plan(observer="minmax"), plan(observer="percentile", percentile=90.0)
+    assert plain["blocks.0.attn.q"].grids != wide["blocks.0.attn.q"].grids
+    for site, wanted in {
+        "blocks.0.mlp.fc2": narrow,
+        "blocks.1.mlp.fc2": wide,  # by the later entry
+        "blocks.0.attn.k": wide,
+        "blocks.0.attn.q": wide,  # it reads what keys read
+        "blocks.1.attn.q": plain,
+        "blocks.0.mlp.fc1": plain,
+    }.items():
+        assert found[site].grids == wanted[site].grids, site
+    with pytest.raises(RecipeError, match=r"blocks\.9"):
+        plan(observers={"blocks.9.*": "minmax"})
+
+
+def test_plan_quantization_counts_tokens_for_sites_of_the_loss_alone(graph: Graph, images: Images) -> None:
+    generator = np.random.default_rng(0)
+    tokens = run_graph(graph, images, ("blocks.0.norm2",))[0].shape[1]
+    rows = np.where(np.arange(tokens) == 0, 1e6, 1e-6) * generator.uniform(1, 2, (len(images), tokens))
+    importance = {name: rows.astype(np.float32) for name in ("blocks.0.mlp.fc1", "blocks.1.mlp.fc1")}
+    quantization = Quantization(products="float", observers={"blocks.0.mlp.fc1": "loss"})
+    given = (graph, images, quantization, "openvino")
+    counted = plan_quantization(*given, importance=importance)[1].sites
+    plain = plan_quantization(*given)[1].sites
+    assert counted["blocks.0.mlp.fc1"].grids != plain["blocks.0.mlp.fc1"].grids
+    assert counted["blocks.1.mlp.fc1"].grids == plain["blocks.1.mlp.fc1"].grids
+
+
+def test_plan_quantization_without_centred_attention_leaves_keys_as_they_are(graph: Graph, images: Images) -> None:
+    quantization = Quantization(products="both", center_attention=False, equalize=False)
+    base, _, _ = plan_quantization(graph, images, quantization, "openvino")
+    keys = ("blocks.0.attn.k/bias",)
+    np.testing.assert_allclose(run_graph(base, images, keys)[0], run_graph(graph, images, keys)[0], atol=1e-6)
+
+
 def test_plan_quantization_with_the_same_seed_gives_the_same_plan(graph: Graph, images: Images) -> None:
     quantization = Quantization(sites={"blocks.1.*": "float"}, products="scores")
     first, second = (plan_quantization(graph, images, quantization, "openvino", seed=4)[1] for _ in range(2))

@@ -35,6 +35,7 @@ recipes = st.builds(
         products=st.sampled_from(["auto", "float", "scores", "both"]),
         rotate=st.booleans(),
         rounding=st.sampled_from(["nearest", "gptq"]),
+        observers=st.dictionaries(st.text("abc.*/0", min_size=1), st.sampled_from(get_args(Observer))),
         sites=st.dictionaries(st.text("abc.*/0", min_size=1), st.sampled_from(["int8", "float"])),
     ),
 )
@@ -55,7 +56,7 @@ def test_default_recipe_states_every_plain_setting():
     stated = load_toml(find_recipes_directory() / "default.toml", RecipeError)
     left_open = {"image_size", "export", "disable_passes", "settings", "task"}
     assert set(stated) == set(schema.to_data(Recipe())) - left_open
-    assert set(stated["quantization"]) == set(schema.to_data(Quantization())) - {"sites"}
+    assert set(stated["quantization"]) == set(schema.to_data(Quantization())) - {"observers", "sites"}
 
 
 def test_recipe_with_attention_in_float_differs_from_the_default_in_that_alone():
@@ -68,11 +69,15 @@ def test_recipes_readme_documents_every_key():
         "export",
         "settings",
         "quantization",
+        "observers",
         "sites",
         "task",
     }
     assert [key for key in sorted(keys) if f"| `{key}` |" not in readme] == []
-    assert all(f"[{table}]" in readme for table in ("export", "settings", "quantization", "quantization.sites", "task"))
+    assert all(
+        f"[{table}]" in readme
+        for table in ("export", "settings", "quantization", "quantization.observers", "quantization.sites", "task")
+    )
     assert [key for key in schema.to_data(Task()) if f"| `{key}` |" not in readme] == []
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from edgevit.errors import CheckpointError, MissingPackageError
@@ -29,6 +31,7 @@ def download_checkpoint(source: str) -> tuple[Path, str | None]:
     """
     try:
         from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
     except ImportError as exc:
         raise MissingPackageError(
             f"downloading {source} needs huggingface_hub, which cannot be imported: {exc}",
@@ -40,6 +43,11 @@ def download_checkpoint(source: str) -> tuple[Path, str | None]:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(patterns)))
 
     try:
+        if _COMMIT.fullmatch(revision):  # never changes: without a network, asking for it is half a minute of retries
+            with suppress(LocalEntryNotFoundError, ValueError, KeyError):  # not there, or a damaged index
+                folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+                if _is_whole(folder):
+                    return folder, revision
         folder = fetch(_SAFE)
         if not any(folder.glob("*.safetensors")):
             folder = fetch(_PICKLED + _SAFE)
@@ -51,6 +59,14 @@ def download_checkpoint(source: str) -> tuple[Path, str | None]:
             "if this was without a network, download it once with one; the hub's cache is used after that",
         )
     return folder, folder.name if _COMMIT.fullmatch(folder.name) else None
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a snapshot has its weights, every part of them: a download that broke off leaves some."""
+    if not any(folder.glob("*.safetensors")) or not any(folder.glob("*config.json")):
+        return False
+    indices = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.safetensors.index.json")]
+    return all((folder / name).is_file() for index in indices for name in index["weight_map"].values())
 
 
 def _explain(source: str, repository: str, revision: str, exc: Exception) -> CheckpointError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 import torch
-from huggingface_hub import constants, errors
+from huggingface_hub import HfApi, constants, errors
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.errors import CheckpointError, MissingPackageError
@@ -84,6 +85,39 @@ def test_hub_id_without_a_network_is_read_from_the_cache_with_its_commit(hub_cac
     model = read_checkpoint(source)
     assert model.labels == ("one", "two", "three")
     assert (model.source.path, model.source.revision) == (source, COMMIT)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Whatever is asked of the hub, none of which answers."""
+    names: list[str] = []
+
+    def refuse(self: object, *args: object, **kwargs: object) -> None:
+        names.append(str(args))
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(HfApi, "repo_info", refuse)
+    monkeypatch.setattr(HfApi, "list_repo_tree", refuse)
+    return names
+
+
+def test_commit_that_is_in_the_cache_is_not_asked_for(hub_cache: Path, asked: list[str]) -> None:
+    assert read_checkpoint(f"org/name@{COMMIT}").source.revision == COMMIT
+    assert asked == []
+
+
+@pytest.mark.parametrize("broken", ["weights", "shard", "config"])
+def test_commit_whose_download_broke_off_is_asked_for_again(hub_cache: Path, asked: list[str], broken: str) -> None:
+    snapshot = hub_cache / "snapshots" / COMMIT
+    if broken == "shard":
+        index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
+        (snapshot / "model.safetensors.index.json").write_text(json.dumps(index))
+    else:
+        (snapshot / ("config.json" if broken == "config" else "model.safetensors")).unlink()
+    with pytest.raises(CheckpointError):
+        read_checkpoint(f"org/name@{COMMIT}")
+    assert asked
 
 
 def test_hub_id_of_a_local_folder_is_that_folder(

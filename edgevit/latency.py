@@ -81,7 +81,7 @@ def measure_latency(
         seconds: Least time in them.
         rounds: Turns; rounded up to an even number, so that each order occurs equally often.
         warmup_runs: Least number of calls before.
-        warmup_seconds: Least time in them.
+        warmup_seconds: Least time in them; no more than ``seconds``.
         seed: Of the bootstrap.
         progress: Called between the turns.
         clock: Nanoseconds.
@@ -92,6 +92,7 @@ def measure_latency(
     if not sessions or rounds < 1 or runs < 1 or not 0 <= seconds < math.inf:
         raise ValueError("measuring takes a session, a round, a run and a finite time")
     rounds += rounds % 2
+    warmup_seconds = min(warmup_seconds, seconds)
     turns = (math.ceil(runs / rounds), seconds * 1e9 / rounds)
     settle = 1 if len(sessions) > 1 else 0
     recordings = {name: _Recording() for name in sessions}
@@ -203,7 +204,7 @@ def measure_session_throughput(
     Each caller's own rate is added up, so the wait for the slowest at the end does not count.
     """
     callers = max(1, session.streams)
-    _call_in_threads(session, batch, callers, warmup_seconds)
+    _call_in_threads(session, batch, callers, min(warmup_seconds, seconds))
     with _without_garbage_collection():
         counts = _call_in_threads(session, batch, callers, seconds)
     return Throughput(

@@ -21,7 +21,8 @@ from tests.reference import save_deit_as_transformers, save_swin_as_transformers
 # One process builds all bundles of a model, so that the float model's answers are computed once.
 pytestmark = pytest.mark.xdist_group("acceptance")
 
-QUICK = "latency_runs = 20\nlatency_seconds = 0.5\ntune_settings = false\n"
+# There is one variant, so no choice that hundreds of calibration images would have to carry.
+QUICK = "latency_runs = 20\nlatency_seconds = 0.5\ntune_settings = false\nchoice_images = 40\n"
 
 
 def build(assets: Path, folder: Path, source: Path, data: str, target: str) -> dict[str, Any]:

@@ -19,7 +19,9 @@ from edgevit.target import Budget, load_target
 from edgevit.task import Task
 from tests.reference import import_timm, randomise, save_timm_folder
 
-QUICK = Recipe(precision="int8", parity_images=4, latency_runs=2, latency_seconds=0.05, tune_settings=False)
+QUICK = Recipe(
+    precision="int8", parity_images=4, choice_images=40, latency_runs=2, latency_seconds=0.05, tune_settings=False
+)
 TINY = {"img_size": 64, "window_size": 4, "embed_dim": 32, "depths": (2, 2), "num_heads": (2, 4), "num_classes": 7}
 
 

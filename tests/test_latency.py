@@ -101,6 +101,13 @@ def test_latency_goes_on_until_there_are_runs_and_seconds_enough() -> None:
     assert (quick.warmup_runs, slow.warmup_runs) == (500, 10)
 
 
+def test_latency_warms_up_no_longer_than_it_measures() -> None:
+    clock = Clock()
+    found = measure_latency({"a": FakeSession(clock, "a", 1.0)}, BATCH, runs=1, seconds=0.05, clock=clock)
+    assert found.latencies["a"].warmup_runs == 50
+    assert "0.05 s" in found.latencies["a"].method
+
+
 def test_latency_makes_the_number_of_rounds_even() -> None:
     clock = Clock()
     found = measure_latency({"a": FakeSession(clock, "a", 1.0)}, BATCH, runs=11, seconds=0, rounds=11, clock=clock)

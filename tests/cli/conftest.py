@@ -13,8 +13,10 @@ from click.testing import CliRunner
 from edgevit.cli import main
 from edgevit.demo import MODELS, write_digits
 
-QUICK = "latency_runs = 2\nlatency_seconds = 0.05\ntune_settings = false\n[quantization]\nimages = 40\n"
-"""A recipe that measures and calibrates just long enough to fill the table."""
+QUICK = (
+    "latency_runs = 2\nlatency_seconds = 0.05\ntune_settings = false\nchoice_images = 40\n[quantization]\nimages = 40\n"
+)
+"""A recipe that measures, chooses and calibrates just long enough to fill the table."""
 
 
 @dataclass(frozen=True)

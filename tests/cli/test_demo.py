@@ -12,7 +12,8 @@ from edgevit.recipe import Recipe
 def quick(monkeypatch):
     """Measure and calibrate just long enough to fill the table."""
     monkeypatch.setattr(
-        "edgevit.recipe.Recipe", functools.partial(Recipe, latency_runs=2, latency_seconds=0.05, tune_settings=False)
+        "edgevit.recipe.Recipe",
+        functools.partial(Recipe, latency_runs=2, latency_seconds=0.05, tune_settings=False, choice_images=40),
     )
     monkeypatch.setattr("edgevit.cli.demo.CALIBRATED", 40)
 

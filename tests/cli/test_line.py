@@ -10,6 +10,9 @@ import pytest
 from edgevit.demo import MODELS
 from edgevit.report import Report
 
+# One process builds the line.
+pytestmark = pytest.mark.xdist_group("line")
+
 
 def widest(text):
     return max(map(len, text.splitlines()))
@@ -85,7 +88,7 @@ def test_build_takes_a_folder_called_random_by_its_path(line, run, tmp_path, mon
         "--calibration", "./random", "--out", tmp_path / "b",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["report"]["data"]["calibration"]["images"] == 200
+    assert json.loads(result.stdout)["report"]["data"]["calibration"]["images"] == 40
 
 
 def test_build_quiet_prints_the_result_alone(line, run):

@@ -64,6 +64,11 @@ def test_int8_graph_runs_in_fused_layers_alone(case: tuple[str, Graph], tmp_path
         "Gelu",
         "Split",
     }
+    # Of a Swin no window, head or merged patch is cut out or put together; a ViT's class token is, once.
+    cut = {kind: counts[kind] for kind in ("Concatenation", "StridedSlice")}
+    assert (
+        cut == {"vit": {"Concatenation": 1, "StridedSlice": 2}, "swin": {"Concatenation": 0, "StridedSlice": 0}}[family]
+    )
     linears = [layer for layer in layers if layer["layerType"] == "FullyConnected"]
     assert len(linears) == LINEARS[family]
     assert {layer["runtimePrecision"] for layer in linears} <= {"i8", "u8"}

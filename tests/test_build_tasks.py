@@ -76,6 +76,14 @@ def test_recipe_of_the_bundle_holds_the_task_as_it_was_decided(built) -> None:
     assert decided == select_task(read_checkpoint(MODELS[name]), task).task
 
 
+def test_what_restores_rotated_features_stays_float_and_says_why(built) -> None:
+    _, task, result, _ = built
+    assert result.report.quantization is not None
+    sites = {site.name: site for site in result.report.quantization.sites if site.name.endswith(".restore")}
+    assert list(sites) == (["outlets.1.restore"] if task.name == "features" else [])
+    assert all(site.precision == "float" and "save next to no time" in site.reason for site in sites.values())
+
+
 def test_figures_are_those_of_the_task_and_eval_measures_them_again(built) -> None:
     name, task, result, digits = built
     figures = next(v for v in result.report.variants if v.name == "int8").accuracy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,9 @@ def test_placement_of_a_product_needs_no_zero_points(name: str) -> None:
     placement = PLACEMENTS[name]
     assert make_grid(placement.product, -0.3, 2.0).zero_point == 0
     assert make_grid(placement.probability, 0.0, 1.0).zero_point == 0
+
+
+@pytest.mark.parametrize("name", sorted(PLACEMENTS))
+def test_placement_keeps_what_restores_rotated_features_in_float(name: str) -> None:
+    assert any(fnmatch("outlets.11.restore", pattern) for pattern in PLACEMENTS[name].float_sites)
+    assert not any(fnmatch("blocks.3.mlp.fc2", pattern) for pattern in PLACEMENTS[name].float_sites)

@@ -31,6 +31,10 @@ def fold_model(model: Model, form: ExportForm) -> tuple[PixelModel, tuple[PassRe
     return pixels, apply_folds(pixels, form)
 
 
+_OLDEST_NAMED = 18
+"""torch's exporter writes 18; its way down to 17 goes through ONNX's converter, which loses the modules' names."""
+
+
 def export_model(
     model: Model, form: ExportForm, *, opset: int = 20, batch: tuple[int, int, int] = (1, 1, 1)
 ) -> tuple[Graph, tuple[PassRecord, ...]]:
@@ -39,7 +43,8 @@ def export_model(
     Args:
         model: What :func:`edgevit.checkpoints.read_checkpoint` gave.
         form: Which folds, and which form of q/k/v.
-        opset: ONNX opset of the result.
+        opset: ONNX opset of the result, which is 18 for an older one: :mod:`edgevit.opset` restates it when all passes
+            are through.
         batch: Smallest, usual and largest batch. Three equal numbers make it static.
 
     Returns:
@@ -64,7 +69,7 @@ def export_model(
                 pixels,
                 (example,),
                 dynamo=True,
-                opset_version=opset,
+                opset_version=max(opset, _OLDEST_NAMED),
                 input_names=[INPUT],
                 output_names=[spec.name for spec in model.outputs],
                 dynamic_shapes=shapes,

@@ -84,7 +84,7 @@ def prepare_graph(model: Model, target: Target, recipe: Recipe, cache: StageCach
         from edgevit.optimize import optimize_graph
 
         graph, records = optimize_graph(Graph.load(exported / FLOAT_FILE), disable=recipe.disable_passes)
-        if graph.model.graph.opset_imports[""] > target.opset:  # torch's exporter could not convert it
+        if graph.model.graph.opset_imports[""] > target.opset:  # exported in 18 at least, for the sites' names
             restate_opset(graph, target.opset)
         graph.save(folder / OPTIMIZED_FILE, beside=True)
         check_graph(folder / OPTIMIZED_FILE)

@@ -43,8 +43,11 @@ def test_graph_for_jetpack_6_0_has_opset_17_and_the_same_answers(family: str, tm
     graph = Graph.load(prepared.path)
     assert graph.model.graph.opset_imports[""] == 17
     assert "Gelu" not in graph.op_counts(), "it begins with opset 20"
+    usual = make_graph(family, PACKED)
+    named = [[n.name for n in g.model.graph if n.op_type in ("Conv", "MatMul")] for g in (graph, usual)]
+    assert named[0] == named[1], "a recipe pins sites by these names"
     images = make_pixels(family, 2)
-    wanted = run_graph(make_graph(family, PACKED), images)[0]
+    wanted = run_graph(usual, images)[0]
     np.testing.assert_allclose(run_graph(graph, images)[0], wanted, atol=1e-5 * np.abs(wanted).max())
 
 

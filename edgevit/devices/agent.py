@@ -9,11 +9,14 @@ the user's cache folder. A job is a folder there, with its input, its log and it
     device/jobs/ID/output/   what is fetched
     device/jobs/ID/log       what the job says
     device/jobs/ID/alive     locked for as long as the job lives, however it ends
+    device/jobs/ID/server    locked by the process that answers for it, with its number
+    device/jobs/ID/home      home and temporary folder of what runs: libraries leave their own files there
     device/jobs/ID/status.json
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -36,9 +39,10 @@ SPACE_HINT = "make room on the device, or set EDGEVIT_CACHE there to a folder on
 
 
 def find_root() -> str:
-    """The one folder that is written to."""
+    """The one folder that is written to, as a whole path: jobs have working folders of their own."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(os.environ.get("EDGEVIT_CACHE") or os.path.join(base, "edgevit"), "device")
+    cache = os.environ.get("EDGEVIT_CACHE") or os.path.join(base, "edgevit")
+    return os.path.join(os.path.abspath(os.path.expanduser(cache)), "device")
 
 
 def probe(request: dict[str, Any]) -> None:
@@ -56,7 +60,11 @@ def probe(request: dict[str, Any]) -> None:
             "l4t": read_text("/etc/nv_tegra_release"),
             "tensorrt": find_version("tensorrt"),
             "modules": [name for name in request.get("modules", ()) if has_module(name)],
-            "environments": sorted(name for name in os.listdir(root) if name.startswith("env-")),
+            "environments": sorted(
+                name
+                for name in os.listdir(root)
+                if name.startswith("env-") and os.path.exists(os.path.join(root, name, "requirements"))
+            ),
         }
     )
 
@@ -103,7 +111,7 @@ def start(request: dict[str, Any]) -> None:
         with open(os.path.join(job, "request.json"), "w") as stream:
             json.dump(request, stream)
         broken_off = status.get("state") in ("starting", "running")
-        write_status(job, {"state": "starting", "broken_off": broken_off, "stage": status.get("stage", "")})
+        write_status(job, {"state": "starting", "broken_off": broken_off, "stage": status.get("stage", "start")})
         offset = log_size(job)
         # Its own session: it outlives this connection. Its lock is taken before this answers.
         reader, writer = os.pipe()
@@ -116,6 +124,8 @@ def start(request: dict[str, Any]) -> None:
                 cwd=job,
                 start_new_session=True,
                 pass_fds=(writer,),
+                # what this has found is what the job uses; and what it says is UTF-8, whatever the login's language
+                env={**os.environ, "EDGEVIT_CACHE": os.path.dirname(find_root()), "PYTHONUTF8": "1"},
             )
         os.close(writer)
         with os.fdopen(reader, "rb") as stream:
@@ -145,16 +155,27 @@ def follow(request: dict[str, Any]) -> None:
                     heard = time.monotonic()
                     say({"log": "", "offset": offset})
     status = read_status(job)
-    say({"status": status if status.get("state") == "done" else {**status, "state": "killed"}})
+    ended = status if status.get("state") == "done" else {**status, "state": "killed"}
+    say({"status": {**ended, "free_bytes": shutil.disk_usage(job).free}})
 
 
 def serve(request: dict[str, Any]) -> None:
     """Become ``edgevit.devices.serve``, with the code and the environment of a job that has been done."""
     job = job_folder(request)
     status = read_status(job)
+    end_server(job)  # of a connection that was lost, which may not have noticed: it would keep this one waiting
+    server = os.open(os.path.join(job, "server"), os.O_RDWR | os.O_CREAT, 0o666)
+    fcntl.flock(server, fcntl.LOCK_EX)
+    os.ftruncate(server, 0)
+    os.write(server, str(os.getpid()).encode())
     lock = os.open(os.path.join(find_root(), "lock"), os.O_RDWR | os.O_CREAT, 0o666)
-    os.set_inheritable(lock, True)  # for as long as it answers, nobody else measures here
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    for handle in (server, lock):  # for as long as it answers, nobody else measures here
+        os.set_inheritable(handle, True)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say({"waiting": True})
+        fcntl.flock(lock, fcntl.LOCK_EX)
     os.chdir(job)
     environment = {**os.environ, "PYTHONPATH": os.path.join(job, "code")}
     os.execve(status["python"], [status["python"], *request["arguments"]], environment)
@@ -180,6 +201,7 @@ def get(request: dict[str, Any]) -> None:
 def remove(request: dict[str, Any]) -> None:
     """End the job, if it lives, and delete its folder."""
     job = job_folder(request)
+    end_server(job)
     pid = read_status(job).get("pid")
     for number in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + 5
@@ -212,10 +234,19 @@ def job_folder(request: dict[str, Any]) -> str:
     return path
 
 
-def is_alive(job: str) -> bool:
+def end_server(job: str) -> None:
+    """End the process that answers for the job, if there is one."""
+    deadline = time.monotonic() + 5
+    while is_alive(job, "server") and time.monotonic() < deadline:
+        with contextlib.suppress(OSError, ValueError), open(os.path.join(job, "server")) as stream:
+            os.kill(int(stream.read()), signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def is_alive(job: str, name: str = "alive") -> bool:
     """Whether a process holds the job's lock; the system frees it when the last one ends, however it ends."""
     try:
-        handle = os.open(os.path.join(job, "alive"), os.O_RDWR)
+        handle = os.open(os.path.join(job, name), os.O_RDWR)
     except FileNotFoundError:
         return False
     try:
@@ -318,7 +349,12 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody listens any more
     except OSError as exc:
         full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
-        fail("its disk is full" if full else str(exc), SPACE_HINT if full else "check the folder on the device")
+        fail(
+            "its disk is full" if full else str(exc),
+            SPACE_HINT
+            if full
+            else "it must belong to the user who logs in there; EDGEVIT_CACHE on the device names another place",
+        )
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ RESULT_FILE = "result.json"
 """What the job printed on its standard output."""
 FINISHED_CODES = (0, 1)
 """Exit statuses of the command line with results: 1 is a budget that was missed."""
+FULL_BYTES = 1 << 20
+"""A disk with less is full: it can hold neither a log nor a result, so the job itself could not say so."""
 CACHE_FILES = 64
 """So many are kept here, of all devices."""
 _RUNNER = Path(__file__).with_name("runner.py")
@@ -188,7 +190,15 @@ def _follow(
 
 
 def _refuse_failure(host: str, status: Mapping[str, Any], folder: Path, lines: list[str]) -> None:
-    if status["state"] == "killed":
+    killed, errors = status["state"] == "killed", ("error: ", "hint: ")
+    failed = "error" in status or status.get("code") not in FINISHED_CODES
+    if (killed or failed) and status.get("free_bytes", FULL_BYTES) < FULL_BYTES:
+        raise DeviceError(
+            f"{host}: its disk is full, at stage {status.get('stage', 'start')}{format_last_lines(lines)}",
+            "make room on the device, or set EDGEVIT_CACHE there to a folder on a larger disk; run the same command "
+            "again, which goes on with what was finished",
+        )
+    if killed:
         raise DeviceError(
             f"the job on {host} was killed at stage {status.get('stage', 'start')}{format_last_lines(lines)}",
             "mostly that is too little memory: close what else runs there; run the same command again, which goes on "
@@ -199,9 +209,10 @@ def _refuse_failure(host: str, status: Mapping[str, Any], folder: Path, lines: l
     if status["code"] not in FINISHED_CODES:
         said = _read_result(folder)
         said = said if isinstance(said, dict) and "error" in said else {}
+        if said:  # the lines have it too
+            lines = [line for line in lines if not line.startswith(errors)]
         code = status["code"]
         how = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
-        lines = [line for line in lines if not line.startswith(("error: ", "hint: "))]
         raise DeviceError(
             f"{host}: {said.get('error') or f'edgevit {how}'}{format_last_lines(lines)}",
             said.get("hint") or "see the last lines above; a signal 9 is mostly too little memory",

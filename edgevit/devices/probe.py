@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgevit import schema
 from edgevit.errors import DeviceError
+from edgevit.runtime.versions import parse_version
 
 if TYPE_CHECKING:
     from edgevit.devices.ssh import Connection
@@ -80,6 +81,17 @@ def probe_device(connection: Connection, target: Target, *, finishes: bool = Fal
         raise DeviceError(
             f"{connection.host} is a Jetson without TensorRT for {connection.python}",
             "sudo apt-get install python3-libnvinfer on the device; pip has none that fits JetPack",
+        )
+    if (
+        found.l4t is not None
+        and found.tensorrt is not None
+        and target.backend == "tensorrt"
+        and parse_version(found.tensorrt) < parse_version(target.runtime_version or "0")
+    ):
+        raise DeviceError(
+            f"target {target.name} is for TensorRT {target.runtime_version} or later, and {connection.host} has "
+            f"{found.tensorrt}",
+            "give the target for its JetPack (edgevit targets lists them), or set the board up with a later JetPack",
         )
     absent = [package for module, package in needed.items() if module not in found.modules]
     if connection.own_python is not None and absent:

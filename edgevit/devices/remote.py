@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,7 +63,7 @@ def finish_on(
     if not bundle.manifest.portable:
         raise BundleError(
             f"{path} is finished: it has an engine for {target.title}",
-            f"measure it with edgevit bench {path} --on {host}",
+            f"measure it with {shlex.join(['edgevit', 'bench', str(path), '--on', host])}",
         )
     found = probe_device(connection, target, finishes=True)
     log(found.describe())
@@ -132,7 +133,8 @@ def build_on(
     try:
         result = finish_on(host, portable, out=out, log=log, progress=progress)
     except EdgevitError:
-        log(f"the portable bundle is {portable}; to go on: edgevit finish {portable} --on {host} --out {out}")
+        command = shlex.join(["edgevit", "finish", str(portable), "--on", host, "--out", str(out)])
+        log(f"the portable bundle is {portable}; to go on: {command}")
         raise
     except KeyboardInterrupt:
         shutil.rmtree(portable, ignore_errors=True)

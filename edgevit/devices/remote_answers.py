@@ -81,7 +81,8 @@ class RemotePredictor:
         if self._exchange is None:
             request = {"job": self._job, "arguments": [*_SERVE, "input/bundle"]}
             self._exchange = self._stack.enter_context(self._connection.call("serve", request))
-            self._exchange.receive()
+            while "ready" not in self._exchange.receive():
+                self._log("waiting: another edgevit is at work on this device")
         self._exchange.send_line({"shape": batch.shape})
         self._exchange.send(np.ascontiguousarray(batch).tobytes())
         outputs = []

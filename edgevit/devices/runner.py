@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import site
 import subprocess
 import sys
 import time
@@ -45,13 +46,15 @@ def main(job: str, ready: int) -> int:
         cache = os.path.join(os.path.dirname(root), request["cache_folder"]) if request["cache_folder"] else None
         if cache is not None:
             copy_new(os.path.join(job, "input", "cache"), cache)
+        environment = make_home(job)
+        environment.update(PYTHONPATH=code, PYTHONUNBUFFERED="1", PYTHONDONTWRITEBYTECODE="1")
         with open(os.path.join(job, "output", "result.json"), "wb") as result:
             child = subprocess.Popen(
                 [python, *request["arguments"]],
                 stdin=subprocess.DEVNULL,
                 stdout=result,
                 cwd=job,
-                env={**os.environ, "PYTHONPATH": code, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+                env=environment,
                 pass_fds=(alive, turn),  # the locks are held for as long as either lives
             )
         status["code"] = child.wait()
@@ -72,6 +75,23 @@ class JobError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+def make_home(job: str) -> dict[str, str]:
+    """The environment for what runs: a home and a temporary folder inside the job's, which go with it.
+
+    Engine libraries leave numbers of their own for telemetry in the user's home, and a killed process its temporary
+    files. What the user has installed there is still found.
+    """
+    home = os.path.join(job, "home")
+    temporary = os.path.join(home, "tmp")
+    os.makedirs(temporary, exist_ok=True)
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("XDG_")},
+        "PYTHONUSERBASE": site.getuserbase(),
+        "HOME": home,
+        "TMPDIR": temporary,
+    }
 
 
 def wait_for_turn(path: str) -> int:
@@ -126,15 +146,23 @@ def make_environment(root: str, job: str, request: Status) -> str:
         log(f"environment: making {folder}")
         create_environment(folder, python)
     target = f"{wheel}[{','.join(extras)}]"
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-cache-dir"]
     log("environment: installing what edgevit needs")
     offline = run([*pip, "--no-index", target])
     if offline.returncode != 0:
         online = run([*pip, "--progress-bar", "off", target])
         if online.returncode != 0:
-            log((online.stdout + online.stderr).strip())
-            if "No space left" in online.stdout + online.stderr:
+            said = online.stdout + online.stderr
+            log(said.strip())
+            if "No space left" in said:
+                if not os.path.exists(stamp):  # nothing would go on with it
+                    shutil.rmtree(folder, ignore_errors=True)
                 raise JobError("the disk is full", "make room on the device")
+            if "certificate is not yet valid" in said or "certificate has expired" in said:
+                raise JobError(
+                    f"pip cannot check the package index's certificate; the clock there says {time.ctime()}",
+                    "if that is wrong, set the device's clock (timedatectl): boards without a battery lose it",
+                )
             raise JobError(
                 "pip cannot install what edgevit needs there",
                 "connect the device to the network for the first time, or name an interpreter of the device that has "

@@ -2,13 +2,14 @@
 
 Each question is a JSON line with ``shape`` and the pixels as uint8; each answer a JSON line with ``shapes`` and the
 outputs as little-endian float32, one after the other. An error is a JSON line with ``error`` and ``hint``. With
-``--check`` the bundle is opened, and nothing is read.
+``--check`` the bundle is opened, and nothing is read. Whoever asks nothing for :data:`IDLE_SECONDS` has gone.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import sys
 from typing import BinaryIO
 
@@ -16,6 +17,9 @@ import numpy as np
 
 from edgevit.errors import EdgevitError
 from edgevit.runtime import Predictor, open_bundle
+
+IDLE_SECONDS = 600.0
+"""The next question makes a new connection, if it comes at all."""
 
 
 def main(arguments: list[str]) -> int:
@@ -35,7 +39,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _answer(predictor: Predictor, questions: BinaryIO, answers: BinaryIO) -> None:
-    while line := questions.readline():
+    # A network that is gone ends no stream, and for as long as this process lives nobody else measures here.
+    while select.select([questions], [], [], IDLE_SECONDS)[0] and (line := questions.readline()):
         shape = json.loads(line)["shape"]
         data = questions.read(int(np.prod(shape)))
         outputs = predictor.run_outputs(np.frombuffer(data, np.uint8).reshape(shape))

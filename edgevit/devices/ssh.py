@@ -20,10 +20,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from edgevit.devices.ssh_errors import NOT_FOUND, OLD_PYTHON, explain_failure
+from edgevit.devices.ssh_errors import NOT_FOUND, OLD_PYTHON, OutOfReachError, explain_failure, format_last_lines
 from edgevit.errors import DeviceError, MissingPackageError
 
 CONNECT_SECONDS = 15
+GREETING_SECONDS = 90
+"""For a login and the start of a Python, on a slow board that is busy. A hung one accepts connections and no more."""
 OPTIONS = (
     "BatchMode=yes",  # never a question: keys and known hosts alone decide
     f"ConnectTimeout={CONNECT_SECONDS}",
@@ -32,6 +34,7 @@ OPTIONS = (
     "ClearAllForwardings=yes",  # a forwarded port of the user's may be in use by the user's own session
     "RemoteCommand=none",
     "RequestTTY=no",
+    "ControlMaster=no",  # one that is open is used; but to be the user's own would mean to end with the user's sessions
 )
 PYTHON = "EDGEVIT_DEVICE_PYTHON"
 """In the environment: an interpreter on the device to use as it is, with the packages that it has."""
@@ -48,6 +51,9 @@ _BOOTSTRAP = (
     'exec(compile(i.read(int(i.readline())), "edgevit-agent", "exec"))'
 )
 _UNSAFE = re.compile(r"""[\s\x00-\x1f\x7f'"`\\$;&|<>(){}*?!#~^]""")
+
+_PORT = re.compile(r"^[^:/\[\]]+(\[[^\]]*\])?:\d+$")
+"""``user@board:2222``, which ``ssh`` takes for a name; an address of IPv6 has more colons."""
 
 
 def check_host(host: str) -> str:
@@ -66,6 +72,8 @@ def check_host(host: str) -> str:
         or _UNSAFE.search(host)
     ):
         raise DeviceError(f"{host!r} is not the name of a host", "give user@host, or an alias of ~/.ssh/config")
+    if _PORT.search(host):
+        raise DeviceError(f"{host!r} is not the name of a host", f"give a port as ssh does: ssh://{host}")
     return host
 
 
@@ -135,12 +143,29 @@ class Exchange:
             self.send_line(request)
         except OSError:
             pass  # the reason is on the way: what was said before the stream broke is read below
-        while True:
-            line = self._out.readline().decode(errors="replace")
-            if not line:
-                raise self._explain()
-            if line.startswith(_GREETING):
-                break
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(GREETING_SECONDS, end)
+        timer.start()
+        try:
+            while True:
+                line = self._out.readline().decode(errors="replace")
+                if not line:
+                    if late.is_set():
+                        raise OutOfReachError(
+                            f"{self._connection.host} did not start {self._connection.python} within "
+                            f"{GREETING_SECONDS} s{format_last_lines(list(self._stderr))}",
+                            f"see what keeps the device busy: ssh {self._connection.host} must work by hand",
+                        )
+                    raise self._explain()
+                if line.startswith(_GREETING):
+                    break
+        finally:
+            timer.cancel()
         self._connected = True
         version = line.removeprefix(_GREETING).strip()
         if tuple(map(int, version.split("."))) < (3, 10):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from edgevit.errors import DeviceError
@@ -19,7 +20,7 @@ _REFUSALS = (
     (
         ("remote host identification has changed",),
         "its host key is not the one that is known for it",
-        "if the device was set up again: ssh-keygen -R HOST, then ssh HOST once and compare the key; otherwise "
+        "if the device was set up again: ssh-keygen -R 'NAME', then ssh HOST once and compare the key; otherwise "
         "somebody may be in between",
     ),
     (
@@ -73,13 +74,14 @@ def explain_failure(host: str, status: int, stderr: Sequence[str], *, connected:
     """
     text = "\n".join(stderr).lower()
     lines = format_last_lines(stderr)
-    if status == SSH_FAILED or status < 0:
+    if status == SSH_FAILED or status < 0 or (connected and status == 0):  # 0: it ended because its stream did
         if connected or status < 0:
             return OutOfReachError(f"the connection to {host} was lost{lines}", "check the network and the device")
         for kind, table in ((DeviceError, _REFUSALS), (OutOfReachError, _OUT_OF_REACH)):
             for phrases, what, hint in table:
                 if any(phrase in text for phrase in phrases):
-                    return kind(f"cannot connect to {host}: {what}{lines}", hint.replace("HOST", host))
+                    hint_here = hint.replace("HOST", host).replace("NAME", _find_known_name(stderr) or host)
+                    return kind(f"cannot connect to {host}: {what}{lines}", hint_here)
         # "Connection closed by …", "reset by peer", "kex_exchange_identification: …" and what else may come
         return OutOfReachError(f"cannot connect to {host}{lines}", f"ssh {host} must work by hand")
     if status in NOT_FOUND and not connected:
@@ -90,6 +92,14 @@ def explain_failure(host: str, status: int, stderr: Sequence[str], *, connected:
     return DeviceError(
         f"edgevit's part on {host} ended with status {status}{lines}", f"see the lines above; ssh {host} must work"
     )
+
+
+def _find_known_name(stderr: Sequence[str]) -> str | None:
+    """How the file of known hosts calls the device: without the user, with the port, and not by an alias."""
+    for line in stderr:
+        if found := re.match(r"Host key for (\S+) has changed", line):
+            return found[1]
+    return None
 
 
 def format_last_lines(lines: Sequence[str]) -> str:

@@ -60,7 +60,10 @@ def test_job_runs_the_sent_code_and_leaves_nothing_but_the_cache(loopback, conne
     given.write_bytes(os.urandom(3_000_001))
     program = (
         "import edgevit, json, shutil, sys; print('working', file=sys.stderr)\n"
-        "shutil.copy('input/a/given.bin', 'output/back.bin'); print(json.dumps({'file': edgevit.__file__}))"
+        "shutil.copy('input/a/given.bin', 'output/back.bin'); \n"
+        "import pathlib, tempfile\n"
+        "print(json.dumps({'file': edgevit.__file__, 'home': str(pathlib.Path.home()), "
+        "'temporary': tempfile.gettempdir()}))"
     )
     job = Job("test-success-0000", ("-c", program), {wheel.name: wheel, "a/given.bin": given})
     lines: list[str] = []
@@ -68,6 +71,8 @@ def test_job_runs_the_sent_code_and_leaves_nothing_but_the_cache(loopback, conne
     assert (tmp_path / "out" / "back.bin").read_bytes() == given.read_bytes()
     assert result["file"].startswith(str(loopback.cache / "device" / "jobs" / job.name / "code"))
     assert lines == ["working"]
+    assert result["temporary"].startswith(str(loopback.cache))
+    assert result["home"].startswith(str(loopback.cache))  # libraries leave their telemetry's numbers in it
     assert loopback.jobs == []
     assert {p.name for p in (loopback.cache / "device").iterdir()} == {"jobs", "lock"}
 
@@ -268,6 +273,41 @@ def test_disk_that_fills_up_on_the_way_is_named(loopback, connection, tmp_path):
             call.send(files["a"].read_bytes()[:1000])  # more than fits follows, and may meet a closed stream
             with pytest.raises(DeviceError, match="its disk is full"):
                 send_rest(call, files["a"].read_bytes()[1000:] * 10)
+
+
+def test_job_that_fills_the_disk_says_so(loopback, connection, wheel, tmp_path):
+    program = (
+        "import os, sys; stream = open('output/big', 'wb', buffering=0)\n"
+        "while True: stream.write(bytes(1 << 16))"  # its error fits into no log either
+    )
+    with small_disk(loopback.cache / "device" / "jobs", 8 << 20):
+        with pytest.raises(DeviceError, match="board: its disk is full, at stage edgevit") as caught:
+            run_job(connection, make_job("full", wheel, program), tmp_path)
+        assert "EDGEVIT_CACHE" in caught.value.hint
+
+
+def test_error_that_is_in_the_lines_alone_is_shown(connection, wheel, tmp_path):
+    program = "import sys; print('error: no result could be written', file=sys.stderr); sys.exit(2)"
+    with pytest.raises(DeviceError, match="ended with status 2\n  error: no result could be written"):
+        run_job(connection, make_job("lines", wheel, program), tmp_path)
+
+
+def test_server_of_a_lost_connection_gives_way_to_the_next_and_others_wait(loopback, connection, wheel, tmp_path):
+    job = make_job("server", wheel, "pass")
+    run_job(connection, job, tmp_path, keep=True)
+    wait = ["-c", "import time; print('{\"ready\": true}', flush=True); time.sleep(60)"]
+    request = {"job": job.name, "arguments": wait}
+    with connection.call("serve", request) as lost:
+        assert lost.receive() == {"ready": True}
+        with connection.call("serve", request) as again:
+            assert again.receive() == {"ready": True}  # the first has noticed nothing, and held the lock
+            with connection.call("serve", {**request, "job": "test-another-0000"}) as other:
+                assert other.receive() == {"waiting": True}
+                connection.ask("remove", job="test-another-0000")
+            connection.ask("remove", job=job.name)
+            with pytest.raises(DeviceError):
+                again.receive()
+    assert loopback.jobs == []
 
 
 def test_half_a_file_is_completed_both_ways(loopback, connection, tmp_path):

@@ -66,6 +66,30 @@ def test_system_without_any_pip_is_told_what_to_install(tmp_path, monkeypatch):
     assert "python3-venv" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ("[Errno 28] No space left on device", "disk is full"),
+        ("SSLError: certificate is not yet valid", "clock there"),
+        ("no", "cannot install"),
+    ],
+)
+def test_pip_s_failure_is_told_apart_and_leaves_nothing_that_counts_as_made(tmp_path, monkeypatch, said, error):
+    job = tmp_path / "jobs" / "one"
+    write_wheel(job)
+    pips = []
+
+    def run(command):
+        pips.append(command) if "pip" in command else (tmp_path / "env").mkdir(exist_ok=True)
+        return subprocess.CompletedProcess(command, int("pip" in command), "", said)
+
+    monkeypatch.setattr(runner, "run", run)
+    with pytest.raises(runner.JobError, match=error):
+        runner.make_environment(str(tmp_path), str(job), {"extras": ["finish"]})
+    assert all("--no-cache-dir" in command for command in pips)  # the one folder is all that is written to
+    assert not list(tmp_path.glob("env-*/requirements"))
+
+
 def test_turn_comes_when_the_holder_has_gone(tmp_path, capsys):
     path = str(tmp_path / "lock")
     holder = subprocess.Popen(

@@ -40,6 +40,17 @@ def test_answers_are_those_of_the_bundle_opened_here(tmp_path: Path) -> None:
     assert rest == b""
 
 
+def test_client_that_asks_nothing_more_has_gone(tmp_path: Path) -> None:
+    """A network that is gone ends no stream."""
+    make_bundle(tmp_path / "bundle", tmp_path / "work")
+    program = (
+        "import sys; from edgevit.devices import serve; serve.IDLE_SECONDS = 0.1; "
+        f"sys.exit(serve.main([{str(tmp_path / 'bundle')!r}]))"
+    )
+    child = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.wait(timeout=60) == 0
+
+
 def test_bundle_that_cannot_be_opened_is_an_error_line(tmp_path: Path) -> None:
     status, said = serve("--check", str(tmp_path / "nowhere"))
     assert status == 2

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgevit.devices import ssh
 from edgevit.devices.probe import probe_device
 from edgevit.devices.ssh import PYTHON, Connection, check_host
 from edgevit.devices.ssh_errors import OutOfReachError, explain_failure
@@ -33,6 +34,13 @@ def test_host_as_ssh_takes_it_is_taken(host):
 def test_host_that_is_an_option_or_holds_shell_characters_is_refused(host):
     with pytest.raises(DeviceError, match="is not the name of a host"):
         check_host(host)
+
+
+@pytest.mark.parametrize("host", ["board:2222", "user@192.168.1.7:22"])
+def test_host_with_a_port_is_told_how_ssh_takes_one(host):
+    with pytest.raises(DeviceError) as caught:
+        check_host(host)
+    assert caught.value.hint.endswith(f"ssh://{host}")
 
 
 @settings(max_examples=50)
@@ -80,7 +88,7 @@ def test_changed_host_key_is_refused_and_named(loopback, connection):
     with pytest.raises(DeviceError, match="its host key is not the one that is known") as caught:
         connection.ask("probe")
     assert not isinstance(caught.value, OutOfReachError)
-    assert "ssh-keygen -R board" in caught.value.hint
+    assert f"ssh-keygen -R '[127.0.0.1]:{loopback.port}'" in caught.value.hint  # what known_hosts calls it
 
 
 def test_unknown_host_key_is_not_accepted(loopback, connection):
@@ -137,6 +145,46 @@ def test_what_a_login_prints_does_not_disturb(loopback, monkeypatch, tmp_path):
     noisy.chmod(0o755)
     monkeypatch.setenv(PYTHON, str(noisy))
     assert Connection(HOST).ask("probe")["system"] == "Linux"
+
+
+def test_board_that_accepts_the_connection_and_hangs_is_given_up(loopback, monkeypatch, tmp_path):
+    hung = tmp_path / "python"
+    hung.write_text("#!/bin/sh\nexec sleep 60\n")
+    hung.chmod(0o755)
+    monkeypatch.setenv(PYTHON, str(hung))
+    monkeypatch.setattr(ssh, "GREETING_SECONDS", 1)
+    with pytest.raises(OutOfReachError, match=f"board did not start {hung} within 1 s"):
+        Connection(HOST).ask("probe")
+
+
+def test_call_does_not_become_the_master_of_the_user_s_own_sessions(loopback, connection, tmp_path):
+    loopback.write_config(ControlMaster="auto", ControlPersist="60", ControlPath=str(tmp_path / "master"))
+    assert connection.ask("probe")["system"] == "Linux"
+    assert not (tmp_path / "master").exists()
+
+
+@pytest.mark.parametrize("found", ["8.6.2", "10.3.0"])
+def test_board_with_an_older_tensorrt_is_refused_before_the_build(found):
+    class Board:
+        host, own_python, python = "board", None, "python3"
+
+        def ask(self, verb, **request):
+            return {
+                "python": "3.10.12",
+                "architecture": "aarch64",
+                "system": "Linux",
+                "root": "/r",
+                "free_bytes": 1,
+                "l4t": "# R36",
+                "tensorrt": found,
+            }
+
+    if found.startswith("10"):
+        assert probe_device(Board(), load_target("jetson")).tensorrt == found
+        return
+    with pytest.raises(DeviceError, match=r"for TensorRT 10\.3 or later, and board has 8\.6\.2"):
+        probe_device(Board(), load_target("jetson"))
+    probe_device(Board(), load_target("jetson-jetpack-6.0"))
 
 
 def test_error_of_the_agent_comes_with_its_last_lines(connection):

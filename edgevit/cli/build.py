@@ -12,9 +12,11 @@ from edgevit.cli.options import (
     BatchType,
     LevelsType,
     SizeType,
+    keep_path,
     on_option,
     preprocess_options,
     read_preprocess,
+    refuse_missing,
 )
 from edgevit.cli.output import Output, output_options
 
@@ -84,6 +86,16 @@ def command(output: Output, source: str, target: str, out: Path | None, host: st
     from edgevit.cli.verdict import describe_result, exit_status, show_result
     from edgevit.target import load_target
 
+    calibration, recipe = options["calibration"], options["recipe"]
+    refuse_missing(
+        {
+            "SOURCE": keep_path(source),
+            "--target": target if target.endswith(".toml") else None,
+            "--calibration": None if calibration == "random" else calibration,
+            "--validation": options["validation"],
+            "--recipe": recipe if recipe and recipe.endswith(".toml") else None,
+        }
+    )
     profile = load_target(target)
     arguments: dict[str, Any] = {
         "out": out or Path(f"{_name_of(source)}-{profile.name}"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -134,3 +135,25 @@ def read_preprocess(options: Mapping[str, Any]) -> PreprocessOptions | None:
 on_option = click.option(
     "--on", "host", metavar="USER@HOST", help="The device, reached by ssh: compile and measure there."
 )
+
+
+def refuse_missing(paths: Mapping[str, Path | str | None]) -> None:
+    """Raise where two or more of a command's paths are not there; of a single one, the stage that reads it says more.
+
+    Args:
+        paths: By what they are to the command; ``None`` was not given.
+    """
+    from edgevit.errors import DataError, format_offenders
+
+    missing = [f"{what}: {path}" for what, path in paths.items() if path is not None and not Path(path).exists()]
+    if len(missing) > 1:
+        raise DataError(f"{len(missing)} paths are not there:\n" + format_offenders(missing), "check them")
+
+
+def keep_path(source: str | None) -> str | None:
+    """A checkpoint's name where it can be nothing but a path; a hub id is ``None``."""
+    if source is None or source.startswith(("hf-hub:", "hf_hub:")):
+        return None
+    path = Path(source)
+    local = path.is_absolute() or path.parent.is_dir() or source.startswith((".", "~")) or len(path.parts) > 2
+    return source if local else None

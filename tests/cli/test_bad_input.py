@@ -62,6 +62,17 @@ def test_run_lists_a_missing_bundle_and_the_missing_images(run, tmp_path):
     ]
 
 
+def test_build_and_eval_list_all_paths_that_are_not_there(run, tmp_path):
+    places = {name: tmp_path / name for name in ("source", "board.toml", "train", "held", "mine.toml")}
+    source, *rest = places.values()
+    options = zip(("--target", "--calibration", "--validation", "--recipe"), rest, strict=True)
+    text = refuse(run("build", source, *(part for pair in options for part in pair)), "5 paths are not there")
+    assert all(str(path) in text for path in places.values())
+    text = refuse(run("eval", source, "--data", places["held"], "--reference", "timm/some"), "2 paths are not there")
+    assert str(source) in text
+    assert str(places["held"]) in text
+
+
 def test_empty_folder_is_no_checkpoint(run, tmp_path):
     refuse(run("inspect", tmp_path), str(tmp_path))
 

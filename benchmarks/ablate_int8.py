@@ -6,6 +6,7 @@ choice of float sites hides nothing; the first and the last row are the default 
 images, which no quantiser has seen.
 
     python -m benchmarks.ablate_int8 [--models deit_tiny_imagenet swin_imagenette] [--calibration 512]
+                                      [--variants NAME …]
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ SYMMETRIC_CHANGES: Mapping[str, Mapping[str, Any]] = {
 
 
 def main() -> int:
-    """Write ``results/int8_ablations.json`` and ``.md``; rows of models that are not run stay as they are."""
+    """Write ``results/int8_ablations.json`` and ``.md``; models and variants that are not run stay as they are."""
     options = _parse()
     assets = find_assets()
     if assets is None:
@@ -80,7 +81,8 @@ def main() -> int:
             continue
         with tempfile.TemporaryDirectory() as temporary:
             row = ablate(bench, assets, options, Path(temporary))
-        data["rows"][bench.name] = {"machine": schema.to_data(describe_machine()), **row}
+        row["machine"] = schema.to_data(describe_machine())
+        data["rows"][bench.name] = merge_row(row, before.get(bench.name)) if options.variants else row
         RESULTS.mkdir(exist_ok=True)
         text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
         file.write_text(text, encoding="utf-8")
@@ -98,6 +100,8 @@ def ablate(bench: BenchModel, assets: Path, options: argparse.Namespace, folder:
     rows: dict[str, Any] = {"calibration_images": len(images), "variants": {}}
     for target, changes in ((TARGET, CHANGES), (SYMMETRIC_TARGET, SYMMETRIC_CHANGES)):
         for name, change in changes.items():
+            if options.variants and name not in options.variants:
+                continue
             say(f"{bench.name}: {name}")
             kept = {k: v for k, v in {"float_share": 0.0, **change}.items() if v is not None}
             own = dataclasses.replace(recipe, quantization=dataclasses.replace(recipe.quantization, **kept))
@@ -108,6 +112,22 @@ def ablate(bench: BenchModel, assets: Path, options: argparse.Namespace, folder:
             quantized = sum(site.precision == "int8" for site in made.record.sites)
             rows["variants"][name] = {**figures, "int8_sites": quantized, "sites": len(made.record.sites)}
     return rows
+
+
+def merge_row(row: dict[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A row of some variants, completed by those of an earlier run in the table's order.
+
+    Raises:
+        ValueError: The earlier ones are of another processor or number of images: they don't belong into one table.
+    """
+    if before is None:
+        return row
+    kinds = [(r["machine"]["cpu"], r["calibration_images"]) for r in (row, before)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(f"variants of {kinds[0]} and of {kinds[1]} don't belong into one table: run all of them")
+    names, variants = (*CHANGES, *SYMMETRIC_CHANGES), {**before["variants"], **row["variants"]}
+    order = sorted(variants, key=lambda name: names.index(name) if name in names else len(names))
+    return {**row, "variants": {name: variants[name] for name in order}}
 
 
 def _run_onnx(path: Path) -> Any:
@@ -147,6 +167,14 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", default=names, choices=names, metavar="MODEL", help=", ".join(names))
     parser.add_argument("--calibration", type=int, default=512)
+    variants = [*CHANGES, *SYMMETRIC_CHANGES]
+    parser.add_argument(
+        "--variants",
+        nargs="*",
+        choices=variants,
+        metavar="NAME",
+        help="these alone: " + "; ".join(variants).replace("%", "%%"),
+    )
     parser.add_argument("--validation", type=int, help="validation images; all by default")
     return parser.parse_args()
 

@@ -6,6 +6,7 @@ the faster of NNCF's two default engines (timm's TorchScript and dynamo exports)
 nothing; ours takes the uint8 image. Accuracy and latency are the same engine's.
 
     python -m benchmarks.bench_int8 [--models deit_tiny_imagenet …] [--seconds 20] [--skip-accuracy] [--cost]
+                                    [--modelopt-python PATH [--modelopt-only]]
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import sys
 import tempfile
 import time
@@ -29,13 +31,15 @@ from benchmarks.int8_accuracy import collect_logits, summarize_accuracy
 from benchmarks.int8_models import MODELS, BenchModel, find_assets, load_pair, read_images
 from benchmarks.int8_table import render_table, show_figure
 from benchmarks.peer_quantizers import (
+    MODELOPT_METHODS,
     SMOOTHING,
-    has_modelopt,
+    PeerError,
+    find_modelopt,
     quantize_modelopt,
     quantize_nncf,
     quantize_onnxruntime,
 )
-from benchmarks.peers import EXPORTERS, PeerSession, Pixels, compile_onnxruntime, compile_openvino, export_timm
+from benchmarks.peers import EXPORTERS, PeerSession, Pixels, Values, compile_onnxruntime, compile_openvino, export_timm
 from benchmarks.quantization_cost import measure_cost
 from edgevit import schema
 from edgevit.cache import StageCache
@@ -53,6 +57,9 @@ from edgevit.runtime.session import Session, open_engine
 from edgevit.target import load_target
 
 RESULTS = Path(__file__).parent / "results"
+MODELOPT = "Model Optimizer"
+"""Every engine's name of it begins with it."""
+
 TARGET, SYMMETRIC_TARGET = "intel-cpu", "jetson-orin-nano"
 PACKAGES = ("nncf", "timm", "nvidia-modelopt")
 
@@ -182,16 +189,52 @@ def judge_engines(
         taken = time.perf_counter() - started
         infer = compile_openvino(out, threads)
         judge(f"NNCF {label}, torchscript", PeerSession(infer, preprocess, batch, threads).answer, taken)
-    optimizer = "Model Optimizer INT8"
-    if not has_modelopt():
-        return {**table, optimizer: {"note": "not installed"}}
-    try:
-        out = quantize_modelopt(source, folder / "modelopt.onnx", setup.pixels, preprocess)
-        judge(optimizer, PeerSession(compile_onnxruntime(out, threads), preprocess, batch, threads).answer)
-    except Exception as exc:  # whatever it raises: no bar needs it, and the others' figures are kept
-        table[optimizer] = {"note": f"failed: {type(exc).__name__}"}
-        say(f"{name}: {optimizer} failed: {exc}")
+    return {**table, **judge_modelopt(setup, source, threads, images, reference)}
+
+
+def judge_modelopt(
+    setup: Setup, source: Path, threads: int, images: ImageSet, reference: Values
+) -> dict[str, dict[str, Any]]:
+    """Accuracy of Model Optimizer's engines in ONNX Runtime; a note instead where one can't be made.
+
+    Args:
+        setup: The model.
+        source: timm's export.
+        threads: Of ONNX Runtime.
+        images: Validation images.
+        reference: ``(N, K)`` the float module's logits.
+    """
+    python, preprocess = find_modelopt(setup.options.modelopt_python), setup.model.preprocess
+    if python is None:
+        return {f"{MODELOPT} INT8": {"note": "not installed"}}
+    table: dict[str, dict[str, Any]] = {}
+    for method in MODELOPT_METHODS:
+        engine = f"{MODELOPT} INT8, {method}"
+        say(f"{setup.bench.name}: {engine}")
+        started = time.perf_counter()
+        try:
+            out = setup.folder / f"modelopt-{method}.onnx"
+            version = quantize_modelopt(python, source, out, setup.pixels, preprocess, method)
+            taken = time.perf_counter() - started
+            session = PeerSession(compile_onnxruntime(out, threads), preprocess, setup.pixels[0], threads)
+            found = summarize_accuracy(collect_logits(session.answer, images, preprocess), reference, images)
+            table[engine] = {**found, "quantise_seconds": taken, "version": version}
+        except PeerError as exc:  # no bar needs it, and the others' figures are kept
+            table[engine] = {"note": f"failed: {exc}"}
     return table
+
+
+def add_modelopt(setup: Setup, keep: dict[str, Any], save: Callable[[dict[str, Any]], None]) -> None:
+    """Model Optimizer's rows alone, beside those of an earlier run with the same images; no engine of ours is made."""
+    if not setup.bench.real or keep.get("calibration_images") != len(setup.images):
+        say(f"{setup.bench.name}: left out, as there are no figures with these calibration images to put it beside")
+        return
+    images = read_images(setup.bench, setup.model, find_assets(), "validation", setup.options.validation, setup.folder)
+    reference = collect_logits(run_module(setup.model), images, setup.model.preprocess)
+    threads = count_usable_cores()
+    found = judge_modelopt(setup, _export(setup, "torchscript"), threads, images, reference)
+    others = {name: row for name, row in keep.get("accuracy", {}).items() if not name.startswith(MODELOPT)}
+    save({**keep, "accuracy": {**others, **found}})
 
 
 def bench_cost(setup: Setup, source: Path) -> dict[str, Any]:
@@ -245,7 +288,8 @@ def main() -> int:
             pixels = [batch.pixels for batch in images.batches(model.preprocess, 1)]
             setup = Setup(bench, model, module, checkpoint, images, pixels, options, folder)
             try:
-                bench_model(setup, rows.get(bench.name, {}), save)
+                measure = add_modelopt if options.modelopt_only else bench_model
+                measure(setup, rows.get(bench.name, {}), save)
             except EdgevitError as exc:  # ours; the other models' figures are still wanted
                 say(f"{bench.name}: FAILED: {exc}")
                 failed.append(bench.name)
@@ -298,6 +342,13 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--skip-accuracy", action="store_true")
     parser.add_argument("--cost", action="store_true", help="also time and peak memory of quantising")
     parser.add_argument("--cost-images", type=int, default=512)
+    parser.add_argument(
+        "--modelopt-python",
+        metavar="PATH",
+        default=os.environ.get("EDGEVIT_MODELOPT_PYTHON"),
+        help="Python of an environment with nvidia-modelopt ($EDGEVIT_MODELOPT_PYTHON)",
+    )
+    parser.add_argument("--modelopt-only", action="store_true", help="its rows alone; the others stay as they are")
     parser.add_argument("--results", default="int8", metavar="NAME", help="of the files; one a processor (int8)")
     return parser.parse_args()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -45,6 +46,20 @@ def summarize_accuracy(logits: Values, reference: Values, images: ImageSet) -> d
         "gained": found.gained,
         "lost": found.lost,
     }
+
+
+def compare_flips(lost: int, gained: int) -> float:
+    """McNemar's exact two-sided p value: how often flips as uneven as these fall, if either way is as likely.
+
+    Source: McNemar, "Note on the sampling error of the difference between correlated proportions", Psychometrika 12
+    (1947); by the binomial distribution, since flips are few.
+
+    Args:
+        lost: Images that only the float model answers right.
+        gained: Images that only the engine answers right.
+    """
+    flips, fewer = lost + gained, min(lost, gained)
+    return min(1.0, 2 * sum(math.comb(flips, k) for k in range(fewer + 1)) / 2**flips)
 
 
 def _bootstrap_sqnr(logits: Values, reference: Values, resamples: int = 2000) -> tuple[float | None, float | None]:

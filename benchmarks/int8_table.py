@@ -6,8 +6,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from benchmarks.bars import Outcome, judge_bars
+from benchmarks.int8_accuracy import compare_flips
 
 _PACKAGES = ("openvino", "nncf", "onnxruntime", "torch", "timm", "edgevit")
+
+_FLIPS = (
+    "",
+    "Lost and won: images that only the float model answers right, and only the engine. p: McNemar's exact test of the two "
+    "being equally likely.",
+)
 
 
 def render_table(data: Mapping[str, Any]) -> str:
@@ -21,6 +28,7 @@ def render_table(data: Mapping[str, Any]) -> str:
         f"{packages}. Written by `make bench`; how it measures: [benchmarks/README.md](../README.md).",
         *_section("Bars", _list_bars(judge_bars(rows))),
         *_section("Accuracy on held-out images", _list_accuracy(rows)),
+        *(_FLIPS if any("accuracy" in row for row in rows.values()) else ()),
         *_section("Latency, batch 1", _list_latency(rows)),
         *_section("Distance to the machine", _list_distance(rows)),
         *_section("Cost of quantising", _list_cost(rows)),
@@ -60,15 +68,19 @@ def _list_bars(outcomes: tuple[Outcome, ...]) -> Iterator[str]:
         if isinstance(o.bar.limit, str) and o.limit is not None:
             limit += f" ({o.limit:.{digits}f})"
         measured = show_figure({"value": o.value, "low": o.low, "high": o.high}, digits)
+        if o.bar.path[-1] == "drop_points" and o.value is not None:
+            measured += f"; {_show_flips(rows[o.bar.model]['accuracy'][o.bar.path[1]])}"
         yield _row(f"`{o.bar.model}`", o.bar.label, limit, measured, o.status)
 
 
 def _list_accuracy(rows: Mapping[str, Any]) -> Iterator[str]:
-    yield from _head("model", "engine", "images", "agreement, %", "logit SQNR, dB", "top-1, %", "drop, points")
+    yield from _head(
+        "model", "engine", "images", "agreement, %", "logit SQNR, dB", "top-1, %", "drop, points", "answers"
+    )
     for model, row in rows.items():
         for engine, found in row.get("accuracy", {}).items():
             if "note" in found:
-                yield _row(f"`{model}`", engine, found["note"], "–", "–", "–", "–")
+                yield _row(f"`{model}`", engine, found["note"], *"–––––")
                 continue
             yield _row(
                 f"`{model}`",
@@ -78,7 +90,13 @@ def _list_accuracy(rows: Mapping[str, Any]) -> Iterator[str]:
                 show_figure(found["sqnr_db"], 1),
                 show_figure(found["top1_percent"], 2),
                 show_figure(found["drop_points"], 2),
+                _show_flips(found),
             )
+
+
+def _show_flips(found: Mapping[str, Any]) -> str:
+    lost, gained = found["lost"], found["gained"]
+    return f"{lost} lost, {gained} won, p {compare_flips(lost, gained):.2f}"
 
 
 def _list_latency(rows: Mapping[str, Any]) -> Iterator[str]:

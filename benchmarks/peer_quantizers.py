@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,13 @@ from edgevit.preprocess import Preprocess
 
 SMOOTHING = (("α 0.5", 0.5), ("SmoothQuant off", -1.0))
 """NNCF's α beside its default of 0.95."""
+
+MODELOPT_METHODS = ("entropy", "max")
+"""Model Optimizer's default, and its other one."""
+
+
+class PeerError(Exception):
+    """A peer in another environment failed; what it said."""
 
 
 def normalize(pixels: Pixels, preprocess: Preprocess) -> Values:
@@ -85,25 +93,41 @@ def quantize_onnxruntime(source: Path, out: Path, pixels: Sequence[Pixels], prep
     return out
 
 
-def has_modelopt() -> bool:
-    """Whether NVIDIA's Model Optimizer is installed."""
-    return importlib.util.find_spec("modelopt") is not None
+def find_modelopt(python: str | None) -> str | None:
+    """The Python that runs NVIDIA's Model Optimizer: the one given, or this one if it is installed; else ``None``."""
+    return python or (sys.executable if importlib.util.find_spec("modelopt") is not None else None)
 
 
-def quantize_modelopt(source: Path, out: Path, pixels: Sequence[Pixels], preprocess: Preprocess) -> Path:
-    """Model Optimizer's INT8 of an ONNX file, with its default calibration."""
-    from modelopt.onnx.quantization import quantize
+def quantize_modelopt(
+    python: str, source: Path, out: Path, pixels: Sequence[Pixels], preprocess: Preprocess, method: str
+) -> str:
+    """Model Optimizer's INT8 of an ONNX file, in an environment that has it; returns its version.
 
-    data: Any = {_input_name(source): np.concatenate([normalize(batch, preprocess) for batch in pixels])}
-    with quiet():
-        quantize(
-            str(source),
-            quantize_mode="int8",
-            calibration_data=data,
-            calibration_eps=["cpu"],
-            output_path=str(out),
-        )
-    return out
+    Args:
+        python: Of that environment.
+        source: timm's export.
+        out: Of the Q/DQ model.
+        pixels: ``(1, H, W, 3) uint8`` each, all of which are used.
+        preprocess: The model's.
+        method: One of ``MODELOPT_METHODS``.
+
+    Raises:
+        PeerError: With the last line that it said.
+    """
+    data = out.with_suffix(".npy")
+    np.save(data, np.concatenate([normalize(batch, preprocess) for batch in pixels]))
+    script = Path(__file__).with_name("modelopt_int8.py")
+    command = [python, str(script), str(source), str(data), str(out), method]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as exc:
+        raise PeerError(f"{python}: {exc.strerror}") from exc
+    finally:
+        data.unlink()
+    if done.returncode or not out.is_file():
+        last = (done.stderr.strip() or done.stdout.strip() or "nothing said").splitlines()[-1]
+        raise PeerError(f"exit {done.returncode}: {last}")
+    return done.stdout.splitlines()[-1]
 
 
 def _input_name(source: Path) -> str:

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import bench_embed, bench_foreign, bench_fusion, bench_memory, memory_limit, memory_table
+from benchmarks import ablate_int8, bench_embed, bench_foreign, bench_fusion, bench_memory, memory_limit, memory_table
 from benchmarks.bars import BARS, NNCF_BEST, Bar, judge_bars
 from benchmarks.gemm_rate import GemmSession
-from benchmarks.int8_accuracy import summarize_accuracy
+from benchmarks.int8_accuracy import compare_flips, summarize_accuracy
 from benchmarks.int8_models import MODELS
 from benchmarks.int8_table import render_table, show_figure
+from benchmarks.peer_quantizers import PeerError, find_modelopt, quantize_modelopt
 from benchmarks.peers import PeerSession
 from edgevit.checkpoints.architectures import find_architecture
 from edgevit.images import ImageSet
@@ -34,6 +35,8 @@ def _figures(agreement: float, sqnr: float) -> dict[str, Any]:
         "sqnr_db": {"value": sqnr, "low": sqnr - 0.4, "high": sqnr + 0.4},
         "top1_percent": {"value": 85.0},
         "drop_points": {"value": 0.5, "low": -0.2, "high": 1.2},
+        "lost": 4,
+        "gained": 1,
     }
 
 
@@ -116,6 +119,7 @@ def test_table_when_rendered_shows_every_section_and_whole_rows() -> None:
     assert "| `swin_imagenette` | logit SQNR, dB | > NNCF's best (20.00) | 24.50 (24.10 to 24.90) | met |" in text
     assert "| 0.800 (0.790 to 0.810) |" in text
     assert "not installed" in text
+    assert "| 0.50 (-0.20 to 1.20) | 4 lost, 1 won, p 0.38 |" in text
     widths: dict[str, set[int]] = {}
     title = ""
     for line in text.splitlines():
@@ -160,6 +164,25 @@ def test_accuracy_when_summarised_equals_the_formulas() -> None:
     drop = 100 * ((theirs == labels).mean() - (ours == labels).mean())
     assert found["drop_points"]["value"] == pytest.approx(drop)
     assert found["drop_points"]["low"] <= drop <= found["drop_points"]["high"]
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "p"), [(0, 0, 1.0), (3, 0, 2 / 8), (1, 5, 2 * 7 / 64), (3, 2, 1.0), (6, 0, 2 / 64)]
+)
+def test_flips_when_compared_give_the_binomial_tails_of_an_even_coin(lost: int, gained: int, p: float) -> None:
+    assert compare_flips(lost, gained) == pytest.approx(p)
+
+
+@pytest.mark.parametrize(
+    ("python", "said"), [(sys.executable, "exit 1: .*modelopt"), ("/absent/python", "No such file or directory")]
+)
+def test_modelopt_when_it_does_not_run_fails_with_what_was_said(tmp_path: Path, python: str, said: str) -> None:
+    pixels, out = [np.zeros((1, 8, 8, 3), np.uint8)], tmp_path / "out.onnx"
+    if "modelopt" in said and find_modelopt(None):
+        pytest.skip("installed here")
+    with pytest.raises(PeerError, match=said):
+        quantize_modelopt(python, tmp_path / "in.onnx", out, pixels, make_preprocess(8, 8), "max")
+    assert not list(tmp_path.iterdir())
 
 
 def test_stand_ins_for_sessions_when_timed_in_turns_are_called_as_sessions_are() -> None:
@@ -258,6 +281,24 @@ def test_fusion_bars_when_listed_are_of_engines_that_are_built() -> None:
 def test_foreign_row_when_bars_are_missed_names_each(change: dict[str, Any], missed: int) -> None:
     row = {"ratio": {"value": 1.03}, "bar": bench_foreign.BAR, "relative_error": 1e-5, "operator_differences": {}}
     assert len(bench_foreign.judge_row(row | change)) == missed
+
+
+def _ablation_row(images: int, **sqnr: float) -> dict[str, Any]:
+    return {"machine": MACHINE, "calibration_images": images, "variants": dict(sqnr)}
+
+
+def test_ablation_when_some_variants_are_run_keeps_the_others_in_the_order_of_the_table() -> None:
+    names = list(ablate_int8.CHANGES)
+    before = _ablation_row(256, **{names[3]: 3.0, "of another time": 4.0, names[1]: 1.0})
+    row = ablate_int8.merge_row(_ablation_row(256, **{names[2]: 2.5, names[1]: 1.5}), before)
+    assert list(row["variants"].items()) == [
+        (names[1], 1.5),
+        (names[2], 2.5),
+        (names[3], 3.0),
+        ("of another time", 4.0),
+    ]
+    with pytest.raises(ValueError, match="run all of them"):
+        ablate_int8.merge_row(_ablation_row(512), before)
 
 
 def _embed_row(**changes: Any) -> dict[str, Any]:

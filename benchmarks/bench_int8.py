@@ -53,6 +53,7 @@ from edgevit.prepare_quantized import prepare_quantized
 from edgevit.progress import ignore_progress
 from edgevit.recipe import load_recipe
 from edgevit.reference import run_module
+from edgevit.runtime.cores import choose_threads
 from edgevit.runtime.session import Session, open_engine
 from edgevit.target import load_target
 
@@ -231,7 +232,7 @@ def add_modelopt(setup: Setup, keep: dict[str, Any], save: Callable[[dict[str, A
         return
     images = read_images(setup.bench, setup.model, find_assets(), "validation", setup.options.validation, setup.folder)
     reference = collect_logits(run_module(setup.model), images, setup.model.preprocess)
-    threads = count_usable_cores()
+    threads = choose_threads()
     found = judge_modelopt(setup, _export(setup, "torchscript"), threads, images, reference)
     others = {name: row for name, row in keep.get("accuracy", {}).items() if not name.startswith(MODELOPT)}
     save({**keep, "accuracy": {**others, **found}})

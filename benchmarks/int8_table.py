@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from benchmarks.bars import Outcome, judge_bars
+from benchmarks.bars import judge_bars
 from benchmarks.int8_accuracy import compare_flips
 
 _PACKAGES = ("openvino", "nncf", "onnxruntime", "torch", "timm", "edgevit")
 
 _FLIPS = (
     "",
-    "Lost and won: images that only the float model answers right, and only the engine. p: McNemar's exact test of the two "
-    "being equally likely.",
+    "Lost and won: images that only the float model answers right, and only the engine. p: McNemar's exact test of "
+    "the two being equally likely.",
 )
 
 
@@ -26,7 +26,7 @@ def render_table(data: Mapping[str, Any]) -> str:
         "",
         f"{machine['cpu']}, {machine['usable_cores']} usable cores{', virtual' if machine['virtual'] else ''}; "
         f"{packages}. Written by `make bench`; how it measures: [benchmarks/README.md](../README.md).",
-        *_section("Bars", _list_bars(judge_bars(rows))),
+        *_section("Bars", _list_bars(rows)),
         *_section("Accuracy on held-out images", _list_accuracy(rows)),
         *(_FLIPS if any("accuracy" in row for row in rows.values()) else ()),
         *_section("Latency, batch 1", _list_latency(rows)),
@@ -60,9 +60,9 @@ def _head(*cells: str) -> Iterator[str]:
     yield _row(*("---" for _ in cells))
 
 
-def _list_bars(outcomes: tuple[Outcome, ...]) -> Iterator[str]:
+def _list_bars(rows: Mapping[str, Any]) -> Iterator[str]:
     yield from _head("model", "figure", "bar", "measured (95 %)", "")
-    for o in outcomes:
+    for o in judge_bars(rows):
         digits = 3 if "over" in o.bar.label else 2
         limit = f"{o.bar.relation} {o.bar.limit}"
         if isinstance(o.bar.limit, str) and o.limit is not None:

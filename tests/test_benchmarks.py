@@ -120,6 +120,8 @@ def test_table_when_rendered_shows_every_section_and_whole_rows() -> None:
     assert "| 0.800 (0.790 to 0.810) |" in text
     assert "not installed" in text
     assert "| 0.50 (-0.20 to 1.20) | 4 lost, 1 won, p 0.38 |" in text
+    deit = render_table({"machine": MACHINE, "rows": {"deit_tiny_imagenet": _rows()["swin_imagenette"]}})
+    assert "| top-1 drop, points | ≤ 0.34 | 0.50 (-0.20 to 1.20); 4 lost, 1 won, p 0.38 | MISSED |" in deit
     widths: dict[str, set[int]] = {}
     title = ""
     for line in text.splitlines():

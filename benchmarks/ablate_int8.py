@@ -114,20 +114,36 @@ def ablate(bench: BenchModel, assets: Path, options: argparse.Namespace, folder:
     return rows
 
 
+OTHER_MACHINE = " (later, another machine)"
+
+
 def merge_row(row: dict[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
     """A row of some variants, completed by those of an earlier run in the table's order.
 
+    Kernels of other instruction sets round otherwise, so variants of another machine stand beside the earlier ones,
+    marked, and replace none.
+
     Raises:
-        ValueError: The earlier ones are of another processor or number of images: they don't belong into one table.
+        ValueError: The earlier ones are of another number of images.
     """
     if before is None:
         return row
-    kinds = [(r["machine"]["cpu"], r["calibration_images"]) for r in (row, before)]
+    counts = [r["calibration_images"] for r in (row, before)]
+    if counts[0] != counts[1]:
+        raise ValueError(
+            f"variants of {counts[0]} and of {counts[1]} images don't belong into one table: run all of them"
+        )
+    kinds = [(r["machine"]["cpu"], r["machine"].get("isa")) for r in (row, before)]
+    own = row["variants"]
     if kinds[0] != kinds[1]:
-        raise ValueError(f"variants of {kinds[0]} and of {kinds[1]} don't belong into one table: run all of them")
-    names, variants = (*CHANGES, *SYMMETRIC_CHANGES), {**before["variants"], **row["variants"]}
-    order = sorted(variants, key=lambda name: names.index(name) if name in names else len(names))
-    return {**row, "variants": {name: variants[name] for name in order}}
+        own = {name + OTHER_MACHINE: {**figures, "machine": row["machine"]} for name, figures in own.items()}
+    names, variants = (*CHANGES, *SYMMETRIC_CHANGES), {**before["variants"], **own}
+
+    def place(name: str) -> int:
+        plain = name.removesuffix(OTHER_MACHINE)
+        return names.index(plain) if plain in names else len(names)
+
+    return {**before, "variants": {name: variants[name] for name in sorted(variants, key=place)}}
 
 
 def _run_onnx(path: Path) -> Any:

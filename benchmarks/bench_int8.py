@@ -234,6 +234,8 @@ def add_modelopt(setup: Setup, keep: dict[str, Any], save: Callable[[dict[str, A
     reference = collect_logits(run_module(setup.model), images, setup.model.preprocess)
     threads = choose_threads()
     found = judge_modelopt(setup, _export(setup, "torchscript"), threads, images, reference)
+    machine = schema.to_data(describe_machine())  # the file's own is that of the engines beside them
+    found = {name: {**row, "machine": machine} for name, row in found.items()}
     others = {name: row for name, row in keep.get("accuracy", {}).items() if not name.startswith(MODELOPT)}
     save({**keep, "accuracy": {**others, **found}})
 
@@ -267,6 +269,8 @@ def main() -> int:
     file = RESULTS / f"{options.results}.json"
     data: dict[str, Any] = {"machine": machine, "method": " ".join((__doc__ or "").split("\n\n")[1].split())}
     rows = _read_rows(file, machine["cpu"])
+    if options.modelopt_only and rows:
+        data["machine"] = json.loads(file.read_text(encoding="utf-8"))["machine"]
     failed = []
     for bench in MODELS:
         if bench.name not in options.models:

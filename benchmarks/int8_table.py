@@ -96,7 +96,8 @@ def _list_accuracy(rows: Mapping[str, Any]) -> Iterator[str]:
 
 def _show_flips(found: Mapping[str, Any]) -> str:
     lost, gained = found["lost"], found["gained"]
-    return f"{lost} lost, {gained} won, p {compare_flips(lost, gained):.2f}"
+    p = compare_flips(lost, gained)
+    return f"{lost} lost, {gained} won, p {f'{p:.2f}' if p >= 0.01 else '< 0.01'}"
 
 
 def _list_latency(rows: Mapping[str, Any]) -> Iterator[str]:

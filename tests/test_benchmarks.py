@@ -285,22 +285,27 @@ def test_foreign_row_when_bars_are_missed_names_each(change: dict[str, Any], mis
     assert len(bench_foreign.judge_row(row | change)) == missed
 
 
-def _ablation_row(images: int, **sqnr: float) -> dict[str, Any]:
-    return {"machine": MACHINE, "calibration_images": images, "variants": dict(sqnr)}
+def _ablation_row(images: int, cpu: str, **sqnr: float) -> dict[str, Any]:
+    variants = {name: {"sqnr": value} for name, value in sqnr.items()}
+    return {"machine": {"cpu": cpu}, "calibration_images": images, "variants": variants}
 
 
 def test_ablation_when_some_variants_are_run_keeps_the_others_in_the_order_of_the_table() -> None:
     names = list(ablate_int8.CHANGES)
-    before = _ablation_row(256, **{names[3]: 3.0, "of another time": 4.0, names[1]: 1.0})
-    row = ablate_int8.merge_row(_ablation_row(256, **{names[2]: 2.5, names[1]: 1.5}), before)
-    assert list(row["variants"].items()) == [
-        (names[1], 1.5),
-        (names[2], 2.5),
-        (names[3], 3.0),
-        ("of another time", 4.0),
-    ]
+    before = _ablation_row(256, "A", **{names[3]: 3.0, "of another time": 4.0, names[1]: 1.0})
+    row = ablate_int8.merge_row(_ablation_row(256, "A", **{names[2]: 2.5, names[1]: 1.5}), before)
+    found = [(name, figures["sqnr"]) for name, figures in row["variants"].items()]
+    assert found == [(names[1], 1.5), (names[2], 2.5), (names[3], 3.0), ("of another time", 4.0)]
     with pytest.raises(ValueError, match="run all of them"):
-        ablate_int8.merge_row(_ablation_row(512), before)
+        ablate_int8.merge_row(_ablation_row(512, "A"), before)
+
+
+def test_ablation_when_variants_are_of_another_machine_marks_them_and_replaces_none() -> None:
+    name = next(iter(ablate_int8.CHANGES))
+    row = ablate_int8.merge_row(_ablation_row(256, "B", **{name: 2.0}), _ablation_row(256, "A", **{name: 1.0}))
+    marked = row["variants"].pop(name + ablate_int8.OTHER_MACHINE)
+    assert (marked["sqnr"], marked["machine"]["cpu"]) == (2.0, "B")
+    assert (row["variants"], row["machine"]["cpu"]) == ({name: {"sqnr": 1.0}}, "A")
 
 
 def _embed_row(**changes: Any) -> dict[str, Any]:

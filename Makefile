@@ -16,7 +16,7 @@ demo: $(VENV)/demo  ## The whole line on a small ViT and a small Swin, under two
 	$(BIN)/edgevit demo --out demo-bundles
 
 test: $(VENV)/test  ## The test suite; no network, no GPU.
-	$(TEST) -n auto --dist loadgroup
+	$(TEST) -n auto --dist loadfile
 
 test-slow: $(VENV)/test  ## Tests that take minutes.
 	$(TEST) -m slow

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,6 +17,41 @@ from tests.gpu_double import Machine, install_everywhere
 # A deadline and the check of how fast examples are drawn measure the machine, which may be busy.
 settings.register_profile("edgevit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("edgevit")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """One process runs a file, or a folder that shares a session's fixture, so that a model is built once.
+
+    pytest-xdist 3.8 looks for its group marks in an attribute that pytest 9.2 does not read any more, so that they do
+    nothing. Files come in the order of their names, which begins with the long ones and ends with short ones; xdist's
+    own order, by the number of tests, puts builds of half a minute at the end, where the other process waits.
+    """
+    if config.option.dist != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return next((f for f in ("tests/cli/", "tests/devices/") if file.startswith(f)), file)
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def exporter() -> Iterator[None]:
+    """torch's exporter parses the source of all its operators at every export, a quarter of a second; here once."""
+    if "torch" not in sys.modules:
+        yield
+        return
+    from torch.onnx._internal.exporter import _registration
+
+    with pytest.MonkeyPatch.context() as patch:
+        apis = _registration.onnxscript_apis
+        patch.setattr(apis, "get_torchlib_ops", functools.cache(apis.get_torchlib_ops))
+        yield
 
 
 @pytest.fixture(scope="session")

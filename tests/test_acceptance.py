@@ -18,9 +18,6 @@ from click.testing import CliRunner
 from edgevit.cli import main
 from tests.reference import save_deit_as_transformers, save_swin_as_transformers
 
-# One process builds all bundles of a model, so that the float model's answers are computed once.
-pytestmark = pytest.mark.xdist_group("acceptance")
-
 # There is one variant, so no choice that hundreds of calibration images would have to carry.
 QUICK = "latency_runs = 20\nlatency_seconds = 0.5\ntune_settings = false\nchoice_images = 40\n"
 

@@ -29,8 +29,6 @@ from edgevit.task import Task
 from tests.checkpoints.small import small_tensors, write_folder
 from tests.small_models import VIT, make_model
 
-pytestmark = pytest.mark.xdist_group("build")
-
 QUICK = Recipe(latency_runs=2, latency_seconds=0.05, tune_settings=False, choice_images=40)
 # INT8 has tests of its own, test_build_int8.py.
 CPU = dataclasses.replace(load_target("cpu"), precisions=("fp32", "fp16"))

@@ -20,8 +20,6 @@ from edgevit.target import Budget, load_target
 from tests.outliers import plant_outliers
 
 # What the quantiser itself does against outliers is off, so that the budget is missed whatever it learns to do.
-pytestmark = pytest.mark.xdist_group("fallback")
-
 PLAIN = Quantization(images=40, rounding="nearest", bias_correction=False, float_share=0.0)
 QUICK = Recipe(latency_runs=2, latency_seconds=0.05, tune_settings=False, quantization=PLAIN)
 INT8 = dataclasses.replace(QUICK, precision="int8")

@@ -28,8 +28,6 @@ from edgevit.target import Budget, load_target
 from tests.outliers import plant_outliers
 from tests.small_models import VIT, make_model
 
-pytestmark = pytest.mark.xdist_group("fp8")
-
 # Nothing stays float for its noise, so that the budget is missed. 448 is 2.3e5 times the smallest number of E4M3.
 QUANTIZATION = Quantization(images=40, float_share=0.0)
 RECIPE = Recipe(precision="fp8", choice_images=100, quantization=QUANTIZATION)

@@ -18,8 +18,6 @@ from edgevit.report import Report
 from edgevit.runtime import open_bundle
 from edgevit.target import load_target
 
-pytestmark = pytest.mark.xdist_group("int8")
-
 QUICK = Recipe(
     latency_runs=2, latency_seconds=0.05, tune_settings=False, choice_images=40, quantization=Quantization(images=40)
 )

@@ -21,8 +21,6 @@ from edgevit.select_task import select_task
 from edgevit.target import load_target
 from edgevit.task import Task
 
-pytestmark = pytest.mark.xdist_group("tasks")
-
 CPU = dataclasses.replace(load_target("cpu"), precisions=("fp32", "int8"))
 QUICK = Recipe(latency_runs=2, latency_seconds=0.05, tune_settings=False, choice_images=40)
 

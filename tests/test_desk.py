@@ -26,8 +26,6 @@ from edgevit.target import Budget, load_target
 from edgevit.trial import GraphFile
 from tests.small_graphs import make_graph
 
-pytestmark = pytest.mark.xdist_group("desk")
-
 QUANTIZATION = Quantization(images=40, float_share=0.0, rounding="nearest")
 QUICK = Recipe(latency_runs=2, latency_seconds=0.05, tune_settings=False, choice_images=40, quantization=QUANTIZATION)
 

@@ -37,8 +37,6 @@ from tests.gpu_double.tensorrt import CONTEXT_BYTES
 from tests.tiny_bundle import LABELS, make_manifest
 from tests.tiny_onnx import SIZE, compute_logits, make_images, write_classifier
 
-pytestmark = pytest.mark.xdist_group("finish")
-
 RECIPE = Recipe(batch=(1, 2, 4), latency_runs=2, latency_seconds=0.02, tune_settings=False)
 IMAGES = make_images(8, seed=3)
 

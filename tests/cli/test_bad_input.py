@@ -12,7 +12,6 @@ from edgevit.demo import MODELS
 from tests.tiny_bundle import make_portable_bundle
 
 VIT = MODELS["vit"]
-LINE = pytest.mark.xdist_group("line")  # one process builds it
 
 
 def refuse(result, said):
@@ -127,12 +126,10 @@ def test_run_lists_all_missing_images(run, tmp_path):
     assert "b.png" in text
 
 
-@LINE
 def test_run_of_a_file_that_is_no_image_is_refused(line, run):
     refuse(run("run", line.bundle, line.recipe), "quick.toml")
 
 
-@LINE
 def test_eval_with_a_label_out_of_range_names_the_file(line, run, tmp_path):
     table = tmp_path / "data.csv"
     picture = line.validation / "3" / "1202.png"
@@ -140,7 +137,6 @@ def test_eval_with_a_label_out_of_range_names_the_file(line, run, tmp_path):
     assert "1200.png" in refuse(run("eval", line.bundle, "--data", table), "10")
 
 
-@LINE
 def test_eval_without_its_unreadable_image_goes_on_when_asked(line, run, tmp_path):
     for name in ("3/1202.png", "7/1200.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

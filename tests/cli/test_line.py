@@ -10,9 +10,6 @@ import pytest
 from edgevit.demo import MODELS
 from edgevit.report import Report
 
-# One process builds the line.
-pytestmark = pytest.mark.xdist_group("line")
-
 
 def widest(text):
     return max(map(len, text.splitlines()))

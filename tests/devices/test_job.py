@@ -24,8 +24,6 @@ from edgevit.devices.wheel import make_wheel
 from edgevit.errors import DeviceError
 from tests.devices.loopback import HOST, Loopback
 
-pytestmark = pytest.mark.xdist_group("sshd")
-
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:

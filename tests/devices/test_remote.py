@@ -25,8 +25,6 @@ from edgevit.target import load_target, read_architecture
 from tests.devices.loopback import HOST
 from tests.tiny_bundle import make_bundle
 
-pytestmark = pytest.mark.xdist_group("sshd")
-
 QUICK = Recipe(precision="fp32", batch=(1, 2, 4), latency_runs=2, latency_seconds=0.05, tune_settings=False)
 
 

@@ -18,8 +18,6 @@ from edgevit.errors import DeviceError, MissingPackageError
 from edgevit.target import load_target, read_architecture
 from tests.devices.loopback import HOST, write_known_hosts
 
-pytestmark = pytest.mark.xdist_group("sshd")
-
 
 @pytest.mark.parametrize(
     "host", ["board", "user@board", "user@192.168.1.7", "user@[fe80::1%eth0]", "ssh://user@board:2222", "a-b.local"]

@@ -24,7 +24,7 @@ WHERE_USED = {"openvino", "onnxruntime", "tensorrt", "tensorrt_rtx", "cuda"}
 # The packages that a package may import from, beside itself and the modules of edgevit itself.
 BELOW: dict[str, set[str]] = {
     "backends": {"runtime"},
-    "cli": {"demo", "devices", "runtime"},
+    "cli": {"checkpoints", "demo", "devices", "runtime"},  # checkpoints: which names are hub ids
     "demo": set(),
     "devices": {"runtime"},
     "folds": {"models"},

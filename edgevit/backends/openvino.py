@@ -2,7 +2,7 @@
 
 The graph goes through OpenVINO's own ONNX reader. ``fp32`` keeps the weights; ``fp16`` stores them in half the bytes,
 which a CPU widens again when it loads them. Arithmetic on a CPU is f32 in both: where OpenVINO finds bf16 units it
-would use them for a float32 model without being asked, which moves logits by about a hundredth of their scale. For
+would use them for a float32 model without being asked, with other answers on some CPUs (``docs/bundle.md``). For
 ``int8`` the graph's Q/DQ pairs decide.
 """
 

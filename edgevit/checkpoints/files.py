@@ -130,7 +130,7 @@ def find_files(source: str | os.PathLike[str], which: WhichWeights | None = None
         exists = path.exists()
     except (OSError, ValueError) as exc:  # a name that is too long, or with a zero byte
         raise CheckpointError(f"{text!r} is not a path: {exc}", "name a folder or a weight file") from exc
-    if text.startswith(_HUB_PREFIXES) or (not exists and _HUB_ID.fullmatch(text) and not _looks_local(path)):
+    if is_hub_id(text):
         from edgevit.checkpoints.hub import download_checkpoint
 
         path, revision = download_checkpoint(text)
@@ -142,6 +142,13 @@ def find_files(source: str | os.PathLike[str], which: WhichWeights | None = None
     except OSError as exc:
         raise CheckpointError(f"{exc.filename or text} cannot be read: {exc.strerror or exc}", "check it") from exc
     return dataclasses.replace(files, revision=revision, which=which)
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether a name is one of the Hugging Face hub: by its prefix, or as nothing has that path or could have."""
+    if source.startswith(_HUB_PREFIXES):
+        return True
+    return bool(_HUB_ID.fullmatch(source)) and not os.path.exists(source) and not _looks_local(Path(source))
 
 
 def _looks_local(path: Path) -> bool:

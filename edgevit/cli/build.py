@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from edgevit.cli.options import (
     BatchType,
     LevelsType,
     SizeType,
-    keep_path,
     on_option,
     preprocess_options,
     read_preprocess,
+    read_source,
     refuse_missing,
 )
 from edgevit.cli.output import Output, output_options
@@ -89,7 +90,7 @@ def command(output: Output, source: str, target: str, out: Path | None, host: st
     calibration, recipe = options["calibration"], options["recipe"]
     refuse_missing(
         {
-            "SOURCE": keep_path(source),
+            "SOURCE": read_source(source),
             "--target": target if target.endswith(".toml") else None,
             "--calibration": None if calibration == "random" else calibration,
             "--validation": options["validation"],
@@ -121,8 +122,8 @@ def command(output: Output, source: str, target: str, out: Path | None, host: st
 def _name_of(source: str) -> str:
     """``./models/my_model/`` and ``my_model.safetensors`` to ``my_model``; ``timm/deit@main`` to ``deit``."""
     path = Path(source)
-    name = path.resolve().name if path.exists() else path.name.partition("@")[0]
-    return name.removesuffix(path.suffix) if path.is_file() else name
+    name = path.resolve().name if os.path.exists(source) else path.name.partition("@")[0]
+    return name.removesuffix(path.suffix) if os.path.isfile(source) else name  # False for what no path can be
 
 
 def _read_recipe(options: dict[str, Any]) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgevit.cli.options import keep_path, on_option, refuse_missing
+from edgevit.cli.options import on_option, read_source, refuse_missing
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def command(
     from edgevit.quantization import RANDOM_MARK
     from edgevit.schema import to_data
 
-    refuse_missing({"bundle": bundle, "--data": data, "--reference": keep_path(reference)})
+    refuse_missing({"bundle": bundle, "--data": data, "--reference": read_source(reference)})
     with output.progress() as progress:
         if host is None:
             open_with = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -142,18 +143,20 @@ def refuse_missing(paths: Mapping[str, Path | str | None]) -> None:
 
     Args:
         paths: By what they are to the command; ``None`` was not given.
+
+    Raises:
+        DataError: All of them are listed.
     """
     from edgevit.errors import DataError, format_offenders
 
-    missing = [f"{what}: {path}" for what, path in paths.items() if path is not None and not Path(path).exists()]
+    given = {what: os.fspath(path) for what, path in paths.items() if path is not None}
+    missing = [f"{what}: {path}" for what, path in given.items() if not os.path.exists(path)]
     if len(missing) > 1:
         raise DataError(f"{len(missing)} paths are not there:\n" + format_offenders(missing), "check them")
 
 
-def keep_path(source: str | None) -> str | None:
-    """A checkpoint's name where it can be nothing but a path; a hub id is ``None``."""
-    if source is None or source.startswith(("hf-hub:", "hf_hub:")):
-        return None
-    path = Path(source)
-    local = path.is_absolute() or path.parent.is_dir() or source.startswith((".", "~")) or len(path.parts) > 2
-    return source if local else None
+def read_source(source: str | None) -> str | None:
+    """A checkpoint's name as a path; ``None`` for a hub id."""
+    from edgevit.checkpoints.files import is_hub_id
+
+    return None if source is None or is_hub_id(source) else source

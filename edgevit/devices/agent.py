@@ -177,7 +177,7 @@ def serve(request: dict[str, Any]) -> None:
         say({"waiting": True})
         fcntl.flock(lock, fcntl.LOCK_EX)
     os.chdir(job)
-    environment = {**os.environ, "PYTHONPATH": os.path.join(job, "code")}
+    environment = {**os.environ, **status["home"], "PYTHONPATH": os.path.join(job, "code")}
     os.execve(status["python"], [status["python"], *request["arguments"]], environment)
 
 

@@ -46,15 +46,14 @@ def main(job: str, ready: int) -> int:
         cache = os.path.join(os.path.dirname(root), request["cache_folder"]) if request["cache_folder"] else None
         if cache is not None:
             copy_new(os.path.join(job, "input", "cache"), cache)
-        environment = make_home(job)
-        environment.update(PYTHONPATH=code, PYTHONUNBUFFERED="1", PYTHONDONTWRITEBYTECODE="1")
+        status["home"] = home = make_home(job)
         with open(os.path.join(job, "output", "result.json"), "wb") as result:
             child = subprocess.Popen(
                 [python, *request["arguments"]],
                 stdin=subprocess.DEVNULL,
                 stdout=result,
                 cwd=job,
-                env=environment,
+                env={**os.environ, **home, "PYTHONPATH": code, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"},
                 pass_fds=(alive, turn),  # the locks are held for as long as either lives
             )
         status["code"] = child.wait()
@@ -78,7 +77,7 @@ class JobError(Exception):
 
 
 def make_home(job: str) -> dict[str, str]:
-    """The environment for what runs: a home and a temporary folder inside the job's, which go with it.
+    """Variables of what runs: a home and a temporary folder inside the job's, which go with it.
 
     Engine libraries leave numbers of their own for telemetry in the user's home, and a killed process its temporary
     files. What the user has installed there is still found.
@@ -86,12 +85,8 @@ def make_home(job: str) -> dict[str, str]:
     home = os.path.join(job, "home")
     temporary = os.path.join(home, "tmp")
     os.makedirs(temporary, exist_ok=True)
-    return {
-        **{name: value for name, value in os.environ.items() if not name.startswith("XDG_")},
-        "PYTHONUSERBASE": site.getuserbase(),
-        "HOME": home,
-        "TMPDIR": temporary,
-    }
+    folders = {f"XDG_{name}_HOME": os.path.join(home, name.lower()) for name in ("CACHE", "CONFIG", "DATA", "STATE")}
+    return {**folders, "PYTHONUSERBASE": site.getuserbase(), "HOME": home, "TMPDIR": temporary}
 
 
 def wait_for_turn(path: str) -> int:

@@ -39,7 +39,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _answer(predictor: Predictor, questions: BinaryIO, answers: BinaryIO) -> None:
-    # A network that is gone ends no stream, and for as long as this process lives nobody else measures here.
+    # A network that is gone ends no stream, and for as long as this process lives nobody else measures here. Nothing is
+    # left in the stream's buffer where select does not see it: a question comes when the last one is answered.
     while select.select([questions], [], [], IDLE_SECONDS)[0] and (line := questions.readline()):
         shape = json.loads(line)["shape"]
         data = questions.read(int(np.prod(shape)))

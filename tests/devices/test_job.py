@@ -58,7 +58,7 @@ def test_job_runs_the_sent_code_and_leaves_nothing_but_the_cache(loopback, conne
     given.write_bytes(os.urandom(3_000_001))
     program = (
         "import edgevit, json, shutil, sys; print('working', file=sys.stderr)\n"
-        "shutil.copy('input/a/given.bin', 'output/back.bin'); \n"
+        "shutil.copy('input/a/given.bin', 'output/back.bin')\n"
         "import pathlib, tempfile\n"
         "print(json.dumps({'file': edgevit.__file__, 'home': str(pathlib.Path.home()), "
         "'temporary': tempfile.gettempdir()}))"
@@ -293,12 +293,16 @@ def test_error_that_is_in_the_lines_alone_is_shown(connection, wheel, tmp_path):
 def test_server_of_a_lost_connection_gives_way_to_the_next_and_others_wait(loopback, connection, wheel, tmp_path):
     job = make_job("server", wheel, "pass")
     run_job(connection, job, tmp_path, keep=True)
-    wait = ["-c", "import time; print('{\"ready\": true}', flush=True); time.sleep(60)"]
-    request = {"job": job.name, "arguments": wait}
+    wait = (
+        "import json, pathlib, time; print(json.dumps({'home': str(pathlib.Path.home())}), flush=True); time.sleep(60)"
+    )
+    request = {"job": job.name, "arguments": ["-c", wait]}
     with connection.call("serve", request) as lost:
-        assert lost.receive() == {"ready": True}
+        assert lost.receive()["home"].startswith(
+            str(loopback.cache)
+        )  # as a job's: what libraries leave there goes with it
         with connection.call("serve", request) as again:
-            assert again.receive() == {"ready": True}  # the first has noticed nothing, and held the lock
+            assert "home" in again.receive()  # the first has noticed nothing, and held the lock
             with connection.call("serve", {**request, "job": "test-another-0000"}) as other:
                 assert other.receive() == {"waiting": True}
                 connection.ask("remove", job="test-another-0000")

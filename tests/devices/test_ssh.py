@@ -161,28 +161,29 @@ def test_call_does_not_become_the_master_of_the_user_s_own_sessions(loopback, co
     assert not (tmp_path / "master").exists()
 
 
-@pytest.mark.parametrize("found", ["8.6.2", "10.3.0"])
-def test_board_with_an_older_tensorrt_is_refused_before_the_build(found):
-    class Board:
-        host, own_python, python = "board", None, "python3"
+class JetsonBoard:
+    """A Jetson's answers to the probe; no such board is here."""
 
-        def ask(self, verb, **request):
-            return {
-                "python": "3.10.12",
-                "architecture": "aarch64",
-                "system": "Linux",
-                "root": "/r",
-                "free_bytes": 1,
-                "l4t": "# R36",
-                "tensorrt": found,
-            }
+    host, own_python, python = "board", None, "python3"
 
-    if found.startswith("10"):
-        assert probe_device(Board(), load_target("jetson")).tensorrt == found
-        return
+    def __init__(self, tensorrt):
+        self.found = {
+            "python": "3.10.12", "architecture": "aarch64", "system": "Linux", "root": "/r", "free_bytes": 1,
+            "l4t": "# R36", "tensorrt": tensorrt,
+        }  # fmt: skip
+
+    def ask(self, verb, **request):
+        return self.found
+
+
+def test_board_with_an_older_tensorrt_is_refused_before_the_build():
     with pytest.raises(DeviceError, match=r"for TensorRT 10\.3 or later, and board has 8\.6\.2"):
-        probe_device(Board(), load_target("jetson"))
-    probe_device(Board(), load_target("jetson-jetpack-6.0"))
+        probe_device(JetsonBoard("8.6.2"), load_target("jetson"))
+
+
+@pytest.mark.parametrize(("found", "target"), [("8.6.2", "jetson-jetpack-6.0"), ("10.3.0", "jetson")])
+def test_board_with_the_target_s_tensorrt_is_taken(found, target):
+    assert probe_device(JetsonBoard(found), load_target(target)).tensorrt == found
 
 
 def test_error_of_the_agent_comes_with_its_last_lines(connection):

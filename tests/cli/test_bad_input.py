@@ -72,7 +72,7 @@ def test_build_and_eval_list_all_paths_that_are_not_there(run, tmp_path):
     assert str(places["held"]) in text
     long = "a" * 5000  # which no file system holds
     assert f"--data: {long}" in refuse(run("eval", source, "--data", long), "2 paths are not there")
-    refuse(run("build", long, "--target", "intel-cpu"), "is not a path")
+    refuse(run("build", long, "--target", "intel-cpu"), "cannot be written: File name too long")
 
 
 def test_empty_folder_is_no_checkpoint(run, tmp_path):

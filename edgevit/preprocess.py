@@ -20,10 +20,10 @@ from PIL import Image
 from edgevit import schema
 from edgevit.decode import MAX_PIXELS, ImageSource, decode_image, name_source
 from edgevit.errors import DataError, EdgevitError
-from edgevit.resample import resample_pillow, resample_torch
+from edgevit.resample import resample_pillow, resample_plain, resample_torch
 
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
-Resize = Literal["shortest", "longest", "squash", "none"]
+Resize = Literal["shortest", "longest", "squash", "crop", "none"]
 
 INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)
 
@@ -32,14 +32,15 @@ INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)
 class Preprocess:
     """How an image becomes a model's input.
 
-    The image is resized with antialiasing, then cropped around its centre, and padded where it is smaller than the
-    crop. The result is the same with every version of Pillow from 10 on.
+    The image is resized, then cropped around its centre, and padded where it is smaller than the crop. The result is
+    the same with every version of Pillow from 10 on.
 
     Args:
         height: Rows of the model's input.
         width: Columns of the model's input.
         resize: ``shortest``: keep the aspect ratio and cover ``resize_height`` × ``resize_width``; ``longest``: keep it
-            and fit into them; ``squash``: resize to exactly them; ``none``: leave the image as it is.
+            and fit into them; ``squash``: resize to exactly them; ``crop``: cut the largest part of their aspect
+            ratio out of the centre and resize that (Keras); ``none``: leave the image as it is.
         resize_height: Rows to resize to, before the crop.
         resize_width: Columns to resize to, before the crop. ``shortest`` to a square rounds the long side down, as
             torchvision does; otherwise both sides are rounded to the nearest, halves to even, as timm does.
@@ -53,6 +54,8 @@ class Preprocess:
         crop_rounding: Where a crop is off-centre by half a pixel: ``round`` halves to even (torchvision, timm), or
             ``floor`` (transformers).
         fill: Colour of the padding.
+        antialias: Whether the filter widens where the image shrinks. TensorFlow's and Keras' does not unless told to:
+            the four pixels around a place are blended, ``bilinear`` alone.
         crop_ratio: Crop size ÷ resize size as the publisher states it, for :meth:`with_size`; by default that of the
             sizes.
 
@@ -73,6 +76,7 @@ class Preprocess:
     crop_rounding: Literal["round", "floor"] = "round"
     fill: tuple[int, int, int] = (0, 0, 0)
     crop_ratio: float | None = None
+    antialias: bool = True
 
     def __post_init__(self) -> None:
         problems = []
@@ -94,6 +98,8 @@ class Preprocess:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 problems.append(f"{name} = {value} is not a finite number above 0")
+        if not self.antialias and self.interpolation != "bilinear":
+            problems.append(f"antialias = False goes with bilinear interpolation, not with {self.interpolation}")
         if problems:
             raise schema.FieldError(problems)
 
@@ -138,7 +144,7 @@ class Preprocess:
     def _resized_size(self, height: int, width: int) -> tuple[int, int]:
         if self.resize == "none":
             return height, width
-        if self.resize == "squash":
+        if self.resize in ("squash", "crop"):
             return self.resize_height, self.resize_width
         if self.resize == "shortest" and self.resize_height == self.resize_width:
             short = self.resize_height
@@ -160,9 +166,10 @@ class Preprocess:
         name = name or name_source(image)
         picture = decode_image(image, name=name)
         height, width = self.resized_size(picture.height, picture.width, name=name)
+        if self.resize == "crop":
+            picture = self._cut(picture)
         if (width, height) != picture.size:
-            resample = resample_torch if self.resampling == "torch" else resample_pillow
-            picture = resample(picture, width, height, self.interpolation)
+            picture = self._resample(picture, width, height)
         left, top = self._crop_offset(width, self.width), self._crop_offset(height, self.height)
         if self.width > width or self.height > height:
             canvas = Image.new("RGB", (self.width, self.height), self.fill)
@@ -171,6 +178,20 @@ class Preprocess:
         else:
             picture = picture.crop((left, top, left + self.width, top + self.height))
         return np.array(picture)
+
+    def _cut(self, picture: Image.Image) -> Image.Image:
+        """The largest part with the aspect ratio that is resized to, rounded as Keras does: always down."""
+        wide, high = self.resize_width, self.resize_height
+        height = max(1, min(picture.height, int(float(picture.width * high) / wide)))
+        width = max(1, min(picture.width, int(float(picture.height * wide) / high)))
+        top, left = (picture.height - height) // 2, (picture.width - width) // 2
+        return picture.crop((left, top, left + width, top + height))
+
+    def _resample(self, picture: Image.Image, width: int, height: int) -> Image.Image:
+        if not self.antialias:
+            return resample_plain(picture, width, height)
+        resample = resample_torch if self.resampling == "torch" else resample_pillow
+        return resample(picture, width, height, self.interpolation)
 
     def _crop_offset(self, size: int, crop: int) -> int:
         """First row or column of the crop; negative where padding comes before the image."""
@@ -196,13 +217,17 @@ class Preprocess:
             steps = []
         else:
             square = self.resize_height == self.resize_width
-            side = {"shortest": "short side to ", "longest": "long side to ", "squash": "to "}[self.resize]
-            if self.resize != "squash" and not square:
+            exact = self.resize in ("squash", "crop")
+            side = {"shortest": "short side to ", "longest": "long side to "}.get(self.resize, "to ")
+            if not exact and not square:
                 side = "to cover " if self.resize == "shortest" else "to fit into "
-            whole = self.resize == "squash" or not square
-            size = f"{self.resize_height} × {self.resize_width}" if whole else f"{self.resize_height}"
-            steps = [f"resize {side}{size} ({self.interpolation})"]
-        if (self.resize, self.resize_height, self.resize_width) != ("squash", self.height, self.width):
+            size = f"{self.resize_height} × {self.resize_width}" if exact or not square else f"{self.resize_height}"
+            first = "cut to the aspect ratio, " if self.resize == "crop" else ""
+            steps = [
+                f"{first}resize {side}{size} ({self.interpolation}{'' if self.antialias else ', not antialiased'})"
+            ]
+        exact = self.resize in ("squash", "crop")
+        if not exact or (self.resize_height, self.resize_width) != (self.height, self.width):
             steps.append(f"centre crop {self.height} × {self.width}")
         if not math.isclose(self.rescale, 1 / 255):
             steps.append(f"times {self.rescale:g}")

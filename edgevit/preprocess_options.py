@@ -70,6 +70,8 @@ class PreprocessOptions:
             fields["crop_ratio"] = self.crop
         if self.mean is not None or self.std is not None:
             fields["rescale"] = 1 / 255
+        if self.interpolation not in (None, "bilinear"):  # the one filter that is known without antialiasing
+            fields["antialias"] = True
         try:
             return dataclasses.replace(preprocess, **fields)
         except ValueError as exc:

@@ -50,6 +50,22 @@ def resample_torch(picture: Image.Image, width: int, height: int, interpolation:
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
+def resample_plain(picture: Image.Image, width: int, height: int) -> Image.Image:
+    """Bilinear interpolation without antialiasing, as TensorFlow's and Keras' ``resize`` has it by default.
+
+    The place of a pixel is that of its centre; beyond the border the nearest pixel counts. Halves round to even.
+    """
+    lines = np.asarray(picture).astype(np.float32)
+    for axis, size in ((0, height), (1, width)):
+        places = np.maximum((np.arange(size) + 0.5) * (lines.shape[axis] / size) - 0.5, 0.0)
+        low = places.astype(np.int64)
+        high = np.minimum(low + 1, lines.shape[axis] - 1)
+        share = np.expand_dims((places - low).astype(np.float32), (1, 2) if axis == 0 else (0, 2))
+        first, second = np.take(lines, low, axis), np.take(lines, high, axis)
+        lines = first + (second - first) * share
+    return Image.fromarray(np.rint(lines).astype(np.uint8))
+
+
 def _shrink(lines: Pixels, size: int, interpolation: str) -> Pixels:
     """One pass: ``(n, m) uint8 → (size, m) uint8``."""
     starts, weights, precision = integer_weights(len(lines), size, interpolation)

@@ -12,6 +12,7 @@ from edgevit.preprocess import Preprocess
 # model_api's "crop" takes the largest centred rectangle of the input's aspect ratio, and resizes it
 _RESIZE = {
     "shortest": "crop",
+    "crop": "crop",
     "none": "crop",
     "squash": "standard",
     "longest": "fit_to_window_letterbox",

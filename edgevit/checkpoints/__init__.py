@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # The first that recognises a checkpoint's contents reads it.
 READERS: Mapping[str, str] = {
     "onnx": "edgevit.checkpoints.onnx",
+    "keras": "edgevit.checkpoints.keras",
     "timm": "edgevit.checkpoints.timm",
     "transformers": "edgevit.checkpoints.transformers",
     "torchvision": "edgevit.checkpoints.torchvision",

@@ -29,6 +29,7 @@ def document_preprocess(
     resize: Resize = "shortest",
     interpolation: Interpolation = "bicubic",
     normalization: Sequence[Triple] = IMAGENET,
+    antialias: bool = True,
 ) -> tuple[Preprocess, tuple[str, ...]]:
     """Resize, centre crop, normalise; and a note that it is assumed.
 
@@ -40,6 +41,7 @@ def document_preprocess(
         resize: How to get there.
         interpolation: The resampling filter.
         normalization: Mean and standard deviation.
+        antialias: Whether the filter widens where the image shrinks.
     """
     mean, std = normalization
     preprocess = Preprocess(
@@ -51,6 +53,7 @@ def document_preprocess(
         interpolation=interpolation,
         mean=mean,
         std=std,
+        antialias=antialias,
     )
     preprocess = preprocess if native == size else preprocess.with_size(*size)
     return preprocess, (f"preprocessing is not stored; {whose}'s is assumed: {preprocess.describe()}",)

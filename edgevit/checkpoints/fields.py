@@ -76,12 +76,12 @@ class Fields:
             return self._complain(key, "one or two whole numbers above 0", default)
         return pair[0], pair[1]
 
-    def integers(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
-        """A list of one to eight whole numbers above 0."""
+    def integers(self, key: str, default: tuple[int, ...], high: int = 512) -> tuple[int, ...]:
+        """A list of one to eight whole numbers from 1 to ``high``."""
         value = self.data.get(key)
         if value is None:
             return default
-        whole = isinstance(value, Sequence) and all(_is_whole(v) and 1 <= v <= 512 for v in value)
+        whole = isinstance(value, Sequence) and all(_is_whole(v) and 1 <= v <= high for v in value)
         if not whole or not 1 <= len(value) <= 8:
             return self._complain(key, "a list of one to eight whole numbers above 0", default)
         return tuple(value)

@@ -26,18 +26,20 @@ _WEIGHTS = (
     *("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
 )  # in order of preference
 # What training scripts and other publishers call their files; read where a folder has one alone.
-_LOOSE_WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".npz", ".ckpt", ".tar")
+_LOOSE_WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".npz", ".ckpt", ".tar", ".keras", ".h5")
 _HUB_PREFIXES = ("hf-hub:", "hf_hub:")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?")
 _CONFIGS = ("config.json", "preprocessor_config.json", "open_clip_config.json")
+# A preset of KerasHub: the backbone's weights, those of the task (a classifier's head), and what says how to use them.
+_KERAS_WEIGHTS = ("model.weights.h5", "task.weights.h5")
+_KERAS_CONFIGS = ("config.json", "task.json", "preprocessor.json", "image_converter.json", "metadata.json")
 ONNX = ".onnx"
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _LFS_HINT = "fetch the real file: run `git lfs pull` in its repository, or download it again"
 _OTHER_WEIGHTS = {
     ".gguf": "a GGUF file of a language model",
     ".msgpack": "Flax weights",
-    ".keras": "a Keras model",
-    ".h5": "Keras or TensorFlow weights",
+    ".h5": "TensorFlow weights",
     ".pb": "a TensorFlow graph",
 }
 _OTHER_HINT = "export the model to ONNX with its own framework and name that file, or"
@@ -158,7 +160,7 @@ def _looks_local(path: Path) -> bool:
 
 def _find_file(source: str, path: Path) -> CheckpointFiles:
     _check_file(path)
-    if path.suffix in _OTHER_WEIGHTS or path.suffix == ".json":
+    if (path.suffix in _OTHER_WEIGHTS and path.suffix not in _LOOSE_WEIGHTS) or path.suffix == ".json":
         what = _OTHER_WEIGHTS.get(path.suffix, "a configuration without weights")
         export = f"{_OTHER_HINT} " if path.suffix in _OTHER_WEIGHTS else ""
         raise CheckpointError(
@@ -182,6 +184,12 @@ def _find_in_folder(source: str, folder: Path) -> CheckpointFiles:
         raise CheckpointError(
             f"{source} holds an adapter, not a model", "merge the adapter into its base model, save that, and read it"
         )
+    if (folder / _KERAS_WEIGHTS[0]).is_file():
+        weights = tuple(folder / name for name in _KERAS_WEIGHTS if (folder / name).is_file())
+        for path in weights:
+            _check_file(path)
+        configs |= {name: _load_json(folder / name) for name in _KERAS_CONFIGS if (folder / name).is_file()}
+        return CheckpointFiles(source, folder, weights, configs)
     for name in _WEIGHTS:
         index = folder / f"{name}.index.json"
         if (folder / name).is_file():

@@ -12,6 +12,7 @@ from edgevit.errors import CheckpointError, MissingPackageError
 _SAFE = (
     "config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json",
     "open_clip_config.json", "open_clip_model.safetensors",
+    "model.weights.h5", "task.weights.h5", "task.json", "preprocessor.json", "image_converter.json",
 )  # fmt: skip
 _PICKLED = ("pytorch_model*.bin", "pytorch_model.bin.index.json", "open_clip_pytorch_model.bin")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -49,11 +50,11 @@ def download_checkpoint(source: str) -> tuple[Path, str | None]:
                 if _is_whole(folder):
                     return folder, revision
         folder = fetch(_SAFE)
-        if not any(folder.glob("*.safetensors")):
+        if not any(path.suffix in (".safetensors", ".h5") for path in folder.iterdir()):
             folder = fetch(_PICKLED + _SAFE)
     except Exception as exc:  # huggingface_hub raises its own, requests' or httpx's, and OSError
         raise _explain(source, repository, revision, exc) from exc
-    if not any(path.suffix in (".safetensors", ".bin") for path in folder.iterdir()):
+    if not any(path.suffix in (".safetensors", ".bin", ".h5") for path in folder.iterdir()):
         raise CheckpointError(
             f"{source} has no weights that can be read in {folder}",
             "if this was without a network, download it once with one; the hub's cache is used after that",
@@ -63,6 +64,8 @@ def download_checkpoint(source: str) -> tuple[Path, str | None]:
 
 def _is_whole(folder: Path) -> bool:
     """Whether a snapshot has its weights, every part of them: a download that broke off leaves some."""
+    if (folder / "model.weights.h5").is_file():  # KerasHub's; a task's own weights lie beside its configuration
+        return all((folder / "task.weights.h5").is_file() for _ in folder.glob("task.json"))
     if not any(folder.glob("*.safetensors")) or not any(folder.glob("*config.json")):
         return False
     indices = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.safetensors.index.json")]

@@ -87,9 +87,8 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     name = f"ViT of width {config.width}, depth {config.depth}, patch {config.patch_size[0]}"
     preprocess, assumed = document_preprocess(
         "vision_transformer", native, config.image_size, native,
-        resize="squash", interpolation="bilinear", normalization=HALF,
+        resize="squash", interpolation="bilinear", normalization=HALF, antialias=False,
     )  # fmt: skip
-    notes.append("TensorFlow's resize, with which these weights were trained, does not antialias; this one does")
     plan = Plan(
         layout=LAYOUT,
         architecture=name,

@@ -49,7 +49,7 @@ def read_archive(path: Path) -> dict[str, Tensor]:
                 if array is None:
                     objects.append(name)
                 else:
-                    tensors[name] = _to_tensor(array)
+                    tensors[name] = to_tensor(array)
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError, TypeError, EOFError, struct.error) as exc:
         raise CheckpointError(f"{path} is damaged: {exc}", "download or save it again") from exc
     if objects:
@@ -72,11 +72,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) 
         if member.compress_type != zipfile.ZIP_STORED or 0 in shape or not shape:
             data = stream.read()
             return np.frombuffer(bytearray(data), dtype).reshape(shape, order=order)
-    with path.open("rb") as file:
-        file.seek(member.header_offset)
-        header = file.read(_LOCAL_HEADER)
-        name_length, extra_length = struct.unpack("<HH", header[26:30])
-    offset = member.header_offset + _LOCAL_HEADER + name_length + extra_length + begin
+    offset = find_member(path, member) + begin
     if begin + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize > member.file_size:
         raise ValueError(f"{member.filename} is shorter than its shape {shape}")
     # Copy on write: torch takes it without a warning, and nothing writes.
@@ -84,7 +80,23 @@ def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) 
     return mapped if mapped.flags.aligned else mapped.copy()  # zip puts a member anywhere
 
 
-def _to_tensor(array: npt.NDArray[Any]) -> Tensor:
+def find_member(path: Path, member: zipfile.ZipInfo) -> int:
+    """Where the data of a zip archive's member begins in the file, in bytes.
+
+    Raises:
+        ValueError: The member's own header is cut off.
+    """
+    with path.open("rb") as file:
+        file.seek(member.header_offset)
+        header = file.read(_LOCAL_HEADER)
+    if len(header) < _LOCAL_HEADER:
+        raise ValueError(f"the header of {member.filename} is cut off")
+    name_length, extra_length = struct.unpack("<HH", header[26:30])
+    return member.header_offset + _LOCAL_HEADER + int(name_length) + int(extra_length)
+
+
+def to_tensor(array: npt.NDArray[Any]) -> Tensor:
+    """A tensor on the array's memory; two raw bytes are bfloat16, for which NumPy has no type of its own."""
     if array.dtype == np.dtype("V2"):
         return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
     return torch.from_numpy(array)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from edgevit.checkpoints.contents import Contents, WhichWeights, unwrap_weights
+from edgevit.checkpoints.keras_file import is_hdf5, is_keras_archive, read_keras_archive, read_weights
 from edgevit.checkpoints.mindspore_file import is_mindspore, read_mindspore
 from edgevit.checkpoints.npz import is_archive, read_archive
 from edgevit.errors import CheckpointError, format_offenders
@@ -72,12 +73,16 @@ def _read_file(path: Path, which: WhichWeights | None) -> Contents:
         return unwrap_weights(_read_safetensors(path), path, which)
     if is_archive(path):
         return unwrap_weights(read_archive(path), path, which)
+    if is_hdf5(head):
+        return read_weights(path)
+    if is_keras_archive(path):
+        return read_keras_archive(path)
     if is_mindspore(head):
         return unwrap_weights(read_mindspore(path), path, which)
     if head[:1] == b"\x80" or head[:2] == b"PK":
         return unwrap_weights(_read_pickle(path), path, which)
     raise CheckpointError(
-        f"{path} is neither safetensors nor a file of torch, NumPy or MindSpore, or its beginning is damaged",
+        f"{path} is neither safetensors nor a file of torch, NumPy, Keras or MindSpore, or its beginning is damaged",
         "download or save it again",
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,22 @@ def test_hub_id_without_safetensors_downloads_the_pickle(tmp_path: Path, monkeyp
     (tmp_path / "model.safetensors").unlink()
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert read_checkpoint("hf-hub:org/name").classes == 3
+
+
+def test_hub_id_of_a_kerashub_preset_downloads_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    preset = Path(__file__).parent / "keras" / "vit"
+
+    def download(repository: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        for path in preset.iterdir():
+            if any(path.match(pattern) for pattern in allow_patterns):
+                shutil.copy(path, tmp_path)
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    model = read_checkpoint("hf-hub:keras/vit")
+    assert model.classes == 3
+    assert model.preprocess.mean == (0.5, 0.5, 0.5)
+    assert not any("assumed" in note for note in model.source.notes)
 
 
 def test_hub_id_when_the_download_fails_gives_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:

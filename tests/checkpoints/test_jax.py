@@ -120,7 +120,9 @@ def test_archive_of_real_size_equals_timms_loader(tmp_path: Path) -> None:
     np.savez(path, **make_arrays(192, 12, 3, 768, 16, 14, 1000))
     model = read_checkpoint(path)
     assert (model.source.layout, model.image_size) == ("JAX ViT archive (.npz)", (224, 224))
-    assert model.preprocess.describe() == "resize to 224 × 224 (bilinear), mean 0.5 0.5 0.5, std 0.5 0.5 0.5"
+    assert model.preprocess.describe() == (
+        "resize to 224 × 224 (bilinear, not antialiased), mean 0.5 0.5 0.5, std 0.5 0.5 0.5"
+    )
     assert compare(model.module, load_with_timm(path), 224) <= 1e-4
 
 

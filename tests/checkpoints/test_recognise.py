@@ -22,6 +22,7 @@ from tests.checkpoints.test_training_checkpoints import build, save_swin
 from tests.reference import import_transformers
 
 FIXTURES = Path(__file__).parent / "mindspore"
+KERAS = Path(__file__).parent / "keras"
 
 
 def write_transformers(folder: Path) -> Path:
@@ -93,6 +94,10 @@ SAMPLES: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "mindspore vit": ("mindspore", lambda f: Path(shutil.copy(FIXTURES / "vit.ckpt", f))),
     "mindspore swin": ("mindspore", lambda f: Path(shutil.copy(FIXTURES / "swin.ckpt", f))),
     "mindspore training": ("mindspore", lambda f: Path(shutil.copy(FIXTURES / "training.ckpt", f))),
+    "keras preset": ("keras", lambda f: Path(shutil.copytree(KERAS / "vit", f / "vit"))),
+    "keras backbone": ("keras", lambda f: Path(shutil.copytree(KERAS / "bfloat16", f / "vit"))),
+    "keras archive": ("keras", lambda f: Path(shutil.copy(KERAS / "deit.keras", f))),
+    "keras bare": ("keras", lambda f: Path(shutil.copy(KERAS / "swin.weights.h5", f))),
     "deit": ("deit", lambda f: write_torch({"model": build("deit_tiny_patch16_224").state_dict()}, f)),
     "deit distilled": (
         "deit",

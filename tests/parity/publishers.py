@@ -3,6 +3,7 @@ publisher's own where a package has it, and otherwise timm's, saved with the pub
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,69 @@ def _save_mindspore(module: Any, folder: Path) -> Path:
     return folder / "weights.ckpt"
 
 
+def _name_as_keras(name: str, *, kind: str) -> str:
+    """KerasHub's path of a timm parameter's layer; the number of its variable follows."""
+    if kind == "swin":
+        stages = re.sub(r"layers\.(\d+)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", name)
+        path = re.sub(r"layers\.(\d+)", r"layers/swin_transformer_stage_\1", stages)
+        path = re.sub(r"blocks\.(\d+)", r"blocks/swin_transformer_block_\1", path)
+        path = path.replace("patch_embed", "layers/patch_embedding").replace("head.fc", "layers/dense")
+        path = re.sub(r"^norm\.", "layers/layer_normalization.", path)
+    else:
+        path = re.sub(r"blocks\.(\d+)", rf"layers/{kind}_encoder/encoder_layers/{kind}_encoder_block_\1", name)
+        first, second = ("mlp/dense_1", "mlp/dense_2") if kind == "vi_t" else ("mlp/dense", "output_layer/dense")
+        path = path.replace("mlp.fc1", first).replace("mlp.fc2", second).replace("attn.proj", "mha/output_dense")
+        path = re.sub(r"\.norm([12])", r"/layer_norm_\1", path)
+        path = re.sub(r"^norm\.", f"layers/{kind}_encoder/layer_norm.", path).replace("head.", "layers/dense.")
+        embedding = "layers/vi_t_patching_and_embedding" if kind == "vi_t" else "layers/dei_t_embeddings"
+        path = path.replace("patch_embed.proj", f"{embedding}/patch_embedding")
+    return re.sub(r"_0(?=[/.])", "", path).replace(".", "/")
+
+
+def _save_keras(module: Any, folder: Path) -> Path:
+    """Keras' container with KerasHub's names and order of axes."""
+    import h5py
+
+    state = module.state_dict()
+    kind = "swin" if hasattr(module, "layers") else "dei_t" if "dist_token" in state else "vi_t"
+    tokens = {
+        "cls_token": "layers/vi_t_patching_and_embedding/vars/0",
+        "pos_embed": "layers/vi_t_patching_and_embedding/position_embedding/vars/0",
+    }
+    if kind == "dei_t":
+        tokens = {
+            t: f"layers/dei_t_embeddings/vars/{i}" for i, t in enumerate(("cls_token", "dist_token", "pos_embed"))
+        }
+    with h5py.File(folder / "model.weights.h5", "w") as file:
+        for name, tensor in state.items():
+            layer, _, what = name.rpartition(".")
+            number = int(what == "bias")
+            value = tensor.permute(2, 3, 1, 0) if tensor.ndim == 4 else tensor
+            if name in tokens:
+                file[tokens[name]] = (tensor[0] if kind == "vi_t" and name == "pos_embed" else tensor).numpy()
+            elif name.endswith("relative_position_bias_table"):
+                file[f"{_name_as_keras(layer, kind=kind)}/vars/0"] = tensor.numpy()
+            elif ".qkv." in name and kind != "swin":
+                heads = module.blocks[0].attn.num_heads
+                for part, letter in zip(tensor.chunk(3), ("query", "key", "value"), strict=True):
+                    apart = part.T.unflatten(-1, (heads, -1)) if number == 0 else part.unflatten(0, (heads, -1))
+                    block = _name_as_keras(layer.removesuffix(".attn.qkv") + ".x", kind=kind).removesuffix("/x")
+                    file[f"{block}/mha/{letter}_dense/vars/{number}"] = apart.numpy()
+            elif not name.startswith("head_dist"):
+                value = value.T if value.ndim == 2 else value
+                if ".attn.proj." in name and kind != "swin" and number == 0:
+                    value = value.unflatten(0, (module.blocks[0].attn.num_heads, -1))
+                path = _name_as_keras(f"{layer}.x", kind=kind).removesuffix("/x")
+                file[f"{path}/vars/{number}"] = value.numpy()
+    return folder / "model.weights.h5"
+
+
+_KERAS_DEIT: Mapping[TaskName, Answer] = {
+    "classify": lambda module, pixels: module.head(module.forward_features(pixels)[:, 0]),
+    "embed": lambda module, pixels: module.forward_features(pixels)[:, 0],
+}
+
+
 def _open_clip(family: str, name: str) -> Case:
     configs: dict[str, Any] = {}
 
@@ -174,6 +238,9 @@ CASES = (
     _timm("Swin V2", "Swin (.pth)", "swinv2_tiny_window8_256", _save_swin),
     _timm("ViT", "MindSpore (.ckpt)", "vit_base_patch16_224", _save_mindspore, change=_compute_as_mindspore),
     _timm("Swin", "MindSpore (.ckpt)", "swin_tiny_patch4_window7_224", _save_mindspore, change=_compute_as_mindspore),
+    _timm("ViT", "Keras (KerasHub)", "vit_tiny_patch16_224", _save_keras),
+    _timm("DeiT", "Keras (KerasHub)", "deit_tiny_distilled_patch16_224", _save_keras, _KERAS_DEIT),
+    _timm("Swin", "Keras (KerasHub)", "swin_tiny_patch4_window7_224", _save_keras),
     _open_clip("CLIP", "ViT-B-32"),
     _open_clip("CLIP (quick GELU)", "ViT-B-32-quickgelu"),
     _open_clip("SigLIP", "ViT-B-16-SigLIP"),

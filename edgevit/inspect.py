@@ -133,7 +133,9 @@ def inspect_checkpoint(
     from edgevit.checkpoints import read_checkpoint
     from edgevit.export import export_model
     from edgevit.foreign.module import ForeignModule
+    from edgevit.select_task import select_task
     from edgevit.target import ExportForm
+    from edgevit.task import Task
 
     model = read_checkpoint(source, arch=arch, image_size=image_size, weights=weights, preprocess=preprocess)
     size = (model.preprocess.height, model.preprocess.width)
@@ -146,7 +148,7 @@ def inspect_checkpoint(
     return CheckpointInspection(
         source=model.source,
         family=model.family,
-        task=model.task.name,
+        task=select_task(model, Task("auto")).task.name,
         input_size=size,
         classes=model.classes,
         labels=model.labels,

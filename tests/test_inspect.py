@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -72,6 +74,11 @@ def test_inspect_of_deit_tiny_counts_the_parameters_of_its_readme(assets):
     found = inspect_source(assets / "deit_tiny_imagenet")
     assert found.parameters == 5_717_416
     assert found.input_size == (224, 224)
+
+
+@pytest.mark.parametrize(("file", "task"), [("vit", "classify"), ("backbone.weights.h5", "embed")])
+def test_inspect_tells_the_task_that_a_build_takes_by_itself(file, task):
+    assert inspect_source(Path(__file__).parent / "checkpoints" / "keras" / file).task == task
 
 
 def test_inspect_of_nothing_is_an_error(tmp_path):

@@ -28,6 +28,7 @@ REQUIREMENTS = (
     Requirement("onnx", "build", "write and check ONNX files"),
     Requirement("onnxscript", "build", "export from torch to ONNX"),
     Requirement("safetensors", "build", "read weights"),
+    Requirement("h5py", "build", "read Keras' weights"),
     Requirement("huggingface-hub", "build", "fetch checkpoints by hub id"),
     Requirement("tomli-w", "build", "write a bundle's recipe.toml"),
     Requirement("openvino", "openvino", "compile and run for Intel devices"),

@@ -25,7 +25,9 @@ COMMANDS = ("build", "finish", "inspect", "bench", "eval", "run", "targets", "do
 
 
 _EXTRAS = {
-    **dict.fromkeys(("torch", "onnx", "onnxscript", "onnx_ir", "safetensors", "huggingface_hub", "tomli_w"), "build"),
+    **dict.fromkeys(
+        ("torch", "onnx", "onnxscript", "onnx_ir", "safetensors", "h5py", "huggingface_hub", "tomli_w"), "build"
+    ),
     "openvino": "openvino",
     "onnxruntime": "onnxruntime",
 }

@@ -123,7 +123,9 @@ def _name_of(source: str) -> str:
     """``./models/my_model/`` and ``my_model.safetensors`` to ``my_model``; ``timm/deit@main`` to ``deit``."""
     path = Path(source)
     name = path.resolve().name if os.path.exists(source) else path.name.partition("@")[0]
-    return name.removesuffix(path.suffix) if os.path.isfile(source) else name  # False for what no path can be
+    if not os.path.isfile(source):  # False for what no path can be
+        return name
+    return name.removesuffix(path.suffix).removesuffix(".weights")  # Keras' vit.weights.h5
 
 
 def _read_recipe(options: dict[str, Any]) -> Any:

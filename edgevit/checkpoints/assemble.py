@@ -17,7 +17,7 @@ from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.labels import read_labels
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.packing import add_leading_axes, match_module, match_packing
-from edgevit.checkpoints.resample import Size, resample_bias_table, resample_positions
+from edgevit.checkpoints.resample import Resampling, Size, resample_bias_table, resample_positions
 from edgevit.model import Model, Source
 from edgevit.models import ModelConfig, SwinConfig, ViTConfig, build_module
 from edgevit.preprocess import Preprocess
@@ -40,7 +40,7 @@ class Plan:
         may_lack_head: Without tensors of a head, the features are the output.
         labels: As stored; see :func:`edgevit.checkpoints.labels.read_labels`.
         labels_key: Where they are stored.
-        antialias: Whether position embeddings are resampled with antialiasing, as the publisher's code does.
+        resampling: How the publisher's code fits positions and biases to another size.
         notes: What was assumed so far.
     """
 
@@ -54,7 +54,7 @@ class Plan:
     may_lack_head: bool = False
     labels: Any = None
     labels_key: str = "labels"
-    antialias: bool = True
+    resampling: Resampling = "antialiased"
     notes: tuple[str, ...] = ()
 
 
@@ -109,9 +109,9 @@ def assemble_module(
     expected = match_packing(module.state_dict(), canonical.values())
     found = add_leading_axes({ours: left[theirs] for theirs, ours in canonical.items()}, expected)
     if isinstance(config, ViTConfig):
-        notes += _resample_positions(config, found, plan.stored_size, plan.antialias)
+        notes += _resample_positions(config, found, plan.stored_size, plan.resampling)
     else:
-        notes += _resample_biases(config, found, expected)
+        notes += _resample_biases(config, found, expected, plan.resampling)
     check_names(found, expected, left, canonical, plan.names, source)
     check_values(found, canonical, source)
     notes += _describe_types(found.values())
@@ -138,7 +138,9 @@ def _take_classes(
     return config, [f"the configuration says {stated} classes, the head has {classes}; the head counts"]
 
 
-def _resample_positions(config: ViTConfig, found: dict[str, Tensor], stored_size: Size, antialias: bool) -> list[str]:
+def _resample_positions(
+    config: ViTConfig, found: dict[str, Tensor], stored_size: Size, resampling: Resampling
+) -> list[str]:
     positions = found.get("pos_embed")
     if positions is None:
         return []
@@ -155,13 +157,13 @@ def _resample_positions(config: ViTConfig, found: dict[str, Tensor], stored_size
     new = config.grid
     if old == new:
         return []
-    found["pos_embed"] = resample_positions(positions, prefix, old, new, antialias)
+    found["pos_embed"] = resample_positions(positions, prefix, old, new, resampling)
     return [f"position embeddings resampled from {old[0]} × {old[1]} to {new[0]} × {new[1]} patches"]
 
 
-def _resample_biases(config: SwinConfig, found: dict[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    if config.window_fit == "smaller":
-        return []  # transformers keeps the table of the full window
+def _resample_biases(
+    config: SwinConfig, found: dict[str, Tensor], expected: Mapping[str, Tensor], resampling: Resampling
+) -> list[str]:
     resized = set()
     for name, table in list(found.items()):
         match = _STAGE.fullmatch(name)
@@ -172,7 +174,7 @@ def _resample_biases(config: SwinConfig, found: dict[str, Tensor], expected: Map
             continue
         old = ((side + 1) // 2, (side + 1) // 2)
         new = config.block_window(int(match[1]), int(match[2]))[0]
-        found[name] = resample_bias_table(table, old, new)
+        found[name] = resample_bias_table(table, old, new, resampling)
         resized.add(f"stage {match[1]}: {old[0]} × {old[1]} to {new[0]} × {new[1]}")
     if not resized:
         return []

@@ -1,16 +1,25 @@
-"""DeiT's own files: ``{"model": …}`` with timm's names, as ``facebookresearch/deit`` publishes and saves them.
+"""DeiT's and DeiT III's own files: ``{"model": …}`` with timm's names, as ``facebookresearch/deit`` publishes and saves
+them; DeiT III with its layer scale as ``gamma_1`` and positions of the patches alone.
 
-Written from its ``main.py``, ``models.py`` and ``datasets.py``. Sizes follow from the tensors; evaluation resizes to
-the image size over 0.875.
+Written from its ``main.py``, ``models.py``, ``models_v2.py`` and ``datasets.py``. Sizes follow from the tensors.
+Evaluation resizes to the image size over 0.875, and for DeiT III (Touvron et al., 2022, arXiv:2204.07118) to the image
+size itself.
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
 
 from edgevit.checkpoints import bare, timm
 from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.shapes import at_image_size, measure_vit
+from edgevit.errors import CheckpointError
 from edgevit.model import Model
 from edgevit.models import ViTConfig
 
@@ -18,23 +27,34 @@ LAYOUT = "DeiT training checkpoint"
 
 _CROP_RATIO = 0.875
 _SIZES = {(192, 12): "tiny", (384, 12): "small", (768, 12): "base"}
+_SIZES_3 = {**_SIZES, (512, 12): "medium", (1024, 24): "large", (1280, 32): "huge"}
+_HEADS_3 = {512: 8}  # the other widths have the heads of every ViT
 _PARTS = {"cls_token", "pos_embed", "patch_embed.proj.weight", "norm.weight", "head.weight"}
+_SCALE = "blocks.0.gamma_1"
+_ROTARY = re.compile(r"(?i)(^|[^a-z])rope([^a-z]|$)")  # in the name of a file or of the model that was trained
+# What timm trains in the same sizes and saves in the same container, and DeiT has not.
+_OTHERS = re.compile(r"fc_norm\..*|norm_pre\..*|reg_token|blocks\.\d+\.(ls[12]\.gamma|attn\.[qk]_norm\..*)")
 
 
 def recognise(files: CheckpointFiles) -> bool:
-    """A plain ViT's classifier under ``model`` or ``model_ema``, in one of DeiT's sizes and patch 16."""
+    """A ViT's classifier under ``model`` or ``model_ema``, in one of DeiT's or DeiT III's sizes and patches."""
     if files.config or not files.weights:
         return False
     contents = files.contents
     tensors = contents.tensors
     if contents.containers not in (("model",), ("model_ema",)) or not tensors.keys() >= _PARTS:
         return False
-    if "global_pool" in contents.stated or any(name.startswith("fc_norm.") for name in tensors):  # MAE's
+    if "global_pool" in contents.stated or any(_OTHERS.fullmatch(name) for name in tensors):  # MAE's, or timm's
         return False
+    size = _find_size(tensors)
+    patches = [(16, 16), (14, 14)] if size == "huge" else [(16, 16)]
+    return size is not None and tuple(tensors["patch_embed.proj.weight"].shape[2:]) in patches
+
+
+def _find_size(tensors: Mapping[str, Tensor]) -> str | None:
     depth = sum(1 for name in tensors if name.endswith(".norm1.weight"))
-    return (tensors["norm.weight"].numel(), depth) in _SIZES and tuple(
-        tensors["patch_embed.proj.weight"].shape[2:]
-    ) == (16, 16)
+    sizes = _SIZES_3 if _SCALE in tensors else _SIZES
+    return sizes.get((tensors["norm.weight"].numel(), depth))
 
 
 def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
@@ -47,19 +67,25 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     tensors, notes = files.take_tensors()
     names = timm.find_names(ViTConfig(), tensors)
     found = {ours: tensors[theirs] for theirs, ours in names.to_canonical(tensors).items()}
-    distilled = "dist_token" in found
+    distilled, third = "dist_token" in found, _SCALE in tensors
+    if third:
+        notes.append(_check_rotary(files))
+    scaled: dict[str, Any] = {"layer_scale": True, "position_prefix": False} if third else {}
     described = measure_vit(
         found,
         files.source,
-        prefix_tokens=1 + distilled,
+        prefix_tokens=0 if third else 1 + distilled,
+        heads=_HEADS_3.get(tensors["norm.weight"].numel()),
         distillation_token=distilled,
         distillation_head="head_dist.weight" in found,
+        **scaled,
     )
     config = at_image_size(described, image_size)
     native = described.image_size
-    size = _SIZES[config.width, config.depth]
-    name = f"deit_{size}_{'distilled_' if distilled else ''}patch16_{native[0]}"
-    resized = int(native[0] / _CROP_RATIO), int(native[1] / _CROP_RATIO)
+    kind = "deit3" if third else "deit"
+    variant = "distilled_" if distilled else ""
+    name = f"{kind}_{_find_size(tensors)}_{variant}patch{config.patch_size[0]}_{native[0]}"
+    resized = native if third else (int(native[0] / _CROP_RATIO), int(native[1] / _CROP_RATIO))
     notes.append("the file does not say whose it is; --arch NAME with timm's name takes timm's preprocessing instead")
     return assemble_documented(
         files,
@@ -71,5 +97,17 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         native=native,
         names=names,
         resized=resized,
+        resampling="bicubic",
         notes=notes,
     )
+
+
+def _check_rotary(files: CheckpointFiles) -> str:
+    """A note on the one model with the very tensors of a DeiT III, or an error where the file says that it is that."""
+    said = [str(files.contents.stated.get("model", "")), files.weights[0].name]
+    if any(_ROTARY.search(text) for text in said):
+        raise CheckpointError(
+            f"{files.source} is a ViT with rotary positions (RoPE) by its name, which is not supported",
+            "docs/models.md lists the families that can be read",
+        )
+    return "read as DeiT III; a ViT with axial RoPE beside its positions has the same tensors, and other answers"

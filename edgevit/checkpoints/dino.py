@@ -59,6 +59,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         native=native,
         names=names,
         resized=resized,
+        resampling="offset",
         may_lack_head=True,
         notes=notes,
     )

@@ -8,13 +8,8 @@ the module does: without antialiasing and with its offset of 0.1, or, with regis
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
-
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.documented import document_preprocess
@@ -27,7 +22,6 @@ from edgevit.model import Model
 
 LAYOUT = "DINOv2 checkpoint"
 
-_OFFSET = 0.1
 _SIZES = {(384, 12): "vits", (768, 12): "vitb", (1024, 24): "vitl", (1536, 40): "vitg"}
 _BLOCK: Mapping[str, tuple[str, ...]] = {
     **{part: (part,) for part in ("norm1.*", "attn.qkv.*", "attn.proj.*", "ls1.gamma", "norm2.*", "ls2.gamma")},
@@ -85,10 +79,6 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         register_tokens=registers,
     )
     config, native = at_image_size(described, image_size), described.image_size
-    if config.grid != described.grid:
-        name = next(theirs for theirs, ours in canonical.items() if ours == "pos_embed")
-        tensors[name] = _resample_positions(tensors[name], described.grid, config.grid, registers > 0)
-        notes.append(f"position embeddings resampled from {described.grid} to {config.grid} patches, as DINOv2 does")
     size = _SIZES.get((config.width, config.depth), f"vit of width {config.width}, depth {config.depth}, patch ")
     name = f"dinov2_{size}{config.patch_size[0]}" + (f"_reg{registers}" if registers else "")
     resized = int(native[0] * 256 / 224), int(native[1] * 256 / 224)
@@ -101,20 +91,9 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         config=config,
         names=NAMES,
         preprocess=preprocess,
-        stored_size=config.image_size,  # resampled above
+        stored_size=native,
+        resampling="antialiased" if registers else "offset",
         may_lack_head=True,
         notes=(*notes, *assumed),
     )
     return assemble_model(files, plan, tensors)
-
-
-def _resample_positions(positions: Tensor, old: Size, new: Size, registers: bool) -> Tensor:
-    """``(1, 1 + H·W, C)`` to ``(1, 1 + h·w, C)``, as ``interpolate_pos_encoding`` does."""
-    prefix, grid = positions[:, :1].float(), positions[:, 1:].float()
-    grid = grid.reshape(1, *old, -1).permute(0, 3, 1, 2)
-    if registers:
-        grid = F.interpolate(grid, size=new, mode="bicubic", antialias=True)
-    else:
-        scales = [(n + _OFFSET) / math.sqrt(old[0] * old[1]) for n in new]
-        grid = F.interpolate(grid, scale_factor=scales, mode="bicubic", antialias=False)
-    return torch.cat([prefix, grid.flatten(2).transpose(1, 2)], dim=1)

@@ -10,6 +10,7 @@ from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
+from edgevit.checkpoints.resample import Resampling
 from edgevit.model import Model
 from edgevit.models import ModelConfig
 from edgevit.preprocess import Interpolation, Preprocess, Resize
@@ -71,6 +72,7 @@ def assemble_documented(
     names: Names,
     resized: Size,
     resize: Resize = "shortest",
+    resampling: Resampling = "antialiased",
     may_lack_head: bool = False,
     notes: Sequence[str] = (),
 ) -> Model:
@@ -87,6 +89,7 @@ def assemble_documented(
         names: The publisher's table.
         resized: Height and width before the crop, at the native size.
         resize: How to get there.
+        resampling: How the publisher fits positions and biases to another size.
         may_lack_head: Without tensors of a head, the features are the output.
         notes: What was assumed so far.
     """
@@ -101,6 +104,7 @@ def assemble_documented(
         preprocess=preprocess,
         stored_size=native,
         may_lack_head=may_lack_head,
+        resampling=resampling,
         notes=(*notes, *assumed),
     )
     return assemble_model(files, plan, tensors)

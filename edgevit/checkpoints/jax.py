@@ -96,6 +96,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         names=VIT_NAMES,
         preprocess=preprocess,
         stored_size=native,
+        resampling="linear",
         notes=(*notes, *assumed),
     )
     return assemble_model(files, plan, tensors)

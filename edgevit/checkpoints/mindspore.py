@@ -118,7 +118,13 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         names = SWIN_NAMES
         found = {ours: tensors[theirs] for theirs, ours in names.to_canonical(tensors).items()}
         described = measure_swin(
-            found, files.source, activation="gelu_tanh", merging_norm_eps=_EPSILON, image_size=find_masked_size(tensors)
+            found,
+            files.source,
+            activation="gelu_tanh",
+            merging_norm_eps=_EPSILON,
+            image_size=find_masked_size(tensors),
+            window_fit="smaller",
+            pad="before_shift",
         )
         tiny = (described.width, described.depths) == (96, (2, 2, 6, 2))
         depths = "-".join(map(str, described.depths))

@@ -1,6 +1,9 @@
-"""Position embeddings and relative position biases for another grid or window, as timm resamples them."""
+"""Position embeddings and relative position biases for another grid or window, as their publishers resample them."""
 
 from __future__ import annotations
+
+import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -8,39 +11,63 @@ from torch.nn import functional as F
 
 Size = tuple[int, int]
 
+Resampling = Literal["antialiased", "bicubic", "offset", "corners", "linear"]
+"""How a publisher's own code fits positions and biases to another size.
 
-def resample_positions(positions: Tensor, prefix_tokens: int, old: Size, new: Size, antialias: bool = True) -> Tensor:
+``antialiased``: bicubic, the filter widened where the new grid is coarser (timm, open_clip, DINOv2 with registers; a
+Swin's biases as timm spaces them). ``bicubic``: without that (transformers, DeiT, MAE, Microsoft's Swin). ``offset``:
+bicubic by a scale that counts 0.1 patches more (DINO, DINOv2). ``corners``: bicubic from corner to corner
+(torchvision). ``linear``: linear from corner to corner (Google's JAX code, by SciPy's ``zoom``).
+"""
+
+_OFFSET = 0.1
+
+
+def resample_positions(
+    positions: Tensor, prefix_tokens: int, old: Size, new: Size, resampling: Resampling = "antialiased"
+) -> Tensor:
     """Resample a table of absolute positions: ``(1, prefix + H·W, C) → (1, prefix + h·w, C) float32``.
 
-    Bicubic, with antialiasing as timm's ``resample_abs_pos_embed`` or without as most of transformers' modules; the
-    prefix tokens' positions stay.
+    The prefix tokens' positions stay.
 
     Args:
         positions: ``(1, prefix + H·W, C)``.
         prefix_tokens: Tokens ahead of the patches that the table covers.
         old: ``(H, W)`` patches.
         new: ``(h, w)`` patches.
-        antialias: Widen the filter where the new grid is coarser.
+        resampling: Whose way.
     """
     prefix, grid = positions[:, :prefix_tokens].float(), positions[:, prefix_tokens:].float()
     grid = grid.reshape(1, *old, -1).permute(0, 3, 1, 2)
-    grid = F.interpolate(grid, size=new, mode="bicubic", antialias=antialias)
+    if resampling == "offset":
+        scales = [(n + _OFFSET) / math.sqrt(old[0] * old[1]) for n in new]
+        grid = F.interpolate(grid, scale_factor=scales, mode="bicubic")
+    elif resampling in ("corners", "linear"):
+        mode = "bicubic" if resampling == "corners" else "bilinear"
+        grid = F.interpolate(grid, size=new, mode=mode, align_corners=True)
+    else:
+        grid = F.interpolate(grid, size=new, mode="bicubic", antialias=resampling == "antialiased")
     return torch.cat([prefix, grid.flatten(2).transpose(1, 2)], dim=1)
 
 
-def resample_bias_table(table: Tensor, old: Size, new: Size) -> Tensor:
+def resample_bias_table(table: Tensor, old: Size, new: Size, resampling: Resampling = "antialiased") -> Tensor:
     """Resample biases by relative position: ``((2·M−1)², A) → ((2·m−1)², A) float32`` for windows ``M`` and ``m``.
 
-    As timm's ``resize_rel_pos_bias_table`` (after BEiT): offsets are spaced geometrically, finest near zero, so that
-    near neighbours keep their biases; linear between them.
+    Bicubic, as Microsoft's ``load_pretrained`` does; or as timm's ``resize_rel_pos_bias_table`` (after BEiT): offsets
+    are spaced geometrically, finest near zero, so that near neighbours keep their biases; linear between them.
 
     Args:
         table: One row for every offset, row-major.
         old: The window that it is for.
         new: The window that it shall be for.
+        resampling: ``bicubic``, or timm's way for every other.
     """
     heads = table.shape[1]
     grid = table.float().reshape(2 * old[0] - 1, 2 * old[1] - 1, heads)
+    if resampling == "bicubic":
+        wanted = 2 * new[0] - 1, 2 * new[1] - 1
+        resized = F.interpolate(grid.permute(2, 0, 1).unsqueeze(0), size=wanted, mode="bicubic")
+        return resized[0].permute(1, 2, 0).reshape(-1, heads)
     rows, cols = (_offset_weights(o, n) for o, n in zip(old, new, strict=True))
     return torch.einsum("yr,xc,rch->yxh", rows, cols, grid).reshape(-1, heads)
 

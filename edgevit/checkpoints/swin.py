@@ -61,7 +61,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     described = (
         _describe_v2(found, tensors, masked, files.source)
         if is_v2
-        else measure_swin(found, files.source, image_size=masked)
+        else measure_swin(found, files.source, image_size=masked, window_fit="smaller", pad="before_shift")
     )
     if masked is None:
         notes.append(f"the image size is not stored; {described.image_size[0]} is assumed, 32 times the window")
@@ -80,6 +80,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         names=names,
         resized=resized,
         resize="squash" if squash else "shortest",
+        resampling="bicubic",
         notes=notes,
     )
 

@@ -185,6 +185,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         names=names,
         preprocess=preprocess,
         stored_size=native,
+        resampling="corners",
         may_lack_head=True,
         notes=(*notes, *assumed),
     )

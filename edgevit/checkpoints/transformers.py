@@ -188,7 +188,7 @@ def read_model(
         stated_classes=len(labels) if isinstance(labels, Mapping) else None,
         labels=labels,
         labels_key="id2label",
-        antialias=found.antialias,
+        resampling="antialiased" if found.antialias else "bicubic",
         notes=(*notes, *found.notes),
     )
     return assemble_model(files, plan, tensors)

@@ -55,6 +55,18 @@ def test_dino_checkpoint_gives_teacher_or_student(tmp_path: Path, weights: Any, 
     assert compare(model.module, both[seed], 224) <= 1e-4
 
 
+@pytest.mark.parametrize("size", [(320, 320), (160, 208)])
+def test_dino_at_another_size_resamples_positions_as_its_module_does(tmp_path: Path, size: tuple[int, int]) -> None:
+    theirs = build("vit_small_patch16_224", num_classes=0, depth=1)
+    torch.save(dino_checkpoint(theirs, theirs), tmp_path / "w.pth")
+    model = read_checkpoint(tmp_path / "w.pth", image_size=size)
+    # The published code: a scale with an offset of 0.1 patches, and no antialiasing.
+    grid = theirs.state_dict()["pos_embed"][:, 1:].reshape(1, 14, 14, -1).permute(0, 3, 1, 2)
+    scales = tuple((side // 16 + 0.1) / 14 for side in size)
+    wanted = F.interpolate(grid, scale_factor=scales, mode="bicubic").flatten(2).transpose(1, 2)
+    assert torch.allclose(model.module.state_dict()["pos_embed"][:, 1:], wanted, atol=1e-6)
+
+
 def name_as_dinov2(state: State, chunks: int = 0) -> State:
     """timm's names back to DINOv2's; timm adds the class token's position to the token where there are registers."""
     renamed: State = {"mask_token": torch.zeros(1, state["norm.weight"].numel())}

@@ -148,6 +148,24 @@ def test_archive_with_the_optimisers_state_drops_it(tmp_path: Path) -> None:
     assert any("dropped 2 tensors (the optimiser's state)" in note for note in model.source.notes)
 
 
+@pytest.mark.parametrize("size", [(40, 40), (16, 16), (24, 56)])
+def test_archive_at_another_size_has_its_positions_zoomed_as_googles_code_does(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    ndimage = pytest.importorskip("scipy.ndimage")
+    arrays = make_arrays(**{**SMALL, "grid": 4})
+    np.savez(tmp_path / "w.npz", **arrays)
+    patch = SMALL["patch"]
+    model = read_checkpoint(tmp_path / "w.npz", image_size=(size[0] // 8 * patch, size[1] // 8 * patch))
+    # interpolate_posembed of vision_transformer's checkpoint.py, which knows squares alone.
+    positions = arrays["Transformer/posembed_input/pos_embedding"]
+    grid = positions[0, 1:].reshape(4, 4, -1)
+    wanted = ndimage.zoom(grid, (size[0] / 32, size[1] / 32, 1), order=1)
+    found = model.module.state_dict()["pos_embed"].numpy()
+    assert np.allclose(found[0, 1:], wanted.reshape(-1, grid.shape[-1]), atol=1e-5)
+    assert np.array_equal(found[0, :1], positions[0, :1])
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [

@@ -11,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch.nn import functional as F
 
 from edgevit.checkpoints import read_checkpoint, shapes
 from edgevit.checkpoints.documented import document_preprocess
@@ -110,6 +111,26 @@ def test_swin_v2_of_any_grid_and_window_equals_torchvision(tmp_path: Path, size:
     )
     model = read_checkpoint(save(theirs, tmp_path / "w.pth"), image_size=pixels)
     assert compare(model.module, theirs, pixels) <= 1e-4
+
+
+@pytest.mark.parametrize("size", [(48, 48), (16, 16), (24, 56)])
+def test_vit_at_another_size_equals_torchvision_with_its_positions_interpolated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    import_torchvision()
+    from torchvision.models.vision_transformer import interpolate_embeddings
+
+    monkeypatch.setattr(shapes, "HEADS", {16: 2})
+    theirs = build_vit()
+    model = read_checkpoint(save(theirs, tmp_path / "w.pth"), image_size=size)
+    if size[0] == size[1]:
+        resized = build_vit(image_size=size[0])
+        resized.load_state_dict(interpolate_embeddings(size[0], 8, theirs.state_dict()))
+        assert compare(model.module, resized, size) <= 1e-5
+    else:  # its own helper and module take squares alone; the same filter, axis by axis
+        grid = theirs.state_dict()["encoder.pos_embedding"][:, 1:].reshape(1, 4, 4, -1).permute(0, 3, 1, 2)
+        wanted = F.interpolate(grid, size=(3, 7), mode="bicubic", align_corners=True).flatten(2).transpose(1, 2)
+        assert torch.allclose(model.module.state_dict()["pos_embed"][:, 1:], wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", list(TRANSFORMS))

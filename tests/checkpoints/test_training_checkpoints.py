@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.errors import CheckpointError
@@ -69,6 +71,67 @@ def test_deit_file_at_384_is_read_with_its_own_size(tmp_path: Path) -> None:
     model = read_checkpoint(tmp_path / "w.pth")
     assert (model.source.architecture, model.classes) == ("deit_tiny_patch16_384", 7)
     assert_same_pixels(model, transform(438, 384))
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("deit3_small_patch16_224", {}),
+        ("deit3_medium_patch16_224", {"num_classes": 7}),
+        ("deit3_small_patch16_384", {"num_classes": 7}),
+    ],
+)
+def test_deit3_file_equals_timm_with_its_own_transform(tmp_path: Path, name: str, args: Any) -> None:
+    theirs = build(name, **args)
+    # DeiT's own names; its positions are of the patches alone, as timm's.
+    state = {re.sub(r"\.ls([12])\.gamma", r".gamma_\1", n): value for n, value in theirs.state_dict().items()}
+    assert "blocks.0.gamma_1" in state
+    torch.save({"model": state}, tmp_path / "w.pth")
+    model = read_checkpoint(tmp_path / "w.pth")
+    size = model.image_size[0]
+    assert (model.source.layout, model.source.architecture) == ("DeiT training checkpoint", name)
+    assert compare(model.module, theirs, size) <= 1e-4
+    assert_same_pixels(model, transform(size, size))
+
+
+@pytest.mark.parametrize("place", ["args", "file"])
+def test_vit_with_axial_rope_is_refused_where_its_file_says_so(tmp_path: Path, place: str) -> None:
+    # Its tensors are those of a DeiT III, name by name and shape by shape.
+    theirs = build("vit_small_patch16_rope_ape_224", num_classes=3)
+    assert theirs.state_dict()["blocks.0.gamma_1"].shape == (384,)
+    args = argparse.Namespace(model="rope_axial_ape_deit_small_patch16_LS" if place == "args" else "x")
+    path = tmp_path / ("w.pth" if place == "args" else "rope_axial_ape_deit_small_patch16_LS.pth")
+    torch.save({"model": theirs.state_dict(), "args": args}, path)
+    with pytest.raises(CheckpointError, match="rotary positions"):
+        read_checkpoint(path)
+    path.rename(tmp_path / "other.pth")
+    if place == "file":
+        notes = read_checkpoint(tmp_path / "other.pth").source.notes
+        assert any("axial RoPE beside its positions has the same tensors" in note for note in notes)
+
+
+@pytest.mark.parametrize("args", [{"qk_norm": True}, {"init_values": 1e-5}, {"reg_tokens": 2}, {"pre_norm": True}])
+def test_file_of_deits_size_with_parts_that_deit_has_not_asks_for_the_architecture(tmp_path: Path, args: Any) -> None:
+    torch.save({"model": build("vit_tiny_patch16_224", num_classes=3, **args).state_dict()}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="does not say its architecture"):
+        read_checkpoint(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("size", [(288, 288), (160, 224)])
+@pytest.mark.parametrize(("project", "args"), [("DeiT", {}), ("MAE", {"depth": 1, "global_pool": "avg"})])
+def test_positions_at_another_size_are_resampled_as_deit_and_mae_do(
+    tmp_path: Path, project: str, args: Any, size: tuple[int, int]
+) -> None:
+    state = build("vit_tiny_patch16_224", num_classes=3, **args).state_dict()
+    torch.save({"model": state}, tmp_path / "w.pth")
+    model = read_checkpoint(tmp_path / "w.pth", image_size=size)
+    assert model.source.layout.startswith(project)
+    # Both: bicubic without antialiasing, of the grid alone (DeiT's main.py, MAE's util/pos_embed.py).
+    grid = state["pos_embed"][:, 1:].reshape(1, 14, 14, -1).permute(0, 3, 1, 2)
+    wanted = F.interpolate(grid, size=(size[0] // 16, size[1] // 16), mode="bicubic", align_corners=False)
+    found = model.module.state_dict()["pos_embed"]
+    assert torch.allclose(found[:, 1:], wanted.flatten(2).transpose(1, 2), atol=1e-6)
+    assert torch.equal(found[:, :1], state["pos_embed"][:, :1])
 
 
 def test_deit_file_with_an_architecture_given_takes_timms_preprocessing(tmp_path: Path) -> None:
@@ -193,6 +256,39 @@ def test_swin_v2_file_without_offsets_is_refused_or_read_by_timms_name(tmp_path:
     assert "--arch swinv2_tiny_window8_256" in caught.value.hint
     model = read_checkpoint(tmp_path / "w.pth", arch="swinv2_tiny_window8_256")
     assert compare(model.module, theirs, 256) <= 1e-4
+
+
+def test_swin_file_on_a_smaller_grid_has_its_biases_resampled_as_microsoft_does(tmp_path: Path) -> None:
+    args: dict[str, Any] = {"depths": (2, 2), "num_heads": (3, 6), "num_classes": 4}
+    theirs = build("swin_tiny_patch4_window7_224", img_size=56, **args)
+    save_swin(theirs, tmp_path / "w.pth")
+    model = read_checkpoint(tmp_path / "w.pth", image_size=(40, 40))  # grids of 10 and 5
+    # load_pretrained in Microsoft's utils.py: bicubic, to the window that the smaller grid leaves.
+    state = dict(theirs.state_dict())
+    for name in [n for n in state if n.startswith("layers.1.") and n.endswith("bias_table")]:
+        table = state[name].permute(1, 0).view(1, 6, 13, 13)
+        state[name] = F.interpolate(table, size=(9, 9), mode="bicubic").view(6, 81).permute(1, 0)
+    found = model.module.state_dict()
+    for block in range(2):
+        stored = state[f"layers.1.blocks.{block}.attn.relative_position_bias_table"]
+        assert torch.allclose(found[f"layers.1.blocks.{block}.bias.table"], stored, atol=1e-6)
+    assert [model.config.block_window(1, block) for block in range(2)] == [((5, 5), (0, 0))] * 2
+
+
+def test_swin_file_on_a_wide_grid_shifts_where_microsoft_does(tmp_path: Path) -> None:
+    args: dict[str, Any] = {"depths": (2, 2), "num_heads": (3, 6), "num_classes": 4}
+    theirs = build("swin_tiny_patch4_window7_224", img_size=56, **args)
+    save_swin(theirs, tmp_path / "w.pth")
+    model = read_checkpoint(tmp_path / "w.pth", image_size=(56, 112))  # grids of 14 × 28 and 7 × 14
+    other: Any = build("swin_tiny_patch4_window7_224", img_size=(56, 112), **args)
+    other.load_state_dict(theirs.state_dict())
+    # Microsoft's rule: where the smaller side is no larger than the window, nothing is shifted. timm shifts the other.
+    block = other.layers[1].blocks[1]
+    assert block.shift_size == (0, 3)
+    block.shift_size, block.attn_mask = (0, 0), None
+    pixels = torch.randn(1, 3, 56, 112, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        assert relative_error(model.module(pixels), other(pixels)) <= 1e-4
 
 
 def test_swin_file_without_masks_says_which_size_is_assumed(tmp_path: Path) -> None:

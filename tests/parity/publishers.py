@@ -85,6 +85,11 @@ def _save_model(module: Any, folder: Path) -> Path:
     return _save({"model": module.state_dict(), "epoch": 299, "optimizer": {"state": {}}}, folder)
 
 
+def _save_deit3(module: Any, folder: Path) -> Path:
+    names = {n: n.replace(".ls1.gamma", ".gamma_1").replace(".ls2.gamma", ".gamma_2") for n in module.state_dict()}
+    return _save({"model": {names[n]: t for n, t in module.state_dict().items()}}, folder)
+
+
 def _save_dino(module: Any, folder: Path) -> Path:
     return _save(dino_checkpoint(module, module), folder)
 
@@ -230,6 +235,7 @@ CASES = (
     _timm("ViT (AugReg)", "JAX (.npz)", "vit_tiny_patch16_224", _save_jax, act_layer="gelu_tanh"),
     _timm("DeiT", "DeiT (.pth)", "deit_tiny_patch16_224", _save_model),
     _timm("DeiT, distilled", "DeiT (.pth)", "deit_tiny_distilled_patch16_224", _save_model),
+    _timm("DeiT III", "DeiT (.pth)", "deit3_small_patch16_224", _save_deit3),
     _timm("MAE, fine-tuned", "MAE (.pth)", "vit_base_patch16_224", _save_model, global_pool="avg"),
     _timm("DINO", "DINO (.pth)", "vit_small_patch16_224", _save_dino, _EMBED, num_classes=0),
     _timm("DINOv2", "DINOv2 (.pth)", "vit_small_patch14_dinov2", _save_dinov2, _EMBED),

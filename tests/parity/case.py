@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from edgevit.checkpoints import read_checkpoint
+from edgevit.errors import CheckpointError
 from edgevit.model import Model
 from edgevit.models import ViTConfig
 from edgevit.select_task import select_task
@@ -19,6 +21,7 @@ from edgevit.task import Task, TaskName
 from tests.reference import randomise, relative_error
 
 TOLERANCE = 1e-4
+TASKS: tuple[TaskName, ...] = ("classify", "embed", "features")
 Answer = Callable[[Any, Tensor], Tensor | Sequence[Tensor]]
 
 
@@ -50,6 +53,30 @@ class Case:
         return f"{self.publisher} {self.name}"
 
 
+def read_inputs(module: Any, pixels: Tensor, *parts: nn.Module) -> list[Tensor]:
+    """What some parts of the publisher's module read while it answers."""
+    seen: list[Tensor] = []
+    hooks = [part.register_forward_pre_hook(lambda _, args: seen.append(args[0])) for part in parts]
+    module(pixels)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+def read_outputs(module: Any, pixels: Tensor, *parts: nn.Module) -> list[Tensor]:
+    """What some parts of the publisher's module give while it answers."""
+    seen: list[Tensor] = []
+
+    def keep(_: nn.Module, __: Any, out: Any) -> None:
+        seen.append(out if isinstance(out, Tensor) else out[0])
+
+    hooks = [part.register_forward_hook(keep) for part in parts]
+    module(pixels)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
 def describe_task(task: TaskName, model: Model) -> Task:
     """What is compared: of a ViT's features the patch tokens behind the middle and the last block."""
     if task != "features" or not isinstance(model.config, ViTConfig):
@@ -73,11 +100,22 @@ def compare(ours: Tensor | Sequence[Tensor], theirs: Tensor | Sequence[Tensor]) 
     return max(relative_error(one, other) for one, other in zip(ours, theirs, strict=True))
 
 
+def find_tasks(model: Model) -> set[TaskName]:
+    """What the checkpoint has the weights for."""
+    found: set[TaskName] = set()
+    for task in TASKS:
+        with contextlib.suppress(CheckpointError):
+            select_task(model, Task(task))
+            found.add(task)
+    return found
+
+
 def measure(case: Case) -> dict[TaskName, float]:
-    """Largest difference over the publisher's largest value, in float32, by task."""
+    """Largest difference over the publisher's largest value, in float32, by task: by all that the model can do."""
     theirs = randomise(case.build())
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():  # hundreds of megabytes go through it
         model = read_checkpoint(case.save(theirs, Path(folder)), **(case.options or {}))
+        assert find_tasks(model) == set(case.answers)
         pixels = torch.randn(case.batch, 3, *model.image_size, generator=torch.Generator().manual_seed(1))
         return {
             task: compare(run_task(task, model, pixels), answer(theirs, pixels))

@@ -19,7 +19,7 @@ from tests.checkpoints.test_mindspore import value as write_parameter
 from tests.checkpoints.test_open_clip import build as build_open_clip
 from tests.checkpoints.test_open_clip import save_folder
 from tests.checkpoints.test_training_checkpoints import save_swin as save_swin_file
-from tests.parity.case import Answer, Case
+from tests.parity.case import Answer, Case, read_inputs, read_outputs
 from tests.parity.timm_vit import read_tokens
 from tests.reference import import_timm, import_torchvision
 
@@ -31,12 +31,18 @@ def _save(content: Any, folder: Path) -> Path:
 
 def _read_head(module: Any, pixels: Tensor) -> Tensor:
     """What torchvision's head reads."""
-    head = module.heads if hasattr(module, "heads") else module.head
-    seen: list[Tensor] = []
-    hook = head.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    module(pixels)
-    hook.remove()
-    return seen[0]
+    return read_inputs(module, pixels, module.heads if hasattr(module, "heads") else module.head)[0]
+
+
+def _read_blocks(module: Any, pixels: Tensor) -> Tensor:
+    """What torchvision's middle and last block give, without the class token."""
+    layers = module.encoder.layers
+    return torch.cat(read_outputs(module, pixels, layers[len(layers) // 2 - 1], layers[-1]), dim=-1)[:, 1:]
+
+
+def _read_stages(module: Any, pixels: Tensor) -> list[Tensor]:
+    """What torchvision's stages give, ``(B, h, w, C)`` there; every second of its parts leads to the next stage."""
+    return [out.permute(0, 3, 1, 2) for out in read_outputs(module, pixels, *module.features[1::2])]
 
 
 def _torchvision(family: str, name: str) -> Case:
@@ -46,7 +52,11 @@ def _torchvision(family: str, name: str) -> Case:
 
         return getattr(models, name)()
 
-    answers: Mapping[TaskName, Answer] = {"classify": lambda module, pixels: module(pixels), "embed": _read_head}
+    answers: Mapping[TaskName, Answer] = {
+        "classify": lambda module, pixels: module(pixels),
+        "embed": _read_head,
+        "features": _read_stages if "swin" in name else _read_blocks,
+    }
     return Case(family, "torchvision", name, build, lambda module, folder: _save(module.state_dict(), folder), answers)
 
 
@@ -209,6 +219,14 @@ _KERAS_DEIT: Mapping[TaskName, Answer] = {
 }
 
 
+def _read_tower(module: Any, pixels: Tensor) -> Tensor:
+    """What the middle and the last block of an open_clip tower give; some towers are timm's."""
+    if hasattr(module.visual, "trunk"):
+        return read_tokens(module.visual.trunk, pixels)
+    blocks = module.visual.transformer.resblocks
+    return torch.cat(read_outputs(module.visual, pixels, blocks[len(blocks) // 2 - 1], blocks[-1]), dim=-1)[:, 1:]
+
+
 def _open_clip(family: str, name: str) -> Case:
     configs: dict[str, Any] = {}
 
@@ -222,7 +240,7 @@ def _open_clip(family: str, name: str) -> Case:
         name,
         build,
         lambda module, folder: save_folder(module, configs[name], folder / "model"),
-        {"embed": lambda module, pixels: module.encode_image(pixels)},
+        {"embed": lambda module, pixels: module.encode_image(pixels), "features": _read_tower},
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from edgevit.task import TaskName
-from tests.parity.case import Answer, Case
+from tests.parity.case import Answer, Case, read_inputs, read_outputs
 from tests.parity.timm_vit import save as save_timm
 from tests.reference import import_timm, import_transformers
 
@@ -23,9 +26,20 @@ def _timm(family: str, name: str, **args: Any) -> Case:
     return Case(family, "timm", shown, lambda: import_timm().create_model(name, **args), save_timm, _TIMM)
 
 
+def _read_stages(module: Any, pixels: Tensor) -> list[Tensor]:
+    """What the last block of every stage gives, ahead of the merging and of any norm; images are square."""
+    base = getattr(module, "swin", getattr(module, "swinv2", module))
+    tokens = read_outputs(module, pixels, *(layer.blocks[-1] for layer in base.encoder.layers))
+    return [t.transpose(1, 2).unflatten(2, (math.isqrt(t.shape[1]),) * 2) for t in tokens]
+
+
 _TRANSFORMERS: Mapping[str, Mapping[TaskName, Answer]] = {
-    "ForImageClassification": {"classify": lambda module, pixels: module(pixels).logits},
-    "Model": {"embed": lambda module, pixels: module(pixels).pooler_output},
+    "ForImageClassification": {
+        "classify": lambda module, pixels: module(pixels).logits,
+        "embed": lambda module, pixels: read_inputs(module, pixels, module.classifier)[0],
+        "features": _read_stages,
+    },
+    "Model": {"embed": lambda module, pixels: module(pixels).pooler_output, "features": _read_stages},
     "Backbone": {"features": lambda module, pixels: module(pixels).feature_maps},
 }
 

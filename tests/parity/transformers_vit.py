@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from edgevit.task import TaskName
-from tests.parity.case import Answer, Case
+from tests.parity.case import Answer, Case, read_inputs
 from tests.reference import import_transformers
 
 _TINY = {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768}
@@ -40,7 +40,18 @@ def read_tokens(module: Any, pixels: Tensor) -> Tensor:
     return torch.cat([hidden[depth // 2], hidden[depth]], dim=-1)[:, prefix:]
 
 
-_LOGITS: Mapping[TaskName, Answer] = {"classify": lambda module, pixels: module(pixels).logits, "features": read_tokens}
+def read_heads(module: Any, pixels: Tensor) -> Tensor:
+    """What the classifier reads; of two, for class and distillation token, the mean."""
+    names = ("classifier", "cls_classifier", "distillation_classifier")
+    heads = [getattr(module, name) for name in names if hasattr(module, name)]
+    return torch.stack(read_inputs(module, pixels, *heads)).mean(dim=0)
+
+
+_LOGITS: Mapping[TaskName, Answer] = {
+    "classify": lambda module, pixels: module(pixels).logits,
+    "embed": read_heads,
+    "features": read_tokens,
+}
 _TOKEN: Mapping[TaskName, Answer] = {
     "embed": lambda module, pixels: _run_tower(module, pixels).last_hidden_state[:, 0],
     "features": read_tokens,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
+
+from torch import Tensor
 
 from edgevit.checkpoints import timm, transformers
 from edgevit.checkpoints.architectures import Architecture, find_architecture
@@ -15,6 +18,7 @@ from edgevit.checkpoints.timm_vit import find_projection
 from edgevit.errors import CheckpointError
 from edgevit.model import Model
 from edgevit.models import SwinConfig, SwinV2Config, ViTConfig
+from edgevit.preprocess_configs import read_timm_preprocess
 
 LAYOUT = "bare weight file (.safetensors, .pth) with --arch NAME"
 
@@ -26,15 +30,24 @@ def recognise(files: CheckpointFiles) -> bool:
 
 def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
     """Read a bare weight file; see :func:`edgevit.checkpoints.read_checkpoint`."""
-    if arch is None:
+    stated = _read_training(files.contents.stated)
+    if arch is None and stated is None:
         beside = (files.path.parent / "config.json").is_file() and files.path.is_file()
         folder = f"name its folder {files.path.parent}, which has a config.json, or " if beside else ""
         raise CheckpointError(
             f"{files.source} is a bare weight file, which does not say its architecture",
             f"{folder}add --arch NAME with timm's name, for example --arch deit_tiny_patch16_224",
         )
-    architecture = find_architecture(arch)
     tensors, notes = files.take_tensors()
+    tensors = _strip_shared(tensors)
+    if arch is None and stated is not None:
+        arch = stated.arch
+        notes.append(f"architecture {arch} is taken from the training's arguments, which the file holds")
+    assert arch is not None
+    architecture = find_architecture(arch)
+    training = (
+        stated if stated is not None and find_architecture(stated.arch).name == architecture.name else _Training()
+    )
     if not transformers.owns_names(tensors):
         tensors = timm.join_biases(architecture.config, tensors)
     if transformers.owns_names(tensors):
@@ -42,9 +55,16 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         return transformers.read_model(
             files, _transformers_config(architecture, tensors), image_size, layout, architecture.name
         )
-    config, native = describe_config(architecture, {}, {}, tensors, image_size, files.source)
+    config, native = describe_config(
+        architecture, training.model_args, training.defaults, tensors, image_size, files.source
+    )
     config, tensors = find_projection(config, tensors, arch.partition(".")[2], None)
-    preprocess, assumed = timm.default_preprocess(architecture, native, config.image_size)
+    if training.pixels:
+        cfg = {**architecture.pretrained_cfg, **training.pixels}
+        preprocess, assumed = read_timm_preprocess(cfg, native)
+        preprocess = preprocess if native == config.image_size else preprocess.with_size(*config.image_size)
+    else:
+        preprocess, assumed = timm.default_preprocess(architecture, native, config.image_size)
     plan = Plan(
         layout="bare weight file with timm's names",
         architecture=architecture.name,
@@ -56,6 +76,42 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         notes=(*notes, *assumed),
     )
     return assemble_model(files, plan, tensors)
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What timm's ``train.py`` writes beside the weights: the arguments that made the model and its images."""
+
+    arch: str = ""
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    pixels: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _read_training(stated: Mapping[str, Any]) -> _Training | None:
+    """timm's training arguments, or ``None`` where a file states no architecture that timm names so."""
+    arch = stated.get("arch")
+    try:
+        find_architecture(arch if isinstance(arch, str) else "")
+    except CheckpointError:
+        return None
+    kwargs = stated.get("model_kwargs")
+    size = {"img_size": stated["img_size"]} if isinstance(stated.get("img_size"), int) else {}
+    return _Training(
+        str(arch),
+        {**size, **(kwargs if isinstance(kwargs, Mapping) else {})},
+        {"input_size": stated.get("input_size"), "global_pool": stated.get("gp")},
+        {key: stated[key] for key in ("mean", "std", "crop_pct", "interpolation") if stated.get(key)},
+    )
+
+
+def _strip_shared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors without the attribute under which a module of another name than the usual ones kept its model."""
+    if not transformers.owns_names(tensors):
+        while len(first := {name.partition(".")[0] for name in tensors}) == 1 and all("." in name for name in tensors):
+            lead = first.pop()
+            tensors = {name[len(lead) + 1 :]: value for name, value in tensors.items()}
+    return tensors
 
 
 def _transformers_config(architecture: Architecture, tensors: Iterable[str]) -> dict[str, Any]:

@@ -39,12 +39,13 @@ def check_names(
         raise CheckpointError(
             f"{source} holds no tensor of the model that it is said to be; it holds\n"
             + format_offenders(list(tensors), 10),
-            "check that this is a ViT's, DeiT's or Swin's classifier, and its architecture",
+            "check that this is a ViT's, DeiT's or Swin's, its architecture, and that no module that holds it "
+            "put its own name before these; save the model's own state_dict()",
         )
     if "head.weight" in absent and all(n.startswith("head") for n in absent) and not unexpected and not shapes:
         raise CheckpointError(
-            f"{source} has no classifier head ({', '.join(missing)}): it gives features, and a build needs classes",
-            "name a checkpoint that was fine-tuned for classification",
+            f"{source} has no classifier head ({', '.join(missing)}), and its configuration states one",
+            "name a checkpoint that was fine-tuned for classification, or state 0 classes there to build its features",
         )
     counts = ", ".join(f"{len(v)} {kind}" for kind, v in kinds.items() if v)
     lists = "\n".join(f"{kind}:\n{format_offenders(v, 1000)}" for kind, v in kinds.items() if v)

@@ -17,7 +17,12 @@ WhichWeights = Literal["ema", "model"]
 # Where training scripts put the weights: the average over the steps of training (timm's and DeiT's model EMA, DINO's
 # teacher), and the last step's.
 _AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "teacher")
-_LAST = ("state_dict", "model", "model_state_dict", "student")
+_LAST = ("state_dict", "model", "model_state_dict", "student", "module", "net")
+# A module that holds the average beside the model has both in one state dict, each behind the name of its attribute.
+_AVERAGED_PARTS = (*_AVERAGED, "ema_model", "averaged_model", "average_model", "swa_model")
+# Lightning's WeightAveraging: the average takes the usual place.
+_LIGHTNING = "state_dict", "current_model_state", "averaging_state"
+_COUNTER = "n_averaged"  # of torch.optim.swa_utils.AveragedModel
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,10 @@ def unwrap_weights(loaded: Any, path: Path, which: WhichWeights | None) -> Conte
     stated: dict[str, Any] = {}
     taken: WhichWeights | None = None
     seen: set[str] = set()
+    nameless: list[str] = []
     while isinstance(loaded, Mapping):
-        averaged, last = (_find_filled(loaded, keys) for keys in (_AVERAGED, _LAST))
+        averaged, last = _find_sets(loaded)
+        nameless += [key for key in _AVERAGED if key not in averaged and _holds_lists(loaded.get(key))]
         stated = {**_read_plain(loaded), **stated}
         order = [*last, *averaged] if which == "model" else [*averaged, *last]
         if not order:
@@ -71,22 +78,68 @@ def unwrap_weights(loaded: Any, path: Path, which: WhichWeights | None) -> Conte
         elif len(order) > 1:
             notes.append(f"weights are taken from {key!r}; the file also has {', '.join(map(repr, order[1:]))}")
         containers.append(key)
-        loaded = loaded[key]
+        loaded = {**averaged, **last}[key]
     if isinstance(loaded, Tensor) or not isinstance(loaded, Mapping):
         raise CheckpointError(
             f"{path} holds a {type(loaded).__name__}, not named tensors", "save the model's state_dict()"
         )
+    if _COUNTER in loaded and taken is None:
+        seen = {"ema"}
     if (which == "ema" and "ema" not in seen) or (which == "model" and seen == {"ema"}):
-        _refuse_choice(path, which, containers)
-    tensors = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
+        _refuse_choice(path, which, containers, nameless)
+    if nameless:
+        notes.append(f"left out {_shorten(list(map(repr, nameless)))}, which holds no named tensors")
+    tensors = {str(n): value for n, value in loaded.items() if isinstance(value, Tensor) and n != _COUNTER}
     others = [str(name) for name, value in loaded.items() if not isinstance(value, Tensor)]
+    if others and not tensors:
+        raise CheckpointError(
+            f"{path} holds no tensors where weights are looked for; it has {_shorten(sorted(others), 12)}",
+            "save the model's state_dict() alone",
+        )
     if tensors and others:
         notes.append(f"ignored what is not a tensor: {_shorten(others)}")
     return Contents(tensors, tuple(notes), tuple(containers), stated, taken)
 
 
-def _find_filled(loaded: Mapping[Any, Any], keys: tuple[str, ...]) -> list[str]:
-    return [key for key in keys if isinstance(loaded.get(key), Mapping) and loaded[key]]
+Sets = dict[str, Mapping[Any, Any]]
+
+
+def _find_sets(loaded: Mapping[Any, Any]) -> tuple[Sets, Sets]:
+    """Sets of weights by the key under which they lie: averaged over training, and the last step's."""
+    averaged, last = ({k: loaded[k] for k in keys if _holds_tensors(loaded.get(k))} for keys in (_AVERAGED, _LAST))
+    usual, current, state = _LIGHTNING
+    if state in loaded and usual in last and _holds_tensors(loaded.get(current)):
+        return {usual: loaded[usual]}, {current: loaded[current]}
+    return (averaged, last) if averaged or last else _split_sets(loaded)
+
+
+def _holds_tensors(value: object) -> bool:
+    return isinstance(value, Mapping) and any(isinstance(v, Tensor) or _holds_tensors(v) for v in value.values())
+
+
+def _holds_lists(value: object) -> bool:
+    """Whether tensors lie in lists, as torch_ema's shadow parameters, which do not say what they are."""
+    values = list(value.values()) if isinstance(value, Mapping) else [value]
+    return any(isinstance(v, (list, tuple)) and any(isinstance(t, Tensor) for t in v) for v in values)
+
+
+def _split_sets(loaded: Mapping[Any, Any]) -> tuple[Sets, Sets]:
+    """Two sets of one state dict, ``ema_model.…`` beside ``model.…``; nothing where there are no two.
+
+    An average has the names and shapes of what it averages: a teacher that was another model is none.
+    """
+    tensors = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
+    for key in _AVERAGED_PARTS:
+        lead = f"{key}.module." if any(name.startswith(f"{key}.module.") for name in tensors) else f"{key}."
+        average = {name.removeprefix(lead): t for name, t in tensors.items() if name.startswith(lead)}
+        rest = {name: t for name, t in tensors.items() if not name.startswith(f"{key}.")}
+        first = next(iter(average), "")
+        ends = [name.removesuffix(first) for name in rest if average and name.endswith(first)]
+        for prefix in ends:
+            if all(f"{prefix}{n}" in rest and rest[f"{prefix}{n}"].shape == t.shape for n, t in average.items()):
+                current = {name.removeprefix(prefix): t for name, t in rest.items() if name.startswith(prefix)}
+                return {key: average}, {prefix.rstrip(".") or "model": current}
+    return {}, {}
 
 
 def _describe_choice(key: str, taken: WhichWeights, others: list[str], *, asked: bool) -> str:
@@ -99,12 +152,13 @@ def _describe_choice(key: str, taken: WhichWeights, others: list[str], *, asked:
     )
 
 
-def _refuse_choice(path: Path, which: WhichWeights, containers: list[str]) -> None:
+def _refuse_choice(path: Path, which: WhichWeights, containers: list[str], nameless: list[str]) -> None:
     wanted, held = (
         ("averaged weights", "the last step's") if which == "ema" else ("weights of the last step", "averaged weights")
     )
     place = f" under {'.'.join(containers)!r}" if containers else ""
-    raise CheckpointError(f"{path} has no {wanted}, only {held}{place}", "leave --weights out")
+    lists = f"; {_shorten(list(map(repr, nameless)))} holds no named tensors" if nameless and which == "ema" else ""
+    raise CheckpointError(f"{path} has no {wanted}, only {held}{place}{lists}", "leave --weights out")
 
 
 def _read_plain(loaded: Mapping[Any, Any]) -> dict[str, Any]:
@@ -118,6 +172,8 @@ def _read_plain(loaded: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _is_plain(value: object) -> bool:
+    if isinstance(value, Mapping):  # timm's model_kwargs
+        return len(value) <= 16 and all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
     if isinstance(value, (list, tuple)):
         return len(value) <= 16 and all(_is_plain(v) for v in value)
     return isinstance(value, (str, int, float, bool))

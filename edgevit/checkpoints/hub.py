@@ -78,9 +78,10 @@ def _explain(source: str, repository: str, revision: str, exc: Exception) -> Che
     if kinds & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionError", "ConnectError"}:
         bare = not source.startswith(("hf-hub:", "hf_hub:"))
         here = f"there is no file or folder {source!r}; as a hub id, " if bare else ""
+        at = f" --revision {revision}" if revision else ""
         return CheckpointError(
             f"{here}{name} is not in the hub's cache, and the hub cannot be reached",
-            f"connect once and download it with `hf download {repository}`, or name a local folder",
+            f"connect once and download it with `hf download {repository}{at}`, or name a local folder",
         )
     if "GatedRepoError" in kinds:
         return CheckpointError(

@@ -97,6 +97,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         preprocess=preprocess,
         stored_size=native,
         resampling="linear",
+        may_lack_head=True,
         notes=(*notes, *assumed),
     )
     return assemble_model(files, plan, tensors)

@@ -141,5 +141,6 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         native=native,
         names=names,
         resized=resized,
+        may_lack_head=True,
         notes=notes,
     )

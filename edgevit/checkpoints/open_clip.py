@@ -8,7 +8,7 @@ computes GELU or, as OpenAI's weights, QuickGELU: ``--arch ViT-B-32-quickgelu`` 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch import Tensor
 from edgevit.checkpoints import timm
 from edgevit.checkpoints.architectures import find_architecture
 from edgevit.checkpoints.assemble import Plan, assemble_model
+from edgevit.checkpoints.documented import HALF
 from edgevit.checkpoints.fields import Fields, Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
@@ -61,6 +62,7 @@ NAMES = Names(
     dropped=_TEXT,
 )
 _TRUNK = "visual.trunk."
+_OWN = {"visual.class_embedding", "visual.conv1.weight", "visual.ln_post.weight"}
 _QUICK = re.compile(r"-quickgelu$")
 
 
@@ -69,22 +71,28 @@ def recognise(files: CheckpointFiles) -> bool:
     if files.config or not files.weights:
         return False
     names = files.contents.tensors.keys()
-    own = {"visual.class_embedding", "visual.conv1.weight", "visual.ln_post.weight"} <= names
-    return own or any(name.startswith(_TRUNK) for name in names)
+    return names >= _OWN or _is_tower(names) or any(name.startswith(_TRUNK) for name in names)
+
+
+def _is_tower(names: Collection[str]) -> bool:
+    """Whether the image tower was saved alone, ``model.visual.state_dict()``."""
+    return {name.removeprefix("visual.") for name in _OWN} <= set(names)
 
 
 def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
     """Read an open_clip model's image tower; see :func:`edgevit.checkpoints.read_checkpoint`."""
     tensors, notes = files.take_tensors()
+    if _is_tower(tensors):
+        tensors = {f"visual.{name}": value for name, value in tensors.items()}
     where = f"{files.source}/{_CONFIG}"
     fields = Fields(files.configs.get(_CONFIG, {}), where)
     model, pixels = fields.mapping("model_cfg"), fields.mapping("preprocess_cfg")
     vision = Fields(model, where).mapping("vision_cfg")
     fields.finish(dict)
     config: ModelConfig
+    siglip = False
     if any(name.startswith(_TRUNK) for name in tensors):
         trunk = {name.removeprefix(_TRUNK): t for name, t in tensors.items() if name.startswith(_TRUNK)}
-        _refuse_beside_trunk(tensors, files.source)
         name = arch or vision.get("timm_model_name")
         if not isinstance(name, str):
             raise CheckpointError(
@@ -92,6 +100,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
                 "name the folder with its open_clip_config.json, or add --arch NAME with timm's name",
             )
         architecture = find_architecture(name)
+        _refuse_beside_trunk(tensors, files.source)
         pool = vision.get("timm_pool") or None
         config, native = describe_config(
             architecture, {"num_classes": 0}, {"global_pool": pool}, trunk, image_size, where
@@ -99,6 +108,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         names = timm.find_names(config, trunk)
         notes.append(f"dropped {len(tensors) - len(trunk)} tensors ({next(iter(_TEXT.values()))})")
         tensors, label = trunk, architecture.name
+        siglip = "siglip" in label
     else:
         described = _describe(tensors, model, vision, arch, files.source)
         if "visual.proj" in tensors and tensors["visual.proj"].ndim == 2:
@@ -107,7 +117,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         label = arch or f"ViT of width {described.width}, depth {described.depth}, patch {described.patch_size[0]}"
         if not model and arch is None:
             notes.append("GELU is assumed; for OpenAI's weights, which compute QuickGELU, add --arch NAME-quickgelu")
-    preprocess, assumed = _read_preprocess(pixels, native)
+    preprocess, assumed = _read_preprocess(pixels, native, siglip)
     plan = Plan(
         layout=LAYOUT,
         architecture=label,
@@ -159,14 +169,16 @@ def _refuse_beside_trunk(tensors: Mapping[str, Tensor], source: str) -> None:
         )
 
 
-def _read_preprocess(pixels: Mapping[str, Any], size: Size) -> tuple[Preprocess, tuple[str, ...]]:
+def _read_preprocess(pixels: Mapping[str, Any], size: Size, siglip: bool) -> tuple[Preprocess, tuple[str, ...]]:
     """open_clip's evaluation transform, in timm's terms, which say the same."""
-    mode = pixels.get("resize_mode", "shortest")
+    # All of SigLIP's published weights say the second; see open_clip's ``pretrained.py``.
+    siglip = siglip and not pixels
+    mode = pixels.get("resize_mode", "squash" if siglip else "shortest")
     if mode not in ("shortest", "squash", "longest"):
         raise CheckpointError(f"resize_mode = {mode!r} is not known", "it is shortest, squash or longest")
     cfg = {
-        "mean": pixels.get("mean") or _MEAN,
-        "std": pixels.get("std") or _STD,
+        "mean": pixels.get("mean") or (HALF[0] if siglip else _MEAN),
+        "std": pixels.get("std") or (HALF[1] if siglip else _STD),
         "interpolation": pixels.get("interpolation") or "bicubic",
         "crop_pct": 1.0,
         "crop_mode": {"shortest": "center", "squash": "squash", "longest": "border"}[mode],
@@ -174,4 +186,5 @@ def _read_preprocess(pixels: Mapping[str, Any], size: Size) -> tuple[Preprocess,
     preprocess, _ = read_timm_preprocess(cfg, size)
     if pixels:
         return preprocess, ()
-    return preprocess, (f"preprocessing is not stored; open_clip's default is assumed: {preprocess.describe()}",)
+    whose = f"open_clip's for {'SigLIP' if siglip else 'CLIP'}"
+    return preprocess, (f"preprocessing is not stored; {whose} is assumed: {preprocess.describe()}",)

@@ -81,6 +81,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         resized=resized,
         resize="squash" if squash else "shortest",
         resampling="bicubic",
+        may_lack_head=True,
         notes=notes,
     )
 

@@ -20,7 +20,9 @@ from edgevit.checkpoints.npz import is_archive, read_archive
 from edgevit.errors import CheckpointError, format_offenders
 
 # What wrappers put before every name: data parallelism, torch.compile, Lightning, transformers' wrapper of timm models.
-_PREFIXES = ("module.", "_orig_mod.", "model.", "timm_model.")
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "timm_model.")
+# What a Lightning module keeps beside its model, by its attribute: ``criterion.weight``, ``val_acc.tp``.
+_BESIDE = re.compile(r"\w*(criterion|loss|metric|acc|auroc|f1|confusion)\w*\..*")
 _GLOBAL = re.compile(r"GLOBAL (\S+)")
 
 
@@ -62,7 +64,8 @@ def read_contents(
         raise CheckpointError(f"{source} holds no tensors", "name a file with a model's weights")
     notes = tuple(note for part in parts for note in part.notes)
     first = parts[0]
-    return Contents(_strip_prefixes(tensors), notes, first.containers, first.stated, first.which)
+    stripped, dropped = _strip_prefixes(tensors)
+    return Contents(stripped, (*notes, *dropped), first.containers, first.stated, first.which)
 
 
 def _read_file(path: Path, which: WhichWeights | None) -> Contents:
@@ -132,12 +135,18 @@ def _refuse_pickle(path: Path, exc: Exception, archive: bool) -> None:
     raise CheckpointError(f"{path} is damaged: {_last_line(exc)}", "download or save it again") from exc
 
 
-def _strip_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _strip_prefixes(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors without what wrappers put before every name, and a note on losses and metrics beside the model."""
+    notes: list[str] = []
     while True:
-        prefix = next((p for p in _PREFIXES if all(name.startswith(p) for name in tensors)), None)
+        beside = [name for name in tensors if _BESIDE.fullmatch(name)]
+        inner = tensors.keys() - beside
+        prefix = next((p for p in _PREFIXES if inner and all(name.startswith(p) for name in inner)), None)
         if prefix is None:
-            return tensors
-        tensors = {name[len(prefix) :]: value for name, value in tensors.items()}
+            return tensors, notes
+        if beside:
+            notes.append(f"dropped {len(beside)} tensors of losses and metrics beside the model: {beside[0]}, …")
+        tensors = {name[len(prefix) :]: value for name, value in tensors.items() if name in inner}
 
 
 def _last_line(exc: Exception) -> str:

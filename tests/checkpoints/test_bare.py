@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +146,49 @@ def test_head_of_a_clip_tower_without_bias_is_its_projection_but_for_a_fine_tune
     pixels = torch.randn(1, 3, 224, 224)
     with torch.inference_mode():
         assert relative_error(model.module(pixels), theirs(pixels)) <= 1e-5
+
+
+def test_file_of_timms_training_script_says_itself_what_it_is(tmp_path: Path) -> None:
+    timm = import_timm()
+    from timm.utils import CheckpointSaver, ModelEmaV3
+
+    kwargs: dict[str, Any] = {"depth": 2}
+    args = argparse.Namespace(
+        model="vit_tiny_patch16_224", img_size=96, input_size=None, num_classes=7, model_kwargs=kwargs, gp=None,
+        mean=(0.4, 0.5, 0.6), std=None, crop_pct=1.0, interpolation="", train_interpolation="random",
+    )  # fmt: skip
+    theirs = randomise(timm.create_model(args.model, img_size=96, num_classes=7, **kwargs))
+    averaged = ModelEmaV3(theirs)
+    randomise(averaged.module, seed=1)
+    optimizer = torch.optim.AdamW(theirs.parameters())
+    saver = CheckpointSaver(theirs, optimizer, args=args, model_ema=averaged, checkpoint_dir=str(tmp_path))
+    saver._save(str(tmp_path / "last.pth.tar"), epoch=3)
+    pixels = torch.randn(1, 3, 96, 96)
+    for which, module in ((None, averaged.module), ("ema", averaged.module), ("model", theirs)):
+        model = read_checkpoint(tmp_path / "last.pth.tar", weights=which)  # type: ignore[arg-type]
+        assert (model.source.architecture, model.image_size, model.classes) == (args.model, (96, 96), 7)
+        with torch.inference_mode():
+            assert relative_error(model.module(pixels), module(pixels)) <= 1e-4
+    assert any("taken from the training's arguments" in note for note in model.source.notes)
+    # timm's validation resolves the same from these arguments.
+    config = timm.data.resolve_data_config(vars(args), model=theirs)
+    preprocess = model.preprocess
+    assert (preprocess.mean, preprocess.std) == (config["mean"], config["std"])
+    assert (preprocess.interpolation, preprocess.crop_ratio) == (config["interpolation"], config["crop_pct"])
+
+
+def test_file_whose_training_states_an_architecture_that_timm_does_not_know_asks_for_one(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.ones(2)}, "arch": "resnet50"}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="does not say its architecture"):
+        read_checkpoint(tmp_path / "w.pth")
+
+
+def test_bare_file_of_a_module_that_kept_its_model_under_a_name_of_its_own(tmp_path: Path) -> None:
+    theirs = randomise(import_timm().create_model("vit_tiny_patch16_224", depth=1, num_classes=3))
+    wrapped = {f"model.feature_extractor.{name}": value for name, value in theirs.state_dict().items()}
+    torch.save(
+        {"state_dict": wrapped, "arch": "vit_tiny_patch16_224", "model_kwargs": {"depth": 1}}, tmp_path / "w.pth"
+    )
+    pixels = torch.randn(1, 3, 224, 224)
+    with torch.inference_mode():
+        assert relative_error(read_checkpoint(tmp_path / "w.pth").module(pixels), theirs(pixels)) <= 1e-4

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.checkpoints.contents import unwrap_weights
 from edgevit.errors import CheckpointError
+from edgevit.models import ViT, ViTConfig
 from tests.checkpoints.small import small_tensors, write_config
 
 EMA = ["state_dict_ema", "model_ema", "ema_state_dict", "ema", "teacher"]
@@ -91,3 +93,90 @@ def test_unwrap_gives_plain_values_and_the_scripts_arguments(as_mapping: bool) -
     assert found.stated == {
         "model": "deit_tiny_patch16_224", "input_size": 224, "mean": (0.5, 0.5, 0.5), "epoch": 3, "arch": "vit",
     }  # fmt: skip
+
+
+def small_module(seed: int) -> ViT:
+    module = ViT(ViTConfig((32, 32), (8, 8), width=16, depth=2, heads=2, mlp_width=64, classes=3))
+    module.load_state_dict(small_tensors(seed))
+    return module
+
+
+def put_behind(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": value for name, value in tensors.items()}
+
+
+def test_read_torchs_averaged_model_beside_the_last_step_as_torchvisions_references_save_it(tmp_path: Path) -> None:
+    averaged = AveragedModel(small_module(2))
+    content = {"model": small_tensors(1), "model_ema": averaged.state_dict(), "optimizer": {"state": {}}, "epoch": 3}
+    folder = write(tmp_path, content)
+    assert "n_averaged" in content["model_ema"]
+    assert is_seed(read_checkpoint(folder).module, 2)
+    assert is_seed(read_checkpoint(folder, weights="ema").module, 2)
+    assert is_seed(read_checkpoint(folder, weights="model").module, 1)
+
+
+def test_read_torchs_averaged_model_alone_knows_what_it_is(tmp_path: Path) -> None:
+    folder = write(tmp_path, AveragedModel(small_module(2)).state_dict())
+    assert is_seed(read_checkpoint(folder).module, 2)
+    assert is_seed(read_checkpoint(folder, weights="ema").module, 2)
+    with pytest.raises(CheckpointError, match="no weights of the last step"):
+        read_checkpoint(folder, weights="model")
+
+
+def test_read_lightnings_weight_averaging_whose_average_takes_the_usual_place(tmp_path: Path) -> None:
+    # As lightning 2.6's WeightAveraging.on_save_checkpoint leaves a checkpoint.
+    content = {
+        "pytorch-lightning_version": "2.6.6",
+        "state_dict": put_behind("model.", small_tensors(2)),
+        "current_model_state": put_behind("model.", small_tensors(1)),
+        "averaging_state": {"n_averaged": torch.tensor(7)},
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(3)}}}],
+    }
+    folder = write(tmp_path, content)
+    for which, seed in ((None, 2), ("ema", 2), ("model", 1)):
+        model = read_checkpoint(folder, weights=which)  # type: ignore[arg-type]
+        assert is_seed(model.module, seed)
+        assert model.source.weights == (which or "ema")
+
+
+@pytest.mark.parametrize(
+    ("average", "last"),
+    [("ema.module.", "model."), ("ema_model.", "net."), ("model_ema.module.", "model."), ("teacher.", "student."),
+     ("ema.", "")],
+)  # fmt: skip
+def test_read_when_one_state_dict_holds_a_model_and_its_average(tmp_path: Path, average: str, last: str) -> None:
+    both = {**put_behind(last, small_tensors(1)), **put_behind(average, small_tensors(2))}
+    counter = {f"{average.split('.')[0]}.n_averaged": torch.tensor(3)} if ".module" in average else {}
+    folder = write(tmp_path, {"state_dict": both | counter})
+    default = read_checkpoint(folder)
+    assert is_seed(default.module, 2)
+    assert any("--weights ema, the default" in note for note in default.source.notes)
+    assert is_seed(read_checkpoint(folder, weights="model").module, 1)
+
+
+def test_unwrap_takes_a_teacher_that_is_another_model_for_no_average() -> None:
+    distilled = {"student.head.weight": torch.ones(3, 4), "teacher.head.weight": torch.ones(3, 8)}
+    assert dict(unwrap_weights(distilled, Path("w.pth"), None).tensors) == distilled
+    with pytest.raises(CheckpointError, match="no averaged weights"):
+        unwrap_weights(distilled, Path("w.pth"), "ema")
+
+
+def test_read_when_the_average_is_a_list_takes_the_last_step_and_says_so(tmp_path: Path) -> None:
+    # As torch_ema's ExponentialMovingAverage.state_dict() has it.
+    shadow = {"decay": 0.99, "num_updates": 3, "shadow_params": list(small_tensors(2).values())}
+    folder = write(tmp_path, {"model": small_tensors(1), "ema": shadow})
+    model = read_checkpoint(folder)
+    assert is_seed(model.module, 1)
+    assert any("left out 'ema', which holds no named tensors" in note for note in model.source.notes)
+    with pytest.raises(CheckpointError, match="'ema' holds no named tensors"):
+        read_checkpoint(folder, weights="ema")
+
+
+def test_read_when_weights_lie_under_an_unknown_key_names_what_is_there(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="it has best_weights, epoch"):
+        read_checkpoint(write(tmp_path, {"best_weights": small_tensors(), "epoch": 3}))
+
+
+@pytest.mark.parametrize("key", ["module", "net"])
+def test_read_when_a_script_calls_its_weights_otherwise(tmp_path: Path, key: str) -> None:
+    assert is_seed(read_checkpoint(write(tmp_path, {key: small_tensors(1), "epoch": 3})).module, 1)

@@ -187,3 +187,9 @@ def test_hub_id_that_the_hub_refuses_says_why(
     with pytest.raises(CheckpointError, match=message) as caught:
         read_checkpoint("org/name@v2")
     assert hint in caught.value.hint
+
+
+def test_hub_id_that_is_not_cached_names_the_revision_to_download(hub_cache: Path) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint("org/name@v2")
+    assert "`hf download org/name --revision v2`" in caught.value.hint

@@ -241,3 +241,11 @@ def test_read_archive_reads_two_raw_bytes_as_bfloat16(tmp_path: Path) -> None:
     wanted = torch.randn(4, 3).to(torch.bfloat16)
     np.savez(tmp_path / "w.npz", w=wanted.view(torch.int16).numpy().view("V2"))
     assert torch.equal(read_archive(tmp_path / "w.npz")["w"], wanted)
+
+
+def test_archive_without_a_head_gives_features(tmp_path: Path) -> None:
+    arrays = {name: value for name, value in make_arrays(**SMALL).items() if not name.startswith("head/")}
+    np.savez(tmp_path / "w.npz", **arrays)
+    model = read_checkpoint(tmp_path / "w.npz")
+    assert model.classes == 0
+    assert any("no classifier head" in note for note in model.source.notes)

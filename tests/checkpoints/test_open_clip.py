@@ -117,3 +117,31 @@ def test_bare_timm_tower_without_a_name_says_how_to_give_one(tmp_path: Path) -> 
     torch.save({"visual.trunk.cls_token": torch.ones(1, 1, 8)}, tmp_path / "w.pt")
     with pytest.raises(CheckpointError, match="does not say which"):
         read_checkpoint(tmp_path / "w.pt")
+
+
+def test_image_tower_saved_alone_equals_open_clip(tmp_path: Path) -> None:
+    theirs, _ = build("ViT-B-32", layers=1)
+    torch.save(theirs.visual.state_dict(), tmp_path / "w.pt")
+    assert compare(read_checkpoint(tmp_path / "w.pt").module, theirs, 224) <= 1e-4
+
+
+def test_bare_siglip_tower_takes_what_open_clip_publishes_for_all_of_them(tmp_path: Path) -> None:
+    theirs, _ = build("ViT-B-16-SigLIP2")
+    torch.save({"state_dict": theirs.state_dict()}, tmp_path / "w.pt")
+    model = read_checkpoint(tmp_path / "w.pt", arch="vit_base_patch16_siglip_224")
+    published = import_open_clip().get_pretrained_cfg("ViT-B-16-SigLIP2", "webli")
+    assert (published["resize_mode"], published["interpolation"]) == (model.preprocess.resize, "bicubic")
+    assert (model.preprocess.mean, model.preprocess.std) == (tuple(published["mean"]), tuple(published["std"]))
+    assert compare(model.module, theirs, 224) <= 1e-4
+
+
+def test_folder_with_a_tower_of_another_family_is_refused_by_its_name(tmp_path: Path) -> None:
+    open_clip = import_open_clip()
+    for name in ("EVA02-B-16", "convnext_base"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": open_clip.get_model_config(name)}))
+        tower = {"visual.trunk.cls_token": torch.ones(1, 1, 8), "visual.head.proj.weight": torch.ones(8, 8)}
+        save_file(tower, folder / "open_clip_model.safetensors")
+        with pytest.raises(CheckpointError, match=r"architecture '(eva02_base_patch16_clip_224|convnext_base)' is not"):
+            read_checkpoint(folder)

@@ -121,7 +121,9 @@ def test_read_when_there_are_averaged_weights_takes_them_and_says_so(tmp_path: P
     assert any("'state_dict_ema'" in note and "'state_dict'" in note for note in model.source.notes)
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model.", "timm_model."])
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model.", "timm_model.", "net.", "model.net."]
+)
 def test_read_when_names_have_a_wrappers_prefix_strips_it(tmp_path: Path, prefix: str) -> None:
     write_folder(tmp_path, {prefix + name: value for name, value in small_tensors().items()})
     assert_small(read_checkpoint(tmp_path).module)
@@ -236,3 +238,18 @@ def test_read_when_the_file_is_random_bytes_refuses(tmp_path: Path, content: byt
     file.write_bytes(content)
     with pytest.raises(CheckpointError):
         read_checkpoint(file, arch="vit_tiny_patch16_224")
+
+
+def test_read_when_a_lightning_module_keeps_a_loss_and_metrics_drops_them_and_says_so(tmp_path: Path) -> None:
+    tensors = {f"model.{name}": value for name, value in small_tensors().items()}
+    write_pickle(tmp_path, {"state_dict": {**tensors, "criterion.weight": torch.ones(3), "val_acc.tp": torch.ones(1)}})
+    model = read_checkpoint(tmp_path)
+    assert any("dropped 2 tensors of losses and metrics" in note for note in model.source.notes)
+
+
+def test_read_when_a_lightning_module_keeps_its_head_beside_the_model_refuses(tmp_path: Path) -> None:
+    tensors = {f"model.{name}": value for name, value in small_tensors().items() if not name.startswith("head")}
+    write_pickle(tmp_path, {"state_dict": {**tensors, "classifier.weight": torch.ones(3, 16)}})
+    with pytest.raises(CheckpointError, match=r"model\.cls_token") as caught:
+        read_checkpoint(tmp_path)
+    assert "put its own name before these" in caught.value.hint

@@ -181,3 +181,33 @@ def test_state_dict_with_another_architecture_named_is_refused(tmp_path: Path) -
     path = save(build_swin(), tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match="swin of width 12, depths 2-2, not 'swin_s'"):
         read_checkpoint(path, arch="swin_s")
+
+
+@pytest.mark.parametrize(("name", "dropout"), [("heads", True), ("heads", False), ("head", True)])
+def test_state_dict_with_a_head_that_fine_tuning_put_in_place_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, dropout: bool
+) -> None:
+    monkeypatch.setattr(shapes, "HEADS", {16: 2})
+    theirs, size = (build_vit(), 32) if name == "heads" else (build_swin(), 96)
+    linear = randomise(torch.nn.Linear(16 if name == "heads" else 24, 7))
+    setattr(theirs, name, torch.nn.Sequential(torch.nn.Dropout(0.1), linear) if dropout else linear)
+    model = read_checkpoint(save(theirs.eval(), tmp_path / "w.pth"), image_size=(size, size))
+    assert model.classes == 7
+    assert any(f"the head is {name}{'.1' if dropout else ''};" in note for note in model.source.notes)
+    assert compare(model.module, theirs, (size, size)) <= 1e-4
+
+
+def test_state_dict_with_a_head_of_two_layers_lists_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapes, "HEADS", {16: 2})
+    theirs = build_vit()
+    theirs.heads = torch.nn.Sequential(torch.nn.Linear(16, 8), torch.nn.Tanh(), torch.nn.Linear(8, 7))
+    with pytest.raises(CheckpointError, match="4 unexpected") as caught:
+        read_checkpoint(save(theirs, tmp_path / "w.pth"))
+    assert "heads.2.weight" in caught.value.message
+
+
+def test_state_dict_of_swag_weights_names_them_by_their_size(tmp_path: Path) -> None:
+    theirs = build("vit_b_16", image_size=384)
+    model = read_checkpoint(save(theirs, tmp_path / "w.pth"))
+    assert (model.source.architecture, model.image_size) == ("vit_b_16", (384, 384))
+    assert any("vit_b_16 (IMAGENET1K_SWAG_E2E_V1)" in note for note in model.source.notes)

@@ -309,3 +309,12 @@ def test_swin_file_that_is_not_whole_lists_everything(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "w.pth")
     assert "layers.0.downsample.norm.bias" in caught.value.message
     assert "absolute_pos_embed" in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256"])
+def test_swin_file_without_a_head_gives_features(tmp_path: Path, name: str) -> None:
+    theirs = build(name, depths=(1, 1), num_heads=(3, 6), num_classes=0)
+    save_swin(theirs, tmp_path / "w.pth")
+    model = read_checkpoint(tmp_path / "w.pth")
+    assert model.classes == 0
+    assert compare(model.module, theirs, model.image_size[0]) <= 1e-4

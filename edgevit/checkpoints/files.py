@@ -194,6 +194,8 @@ def _find_in_folder(source: str, folder: Path) -> CheckpointFiles:
         index = folder / f"{name}.index.json"
         if (folder / name).is_file():
             _check_file(folder / name)
+            if name.startswith("open_clip_") and "open_clip_config.json" in configs:
+                configs.pop("config.json", None)  # transformers', of weights that are not here
             return CheckpointFiles(source, folder, (folder / name,), configs)
         if index.is_file():
             shards = _read_index(index)

@@ -149,3 +149,18 @@ def test_dinov2_backbone_that_is_not_whole_lists_everything(tmp_path: Path) -> N
     with pytest.raises(CheckpointError, match="1 missing, 1 unexpected") as caught:
         read_checkpoint(tmp_path / "w.pth")
     assert "blocks.0.ls2.gamma" in caught.value.message
+
+
+@pytest.mark.parametrize("chunks", [0, 2])
+def test_dinov2_file_of_its_own_package_equals_it_at_any_size(tmp_path: Path, chunks: int) -> None:
+    """Its package on PyPI, an early release, pins an old torch: ``pip install --no-deps dinov2==0.0.1.dev2``."""
+    models = pytest.importorskip("dinov2.models.vision_transformer", reason="dinov2 is not installed")
+    args = {"img_size": 518, "patch_size": 14, "init_values": 1.0, "block_chunks": chunks, "depth": 4}
+    theirs = randomise(models.DinoVisionTransformer(embed_dim=384, num_heads=6, block_fn=models.Block, **args))
+    teacher = {f"backbone.{name}": value for name, value in theirs.state_dict().items()}
+    torch.save({"teacher": teacher}, tmp_path / "w.pth")
+    for size in ((518, 518), (224, 280)):
+        model = read_checkpoint(tmp_path / "w.pth", image_size=size)
+        pixels = torch.randn(1, 3, *size)
+        with torch.inference_mode():
+            assert relative_error(model.module(pixels), theirs(pixels)) <= 1e-4

@@ -177,3 +177,16 @@ def test_checkpoint_written_by_mindspore_here_is_read(tmp_path: Path) -> None:
     mindspore.save_checkpoint(saved, str(tmp_path / "w.ckpt"), crc_check=True)
     shutil.copy(tmp_path / "w.ckpt", tmp_path / "copy.ckpt")  # MindSpore's is read-only
     assert relative_error(answer(read_checkpoint(tmp_path / "copy.ckpt").module), expected("vit")) <= 1e-4
+
+
+def test_checkpoint_with_numbers_that_its_training_appended_drops_them(tmp_path: Path) -> None:
+    # As ``save_checkpoint(…, append_dict={"epoch": 3, "best_acc": 0.5, "name": "run"})`` writes them.
+    appended = [
+        value("epoch", (0,), "Int64", np.int64(3).tobytes()),
+        value("best_acc", (0,), "Float32", np.float32(0.5).tobytes()),
+        value("name", (0,), "str", b"run"),
+    ]
+    (tmp_path / "w.ckpt").write_bytes((FIXTURES / "vit.ckpt").read_bytes() + b"".join(appended))
+    model = read_checkpoint(tmp_path / "w.ckpt")
+    assert relative_error(answer(model.module), expected("vit")) <= 1e-4
+    assert any("dropped 2 numbers (the training's state): best_acc, epoch" in note for note in model.source.notes)

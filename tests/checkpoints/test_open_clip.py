@@ -145,3 +145,13 @@ def test_folder_with_a_tower_of_another_family_is_refused_by_its_name(tmp_path: 
         save_file(tower, folder / "open_clip_model.safetensors")
         with pytest.raises(CheckpointError, match=r"architecture '(eva02_base_patch16_clip_224|convnext_base)' is not"):
             read_checkpoint(folder)
+
+
+def test_folder_that_also_has_a_transformers_configuration_is_read_by_its_weights(tmp_path: Path) -> None:
+    # The hub's CLIP models are there for both; a download of safetensors may bring open_clip's alone.
+    theirs, config = build("ViT-B-32", layers=1)
+    folder = save_folder(theirs, config, tmp_path / "m")
+    (folder / "config.json").write_text(json.dumps({"model_type": "clip", "architectures": ["CLIPModel"]}))
+    model = read_checkpoint(folder)
+    assert model.source.layout == "open_clip image tower"
+    assert compare(model.module, theirs, 224) <= 1e-4

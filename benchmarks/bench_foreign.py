@@ -1,7 +1,8 @@
 """Engines built from exported ONNX files against those built from the checkpoints that they were exported from.
 
 Real weights, float32, OpenVINO: the shared DeiT-T and Swin, through both of torch's exporters, read back
-and built as any file is. All three engines of a model answer the same image in one process, interleaved.
+and built as any file is. All three engines of a model answer the same image in one process, interleaved; then each
+answers every validation image, and their top-1 are compared.
 
     python -m benchmarks.bench_foreign [--seconds 8] [--models deit_tiny_imagenet …]
 """
@@ -25,49 +26,62 @@ from edgevit.compile import compile_engine
 from edgevit.devices.local import describe_machine
 from edgevit.engine import Engine
 from edgevit.export import export_model
+from edgevit.images import ImageSet
 from edgevit.measure import measure_latency
 from edgevit.optimize import optimize_graph
-from edgevit.runtime.session import open_engine
+from edgevit.preprocess import Preprocess
+from edgevit.runtime.session import Session, open_engine
 from edgevit.target import load_target
 from tests.foreign_exports import Exporter, export_asset
 
-MODELS = ("deit_tiny_imagenet", "swin_imagenette")
+MODELS = {"deit_tiny_imagenet": "imagenet", "swin_imagenette": "imagenette"}  # and whose images it answers
 EXPORTERS: tuple[Exporter, ...] = ("dynamo", "script")
 BAR = 1.03
 RESULTS = Path(__file__).parent / "results" / "foreign.json"
 
 
-def build_engine(source: Path, out: Path) -> tuple[Engine, dict[str, int], tuple[int, int]]:
-    """An engine of a checkpoint or a file, what its graph holds, and height and width of its images."""
+def build_engine(source: Path, out: Path) -> tuple[Engine, dict[str, int], Preprocess]:
+    """An engine of a checkpoint or a file, what its graph holds, and how its images are prepared."""
     model, target = read_checkpoint(source), load_target("intel-cpu")
     graph, _ = optimize_graph(export_model(model, target.export)[0])
     out.mkdir(parents=True)
     graph.save(out / "graph.onnx")
-    return compile_engine(out / "graph.onnx", target, "fp32", out), dict(graph.op_counts()), model.image_size
+    return compile_engine(out / "graph.onnx", target, "fp32", out), dict(graph.op_counts()), model.preprocess
 
 
-def bench_model(source: Path, seconds: float, rounds: int, folder: Path) -> list[dict[str, Any]]:
+def compare_answers(sessions: Mapping[str, Session], preprocess: Preprocess, images: ImageSet) -> dict[str, Any]:
+    """By exporter: how many images its engine gives the top-1 of the checkpoint's, and the largest relative error."""
+    agreed, errors = dict.fromkeys(EXPORTERS, 0), dict.fromkeys(EXPORTERS, 0.0)
+    for batch in images.batches(preprocess, 1):
+        expected = sessions["checkpoint"].run(batch.pixels)
+        for exporter in EXPORTERS:
+            found = sessions[exporter].run(batch.pixels)
+            agreed[exporter] += int(found.argmax() == expected.argmax())
+            error = float(np.abs(found - expected).max() / np.abs(expected).max())
+            errors[exporter] = max(errors[exporter], error)
+    return {e: {"agreed": agreed[e], "images": len(images), "relative_error": errors[e]} for e in EXPORTERS}
+
+
+def bench_model(source: Path, images: ImageSet, seconds: float, rounds: int, folder: Path) -> list[dict[str, Any]]:
     """A row for every exporter."""
-    engine, counts, size = build_engine(source, folder / "checkpoint")
+    engine, counts, preprocess = build_engine(source, folder / "checkpoint")
     engines, differences = {"checkpoint": engine}, {}
     for exporter in EXPORTERS:
         (folder / exporter).mkdir()
         path = export_asset(source, folder / exporter, exporter)
-        engines[exporter], found, _ = build_engine(path, folder / exporter / "build")
+        engines[exporter], found, prepared = build_engine(path, folder / exporter / "build")
+        if prepared != preprocess:
+            raise SystemExit(f"{path.name} prepares images in another way: {prepared.describe()}")
         differences[exporter] = {
             op: [counts.get(op, 0), found.get(op, 0)]
             for op in sorted(counts.keys() | found.keys())
             if counts.get(op, 0) != found.get(op, 0)
         }
-    batch = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
+    batch = next(iter(images.batches(preprocess, 1))).pixels
     sessions = {kind: open_engine(engine) for kind, engine in engines.items()}
     try:
-        expected = sessions["checkpoint"].run(batch)
-        errors = {
-            exporter: float(np.abs(sessions[exporter].run(batch) - expected).max() / np.abs(expected).max())
-            for exporter in EXPORTERS
-        }
         comparison = measure_latency(sessions, batch, seconds=seconds, runs=100, rounds=rounds)
+        answers = compare_answers(sessions, preprocess, images)
     finally:
         for session in sessions.values():
             session.close()
@@ -77,7 +91,7 @@ def bench_model(source: Path, seconds: float, rounds: int, folder: Path) -> list
             "exporter": exporter,
             "ratio": schema.to_data(comparison.ratio(exporter, "checkpoint")),
             "bar": BAR,
-            "relative_error": errors[exporter],
+            **answers[exporter],
             "operator_differences": differences[exporter],
             "latency": schema.to_data(comparison.latencies[exporter]),
             "checkpoint": schema.to_data(comparison.latencies["checkpoint"]),
@@ -91,6 +105,8 @@ def judge_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     missed = []
     if row["ratio"]["value"] > row["bar"]:
         missed.append(f"{row['ratio']['value']:.3f} of at most {row['bar']}")
+    if row["agreed"] < row["images"]:
+        missed.append(f"{row['images'] - row['agreed']} of {row['images']} images get another answer")
     if row["relative_error"] > 1e-4:
         missed.append(f"answers differ by {row['relative_error']:.0e} of the largest")
     if row["operator_differences"]:
@@ -102,9 +118,11 @@ def render_table(rows: list[dict[str, Any]]) -> str:
     """As Markdown."""
     lines = [
         "Latency of the engine from the exported file over the one from the checkpoint; float32, batch 1, interleaved.",
+        "Agreement of the two engines' top-1 on the validation images, and the largest difference of their logits over",
+        "the largest logit of the image.",
         "",
-        "| model | exporter | checkpoint p50, ms | file p50, ms | ratio | 95 % | bar | |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| model | exporter | checkpoint p50, ms | file p50, ms | ratio | 95 % | bar | agreement | error | |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         ratio = row["ratio"]
@@ -116,6 +134,8 @@ def render_table(rows: list[dict[str, Any]]) -> str:
             f"{ratio['value']:.3f}",
             f"{ratio['low']:.3f}–{ratio['high']:.3f}",
             f"≤ {row['bar']}",
+            f"{row['agreed']} of {row['images']}",
+            f"{row['relative_error']:.0e}",
             "; ".join(judge_row(row)) or "met",
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -136,9 +156,10 @@ def main() -> int:
     rows = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.is_file() else []
     for name in options.models:
         with tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
-            fresh = bench_model(assets / name, options.seconds, options.rounds, Path(folder))
+            images = ImageSet.read(assets / MODELS[name] / "validation.csv")
+            fresh = bench_model(assets / name, images, options.seconds, options.rounds, Path(folder))
         rows = [row for row in rows if row["model"] != name] + fresh
-    rows.sort(key=lambda row: (MODELS.index(row["model"]), EXPORTERS.index(row["exporter"])))
+    rows.sort(key=lambda row: ([*MODELS].index(row["model"]), EXPORTERS.index(row["exporter"])))
     document = {"machine": schema.to_data(describe_machine()), "rows": rows}
     RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     RESULTS.with_suffix(".md").write_text(render_table(rows), encoding="utf-8")

@@ -279,11 +279,13 @@ def test_fusion_bars_when_listed_are_of_engines_that_are_built() -> None:
     [
         ({}, 0),
         ({"ratio": {"value": 1.031}}, 1),
+        ({"agreed": 599}, 1),
         ({"relative_error": 2e-4, "operator_differences": {"Add": [1, 2]}}, 2),
     ],
 )
 def test_foreign_row_when_bars_are_missed_names_each(change: dict[str, Any], missed: int) -> None:
     row = {"ratio": {"value": 1.03}, "bar": bench_foreign.BAR, "relative_error": 1e-5, "operator_differences": {}}
+    row |= {"agreed": 600, "images": 600}
     assert len(bench_foreign.judge_row(row | change)) == missed
 
 

@@ -71,6 +71,7 @@ def read_file(
     data = _check_data(model, path)
     opset = _check_opset(model, path)
     _check_operators(model, path)
+    _check_types(model, path)
     name, batch, size, is_open = _check_input(model, path, image_size, otherwise)
     output, others, classes = _choose_output(model, path)
     producer = " ".join(part for part in (model.producer_name, model.producer_version) if part)
@@ -192,6 +193,22 @@ def _check_operators(model: Any, path: Path) -> None:
         raise CheckpointError(
             f"{path} has control flow ({_describe(control)}): a classifier's graph is the same for every image",
             f"{_EXPORT} in evaluation mode, traced, with a fixed image size",
+        )
+
+
+def _check_types(model: Any, path: Path) -> None:
+    """Half precision in the weights: a converted file, whose answers are not those of the model that was trained."""
+    import onnx
+
+    kinds = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+    found = Counter(
+        onnx.TensorProto.DataType.Name(t.data_type).lower() for t in _tensors(model) if t.data_type in kinds
+    )
+    if found:
+        counts = ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
+        raise CheckpointError(
+            f"{path} computes in half precision: of its constants {counts}",
+            "give the float32 file that it was converted from; edgevit makes float16 itself with --precision fp16",
         )
 
 

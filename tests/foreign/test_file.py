@@ -51,6 +51,22 @@ def node(op_type: str, **attributes: Any) -> list[Any]:
     return [helper.make_node(op_type, ["image"], ["logits"], **attributes)]
 
 
+def save_half(path: Path) -> Path:
+    """As converters leave a file whose input and output they keep in float32."""
+    cast = [
+        helper.make_node("Cast", ["x"], ["half"], to=TensorProto.FLOAT16),
+        helper.make_node("MatMul", ["half", "w"], ["product"]),
+        helper.make_node("Add", ["product", "b"], ["sum"]),
+        helper.make_node("Cast", ["sum"], ["y"], to=TensorProto.FLOAT),
+    ]
+    constants = [numpy_helper.from_array(np.ones(n, np.float16), k) for k, n in (("w", (8, 8)), ("b", (8,)))]
+    image = helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3, 8, 8))
+    logits = helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 3, 8, 8))
+    graph = helper.make_graph(cast, "g", [image], [logits], constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
+    return path
+
+
 REFUSED: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     "not_onnx": (lambda p: _bytes(p, b"\x89PNG not an ONNX file at all"), "no whole ONNX file|no ONNX graph", "again"),
     "truncated": (lambda p: _cut(write(p)), "no whole ONNX file|no ONNX graph", "size"),
@@ -60,6 +76,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     "quantised": (
         lambda p: write(p, nodes=node("QuantizeLinear")), "already quantised: it has 1 QuantizeLinear", "--calibration"
     ),
+    "half_inside": (save_half, "half precision: of its constants 2 float16", "float32 file"),
     "fused_by_onnxruntime": (
         lambda p: write(p, nodes=node("FusedMatMul", domain="com.microsoft"), domains=("com.microsoft",)),
         "1 com.microsoft::FusedMatMul", "before ONNX Runtime's optimiser",

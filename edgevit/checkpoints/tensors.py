@@ -6,7 +6,6 @@ import contextlib
 import re
 import warnings
 import zipfile
-from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from edgevit.checkpoints.contents import Contents, WhichWeights, unwrap_weights
+from edgevit.checkpoints.inert import STAND_INS
 from edgevit.checkpoints.keras_file import is_hdf5, is_keras_archive, read_keras_archive, read_weights
 from edgevit.checkpoints.mindspore_file import is_mindspore, read_mindspore
 from edgevit.checkpoints.npz import is_archive, read_archive
@@ -24,10 +24,6 @@ _PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "timm_model.
 # What a Lightning module keeps beside its model, by its attribute: ``criterion.weight``, ``val_acc.tp``.
 _BESIDE = re.compile(r"\w*(criterion|loss|metric|acc|auroc|f1|confusion)\w*\..*")
 _GLOBAL = re.compile(r"GLOBAL (\S+)")
-
-
-# Training scripts save their parsed arguments, which are plain attributes: nothing of argparse runs.
-_HARMLESS = (Namespace,)
 
 
 def read_contents(
@@ -107,7 +103,7 @@ def _read_pickle(path: Path) -> object:
     try:
         with warnings.catch_warnings():  # about pickle protocols and TorchScript, which end in an error here
             warnings.simplefilter("ignore")
-            with torch.serialization.safe_globals(list(_HARMLESS)):
+            with torch.serialization.safe_globals(list(STAND_INS)):
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     except Exception as exc:  # the unpickler lets through whatever a damaged stream provokes
         _refuse_pickle(path, exc, archive)
@@ -124,7 +120,7 @@ def _refuse_pickle(path: Path, exc: Exception, archive: bool) -> None:
     wanted = set(_GLOBAL.findall(text))
     if archive and wanted:
         # The list of all, where it can be had; this disassembles the pickle and runs none of it.
-        with contextlib.suppress(Exception), torch.serialization.safe_globals(list(_HARMLESS)):
+        with contextlib.suppress(Exception), torch.serialization.safe_globals(list(STAND_INS)):
             wanted |= set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     if wanted:
         raise CheckpointError(

@@ -6,10 +6,13 @@ import argparse
 import contextlib
 import os
 import pickle
+import sys
+from datetime import date
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +20,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 
 from edgevit.checkpoints import read_checkpoint
+from edgevit.checkpoints.files import find_files
+from edgevit.checkpoints.inert import _read_number, _Type
 from edgevit.errors import CheckpointError
 from tests.checkpoints.small import small_tensors, write_config, write_folder
 
@@ -69,12 +74,12 @@ def test_read_when_a_pickle_called_safetensors_would_run_a_command_refuses(tmp_p
 
 
 def test_read_when_a_pickle_needs_several_classes_names_all(tmp_path: Path) -> None:
-    content = {"model": small_tensors(), "args": argparse.Namespace(lr=1), "path": Path("a"), "n": Fraction(1, 2)}
+    content = {"model": small_tensors(), "args": argparse.Namespace(lr=1), "day": date(2026, 1, 2), "n": Fraction(1, 2)}
     write_pickle(tmp_path, content)
     with pytest.raises(CheckpointError) as caught:
         read_checkpoint(tmp_path)
     assert "fractions.Fraction" in caught.value.message
-    assert "pathlib" in caught.value.message
+    assert "datetime.date" in caught.value.message
     assert "argparse" not in caught.value.message
 
 
@@ -253,3 +258,47 @@ def test_read_when_a_lightning_module_keeps_its_head_beside_the_model_refuses(tm
     with pytest.raises(CheckpointError, match=r"model\.cls_token") as caught:
         read_checkpoint(tmp_path)
     assert "put its own name before these" in caught.value.hint
+
+
+class CfgNode(dict[str, Any]):
+    """As yacs' own: a dictionary with a state beside it."""
+
+    def __init__(self, **items: Any) -> None:
+        super().__init__(**items)
+        self.__dict__["__immutable__"] = True
+
+
+@pytest.mark.parametrize("archive", [True, False], ids=["zip", "legacy"])
+def test_read_when_a_training_script_saved_its_configuration_and_figures_reads_them_as_plain_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, archive: bool
+) -> None:
+    # As Microsoft's Swin: save_state = {"model": …, "max_accuracy": …, "config": config}.
+    for name in ("yacs", "yacs.config"):
+        monkeypatch.setitem(sys.modules, name, sys.modules[__name__])
+    monkeypatch.setattr(CfgNode, "__module__", "yacs.config")
+    config = CfgNode(DATA=CfgNode(IMG_SIZE=224), AMP=True)
+    content = {
+        "model": small_tensors(), "config": config, "max_accuracy": np.float64(81.5), "seen": np.int64(7),
+        "big_endian": np.dtype(">f4").type(2.5), "finished": np.bool_(True), "output": Path("runs") / "one",
+    }  # fmt: skip
+    write_pickle(tmp_path, content, _use_new_zipfile_serialization=archive)
+    for name in ("yacs", "yacs.config"):
+        monkeypatch.delitem(sys.modules, name)
+    files = find_files(tmp_path)
+    stated = files.contents.stated
+    assert (stated["max_accuracy"], stated["seen"], stated["big_endian"], stated["finished"]) == (81.5, 7, 2.5, True)
+    assert (stated["output"], stated["config"]) == ("runs/one", {"DATA": {"IMG_SIZE": 224}, "AMP": True})
+    assert "yacs.config" not in sys.modules
+    assert read_checkpoint(tmp_path).classes == 3
+
+
+@pytest.mark.parametrize("kind", ["O", "V8", "U2", "f8"])
+def test_read_when_a_pickled_number_is_none_reads_nothing(tmp_path: Path, kind: str) -> None:
+    assert _read_number(_Type(kind), b"abc") is None
+    assert _read_number(kind, b"abc") is None
+
+
+def test_read_when_arrays_of_numpy_are_pickled_refuses(tmp_path: Path) -> None:
+    write_pickle(tmp_path, {"model": small_tensors(), "confusion": np.zeros(3)})
+    with pytest.raises(CheckpointError, match=r"numpy\.ndarray"):
+        read_checkpoint(tmp_path)

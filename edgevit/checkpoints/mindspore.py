@@ -101,7 +101,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     numbers = sorted(name for name, value in tensors.items() if not value.ndim)  # no parameter of a model is one
     if numbers:
         tensors = {name: value for name, value in tensors.items() if value.ndim}
-        notes.append(f"dropped {len(numbers)} numbers (the training's state): {', '.join(numbers[:6])}")
+        notes.append(f"dropped numbers that are the training's state: {', '.join(numbers[:6])}")
     described: ModelConfig
     if "blocks.0.norm1.gamma" in tensors:
         names = VIT_NAMES

@@ -141,7 +141,7 @@ def _strip_prefixes(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list
         if prefix is None:
             return tensors, notes
         if beside:
-            notes.append(f"dropped {len(beside)} tensors of losses and metrics beside the model: {beside[0]}, …")
+            notes.append(f"dropped what is of losses and metrics beside the model: {', '.join(beside[:4])}")
         tensors = {name[len(prefix) :]: value for name, value in tensors.items() if name in inner}
 
 

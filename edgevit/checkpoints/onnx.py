@@ -47,6 +47,8 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
             f"{files.source} is an ONNX file, whose graph says its architecture",
             "leave --arch out: it is for bare weight files",
         )
+    if files.which == "ema":
+        raise CheckpointError(f"{files.source} is an ONNX file, which has one set of weights", "leave --weights out")
     file = read_file(path, image_size, otherwise=_stored_size(files))
     files = dataclasses.replace(files, extra=file.data)
     preprocess, assumed, notes = _read_preprocess(files, file.image_size)

@@ -23,6 +23,7 @@ from edgevit.errors import CheckpointError, format_offenders
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "timm_model.")
 # What a Lightning module keeps beside its model, by its attribute: ``criterion.weight``, ``val_acc.tp``.
 _BESIDE = re.compile(r"\w*(criterion|loss|metric|acc|auroc|f1|confusion)\w*\..*")
+_LEAVE_OUT = "leave --weights out"
 _GLOBAL = re.compile(r"GLOBAL (\S+)")
 
 
@@ -72,10 +73,10 @@ def _read_file(path: Path, which: WhichWeights | None) -> Contents:
         return unwrap_weights(_read_safetensors(path), path, which)
     if is_archive(path):
         return unwrap_weights(read_archive(path), path, which)
-    if is_hdf5(head):
-        return read_weights(path)
-    if is_keras_archive(path):
-        return read_keras_archive(path)
+    if is_hdf5(head) or is_keras_archive(path):
+        if which == "ema":
+            raise CheckpointError(f"{path} has no averaged weights that can be read: it is Keras'", _LEAVE_OUT)
+        return read_weights(path) if is_hdf5(head) else read_keras_archive(path)
     if is_mindspore(head):
         return unwrap_weights(read_mindspore(path), path, which)
     if head[:1] == b"\x80" or head[:2] == b"PK":

@@ -180,3 +180,12 @@ def test_read_when_weights_lie_under_an_unknown_key_names_what_is_there(tmp_path
 @pytest.mark.parametrize("key", ["module", "net"])
 def test_read_when_a_script_calls_its_weights_otherwise(tmp_path: Path, key: str) -> None:
     assert is_seed(read_checkpoint(write(tmp_path, {key: small_tensors(1), "epoch": 3})).module, 1)
+
+
+def test_read_when_a_format_has_one_set_refuses_averaged_weights(tmp_path: Path) -> None:
+    weights = next((Path(__file__).parent / "keras").rglob("*.weights.h5"))
+    (tmp_path / "model.onnx").write_bytes(b"onnx")
+    for source, message in ((weights, "no averaged weights"), (tmp_path / "model.onnx", "one set of weights")):
+        with pytest.raises(CheckpointError, match=message) as caught:
+            read_checkpoint(source, weights="ema")
+        assert caught.value.hint == "leave --weights out"

@@ -68,7 +68,8 @@ class EmbeddingMeter:
             )
         theirs = self._reference[at]
         unit = _to_unit(ours)
-        cosines = np.einsum("bc,bc->b", unit, self._gallery[at], dtype=np.float64)
+        # A vector of float32 is only nearly of length 1: of equal ones the cosine would be above it.
+        cosines = np.einsum("bc,bc->b", unit, self._gallery[at], dtype=np.float64).clip(max=1.0)
         for cosine, signal, noise in zip(
             cosines,
             np.square(theirs, dtype=np.float64).sum(axis=1),

@@ -38,6 +38,12 @@ def vote(query, own):
     return max(votes, key=lambda k: votes[k])
 
 
+def test_cosine_of_equal_embeddings_is_not_above_one() -> None:
+    many = RNG.normal(size=(200, 256)).astype(np.float32)
+    found = measure(many, many, None)
+    assert 1 - 1e-6 < found.cosine_min <= found.cosine_mean <= 1
+
+
 def test_figures_equal_those_computed_image_by_image() -> None:
     found = measure(ENGINE)
     cosines = [cosine(a, b) for a, b in zip(ENGINE, REFERENCE, strict=True)]

@@ -109,6 +109,7 @@ def assemble_module(
     expected = match_packing(module.state_dict(), canonical.values())
     found = add_leading_axes({ours: left[theirs] for theirs, ours in canonical.items()}, expected)
     if isinstance(config, ViTConfig):
+        notes += _describe_remainder(config)
         notes += _resample_positions(config, found, plan.stored_size, plan.resampling)
     else:
         notes += _resample_biases(config, found, expected, plan.resampling)
@@ -136,6 +137,14 @@ def _take_classes(
     if stated in (None, classes):
         return config, []
     return config, [f"the configuration says {stated} classes, the head has {classes}; the head counts"]
+
+
+def _describe_remainder(config: ViTConfig) -> list[str]:
+    h, w = (side % step for side, step in zip(config.image_size, config.patch_size, strict=True))
+    if not (h or w):
+        return []
+    patch = f"{config.patch_size[0]} × {config.patch_size[1]}"
+    return [f"patches of {patch} leave {h} rows and {w} columns of the image unread"]
 
 
 def _resample_positions(

@@ -89,7 +89,7 @@ def describe_config(
     native = fields.size("img_size", base.image_size)
     patch = fields.size("patch_size", base.patch_size)
     if not fields.complaints:
-        whole = not (isinstance(base, ViTConfig) and base.drop_remainder and image_size is None)
+        whole = not (isinstance(base, ViTConfig) and base.drop_remainder and image_size in (None, native))
         size = choose_image_size(native, image_size, patch) if whole else native
         values |= {"image_size": size, "patch_size": patch}
     return fields.finish(type(base), **values), native

@@ -260,13 +260,10 @@ def _describe_vit(
     _refuse(unsupported, where)
     if not fields.complaints:
         native = sees if kind.resamples and sees is not None else stored
-        drops = image_size is None and (kind.drops_remainder or native is sees)
+        drops = image_size in (None, native) and (kind.drops_remainder or native is sees)
         values["image_size"] = native if drops else choose_image_size(native, image_size, patch)
         values["drop_remainder"] = any(side % step for side, step in zip(values["image_size"], patch, strict=True))
     notes = []
-    if values.get("drop_remainder"):
-        h, w = (side % step for side, step in zip(values["image_size"], patch, strict=True))
-        notes.append(f"patches of {patch[0]} × {patch[1]} leave {h} rows and {w} columns of the image unread")
     if not fields.flag("vision_use_head", True):
         notes.append("the tower has no pooling head; the features are the mean of its tokens")
     built = fields.finish(ViTConfig, **values, patch_size=patch)
@@ -306,7 +303,8 @@ def _describe_swin_config(
         values["window_fit"] = "never"  # a backbone partitions and shifts on any grid
     if config["model_type"] == "swinv2":
         stages = len(values["depths"])
-        values["pretrained_windows"] = tuple(fields.data.get("pretrained_window_sizes") or (0,) * stages)
+        # As the module, which takes those of its stages: the configuration's default is always four.
+        values["pretrained_windows"] = tuple(fields.data.get("pretrained_window_sizes") or (0,) * stages)[:stages]
         values |= {"window_fit": "rows", "mask": -200.0}
         built = fields.finish(SwinV2Config, **values, patch_size=patch)
     else:

@@ -160,7 +160,7 @@ def _read_task(task: Any, options: dict[str, Any]) -> Any:
             return Task(options["task"], **given)
         return replace(task, **given)
     except ValueError as exc:
-        raise RecipeError(str(exc), "give the --task that the option is for") from exc
+        raise RecipeError(str(exc), "give the --task that the option is for, and levels as in --levels 0,2,3") from exc
 
 
 def _read_budget(options: dict[str, Any]) -> Any:

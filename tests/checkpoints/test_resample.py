@@ -69,6 +69,23 @@ def test_every_family_read_at_another_size_equals_timm_resized(
         assert relative_error(model.module(pixels), theirs(pixels)) <= 1e-5
 
 
+@pytest.mark.parametrize("size", [None, (384, 384), (378, 392)])
+def test_siglip_of_an_image_that_is_no_multiple_of_the_patch_is_read_at_its_own_size(tmp_path: Path, size: Any) -> None:
+    timm = import_timm()
+    from timm.models._hub import save_for_hf
+
+    theirs = randomise(timm.create_model("vit_so400m_patch14_siglip_384", depth=1, embed_dim=48, num_heads=4))
+    save_for_hf(theirs, str(tmp_path), safe_serialization=True)
+    model = read_checkpoint(tmp_path, image_size=size)
+    note = "patches of 14 × 14 leave 6 rows and 6 columns of the image unread"
+    assert (note in model.source.notes) == (size != (378, 392))
+    pixels = torch.randn(1, 3, *model.image_size)
+    if size == (378, 392):
+        theirs.set_input_size(img_size=size)
+    with torch.inference_mode():
+        assert relative_error(model.module(pixels), theirs(pixels)) <= 1e-5
+
+
 @pytest.mark.parametrize("size", [(64, 64), (32, 48), (128, 32)])
 def test_vit_read_at_another_size_equals_timm_resized(tmp_path: Path, size: tuple[int, int]) -> None:
     timm = import_timm()

@@ -307,12 +307,13 @@ def test_dinov2_runs_at_the_size_that_its_processor_gives_as_in_transformers(tmp
     assert read_checkpoint(tmp_path, image_size=(40, 40)).image_size == (40, 40)
 
 
-def test_siglip_of_an_image_that_is_no_multiple_of_the_patch_says_what_is_not_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [None, (35, 35)])
+def test_siglip_of_an_image_that_is_no_multiple_of_the_patch_says_what_is_not_read(tmp_path: Path, size: Any) -> None:
     transformers = import_transformers()
     theirs = save(
         transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**{**VIT, "image_size": 35})), tmp_path
     )
-    model = read_checkpoint(tmp_path)
+    model = read_checkpoint(tmp_path, image_size=size)
     assert any("leave 3 rows and 3 columns of the image unread" in note for note in model.source.notes)
     pixels = torch.randn(1, 3, 35, 35)
     with torch.inference_mode():

@@ -112,6 +112,22 @@ def test_swin_v2_with_transformers_weights_equals_transformers(args: dict[str, A
         assert relative_error(model.module(pixels), theirs(pixels).logits) <= TOLERANCE
 
 
+@pytest.mark.parametrize("size", [(64, 64), (96, 48), (40, 72)])
+def test_swin_v2_at_another_size_equals_transformers_configured_for_it(size: tuple[int, int], folder: Path) -> None:
+    transformers = import_transformers()
+    # Two stages; the configuration's default names the windows of four, and the module takes those of its own.
+    args: dict[str, Any] = {"embed_dim": 16, "depths": [2, 2], "num_heads": [1, 2], "window_size": 7, "num_labels": 5}
+    config = transformers.Swinv2Config(**args, image_size=56)
+    assert len(config.pretrained_window_sizes) == 4
+    theirs, _ = make_transformers("Swinv2ForImageClassification", config, folder)
+    model = read_checkpoint(folder, image_size=size)
+    other = transformers.Swinv2ForImageClassification(transformers.Swinv2Config(**args, image_size=list(size)))
+    other.load_state_dict(theirs.state_dict())
+    pixels = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        assert relative_error(model.module(pixels), other.eval()(pixels).logits) <= TOLERANCE
+
+
 @pytest.mark.parametrize("family", ["Swin", "Swinv2"])
 def test_model_without_a_head_equals_transformers_pooled_features(family: str, folder: Path) -> None:
     config = getattr(import_transformers(), f"{family}Config")(**SMALL, image_size=128, window_size=4)

@@ -147,7 +147,7 @@ def _describe_pretraining(base: SwinConfig, fields: Fields, stages: int) -> dict
         return {}
     if "pretrained_window_sizes" not in fields.data and not any(windows):
         windows = [0] * stages
-    return {"pretrained_windows": tuple(windows)}
+    return {"pretrained_windows": tuple(windows)[:stages]}  # timm takes those of its stages
 
 
 def _read_windows(fields: Fields, stages: int, default: Size) -> tuple[Size, ...]:

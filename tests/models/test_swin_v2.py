@@ -78,6 +78,14 @@ def test_swin_v2_pretrained_with_another_window_equals_timm(folder: Path) -> Non
         {"img_size": (64, 128), "window_size": 4},
         {"img_size": 96, "window_size": (3, 6)},
         {"img_size": 64, "window_size": 4, "pretrained_window_sizes": (8, 8, 4, 2)},
+        # Windows of more stages than there are: timm takes the first.
+        {
+            "img_size": 64,
+            "window_size": 4,
+            "pretrained_window_sizes": (8, 8, 4, 2),
+            "depths": (1, 2),
+            "num_heads": (1, 2),
+        },
         {"img_size": 64, "window_size": 4, "qkv_bias": False, "num_classes": 3},
         {"img_size": 100, "window_size": 7, "always_partition": True},
     ],

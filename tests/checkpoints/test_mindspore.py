@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from edgevit.checkpoints import read_checkpoint, shapes
 from edgevit.checkpoints.mindspore_file import is_mindspore, read_mindspore
 from edgevit.errors import CheckpointError
+from edgevit.models import SwinConfig
 from tests.reference import relative_error
 
 FIXTURES = Path(__file__).parent / "mindspore"
@@ -49,6 +50,14 @@ def test_checkpoint_gives_mindcvs_answers(name: str, architecture: str) -> None:
     assert model.source.architecture == architecture
     assert (model.preprocess.resize_height, model.preprocess.interpolation) == (36, "bicubic")  # 32 / 0.875
     assert any("MindCV's" in note and "is assumed" in note for note in model.source.notes)
+
+
+def test_swin_on_a_wide_grid_shifts_where_mindcv_does() -> None:
+    # Its rule, which is Microsoft's: a window that reaches the smaller side of the grid is not shifted along the other.
+    model = read_checkpoint(FIXTURES / "swin.ckpt", image_size=(8, 16))
+    assert isinstance(model.config, SwinConfig)
+    assert model.config.stage_grid(0) == (2, 4)
+    assert model.config.block_window(0, 1) == ((2, 2), (0, 0))
 
 
 @pytest.mark.parametrize(("weights", "name"), [(None, "averaged"), ("ema", "averaged"), ("model", "vit")])

@@ -12,7 +12,7 @@ from edgevit.checkpoints import timm
 from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
-from edgevit.checkpoints.shapes import at_image_size, measure_vit
+from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_vit
 from edgevit.errors import CheckpointError
 from edgevit.model import Model
 from edgevit.models import ViTConfig
@@ -43,8 +43,8 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     names = timm.find_names(ViTConfig(), tensors)
     found = {ours: tensors[theirs] for theirs, ours in names.to_canonical(tensors).items()}
     described = measure_vit(found, files.source, classes=0)
-    size = _SIZES.get((described.width, described.depth), f"of width {described.width}, depth {described.depth},")
-    name = f"vit_{size}, patch {described.patch_size[0]}"
+    size = _SIZES.get((described.width, described.depth))
+    name = f"vit_{size}, patch {described.patch_size[0]}" if size else describe_size(described)
     if arch is not None:
         raise CheckpointError(f"{files.source} is a DINO checkpoint, whose tensors say what it is", "leave --arch out")
     config, native = at_image_size(described, image_size), described.image_size

@@ -16,7 +16,7 @@ from edgevit.checkpoints.documented import document_preprocess
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
-from edgevit.checkpoints.shapes import at_image_size, measure_vit
+from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_vit
 from edgevit.errors import CheckpointError
 from edgevit.model import Model
 
@@ -79,8 +79,9 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         register_tokens=registers,
     )
     config, native = at_image_size(described, image_size), described.image_size
-    size = _SIZES.get((config.width, config.depth), f"vit of width {config.width}, depth {config.depth}, patch ")
-    name = f"dinov2_{size}{config.patch_size[0]}" + (f"_reg{registers}" if registers else "")
+    size = _SIZES.get((config.width, config.depth))
+    variant = f"_reg{registers}" if registers else ""
+    name = f"dinov2_{size}{config.patch_size[0]}{variant}" if size else describe_size(config)
     resized = int(native[0] * 256 / 224), int(native[1] * 256 / 224)
     preprocess, assumed = document_preprocess(f"DINOv2's {name}", native, config.image_size, resized)
     if config.image_size == native == (518, 518):

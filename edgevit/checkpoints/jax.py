@@ -16,7 +16,7 @@ from edgevit.checkpoints.documented import HALF, document_preprocess
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
-from edgevit.checkpoints.shapes import at_image_size, measure_vit
+from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_vit
 from edgevit.errors import CheckpointError, format_offenders
 from edgevit.model import Model
 
@@ -84,7 +84,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     described = measure_vit(found, files.source, heads=heads, activation="gelu_tanh")
     config = at_image_size(described, image_size)
     native = described.image_size
-    name = f"ViT of width {config.width}, depth {config.depth}, patch {config.patch_size[0]}"
+    name = describe_size(config)
     preprocess, assumed = document_preprocess(
         "vision_transformer", native, config.image_size, native,
         resize="squash", interpolation="bilinear", normalization=HALF, antialias=False,

@@ -28,7 +28,7 @@ from edgevit.checkpoints.keras_config import (
 )
 from edgevit.checkpoints.keras_file import CONFIG
 from edgevit.checkpoints.names import Names
-from edgevit.checkpoints.shapes import at_image_size, measure_swin, measure_vit
+from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_swin, measure_vit
 from edgevit.errors import CheckpointError, format_offenders
 from edgevit.model import Model
 from edgevit.models import SwinConfig, ViTConfig
@@ -125,10 +125,9 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     if isinstance(config, SwinConfig):
         _check_windows(config, files.source)
     preprocess, said = _describe_preprocess(description, config, native)
-    name = _name_architecture(config)
     plan = Plan(
         layout=LAYOUT,
-        architecture=name,
+        architecture=describe_size(config),
         config=config,
         names=names,
         preprocess=preprocess,
@@ -229,13 +228,6 @@ def _check_windows(config: SwinConfig, source: str) -> None:
             f"{config.image_size[0]} × {config.image_size[1]} pixels:\n{format_offenders(odd)}",
             f"take sides that are multiples of {step} pixels",
         )
-
-
-def _name_architecture(config: ViTConfig | SwinConfig) -> str:
-    if isinstance(config, SwinConfig):
-        return f"Swin of width {config.width}, depths {'-'.join(map(str, config.depths))}"
-    kind = "DeiT" if config.distillation_token else "ViT"
-    return f"{kind} of width {config.width}, depth {config.depth}, patch {config.patch_size[0]}"
 
 
 def _number(name: str) -> str:

@@ -17,7 +17,7 @@ from edgevit.checkpoints.contents import Contents
 from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
-from edgevit.checkpoints.shapes import at_image_size, measure_vit
+from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_vit
 from edgevit.model import Model
 from edgevit.models import ViTConfig
 from edgevit.models.layers import sincos_positions
@@ -71,8 +71,8 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     )
     config = at_image_size(described, image_size)
     native = described.image_size
-    size = _SIZES.get((config.width, config.depth), f"of width {config.width}, depth {config.depth},")
-    name = f"vit_{size}_patch{config.patch_size[0]}"
+    size = _SIZES.get((config.width, config.depth))
+    name = f"vit_{size}_patch{config.patch_size[0]}" if size else describe_size(config)
     resized = native if native[0] > 224 else (int(native[0] * 256 / 224), int(native[1] * 256 / 224))
     return assemble_documented(
         files,

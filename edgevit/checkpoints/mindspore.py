@@ -10,7 +10,7 @@ from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
-from edgevit.checkpoints.shapes import at_image_size, find_masked_size, measure_swin, measure_vit
+from edgevit.checkpoints.shapes import at_image_size, describe_size, find_masked_size, measure_swin, measure_vit
 from edgevit.errors import CheckpointError
 from edgevit.model import Model
 from edgevit.models import ModelConfig
@@ -116,8 +116,8 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
             norm_before_pool=not moved,
             norm_after_pool=moved,
         )
-        size = _SIZES.get((described.width, described.depth), f"of width {described.width}, depth {described.depth},")
-        name = f"vit_{size}_{described.patch_size[0]}_{described.image_size[0]}"
+        size = _SIZES.get((described.width, described.depth))
+        name = f"vit_{size}_{described.patch_size[0]}_{described.image_size[0]}" if size else describe_size(described)
     else:
         names = SWIN_NAMES
         found = {ours: tensors[theirs] for theirs, ours in names.to_canonical(tensors).items()}
@@ -131,8 +131,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
             pad="before_shift",
         )
         tiny = (described.width, described.depths) == (96, (2, 2, 6, 2))
-        depths = "-".join(map(str, described.depths))
-        name = "swin_tiny" if tiny else f"swin of width {described.width}, depths {depths}"
+        name = "swin_tiny" if tiny else describe_size(described)
     config, native = at_image_size(described, image_size), described.image_size
     resized = int(native[0] / _CROP_RATIO), int(native[1] / _CROP_RATIO)
     return assemble_documented(

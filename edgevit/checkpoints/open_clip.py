@@ -20,7 +20,7 @@ from edgevit.checkpoints.documented import HALF
 from edgevit.checkpoints.fields import Fields, Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
-from edgevit.checkpoints.shapes import at_image_size, measure_vit
+from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_vit
 from edgevit.checkpoints.timm_config import describe_config
 from edgevit.errors import CheckpointError
 from edgevit.model import Model
@@ -114,7 +114,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         if "visual.proj" in tensors and tensors["visual.proj"].ndim == 2:
             tensors["visual.proj"] = tensors["visual.proj"].T
         config, native, names = at_image_size(described, image_size), described.image_size, NAMES
-        label = arch or f"ViT of width {described.width}, depth {described.depth}, patch {described.patch_size[0]}"
+        label = arch or describe_size(described)
         if not model and arch is None:
             notes.append("GELU is assumed; for OpenAI's weights, which compute QuickGELU, add --arch NAME-quickgelu")
     preprocess, assumed = _read_preprocess(pixels, native, siglip)

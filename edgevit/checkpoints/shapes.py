@@ -171,6 +171,14 @@ def find_masked_size(tensors: Mapping[str, Tensor]) -> Size | None:
     return None
 
 
+def describe_size(config: ModelConfig) -> str:
+    """What a size that nobody published is called: ``ViT of width 16, depth 2, patch 8``."""
+    if isinstance(config, SwinConfig):
+        kind = "Swin V2" if isinstance(config, SwinV2Config) else "Swin"
+        return f"{kind} of width {config.width}, depths {'-'.join(map(str, config.depths))}"
+    return f"ViT of width {config.width}, depth {config.depth}, patch {config.patch_size[0]}"
+
+
 def at_image_size(config: C, wanted: Size | None) -> C:
     """The config for another image size, or its own for ``None``.
 

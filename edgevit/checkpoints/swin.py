@@ -16,7 +16,7 @@ from edgevit.checkpoints import bare, timm
 from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
-from edgevit.checkpoints.shapes import at_image_size, find_masked_size, measure_swin, measure_swin_v2
+from edgevit.checkpoints.shapes import at_image_size, describe_size, find_masked_size, measure_swin, measure_swin_v2
 from edgevit.errors import CheckpointError, format_offenders
 from edgevit.model import Model
 from edgevit.models import SwinConfig, SwinV2Config
@@ -132,10 +132,11 @@ def _measure_windows(offsets: Tensor | None) -> tuple[int, int] | None:
 
 def _name(config: SwinConfig) -> str:
     """As the publisher names its files."""
-    depths = "-".join(map(str, config.depths))
-    size = _SIZES.get((config.width, config.depths), f"of width {config.width}, depths {depths},")
     window = str(config.window[0])
     if isinstance(config, SwinV2Config) and config.pretrained_windows[0] not in (0, config.window[0]):
         window = f"{config.pretrained_windows[0]}to{window}"
+    size = _SIZES.get((config.width, config.depths))
+    if size is None:
+        return f"{describe_size(config)}, window {window}"
     kind = "swinv2" if isinstance(config, SwinV2Config) else "swin"
     return f"{kind}_{size}_patch{config.patch_size[0]}_window{window}_{config.image_size[0]}"

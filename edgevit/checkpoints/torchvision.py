@@ -18,7 +18,7 @@ from edgevit.checkpoints.documented import document_preprocess
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
-from edgevit.checkpoints.shapes import at_image_size, measure_swin, measure_swin_v2, measure_vit
+from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_swin, measure_swin_v2, measure_vit
 from edgevit.errors import CheckpointError
 from edgevit.model import Model
 from edgevit.models import ModelConfig, SwinConfig
@@ -238,10 +238,7 @@ def _describe(
             swin = measure_swin_v2(found, source, window, window_fit="padded", pad="before_shift")
         kind = "swin" if coordinates is None else "swin_v2"
         size = _SWINS.get((swin.width, swin.depths))
-        depths = "-".join(map(str, swin.depths))
-        described = f"{kind}_{size}" if size else f"{kind} of width {swin.width}, depths {depths}"
-        return swin, described, f"{kind}_{size or 't'}"
+        return swin, f"{kind}_{size}" if size else describe_size(swin), f"{kind}_{size or 't'}"
     vit = measure_vit(found, source)
     name = _VITS.get((vit.width, vit.depth, vit.patch_size[0]))
-    described = f"vit of width {vit.width}, depth {vit.depth}, patch {vit.patch_size[0]}"
-    return vit, name or described, name or "vit_b_16"
+    return vit, name or describe_size(vit), name or "vit_b_16"

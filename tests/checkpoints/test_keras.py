@@ -41,7 +41,7 @@ def answer(module: torch.nn.Module) -> torch.Tensor:
     [
         ("vit", "vit", "ViT of width 16, depth 2, patch 8"),
         ("swin", "swin", "Swin of width 8, depths 2-2"),
-        ("deit.keras", "deit", "DeiT of width 16, depth 2, patch 8"),
+        ("deit.keras", "deit", "ViT of width 16, depth 2, patch 8"),
         ("backbone.weights.h5", "backbone", "ViT of width 16, depth 2, patch 8"),
         ("bfloat16", "bfloat16", "ViT of width 16, depth 2, patch 8"),
     ],

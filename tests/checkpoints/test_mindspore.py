@@ -41,7 +41,7 @@ def expected(name: str) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("name", "architecture"),
-    [("vit", "vit_of width 16, depth 2,_8_32"), ("swin", "swin of width 8, depths 2-1-1")],
+    [("vit", "ViT of width 16, depth 2, patch 8"), ("swin", "Swin of width 8, depths 2-1-1")],
 )
 def test_checkpoint_gives_mindcvs_answers(name: str, architecture: str) -> None:
     model = read_checkpoint(FIXTURES / f"{name}.ckpt")

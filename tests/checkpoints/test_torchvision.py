@@ -179,7 +179,7 @@ def test_state_dict_that_is_not_whole_lists_everything(tmp_path: Path, monkeypat
 
 def test_state_dict_with_another_architecture_named_is_refused(tmp_path: Path) -> None:
     path = save(build_swin(), tmp_path / "w.pth")
-    with pytest.raises(CheckpointError, match="swin of width 12, depths 2-2, not 'swin_s'"):
+    with pytest.raises(CheckpointError, match="Swin of width 12, depths 2-2, not 'swin_s'"):
         read_checkpoint(path, arch="swin_s")
 
 

@@ -217,9 +217,9 @@ def test_swin_v2_file_of_real_size_equals_timm_with_swins_own_transform(tmp_path
 @pytest.mark.parametrize(
     ("size", "window", "trained", "name"),
     [
-        (128, 8, (0, 0, 0), "window8_128"),  # the last stage's window is its grid
-        (192, 12, (6, 6, 3), "window6to12_192"),
-        (384, 24, (12, 12, 12), "window12to24_384"),
+        (128, 8, (0, 0, 0), "8"),  # the last stage's window is its grid
+        (192, 12, (6, 6, 3), "6to12"),
+        (384, 24, (12, 12, 12), "12to24"),
     ],
 )
 def test_swin_v2_file_shows_its_windows_and_those_of_pre_training(
@@ -229,7 +229,7 @@ def test_swin_v2_file_shows_its_windows_and_those_of_pre_training(
     theirs = build("swinv2_tiny_window8_256", **args)
     save_swin(theirs, tmp_path / "w.pth")
     model = read_checkpoint(tmp_path / "w.pth")
-    assert model.source.architecture == f"swinv2_of width 96, depths 2-1-1,_patch4_{name}"
+    assert model.source.architecture == f"Swin V2 of width 96, depths 2-1-1, window {name}"
     assert compare(model.module, theirs, size) <= 1e-4
     assert_same_pixels(model, transform((384, 384) if size == 384 else size * 256 // 224, size))
 

@@ -293,8 +293,20 @@ def _arithmetic(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
     return View(view.source, view.index, scale, offset, (*view.nodes, node))
 
 
+def trains(node: ir.Node) -> bool:
+    """Whether a Dropout draws numbers, or may because what says so is computed."""
+    asked = node.inputs[2] if len(node.inputs) > 2 else None
+    if asked is None:
+        return False
+    training, ratio = constant_of(asked), constant_of(node.inputs[1])
+    silent = node.inputs[1] is not None and ratio is not None and float(ratio) == 0.0
+    return not silent and (training is None or bool(training))
+
+
 def _pass(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
     source = node.inputs[0]
+    if node.op_type == "Dropout" and (value is not node.outputs[0] or trains(node)):
+        return None
     if source is None or (node.op_type == "Cast" and source.dtype != value.dtype):
         return None
     return _source(node, memo).move(lambda x: x, node)

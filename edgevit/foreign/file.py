@@ -183,6 +183,9 @@ def _check_operators(model: Any, path: Path) -> None:
         hint = "give the file from before ONNX Runtime's optimiser fused it" if fused else f"{_EXPORT} without them"
         raise CheckpointError(f"{path} has operators that are not ONNX's own: {_describe(foreign)}", hint)
     random = {op: n for (_, op), n in counts.items() if op in RANDOM}
+    training = sum(node.op_type == "Dropout" and _trains(node, model, path) for node in model.graph.node)
+    if training:
+        random["Dropout in training"] = training
     if random:
         raise CheckpointError(
             f"{path} draws random numbers ({_describe(random)}): it answers an image in another way every time",
@@ -194,6 +197,26 @@ def _check_operators(model: Any, path: Path) -> None:
             f"{path} has control flow ({_describe(control)}): a classifier's graph is the same for every image",
             f"{_EXPORT} in evaluation mode, traced, with a fixed image size",
         )
+
+
+def _trains(dropout: Any, model: Any, path: Path) -> bool:
+    """Whether constants tell a Dropout to train, at a ratio that is not zero."""
+    import onnx
+
+    asked = {name: place for place, name in enumerate(dropout.input) if place and name}
+    found: dict[int, float] = {}
+    for tensor, name in [
+        *((t, t.name) for t in model.graph.initializer if t.name in asked),
+        *(
+            (a.t, n.output[0])
+            for n in model.graph.node
+            if n.output[0] in asked
+            for a in n.attribute
+            if a.name == "value"
+        ),
+    ]:
+        found[asked[name]] = float(onnx.numpy_helper.to_array(tensor, str(path.parent)).reshape(-1)[0])
+    return bool(found.get(2, 0.0)) and found.get(1, 0.5) != 0.0
 
 
 def _check_types(model: Any, path: Path) -> None:

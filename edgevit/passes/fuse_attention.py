@@ -47,6 +47,8 @@ def _fuse(graph: Graph, form: Form) -> PassRecord:
             attention = find_attention(node)
             if node.outputs[0].is_graph_output():
                 raise MismatchError(node, "attention's result is an output of the graph")
+            if len(attention.softmax.outputs[0].uses()) > 1:  # they would be computed twice
+                raise MismatchError(attention.softmax, "its probabilities are read by something else too")
             _check_order(attention, form)
         except MismatchError as exc:
             skipped.append(Skip(site, exc.reason if exc.site == site else f"{exc.site}: {exc.reason}"))

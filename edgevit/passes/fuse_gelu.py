@@ -12,8 +12,8 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.graph import Graph
-from edgevit.passes.probe import Numbers, erf, probe_region
+from edgevit.graph import Graph, static_shape
+from edgevit.passes.probe import Numbers, erf, is_closed, probe_region
 from edgevit.record import PassRecord, Skip
 
 _OPS = ("Add", "Sub", "Mul", "Div", "Pow", "Erf", "Tanh", "Identity")
@@ -40,6 +40,9 @@ def fuse_gelu(graph: Graph) -> PassRecord:
             skipped.append(Skip(site, f"what reads this {node.op_type} is not a GELU"))
             continue
         start, result, approximate = found
+        if not is_closed(start, result):
+            skipped.append(Skip(site, "something else reads a value inside this GELU"))
+            continue
         name = f"{site}/gelu"
         made = ir.node("Gelu", [start], {"approximate": approximate}, name=name)
         out = made.outputs[0]
@@ -63,9 +66,11 @@ def _find(node: ir.Node) -> tuple[ir.Value, ir.Value, str] | None:
         starts += [v for v in values if v not in starts]
         edge = [w for v in values if (p := v.producer()) is not None and p.op_type in _OPS for w in p.inputs if w]
     for start in starts:
-        for value, numbers in probe_region(start, _SAMPLE, _OPS, wanted=_is_scalar):
+        rank = len(static_shape(start) or (0,))  # a constant of a higher one would change the result's
+        sample = _SAMPLE.reshape(*[1] * (rank - 1), -1)
+        for value, numbers in probe_region(start, sample, _OPS, wanted=_is_scalar):
             for approximate, expected in _FUNCTIONS.items():
-                same = numbers.shape == expected.shape and np.abs(numbers - expected).max() <= _TOLERANCE
+                same = numbers.shape == sample.shape and np.abs(numbers - expected).max() <= _TOLERANCE
                 if same and not value.is_graph_output():
                     return start, value, approximate
     return None

@@ -2,21 +2,36 @@
 
 Where an engine meets ReduceMean, Pow and Sqrt one by one it computes them one by one, and in float16 the squares
 overflow. Any order of factors is found, the affine part before or behind the division included: on a sample, the result
-must be ``γ·(x − mean)/√(variance + ε) + β`` over the last axis, with the ε that the graph adds.
+must be ``γ·(x − mean)/√(variance + ε) + β`` over the last axis, with the ε that the graph adds. The sample's rows are
+of every magnitude down to that of ε, and there are several along every axis, so that neither an ε in another place nor
+another axis can pass.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
 from edgevit.graph import Graph, static_shape
 from edgevit.movement import constant_of
-from edgevit.passes.probe import Numbers, probe_region
+from edgevit.passes.probe import Numbers, is_closed, probe_region
 from edgevit.record import PassRecord, Skip
 
 _OPS = ("ReduceMean", "Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Reciprocal", "Neg", "Identity", "Cast")
 _ROWS, _TOLERANCE = 8, 1e-6
+_SMALLEST, _LARGEST = 1e-6, 8.0
+
+
+@dataclass(frozen=True)
+class _Match:
+    """A value that is a LayerNorm of another one."""
+
+    result: ir.Value
+    gain: Numbers
+    shift: Numbers
+    epsilon: float
 
 
 def fuse_layer_norm(graph: Graph) -> PassRecord:
@@ -35,14 +50,21 @@ def fuse_layer_norm(graph: Graph) -> PassRecord:
         if shape is None or len(shape) < 2:
             skipped.append(Skip(site, "the shape that it normalises is not static"))
             continue
-        found = _find(start, shape)
-        if found is None:
+        if start.dtype not in (None, ir.DataType.FLOAT):
+            skipped.append(Skip(site, f"it does not compute in float32 but in {start.dtype.name.lower()}"))
+            continue
+        matches, inside = _find(start, shape)
+        if not matches:
             skipped.append(Skip(site, "mean and root are not those of a LayerNorm over the last axis"))
             continue
-        result, gain, shift, epsilon, inside = found
-        name = f"{site}/norm"
-        inputs = [start, _register(graph, f"{name}.weight", gain), _register(graph, f"{name}.bias", shift)]
-        made = ir.node("LayerNormalization", inputs, {"axis": -1, "epsilon": epsilon}, name=name)
+        fused |= {start, *inside}
+        match = next((m for m in reversed(matches) if is_closed(start, m.result)), None)
+        if match is None:
+            skipped.append(Skip(site, "something else reads a value inside it"))
+            continue
+        name, result = f"{site}/norm", match.result
+        inputs = [start, _register(graph, f"{name}.weight", match.gain), _register(graph, f"{name}.bias", match.shift)]
+        made = ir.node("LayerNormalization", inputs, {"axis": -1, "epsilon": match.epsilon}, name=name)
         out = made.outputs[0]
         out.name, out.shape, out.type = name, result.shape, result.type
         made.metadata_props.update(node.metadata_props)
@@ -50,7 +72,6 @@ def fuse_layer_norm(graph: Graph) -> PassRecord:
         assert producer is not None
         graph.model.graph.insert_after(producer, made)
         result.replace_all_uses_with(out)
-        fused |= {start, *inside}
         applied.append(site)
     common.RemoveUnusedNodesPass()(graph.model)
     return PassRecord("fuse_layer_norm", "graph", tuple(applied), tuple(skipped))
@@ -66,17 +87,18 @@ def _leads_to_root(node: ir.Node, depth: int = 6) -> bool:
     return False
 
 
-def _find(start: ir.Value, shape: tuple[int, ...]) -> tuple[ir.Value, Numbers, Numbers, float, list[ir.Value]] | None:
-    """The last value that is a LayerNorm of ``start``, with its gain, shift and epsilon, and all on the way."""
+def _find(start: ir.Value, shape: tuple[int, ...]) -> tuple[list[_Match], list[ir.Value]]:
+    """Values that are a LayerNorm of ``start``, from the first to the last, and all that were looked at."""
     width = shape[-1]
-    generator = np.random.default_rng(0)
-    rows = generator.normal(size=(_ROWS, width)) * np.arange(1, _ROWS + 1)[:, None] + np.arange(_ROWS)[:, None]
-    sample: Numbers = rows.reshape(_ROWS, *[1] * (len(shape) - 2), width)
+    lead = (_ROWS, *[2] * (len(shape) - 2))
+    count = int(np.prod(lead))
+    scale = np.geomspace(_SMALLEST, _LARGEST, count)[:, None]
+    rows = scale * (np.random.default_rng(0).normal(size=(count, width)) + np.arange(count)[:, None] % _ROWS)
     centred = rows - rows.mean(axis=1, keepdims=True)
     epsilons: list[float] = []
-    best = None
+    matches: list[_Match] = []
     inside: list[ir.Value] = []
-    for value, numbers in probe_region(start, sample, _OPS):
+    for value, numbers in probe_region(start, rows.reshape(*lead, width), _OPS):
         inside.append(value)
         producer = value.producer()
         assert producer is not None
@@ -84,17 +106,18 @@ def _find(start: ir.Value, shape: tuple[int, ...]) -> tuple[ir.Value, Numbers, N
             epsilons += [
                 float(c.reshape(-1)[0]) for v in producer.inputs if (c := constant_of(v)) is not None and c.size == 1
             ]
-        if numbers.shape != sample.shape or value.is_graph_output():
+        if numbers.shape != (*lead, width) or value.is_graph_output() or value.dtype not in (None, ir.DataType.FLOAT):
             continue
-        flat = numbers.reshape(_ROWS, width)
+        flat = numbers.reshape(count, width)
         for epsilon in epsilons:
             normal = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + epsilon)
-            gain = (flat[1] - flat[0]) / (normal[1] - normal[0])
-            shift = flat[0] - gain * normal[0]
+            gain = (flat[-1] - flat[-2]) / (normal[-1] - normal[-2])
+            shift = flat[-1] - gain * normal[-1]
             error = np.abs(normal * gain + shift - flat).max()
             if error <= _TOLERANCE * max(1e-3, float(np.abs(flat).max())) and bool(np.abs(gain).max() > 0):
-                best = value, gain, shift, epsilon, inside
-    return best
+                matches.append(_Match(value, gain, shift, epsilon))
+                break
+    return matches, inside
 
 
 def _register(graph: Graph, name: str, numbers: Numbers) -> ir.Value:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Numbers = npt.NDArray[np.float64]
 LIMIT_NODES = 24
+_EXACT = (1, 11)
+"""ONNX's float and double: a Cast to any other type rounds what it is given."""
 
 
 def probe_region(
@@ -50,6 +52,28 @@ def probe_region(
             waiting += [use.node for use in value.uses()]
 
 
+def is_closed(start: ir.Value, result: ir.Value) -> bool:
+    """Whether nothing else than ``result`` comes of what is computed between it and ``start``.
+
+    What something else reads too would stay beside the node that takes the region's place, and be computed twice.
+    """
+    last = result.producer()
+    assert last is not None
+    inside, waiting = {last}, [last]
+    while waiting:
+        for value in waiting.pop().inputs:
+            node = value.producer() if value is not None and value is not start else None
+            if node is not None and node not in inside and not _is_constant(node):
+                inside.add(node)
+                waiting.append(node)
+    values = [value for node in inside if node is not last for value in node.outputs]
+    return all(not v.is_graph_output() and all(use.node in inside for use in v.uses()) for v in values)
+
+
+def _is_constant(node: ir.Node) -> bool:
+    return all(v is None or v.const_value is not None for v in node.inputs)
+
+
 def _is_ready(node: ir.Node, known: dict[ir.Value, Numbers]) -> bool:
     return all(v is None or v in known or v.const_value is not None for v in node.inputs)
 
@@ -62,6 +86,8 @@ def _run(node: ir.Node, known: dict[ir.Value, Numbers]) -> Numbers | None:
         else:
             numbers = constant_of(value)
             inputs.append(numbers.astype(np.float64) if numbers is not None and numbers.dtype.kind == "f" else numbers)
+    if node.op_type == "Cast" and node.attributes["to"].as_int() not in _EXACT:
+        return None
     try:
         with np.errstate(all="ignore"):
             made = _OPS[node.op_type](node, inputs)

@@ -1,7 +1,7 @@
 """Remove nodes whose result is their input.
 
 Cases:
-1. Identity, and Dropout at inference.
+1. Identity, and Dropout that does not train and whose mask nobody reads.
 2. Cast to the type that the input has.
 3. Reshape or Expand to the shape that the input has, where it is static.
 4. Transpose that keeps the order.
@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgevit.graph import Graph, static_shape
+from edgevit.movement import trains
 from edgevit.record import PassRecord
 
 
@@ -37,8 +38,10 @@ def _is_identity(graph: Graph, node: ir.Node) -> bool:
     source, result = node.inputs[0] if node.inputs else None, node.outputs[0]
     if source is None:
         return False
-    if node.op_type in ("Identity", "Dropout"):  # case 1
+    if node.op_type == "Identity":  # case 1
         return True
+    if node.op_type == "Dropout":
+        return not trains(node) and not any(v.uses() for v in node.outputs[1:])
     if node.op_type == "Cast":  # case 2
         return source.dtype is not None and source.dtype.value == node.attributes["to"].as_int()
     if node.op_type in ("Reshape", "Expand"):  # case 3

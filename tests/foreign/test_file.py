@@ -92,6 +92,9 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str, str]] = {
         lambda p: write(p, nodes=[*_pool(), helper.make_node("RandomNormalLike", ["flat"], ["logits"])]),
         "draws random numbers \\(1 RandomNormalLike\\)", "evaluation mode",
     ),
+    "dropout_in_training": (
+        lambda p: write(p, nodes=[*_pool(), *_dropout()]), "1 Dropout in training", "evaluation"
+    ),
     "no_output": (lambda p: write(p, outputs=()), "no output that its graph computes", "with the logits"),
     "output_nobody_computes": (
         lambda p: write(p, nodes=_pool(), outputs=("ghost",)), "no output that its graph computes", "with the logits"
@@ -112,6 +115,20 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str, str]] = {
 def _pool() -> list[Any]:
     pool = helper.make_node("GlobalAveragePool", ["image"], ["pooled"])
     return [pool, helper.make_node("Flatten", ["pooled"], ["flat"])]
+
+
+def _dropout(*, training: bool = True) -> list[Any]:
+    """As torch leaves it, its ratio and whether it trains from constants."""
+    kinds = {"ratio": np.float32(0.5), "training": np.bool_(training)}
+    made = [
+        helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.asarray(value), name))
+        for name, value in kinds.items()
+    ]
+    return [*made, helper.make_node("Dropout", ["flat", "ratio", "training"], ["logits"])]
+
+
+def test_dropout_at_inference_is_no_random_number(tmp_path: Path) -> None:
+    assert read_file(write(tmp_path / "model.onnx", nodes=[*_pool(), *_dropout(training=False)])).opset == 17
 
 
 def _type(path: Path) -> Path:

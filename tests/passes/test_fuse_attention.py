@@ -21,7 +21,11 @@ CONSTANTS = (
     + constant("heads", np.asarray([1, TOKENS, HEADS, WIDTH]))
     + constant("rows", np.asarray([1, TOKENS, CHANNELS]))
     + "".join(f"{name} = Constant <value = int64 {{{i}}}> () " for i, name in enumerate(("zero", "one", "two")))
-    + "scale = Constant <value = float {0.5}> () "
+    + "scale = Constant <value = float {0.5}> () width = Constant <value = float {4.0}> () root = Sqrt (width) "
+    + "halves = Sqrt (scale) negative = Constant <value = float {-10000.0}> () open = Cast <to = 9> (numbers) "
+    + constant("numbers", (np.arange(TOKENS * TOKENS).reshape(1, 1, TOKENS, TOKENS) % 3).astype(np.float32))
+    + constant("table", draw(1, HEADS, TOKENS, TOKENS, seed=8))
+    + constant("each_head", np.float32([0.3, 0.7]).reshape(1, HEADS, 1, 1))
     + "".join(constant(f"w{n}", draw(CHANNELS, CHANNELS, seed=3 + i)) for i, n in enumerate("qkv"))
 )
 PACKED = (
@@ -33,6 +37,18 @@ SEPARATE = "".join(
 )
 SCALED_QUERIES = "qs = Mul (q, scale) kt = Transpose <perm = [0, 1, 3, 2]> (k) s = MatMul (qs, kt) "
 SCALED_SCORES = "kt = Transpose <perm = [0, 1, 3, 2]> (k) p = MatMul (q, kt) s = Mul (p, scale) "
+TURNED = "kt = Transpose <perm = [0, 1, 3, 2]> (k) "
+SCORES = {
+    "queries": SCALED_QUERIES,
+    "queries_divided": TURNED + "qs = Div (q, root) s = MatMul (qs, kt) ",
+    "keys": "ks = Mul (k, scale) kt = Transpose <perm = [0, 1, 3, 2]> (ks) s = MatMul (q, kt) ",
+    "turned_keys": TURNED + "ks = Mul (kt, scale) s = MatMul (q, ks) ",
+    "both_by_the_root": TURNED + "qs = Mul (q, halves) ks = Mul (kt, halves) s = MatMul (qs, ks) ",
+    "scores": SCALED_SCORES,
+    "scores_divided": TURNED + "p = MatMul (q, kt) s = Div (p, root) ",
+    "unscaled": TURNED + "s = MatMul (q, kt) ",
+    "scores_and_bias": SCALED_SCORES.replace("s =", "ps =") + "s = Add (ps, table) ",
+}
 WEIGHED = "m = Softmax <axis = -1> (s) o = MatMul (m, v) "
 JOINED = "t = Transpose <perm = [0, 2, 1, 3]> (o) r = Reshape (t, rows) y = Relu (r)"
 
@@ -43,15 +59,16 @@ def count_permutes_of_rank_five(graph: Graph) -> int:
 
 
 @pytest.mark.parametrize(("fuse", "products"), [(fuse_attention_packed, 3), (fuse_attention_separate, 5)])
-@pytest.mark.parametrize("scores", [SCALED_QUERIES, SCALED_SCORES])
+@pytest.mark.parametrize("scores", SCORES)
 @pytest.mark.parametrize("projections", [PACKED, SEPARATE], ids=["packed", "separate"])
 def test_fuse_attention_gives_one_form_with_equal_numbers(projections: str, scores: str, fuse, products: int) -> None:  # type: ignore[no-untyped-def]
-    graph = parse(CONSTANTS + projections + scores + WEIGHED + JOINED, **IO)
+    graph = parse(CONSTANTS + projections + SCORES[scores] + WEIGHED + JOINED, **IO)
     expected = run(graph, X)
     record = fuse(graph)
     assert len(record.applied) == 1
     counts = graph.op_counts()
     assert (counts["MatMul"], counts["Softmax"], counts.get("Mul", 0)) == (products, 1, 0)
+    assert "Div" not in counts
     assert count_permutes_of_rank_five(graph) == 0
     np.testing.assert_allclose(run(graph, X), expected, rtol=1e-5, atol=1e-6)
 
@@ -63,6 +80,19 @@ NEAR_MISSES = {
     + SCALED_QUERIES
     + "n = Softmax <axis = -1> (s) m = Mul (n, n) o = MatMul (m, v) "
     + JOINED,
+    "a_scale_for_each_head": SEPARATE + SCALED_SCORES.replace("(p, scale)", "(p, each_head)") + WEIGHED + JOINED,
+    "scores_divide": SEPARATE + SCALED_SCORES.replace("Mul (p, scale)", "Div (scale, p)") + WEIGHED + JOINED,
+    "a_computed_bias": SEPARATE
+    + SCALED_SCORES.replace("s =", "ps =")
+    + "rq = Relu (q) cb = MatMul (rq, kt) s = Add (ps, cb) "
+    + WEIGHED
+    + JOINED,
+    "a_mask_by_choice": SEPARATE + TURNED + "p = MatMul (q, kt) s = Where (open, p, negative) " + WEIGHED + JOINED,
+    "queries_of_other_tokens": SEPARATE.replace("MatMul (x, wq)", "MatMul (z, wq)") + SCALED_QUERIES + WEIGHED + JOINED,
+    "probabilities_read_elsewhere": SEPARATE
+    + SCALED_QUERIES
+    + WEIGHED
+    + JOINED.replace("Relu (r)", "Add (r, mean)").replace("y =", "mean = ReduceMean (m) y ="),
     "values_are_no_projection": SEPARATE + SCALED_QUERIES + WEIGHED.replace("(m, v)", "(m, m)") + "y = Relu (o)",
 }
 

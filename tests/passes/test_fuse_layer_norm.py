@@ -15,6 +15,7 @@ CONSTANTS = (
     + constant("b", SHIFT)
     + "two = Constant <value = float {2.0}> () e = Constant <value = float {1e-5}> () "
     + "one = Constant <value = float {1.0}> () axes = Constant <value = int64[1] {-1}> () "
+    + "both = Constant <value = int64[2] {1, 2}> () tiny = Constant <value = float {1e-12}> () "
 )
 MEAN = "m = ReduceMean (x, axes) d = Sub (x, m) "
 IO = {"inputs": f"float[2,4,{WIDTH}] x", "outputs": f"float[2,4,{WIDTH}] y"}
@@ -30,6 +31,8 @@ SPELLINGS = {
     "tensorflow": "m = ReduceMean (x, axes) d = Sub (x, m) p = Mul (d, d) v = ReduceMean (p, axes) a = Add (v, e) "
     "s = Sqrt (a) i = Reciprocal (s) ig = Mul (i, g) xi = Mul (x, ig) mi = Mul (m, ig) o = Sub (b, mi) r = Add (xi, o)",
     "without_affine": MEAN + "p = Pow (d, two) v = ReduceMean (p, axes) a = Add (v, e) s = Sqrt (a) r = Div (d, s)",
+    "mean_of_squares": "m = ReduceMean (x, axes) xx = Mul (x, x) mx = ReduceMean (xx, axes) mm = Mul (m, m) "
+    "v = Sub (mx, mm) a = Add (v, e) s = Sqrt (a) d = Sub (x, m) n = Div (d, s) ng = Mul (n, g) r = Add (ng, b)",
 }
 
 
@@ -53,6 +56,20 @@ NEAR_MISSES = {
     "r = Div (d, s)",
     "unbiased_variance": MEAN + "p = Pow (d, two) w = ReduceMean (p, axes) v = Mul (w, f) a = Add (v, e) s = Sqrt (a) "
     "r = Div (d, s)",
+    "over_tokens_too": MEAN.replace("axes", "both") + "p = Pow (d, two) v = ReduceMean (p, both) a = Add (v, e) "
+    "s = Sqrt (a) r = Div (d, s)",
+    "mean_over_tokens_too": MEAN.replace("axes", "both") + "p = Pow (d, two) v = ReduceMean (p, axes) a = Add (v, e) "
+    "s = Sqrt (a) r = Div (d, s)",
+    "tiny_epsilon_behind_the_root": MEAN + "p = Pow (d, two) v = ReduceMean (p, axes) t = Sqrt (v) s = Add (t, tiny) "
+    "r = Div (d, s)",
+    "mean_of_something_else": "z = Relu (x) m = ReduceMean (z, axes) d = Sub (x, m) p = Pow (d, two) "
+    "v = ReduceMean (p, axes) a = Add (v, e) s = Sqrt (a) r = Div (d, s)",
+    "in_double": "xd = Cast <to = 11> (x) td = Cast <to = 11> (two) ed = Cast <to = 11> (e) m = ReduceMean (xd, axes) "
+    "d = Sub (xd, m) p = Pow (d, td) v = ReduceMean (p, axes) a = Add (v, ed) s = Sqrt (a) n = Div (d, s) "
+    "r = Cast <to = 1> (n)",
+    "in_half": "xh = Cast <to = 10> (x) th = Cast <to = 10> (two) eh = Cast <to = 10> (e) m = ReduceMean (xh, axes) "
+    "d = Sub (xh, m) p = Pow (d, th) v = ReduceMean (p, axes) a = Add (v, eh) s = Sqrt (a) n = Div (d, s) "
+    "r = Cast <to = 1> (n)",
     "gain_of_a_row": MEAN + "p = Pow (d, two) v = ReduceMean (p, axes) a = Add (v, e) s = Sqrt (a) c = Pow (s, two) "
     "r = Div (d, c)",
 }
@@ -65,8 +82,49 @@ def test_fuse_layer_norm_leaves_near_misses_alone_and_says_why(near_miss: str) -
     before = dict(graph.op_counts())
     record = fuse_layer_norm(graph)
     assert record.applied == ()
-    assert {skip.reason for skip in record.skipped} == {"mean and root are not those of a LayerNorm over the last axis"}
+    wanted = "mean and root are not those of a LayerNorm over the last axis"
+    if near_miss in ("in_double", "in_half"):
+        wanted = f"it does not compute in float32 but in {'double' if near_miss == 'in_double' else 'float16'}"
+    assert {skip.reason for skip in record.skipped} == {wanted}
     assert dict(graph.op_counts()) == before
+
+
+ROUNDED = {"whole_numbers": 7, "half": 10}
+
+
+@pytest.mark.parametrize("kind", ROUNDED)
+def test_fuse_layer_norm_stops_where_its_result_is_rounded(kind: str) -> None:
+    body = SPELLINGS["pow_div"] + f" i = Cast <to = {ROUNDED[kind]}> (r) f = Cast <to = 1> (i) y = Relu (f)"
+    graph = parse(CONSTANTS + body, **IO)
+    expected = run(graph, X)
+    assert len(fuse_layer_norm(graph).applied) == 1
+    assert dict(graph.op_counts()) == {"Cast": 2, "LayerNormalization": 1, "Relu": 1}
+    np.testing.assert_allclose(run(graph, X), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("inner", ["m", "d", "v", "s", "n"])
+def test_fuse_layer_norm_leaves_one_whose_inner_value_is_read_elsewhere(inner: str) -> None:
+    graph = parse(CONSTANTS + SPELLINGS["without_affine"].replace("r = Div", "n = Div") + f"z = Sin ({inner}) "
+                  "ng = Mul (n, g) nb = Add (ng, b) r = Add (nb, z) y = Relu (r)", **IO)  # fmt: skip
+    before, expected = dict(graph.op_counts()), run(graph, X)
+    record = fuse_layer_norm(graph)
+    if inner == "n":  # what reads it reads a whole LayerNorm without its affine part
+        assert len(record.applied) == 1
+        assert (graph.op_counts()["LayerNormalization"], "ReduceMean" in graph.op_counts()) == (1, False)
+    else:
+        assert record.applied == ()
+        assert {skip.reason for skip in record.skipped} == {"something else reads a value inside it"}
+        assert dict(graph.op_counts()) == before
+    np.testing.assert_allclose(run(graph, X), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_fuse_layer_norm_gives_two_affine_parts_one_norm() -> None:
+    body = SPELLINGS["pow_div"] + "ng2 = Mul (n, b) r2 = Add (ng2, g) w = Mul (r, r2) y = Relu (w)"
+    graph = parse(CONSTANTS + body, **IO)
+    expected = run(graph, X)
+    assert len(fuse_layer_norm(graph).applied) == 1
+    assert dict(graph.op_counts()) == {"Add": 2, "LayerNormalization": 1, "Mul": 3, "Relu": 1}
+    np.testing.assert_allclose(run(graph, X), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_fuse_layer_norm_does_not_look_at_the_mean_of_pooling() -> None:

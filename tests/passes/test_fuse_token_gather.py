@@ -54,6 +54,31 @@ def test_padding_becomes_a_row_of_zeros() -> None:
     np.testing.assert_array_equal(run(graph, X), expected)
 
 
+@pytest.mark.parametrize("how", ["with_ones", "by_reflection", "by_the_edge"])
+def test_padding_with_anything_but_zeros_stays_in_front_of_the_gather(how: str) -> None:
+    body = "pads = Constant <value = int64[8] {0, 0, 0, 0, 0, 2, 2, 0}> () one = Constant <value = float {1.0}> () "
+    body += {
+        "with_ones": "r = Pad (x, pads, one) ",
+        "by_reflection": 'r = Pad <mode = "reflect"> (x, pads) ',
+        "by_the_edge": 'r = Pad <mode = "edge"> (x, pads) ',
+    }[how]
+    body += constant("six", np.asarray([2, 3, 2, 3, 2, 3])) + constant("three", np.asarray([18, 4, 3]))
+    graph = parse(body + PARTITION.format("r"), **IO)
+    expected = run(graph, X)
+    assert len(fuse_token_gather(graph).applied) == 1
+    assert dict(graph.op_counts()) == {"Gather": 1, "Pad": 1, "Relu": 1, "Reshape": 2}
+    np.testing.assert_array_equal(run(graph, X), expected)
+
+
+def test_shift_that_is_read_elsewhere_is_a_gather_of_its_own() -> None:
+    end = PARTITION.format("rolled").replace("y = Relu (w)", "mean = ReduceMean (rolled) y = Add (w, mean)")
+    graph = parse(ROLL + SPLIT + end, **IO)
+    expected = run(graph, X)
+    assert len(fuse_token_gather(graph).applied) == 2
+    assert dict(graph.op_counts()) == {"Add": 1, "Gather": 2, "ReduceMean": 1, "Reshape": 4}
+    np.testing.assert_allclose(run(graph, X), expected, rtol=1e-6)
+
+
 def test_merging_of_four_neighbours_becomes_one_gather() -> None:
     body = "zero = Constant <value = int64[2] {0, 0}> () ax = Constant <value = int64[2] {1, 2}> () " + "".join(
         f"s{i} = Constant <value = int64[2] {{{i % 2}, {i // 2}}}> () "
@@ -76,9 +101,16 @@ def test_merging_of_four_neighbours_becomes_one_gather() -> None:
             ROLL + "t = Transpose <perm = [0, 3, 1, 2]> (rolled) y = Relu (t)",
             "its rows are not whole tokens of what it reads",
         ),
+        (
+            ROLL.replace("ax2 = Constant <value = int64[1] {2}>", "ax2 = Constant <value = int64[1] {3}>").replace(
+                "axis = 2", "axis = 3"
+            )
+            + "y = Relu (rolled)",
+            "channels of a token change places",
+        ),
         (ROLL + "one = Constant <value = float {1.0}> () t = Add (rolled, one) y = Relu (t)", None),
     ],
-    ids=["one_operator", "channels_move", "computed_between"],
+    ids=["one_operator", "channels_move", "channels_are_rolled", "computed_between"],
 )
 def test_near_misses_are_left_alone(body: str, reason: str | None) -> None:
     graph = parse(body, "float[2,4,4,3] x", "float[a,b,c,d] y")

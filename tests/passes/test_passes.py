@@ -15,6 +15,7 @@ from onnx_ir.passes.common import LiftConstantsToInitializersPass
 from edgevit.graph import Graph
 from edgevit.passes.fold_constants import fold_constants
 from edgevit.passes.fold_reshape_target import fold_reshape_target
+from edgevit.passes.fold_static_shapes import fold_static_shapes
 from edgevit.passes.remove_identity import remove_identity
 
 Feeds = dict[str, npt.NDArray[np.generic]]
@@ -52,8 +53,10 @@ X: Feeds = {"x": np.arange(6, dtype=np.float32).reshape(2, 3) - 2}
         "s = Constant <value = int64[2] {1, 3}> () t = Expand (x, s) y = Relu (t)",
         "t = Transpose <perm: ints = [0, 1]> (x) y = Relu (t)",
         "s = Constant <value = int64[2] {1, 1}> () t = Tile (x, s) y = Relu (t)",
+        "t = Dropout (x) y = Relu (t)",
+        "r = Constant <value = float {0.5}> () t, kept = Dropout (x, r) y = Relu (t)",
     ],
-    ids=["identity", "cast", "reshape", "expand", "transpose", "tile"],
+    ids=["identity", "cast", "reshape", "expand", "transpose", "tile", "dropout", "dropout_with_a_mask"],
 )
 def test_remove_identity_removes_each_case(body: str) -> None:
     graph = parse(body)
@@ -73,11 +76,25 @@ def test_remove_identity_removes_each_case(body: str) -> None:
         "t = Transpose <perm: ints = [1, 0]> (x) y = Relu (t)",
         "s = Constant <value = int64[2] {1, 2}> () t = Tile (x, s) y = Relu (t)",
         "y = Identity (x)",
+        "r = Constant <value = float {0.5}> () t = Dropout (x, r, yes) y = Relu (t)",
+        "r = Constant <value = float {0.5}> () t = Dropout (x, r, asked) y = Relu (t)",
+        "t, kept = Dropout (x) n = Cast <to: int = 1> (kept) y = Add (t, n)",
     ],
-    ids=["cast_that_rounds", "reshape", "transpose", "tile", "graph_output"],
+    ids=[
+        "cast_that_rounds",
+        "reshape",
+        "transpose",
+        "tile",
+        "graph_output",
+        "dropout_in_training",
+        "dropout_that_is_asked",
+        "dropout_whose_mask_is_read",
+    ],
 )
 def test_remove_identity_leaves_near_misses_alone(body: str) -> None:
-    graph = parse(body)
+    yes = "n = Constant <value = float {1.0}> () yes = Cast <to: int = 9> (n) " if "yes" in body else ""
+    graph = parse(yes + body, inputs="float[2,3] x" + (", bool asked" if "asked" in body else ""))
+    fold_static_shapes(graph)
     lift_constants(graph)
     before = dict(graph.op_counts())
     assert remove_identity(graph).applied == ()

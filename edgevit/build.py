@@ -23,7 +23,7 @@ from edgevit.errors import CompileError
 from edgevit.evidence import Evidence, gather_evidence, read_image_sets, refuse_assumed
 from edgevit.fallback import pin_set_back, set_back_sites
 from edgevit.lock import lock_output
-from edgevit.manifest import Manifest
+from edgevit.manifest import ASSUMED, Manifest
 from edgevit.memory import collect_new_alone, release_memory
 from edgevit.pack import check_output
 from edgevit.placement import check_weight_bits
@@ -299,5 +299,5 @@ def _make_manifest(model: Model, target: Target, recipe: Recipe) -> Manifest:
         classes=model.classes,
         batch=recipe.batch,
         labels=model.labels,
-        source=schema.to_data(model.source),
+        source=schema.to_data(model.source) | ({ASSUMED: list(model.assumed)} if model.assumed else {}),
     )

@@ -73,8 +73,8 @@ def evaluate_bundle(
 
     Raises:
         BundleError: The bundle is damaged or portable.
-        DataError: Bad images, or neither labels nor a reference to judge by; embeddings and features are judged by a
-            reference alone.
+        DataError: The bundle's preprocessing was assumed; bad images; or neither labels nor a reference to judge by:
+            embeddings and features are judged by a reference alone.
         CheckpointError: The reference cannot be read, or answers in another form.
     """
     from edgevit.images import ImageSet
@@ -84,6 +84,13 @@ def evaluate_bundle(
     # Before the bundle is opened, which on a device may mean to install everything there.
     manifest = load_manifest(Path(bundle))
     task = manifest.task
+    if manifest.assumed:
+        raise DataError(
+            f"images are given, and nothing said how {bundle} wants them when it was built: "
+            f"{', '.join(manifest.assumed)}",
+            f"build it again with {' '.join(f'--{name}' for name in manifest.assumed)}, or with its "
+            "preprocessor_config.json or timm's config.json beside the ONNX file",
+        )
     images = ImageSet.read(data, labels=manifest.labels, skip_bad=skip_bad_images)
     if task != "classify" and reference is None:
         raise DataError(

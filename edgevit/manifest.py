@@ -25,6 +25,9 @@ from edgevit.task import Task
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 
+ASSUMED = "assumed"
+"""Key of ``source``: what nothing said of the preprocessing."""
+
 _DIGEST_KEY = "manifest_sha256"
 _REBUILD = "build the bundle again"
 
@@ -100,6 +103,12 @@ class Manifest:
     def for_trials(self) -> bool:
         """Whether random pixels calibrated it, so that its latency alone means something."""
         return bool(self.figures.get("calibration") == RANDOM_MARK)
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """What nothing said of the preprocessing at the build, so that answers to images need not be the model's."""
+        found = self.source.get(ASSUMED)
+        return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
 
     def read_task(self) -> Task:
         """The task with its options.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -83,4 +84,18 @@ class PreprocessOptions:
             return model
         changed = self.change(model.preprocess)
         assumed = tuple(name for name in model.assumed if name not in self.said)
-        return dataclasses.replace(model, preprocess=changed, assumed=assumed)
+        source = model.source
+        if model.assumed:
+            before = describe_assumed(model.preprocess, model.assumed)
+            notes = [note for note in source.notes if note != before]
+            notes += [describe_assumed(changed, assumed)] if assumed else []
+            source = dataclasses.replace(source, notes=tuple(notes))
+        return dataclasses.replace(model, preprocess=changed, assumed=assumed, source=source)
+
+
+def describe_assumed(preprocess: Preprocess, assumed: Sequence[str]) -> str:
+    """A note on what nothing says of a preprocessing: some of ``mean``, ``std``, ``resize`` and ``interpolation``."""
+    return (
+        f"nothing says the preprocessing's {', '.join(assumed)}; for random pixels it does not matter, "
+        f"and assumed is: {preprocess.describe()}"
+    )

@@ -26,6 +26,7 @@ from edgevit.movement import strip_reshapes
 from edgevit.passes import FOREIGN, PARTIAL
 from edgevit.preprocess import Preprocess
 from edgevit.preprocess_configs import read_timm_preprocess, read_transformers_preprocess
+from edgevit.preprocess_options import describe_assumed
 from edgevit.record import PassRecord, Skip
 
 LAYOUT = "ONNX file (.onnx) of a ViT, DeiT or Swin classifier"
@@ -173,10 +174,7 @@ def _read_preprocess(files: CheckpointFiles, size: Size) -> tuple[Preprocess, tu
         where = "config.json"
     else:
         preprocess, _ = read_timm_preprocess({"crop_pct": 1.0, "interpolation": "bilinear"}, size)
-        note = (
-            f"preprocessing is not known; for random pixels it does not matter, and assumed is: {preprocess.describe()}"
-        )
-        return preprocess, _ASSUMED, (note,)
+        return preprocess, _ASSUMED, (describe_assumed(preprocess, _ASSUMED),)
     if (preprocess.height, preprocess.width) != size:
         preprocess = preprocess.with_size(*size)
         notes = (*notes, f"{where} is of another size; the graph takes {size[0]} × {size[1]} pixels")

@@ -89,7 +89,7 @@ def _show_checkpoint(output: Output, found: CheckpointInspection) -> None:
         output.line()
         output.line("How the graph was read:")
         for record in found.passes:
-            _show_pass(output, record)
+            show_pass(output, record)
 
 
 def _show_bundle(output: Output, found: BundleInspection) -> None:
@@ -117,7 +117,7 @@ def _show_bundle(output: Output, found: BundleInspection) -> None:
     output.line()
     output.line("Folded and fused:")
     for record in report.passes:
-        _show_pass(output, record)
+        show_pass(output, record)
     if report.fusion:
         output.line()
         output.line("What TensorRT's compiler made of it:")
@@ -138,19 +138,20 @@ def _shape(shape: tuple[int | str, ...]) -> str:
     return "(" + ", ".join(str(side) for side in shape) + ")"
 
 
-def _show_pass(output: Output, record: PassRecord) -> None:
+def show_pass(output: Output, record: PassRecord) -> None:
     """One line, and one for each reason why places were left alone."""
     if not record.enabled:
-        output.line(f"  {record.name}: switched off")
+        output.prose(f"{record.name}: switched off", indent=2)
         return
     places = len(record.applied)
     which = f" ({_range(record.applied)})" if places else ""
-    output.line(f"  {record.name}: {places} place{'' if places == 1 else 's'}{which}")
+    output.prose(f"{record.name}: {places} place{'' if places == 1 else 's'}{which}", indent=2)
     reasons: dict[str, list[str]] = {}
     for skip in record.skipped:
         reasons.setdefault(skip.reason, []).append(skip.site)
     for reason, sites in reasons.items():
-        output.line(f"    left alone: {_range(tuple(sites))}: {reason}")
+        count = f"{len(sites)} ({_range(tuple(sites))})" if len(sites) > 2 else _range(tuple(sites))
+        output.prose(f"left alone: {count}: {reason}", indent=4)
 
 
 def _range(sites: tuple[str, ...]) -> str:

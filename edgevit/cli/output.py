@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -52,6 +53,13 @@ class Output:
         """A line of the result, never wrapped, so that paths and commands can be copied."""
         if not self.as_json:
             click.echo(text)
+
+    def prose(self, text: str, indent: int = 0) -> None:
+        """A sentence of the result, fitted to the terminal as tables are, its further lines further in."""
+        width = open_console(self._stream).width
+        begin, go_on = " " * indent, " " * (indent + 2)
+        for row in textwrap.wrap(text, width, initial_indent=begin, subsequent_indent=go_on, break_on_hyphens=False):
+            self.line(row)
 
     def show(self, *parts: RenderableType) -> None:
         """Tables and prose of the result, fitted to the terminal; 80 columns where there is none."""

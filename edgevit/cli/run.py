@@ -61,6 +61,11 @@ def command(output: Output, bundle: Path, images: tuple[Path, ...], top_k: int, 
             raise OutputError(f"--save {save} does not fit the bundle's task: {what}", "give another --save, or none")
         if opened.manifest.for_trials:
             output.note(f"warning: {bundle} was {RANDOM_MARK}")
+        if assumed := opened.manifest.assumed:
+            output.note(
+                f"warning: nothing said how its images are prepared: {', '.join(assumed)} are assumed, and answers "
+                "need not be the model's"
+            )
         for difference in opened.differences:
             output.note(f"note: {difference}")
         if task == "classify":

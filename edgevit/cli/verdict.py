@@ -113,7 +113,7 @@ def suggest_next(bundle: Path, manifest: Manifest) -> str:
     if "latency_p50_ms" not in manifest.figures:
         name = shlex.quote(bundle.name)
         return f"copy the folder to a machine with {manifest.target.device} and run edgevit bench {name} there"
-    if manifest.for_trials:
+    if manifest.for_trials or manifest.assumed:
         return f"edgevit bench {shlex.quote(str(bundle))}"
     return f"edgevit run {shlex.quote(str(bundle))} IMAGE"
 

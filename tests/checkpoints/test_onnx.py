@@ -9,14 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from edgevit.build import build_model
 from edgevit.checkpoints import read_checkpoint
 from edgevit.cli import main
+from edgevit.cli.inspect import show_pass
+from edgevit.cli.output import Output
 from edgevit.errors import CheckpointError, CompileError, DataError
+from edgevit.evaluate import evaluate_bundle
 from edgevit.evidence import refuse_assumed
 from edgevit.preprocess_options import PreprocessOptions
 from edgevit.recipe import Recipe
+from edgevit.record import PassRecord, Skip
 from edgevit.reference import run_module
 from edgevit.runtime import open_bundle
 from edgevit.target import load_target
@@ -39,7 +44,9 @@ def folder(tmp_path: Path) -> Path:
 def test_without_anything_beside_it_preprocessing_is_assumed_and_said(folder: Path) -> None:
     model = read_checkpoint(folder / "model.onnx")
     assert model.assumed == ("mean", "std", "resize", "interpolation")
-    assert any("preprocessing is not known" in note for note in model.source.notes)
+    assert any(
+        "nothing says the preprocessing's mean, std, resize, interpolation;" in note for note in model.source.notes
+    )
     refuse_assumed(model, None, None)
     with pytest.raises(DataError, match="mean, std, resize, interpolation") as caught:
         refuse_assumed(model, None, "val.csv")
@@ -55,6 +62,32 @@ def test_options_say_what_is_not_stored(folder: Path) -> None:
     part = read_checkpoint(folder / "model.onnx", preprocess=PreprocessOptions(mean=HALF, resize=(36, 40)))
     assert part.assumed == ("std", "interpolation")
     assert (part.preprocess.resize, part.preprocess.resize_height, part.preprocess.resize_width) == ("squash", 36, 40)
+
+
+def test_note_on_what_is_assumed_names_what_options_leave_open(folder: Path) -> None:
+    def notes(options: PreprocessOptions) -> list[str]:
+        found = read_checkpoint(folder / "model.onnx", preprocess=options).source.notes
+        return [note for note in found if "assumed is" in note]
+
+    (part,) = notes(PreprocessOptions(mean=HALF, std=HALF, crop=0.8))
+    assert part.startswith("nothing says the preprocessing's interpolation;")
+    assert "mean 0.5 0.5 0.5" in part
+    assert notes(PreprocessOptions(mean=HALF, std=HALF, crop=0.8, interpolation="bicubic")) == []
+
+
+def test_bundle_whose_preprocessing_is_assumed_is_not_judged_on_images(folder: Path, tmp_path: Path) -> None:
+    recipe = Recipe(precision="fp32", latency_runs=3, latency_seconds=0.01, parity_images=4, tune_settings=False)
+    bundle = build_model(folder / "model.onnx", load_target("cpu"), out=tmp_path / "bundle", recipe=recipe).bundle
+    assert bundle is not None
+    image = tmp_path / "images" / "0" / "grey.png"
+    image.parent.mkdir(parents=True)
+    Image.new("RGB", (40, 40), "grey").save(image)
+    with pytest.raises(DataError, match="mean, std, resize, interpolation") as caught:
+        evaluate_bundle(bundle, tmp_path / "images")
+    assert "build it again with --mean --std --resize --interpolation" in caught.value.hint
+    shown = CliRunner().invoke(main, ["run", str(bundle), str(image)])
+    assert shown.exit_code == 0
+    assert "warning: nothing said how its images are prepared: mean, std, resize, interpolation" in shown.output
 
 
 @pytest.mark.parametrize("arguments", [{"resize": 40, "crop": 0.9}, {"crop": 1.5}, {"interpolation": "magic"}])
@@ -155,3 +188,14 @@ def test_inspect_shows_what_was_not_recognised(partial: Path) -> None:
     assert shown.exit_code == 0
     assert "recognised in part, 0 of 2 attentions" in " ".join(shown.output.split())
     assert "fuse_attention: 0 places" in shown.output
+    assert max(map(len, shown.output.splitlines())) <= 80
+
+
+def test_inspect_counts_the_places_that_a_pass_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    sites = tuple(
+        Skip(f"/layers/layers.{n}/blocks/blocks.0/attention/self/MatMul_1", "it is not one") for n in range(3)
+    )
+    show_pass(Output(), PassRecord("fuse_attention", "graph", (), sites))
+    shown = capsys.readouterr().out
+    assert " ".join(shown.split()).startswith("fuse_attention: 0 places left alone: 3 (/layers/layers.0/")
+    assert max(map(len, shown.splitlines())) <= 80

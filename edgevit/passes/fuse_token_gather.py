@@ -41,7 +41,8 @@ def fuse_token_gather(graph: Graph) -> PassRecord:
         try:
             rows = token_rows(_by_token(view, node), node)
         except MismatchError as exc:
-            skipped.append(Skip(site, exc.reason))
+            if not _is_of_heads(view):
+                skipped.append(Skip(site, exc.reason))
             continue
         _rebuild(graph, node, view, rows)
         applied.append(site)
@@ -53,6 +54,12 @@ def _is_long(view: View) -> bool:
     """Whether there are several operators, or one that permutes more axes than engines do in one go."""
     turns = [n for n in view.nodes if n.op_type in _TURNS]
     return len(turns) > 1 or any(n.op_type == "Transpose" and len(n.attributes["perm"].as_ints()) > 4 for n in turns)
+
+
+def _is_of_heads(view: View) -> bool:
+    """Whether there are permutes of up to rank 4 alone, as in front of attention's products: engines take those in."""
+    turns = [n for n in view.nodes if n.op_type in _TURNS]
+    return all(n.op_type == "Transpose" and len(n.attributes["perm"].as_ints()) <= 4 for n in turns)
 
 
 def _by_token(view: View, node: ir.Node) -> View:

@@ -87,9 +87,9 @@ def _find_mlp(result: ir.Value) -> tuple[ir.Value, tuple[Linear, Linear], str, N
     fc2 = find_linear(branch)
     hidden = look(fc2.source)
     act = producer(hidden, "Gelu", "Relu", "Mul")
-    if not (hidden.moves_alone and hidden.is_flat and _in_order(fc2.rows)):
-        raise MismatchError(act, "the MLP's hidden tokens are rearranged")
     activation, argument = _find_activation(act)
+    if not (hidden.moves_alone and hidden.is_flat and _in_order(fc2.rows)):
+        raise MismatchError(act, "the MLP's hidden tokens are scaled or rearranged")
     fc1 = find_linear(argument)
     source = look(fc1.source)
     norm = find_norm(source)

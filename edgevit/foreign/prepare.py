@@ -9,6 +9,7 @@ from edgevit.errors import CheckpointError, PassError
 from edgevit.foreign.attention_op import ATTENTION, lower_attention
 from edgevit.foreign.batch import set_batch
 from edgevit.foreign.file import ForeignFile
+from edgevit.foreign.pieces import MismatchError
 from edgevit.graph import Graph
 from edgevit.passes import Pass
 from edgevit.passes.fold_static_shapes import fold_static_shapes
@@ -157,7 +158,7 @@ def apply_passes(graph: Graph, order: Sequence[tuple[str, Pass]]) -> tuple[PassR
     for name, rewrite in order:
         try:
             records.append(rewrite(graph))
-        except (ValueError, KeyError, IndexError, AssertionError, TypeError, RuntimeError) as exc:
+        except (MismatchError, ValueError, KeyError, IndexError, AssertionError, TypeError, RuntimeError) as exc:
             before: Any = ", ".join(r.name for r in records) or "none"
             raise PassError(f"the pass {name} failed: {exc}", f"report this; passes that ran before: {before}") from exc
     return tuple(records)

@@ -73,8 +73,9 @@ def _follows_softmax(node: ir.Node) -> bool:
 
 
 def _check_order(attention: Attention, form: Form) -> None:
-    for part in (attention.q, attention.k, attention.v):
-        if form == "packed" and _input_of(part, attention) is not _input_of(attention.q, attention):
+    first = _input_of(attention.q, attention)
+    for part in (attention.k, attention.v):
+        if _input_of(part, attention) is not first and form == "packed":
             raise MismatchError(part.product, "queries, keys and values are projected from different values")
 
 

@@ -116,6 +116,25 @@ def test_fuse_attention_packed_leaves_projections_of_different_values_and_says_w
     assert "not those of the same tokens" in record.skipped[0].reason
 
 
+@pytest.mark.parametrize("fuse", [fuse_attention_packed, fuse_attention_separate])
+def test_fuse_attention_leaves_tokens_that_lie_ahead_of_the_batch_and_says_why(fuse) -> None:  # type: ignore[no-untyped-def]
+    """``(N, B, C)``, as torch's MultiheadAttention has it, where no value with the batch ahead is there to be read."""
+    sides = constant("side", np.asarray([TOKENS, 2 * HEADS, WIDTH])) + "".join(
+        f"{n}a = MatMul (x, w{n}) {n}b = Reshape ({n}a, side) {n} = Transpose <perm = [1, 0, 2]> ({n}b) " for n in "qkv"
+    )
+    scores = "qs = Mul (q, scale) kt = Transpose <perm = [0, 2, 1]> (k) s = MatMul (qs, kt) "
+    graph = parse(
+        CONSTANTS + sides + scores + WEIGHED + "y = Relu (o)", f"float[{TOKENS},2,{CHANNELS}] x", "float[a,b,c] y"
+    )
+    before = dict(graph.op_counts())
+    record = fuse(graph)
+    assert record.applied == ()
+    assert [skip.reason.split(": ")[-1] for skip in record.skipped] == [
+        "tokens change places between projection and product"
+    ]
+    assert dict(graph.op_counts()) == before
+
+
 def test_fuse_attention_leaves_a_result_that_is_an_output() -> None:
     graph = parse(
         CONSTANTS + SEPARATE + SCALED_QUERIES + WEIGHED.replace("o =", "y ="), **IO | {"outputs": "float[a,b,c,d] y"}

@@ -102,7 +102,9 @@ def build(name: str) -> Any:
 
 
 @cache
-def export(name: str, exporter: Exporter, *, opset: int | None = None, batch: int | None = None) -> Export:
+def export(
+    name: str, exporter: Exporter, *, opset: int | None = None, batch: int | None = None, optimize: bool = True
+) -> Export:
     """Write a file, once in a session.
 
     Args:
@@ -110,12 +112,13 @@ def export(name: str, exporter: Exporter, *, opset: int | None = None, batch: in
         exporter: torch's ``dynamo``, or the older one on TorchScript.
         opset: ``None`` for 20 of ``dynamo``, 17 of the older one.
         batch: Images a call; ``None`` leaves it open.
+        optimize: Whether ``dynamo``'s exporter folds constants and fuses behind itself.
     """
     import torch
 
     module = build(name)
     size = 40 if name == "timm_swin_padded" else 32
-    path = _folder() / f"{name}-{exporter}-{opset}-{batch}.onnx"
+    path = _folder() / f"{name}-{exporter}-{opset}-{batch}-{optimize}.onnx"
     image = torch.randn(batch or 2, 3, size, size)
     # torchvision's attention goes through a kernel that neither exporter knows, unless told not to.
     fast = torch.backends.mha.get_fastpath_enabled()
@@ -126,7 +129,7 @@ def export(name: str, exporter: Exporter, *, opset: int | None = None, batch: in
                 shapes = ({0: torch.export.Dim("batch", min=1, max=64)},) if batch is None else None
                 torch.onnx.export(
                     module, (image,), path, dynamo=True, external_data=False, dynamic_shapes=shapes, verbose=False,
-                    input_names=["image"], opset_version=opset,
+                    input_names=["image"], opset_version=opset, optimize=optimize,
                 )  # fmt: skip
             else:
                 axes = {"image": {0: "batch"}, "logits": {0: "batch"}} if batch is None else None

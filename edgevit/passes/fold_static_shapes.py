@@ -30,7 +30,8 @@ def fold_static_shapes(graph: Graph) -> PassRecord:
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph.model)
     before = len(graph.model.graph)
     skipped: list[Skip] = []
-    for node in list(graph.model.graph):
+    for found in list(graph.model.graph):
+        node = _settle_cast(graph, found)
         made = _evaluate(graph, node)
         if isinstance(made, str):
             skipped.append(Skip(node.name or node.op_type, made))
@@ -46,6 +47,22 @@ def fold_static_shapes(graph: Graph) -> PassRecord:
     return PassRecord(
         "fold_static_shapes", "graph", (f"{before - after} nodes",) if after < before else (), tuple(skipped)
     )
+
+
+def _settle_cast(graph: Graph, node: Any) -> Any:
+    """CastLike as Cast: it reads another value for its type alone, which would keep a constant from being one."""
+    import onnx_ir as ir
+
+    kind = node.inputs[1].dtype if node.op_type == "CastLike" and node.inputs[1] is not None else None
+    if kind is None or node.outputs[0].is_graph_output():
+        return node
+    made = ir.node("Cast", [node.inputs[0]], {"to": kind.value}, name=node.name)
+    made.metadata_props.update(node.metadata_props)
+    made.outputs[0].name = f"{node.outputs[0].name}/cast"
+    graph.model.graph.insert_before(node, made)
+    node.outputs[0].replace_all_uses_with(made.outputs[0])
+    graph.model.graph.remove(node, safe=True)
+    return made
 
 
 def _evaluate(graph: Graph, node: Any) -> list[npt.NDArray[Any]] | str | None:

@@ -7,6 +7,7 @@ import torch
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.folds import apply_folds
+from edgevit.foreign.module import ForeignModule
 from edgevit.model import Model
 from edgevit.models import SwinConfig, ViTConfig
 from edgevit.models.pixels import PixelModel, copy_structure
@@ -35,6 +36,19 @@ def test_lifted_module_answers_as_the_publishers_own(name: str, exporter: Export
     assert relative_error(actual, expected) <= 1e-5
     assert model.passes[-1].name == "recover_module"
     assert model.passes[-1].skipped == ()
+
+
+@pytest.mark.parametrize("name", ["timm_vit", "timm_swin", "torchvision_swin", "transformers_vit"])
+def test_file_that_dynamo_did_not_optimise_is_the_canonical_model(name: str) -> None:
+    file = export(name, "dynamo", optimize=False)
+    model = read_checkpoint(file.path)
+    assert not isinstance(model.module, ForeignModule), model.source.notes[0]
+    images = torch.randn(3, 3, file.size, file.size, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        expected = file.module(images)
+        actual = model.module(images)
+    expected = expected if isinstance(expected, torch.Tensor) else expected.logits
+    assert relative_error(actual, expected) <= 1e-5
 
 
 @pytest.mark.parametrize(("name", "exporter"), FILES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 
 from edgevit.passes.fold_static_shapes import fold_static_shapes
 from tests.passes.graphs import constant, draw, parse, run
@@ -49,3 +50,20 @@ def test_fold_static_shapes_leaves_a_constant_that_cannot_be_computed_with_the_r
     assert graph.op_counts()["Mystery"] == 1
     skipped = fold_static_shapes(graph).skipped
     assert any("cannot be computed ahead" in skip.reason for skip in skipped)
+
+
+@pytest.mark.parametrize(("kind", "left"), [(1, {"Mul": 1}), (10, {"Cast": 1, "Mul": 1, "Relu": 1})])
+def test_fold_static_shapes_settles_a_cast_to_the_type_of_another_value(kind: int, left: dict[str, int]) -> None:
+    """What dynamo's exporter leaves of a scale: a constant, cast to the type of what it multiplies."""
+    body = f"n = Constant <value = float {{0.25}}> () h = Cast <to = {kind}> (x) c = CastLike (n, h) r = Sqrt (c) "
+    body += "y = Mul (x, r) " if kind == 1 else "m = Mul (h, r) y = Relu (m) "
+    graph = parse(body, "float[2,3] x", "float[2,3] y" if kind == 1 else "float16[2,3] y")
+    counts = dict(graph.op_counts())
+    assert counts == left
+    x = draw(2, 3)
+    np.testing.assert_allclose(run(graph, {"x": x}), x / 2 if kind == 1 else np.maximum(x / 2, 0), rtol=1e-3)
+
+
+def test_fold_static_shapes_makes_a_cast_of_a_computed_value_to_a_known_type() -> None:
+    graph = parse("n = Relu (x) c = CastLike (n, x) y = Add (c, x)", "float[2,3] x", "float[2,3] y")
+    assert dict(graph.op_counts()) == {"Add": 1, "Cast": 1, "Relu": 1}

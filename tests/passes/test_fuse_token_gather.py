@@ -126,7 +126,8 @@ def test_near_misses_are_left_alone(body: str, reason: str | None) -> None:
 
 def test_permutes_of_heads_are_no_missed_place() -> None:
     body = constant("four", np.asarray([2, 16, 1, 3])) + (
-        "r = Reshape (x, four) h = Transpose <perm = [0, 2, 1, 3]> (r) t = Transpose <perm = [0, 1, 3, 2]> (h) y = Relu (t)"
+        "r = Reshape (x, four) h = Transpose <perm = [0, 2, 1, 3]> (r) "
+        "t = Transpose <perm = [0, 1, 3, 2]> (h) y = Relu (t)"
     )
     record = fuse_token_gather(parse(body, "float[2,4,4,3] x", "float[a,b,c,d] y"))
     assert (record.applied, record.skipped) == ((), ())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from edgevit.checkpoints.contents import Contents
-from edgevit.checkpoints.npz import find_member, to_tensor
+from edgevit.checkpoints.npz import ZIP_ERRORS, find_member, to_tensor
 from edgevit.errors import CheckpointError, MissingPackageError
 
 CONFIG = "keras"  # under which a .keras archive's configuration stands in Contents.stated
@@ -39,7 +38,7 @@ def is_keras_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return {"config.json", _WEIGHTS} <= set(archive.namelist())
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except ZIP_ERRORS:
         return False
 
 
@@ -68,7 +67,7 @@ def read_keras_archive(path: Path) -> Contents:
             stored = member.compress_type == zipfile.ZIP_STORED
             with archive.open(member) as stream:
                 read = _read(path, stream, offset=find_member(path, member) if stored else None)
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RecursionError) as exc:
+    except ZIP_ERRORS as exc:
         raise CheckpointError(f"{path} is damaged: {exc}", "download or save it again") from exc
     stated = {CONFIG: config} if isinstance(config, Mapping) else {}
     return Contents(read.tensors, read.notes, stated=stated)

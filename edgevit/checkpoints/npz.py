@@ -16,6 +16,8 @@ from torch import Tensor
 
 from edgevit.errors import CheckpointError, format_offenders
 
+# What zipfile raises on damage; RuntimeError covers encryption, and methods and versions that Python does not know.
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RuntimeError)
 _LOCAL_HEADER = 30  # bytes of a zip member's own header, ahead of its name and extra field
 
 
@@ -26,7 +28,7 @@ def is_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except ZIP_ERRORS:
         return False
     return bool(names) and all(name.endswith(".npy") for name in names)
 
@@ -50,7 +52,7 @@ def read_archive(path: Path) -> dict[str, Tensor]:
                     objects.append(name)
                 else:
                     tensors[name] = to_tensor(array)
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, TypeError, EOFError, struct.error) as exc:
+    except (*ZIP_ERRORS, TypeError, struct.error) as exc:
         raise CheckpointError(f"{path} is damaged: {exc}", "download or save it again") from exc
     if objects:
         raise CheckpointError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -249,3 +250,34 @@ def test_archive_without_a_head_gives_features(tmp_path: Path) -> None:
     model = read_checkpoint(tmp_path / "w.npz")
     assert model.classes == 0
     assert any("no classifier head" in note for note in model.source.notes)
+
+
+@given(data=st.data())
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_archive_is_refused_and_never_a_defect(tmp_path: Path, data: st.DataObject) -> None:
+    path = tmp_path / "damaged.npz"
+    save = np.savez_compressed if data.draw(st.booleans()) else np.savez
+    save(path, **{"Transformer/kernel": np.ones((3, 4), np.float32), "cls": np.zeros((2,), np.int64)})
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    with contextlib.suppress(CheckpointError):
+        if is_archive(path):
+            read_archive(path)
+
+
+@pytest.mark.parametrize(
+    ("offset", "value"),
+    [(10, 99), (6, 99), (8, 0x41)],
+    ids=["compression nobody knows", "zip of a later version", "strong encryption"],
+)
+def test_zip_that_python_cannot_read_is_refused(tmp_path: Path, offset: int, value: int) -> None:
+    """zipfile has NotImplementedError for these fields of the central directory, which a damaged byte reaches."""
+    path = tmp_path / "damaged.npz"
+    np.savez(path, cls=np.zeros((1, 1, 8), np.float32))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + offset] = value
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError):
+        read_checkpoint(path)

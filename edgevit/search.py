@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _TUNING_SHARE = 4  # of the time that a variant's latency takes, that of a way to open it
 _LARGEST_TUNED_BYTES = 512 << 20
-"""Ways to open an engine are open side by side, and each holds the weights twice, mapped and packed."""
+"""Of the weights as they are computed with: ways to open an engine are open side by side, and each packs its own."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def search_recipe(
     if not measure or not engines:
         return SearchResult(tuple(trials))
     # The last is the most compressed, so probably the one that will be used.
-    tunes = recipe.tune_settings and engines[-1].size_bytes <= _LARGEST_TUNED_BYTES
+    tunes = recipe.tune_settings and _count_packed_bytes(engines[-1]) <= _LARGEST_TUNED_BYTES
     tried = _tune(engines[-1], recipe, evidence, progress) if tunes else ()
     chosen = next((t.settings for t in tried if t.chosen), {})
     trials = [_set(trial, chosen) for trial in trials]
@@ -159,6 +159,11 @@ def _tune(engine: Engine, recipe: Recipe, evidence: Evidence, progress: Progress
     runs, seconds = (max(1, recipe.latency_runs // _TUNING_SHARE), recipe.latency_seconds / _TUNING_SHARE)
     batch = _make_batch(recipe, evidence)
     return tune_settings(engine, batch, runs=runs, seconds=seconds, seed=recipe.seed, progress=progress)
+
+
+def _count_packed_bytes(engine: Engine) -> int:
+    """The engine's weights in the type that it computes with; on a CPU those of ``fp16`` are widened to float32."""
+    return engine.size_bytes * (2 if engine.precision == "fp16" and engine.device == "CPU" else 1)
 
 
 def _set(trial: Trial, settings: Mapping[str, Setting]) -> Trial:

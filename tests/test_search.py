@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +110,30 @@ def test_search_recipe_when_engines_do_not_fit_in_together_times_the_last(
     assert first.latency is None
     assert first.reason == "not timed, as it does not open beside the others: no memory for fp32"
     assert last.latency is not None
+
+
+def test_fp16_on_a_cpu_is_tuned_by_the_size_that_it_is_widened_to(
+    graphs: dict[str, GraphFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A float16 Swin-L, 394 MB, was open three times at once, each time with a gigabyte of float32 weights."""
+    tuned: list[str] = []
+
+    def tune_settings(engine: Engine, *_: object, **__: object) -> tuple[()]:
+        tuned.append(engine.precision)
+        return ()
+
+    monkeypatch.setattr("edgevit.search.tune_settings", tune_settings)
+    pixels = make_images(4)
+    evidence = Evidence(PREPROCESS, pixels, (compute_logits(pixels).astype(np.float32),))
+    recipe = dataclasses.replace(QUICK, tune_settings=True)
+    sizes = {}
+    for precision in ("fp32", "fp16"):
+        cache = StageCache(tmp_path / precision)
+        found = search_recipe({precision: graphs["model"]}, CPU, recipe, evidence, cache)
+        assert found.trials[0].engine is not None
+        sizes[precision] = found.trials[0].engine.size_bytes
+    assert tuned == ["fp32", "fp16"]
+    monkeypatch.setattr("edgevit.search._LARGEST_TUNED_BYTES", max(sizes.values()))
+    for precision in sizes:
+        search_recipe({precision: graphs["model"]}, CPU, recipe, evidence, StageCache(tmp_path / precision))
+    assert tuned == ["fp32", "fp16", "fp32"]

@@ -8,7 +8,7 @@ swap has to have. A thread reads the resident set beside the stage that is under
     python -m benchmarks.bench_memory --limits 8 4 3 [--cases …]
 
 With ``--limits`` the same builds run in a control group that the kernel holds to so many GiB, from the largest to the
-first that is too small (:mod:`benchmarks.memory_limit`; it takes root). INT8 is then calibrated on 32 images.
+first that is too small (:mod:`benchmarks.memory_limit`; it takes root). INT8 is calibrated on 32 images.
 
 Rows of cases that are not run stay as they are.
 """
@@ -36,6 +36,10 @@ from edgevit.devices.local import describe_machine
 BARS: dict[str, float | None] = {
     "vit_large_patch16_224:fp32": 3.0,
     "swin_large_patch4_window7_224:fp32": 3.0,
+    "vit_large_patch16_224:fp16": 3.0,
+    "swin_large_patch4_window7_224:fp16": 3.0,
+    "vit_large_patch16_224:int8": None,
+    "swin_large_patch4_window7_224:int8": None,
     # Half a gigabyte of libraries and, in float32, several ways to open the engine at once: no bar in checkpoints.
     "vit_base_patch16_224:fp32": None,
     "vit_base_patch16_224:int8": None,
@@ -167,7 +171,7 @@ def measure_limits(case: str, limits: Sequence[float], folder: Path) -> list[dic
         passed = done.returncode == 0
         if passed:
             found = json.loads(done.stdout.splitlines()[-1])
-            row |= {key: found[key] for key in ("peak_bytes", "peak_mapped_bytes", "verdict", "seconds")}
+            row |= {key: found[key] for key in ("peak_bytes", "peak_mapped_bytes", "stages", "verdict", "seconds")}
         rows.append({**row, "passed": passed, "status": done.returncode})
         print(f"{name} {precision} in {limit:g} GiB: {'built' if passed else f'exit {done.returncode}'}", flush=True)
         shutil.rmtree(work)

@@ -36,7 +36,7 @@ def render_table(result: Mapping[str, Any]) -> str:
         lines += [
             "",
             "Under a limit that the kernel enforces, page cache included (a control group without swap); INT8 is",
-            "calibrated on 32 random images. The bar of 3 is on float32 alone:",
+            "calibrated on 32 random images. The bar of 3 is on float builds:",
             "",
             "| model | precision | limit | peak | peak / checkpoint | ends in |",
             "| --- | --- | --- | --- | --- | --- |",

@@ -79,6 +79,17 @@ def test_empty_folder_is_no_checkpoint(run, tmp_path):
     refuse(run("inspect", tmp_path), str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("task", "levels", "said"), [("features", "3,1", "ascending order"), ("embed", "1,3", "is for features")]
+)
+def test_build_with_levels_that_do_not_fit_shows_how_they_are_given(run, tmp_path, task, levels, said):
+    text = refuse(
+        run("build", VIT, "--target", "cpu", "--task", task, "--levels", levels, "--out", tmp_path / "b"), said
+    )
+    assert "--levels 0,2,3" in text
+    assert not (tmp_path / "b").exists()
+
+
 def test_build_with_missing_images_is_refused_before_the_slow_part(run, tmp_path):
     text = refuse(run("build", VIT, "--target", "cpu", "--validation", tmp_path / "no", "--out", tmp_path / "b"), "no")
     assert "export" not in text

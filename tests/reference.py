@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from pathlib import Path
@@ -9,7 +10,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor, nn
+    from torch.utils.flop_counter import FlopCounterMode
 
 
 _TOKENS = (
@@ -74,6 +78,16 @@ def relative_error(ours: Tensor, theirs: Tensor) -> float:
     """Largest absolute difference over the reference's largest absolute value."""
     assert ours.shape == theirs.shape
     return float((ours - theirs).abs().max() / theirs.abs().max())
+
+
+@contextlib.contextmanager
+def count_flops() -> Iterator[FlopCounterMode]:
+    """torch's own counter, which knows the fused attention of GPUs alone: here it is taken apart."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        yield counter
 
 
 def save_deit_as_transformers(asset_dir: Path, out: Path) -> None:

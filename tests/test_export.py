@@ -10,7 +10,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from edgevit.errors import ExportError, PassError
 from edgevit.export import export_model, float_module
@@ -21,6 +20,7 @@ from edgevit.models.vit import ViTConfig
 from edgevit.optimize import optimize_graph
 from edgevit.target import ExportForm
 from tests.folds.test_folds import NOTHING, SWITCHES
+from tests.reference import count_flops
 from tests.small_models import SWIN, SWINS, VIT, VITS, make_images, make_model
 
 PARTS = {"vit": VIT, "swin": SWIN}
@@ -194,6 +194,6 @@ def test_multiplications_of_the_sites_add_up_to_what_torch_counts(
 ) -> None:
     model = make_model(PARTS[family])
     graph = build(model, form, tmp_path / "model.onnx")
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+    with count_flops() as counter, torch.inference_mode():
         float_module(model)(make_images(model.config, 1))
     assert sum(site.macs for site in graph.sites()) == counter.get_total_flops() // 2

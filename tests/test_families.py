@@ -22,6 +22,7 @@ from edgevit.quantize import quantize_graph
 from edgevit.rehearsal import list_fusion_warnings, rehearse_fusion
 from edgevit.target import ExportForm, load_target
 from edgevit.trial import GraphFile
+from tests.reference import count_flops
 from tests.small_graphs import run_graph
 from tests.small_models import VITS, make_images, make_model
 
@@ -97,11 +98,9 @@ def test_attention_pool_is_one_linear_of_scores_and_one_product() -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_macs_count_every_product_of_the_module(name: str) -> None:
     """By torch's own counter, which counts a multiplication with its addition as two."""
-    from torch.utils.flop_counter import FlopCounterMode
-
     model = build(name)
     pixels = torch.zeros(1, 3, *model.image_size)
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+    with count_flops() as counter, torch.inference_mode():
         model.module(pixels)
     sites, attention = count_macs(model.module, model.image_size)
     assert 2 * (sum(site.macs for site in sites) + attention) == counter.get_total_flops()

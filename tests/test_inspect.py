@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from edgevit.demo import MODELS
 from edgevit.errors import CheckpointError
 from edgevit.inspect import count_macs, inspect_source
 from edgevit.models.swin import Swin, SwinConfig
 from edgevit.models.vit import ViT, ViTConfig
+from tests.reference import count_flops
 
 MODULES = {
     "vit": (ViT(ViTConfig((48, 64), (16, 8), width=24, depth=2, heads=3, mlp_width=50, classes=7)), (48, 64)),
@@ -24,7 +24,7 @@ MODULES = {
 
 
 def count_independently(module, size):
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+    with count_flops() as counter, torch.inference_mode():
         module.eval()(torch.zeros(1, 3, *size))
     return counter.get_total_flops() // 2
 

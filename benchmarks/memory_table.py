@@ -27,24 +27,23 @@ def render_table(result: Mapping[str, Any]) -> str:
     ]
     for row in result["rows"]:
         bar = "–" if row["bar"] is None else f"≤ {row['bar']:g}"
-        stage = max(row["stages"], key=row["stages"].get, default="–")
         figures = [f"{row[key] / _MIB:,.0f} MiB" for key in _COLUMNS]
-        lines.append(
-            f"| `{row['model']}` | {row['precision']} | {' | '.join(figures)} | {row['ratio']:.2f} | {bar} | {stage} |"
-        )
+        figures += [f"{row['ratio']:.2f}", bar, _find_peak(row)]
+        lines.append(f"| `{row['model']}` | {row['precision']} | {' | '.join(figures)} |")
     if result.get("limits"):
         lines += [
             "",
             "Under a limit that the kernel enforces, page cache included (a control group without swap); INT8 is",
             "calibrated on 32 random images. The bar of 3 is on float builds:",
             "",
-            "| model | precision | limit | peak | peak / checkpoint | ends in |",
-            "| --- | --- | --- | --- | --- | --- |",
+            "| model | precision | limit | peak | peak / checkpoint | reached in | ends in |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
         ]
         for row in result["limits"]:
             end = "a bundle" if row["passed"] else f"exit {row['status']}"
             peak = row.get("peak_bytes")
             figures = [f"{peak / _MIB:,.0f} MiB", f"{peak / row['checkpoint_bytes']:.2f}"] if peak else ["–", "–"]
+            figures.append(_find_peak(row))
             lines.append(
                 f"| `{row['model']}` | {row['precision']} | {row['limit_gib']:g} GiB | {' | '.join(figures)} | {end} |"
             )
@@ -52,3 +51,9 @@ def render_table(result: Mapping[str, Any]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in sorted(machine.get("packages", {}).items()))
     lines += ["", f"Measured on {machine.get('cpu', 'an unknown processor')}; {packages}.", ""]
     return "\n".join(lines)
+
+
+def _find_peak(row: Mapping[str, Any]) -> str:
+    """The stage in which the process was largest, where stages were kept."""
+    stages = row.get("stages", {})
+    return max(stages, key=stages.get, default="–")

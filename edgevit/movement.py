@@ -299,8 +299,8 @@ def trains(node: ir.Node) -> bool:
     if asked is None:
         return False
     training, ratio = constant_of(asked), constant_of(node.inputs[1])
-    silent = node.inputs[1] is not None and ratio is not None and float(ratio) == 0.0
-    return not silent and (training is None or bool(training))
+    silent = ratio is not None and not ratio.any()
+    return not silent and (training is None or bool(training.any()))
 
 
 def _pass(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:

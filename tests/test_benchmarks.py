@@ -210,12 +210,12 @@ def test_memory_table_when_rendered_names_the_stage_of_the_peak_and_the_mapped_p
 
 def test_memory_table_when_limits_were_tried_says_how_each_ended() -> None:
     limit = {"model": "swin", "precision": "fp32", "limit_gib": 2.5, "passed": True, "status": 0}
-    limit |= {"checkpoint_bytes": 1 << 30, "peak_bytes": 2 << 30}
+    limit |= {"checkpoint_bytes": 1 << 30}
+    built = {**limit, "peak_bytes": 2 << 30, "stages": {"quantize": 4, "latency": 3}}
     failed = {**limit, "limit_gib": 2.0, "passed": False, "status": -9}
-    del failed["peak_bytes"]
-    text = memory_table.render_table({"machine": MACHINE, "rows": [], "limits": [limit, failed]})
-    assert "| `swin` | fp32 | 2.5 GiB | 2,048 MiB | 2.00 | a bundle |" in text
-    assert "| `swin` | fp32 | 2 GiB | – | – | exit -9 |" in text
+    text = memory_table.render_table({"machine": MACHINE, "rows": [], "limits": [built, failed]})
+    assert "| `swin` | fp32 | 2.5 GiB | 2,048 MiB | 2.00 | quantize | a bundle |" in text
+    assert "| `swin` | fp32 | 2 GiB | – | – | – | exit -9 |" in text
 
 
 @pytest.mark.skipif(not os.access("/sys/fs/cgroup/memory", os.W_OK), reason="takes root and control groups")

@@ -115,7 +115,7 @@ def test_search_recipe_when_engines_do_not_fit_in_together_times_the_last(
 def test_fp16_on_a_cpu_is_tuned_by_the_size_that_it_is_widened_to(
     graphs: dict[str, GraphFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A float16 Swin-L, 394 MB, was open three times at once, each time with a gigabyte of float32 weights."""
+    """A float16 Swin-L, 394 MB, was open several times at once, each time with its weights widened to twice that."""
     tuned: list[str] = []
 
     def tune_settings(engine: Engine, *_: object, **__: object) -> tuple[()]:

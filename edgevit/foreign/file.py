@@ -204,7 +204,7 @@ def _trains(dropout: Any, model: Any, path: Path) -> bool:
     import onnx
 
     asked = {name: place for place, name in enumerate(dropout.input) if place and name}
-    found: dict[int, float] = {}
+    found: dict[int, bool] = {}
     for tensor, name in [
         *((t, t.name) for t in model.graph.initializer if t.name in asked),
         *(
@@ -215,8 +215,8 @@ def _trains(dropout: Any, model: Any, path: Path) -> bool:
             if a.name == "value"
         ),
     ]:
-        found[asked[name]] = float(onnx.numpy_helper.to_array(tensor, str(path.parent)).reshape(-1)[0])
-    return bool(found.get(2, 0.0)) and found.get(1, 0.5) != 0.0
+        found[asked[name]] = bool(onnx.numpy_helper.to_array(tensor, str(path.parent)).any())
+    return found.get(2, False) and found.get(1, True)
 
 
 def _check_types(model: Any, path: Path) -> None:

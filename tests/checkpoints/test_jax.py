@@ -265,19 +265,3 @@ def test_damaged_archive_is_refused_and_never_a_defect(tmp_path: Path, data: st.
     with contextlib.suppress(CheckpointError):
         if is_archive(path):
             read_archive(path)
-
-
-@pytest.mark.parametrize(
-    ("offset", "value"),
-    [(10, 99), (6, 99), (8, 0x41)],
-    ids=["compression nobody knows", "zip of a later version", "strong encryption"],
-)
-def test_zip_that_python_cannot_read_is_refused(tmp_path: Path, offset: int, value: int) -> None:
-    """zipfile has NotImplementedError for these fields of the central directory, which a damaged byte reaches."""
-    path = tmp_path / "damaged.npz"
-    np.savez(path, cls=np.zeros((1, 1, 8), np.float32))
-    content = bytearray(path.read_bytes())
-    content[content.index(b"PK\x01\x02") + offset] = value
-    path.write_bytes(content)
-    with pytest.raises(CheckpointError):
-        read_checkpoint(path)

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import pickle
+import re
 import sys
 from datetime import date
 from fractions import Fraction
@@ -304,3 +305,27 @@ def test_read_when_arrays_of_numpy_are_pickled_refuses(tmp_path: Path) -> None:
     write_pickle(tmp_path, {"model": small_tensors(), "confusion": np.zeros(3)})
     with pytest.raises(CheckpointError, match=r"numpy\.ndarray"):
         read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["parameters.npz", "model.keras"])
+@pytest.mark.parametrize(
+    ("offset", "value"),
+    [(10, 99), (6, 99), (8, 0x41)],
+    ids=["compression nobody knows", "zip of a later version", "strong encryption"],
+)
+def test_read_when_zipfile_knows_a_members_form_no_more_refuses(
+    tmp_path: Path, name: str, offset: int, value: int
+) -> None:
+    """Fields of a zip's central directory, which a damaged byte reaches, and which are no BadZipFile to Python."""
+    if name.endswith(".npz"):
+        np.savez(tmp_path / name, cls=np.zeros((1, 1, 8), np.float32))
+        content = bytearray((tmp_path / name).read_bytes())
+    else:
+        content = bytearray((Path(__file__).parent / "keras" / "deit.keras").read_bytes())
+    entries = [found.start() for found in re.finditer(b"PK\x01\x02", content)]
+    assert entries
+    for entry in entries:
+        content[entry + offset] = value
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError):
+        read_checkpoint(tmp_path / name)

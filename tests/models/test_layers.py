@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from edgevit.models.layers import Attention, attend
 from tests.reference import randomise, relative_error
@@ -29,7 +30,9 @@ def test_attend_is_the_same_in_torch_and_in_an_export(scale: float, bias: tuple[
     called = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
     assert any("softmax" in name for name in called)
     assert not any("scaled_dot_product" in name for name in called)
-    assert relative_error(attend(q, k, v, scale, added), program.module()(q, k, v, added)) <= 1e-6
+    expected = functional.scaled_dot_product_attention(q, k, v, attn_mask=added, scale=scale)
+    assert relative_error(attend(q, k, v, scale, added), expected) <= 1e-6
+    assert relative_error(program.module()(q, k, v, added), expected) <= 1e-6
 
 
 def test_padded_tokens_are_hidden_with_and_without_a_bias() -> None:

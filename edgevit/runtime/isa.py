@@ -1,6 +1,6 @@
 """Instruction sets: what this process computes with, in tiers that the engine libraries have kernels of their own for.
 
-A tier stands for every processor that has its instructions. oneDNN, and with it OpenVINO's CPU device, can be limited to
+A tier stands for every processor that has its instructions. oneDNN, and with it OpenVINO, can be limited to
 older instructions by an environment variable that it reads once, when it is first used: one machine then stands for
 several, and really executes what they execute.
 

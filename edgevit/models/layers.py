@@ -106,7 +106,7 @@ class Attention(nn.Module):
             nn.Identity() if qk_norm_eps is None else nn.LayerNorm(self.head_width, eps=qk_norm_eps) for _ in "qk"
         )
         self.proj = nn.Linear(inner, width)
-        self.register_buffer("mask", None)  # (N,) float32, set by edgevit.folds.token_padding
+        self.register_buffer("mask", None)  # (1, A, Q, N) float32, set by edgevit.folds.token_padding
         self.mask: Tensor | None
 
     def project(self, x: Tensor, queries: int | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -140,7 +140,7 @@ class Attention(nn.Module):
         """
         q, k, v = self.project(x, queries)
         if self.mask is not None:
-            bias = self.mask.reshape(1, 1, 1, -1) if bias is None else bias + self.mask
+            bias = self.mask if bias is None else bias + self.mask
         out: Tensor = attend(q, k, v, self.scale, bias)  # (B, A, Q, D)
         out = out.transpose(1, 2).flatten(2)  # (B, Q, A·D)
         if arrange is not None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from edgevit.methods.weight_pairs import Codes, bound_code, limit_pairs
+
 LARGEST_CODE = 127
 _BLOCK = 128
 DAMPING = 0.01  # of the Hessian's mean diagonal, as in the paper
@@ -21,6 +23,7 @@ def round_gptq(
     *,
     damping: float = DAMPING,
     largest_code: int = LARGEST_CODE,
+    paired: bool = False,
 ) -> npt.NDArray[np.int8]:
     """Codes that lose least in the Linear's output.
 
@@ -30,6 +33,7 @@ def round_gptq(
         hessian: ``(K, K) float64``: the mean of xᵀx over inputs; dead channels may be zero.
         damping: Added to the diagonal, as a share of its mean.
         largest_code: Of the grid, which is symmetric.
+        paired: Whether neighbouring input channels share a limit (:mod:`edgevit.methods.weight_pairs`).
 
     Returns:
         ``(K, N) int8`` in ``−largest_code … largest_code``.
@@ -39,7 +43,8 @@ def round_gptq(
     steps = np.broadcast_to(scale.astype(np.float64) / unit, work.shape)  # of each row, in units of its column
     mean = float(np.mean(np.diagonal(hessian)))
     if mean == 0:
-        nearest: npt.NDArray[np.int8] = np.clip(np.rint(work / steps), -largest_code, largest_code).astype(np.int8)
+        rounded = np.clip(np.rint(work / steps), -largest_code, largest_code)
+        nearest: npt.NDArray[np.int8] = (limit_pairs(rounded) if paired else rounded).astype(np.int8)
         return nearest
     # The channels with the largest inputs are rounded first: later ones can still make up for them.
     order = np.argsort(-np.diagonal(hessian), kind="stable")
@@ -48,12 +53,20 @@ def round_gptq(
     feedback = _decompose(hessian)
     del hessian
     codes, errors = np.empty_like(work), np.empty_like(work)
+    place = np.empty(len(order) + len(order) % 2, np.intp)  # of each channel in the order; one too many is never done
+    place[-1] = len(order)
+    place[order] = np.arange(len(order))
     for start in range(0, len(work), _BLOCK):
         end = min(start + _BLOCK, len(work))
         wanted = work[start:end] + feedback[:start, start:end].T @ errors[:start]
         for row in range(start, end):
             target = wanted[row - start] + feedback[start:row, row] @ errors[start:row]
-            codes[row] = np.clip(np.rint(target / steps[row]), -largest_code, largest_code)
+            low: Codes | float = -largest_code
+            high: Codes | float = largest_code
+            if paired and (other := place[order[row] ^ 1]) < len(order):
+                done = other < row
+                low, high = bound_code(codes[other] if done else work[other] / steps[other], done=done)
+            codes[row] = np.clip(np.rint(target / steps[row]), low, high)
             errors[row] = work[row] - codes[row] * steps[row]
     result = np.empty(codes.shape, np.int8)
     result[order] = codes.astype(np.int8)

@@ -13,6 +13,7 @@ from edgevit.methods.bias_correction import correct_bias
 from edgevit.methods.gptq import DAMPING, LARGEST_CODE, round_gptq
 from edgevit.methods.moments import Moments, MomentSums
 from edgevit.methods.smooth import list_factors, make_affine
+from edgevit.methods.weight_pairs import limit_pairs
 from edgevit.methods.weight_scale import LARGEST_CODE_4, choose_group_scales, choose_weight_scale, find_group
 from edgevit.observers import OBSERVERS
 from edgevit.placement import GridKind, Placement
@@ -77,7 +78,9 @@ def fit_linears(
     for node, weight in zip(group, weights, strict=True):
         own = weight if affine is None else weight / affine.factor[:, None]
         bias = _read_bias(node)
-        codes, scale = _round(own, moments, quantization, count, corrected=bias is not None)
+        codes, scale = _round(
+            own, moments, quantization, count, corrected=bias is not None, paired=placement.paired_weights
+        )
         stored = codes * spread_scale(scale, len(codes))
         if bias is not None and affine is not None:  # W·x = (W / f)·(x − c)·f + W·c
             bias = bias + (affine.center * affine.factor) @ own
@@ -94,25 +97,28 @@ def _quantize(tokens: Values, grid: Grid | None, affine: Affine | None) -> Value
 
 
 def _round(
-    weight: Values, moments: Moments, quantization: Quantization, tokens: int, *, corrected: bool
+    weight: Values, moments: Moments, quantization: Quantization, tokens: int, *, corrected: bool, paired: bool
 ) -> tuple[npt.NDArray[np.int8], Values]:
     largest = LARGEST_CODE if quantization.weight_bits == 8 else LARGEST_CODE_4
     importance = np.diag(moments.covariance) + moments.mean**2
     if quantization.rounding == "nearest":
         importance = np.ones(len(weight))
+    paired = paired and quantization.activations == "int8"  # weights alone are widened, and multiplied in float
     group = find_group(len(weight), quantization.weight_group) if quantization.weight_bits == 4 else None
     if group is None:
-        scale = choose_weight_scale(weight, importance, largest)
+        scale = choose_weight_scale(weight, importance, largest, paired=paired)
     else:
         scale = choose_group_scales(weight, group, importance, largest)
     steps = scale if group is None else spread_scale(scale, len(weight))
     if quantization.rounding == "nearest":
-        return np.clip(np.rint(weight / steps), -largest, largest).astype(np.int8), scale
+        codes = np.clip(np.rint(weight / steps), -largest, largest)
+        return (limit_pairs(codes) if paired else codes).astype(np.int8), scale
     hessian = moments.covariance
     if not (corrected and quantization.bias_correction):  # nothing else answers for the mean
         hessian = hessian + np.outer(moments.mean, moments.mean)
     scarce = max(1.0, _TOKENS_PER_CHANNEL * len(weight) / tokens)
-    return round_gptq(weight, steps, hessian, damping=DAMPING * scarce, largest_code=largest), scale
+    damping = DAMPING * scarce
+    return round_gptq(weight, steps, hessian, damping=damping, largest_code=largest, paired=paired), scale
 
 
 def _read_bias(node: ir.Node) -> Values | None:

@@ -6,15 +6,19 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.methods.gptq import LARGEST_CODE
+from edgevit.methods.weight_pairs import limit_pairs
 
 LARGEST_CODE_4 = 7
 _SHRINK = tuple(1.0 - 0.02 * step for step in range(21))  # down to 0.6
+_STRETCH = tuple(1.0 + 0.05 * step for step in range(1, 21))  # up to 2, where no pair is over its limit
 
 
 def choose_weight_scale(
     weight: npt.NDArray[np.float32],
     importance: npt.NDArray[np.float64] | None = None,
     largest_code: int = LARGEST_CODE,
+    *,
+    paired: bool = False,
 ) -> npt.NDArray[np.float32]:
     """``(N,) float32`` for ``(K, N) float32``.
 
@@ -22,14 +26,16 @@ def choose_weight_scale(
         weight: Rows are input channels.
         importance: ``(K,)``, the mean square of each input; all the same where absent.
         largest_code: Of the grid, which is symmetric.
+        paired: Whether neighbouring input channels share a limit (:mod:`edgevit.methods.weight_pairs`).
     """
     largest = np.abs(weight).max(axis=0)
     largest[largest == 0] = 1.0
     share = np.ones(len(weight)) if importance is None else importance + 1e-12 * importance.max() + 1e-30
     best, scale = np.full(weight.shape[1], np.inf), largest / largest_code
-    for factor in _SHRINK:
+    for factor in (*_SHRINK, *_STRETCH) if paired else _SHRINK:
         step = (factor * largest / largest_code).astype(np.float32)
-        error = np.clip(np.rint(weight / step), -largest_code, largest_code) * step - weight
+        codes = np.clip(np.rint(weight / step), -largest_code, largest_code)
+        error = (limit_pairs(codes) if paired else codes) * step - weight
         loss = share @ (error.astype(np.float64) ** 2)
         better = loss < best
         best, scale = np.where(better, loss, best), np.where(better, step, scale)

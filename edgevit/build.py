@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +16,13 @@ from edgevit.bundle import REPORT_FILE
 from edgevit.cache import StageCache
 from edgevit.conclude import BuildResult, add_circumstances, choose_and_start, find_model_info, pack_result
 from edgevit.conditions import Conditions
-from edgevit.desk import JUDGE_SETTINGS, judge_at_desk, stand_in_target
+from edgevit.desk import judge_at_desk
 from edgevit.devices.local import describe_machine
 from edgevit.engine import TensorSpec
 from edgevit.errors import CompileError
 from edgevit.evidence import Evidence, gather_evidence, read_image_sets, refuse_assumed
 from edgevit.fallback import pin_set_back, set_back_sites
+from edgevit.graph_answers import JUDGE_SETTINGS, answer_graphs, stand_in_target
 from edgevit.lock import lock_output
 from edgevit.manifest import ASSUMED, Manifest
 from edgevit.memory import collect_new_alone, release_memory
@@ -37,6 +38,8 @@ from edgevit.recipe import Recipe
 from edgevit.rehearsal import REHEARSED_BACKENDS, describe_rehearsal, read_fusion
 from edgevit.report import GraphSummary, Machine, Report, Variant, Verdict
 from edgevit.target import Budget, Target
+from edgevit.tier_process import run_under
+from edgevit.tiers import plan_tiers
 from edgevit.trial import GraphFile
 from edgevit.verdict_quantized import explain_set_back, judge_calibration
 
@@ -96,10 +99,14 @@ def build_model(
     recipe = dataclasses.replace(recipe, export=recipe.export or target.export)
     status = _leave_to_device(target_status(target)) if portable else target_status(target)
     _check_batch(target, recipe)
-    precisions = choose_precisions(target, recipe, calibrated=calibration is not None)
+    measures = status.buildable and status.runnable
+    plan = plan_tiers(target)
+    precisions = choose_precisions(
+        target, recipe, calibrated=calibration is not None, tier=plan.floats if measures else None
+    )
     if "int8" in precisions.tried:
         check_weight_bits(recipe.quantization.weight_bits, target.backend)
-    random, measures = calibration == RANDOM, status.buildable and status.runnable
+    random = calibration == RANDOM
     if random and not precisions.quantized:
         note("note: --calibration random is for int8 and fp8, which are not tried")
     machine = describe_machine()  # before the build's own load is part of it
@@ -153,16 +160,25 @@ def build_model(
                 if not measures:
                     judge, plain = stand_in_target(target), dataclasses.replace(recipe, settings=JUDGE_SETTINGS)
                 for precision, made in quantized.items():
-                    quantized[precision], files[precision] = set_back_sites(
-                        made, judge, plain, budget, evidence, cache, model_info=info, progress=progress
+                    quantized[precision], files[precision] = run_under(
+                        plan.ranked if measures else None,
+                        set_back_sites,
+                        *(made, judge, plain, budget, evidence, cache),
+                        model_info=info,
+                        progress=progress,
                     )
+                    cache.hold(files[precision].path.parent)
         model = model.without_weights()  # the engines have their own, and twice
         release_memory()
         with _timed(stages, "measure"):
+            tiers: Mapping[str, tuple[Variant, ...]] = {}
             if measures:
-                found, variants, verdict = choose_and_start(
+                outputs = answer_graphs(files, target, recipe, evidence, cache, progress)
+                evidence = dataclasses.replace(evidence, graph_outputs=outputs)
+                choice = choose_and_start(
                     files, target, recipe, budget, evidence, cache, labels=model.labels, progress=progress
                 )
+                found, variants, verdict, tiers = choice.found, choice.variants, choice.verdict, choice.tiers
                 rehearsal = read_fusion(found)
             else:
                 what = "not measured" if status.buildable else "not compiled"
@@ -184,6 +200,7 @@ def build_model(
         report = dataclasses.replace(
             report,
             settings_tried=found.settings_tried,
+            tiers=tiers,
             fusion=rehearsal.fusion,
             quantization=quantized["int8"].record if "int8" in quantized else None,
             fp8=quantized["fp8"].record if "fp8" in quantized else None,

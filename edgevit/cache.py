@@ -44,6 +44,13 @@ class StageCache:
         self._held: dict[Path, BinaryIO] = {}
         weakref.finalize(self, _close, self._held)
 
+    def __reduce__(self) -> tuple[type[StageCache], tuple[Path, int]]:
+        return StageCache, (self.root, self.limit_bytes)  # in another process it holds nothing yet
+
+    def hold(self, folder: Path) -> None:
+        """Keep a finished stage that another process of this build made or took."""
+        self._take(folder)
+
     def run(self, stage: str, inputs: Mapping[str, Any], produce: Callable[[Path], None]) -> tuple[Path, bool]:
         """The stage's folder, made by ``produce`` unless an equal stage has been finished before.
 

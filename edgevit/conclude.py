@@ -7,25 +7,31 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from edgevit.bundle import RECIPE_FILE, REPORT_FILE
 from edgevit.cache import StageCache
 from edgevit.conditions import list_condition_risks
 from edgevit.devices.local import list_measuring_risks
+from edgevit.errors import DeviceError
 from edgevit.evidence import Evidence
 from edgevit.lock import OutputLock
 from edgevit.manifest import Manifest
 from edgevit.measure import measure_cold_start
 from edgevit.pack import pack_bundle
+from edgevit.precisions import Arithmetic, list_arithmetics
 from edgevit.progress import Progress
 from edgevit.quantization import RANDOM_MARK
-from edgevit.recipe import Choice, Recipe
+from edgevit.recipe import Choice as PrecisionChoice
+from edgevit.recipe import Recipe
 from edgevit.rehearsal import list_fusion_warnings, read_fusion
 from edgevit.report import Accuracy, Machine, Report, Variant, Verdict
+from edgevit.runtime.isa import TierName
 from edgevit.search import SearchResult, search_recipe
 from edgevit.target import Budget, Target
-from edgevit.trial import GraphFile
+from edgevit.tier_process import run_under
+from edgevit.tiers import add_judgements, describe_plan, plan_tiers
+from edgevit.trial import GraphFile, refuse_trial
 from edgevit.verdict import choose_variant
 
 
@@ -44,6 +50,23 @@ class BuildResult:
     manifest: Manifest | None
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What was tried on this machine, and what came of it.
+
+    Attributes:
+        found: Trials, latencies and conditions.
+        variants: Judged, in the order of the table.
+        verdict: By measured latency.
+        tiers: By instruction set, the variants as they were judged under it, where the target names several.
+    """
+
+    found: SearchResult
+    variants: tuple[Variant, ...]
+    verdict: Verdict
+    tiers: Mapping[str, tuple[Variant, ...]]
+
+
 def choose_and_start(
     graphs: Mapping[str, GraphFile],
     target: Target,
@@ -54,31 +77,69 @@ def choose_and_start(
     *,
     labels: Sequence[str] | None,
     progress: Progress,
-) -> tuple[SearchResult, tuple[Variant, ...], Verdict]:
-    """Try every graph on this machine, choose by measured latency, and start the chosen one in fresh processes."""
-    found = search_recipe(
-        graphs,
-        target,
-        recipe,
-        evidence,
-        cache,
-        model_info=find_model_info(target, evidence, labels),
-        progress=progress,
-    )
+) -> Choice:
+    """Try every graph on this machine, choose by measured latency, and start the chosen one in fresh processes.
+
+    Where the target names instruction sets, this happens under them, in processes of their own.
+
+    Args:
+        graphs: By precision.
+        target: What is built for.
+        recipe: Batch, engine settings, and how long to measure.
+        budget: What a faster variant may cost.
+        evidence: Images and the float model's answers.
+        cache: Where compiled engines are kept.
+        labels: Names of the classes.
+        progress: Told about every stage.
+    """
+    plan = plan_tiers(target)
+    arithmetics = list_arithmetics(tuple(graphs), target, recipe, plan.floats)
+    tried = {name: _choose_floats(graphs[a.precision], a, first=name == a.precision) for name, a in arithmetics.items()}
+    info = find_model_info(target, evidence, labels)
+    arguments = (tried, target, recipe, evidence, cache)
+    found = run_under(plan.ranked, search_recipe, *arguments, model_info=info, progress=progress)
+    tiers: dict[TierName, tuple[Variant, ...]] = {
+        tier: _judge_elsewhere(tier, *arguments, model_info=info, progress=progress) for tier in plan.others
+    }
+    for trial in found.trials:
+        if trial.engine is not None:
+            cache.hold(trial.engine.directory)  # another process may have made it
     variants, verdict = choose_variant(
-        [t.variant for t in found.trials],
+        add_judgements([t.variant for t in found.trials], tiers, budget),
         budget,
         preference=target.precisions,
         ratio=found.comparison.ratio if found.comparison is not None else None,
     )
-    verdict = dataclasses.replace(verdict, warnings=(*verdict.warnings, *list_fusion_warnings(read_fusion(found))))
+    warnings = (*verdict.warnings, *describe_plan(plan, target), *list_fusion_warnings(read_fusion(found)))
+    verdict = dataclasses.replace(verdict, warnings=warnings)
     engine = next((t.engine for t in found.trials if t.variant.name == verdict.chosen), None)
     if engine is not None:
         progress("cold start", 0, 1)
-        cold = measure_cold_start(engine.directory)
+        cold = measure_cold_start(engine.directory, settings=engine.settings, tier=plan.ranked)
         progress("cold start", 1, 1)
         variants = tuple(dataclasses.replace(v, cold_start=cold) if v.name == verdict.chosen else v for v in variants)
-    return found, variants, verdict
+    judged: dict[str, tuple[Variant, ...]] = {str(tier): under for tier, under in tiers.items()}
+    if judged:
+        judged = {str(plan.ranked): tuple(t.variant for t in found.trials), **judged}
+    return Choice(found, variants, verdict, judged)
+
+
+def _choose_floats(graph: GraphFile, arithmetic: Arithmetic, *, first: bool) -> GraphFile:
+    """Figures of an earlier trial are those of the precision's first variant."""
+    return dataclasses.replace(
+        graph, precision=arithmetic.precision, floats=arithmetic.floats, trial=graph.trial if first else None
+    )
+
+
+def _judge_elsewhere(
+    tier: TierName, graphs: Mapping[str, GraphFile], *arguments: Any, progress: Progress, **options: Any
+) -> tuple[Variant, ...]:
+    graphs = {name: dataclasses.replace(graph, trial=None) for name, graph in graphs.items()}
+    try:
+        found = run_under(tier, search_recipe, graphs, *arguments, measure=False, progress=progress, **options)
+    except DeviceError as exc:  # no engine opens there
+        return tuple(refuse_trial(graph.precision or name, exc, name).variant for name, graph in graphs.items())
+    return tuple(trial.variant for trial in found.trials)
 
 
 def add_circumstances(machine: Machine, report: Report) -> Report:
@@ -102,7 +163,7 @@ def pack_result(
     content: dict[str, Path | bytes] = dict(files)
     if manifest.engine is not None:
         # The recipe builds this engine again; what is left open in a portable bundle is for its device to choose.
-        precision = cast(Choice, manifest.engine.precision)
+        precision = cast(PrecisionChoice, manifest.engine.precision)
         recipe = dataclasses.replace(recipe, precision=precision, settings=manifest.engine.settings)
         content.update({name: manifest.engine.directory / name for name in manifest.engine.files})
     content[RECIPE_FILE] = recipe.dumps().encode()

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from edgevit.errors import CompileError
+from edgevit.graph_answers import JUDGE_SETTINGS, answer_pixels, stand_in_target
 from edgevit.judge import judge_trial
 from edgevit.precisions import QUANTIZED_PRECISIONS
 from edgevit.progress import Progress, ignore_progress
@@ -30,7 +29,7 @@ from edgevit.rehearsal import (
 from edgevit.report import Variant, Verdict
 from edgevit.runtime.session import Outputs, open_engine
 from edgevit.search import SearchResult
-from edgevit.target import Budget, Target, load_target
+from edgevit.target import Budget, Target
 from edgevit.trial import GraphFile, Trial, compile_graph, refuse_trial
 from edgevit.verdict import choose_variant
 
@@ -60,11 +59,6 @@ class DeskResult:
     verdict: Verdict
     rehearsal: Rehearsal = field(default_factory=Rehearsal)
     graph_outputs: Mapping[str, Outputs] = field(default_factory=dict)
-
-
-def stand_in_target(target: Target) -> Target:
-    """ONNX Runtime on this machine's CPU, for graphs of a target that is elsewhere."""
-    return dataclasses.replace(load_target("cpu"), precisions=target.precisions, dynamic_batch=target.dynamic_batch)
 
 
 def judge_at_desk(
@@ -167,15 +161,8 @@ def _judge_graph(
         # A float graph that passes parity is the model: there is nothing to choose by.
         quantized = precision in QUANTIZED_PRECISIONS
         variant = judge_trial(trial, session, plain, evidence, progress, choice=quantized)
-        size = recipe.batch[0]
-        rows = [np.arange(start, start + size) % len(evidence.pixels) for start in range(0, len(evidence.pixels), size)]
-        parts = [session.run_outputs(evidence.pixels[r]) for r in rows]
-        answers = tuple(np.concatenate(values)[: len(evidence.pixels)] for values in zip(*parts, strict=True))
+        answers = answer_pixels(session, evidence.pixels, recipe.batch[0])
     return dataclasses.replace(trial, variant=variant), answers
-
-
-JUDGE_SETTINGS = {"session.disable_quant_qdq": "1"}
-"""Q/DQ pairs as they stand, in float arithmetic: what the graph says, and faster than the integer forms of Linears."""
 
 
 def _add_engine(judged: Trial, made: Trial) -> Trial:

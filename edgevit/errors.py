@@ -35,6 +35,9 @@ class EdgevitError(Exception):
         self.message = message
         self.hint = hint
 
+    def __reduce__(self) -> tuple[type[EdgevitError], tuple[str, str]]:
+        return type(self), (self.message, self.hint)  # from one process to another with its hint
+
     def __str__(self) -> str:
         return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
 

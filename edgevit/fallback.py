@@ -22,6 +22,7 @@ from edgevit.prepare_quantized import QUANTIZED_FILE, QuantizedGraph, requantize
 from edgevit.progress import Progress, ignore_progress
 from edgevit.quantization import QuantizationRecord, SetBack, SiteChoice, SiteRecord
 from edgevit.report import Accuracy
+from edgevit.runtime.isa import read_tier
 from edgevit.trial import GraphFile
 from edgevit.verdict import find_miss
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from edgevit.cache import StageCache
     from edgevit.evidence import Evidence
     from edgevit.recipe import Recipe
-    from edgevit.target import Budget, Target
+    from edgevit.runtime.isa import read_tier
+from edgevit.target import Budget, Target
 
 LARGEST_SHARE = 1 / 3
 """Of the quantised sites. With a third in float, INT8 that is twice as fast as float is 1.5 times as fast at most,
@@ -250,6 +252,7 @@ def _identify_search(
     return {
         **quantized.inputs,
         "device": target.device,
+        "tier": read_tier() if target.device == "CPU" else None,
         "settings": {**target.settings, **recipe.settings},
         "batch": recipe.batch,
         "budget": [

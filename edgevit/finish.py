@@ -20,6 +20,7 @@ from edgevit.progress import Progress, ignore_progress
 from edgevit.recipe import load_recipe
 from edgevit.rehearsal import read_fusion
 from edgevit.report import Report, Variant, Verdict
+from edgevit.tiers import plan_tiers
 from edgevit.verdict_quantized import judge_calibration
 from edgevit.verdict_text import describe_accuracy
 
@@ -59,7 +60,8 @@ def finish_bundle(
     recipe = load_recipe(path / RECIPE_FILE)
     before = Report.load(path / REPORT_FILE)
     quantized = list_quantized(manifest)
-    precisions = choose_precisions(manifest.target, recipe, calibrated=bool(quantized))
+    tier = plan_tiers(manifest.target).floats
+    precisions = choose_precisions(manifest.target, recipe, calibrated=bool(quantized), tier=tier)
     left = tuple(v for v in before.variants if v.precision in quantized and v.status == "ACCURACY DROP")
     tried = tuple(p for p in precisions.tried if p not in [v.precision for v in left])
     # Where the build found all of them outside the budget, what is chosen misses it here as there.
@@ -67,7 +69,7 @@ def finish_bundle(
     machine, start = describe_machine(), time.perf_counter()
     with lock_output(out) as lock:
         check_output(out)
-        found, variants, verdict = choose_and_start(
+        choice = choose_and_start(
             graphs,
             manifest.target,
             recipe,
@@ -77,6 +79,7 @@ def finish_bundle(
             labels=manifest.labels,
             progress=progress,
         )
+        found, variants, verdict = choice.found, choice.variants, choice.verdict
         chosen = next((v.precision for v in variants if v.name == verdict.chosen), None)
         summary = before.graphs.get("float" if chosen in FLOAT_PRECISIONS else chosen or "")
         for name, record in (("int8", before.quantization), ("fp8", before.fp8)):
@@ -92,6 +95,7 @@ def finish_bundle(
                 variants=variants,
                 verdict=verdict,
                 settings_tried=found.settings_tried,
+                tiers=choice.tiers,
                 conditions=found.conditions,
                 fusion=read_fusion(found).fusion or before.fusion,
                 passes=summary.passes if summary is not None else before.passes,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from edgevit.engine import Engine
 from edgevit.errors import DeviceError
 from edgevit.measure import (
     GRAPH_TOLERANCE,
@@ -21,6 +22,7 @@ from edgevit.measure import (
 )
 from edgevit.progress import Progress, ignore_progress
 from edgevit.report import Accuracy, Parity, Variant
+from edgevit.runtime.isa import TIERS, TierName, read_tier
 from edgevit.runtime.session import Outputs, Session, open_engine
 from edgevit.target import Target
 from edgevit.trial import GraphFile, Trial, compile_graph, refuse_trial
@@ -79,7 +81,8 @@ def judge_trial(
     variant = trial.variant
     parity = _check(variant.precision, session, recipe, evidence)
     if parity is not None and not parity.passed:
-        return dataclasses.replace(variant, parity=parity)
+        cause = _guess_cause(trial.engine, read_tier())
+        return dataclasses.replace(variant, parity=dataclasses.replace(parity, reason=f"{parity.reason}{cause}"))
 
     def measure(judged: Judged | None, what: str) -> Accuracy | None:
         return _measure(judged, f"{what} {variant.name}", session, recipe, evidence, progress)
@@ -90,6 +93,22 @@ def judge_trial(
         choice_accuracy=variant.choice_accuracy or (measure(evidence.choice, "calibration") if choice else None),
         accuracy=measure(evidence.validation, "validation"),
     )
+
+
+def _guess_cause(engine: Engine | None, tier: TierName | None) -> str:
+    """What most probably makes an engine compute something else than its graph, for the end of a sentence."""
+    if engine is None or engine.device != "CPU" or tier is None:
+        return ""
+    floats = engine.settings.get("inference_precision")
+    if floats in ("bf16", "f16"):
+        return f"; the likely cause is {engine.backend}'s arithmetic in {floats} under {TIERS[tier].title}"
+    if engine.precision == "int8" and TIERS[tier].saturates:
+        return (
+            f"; the likely cause: products of u8 and i8 overflow 16 bits under {TIERS[tier].title}, which has no VNNI"
+        )
+    if engine.precision == "int8" and tier.startswith("amx"):
+        return f"; the likely cause is {engine.backend}'s fused attention in int8 under {TIERS[tier].title}"
+    return ""
 
 
 def _measure(

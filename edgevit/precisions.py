@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgevit.errors import CalibrationError, CompileError
+from edgevit.runtime.isa import TIERS, TierName
 
 if TYPE_CHECKING:
     from edgevit.recipe import Recipe
     from edgevit.target import Target
 
-FLOAT_PRECISIONS = ("fp32", "fp16")  # made from the float graph alone
+FLOAT_PRECISIONS = ("fp32", "fp16", "bf16")  # made from the float graph alone
 QUANTIZED_PRECISIONS = ("int8", "fp8")  # each has a graph of its own, with ranges from calibration images
 
 
@@ -33,23 +35,75 @@ class Precisions:
         return tuple(p for p in self.tried if p in QUANTIZED_PRECISIONS)
 
 
-def choose_precisions(target: Target, recipe: Recipe, *, calibrated: bool) -> Precisions:
+@dataclass(frozen=True)
+class Arithmetic:
+    """What an engine computes in.
+
+    Attributes:
+        precision: ``fp32``, ``fp16``, ``bf16``, ``int8`` or ``fp8``.
+        floats: ``f32``, ``f16`` or ``bf16``: type of what is not quantised, where the build chooses it.
+    """
+
+    precision: str
+    floats: str | None = None
+
+
+# A CPU widens the weights of fp16 and computes in f32, unless it has products of float16 itself.
+_CPU_FLOATS = {"fp32": ("f32",), "fp16": ("f32", "f16"), "bf16": ("bf16",), "int8": ("f32", "bf16")}
+
+
+def list_arithmetics(
+    precisions: Sequence[str], target: Target, recipe: Recipe, tier: TierName | None
+) -> dict[str, Arithmetic]:
+    """The variants of some precisions by name, in the order of the table: ``int8``, ``int8-bf16``.
+
+    Args:
+        precisions: That are tried.
+        target: OpenVINO's CPU device is asked for each type that the processor multiplies in.
+        recipe: Where it, or the target, settles ``inference_precision``, there is one variant a precision.
+        tier: The processor's; ``None`` where it is not known.
+    """
+    settled = {**target.settings, **recipe.settings}.get("inference_precision")
+    if target.backend != "openvino" or target.device != "CPU" or settled is not None:
+        return {precision: Arithmetic(precision) for precision in precisions}
+    able = {"f32"} | ({"bf16"} if _has(tier, "bf16") else set()) | ({"f16"} if _has(tier, "f16") else set())
+    found = {}
+    for precision in precisions:
+        for place, floats in enumerate(_CPU_FLOATS.get(precision, ())):
+            if floats in able:
+                found[precision if place == 0 else f"{precision}-{floats}"] = Arithmetic(precision, floats)
+    return found
+
+
+def _has(tier: TierName | None, floats: str) -> bool:
+    return tier is not None and bool(getattr(TIERS[tier], floats))
+
+
+def choose_precisions(target: Target, recipe: Recipe, *, calibrated: bool, tier: TierName | None = None) -> Precisions:
     """The recipe's precision, or all that can be made.
 
     Args:
         target: Lists what its device supports.
         recipe: Its ``precision``.
         calibrated: Whether there is something to calibrate on.
+        tier: Of the processor that runs the engines; ``None`` where none does here. Without instructions for bfloat16,
+            ``bf16`` is left out.
 
     Raises:
-        CompileError: The target does not support the recipe's precision.
+        CompileError: The target or the processor does not support the recipe's precision.
         CalibrationError: Quantised precisions alone are left, and there is nothing to calibrate them on.
     """
     if recipe.precision != "auto" and recipe.precision not in target.precisions:
         raise CompileError(
             f"target {target.name} does not support {recipe.precision}", f"it supports {', '.join(target.precisions)}"
         )
+    if recipe.precision == "bf16" and not _has(tier, "bf16"):
+        what = "no processor runs the engines here" if tier is None else f"{TIERS[tier].title} has no products of it"
+        raise CompileError(f"bf16 cannot be built: {what}", "give --precision auto, fp32 or int8")
     wanted = target.precisions if recipe.precision == "auto" else (recipe.precision,)
+    settled = {**target.settings, **recipe.settings}.get("inference_precision", "bf16")
+    if not _has(tier, "bf16") or settled != "bf16":
+        wanted = tuple(p for p in wanted if p != "bf16")
     floats = tuple(p for p in FLOAT_PRECISIONS if p in wanted)
     quantized = tuple(p for p in QUANTIZED_PRECISIONS if p in wanted)
     if calibrated or not quantized:

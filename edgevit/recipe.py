@@ -21,7 +21,7 @@ from edgevit.target import ExportForm
 from edgevit.task import Task
 from edgevit.toml import load_toml
 
-Choice: TypeAlias = Literal["auto", "fp32", "fp16", "int8", "fp8"]
+Choice: TypeAlias = Literal["auto", "fp32", "fp16", "bf16", "int8", "fp8"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Recipe:
         parity_images: Images on which the engine is compared with the module.
         latency_runs: Timed calls at least.
         latency_seconds: Seconds of timed calls at least.
-        settings: Of the engine, over the target's.
+        settings: Of the engine, over the target's. Without ``inference_precision`` among them, a build for a CPU tries
+            each type that it multiplies in.
         tune_settings: Time ways to open the engine that ``settings`` leaves open, such as fewer threads. Not above
             512 MiB: the ways are open side by side, with the weights twice each.
         quantization: How the INT8 variant is made.

@@ -94,6 +94,7 @@ class Report:
             compiled for.
         conditions: Clocks, temperatures, power and throttling while the latencies were measured.
         settings_tried: Ways to open the engines that were timed; all variants were then measured in the chosen one.
+        tiers: By instruction set, the variants as they were judged under it, where the target names several.
         graphs: Of a portable bundle, each graph that its device chooses among: ``float``, ``int8``, ``fp8``.
         schema_version: Of the file.
     """
@@ -115,6 +116,7 @@ class Report:
     settings_tried: tuple[SettingsTrial, ...] = ()
     fusion: Mapping[str, FusionRecord] = field(default_factory=dict)
     conditions: Conditions | None = None
+    tiers: Mapping[str, tuple[Variant, ...]] = field(default_factory=dict)
     graphs: Mapping[str, GraphSummary] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     from edgevit.evidence import Evidence
     from edgevit.recipe import Recipe
 
+_FIRST_ANSWERS = 3
+_PATIENCE, _PATIENCE_SECONDS = 10, 0.25
+"""A variant so many times slower than another, and slower than this, is not worth judging on thousands of images:
+OpenVINO has taken a second for an answer where it has no fast kernels for a type."""
 _TUNING_SHARE = 4  # of the time that a variant's latency takes, that of a way to open it
 _LARGEST_TUNED_BYTES = 512 << 20
 """Of the weights as they are computed with: ways to open an engine are open side by side, and each packs its own."""
@@ -65,7 +71,7 @@ def search_recipe(
     """Compile, check and measure a variant for every precision.
 
     Args:
-        graphs: By precision, in the order in which the table shows them; latency ratios are over the first.
+        graphs: By the variant's name, in the order in which the table shows them; latency ratios are over the first.
         target: Gives backend and device.
         recipe: Batch, engine settings, and how long to measure.
         evidence: Images and the float model's answers.
@@ -82,8 +88,18 @@ def search_recipe(
         DeviceError: No engine can be opened.
     """
     trials = [
-        g.trial or compile_graph(g, target, p, recipe, cache, model_info=model_info, progress=progress)
-        for p, g in graphs.items()
+        graph.trial
+        or compile_graph(
+            graph,
+            target,
+            graph.precision or name,
+            recipe,
+            cache,
+            name=name,
+            model_info=model_info,
+            progress=progress,
+        )
+        for name, graph in graphs.items()
     ]
     trials = _judge_all(trials, recipe, evidence, progress)
     engines = [t.engine for t in trials if t.engine is not None and _is_faithful(t.variant)]
@@ -110,20 +126,43 @@ def _judge_all(trials: Sequence[Trial], recipe: Recipe, evidence: Evidence, prog
     """
     judged: list[Trial] = []
     failures: list[DeviceError] = []
+    fastest = math.inf
     for trial in trials:
         if trial.engine is None:
             judged.append(trial)
             continue
         try:
             with open_engine(trial.engine) as session:
+                check_arithmetic(trial.engine, session)
+                seconds = _time_answer(session, _make_batch(recipe, evidence))
+                if seconds > max(_PATIENCE_SECONDS, _PATIENCE * fastest):
+                    raise DeviceError(f"an answer takes {seconds:.2g} s, and {fastest:.2g} s by another variant")
+                fastest = min(fastest, seconds)
                 variant = judge_trial(trial, session, recipe, evidence, progress)
             judged.append(dataclasses.replace(trial, variant=variant))
         except DeviceError as exc:
             failures.append(exc)
-            judged.append(refuse_trial(trial.variant.precision, exc))
+            judged.append(refuse_trial(trial.variant.precision, exc, trial.variant.name))
     if failures and len(failures) == sum(t.engine is not None for t in trials):
         raise failures[0]
     return judged
+
+
+def check_arithmetic(engine: Engine, session: Session) -> None:
+    """Raise DeviceError where a CPU does not compute in the type that it was asked for."""
+    wanted, used = engine.settings.get("inference_precision"), session.settings.get("inference_precision")
+    if engine.device == "CPU" and wanted is not None and used != wanted:
+        raise DeviceError(f"{engine.backend} computes in {used} here, not in {wanted}")
+
+
+def _time_answer(session: Session, batch: npt.NDArray[np.uint8]) -> float:
+    """Seconds of the fastest of the first answers."""
+    taken = []
+    for _ in range(_FIRST_ANSWERS):
+        start = time.perf_counter()
+        session.run_outputs(batch)
+        taken.append(time.perf_counter() - start)
+    return min(taken)
 
 
 def _open_together(trials: Sequence[Trial], stack: contextlib.ExitStack) -> tuple[dict[str, Session], list[Trial]]:

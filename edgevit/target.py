@@ -18,8 +18,9 @@ from typing import Any, Literal, TypeAlias
 from edgevit import schema
 from edgevit.engine import Setting
 from edgevit.errors import TargetError
+from edgevit.runtime.isa import TIERS, TierName
 
-Precision: TypeAlias = Literal["fp32", "fp16", "int8", "fp8"]
+Precision: TypeAlias = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
 BackendName: TypeAlias = Literal["openvino", "onnxruntime", "tensorrt", "tensorrt_rtx"]
 
 
@@ -77,6 +78,8 @@ class Target:
         export: The switches of the export.
         settings: Of the engine; see ``edgevit/runtime/settings.py``.
         architecture: CPU architecture that the device has (``x86_64``, ``aarch64``); ``None``: any.
+        isa: Instruction sets of the processors that the target names (:data:`edgevit.runtime.isa.TIERS`): an engine is
+            judged under each, and ranked under the first. By default those of the machine that builds.
         memory_bytes: The device's memory.
         compute_capability: Of an NVIDIA GPU, as in ``8.7``.
         runtime_version: Lowest version of the engine library that the profile is for.
@@ -98,6 +101,7 @@ class Target:
     export: ExportForm = ExportForm()
     settings: Mapping[str, Setting] = field(default_factory=dict)
     architecture: Literal["x86_64", "aarch64"] | None = None
+    isa: tuple[TierName, ...] = ()
     memory_bytes: int | None = None
     compute_capability: str | None = None
     runtime_version: str | None = None
@@ -114,6 +118,11 @@ class Target:
         unknown = [p for p in self.preference if p not in self.precisions]
         if unknown:
             problems.append(f"preference has {', '.join(unknown)}, which precisions has not")
+        if self.isa and (self.device != "CPU" or self.backend not in ("openvino", "onnxruntime")):
+            problems.append("isa is of a CPU, and the device is not one")
+        foreign = [name for name in self.isa if self.architecture not in (None, TIERS[name].architecture)]
+        if foreign:
+            problems.append(f"isa has {', '.join(foreign)}, which {self.architecture} has not")
         if self.memory_bytes is not None and self.memory_bytes <= 0:
             problems.append(f"memory_bytes = {self.memory_bytes} is not above 0")
         if self.compute_capability is not None and not re.fullmatch(r"\d+\.\d", self.compute_capability):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from edgevit.engine import Engine, load_engine
 from edgevit.errors import CompileError, EdgevitError
 from edgevit.progress import Progress, ignore_progress
 from edgevit.report import Variant
+from edgevit.runtime.isa import read_tier
 from edgevit.runtime.nvidia import find_gpu
 from edgevit.schema import to_data
 from edgevit.target import Target
@@ -45,11 +47,15 @@ class GraphFile:
         path: The optimised graph; of INT8 with its Q/DQ pairs.
         inputs: Plain data that identifies its content.
         trial: Its engine, judged on calibration images, where :func:`edgevit.judge.try_graph` has done so already.
+        precision: What it is compiled to, where that is not the variant's name.
+        floats: What is not quantised is computed in this type; ``None``: in that of the precision.
     """
 
     path: Path
     inputs: Mapping[str, Any]
     trial: Trial | None = None
+    precision: str | None = None
+    floats: str | None = None
 
 
 def compile_graph(
@@ -59,14 +65,17 @@ def compile_graph(
     recipe: Recipe,
     cache: StageCache,
     *,
+    name: str | None = None,
     model_info: Mapping[str, str] | None = None,
     progress: Progress = ignore_progress,
 ) -> Trial:
     """Compile one graph, or take its engine from the cache; nothing is judged or measured.
 
-    Arguments and a graph that does not compile are as in :func:`search_recipe`.
+    Arguments and a graph that does not compile are as in :func:`search_recipe`; ``name`` is the variant's, by default
+    that of the precision. Variants of one precision share an engine's files, and are opened with other settings.
     """
-    stage = f"compile {precision}"
+    name = name or precision
+    stage = f"compile {name}"
     progress(stage, 0, 1)
     key = {
         **graph.inputs,
@@ -77,6 +86,7 @@ def compile_graph(
         "settings": {**target.settings, **recipe.settings},
         "batch": recipe.batch,
         "model_info": dict(model_info or {}),
+        "tier": read_tier() if target.device == "CPU" else None,  # compiling proves that the device takes it
     }
 
     def produce(folder: Path) -> None:
@@ -94,10 +104,12 @@ def compile_graph(
         folder, _ = cache.run("engine", key, produce)
     except CompileError as exc:
         progress(stage, 1, 1)
-        return refuse_trial(precision, exc)
+        return refuse_trial(precision, exc, name)
     engine = load_engine(folder)
+    if graph.floats is not None:
+        engine = dataclasses.replace(engine, settings={**engine.settings, "inference_precision": graph.floats})
     progress(stage, 1, 1)
-    return Trial(Variant(precision, precision, engine.size_bytes), engine)
+    return Trial(Variant(name, precision, engine.size_bytes), engine)
 
 
 def _identify_nvidia(target: Target) -> dict[str, Any]:
@@ -108,9 +120,9 @@ def _identify_nvidia(target: Target) -> dict[str, Any]:
     return {"versions": get_backend(target.backend).versions(), "gpu": to_data(gpu)}
 
 
-def refuse_trial(precision: str, exc: EdgevitError) -> Trial:
+def refuse_trial(precision: str, exc: EdgevitError, name: str | None = None) -> Trial:
     """A variant that does not compile or run, with the reason on one line."""
-    return Trial(Variant(precision, precision, 0, status="NOT SUPPORTED", reason=shorten_message(exc)))
+    return Trial(Variant(name or precision, precision, 0, status="NOT SUPPORTED", reason=shorten_message(exc)))
 
 
 def shorten_message(exc: EdgevitError) -> str:

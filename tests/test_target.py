@@ -18,10 +18,16 @@ from edgevit.target import Budget, ExportForm, Target, find_targets_directory, l
 ROOT = Path(__file__).resolve().parents[1]
 
 NAMES = (
+    "amd-ryzen-embedded",
     "cpu",
+    "intel-core-gen8",
+    "intel-core-ultra",
     "intel-cpu",
     "intel-igpu",
+    "intel-n100",
     "intel-npu",
+    "intel-xeon-amx",
+    "intel-xeon-vnni",
     "jetson-agx-orin",
     "jetson-jetpack-6.0",
     "jetson-orin-nano",
@@ -62,7 +68,9 @@ def test_profile_loads_by_its_name(name: str) -> None:
     # One kernel lays out queries, keys and values of a packed Linear in TensorRT, where three do of separate ones.
     qkv: Literal["packed", "separate"] = "packed" if target.backend.startswith("tensorrt") else "separate"
     # OpenVINO's int8 kernels for x86 are slow where the number of tokens is a prime.
-    assert target.export == ExportForm(qkv=qkv, fold_token_padding=name == "intel-cpu")
+    assert target.export == ExportForm(
+        qkv=qkv, fold_token_padding=(target.backend, target.device) == ("openvino", "CPU")
+    )
 
 
 def test_alias_gives_the_profile() -> None:
@@ -179,7 +187,7 @@ def test_wrong_types_and_values_out_of_range_of_a_file_are_listed_together(tmp_p
         load_target(_own(tmp_path, text + lines))
     assert [line.strip() for line in caught.value.message.splitlines()[1:]] == [
         "build_on = 'cloud' is not one of 'host', 'device'",
-        "precisions[0] = 'fp23' is not one of 'fp32', 'fp16', 'int8', 'fp8'",
+        "precisions[0] = 'fp23' is not one of 'fp32', 'fp16', 'bf16', 'int8', 'fp8'",
         "memory_bytes = 'much' is not a whole number",
         "opset = 9 is not between 17 (LayerNormalization) and 24",
         "compute_capability = 'seven' is not of the form 8.7",

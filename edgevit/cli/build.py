@@ -22,7 +22,7 @@ from edgevit.cli.options import (
 from edgevit.cli.output import Output, output_options
 
 TASKS = ("auto", "classify", "embed", "features")
-PRECISIONS = ("auto", "fp32", "fp16", "int8", "fp8")
+PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8", "fp8")
 
 
 @click.command("build", short_help="Build a bundle from a checkpoint, and measure it.")

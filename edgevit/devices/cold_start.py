@@ -15,18 +15,26 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgevit.engine import Setting
 from edgevit.errors import DeviceError, EdgevitError
 from edgevit.report import ColdStart
+from edgevit.runtime.isa import LIMIT_VARIABLE, TIERS, TierName
 
 _LAST_LINES = 12
 _LIBRARIES = ("openvino", "onnxruntime", "tensorrt", "tensorrt_rtx")  # backends are called as the packages are
 
 
 def measure_cold_start(
-    directory: str | os.PathLike[str], *, processes: int = 3, timeout_seconds: float = 600
+    directory: str | os.PathLike[str],
+    *,
+    processes: int = 3,
+    timeout_seconds: float = 600,
+    settings: Mapping[str, Setting] | None = None,
+    tier: TierName | None = None,
 ) -> ColdStart:
     """Open and run the engine or bundle in ``directory`` in fresh processes, one after another.
 
@@ -34,6 +42,8 @@ def measure_cold_start(
         directory: A folder with ``engine.json`` or ``manifest.json``.
         processes: How many; times are their medians, memory is their maximum.
         timeout_seconds: For each.
+        settings: Of the engine, over its own.
+        tier: Instruction sets that the processes are limited to.
 
     Raises:
         DeviceError: A process failed, with its last lines, or took too long.
@@ -41,7 +51,8 @@ def measure_cold_start(
     if processes < 1:
         raise ValueError("a cold start takes a process")
     folder = Path(directory).resolve()
-    results = [_run_fresh_process(folder, timeout_seconds) for _ in range(processes)]
+    limit = None if tier is None else TIERS[tier].limit
+    results = [_run_fresh_process(folder, timeout_seconds, settings or {}, limit) for _ in range(processes)]
     peaks = [r.peak_memory_bytes for r in results if r.peak_memory_bytes is not None]
     return ColdStart(
         import_ms=statistics.median(r.import_ms for r in results),
@@ -52,11 +63,15 @@ def measure_cold_start(
     )
 
 
-def _run_fresh_process(folder: Path, timeout_seconds: float) -> ColdStart:
+def _run_fresh_process(
+    folder: Path, timeout_seconds: float, settings: Mapping[str, Setting], limit: str | None
+) -> ColdStart:
     package_parent = str(Path(__file__).resolve().parents[2])
     paths = [package_parent, os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
-    command = [sys.executable, "-m", "edgevit.devices.cold_start", str(folder)]
+    if limit is not None:
+        environment[LIMIT_VARIABLE] = limit
+    command = [sys.executable, "-m", "edgevit.devices.cold_start", str(folder), json.dumps(dict(settings))]
     try:
         # In the engine's folder: `-m` puts the working folder before the library, and there a user's numpy.py may lie.
         child = subprocess.run(
@@ -121,7 +136,7 @@ def read_peak_memory(status: Path = Path("/proc/self/status")) -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _measure_here(folder: Path) -> dict[str, Any]:
+def _measure_here(folder: Path, settings: Mapping[str, Setting]) -> dict[str, Any]:
     start = time.perf_counter_ns()
     import numpy as np
 
@@ -137,7 +152,7 @@ def _measure_here(folder: Path) -> dict[str, Any]:
         with contextlib.suppress(ImportError):  # opening says which package is missing and how to install it
             importlib.import_module(backend)
     imported = time.perf_counter_ns()
-    opened = open_bundle(folder) if is_bundle else open_engine(load_engine(folder))
+    opened = open_bundle(folder, settings=settings) if is_bundle else open_engine(load_engine(folder), settings)
     with opened:
         loaded = time.perf_counter_ns()
         pixels = np.random.default_rng(0).integers(0, 256, (1, *_find_size(opened), 3), np.uint8)
@@ -173,7 +188,9 @@ def _find_size(opened: Any) -> tuple[int, int]:
 def main(arguments: list[str]) -> int:
     """The fresh process."""
     try:
-        print(json.dumps(_measure_here(Path(arguments[0]))), flush=True)
+        print(
+            json.dumps(_measure_here(Path(arguments[0]), json.loads(arguments[1]) if arguments[1:] else {})), flush=True
+        )
     except EdgevitError as exc:
         print(f"error: {exc.message}\nhint: {exc.hint}", file=sys.stderr)
         return 2

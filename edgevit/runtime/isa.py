@@ -55,6 +55,11 @@ class Tier:
     bf16: bool = False
     f16: bool = False
 
+    @property
+    def architecture(self) -> Literal["x86_64", "aarch64"]:
+        """Of the processors that have it."""
+        return "aarch64" if "asimd" in self.flags else "x86_64"
+
 
 _AVX512 = ("avx512f", "avx512bw", "avx512vl", "avx512dq")
 _AVX512_FP16 = (*_AVX512, "avx512_vnni", "avx512_bf16", "avx512_fp16")

@@ -1,0 +1,70 @@
+"""answer_graphs: what the quantised graphs themselves answer, in ONNX Runtime, for the engines to be held against."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevit.errors import CompileError
+from edgevit.precisions import QUANTIZED_PRECISIONS
+from edgevit.progress import Progress, ignore_progress
+from edgevit.runtime.session import Outputs, Session, open_engine
+from edgevit.target import Target, load_target
+from edgevit.trial import GraphFile, compile_graph
+
+if TYPE_CHECKING:
+    from edgevit.cache import StageCache
+    from edgevit.evidence import Evidence
+    from edgevit.recipe import Recipe
+
+
+JUDGE_SETTINGS = {"session.disable_quant_qdq": "1"}
+"""Q/DQ pairs as they stand, in float arithmetic: what the graph says, and faster than the integer forms of Linears."""
+
+
+def stand_in_target(target: Target) -> Target:
+    """ONNX Runtime on this machine's CPU, for graphs of a target that is elsewhere."""
+    return dataclasses.replace(load_target("cpu"), precisions=target.precisions, dynamic_batch=target.dynamic_batch)
+
+
+def answer_graphs(
+    graphs: Mapping[str, GraphFile],
+    target: Target,
+    recipe: Recipe,
+    evidence: Evidence,
+    cache: StageCache,
+    progress: Progress = ignore_progress,
+) -> dict[str, Outputs]:
+    """By quantised precision, the answers to the evidence's images with Q/DQ pairs in float arithmetic.
+
+    A library that multiplies these integers in another way is right where it comes to the same, and an engine that does
+    not computes something else than its graph: which accuracy alone does not tell from the price of quantising.
+
+    Raises:
+        CompileError: ONNX Runtime does not take a graph.
+    """
+    judge = dataclasses.replace(stand_in_target(target), precisions=("int8",))
+    plain = dataclasses.replace(recipe, settings=JUDGE_SETTINGS)
+    found = {}
+    for precision, graph in graphs.items():
+        if precision not in QUANTIZED_PRECISIONS:
+            continue
+        progress("graph answers", 0, 1)
+        trial = compile_graph(dataclasses.replace(graph, trial=None), judge, "int8", plain, cache)
+        if trial.engine is None:
+            raise CompileError(f"the {precision} graph: {trial.variant.reason}", "report the model")
+        with open_engine(trial.engine) as session:
+            found[precision] = answer_pixels(session, evidence.pixels, recipe.batch[0])
+        progress("graph answers", 1, 1)
+    return found
+
+
+def answer_pixels(session: Session, pixels: npt.NDArray[np.uint8], size: int) -> Outputs:
+    """Answers to ``(N, H, W, 3) uint8``, ``size`` images a call; the last call begins again with the first images."""
+    rows = [np.arange(start, start + size) % len(pixels) for start in range(0, len(pixels), size)]
+    parts = [session.run_outputs(pixels[r]) for r in rows]
+    return tuple(np.concatenate(values)[: len(pixels)] for values in zip(*parts, strict=True))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from edgevit import schema
 from edgevit.availability import Status, target_status
 from edgevit.bundle import REPORT_FILE
+from edgevit.bundle_settings import check_build_settings
 from edgevit.cache import StageCache
 from edgevit.conclude import BuildResult, add_circumstances, choose_and_start, find_model_info, pack_result
 from edgevit.conditions import Conditions
@@ -99,6 +100,7 @@ def build_model(
     recipe = dataclasses.replace(recipe, export=recipe.export or target.export)
     status = _leave_to_device(target_status(target)) if portable else target_status(target)
     _check_batch(target, recipe)
+    check_build_settings(target, recipe.settings)
     measures = status.buildable and status.runnable
     plan = plan_tiers(target)
     precisions = choose_precisions(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edgevit.bundle_settings import check_manifest_settings
 from edgevit.engine import Engine
 from edgevit.errors import BundleError, format_offenders
 from edgevit.manifest import MANIFEST_FILE, Manifest, hash_file, load_manifest
@@ -77,10 +78,11 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     """Read a bundle's manifest, without looking at the other files.
 
     Raises:
-        BundleError: The manifest is missing, damaged or of a newer edgevit.
+        BundleError: The manifest is missing, damaged or of a newer edgevit, or sets what a bundle may not set.
     """
     path = Path(path)
     manifest = load_manifest(path)
+    check_manifest_settings(path, manifest)
     if manifest.engine is not None:
         unlisted = [name for name in manifest.engine.files if name not in manifest.files]
         if unlisted:

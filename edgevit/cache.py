@@ -1,7 +1,8 @@
 """Finished stages of earlier builds, found again by a hash of everything that they depend on.
 
 A stage writes into a folder of its own under a temporary name, which is renamed when the stage is done: a build that
-dies leaves no half stage, and the next one goes on behind the last whole stage.
+dies leaves no half stage, and the next one goes on behind the last whole stage. Where the cache lies, and what in it
+may be removed, stands in ``cache_folder.py``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from edgevit.cache_folder import (
+    STAGES,
+    VARIABLE,
+    claim_folder,
+    default_cache_directory,
+    find_own_folder,
+    is_behind_link,
+    list_finished,
+    list_partial,
+)
 from edgevit.errors import OutputError
 
 DONE = "done.json"
@@ -39,7 +50,7 @@ class StageCache:
     """
 
     def __init__(self, root: Path | None = None, limit_bytes: int | None = None) -> None:
-        self.root = root or default_cache_directory()
+        self.root = find_own_folder(root) if root is not None else default_cache_directory()
         self.limit_bytes = limit_bytes or _read_limit()
         self._held: dict[Path, BinaryIO] = {}
         weakref.finalize(self, _close, self._held)
@@ -55,7 +66,7 @@ class StageCache:
         """The stage's folder, made by ``produce`` unless an equal stage has been finished before.
 
         Args:
-            stage: Its name.
+            stage: Its name, one of :data:`edgevit.cache_folder.STAGES`.
             inputs: Plain data on which the result depends; versions and edgevit's own code are added.
             produce: Writes the stage's files into an empty folder.
 
@@ -65,16 +76,20 @@ class StageCache:
         Raises:
             OutputError: The cache cannot be written.
         """
+        if stage not in STAGES:  # it would never make room
+            raise ValueError(f"{stage} is not in STAGES of edgevit/cache_folder.py")
         key = _fingerprint(stage, inputs)
         final = self.root / stage / key
         if self._take(final):
             return final, True
         partial = None
         try:
-            final.parent.mkdir(parents=True, exist_ok=True)
+            claim_folder(self.root)
+            final.parent.mkdir(exist_ok=True)
             # not by the process's number: containers that share a cache have the same ones
-            partial = final.parent / f".{key}.{secrets.token_hex(4)}"
-            partial.mkdir()
+            new = final.parent / f".{key}.{secrets.token_hex(4)}"
+            new.mkdir()
+            partial = new
             produce(partial)
             sizes = {str(p.relative_to(partial)): p.stat().st_size for p in partial.rglob("*") if p.is_file()}
             (partial / DONE).write_text(
@@ -82,7 +97,8 @@ class StageCache:
             )
             if self._take(final):  # another build was faster, and may be reading it
                 return final, True
-            shutil.rmtree(final, ignore_errors=True)
+            if not is_behind_link(self.root, final):
+                shutil.rmtree(final, ignore_errors=True)
             os.replace(partial, final)
             self._take(final)
         except OSError as exc:
@@ -90,7 +106,7 @@ class StageCache:
             reason = "the disk is full" if exc.errno == errno.ENOSPC else str(exc.strerror or exc)
             raise OutputError(
                 f"the build cache {self.root} cannot be written: {reason}",
-                f"{'make room' if full else 'check its permissions'}, or set EDGEVIT_CACHE to a folder elsewhere",
+                f"{'make room' if full else 'check its permissions'}, or set {VARIABLE} to a folder elsewhere",
             ) from exc
         finally:
             if partial is not None:
@@ -113,17 +129,34 @@ class StageCache:
         return True
 
     def _make_room(self) -> None:
-        for partial in self.root.glob("*/.*"):  # of a build that was killed; a running one is younger
-            if time.time() - partial.stat().st_mtime > ABANDONED_SECONDS:
+        """Remove what this or another build made here, and nothing else; others may be at the same at this moment."""
+        for partial in list_partial(self.root):  # of a build that was killed; a running one is younger
+            if time.time() - _read_time(partial) > ABANDONED_SECONDS:
                 shutil.rmtree(partial, ignore_errors=True)
-        stages = [p for p in self.root.glob("*/*") if (p / DONE).is_file()]
-        sizes = {p: sum(f.stat().st_size for f in p.rglob("*") if f.is_file()) for p in stages}
+        stages = [p for p in list_finished(self.root) if (p / DONE).is_file()]
+        sizes = {p: _count_bytes(p) for p in stages}
         total = sum(sizes.values())
-        for path in sorted(stages, key=lambda p: p.stat().st_mtime):
+        for path in sorted(stages, key=_read_time):
             if total <= self.limit_bytes:
                 return
             if path not in self._held and _remove(path):
                 total -= sizes[path]
+
+
+def _read_time(path: Path) -> float:
+    """When it was last used; now, where another build has just removed it."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return time.time()
+
+
+def _count_bytes(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
 
 
 def _lock(path: Path, *, shared: bool) -> BinaryIO | None:
@@ -162,18 +195,10 @@ def _remove(folder: Path) -> bool:
 
 
 def _read_limit() -> int:
-    text = os.environ.get("EDGEVIT_CACHE_BYTES", str(LIMIT_BYTES))
+    text = os.environ.get("EDGEVIT_CACHE_BYTES") or str(LIMIT_BYTES)
     if not text.isdecimal():
         raise OutputError(f"EDGEVIT_CACHE_BYTES = {text!r} is not a number of bytes", "set it to a whole number")
     return int(text)
-
-
-def default_cache_directory() -> Path:
-    """``$EDGEVIT_CACHE``, or ``edgevit`` in the user's cache folder."""
-    if "EDGEVIT_CACHE" in os.environ:
-        return Path(os.environ["EDGEVIT_CACHE"])
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "edgevit"
 
 
 def _is_whole(folder: Path) -> bool:

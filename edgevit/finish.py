@@ -7,17 +7,16 @@ import time
 from pathlib import Path
 
 from edgevit.availability import target_status
-from edgevit.bundle import RECIPE_FILE, REPORT_FILE, verify_bundle
+from edgevit.bundle import REPORT_FILE, verify_bundle
 from edgevit.cache import StageCache
 from edgevit.conclude import BuildResult, add_circumstances, choose_and_start, pack_result
 from edgevit.devices.local import describe_machine
 from edgevit.errors import BundleError, DeviceError
 from edgevit.lock import lock_output
 from edgevit.pack import check_output
-from edgevit.portable import list_quantized, read_portable_evidence, read_portable_graphs
+from edgevit.portable import list_quantized, read_portable_evidence, read_portable_graphs, read_portable_recipe
 from edgevit.precisions import FLOAT_PRECISIONS, choose_precisions
 from edgevit.progress import Progress, ignore_progress
-from edgevit.recipe import load_recipe
 from edgevit.rehearsal import read_fusion
 from edgevit.report import Report, Variant, Verdict
 from edgevit.tiers import plan_tiers
@@ -40,7 +39,7 @@ def finish_bundle(
         cache: Compiled engines; by default the user's.
 
     Raises:
-        BundleError: It is damaged, or has an engine already.
+        BundleError: It is damaged, has an engine already, or sets what a bundle may not set.
         DeviceError: This machine cannot compile for the bundle's target; everything that is missing is listed.
     """
     cache = cache or StageCache()
@@ -50,6 +49,7 @@ def finish_bundle(
         raise BundleError(
             f"{path} is finished: it has an engine for {manifest.target.title}", f"measure it with edgevit bench {path}"
         )
+    recipe = read_portable_recipe(bundle)
     status = target_status(manifest.target)
     if not (status.buildable and status.runnable):
         raise DeviceError(
@@ -57,7 +57,6 @@ def finish_bundle(
             f"run edgevit finish on {manifest.target.title}",
         )
     out = out or path
-    recipe = load_recipe(path / RECIPE_FILE)
     before = Report.load(path / REPORT_FILE)
     quantized = list_quantized(manifest)
     tier = plan_tiers(manifest.target).floats

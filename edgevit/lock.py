@@ -53,7 +53,8 @@ def lock_output(out: str | os.PathLike[str]) -> Iterator[OutputLock]:
 def _acquire(path: Path) -> int | None:
     """An open, locked file; ``None`` where another process has it."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        # not through a link: what it leads to would be emptied
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
             if not _try_lock(handle):
                 os.close(handle)

@@ -12,11 +12,13 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from edgevit.bundle import Bundle, list_files
+from edgevit.bundle_settings import check_manifest_settings
 from edgevit.errors import OutputError, format_offenders
 from edgevit.lock import OutputLock, lock_output
 from edgevit.manifest import MANIFEST_FILE, FileRecord, Manifest, dump_manifest, is_safe_name
@@ -37,9 +39,11 @@ def check_output(out: str | os.PathLike[str]) -> None:
         _refuse_foreign_files(out)
     with _explain_os_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        probe = out.parent / f".{out.name}.edgevit-probe-{os.getpid()}"
+        probe = out.parent / f".{out.name}.edgevit-probe-{secrets.token_hex(4)}"
+        stream = probe.open("xb")  # new, so that nothing is written over, also through a link
         try:
-            probe.write_bytes(b"edgevit")
+            with stream:
+                stream.write(b"edgevit")
         finally:
             probe.unlink(missing_ok=True)
 
@@ -64,9 +68,10 @@ def pack_bundle(
 
     Raises:
         OutputError: The folder cannot be written, the disk is full, another build writes it, or it holds something that
-            is not an edgevit bundle. An earlier bundle is untouched then.
+            is not an edgevit bundle; or the manifest sets what no bundle may. An earlier bundle is untouched then.
     """
     out = _resolve(out)
+    check_manifest_settings(out, manifest, OutputError)
     unsafe = [name for name in files if not is_safe_name(name) or name == MANIFEST_FILE]
     if unsafe:
         raise OutputError(f"a bundle cannot hold files called {', '.join(unsafe)}", "give plain relative names")
@@ -101,7 +106,8 @@ def recover_output(out: str | os.PathLike[str]) -> None:
             else:
                 os.rename(old, out)
         for leftover in out.parent.glob(f".{_escape_glob(out.name)}.edgevit-new-*"):
-            shutil.rmtree(leftover)
+            if leftover.name.rpartition("-")[2].isdecimal() and not leftover.is_symlink():  # as written below
+                shutil.rmtree(leftover)
 
 
 def _resolve(out: str | os.PathLike[str]) -> Path:

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgevit.bundle import PARITY_FILE, PORTABLE_MODEL_FILE
+from edgevit.bundle import PARITY_FILE, PORTABLE_MODEL_FILE, RECIPE_FILE
+from edgevit.bundle_settings import check_portable_recipe
 from edgevit.errors import BundleError
 from edgevit.evidence import Evidence
 from edgevit.precisions import FLOAT_PRECISIONS, QUANTIZED_PRECISIONS
+from edgevit.recipe import Recipe, load_recipe
 from edgevit.trial import GraphFile
 
 if TYPE_CHECKING:
@@ -78,6 +80,19 @@ def read_portable_graphs(bundle: Bundle, precisions: tuple[str, ...]) -> dict[st
         if name in bundle.manifest.files:
             found[precision] = GraphFile(bundle.path / name, {"graph": bundle.manifest.files[name].sha256})
     return found
+
+
+def read_portable_recipe(bundle: Bundle) -> Recipe:
+    """The recipe by which the device is to finish the bundle.
+
+    Raises:
+        RecipeError: It cannot be read, or has keys or values that are not valid.
+        BundleError: It sets what a bundle may not set.
+    """
+    path = bundle.path / RECIPE_FILE
+    recipe = load_recipe(path)
+    check_portable_recipe(path, recipe.settings, bundle.manifest.target)
+    return recipe
 
 
 def read_portable_evidence(bundle: Bundle) -> Evidence:

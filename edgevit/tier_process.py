@@ -20,7 +20,8 @@ from edgevit.runtime.isa import LIMIT_VARIABLE, TIERS, TierName, list_tiers, rea
 
 Result = TypeVar("Result")
 
-_LAST_LINES = 12
+# `-m` would put the working folder before the library, where a numpy.py may lie.
+_START = "import sys; sys.path[:1] = [p for p in sys.path[:1] if p]; from edgevit.tier_process import main; main()"
 
 
 def run_under(
@@ -82,10 +83,10 @@ def _start(limit: str) -> subprocess.Popen[bytes]:
     package_parent = str(Path(__file__).resolve().parents[1])
     paths = [package_parent, *sys.path]  # what the function's module was found by
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p), LIMIT_VARIABLE: limit}
-    command = [sys.executable, "-P"] if sys.version_info >= (3, 11) else [sys.executable]
-    command += ["-m", "edgevit.tier_process"]
     try:
-        return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        return subprocess.Popen(
+            [sys.executable, "-c", _START], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
     except OSError as exc:
         raise DeviceError(f"cannot start a process: {exc}", "check the memory left") from exc
 
@@ -122,12 +123,13 @@ def _serve(source: BinaryIO, answers: BinaryIO) -> None:
         send("result", result)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The other process."""
     # What a library prints must not mix with the answers.
-    _answers = os.fdopen(os.dup(1), "wb")
+    answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:
-        _serve(sys.stdin.buffer, _answers)
+        _serve(sys.stdin.buffer, answers)
     except BrokenPipeError:
         sys.exit(1)  # nobody listens any more
     except KeyboardInterrupt:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.cache import StageCache, default_cache_directory
+from edgevit.cache import StageCache
+from edgevit.cache_folder import MARK_FILE
 from edgevit.errors import CompileError, OutputError
 
 
@@ -51,7 +52,7 @@ def test_failed_stage_leaves_nothing_and_runs_again(tmp_path):
 
     with pytest.raises(CompileError):
         cache.run("engine", {}, die)
-    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == [MARK_FILE]
     _, was_there = cache.run("engine", {}, write("whole"))
     assert not was_there
 
@@ -87,18 +88,21 @@ def test_stages_of_the_running_build_stay_also_above_the_limit(tmp_path):
 
 
 def test_half_stage_of_a_killed_build_is_cleared_once_it_is_old(tmp_path):
-    for name, age in ((".old.1", 2 * 24 * 3600), (".running.2", 60)):
+    old, running, earlier = f".{'0' * 32}.12ab34ef", f".{'1' * 32}.12ab34ef", f".{'2' * 32}.4711"
+    for name, age in ((old, 2 * 24 * 3600), (running, 60), (earlier, 2 * 24 * 3600)):
         folder = tmp_path / "export" / name
         folder.mkdir(parents=True)
         os.utime(folder, (time.time() - age, time.time() - age))
     StageCache(tmp_path).run("export", {}, write("one"))
-    assert sorted(p.name for p in (tmp_path / "export").glob(".*")) == [".running.2"]
+    assert [p.name for p in (tmp_path / "export").glob(".*")] == [running]
 
 
 def test_limit_that_is_no_number_is_an_error(monkeypatch):
     monkeypatch.setenv("EDGEVIT_CACHE_BYTES", "8 GB")
     with pytest.raises(OutputError, match="EDGEVIT_CACHE_BYTES = '8 GB'"):
         StageCache()
+    monkeypatch.setenv("EDGEVIT_CACHE_BYTES", "")
+    assert StageCache().limit_bytes > 0
 
 
 def test_cache_that_cannot_be_written_is_an_error_with_its_variable(tmp_path):
@@ -118,7 +122,7 @@ def test_full_disk_is_named(tmp_path):
     with pytest.raises(OutputError, match="the disk is full") as caught:
         StageCache(tmp_path).run("export", {}, fill)
     assert caught.value.hint.startswith("make room, or ")
-    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == [MARK_FILE]
 
 
 def test_cache_that_must_not_be_written_is_no_matter_of_room(tmp_path, monkeypatch):
@@ -137,14 +141,6 @@ def test_cache_below_a_file_is_no_matter_of_room(tmp_path):
         StageCache(tmp_path / "file" / "cache").run("export", {}, write("one"))
     assert "room" not in caught.value.hint
     assert "EDGEVIT_CACHE" in caught.value.hint
-
-
-def test_directory_follows_the_environment(tmp_path, monkeypatch):
-    monkeypatch.delenv("EDGEVIT_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_cache_directory() == tmp_path / "edgevit"
-    monkeypatch.setenv("EDGEVIT_CACHE", str(tmp_path / "own"))
-    assert default_cache_directory() == tmp_path / "own"
 
 
 def test_stages_that_another_build_reads_stay_until_it_ends(tmp_path):
@@ -192,3 +188,113 @@ def test_finished_stages_of_a_cache_that_is_read_only_are_taken(tmp_path, monkey
 
     monkeypatch.setattr(os, "utime", refuse)
     assert StageCache(tmp_path).run("export", {}, fail) == (folder, True)
+
+
+OLD = time.time() - 2 * 24 * 3600
+
+
+def plant(folder: Path, *names: str) -> dict[str, bytes]:
+    """Files of somebody else's, in folders that nobody has touched for two days; what :func:`read_all` gives then."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"precious {name}")
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, (OLD, OLD))
+    return read_all(folder)
+
+
+def read_all(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+OTHERS = (
+    ".git/HEAD",
+    "sub/.venv/bin/python",
+    "sub/.git/HEAD",
+    "export/.cache/x",
+    "export/mine/done.json",
+    f"export/{'a' * 32}/done.json",
+    f"export/.{'a' * 32}.12ab/x",
+    f"mine/{'b' * 32}/done.json",
+    "notes.txt",
+)
+
+
+@pytest.mark.parametrize("named", ["", ".", "{folder}", "{folder}/", "~"])
+def test_folder_of_somebody_elses_files_keeps_all_of_them(tmp_path, monkeypatch, named):
+    folder, home = tmp_path / "work", tmp_path / "home"
+    before = {f: plant(f, *OTHERS) for f in (folder, home)}
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("EDGEVIT_CACHE", named.format(folder=folder))
+    cache = StageCache(limit_bytes=1)
+    for n in range(3):
+        cache.run("export", {"n": n}, write("x" * 100))
+    for place, files in before.items():
+        after = read_all(place)
+        assert {name: after.get(name) for name in files} == files
+        made = {name.split("/export/")[0] for name in after.keys() - files.keys() if MARK_FILE not in name}
+        assert made <= {"edgevit-cache", ".cache/edgevit"}
+
+
+def test_cache_that_became_a_repository_keeps_it_and_what_lies_beside_its_stages(tmp_path):
+    StageCache(tmp_path, limit_bytes=1).run("export", {}, write("one"))
+    others = (".git/HEAD", "mine/.venv/x", "export/.git/HEAD", "export/mine/done.json", f"x/{'a' * 32}/done.json")
+    files = plant(tmp_path, *others)
+    files = {name: content for name, content in files.items() if name in others}
+    cache = StageCache(tmp_path, limit_bytes=1)
+    folder, _ = cache.run("engine", {}, write("two"))
+    assert folder.parent == tmp_path / "engine", "it has its mark"
+    after = read_all(tmp_path)
+    assert {name: after.get(name) for name in files} == files
+    assert not [name for name in after if name.startswith("export/") and name not in files], "its own made room"
+
+
+@pytest.mark.parametrize("linked", ["stage", "finished", "partial"])
+def test_what_lies_behind_a_link_is_not_removed(tmp_path, linked):
+    elsewhere, root = tmp_path / "elsewhere", tmp_path / "cache"
+    key = "a" * 32
+    files = plant(elsewhere, f"{key}/done.json", f"{key}/file", f".{key}.12ab/file")
+    (root / "export").mkdir(parents=True)
+    if linked == "stage":
+        (root / "export").rmdir()
+        (root / "export").symlink_to(elsewhere)
+    elif linked == "finished":
+        (root / "export" / key).symlink_to(elsewhere / key)
+    else:
+        (root / "export" / f".{key}.12ab").symlink_to(elsewhere / f".{key}.12ab")
+    StageCache(root, limit_bytes=1).run("engine", {}, write("makes room"))
+    assert read_all(elsewhere) == files
+
+
+def test_damaged_stage_behind_a_link_is_an_error_and_is_not_removed(tmp_path):
+    root, elsewhere = tmp_path / "cache", tmp_path / "elsewhere"
+    folder, _ = StageCache(root).run("export", {}, write("four"))
+    (folder / "file").write_text("fo")
+    (root / "export").rename(elsewhere)
+    (root / "export").symlink_to(elsewhere)
+    with pytest.raises(OutputError, match="cannot be written"):
+        StageCache(root).run("export", {}, write("four"))
+    assert (folder / "file").read_text() == "fo"
+
+
+def test_cache_that_is_a_file_is_an_error_and_stays(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("precious")
+    monkeypatch.setenv("EDGEVIT_CACHE", str(tmp_path / "file"))
+    with pytest.raises(OutputError, match=r"file cannot be written: Not a directory"):
+        StageCache().run("export", {}, write("one"))
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_stage_that_would_never_make_room_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="STAGES"):
+        StageCache(tmp_path).run("novel", {}, write("one"))
+
+
+def test_stages_that_another_build_removes_meanwhile_are_no_error(tmp_path, monkeypatch):
+    gone, _ = StageCache(tmp_path).run("export", {}, write("one"))
+    monkeypatch.setattr("edgevit.cache.list_finished", lambda root: [gone, tmp_path / "export" / ("f" * 32)])
+    monkeypatch.setattr("edgevit.cache.list_partial", lambda root: [tmp_path / "export" / f".{'f' * 32}.1"])
+    assert StageCache(tmp_path, limit_bytes=1).run("engine", {}, write("two"))[0].is_dir()

@@ -111,3 +111,11 @@ def test_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(OutputError, match="not supported"), lock_output(tmp_path / "out"):
         pass
     assert before == (len(os.listdir("/proc/self/fd")) if before else 0)
+
+
+def test_lock_is_not_taken_through_a_link_to_somebody_elses_file(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / ".out.edgevit-lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(OutputError, match="cannot be written"), lock_output(tmp_path / "out"):
+        pass
+    assert (tmp_path / "precious").read_text() == "precious"

@@ -311,3 +311,23 @@ def test_reader_never_sees_half_a_bundle(tmp_path: Path) -> None:
     assert writer.returncode == 0
     assert seen > 0
     verify_bundle(tmp_path / "out")
+
+
+def test_names_beside_the_bundle_that_this_package_does_not_make_stay(tmp_path: Path) -> None:
+    for name in (".out.edgevit-new-mine", "elsewhere", ".out.edgevit-new-4711"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("precious")
+    (tmp_path / ".out.edgevit-new-1").symlink_to(tmp_path / "elsewhere")
+    recover_output(tmp_path / "out")
+    assert _names(tmp_path) == {".out.edgevit-new-mine", ".out.edgevit-new-1", "elsewhere"}
+    assert (tmp_path / "elsewhere" / "file").read_text() == "precious"
+
+
+def test_probe_of_the_output_writes_over_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "precious").write_text("precious")
+    probe = tmp_path / ".out.edgevit-probe-taken"
+    probe.symlink_to(tmp_path / "precious")
+    monkeypatch.setattr("secrets.token_hex", lambda size: "taken")
+    with pytest.raises(OutputError, match="cannot be written"):
+        check_output(tmp_path / "out")
+    assert (probe.is_symlink(), (tmp_path / "precious").read_text()) == (True, "precious")

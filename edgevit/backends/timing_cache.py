@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from edgevit.cache import default_cache_directory
+from edgevit.cache_folder import default_cache_directory
 from edgevit.runtime.cache_file import read_cache, write_cache
 from edgevit.runtime.nvidia import Gpu
 
@@ -29,8 +29,13 @@ class TimingCache:
 
     def __init__(self, backend: str, version: str, gpu: Gpu) -> None:
         name = re.sub(r"[^0-9A-Za-z.]+", "-", f"{version}-{gpu.name}-{gpu.compute_capability}-{gpu.multiprocessors}")
-        self.path: Path = default_cache_directory() / backend / "timing" / f"{name}.cache"
+        self._root, self._name = default_cache_directory(), f"{backend}/timing/{name}.cache"
         self._loaded: bytes | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where it is kept."""
+        return self._root / self._name
 
     def attach(self, config: Any) -> tuple[str, ...]:
         """Let a build use it.
@@ -62,6 +67,6 @@ class TimingCache:
         content = bytes(cache.serialize()) if cache is not None else b""
         if not content or content == self._loaded:
             return ()
-        if write_cache(self.path, content, most_files=_MOST_FILES):
+        if write_cache(self._root, self._name, content, most_files=_MOST_FILES):
             return ()
         return (f"the timing cache {self.path} cannot be written: the next build takes as long as this one",)

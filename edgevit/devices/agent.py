@@ -1,7 +1,7 @@
 """What answers on the device. Sent over ssh and run by ``python3 -c``, so it needs the standard library alone.
 
-Everything that it writes lies below one folder, ``device`` in edgevit's cache: ``$EDGEVIT_CACHE``, or ``edgevit`` in
-the user's cache folder. A job is a folder there, with its input, its log and its result::
+Everything that it writes lies below one folder, ``device`` in edgevit's cache (by ``$EDGEVIT_CACHE``, or in the user's
+cache folder; see ``cache_folder.py``). A job is a folder there, with its input, its log and its result::
 
     device/lock              held by the job that is at work; the others wait
     device/env-…/            virtual environments
@@ -35,20 +35,51 @@ from typing import Any
 
 BLOCK = 1 << 20
 ABANDONED_SECONDS = 7 * 24 * 3600
+# as in cache_folder.py, which is not here
+MARK_FILE, OWN_FOLDER = ".edgevit-cache", "edgevit-cache"
+STAGES = "export optimize half_range reference quantize fp8 set_back typed rehearsal engine portable"
+CONTENTS = (*STAGES.split(), "tensorrt", "tensorrt_rtx", "device")
+JOB = "[0-9a-z-]{8,80}"
 SPACE_HINT = "make room on the device, or set EDGEVIT_CACHE there to a folder on a larger disk"
 
 
 def find_root() -> str:
     """The one folder that is written to, as a whole path: jobs have working folders of their own."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    cache = os.environ.get("EDGEVIT_CACHE") or os.path.join(base, "edgevit")
-    return os.path.join(os.path.abspath(os.path.expanduser(cache)), "device")
+    cache = os.environ.get("EDGEVIT_CACHE")
+    if cache:
+        cache = os.path.abspath(os.path.expanduser(cache))
+        while holds_others(cache):
+            cache = os.path.join(cache, OWN_FOLDER)
+    else:
+        base = os.environ.get("XDG_CACHE_HOME", "")
+        cache = os.path.join(base if os.path.isabs(base) else os.path.expanduser("~/.cache"), "edgevit")
+    return os.path.join(os.path.abspath(cache), "device")
+
+
+def make_root() -> str:
+    """The same folder, in a cache that is marked as one."""
+    root = find_root()
+    os.makedirs(os.path.dirname(root), exist_ok=True)
+    with contextlib.suppress(FileExistsError), open(os.path.join(os.path.dirname(root), MARK_FILE), "x"):
+        pass
+    os.makedirs(root, exist_ok=True)
+    return root
+
+
+def holds_others(folder: str) -> bool:
+    """Whether a folder that the user named holds files of others: neither marked, nor with a cache's files alone."""
+    if os.path.isfile(os.path.join(folder, MARK_FILE)):
+        return False
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return False
+    return not set(names) <= set(CONTENTS)
 
 
 def probe(request: dict[str, Any]) -> None:
     """What the device is, as far as it matters before anything is sent."""
-    root = find_root()
-    os.makedirs(root, exist_ok=True)
+    root = make_root()
     say(
         {
             "python": platform.python_version(),
@@ -220,15 +251,19 @@ def prune(keep: str) -> None:
     jobs = os.path.join(find_root(), "jobs")
     for name in os.listdir(jobs):
         job = os.path.join(jobs, name)
-        if name != keep and time.time() - os.path.getmtime(job) > ABANDONED_SECONDS and not is_alive(job):
+        if name == keep or not re.fullmatch(JOB, name) or os.path.islink(job):
+            continue
+        if not os.path.isdir(os.path.join(job, "input")):  # somebody else's
+            continue
+        if time.time() - os.path.getmtime(job) > ABANDONED_SECONDS and not is_alive(job):
             shutil.rmtree(job, ignore_errors=True)
 
 
 def job_folder(request: dict[str, Any]) -> str:
     """The job's folder, made if it is not there."""
-    if not re.fullmatch(r"[0-9a-z-]{8,80}", request["job"]):
+    if not re.fullmatch(JOB, request["job"]):
         raise ValueError("not the name of a job")
-    path = os.path.join(find_root(), "jobs", request["job"])
+    path = os.path.join(make_root(), "jobs", request["job"])
     for name in ("input", "output"):
         os.makedirs(os.path.join(path, name), exist_ok=True)
     return path

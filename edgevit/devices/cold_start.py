@@ -1,8 +1,8 @@
 """What a fresh process pays before its first answer.
 
-``python -m edgevit.devices.cold_start DIRECTORY`` opens the engine or bundle in a folder, runs it once and prints the
-figures as JSON on its last line; :func:`measure_cold_start` starts such processes. Nothing but the device runtime is
-imported there, so the memory is what an app in Python would need.
+A fresh process (:func:`main`) opens the engine or bundle in a folder, runs it once and prints the figures as JSON on
+its last line; :func:`measure_cold_start` starts such processes. Nothing but the device runtime is imported there, so
+the memory is what an app in Python would need.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ from edgevit.report import ColdStart
 from edgevit.runtime.isa import LIMIT_VARIABLE, TIERS, TierName
 
 _LAST_LINES = 12
+# `-m` would put the working folder before the library, where a numpy.py may lie: a user's, or a bundle's.
+_START = (
+    "import sys; sys.path[:1] = [p for p in sys.path[:1] if p]; "
+    "from edgevit.devices.cold_start import main; sys.exit(main(sys.argv[1:]))"
+)
 _LIBRARIES = ("openvino", "onnxruntime", "tensorrt", "tensorrt_rtx")  # backends are called as the packages are
 
 
@@ -71,12 +76,10 @@ def _run_fresh_process(
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
     if limit is not None:
         environment[LIMIT_VARIABLE] = limit
-    command = [sys.executable, "-m", "edgevit.devices.cold_start", str(folder), json.dumps(dict(settings))]
+    command = [sys.executable, "-c", _START, str(folder), json.dumps(dict(settings))]
     try:
-        # In the engine's folder: `-m` puts the working folder before the library, and there a user's numpy.py may lie.
         child = subprocess.run(
             command,
-            cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from edgevit.cache import default_cache_directory
+from edgevit.cache_folder import default_cache_directory
 from edgevit.devices.ssh import Connection
 from edgevit.devices.ssh_errors import OutOfReachError, format_last_lines
 from edgevit.devices.transfer import fetch_files, send_files
 from edgevit.errors import DeviceError
 from edgevit.manifest import MANIFEST_FILE
 from edgevit.progress import Progress, ignore_progress
-from edgevit.runtime.cache_file import write_cache
+from edgevit.runtime.cache_file import is_cache_name, write_cache
 
 if TYPE_CHECKING:
     from edgevit.bundle import Bundle
@@ -140,7 +140,9 @@ def _list_cache(name: str) -> dict[str, Path]:
 
 def _keep_cache(fetched: Path, name: str) -> None:
     for path in sorted(fetched.glob("*.cache")):
-        write_cache(default_cache_directory() / name / path.name, path.read_bytes(), most_files=CACHE_FILES)
+        file = f"{name}/{path.name}"
+        if is_cache_name(file):  # what a device calls its files is its own matter
+            write_cache(default_cache_directory(), file, path.read_bytes(), most_files=CACHE_FILES)
 
 
 def persist(call: Callable[[], T], log: Callable[[str], None]) -> T:

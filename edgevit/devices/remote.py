@@ -24,6 +24,7 @@ from edgevit.errors import BundleError, EdgevitError
 from edgevit.lock import OutputLock, lock_output
 from edgevit.manifest import hash_file
 from edgevit.pack import check_output, pack_bundle
+from edgevit.portable import read_portable_recipe
 from edgevit.progress import Progress, ignore_progress
 from edgevit.report import Report
 
@@ -65,6 +66,7 @@ def finish_on(
             f"{path} is finished: it has an engine for {target.title}",
             f"measure it with {shlex.join(['edgevit', 'bench', str(path), '--on', host])}",
         )
+    read_portable_recipe(bundle)  # refused here, before it travels
     found = probe_device(connection, target, finishes=True)
     log(found.describe())
     with lock_output(out) as lock, pack_wheel() as wheel:

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from edgevit.cache import default_cache_directory
+from edgevit.cache_folder import default_cache_directory
 from edgevit.runtime.cache_file import read_cache, write_cache
 
 _MOST_FILES = 64
@@ -29,9 +29,14 @@ class JitCache:
 
     def __init__(self, backend: str, version: str, gpu: str, digest: str) -> None:
         name = re.sub(r"[^0-9A-Za-z.]+", "-", f"{version}-{gpu}").strip("-")
-        self.path: Path = default_cache_directory() / backend / "kernels" / f"{name}-{digest[:16]}.bin"
+        self._root, self._name = default_cache_directory(), f"{backend}/kernels/{name}-{digest[:16]}.bin"
         self._cache: Any = None
         self._loaded: bytes | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where it is kept."""
+        return self._root / self._name
 
     def make_config(self, library: Any, plan: Any) -> Any:
         """How an execution context is made; ``None`` for a library without such a cache."""
@@ -53,7 +58,9 @@ class JitCache:
         if self._cache is None:
             return
         kernels = bytes(self._cache.serialize())
-        if kernels and kernels != self._loaded and write_cache(self.path, kernels, most_files=_MOST_FILES):
+        if not kernels or kernels == self._loaded:
+            return
+        if write_cache(self._root, self._name, kernels, most_files=_MOST_FILES):
             self._loaded = kernels
 
     def close(self) -> None:

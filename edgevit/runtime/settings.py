@@ -14,7 +14,9 @@
 ========================  ==========================================================================================
 
 A library's own properties pass through: keys in capitals for OpenVINO (``ENABLE_CPU_PINNING``), keys with a dot for
-ONNX Runtime's session configuration (``session.intra_op.allow_spinning``).
+ONNX Runtime's session configuration (``session.intra_op.allow_spinning``). That is for whoever opens an engine. A
+bundle comes from somewhere, and some properties write files, or load some: it may set those of ``BUNDLE_PROPERTIES``
+alone.
 """
 
 from __future__ import annotations
@@ -36,6 +38,25 @@ _COUNTS = ("threads", "streams")
 _SWITCHES = ("cuda_graph",)
 KEYS = ("hint", "threads", "streams", "inference_precision")
 GPU_KEYS = ("hint", "streams", "cuda_graph", "wait", "transfers")
+
+_SWITCH = (True, False)
+_TEXT_SWITCH = (True, False, "0", "1")
+BUNDLE_PROPERTIES: Mapping[str, Mapping[str, tuple[Setting, ...]]] = {
+    "openvino": {
+        "ENABLE_CPU_PINNING": _SWITCH,
+        "ENABLE_HYPER_THREADING": _SWITCH,
+        "SCHEDULING_CORE_TYPE": ("ANY_CORE", "PCORE_ONLY", "ECORE_ONLY"),
+    },
+    "onnxruntime": {
+        "mlas.enable_gemm_fastmath_arm64_bfloat16": _TEXT_SWITCH,
+        "session.intra_op.allow_spinning": _TEXT_SWITCH,
+        "session.set_denormal_as_zero": _TEXT_SWITCH,
+        "session.x64quantprecision": _TEXT_SWITCH,
+    },
+    "tensorrt": {},
+    "tensorrt_rtx": {},
+}
+"""Properties that a bundle may set, by engine library, with their values: none writes, reads or loads a file."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +111,43 @@ def read_settings(
     common = {key: settings[key] for key in keys if key in settings}
     properties = {key: value for key, value in settings.items() if key not in keys}
     return OpenSettings(**common, properties=properties)  # type: ignore[arg-type]
+
+
+def check_bundled_settings(
+    settings: Mapping[str, Setting], backend: str, where: str, error: type[EdgevitError], hint: str
+) -> None:
+    """Refuse settings that a bundle may not have.
+
+    Args:
+        settings: Of a bundle's engine, target or recipe, or of what a bundle is to be built from.
+        backend: The engine library. Of one that is not known nothing is checked: it is not opened either.
+        where: Whose settings they are, for the message.
+        error: The exception class to raise.
+        hint: What to do about it; what a bundle may set is added.
+
+    Raises:
+        EdgevitError: As ``error``, listing every key and value that is not in the tables above.
+    """
+    properties = BUNDLE_PROPERTIES.get(backend)
+    if properties is None:
+        return
+    keys = GPU_KEYS if backend.startswith("tensorrt") else KEYS
+    offenders = []
+    for key, value in settings.items():
+        setting = f"{key if key.isprintable() else ascii(key)} = {value!r}"
+        if key in keys:
+            complaint = _find_fault(key, value)
+            if complaint:
+                offenders.append(f"{setting} is not {complaint}")
+        elif key not in properties:
+            offenders.append(f"{setting} is not a setting that a bundle may have")
+        elif not any(type(value) is type(choice) and value == choice for choice in properties[key]):
+            offenders.append(f"{setting} is not one of {', '.join(map(repr, properties[key]))}")
+    if offenders:
+        raise error(
+            f"{where} cannot stand in a bundle:\n{format_offenders(offenders)}",
+            f"{hint}; a bundle's own are {', '.join((*keys, *properties))}",
+        )
 
 
 def _find_fault(key: str, value: Setting) -> str | None:

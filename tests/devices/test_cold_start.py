@@ -47,6 +47,20 @@ def test_cold_start_is_not_disturbed_by_modules_in_the_working_folder(
     assert engine.directory == tmp_path / "engine"
 
 
+@pytest.mark.parametrize("path", [None, "", "/nowhere:"])
+def test_cold_start_runs_nothing_of_what_lies_in_the_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str | None
+) -> None:
+    bundle = make_bundle(tmp_path / "bundle", tmp_path / "work")
+    for name in ("numpy.py", "onnxruntime.py", "json.py", "sitecustomize.py", "edgevit/__init__.py"):
+        (bundle.path / name).parent.mkdir(exist_ok=True)
+        (bundle.path / name).write_text(f"open({str(tmp_path / 'owned')!r}, 'w')\n")
+    if path is not None:
+        monkeypatch.setenv("PYTHONPATH", path)
+    assert measure_cold_start(bundle.path, processes=1).load_ms > 0
+    assert not (tmp_path / "owned").exists()
+
+
 def test_cold_start_imports_the_device_runtime_alone(tmp_path: Path) -> None:
     engine = compile_tiny_engine(tmp_path, "onnxruntime")
     program = "\n".join(
@@ -62,11 +76,16 @@ def test_cold_start_imports_the_device_runtime_alone(tmp_path: Path) -> None:
     assert json.loads(child.stdout.splitlines()[-1]).keys() == FIGURES.keys()
 
 
-def test_cold_start_without_an_engine_passes_on_what_the_process_said(tmp_path: Path) -> None:
+def test_cold_start_without_an_engine_passes_on_what_the_process_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(DeviceError, match=r"exited with 2[\s\S]*engine\.json"):
         measure_cold_start(tmp_path)
-    with pytest.raises(DeviceError, match="cannot start a process"):
+    with pytest.raises(DeviceError, match=r"nowhere[\s\S]*exited with 2[\s\S]*engine\.json"):
         measure_cold_start(tmp_path / "nowhere")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(DeviceError, match="cannot start a process"):
+        measure_cold_start(tmp_path)
 
 
 def test_cold_start_of_a_damaged_engine_passes_on_what_the_process_said(tmp_path: Path) -> None:

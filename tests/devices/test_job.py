@@ -352,10 +352,14 @@ def test_half_a_file_of_other_content_is_noticed_and_sent_anew(loopback, connect
 
 def test_job_that_nobody_came_back_for_is_deleted_after_a_week(loopback, connection, wheel, tmp_path):
     old = loopback.cache / "device" / "jobs" / "test-forgotten-0000"
-    old.mkdir(parents=True)
-    os.utime(old, (time.time() - 8 * 24 * 3600,) * 2)
+    (old / "input").mkdir(parents=True)
+    others = [old.with_name(name) for name in (".git", "my-own-pictures", "Pictures of 2026")]
+    for folder in (*others, old):
+        folder.mkdir(exist_ok=True)
+        os.utime(folder, (time.time() - 8 * 24 * 3600,) * 2)
     run_job(connection, make_job("young", wheel, "pass"), tmp_path)
     assert not old.exists()
+    assert all(folder.exists() for folder in others)
 
 
 def send_rest(call: Exchange, data: bytes) -> None:

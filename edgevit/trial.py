@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from edgevit.backends import get_backend
 from edgevit.compile import compile_engine
@@ -20,6 +20,7 @@ from edgevit.schema import to_data
 from edgevit.target import Target
 
 if TYPE_CHECKING:
+    from edgevit.backends.openvino_faults import Executed
     from edgevit.cache import StageCache
     from edgevit.recipe import Recipe
 
@@ -101,6 +102,7 @@ def compile_graph(
         )
 
     try:
+        _refuse_faults(graph, target, precision)
         folder, _ = cache.run("engine", key, produce)
     except CompileError as exc:
         progress(stage, 1, 1)
@@ -110,6 +112,22 @@ def compile_graph(
         engine = dataclasses.replace(engine, settings={**engine.settings, "inference_precision": graph.floats})
     progress(stage, 1, 1)
     return Trial(Variant(name, precision, engine.size_bytes), engine)
+
+
+def _refuse_faults(graph: GraphFile, target: Target, precision: str) -> None:
+    """Raise CompileError for what the library is known to compute wrongly on a processor that the target names."""
+    if target.backend != "openvino" or target.device != "CPU":
+        return
+    from edgevit.backends.openvino_faults import list_faults
+    from edgevit.graph import Graph
+
+    floats = graph.floats or ("bf16" if precision == "bf16" else "f32")
+    loaded = Graph.load(graph.path)
+    here = read_tier()
+    tiers = target.isa or ((here,) if here is not None else ())
+    reasons = [f.reason for tier in tiers for f in list_faults(loaded, cast("Executed", floats), tier)]
+    if reasons:
+        raise CompileError("; ".join(dict.fromkeys(reasons)), "build another precision")
 
 
 def _identify_nvidia(target: Target) -> dict[str, Any]:

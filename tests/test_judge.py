@@ -122,3 +122,28 @@ def test_try_graph_when_the_engine_does_not_run_gives_the_reason(
     graph = GraphFile(write_classifier(tmp_path / "tiny.onnx"), {})
     tried = try_graph(graph, CPU, "fp32", Recipe(), evidence, StageCache(tmp_path / "cache"))
     assert (tried.engine, tried.variant.status, tried.variant.reason) == (None, "NOT SUPPORTED", "out of memory")
+
+
+@pytest.mark.parametrize(
+    ("floats", "tier", "words"),
+    [
+        ("bf16", "avx512_bf16", "arithmetic in bf16 under AVX512-BF16"),
+        ("f32", "avx2", "overflow 16 bits under AVX2"),
+        ("f32", "amx", "fused attention in int8 under AMX"),
+        ("f32", "avx512_vnni", ""),
+    ],
+)
+def test_an_int8_engine_that_computes_something_else_says_what_is_probably_the_cause(
+    evidence: Evidence, trial: Trial, monkeypatch: pytest.MonkeyPatch, floats: str, tier: str, words: str
+) -> None:
+    assert trial.engine is not None
+    engine = dataclasses.replace(trial.engine, precision="int8", settings={"inference_precision": floats})
+    int8 = Trial(dataclasses.replace(trial.variant, name="int8", precision="int8"), engine)
+    wrong = dataclasses.replace(evidence, graph_outputs={"int8": (-evidence.outputs[0],)})
+    monkeypatch.setattr("edgevit.judge.read_tier", lambda: tier)
+    with open_engine(trial.engine) as session:
+        parity = judge_trial(int8, session, Recipe(), wrong).parity
+    assert parity is not None
+    assert not parity.passed
+    assert words in parity.reason
+    assert ("likely cause" in parity.reason) is bool(words)

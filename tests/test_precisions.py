@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from edgevit.errors import CalibrationError, CompileError
-from edgevit.precisions import choose_precisions
+from edgevit.precisions import Arithmetic, choose_precisions, list_arithmetics
 from edgevit.recipe import Recipe
 from edgevit.target import load_target
 
@@ -87,3 +87,48 @@ def test_precision_that_the_target_lacks_is_refused_with_those_that_it_has():
     with pytest.raises(CompileError, match="does not support fp32") as caught:
         choose(load_target("intel-npu"), precision="fp32")
     assert "fp16, int8" in caught.value.hint
+
+
+OPENVINO = load_target("intel-cpu")
+
+
+@pytest.mark.parametrize(
+    ("tier", "expected"),
+    [
+        (None, ["fp32", "fp16", "int8"]),
+        ("avx2", ["fp32", "fp16", "int8"]),
+        ("avx512_vnni", ["fp32", "fp16", "int8"]),
+        ("avx512_bf16", ["fp32", "fp16", "bf16", "int8", "int8-bf16"]),
+        ("amx", ["fp32", "fp16", "fp16-f16", "bf16", "int8", "int8-bf16"]),
+    ],
+)
+def test_every_float_type_that_the_processor_multiplies_in_is_a_variant(tier, expected):
+    tried = choose_precisions(OPENVINO, Recipe(), calibrated=True, tier=tier).tried
+    found = list_arithmetics(tried, OPENVINO, Recipe(), tier)
+    assert list(found) == expected
+    assert found["int8"] == Arithmetic("int8", "f32")
+    if "int8-bf16" in found:
+        assert found["int8-bf16"] == Arithmetic("int8", "bf16")
+        assert found["bf16"] == Arithmetic("bf16", "bf16")
+
+
+def test_a_setting_settles_the_float_type():
+    recipe = Recipe(settings={"inference_precision": "f32"})
+    tried = choose_precisions(OPENVINO, recipe, calibrated=True, tier="amx").tried
+    assert tried == ("fp32", "fp16", "int8")
+    assert list_arithmetics(tried, OPENVINO, recipe, "amx") == {p: Arithmetic(p) for p in tried}
+    recipe = Recipe(precision="bf16", settings={"inference_precision": "bf16"})  # as a bundle's own recipe has it
+    assert choose_precisions(OPENVINO, recipe, calibrated=False, tier="amx").tried == ("bf16",)
+
+
+def test_other_libraries_choose_their_own_float_type():
+    assert list_arithmetics(("fp32", "int8"), CPU, Recipe(), "amx") == {
+        "fp32": Arithmetic("fp32"),
+        "int8": Arithmetic("int8"),
+    }
+
+
+@pytest.mark.parametrize(("tier", "why"), [("avx2", "AVX2 has no products of it"), (None, "no processor")])
+def test_bf16_that_was_asked_for_is_refused_where_the_processor_has_none(tier, why):
+    with pytest.raises(CompileError, match=why):
+        choose_precisions(OPENVINO, Recipe(precision="bf16"), calibrated=False, tier=tier)

@@ -14,6 +14,7 @@ from edgevit.errors import DeviceError
 from edgevit.evidence import Evidence
 from edgevit.preprocess import Preprocess
 from edgevit.recipe import Recipe
+from edgevit.runtime.isa import TIERS, read_tier
 from edgevit.runtime.session import Session, open_engine
 from edgevit.search import SearchResult, search_recipe
 from edgevit.target import load_target
@@ -137,3 +138,51 @@ def test_fp16_on_a_cpu_is_tuned_by_the_size_that_it_is_widened_to(
     for precision in sizes:
         search_recipe({precision: graphs["model"]}, CPU, recipe, evidence, StageCache(tmp_path / precision))
     assert tuned == ["fp32", "fp16", "fp32"]
+
+
+def test_an_engine_that_does_not_compute_in_the_type_asked_for_is_refused(
+    graphs: dict[str, GraphFile], tmp_path: Path
+) -> None:
+    asked = dataclasses.replace(graphs["model"], precision="fp16", floats="f16")
+    result = search_openvino({"fp32": graphs["model"], "fp16-f16": asked}, tmp_path)
+    used = result.trials[1].variant
+    if has_float16():
+        assert used.status == "NOT MEASURED"
+    else:
+        assert used.status == "NOT SUPPORTED"
+        assert "not in f16" in used.reason
+
+
+def test_variants_of_one_precision_share_their_files_and_are_opened_in_their_own_type(
+    graphs: dict[str, GraphFile], tmp_path: Path
+) -> None:
+    files = {name: dataclasses.replace(graphs["model"], precision="fp32", floats="f32") for name in ("fp32", "again")}
+    first, second = search_openvino(files, tmp_path).trials
+    assert first.engine is not None
+    assert second.engine is not None
+    assert first.engine.directory == second.engine.directory
+    assert (second.variant.name, second.variant.precision) == ("again", "fp32")
+    assert second.engine.settings["inference_precision"] == "f32"
+
+
+def search_openvino(files: dict[str, GraphFile], tmp_path: Path) -> SearchResult:
+    pixels = make_images(4)
+    evidence = Evidence(PREPROCESS, pixels, (compute_logits(pixels).astype(np.float32),))
+    target = load_target("intel-cpu")
+    return search_recipe(files, target, QUICK, evidence, StageCache(tmp_path / "cache"), measure=False)
+
+
+def has_float16() -> bool:
+    tier = read_tier()
+    return tier is not None and TIERS[tier].f16
+
+
+def test_a_variant_many_times_slower_than_another_is_not_judged_on_all_images(
+    graphs: dict[str, GraphFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter([0.001, 0.3])
+    monkeypatch.setattr("edgevit.search._time_answer", lambda session, batch: next(seconds))
+    first, second = search({"fp32": graphs["model"], "fp16": graphs["model"]}, tmp_path).trials
+    assert first.variant.latency is not None
+    assert second.variant.status == "NOT SUPPORTED"
+    assert "0.3 s" in second.variant.reason

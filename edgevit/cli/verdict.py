@@ -31,7 +31,7 @@ def show_report(output: Output, report: Report) -> None:
     """The table of variants, what was quantised, and the verdict."""
     from edgevit.cli.tables import make_verdict_table
     from edgevit.conditions import describe_conditions
-    from edgevit.verdict_text import describe_settings
+    from edgevit.verdict_text import describe_settings, describe_tiers
 
     if report.variants:
         output.show(make_verdict_table(report), "")
@@ -50,6 +50,8 @@ def show_report(output: Output, report: Report) -> None:
             alike.setdefault(variant.reason, []).append(variant.name)
     for reason, names in alike.items():
         output.show(f"{', '.join(names)}: {reason}")
+    for line in describe_tiers(report):
+        output.show(line)
     output.show(report.verdict.sentence)
     for warning in report.verdict.warnings:
         output.show(f"warning: {warning}")

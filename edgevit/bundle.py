@@ -11,6 +11,7 @@ from typing import Literal
 from edgevit.engine import Engine
 from edgevit.errors import BundleError, format_offenders
 from edgevit.manifest import MANIFEST_FILE, Manifest, hash_file, load_manifest
+from edgevit.place import CANARY_FILE
 
 RECIPE_FILE = "recipe.toml"
 REPORT_FILE = "report.json"
@@ -82,7 +83,8 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     path = Path(path)
     manifest = load_manifest(path)
     if manifest.engine is not None:
-        unlisted = [name for name in manifest.engine.files if name not in manifest.files]
+        needed = [*manifest.engine.files, *([CANARY_FILE] if manifest.canary is not None else [])]
+        unlisted = [name for name in needed if name not in manifest.files]
         if unlisted:
             raise BundleError(f"{path}: the manifest lists no file {', '.join(unlisted)}", "build the bundle again")
     return Bundle(path, manifest)

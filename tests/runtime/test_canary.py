@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from edgevit.bundle import Bundle, load_bundle
-from edgevit.errors import BundleError, DeviceError
+from edgevit.errors import BundleError, DeviceError, OutputError
 from edgevit.manifest import dump_manifest, hash_file
 from edgevit.place import CANARY_FILE, CanaryRecord, Place, choose_least_db, compare_places
 from edgevit.runtime import open_bundle
@@ -298,7 +298,7 @@ def test_a_folder_that_cannot_be_written_costs_every_opening_its_inferences_alon
 
 def test_a_user_without_a_home_gets_the_same(made: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> Path:
-        raise RuntimeError("Could not determine home directory.")
+        raise OutputError("this user has no home", "set a folder")
 
     monkeypatch.setattr("edgevit.runtime.canary.default_cache_directory", fail)
     with open_bundle(elsewhere(made, tmp_path / "copy").path) as predictor:

@@ -12,6 +12,7 @@ from edgevit.errors import DeviceError, MissingPackageError
 if TYPE_CHECKING:
     from edgevit.availability import Status
     from edgevit.report import Machine
+    from edgevit.runtime.isa import TierName
     from edgevit.runtime.nvidia import Gpu
 
 
@@ -89,6 +90,7 @@ class Diagnosis:
         can_build: Whether checkpoints can be read and exported, so that every target gets at least a portable bundle.
         devices: What each engine library that is installed finds here.
         nvidia: Driver, CUDA and GPUs.
+        tiers: Instruction sets that engines can be judged under here, the oldest first.
         installs: The lines that would bring what is missing.
     """
 
@@ -100,6 +102,7 @@ class Diagnosis:
     nvidia: NvidiaStatus
     targets: tuple[TargetStatus, ...]
     installs: tuple[str, ...]
+    tiers: tuple[TierName, ...] = ()
 
 
 def diagnose_machine() -> Diagnosis:
@@ -108,6 +111,7 @@ def diagnose_machine() -> Diagnosis:
     from edgevit.availability import target_status
     from edgevit.backends import BACKENDS, get_backend
     from edgevit.devices.local import describe_machine
+    from edgevit.runtime.isa import list_tiers
     from edgevit.target import list_targets
 
     packages = tuple(PackageStatus(*r, version=find_version(r.package)) for r in REQUIREMENTS)
@@ -129,6 +133,7 @@ def diagnose_machine() -> Diagnosis:
         nvidia=nvidia,
         targets=tuple(TargetStatus(t.name, target_status(t)) for t in list_targets()),
         installs=tuple(f'pip install "edgevit[{extra}]"' for extra in missing),
+        tiers=list_tiers(),
     )
 
 

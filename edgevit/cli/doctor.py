@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -30,6 +31,18 @@ def command(output: Output) -> None:
     _show(output, diagnosis)
 
 
+def _name_tiers(diagnosis: Diagnosis) -> str:
+    """``AVX512-BF16, and limited to AVX2, …``; empty where the system does not tell."""
+    from edgevit.runtime.isa import LIMIT_VARIABLE, TIERS
+
+    titles = [TIERS[tier].title for tier in reversed(diagnosis.tiers)]
+    if not titles:
+        return ""
+    limit = os.environ.get(LIMIT_VARIABLE)
+    newest = f"{titles[0]}{f' ({LIMIT_VARIABLE}={limit})' if limit else ''}"
+    return f"{newest}, or limited to {', '.join(titles[1:])}" if titles[1:] else newest
+
+
 def _show(output: Output, diagnosis: Diagnosis) -> None:
     from edgevit.cli.tables import format_bytes, make_pairs, make_table
     from edgevit.cli.targets import summarize_status
@@ -41,6 +54,7 @@ def _show(output: Output, diagnosis: Diagnosis) -> None:
         "board": machine.board or "",
         "processor": machine.cpu,
         "instructions": ", ".join(machine.isa) or "none that matter here",
+        "judged under": _name_tiers(diagnosis),
         "cores": f"{machine.physical_cores} physical, {machine.logical_cores} logical, {machine.usable_cores} usable",
         "memory": memory,
         "governor": machine.governor or "not told by the system",

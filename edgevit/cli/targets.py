@@ -70,6 +70,19 @@ def _show_targets(output: Output, pairs: list[tuple[Target, Status]]) -> None:
         output.line("What a target lacks here: edgevit targets NAME, or edgevit doctor")
 
 
+def _name_tiers(target: Target) -> str:
+    """Those that engines are judged under, and what stands in for those that are not here."""
+    from edgevit.runtime.isa import TIERS
+    from edgevit.tiers import plan_tiers
+
+    names = ", ".join(TIERS[tier].title for tier in target.isa)
+    plan = plan_tiers(target)
+    if not plan.absent or plan.ranked is None:
+        return names
+    absent = ", ".join(TIERS[tier].title for tier in plan.absent)
+    return f"{names}; not here: {absent}, judged under {TIERS[plan.ranked].title}"
+
+
 def _show_target(output: Output, target: Target, status: Status) -> None:
     from dataclasses import fields
 
@@ -82,6 +95,7 @@ def _show_target(output: Output, target: Target, status: Status) -> None:
         "device": target.title,
         "engine": f"{target.backend}, device {target.device}, compiled on the {target.build_on}",
         "precisions": ", ".join(target.precisions),
+        "instruction sets": _name_tiers(target),
         "memory": format_bytes(target.memory_bytes) if target.memory_bytes else "",
         "compute capability": target.compute_capability or "",
         "engine version": f"{target.runtime_version} or later" if target.runtime_version else "",

@@ -17,7 +17,7 @@ NAMES: Mapping[str, re.Pattern[str]] = {
     "timing": re.compile(r"\d[0-9A-Za-z.-]*\.cache"),
     "canary": re.compile(r"[0-9a-f]{64}\.json"),
 }
-"""By the folder that they lie in, what files there are called: after a library's version, or a hash."""
+"""By the folder that they lie in, what files there are called."""
 
 _ABANDONED_SECONDS = 24 * 3600
 _PARTIAL = re.compile(r"\.(.+)\.[0-9a-f]+")

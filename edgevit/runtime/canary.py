@@ -113,13 +113,12 @@ def check_canary(bundle: Bundle, session: Session, check: Check = "auto") -> Can
     done = try_canary(bundle, session, check)
     if done.status != "failed":
         return done
-    found = "are not finite numbers" if done.finite is False else f"have {name_db(done.sqnr_db)}"
+    found = "are not finite numbers" if done.finite is False else f"have an SQNR of {name_db(done.sqnr_db)}"
     told = [f"{name} {here}, at the build {built}" for name, (here, built) in done.differences.items()]
     differs = f"; what differs: {'; '.join(told)}" if told else "; the place is the same"
     raise DeviceError(
-        f"{bundle.path}: the engine answers something else here than at the build: its answers to the canary {found} "
-        f"over the float model's, at the build {name_db(done.built_db)}, and {done.least_db:.1f} dB are the least"
-        f"{differs}",
+        f"{bundle.path}: the engine answers something else here than at the build: its answers to the canary {found}, "
+        f"at the build it was {name_db(done.built_db)}, and {done.least_db:.1f} dB is the least{differs}",
         _suggest(bundle, done),
     )
 
@@ -139,8 +138,8 @@ def try_canary(bundle: Bundle, session: Session, check: Check = "auto") -> Canar
     done = dataclasses.replace(done, differences=differences)
     if check == "auto" and record.place is not None and not differences:
         return dataclasses.replace(done, status="same place")
-    name = _name_memory(bundle, here)
-    if check == "auto" and (passed := _recall(name, record)) is not None:
+    memory = _name_memory(bundle, here)
+    if check == "auto" and (passed := _recall(memory, record)) is not None:
         return dataclasses.replace(done, status="remembered", sqnr_db=passed["sqnr_db"], finite=True)
     canary = read_canary(bundle, record)
     answers = session.run_outputs(canary.pixels)
@@ -154,7 +153,7 @@ def try_canary(bundle: Bundle, session: Session, check: Check = "auto") -> Canar
         inferences=-(-len(canary.pixels) // session.batch[2]),
     )
     if done.status == "passed":
-        _remember(name, done)
+        _remember(memory, done)
     return done
 
 
@@ -175,8 +174,8 @@ def locate_bundle(bundle: Bundle) -> dict[str, tuple[str, str]] | None:
 
 
 def name_db(value: float | None) -> str:
-    """``28.0 dB``, or that nothing differs."""
-    return "no difference" if value is None else f"{value:.1f} dB"
+    """``28.0 dB``, or ``no noise`` where all answers are equal."""
+    return "no noise" if value is None else f"{value:.1f} dB"
 
 
 def _suggest(bundle: Bundle, done: CanaryCheck) -> str:
@@ -186,15 +185,22 @@ def _suggest(bundle: Bundle, done: CanaryCheck) -> str:
 
 
 def _name_memory(bundle: Bundle, here: Place) -> str:
-    """Below the cache, the file that says that this very bundle has passed in this place."""
+    """In the cache, the file that says that this very bundle has passed in this place."""
     text = json.dumps([hash_file(bundle.path / MANIFEST_FILE).sha256, to_data(here)], sort_keys=True)
     return f"canary/{hashlib.sha256(text.encode()).hexdigest()}.json"
 
 
-def _recall(name: str, record: CanaryRecord) -> dict[str, Any] | None:
+def _find_root() -> Path | None:
+    try:
+        return default_cache_directory()
+    except OutputError:  # nobody's home
+        return None
+
+
+def _recall(memory: str, record: CanaryRecord) -> dict[str, Any] | None:
     """What was remembered; ``None`` where nothing was, or what is there is damaged or would not pass."""
-    root = _find_cache()
-    content = read_cache(root / name) if root is not None else None
+    root = _find_root()
+    content = read_cache(root / memory) if root is not None else None
     try:
         data = json.loads(content) if content is not None else None
     except (ValueError, RecursionError):
@@ -206,16 +212,9 @@ def _recall(name: str, record: CanaryRecord) -> dict[str, Any] | None:
     return {"sqnr_db": sqnr_db} if passes else None
 
 
-def _remember(name: str, done: CanaryCheck) -> None:
+def _remember(memory: str, done: CanaryCheck) -> None:
     """A folder that cannot be written costs the next opening its inferences, and nothing else."""
-    root = _find_cache()
+    root = _find_root()
     if root is not None:
         content = json.dumps({"passed": True, "sqnr_db": done.sqnr_db}).encode()
-        write_cache(root, name, content, most_files=_MOST_FILES)
-
-
-def _find_cache() -> Path | None:
-    try:
-        return default_cache_directory()
-    except OutputError:  # nobody's home
-        return None
+        write_cache(root, memory, content, most_files=_MOST_FILES)

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import math
+import os
 import re
 import struct
 import zipfile
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 
 from edgevit.bundle import Bundle, load_bundle
-from edgevit.errors import BundleError, DeviceError, OutputError
+from edgevit.errors import BundleError, DeviceError
 from edgevit.manifest import dump_manifest, hash_file
 from edgevit.place import CANARY_FILE, CanaryRecord, Place, choose_least_db, compare_places
 from edgevit.runtime import open_bundle
@@ -222,7 +223,7 @@ def test_a_failure_is_refused_with_both_figures_both_places_and_what_to_do_and_i
     with open_bundle(made.path, check="always") as predictor:
         found = predictor.canary.sqnr_db
     assert f"{found:.1f} dB" in caught.value.message
-    assert "at the build 503.0 dB, and 500.0 dB are the least" in caught.value.message
+    assert "at the build it was 503.0 dB, and 500.0 dB is the least" in caught.value.message
     here = place_of(made).version
     assert f"engine library onnxruntime {here}, at the build onnxruntime 0.0.1" in caught.value.message
     assert "\n" not in caught.value.message, "one sentence, wherever it is shown"
@@ -297,10 +298,9 @@ def test_a_folder_that_cannot_be_written_costs_every_opening_its_inferences_alon
 
 
 def test_a_user_without_a_home_gets_the_same(made: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> Path:
-        raise OutputError("this user has no home", "set a folder")
-
-    monkeypatch.setattr("edgevit.runtime.canary.default_cache_directory", fail)
+    for name in ("EDGEVIT_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
     with open_bundle(elsewhere(made, tmp_path / "copy").path) as predictor:
         assert predictor.canary.status == "passed"
 
@@ -421,6 +421,22 @@ def test_a_file_that_is_not_what_the_manifest_says_is_refused(made: Bundle, tmp_
     with pytest.raises(BundleError, match=r"canary\.npz cannot be read: .") as caught:
         open_bundle(bundle.path, check="always")
     assert caught.value.hint == "build the bundle again"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder", "missing"])
+def test_what_is_no_regular_file_is_refused_without_opening_it(made: Bundle, tmp_path: Path, kind: str) -> None:
+    bundle = rewrite(made, tmp_path / "copy")
+    file = bundle.path / CANARY_FILE
+    file.unlink()
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "link":
+        file.symlink_to(made.path / CANARY_FILE)
+    elif kind == "folder":
+        file.mkdir()
+    assert bundle.manifest.canary is not None
+    with pytest.raises(BundleError, match=r"canary\.npz cannot be read"):
+        read_canary(bundle, bundle.manifest.canary)
 
 
 def test_a_file_of_flipped_bits_is_refused_or_answered_and_never_a_crash(made: Bundle, tmp_path: Path) -> None:

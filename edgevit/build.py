@@ -224,9 +224,9 @@ def build_model(
             summaries |= {p: GraphSummary(made.passes, made.op_counts) for p, made in quantized.items()}
             report = dataclasses.replace(report, graphs=summaries)
             packed = collect_portable_files(files, manifest.outputs, evidence, cache)
-            return pack_result(out, manifest, recipe, report, packed, lock)
+            return pack_result(out, manifest, recipe, report, packed, lock, evidence)
         engine = next(t.engine for t in found.trials if t.variant.name == verdict.chosen)
-        return pack_result(out, dataclasses.replace(manifest, engine=engine), recipe, report, {}, lock)
+        return pack_result(out, dataclasses.replace(manifest, engine=engine), recipe, report, {}, lock, evidence)
 
 
 @contextlib.contextmanager

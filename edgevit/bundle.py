@@ -12,6 +12,7 @@ from edgevit.bundle_settings import check_manifest_settings
 from edgevit.engine import Engine
 from edgevit.errors import BundleError, format_offenders
 from edgevit.manifest import MANIFEST_FILE, Manifest, hash_file, load_manifest
+from edgevit.place import CANARY_FILE
 
 RECIPE_FILE = "recipe.toml"
 REPORT_FILE = "report.json"
@@ -84,7 +85,8 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     manifest = load_manifest(path)
     check_manifest_settings(path, manifest)
     if manifest.engine is not None:
-        unlisted = [name for name in manifest.engine.files if name not in manifest.files]
+        needed = [*manifest.engine.files, *([CANARY_FILE] if manifest.canary is not None else [])]
+        unlisted = [name for name in needed if name not in manifest.files]
         if unlisted:
             raise BundleError(f"{path}: the manifest lists no file {', '.join(unlisted)}", "build the bundle again")
     return Bundle(path, manifest)

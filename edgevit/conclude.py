@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from edgevit.bundle import RECIPE_FILE, REPORT_FILE
 from edgevit.cache import StageCache
+from edgevit.canary import make_canary
 from edgevit.conditions import list_condition_risks
 from edgevit.devices.local import list_measuring_risks
 from edgevit.errors import DeviceError
@@ -19,6 +20,7 @@ from edgevit.lock import OutputLock
 from edgevit.manifest import Manifest
 from edgevit.measure import measure_cold_start
 from edgevit.pack import pack_bundle
+from edgevit.place import CANARY_FILE
 from edgevit.precisions import Arithmetic, list_arithmetics
 from edgevit.progress import Progress
 from edgevit.quantization import RANDOM_MARK
@@ -157,8 +159,10 @@ def pack_result(
     report: Report,
     files: Mapping[str, Path | bytes],
     lock: OutputLock,
+    evidence: Evidence,
 ) -> BuildResult:
-    """Write the bundle of the variant that the report's verdict chose: the manifest's engine, or ``files``."""
+    """Write the bundle of the variant that the report's verdict chose: the manifest's engine with its canary, or
+    ``files``."""
     variant = next(v for v in report.variants if v.name == report.verdict.chosen)
     content: dict[str, Path | bytes] = dict(files)
     if manifest.engine is not None:
@@ -166,6 +170,9 @@ def pack_result(
         precision = cast(PrecisionChoice, manifest.engine.precision)
         recipe = dataclasses.replace(recipe, precision=precision, settings=manifest.engine.settings)
         content.update({name: manifest.engine.directory / name for name in manifest.engine.files})
+        if (canary := make_canary(manifest.engine, evidence)) is not None:
+            content[CANARY_FILE], record = canary
+            manifest = dataclasses.replace(manifest, canary=record)
     content[RECIPE_FILE] = recipe.dumps().encode()
     content[REPORT_FILE] = report.dumps().encode()
     manifest = dataclasses.replace(

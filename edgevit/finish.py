@@ -68,12 +68,13 @@ def finish_bundle(
     machine, start = describe_machine(), time.perf_counter()
     with lock_output(out) as lock:
         check_output(out)
+        evidence = read_portable_evidence(bundle)
         choice = choose_and_start(
             graphs,
             manifest.target,
             recipe,
             before.budget,
-            read_portable_evidence(bundle),
+            evidence,
             cache,
             labels=manifest.labels,
             progress=progress,
@@ -108,7 +109,7 @@ def finish_bundle(
             report.save(out.with_name(f"{out.name}.{REPORT_FILE}"))
             return BuildResult(None, report, None)
         engine = next(t.engine for t in found.trials if t.variant.name == verdict.chosen)
-        return pack_result(out, dataclasses.replace(manifest, engine=engine), recipe, report, {}, lock)
+        return pack_result(out, dataclasses.replace(manifest, engine=engine), recipe, report, {}, lock, evidence)
 
 
 def _recall_judgement(verdict: Verdict, before: Report) -> Verdict:

@@ -17,6 +17,7 @@ from typing import Any
 from edgevit import schema
 from edgevit.engine import Engine, TensorSpec
 from edgevit.errors import BundleError
+from edgevit.place import CanaryRecord
 from edgevit.preprocess import Preprocess
 from edgevit.quantization import RANDOM_MARK
 from edgevit.target import Target
@@ -61,6 +62,8 @@ class Manifest:
         task_options: How the task was chosen, as in a recipe; see :class:`edgevit.task.Task`.
         source: The checkpoint that it came from.
         figures: The report's key figures.
+        canary: What an engine must answer, in ``canary.npz``; ``None`` in portable bundles and those of earlier
+            versions.
         files: Every other file of the bundle, by its path inside it.
         schema_version: Of this form.
     """
@@ -81,6 +84,7 @@ class Manifest:
     task_options: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
+    canary: CanaryRecord | None = None
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 

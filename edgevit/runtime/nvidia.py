@@ -6,9 +6,11 @@ TensorRT's own runtime can end the process where there is no driver, so the driv
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edgevit.engine import GpuRecord
@@ -71,6 +73,21 @@ def read_driver_version(library: Any = None) -> str:
     version = ctypes.c_int()
     _call(library.cuDriverGetVersion, ctypes.byref(version))
     return f"{version.value // 1000}.{version.value % 1000 // 10}"
+
+
+def describe_driver(root: Path = Path("/"), library: Any = None) -> str:
+    """The driver's own version where its kernel module tells it, and the CUDA that it serves: ``550.54.14, CUDA 12.4``.
+
+    Raises:
+        DeviceError: There is no driver.
+    """
+    serves = f"CUDA {read_driver_version(library)}"
+    try:
+        text = (root / "proc/driver/nvidia/version").read_text(errors="replace")
+    except OSError:
+        return serves
+    module = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)\s", text)
+    return f"{module.group(1)}, {serves}" if module else serves
 
 
 def choose_gpu(gpus: Sequence[Gpu], record: GpuRecord | None) -> Gpu | None:

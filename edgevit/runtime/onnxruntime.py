@@ -11,7 +11,10 @@ import numpy.typing as npt
 
 from edgevit.engine import Engine, Setting
 from edgevit.errors import DeviceError, MissingPackageError
+from edgevit.place import Place, select_settings
 from edgevit.runtime.cores import choose_threads
+from edgevit.runtime.isa import list_tiers
+from edgevit.runtime.processor_name import read_name
 from edgevit.runtime.session import Outputs
 from edgevit.runtime.settings import OpenSettings, read_settings
 from edgevit.runtime.versions import parse_version
@@ -64,6 +67,18 @@ def find_differences(engine: Engine) -> tuple[str, ...]:
     """Another ONNX Runtime than the one that the engine was measured with."""
     built, here = engine.versions.get("onnxruntime", ""), read_versions()["onnxruntime"]
     return () if built == here else (f"measured with ONNX Runtime {built or 'of unknown version'}; here is {here}",)
+
+
+def describe_place(engine: Engine, settings: Mapping[str, Setting]) -> Place:
+    """See :class:`edgevit.runtime.session.Runtime`."""
+    tiers = list_tiers(limit="")  # its kernels on the CPU are its own, which oneDNN's limit does not reach
+    return Place(
+        backend="onnxruntime",
+        version=read_versions()["onnxruntime"],
+        device=read_name(),
+        instruction_set=tiers[-1] if tiers else None,
+        settings=select_settings(settings),
+    )
 
 
 def is_property(key: str) -> bool:

@@ -12,7 +12,9 @@ import numpy.typing as npt
 
 from edgevit.engine import Engine, Setting
 from edgevit.errors import DeviceError, MissingPackageError
+from edgevit.place import Place, select_settings
 from edgevit.runtime.cores import choose_threads, count_logical_cores, count_physical_cores
+from edgevit.runtime.isa import read_tier
 from edgevit.runtime.session import Outputs
 from edgevit.runtime.settings import OpenSettings, read_settings
 from edgevit.runtime.versions import parse_version
@@ -69,6 +71,28 @@ def find_differences(engine: Engine) -> tuple[str, ...]:
     """Another OpenVINO than the one that the engine was measured with."""
     built, here = engine.versions.get("openvino", ""), read_versions()["openvino"]
     return () if built == here else (f"measured with OpenVINO {built or 'of unknown version'}; here is {here}",)
+
+
+def describe_place(engine: Engine, settings: Mapping[str, Setting]) -> Place:
+    """See :class:`edgevit.runtime.session.Runtime`."""
+    return Place(
+        backend="openvino",
+        version=read_versions()["openvino"],
+        device=_read_text(engine.device, "FULL_DEVICE_NAME"),
+        instruction_set=read_tier() if engine.device == "CPU" else None,
+        driver=_read_text(engine.device, "GPU_DRIVER_VERSION"),
+        settings=select_settings(settings),
+    )
+
+
+def _read_text(device: str, name: str) -> str | None:
+    """A device's property, where it has it and tells it."""
+    try:
+        if name not in get_core().get_property(device, "SUPPORTED_PROPERTIES"):
+            return None
+        return str(get_core().get_property(device, name)).strip() or None
+    except RuntimeError:
+        return None
 
 
 def is_property(key: str) -> bool:

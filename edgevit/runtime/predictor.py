@@ -16,6 +16,7 @@ from edgevit.engine import Engine, Setting
 from edgevit.errors import BundleError, DataError, DeviceError
 from edgevit.manifest import Manifest
 from edgevit.preprocess import Preprocess
+from edgevit.runtime.canary import CanaryCheck, Check, check_canary
 from edgevit.runtime.rebuild import suggest_rebuild
 from edgevit.runtime.session import Outputs, Session, get_runtime, open_engine
 from edgevit.target import read_architecture
@@ -36,11 +37,19 @@ class Predictor:
     Attributes:
         manifest: What the bundle is, with the figures that were measured.
         differences: What here differs from where it was measured, such as another version of the engine library.
+        canary: What was done to find out whether the engine answers here as where it was judged.
     """
 
-    def __init__(self, bundle: Bundle, session: Session, differences: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        session: Session,
+        differences: tuple[str, ...],
+        canary: CanaryCheck | None = None,
+    ) -> None:
         self.manifest: Manifest = bundle.manifest
         self.differences = differences
+        self.canary = canary or CanaryCheck("not checked")
         self._session = session
 
     @property
@@ -153,21 +162,31 @@ class Predictor:
 
 
 def open_bundle(
-    path: str | os.PathLike[str], *, verify: bool = True, settings: Mapping[str, Setting] | None = None
+    path: str | os.PathLike[str],
+    *,
+    verify: bool = True,
+    settings: Mapping[str, Setting] | None = None,
+    check: Check = "auto",
 ) -> Predictor:
     """Open a bundle on this device.
 
     Files that the manifest does not list are ignored: they cannot change an answer.
 
+    Where anything that may change an answer differs from where the bundle was judged (instruction sets, library,
+    driver, device, settings), the engine first answers the bundle's canary, three images at most. A pass is remembered
+    in the user's cache folder.
+
     Args:
         path: The bundle's folder.
         verify: Hash every file; otherwise only their presence and size are checked.
         settings: Override the engine's own, for example ``{"threads": 2}``; see ``edgevit/runtime/settings.py``.
+        check: ``auto`` as above; ``always`` answers the canary in any case, ``never`` in none.
 
     Raises:
         BundleError: The bundle is damaged, portable, of a newer edgevit, or made for another device or library version.
         MissingPackageError: The engine library is not installed.
-        DeviceError: A setting is not valid, or the library refused the engine.
+        DeviceError: A setting is not valid, the library refused the engine, or the engine does not answer here as where
+            it was judged: with both figures, and with what differs.
     """
     bundle = load_bundle(path)
     engine = bundle.engine  # refuses a portable bundle before its files are hashed
@@ -175,7 +194,13 @@ def open_bundle(
     mismatch = _find_mismatch(bundle.manifest, engine)
     if mismatch:
         raise BundleError(f"{path}: {mismatch}", suggest_rebuild(bundle))
-    return Predictor(bundle, open_engine(engine, settings), get_runtime(engine.backend).find_differences(engine))
+    session = open_engine(engine, settings)
+    try:
+        canary = check_canary(bundle, session, check)
+        return Predictor(bundle, session, get_runtime(engine.backend).find_differences(engine), canary)
+    except BaseException:
+        session.close()
+        raise
 
 
 def _find_mismatch(manifest: Manifest, engine: Engine) -> str | None:

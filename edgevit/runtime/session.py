@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from edgevit.engine import Engine, Setting, TensorSpec
 from edgevit.errors import BundleError, DataError, DeviceError
+from edgevit.place import Place
 
 RUNTIMES: dict[str, str] = {
     "openvino": "edgevit.runtime.openvino",
@@ -55,6 +56,9 @@ class Runtime(Protocol):
 
     def find_differences(self, engine: Engine) -> tuple[str, ...]:
         """What differs from where the engine was measured, though it opens."""
+
+    def describe_place(self, engine: Engine, settings: Mapping[str, Setting]) -> Place:
+        """Where the engine answers on this machine, opened with the settings that its session tells."""
 
 
 class Session:

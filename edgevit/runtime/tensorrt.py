@@ -17,8 +17,9 @@ from typing import Any
 
 from edgevit.engine import Engine, Setting
 from edgevit.errors import DeviceError, MissingPackageError
+from edgevit.place import Place, select_settings
 from edgevit.runtime.cuda import import_cudart
-from edgevit.runtime.nvidia import HINT, choose_gpu, read_gpus
+from edgevit.runtime.nvidia import HINT, Gpu, choose_gpu, describe_driver, read_gpus
 from edgevit.runtime.settings import GPU_KEYS, read_settings
 from edgevit.runtime.tensorrt_executor import TensorRTExecutor
 from edgevit.runtime.versions import parse_version
@@ -106,8 +107,23 @@ class TensorRTRuntime:
             )
         return tuple(found)
 
+    def describe_place(self, engine: Engine, settings: Mapping[str, Setting]) -> Place:
+        """See :class:`edgevit.runtime.session.Runtime`. One name may cover several sizes, so the size is told."""
+        gpu = choose_gpu(read_gpus(), engine.gpu)
+        return Place(
+            backend=self.name,
+            version=self.read_versions()[self.name],
+            device=_name_gpu(gpu) if gpu is not None else None,
+            driver=describe_driver(),
+            settings=select_settings(settings),
+        )
+
 
 TENSORRT, TENSORRT_RTX = TensorRTRuntime("tensorrt"), TensorRTRuntime("tensorrt_rtx")
+
+
+def _name_gpu(gpu: Gpu) -> str:
+    return f"{gpu.name}, {gpu.compute_capability}, {gpu.multiprocessors} multiprocessors"
 
 
 def _describe_gpu(engine: Engine) -> str:

@@ -1,0 +1,73 @@
+"""make_canary: a few images with the float model's answers and the engine's, by which a bundle knows its place."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from edgevit.place import CEILING_DB, MOST_IMAGES, CanaryRecord, choose_least_db
+from edgevit.precisions import QUANTIZED_PRECISIONS
+from edgevit.runtime.canary import measure_sqnr
+from edgevit.runtime.canary_file import Canary, dump_canary
+from edgevit.runtime.session import get_runtime, open_engine
+
+if TYPE_CHECKING:
+    from edgevit.engine import Engine
+    from edgevit.evidence import Evidence
+
+MOST_BYTES = 4 << 20
+"""Of the file, as long as it holds more than one image."""
+UNSEEN_DB = {"fp32": CEILING_DB}
+OTHER_UNSEEN_DB = 30.0
+"""Asked of a 16-bit engine that was not run at the build: relative errors of 2e-2, which parity allows, are 34 dB."""
+
+
+def make_canary(engine: Engine, evidence: Evidence) -> tuple[bytes, CanaryRecord] | None:
+    """Open the engine once more, and let it answer a few of the images that its parity was checked on.
+
+    Where this machine cannot open it, its graph's answers stand in for its own, and the record says so: whoever opens
+    the bundle first answers the canary in any case.
+
+    Args:
+        engine: The one to pack, with its files and the settings that it is opened with.
+        evidence: Images and the float model's answers, and those of the quantised graphs.
+
+    Returns:
+        The bytes of ``canary.npz`` and the manifest's record; ``None`` where nothing can be compared: an output of the
+        float model is zero everywhere, or an answer at the build is no finite number.
+
+    Raises:
+        DeviceError: The engine, which was measured here, does not open any more.
+    """
+    count = _count_images(evidence)
+    pixels = evidence.pixels[:count]
+    reference = tuple(values[:count] for values in evidence.outputs)
+    runtime = get_runtime(engine.backend)
+    place = None
+    if runtime.find_mismatch(engine) is None:
+        with open_engine(engine) as session:
+            answers = session.run_outputs(pixels)
+            place = runtime.describe_place(engine, session.settings)
+    else:
+        answers = tuple(values[:count] for values in evidence.graph_outputs.get(engine.precision, evidence.outputs))
+    sqnr_db = measure_sqnr(reference, answers)
+    if math.isnan(sqnr_db) or not all(values.any() for values in reference):
+        return None
+    unseen = place is None and engine.precision not in QUANTIZED_PRECISIONS
+    ceiling = UNSEEN_DB.get(engine.precision, OTHER_UNSEEN_DB) if unseen else CEILING_DB
+    seen = round(sqnr_db, 2) if math.isfinite(sqnr_db) else None
+    record = CanaryRecord(
+        images=count,
+        least_db=choose_least_db(seen, ceiling),
+        sqnr_db=seen,
+        answers="engine" if place is not None else "graph",
+        place=place,
+    )
+    names = tuple(spec.name for spec in engine.outputs)
+    return dump_canary(Canary(pixels, reference, answers), names), record
+
+
+def _count_images(evidence: Evidence) -> int:
+    """As many as keep the file small, and one at least."""
+    each = int(evidence.pixels[0].nbytes + 2 * sum(values[0].nbytes for values in evidence.outputs))
+    return max(1, min(MOST_IMAGES, len(evidence.pixels), MOST_BYTES // each))

@@ -15,6 +15,7 @@ from edgevit.conditions import Conditions
 from edgevit.errors import BundleError, DataError, format_offenders
 from edgevit.progress import Progress, ignore_progress
 from edgevit.report import ColdStart, Latency, Machine, Ratio, Throughput
+from edgevit.runtime.canary import CanaryCheck, Check
 
 if TYPE_CHECKING:
     from edgevit.engine import Setting
@@ -27,6 +28,7 @@ class BundleFigures:
 
     Attributes:
         ratio: Latency over the first bundle's; ``None`` for the first itself.
+        canary: Whether it answers here as where it was judged.
     """
 
     bundle: str
@@ -37,6 +39,7 @@ class BundleFigures:
     ratio: Ratio | None = None
     throughput: Throughput | None = None
     cold_start: ColdStart | None = None
+    canary: CanaryCheck | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ def bench_bundles(
     settings: Mapping[str, Setting] | None = None,
     throughput: bool = False,
     cold_start: bool = False,
+    check: Check = "auto",
     seed: int = 0,
     progress: Progress = ignore_progress,
 ) -> Comparison:
@@ -70,12 +74,13 @@ def bench_bundles(
         settings: Over the bundles' own; see ``edgevit/runtime/settings.py``.
         throughput: Also measure images a second with several callers.
         cold_start: Also measure load, first inference and memory of fresh processes.
+        check: Whether each bundle's canary is answered first; see :func:`edgevit.runtime.open_bundle`.
         seed: Of the pixels, which are random: the time of these engines does not depend on them.
         progress: Told between turns.
 
     Raises:
         BundleError: A bundle is damaged, portable, or takes another image size or batch than the first.
-        DeviceError: An engine cannot be opened here.
+        DeviceError: An engine cannot be opened here, or answers something else than where it was judged.
     """
     from edgevit.bundle import load_bundle
     from edgevit.devices.local import describe_machine
@@ -96,7 +101,8 @@ def bench_bundles(
     pixels = np.random.default_rng(seed).integers(0, 256, (size, height, width, 3), dtype=np.uint8)
     machine = describe_machine()  # before the load that measuring is
     with contextlib.ExitStack() as stack:
-        sessions = {n: stack.enter_context(open_bundle(n, settings=settings)).session for n in names}
+        predictors = {n: stack.enter_context(open_bundle(n, settings=settings, check=check)) for n in names}
+        sessions = {name: predictor.session for name, predictor in predictors.items()}
         watch = Watch(progress)
         measured = measure_latency(sessions, pixels, runs=runs, seconds=seconds, progress=watch)
     rows = []
@@ -109,6 +115,7 @@ def bench_bundles(
             precision=manifest.precision,
             latency=measured.latencies[name],
             ratio=measured.ratios.get(name),
+            canary=predictors[name].canary,
         )
         if throughput:
             progress("throughput", done, len(names))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevit.errors import CheckpointError, DataError
+from edgevit.figure_change import FigureChange, compare_figures
 from edgevit.progress import Progress, ignore_progress
 from edgevit.report import Accuracy, DataUse
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from edgevit.images import ImageSet
     from edgevit.runtime import Predictor
+    from edgevit.runtime.canary import CanaryCheck, Check
     from edgevit.runtime.session import Outputs
 
     RunOutputs: TypeAlias = Callable[[npt.NDArray[np.uint8]], Outputs]
@@ -39,6 +41,8 @@ class Evaluation:
         top5: Images whose label was among the first five.
         accuracy: The same compared with the float model; ``None`` without a reference.
         reference: The checkpoint that was compared with.
+        canary: Whether the engine answers here, or on the device, as where the bundle was judged.
+        changes: What was found beside what the bundle says of itself, of a classifier.
     """
 
     bundle: str
@@ -47,6 +51,8 @@ class Evaluation:
     top5: int | None
     accuracy: Accuracy | None
     reference: str | None
+    canary: CanaryCheck
+    changes: tuple[FigureChange, ...] = ()
 
 
 def evaluate_bundle(
@@ -57,6 +63,7 @@ def evaluate_bundle(
     arch: str | None = None,
     skip_bad_images: bool = False,
     open_with: Callable[[str | Path], AbstractContextManager[Any]] | None = None,
+    check: Check = "auto",
     progress: Progress = ignore_progress,
 ) -> Evaluation:
     """Run a bundle over images.
@@ -68,6 +75,8 @@ def evaluate_bundle(
             the extra ``build``; without it, labels alone judge.
         arch: Architecture of the reference, where it is a file of bare weights.
         skip_bad_images: Go on without images that cannot be read.
+        check: Whether the bundle's canary is answered first, where it is opened here; see
+            :func:`edgevit.runtime.open_bundle`.
         open_with: Opens the bundle elsewhere, as :func:`edgevit.devices.remote_answers.open_on` does; here by default.
         progress: Told after every batch.
 
@@ -102,7 +111,7 @@ def evaluate_bundle(
             f"{data} has no labels and there is no reference: nothing can be counted",
             "give labelled images (a folder per class, or a CSV with a column label), or --reference CHECKPOINT",
         )
-    with (open_with or open_bundle)(bundle) as predictor:
+    with open_with(bundle) if open_with is not None else open_bundle(bundle, check=check) as predictor:
         images = images.check(
             predictor.manifest.classes or None,
             skip_bad=skip_bad_images,
@@ -112,9 +121,15 @@ def evaluate_bundle(
         use = DataUse(str(data), len(images), images.labels is not None, images.sha256(), len(images.skipped))
         run_reference = None if reference is None else _open_reference(reference, arch, predictor)
         result = _MEASURES[task](predictor, images, run_reference, progress)
+        canary = predictor.canary
     compared = None if reference is None else result
     top1, top5 = (result.top1, result.top5) if task == "classify" else (None, None)
-    return Evaluation(str(bundle), use, top1, top5, compared, None if reference is None else str(reference))
+    changes: tuple[FigureChange, ...] = ()
+    if task == "classify":
+        counts = {"top1_percent": top1, "agreement_percent": compared.agreement if compared is not None else None}
+        changes = compare_figures(counts, len(images), manifest.figures)
+    named = None if reference is None else str(reference)
+    return Evaluation(str(bundle), use, top1, top5, compared, named, canary, changes)
 
 
 def _measure_answers(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgevit.errors import CheckpointError
+from edgevit.errors import CheckpointError, DeviceError, MissingPackageError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -70,11 +71,17 @@ class CheckpointInspection:
 
 @dataclass(frozen=True)
 class BundleInspection:
-    """A bundle's manifest and report."""
+    """A bundle's manifest and report.
+
+    Attributes:
+        differences: What here differs from where the bundle was judged, here and there, so that the next opening
+            answers its canary; ``None`` where that is not known.
+    """
 
     path: str
     manifest: Manifest
     report: Report
+    differences: Mapping[str, tuple[str, str]] | None = None
     kind: Literal["bundle"] = "bundle"
 
 
@@ -111,10 +118,16 @@ def inspect_bundle(path: Path) -> BundleInspection:
     Raises:
         BundleError: A damaged bundle.
     """
-    from edgevit.manifest import load_manifest
+    from edgevit.bundle import load_bundle
     from edgevit.report import Report
+    from edgevit.runtime.canary import locate_bundle
 
-    return BundleInspection(str(path), load_manifest(path), Report.load(path / "report.json"))
+    bundle = load_bundle(path)
+    try:
+        differences = locate_bundle(bundle)
+    except (DeviceError, MissingPackageError):  # such a bundle does not open here at all
+        differences = None
+    return BundleInspection(str(path), bundle.manifest, Report.load(path / "report.json"), differences)
 
 
 def inspect_checkpoint(

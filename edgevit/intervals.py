@@ -67,6 +67,22 @@ def paired_difference_interval(lost: int, gained: int, trials: int, confidence: 
     return solve(-1.0, z), solve(1.0, -z)
 
 
+def difference_interval(
+    successes: int, trials: int, other_successes: int, other_trials: int, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Interval of the difference of two proportions of independent samples, from −1 to 1; (−1, 1) for no trials.
+
+    Source: Newcombe, "Interval estimation for the difference between independent proportions: comparison of eleven
+    methods", Statistics in Medicine 17 (1998), method 10, of Wilson's two intervals.
+    """
+    if trials == 0 or other_trials == 0:
+        return -1.0, 1.0
+    p, q = successes / trials, other_successes / other_trials
+    p_low, p_high = wilson_interval(successes, trials, confidence)
+    q_low, q_high = wilson_interval(other_successes, other_trials, confidence)
+    return p - q - math.hypot(p - p_low, q_high - q), p - q + math.hypot(p_high - p, q - q_low)
+
+
 def ratio_of_medians(
     values: npt.ArrayLike, baseline: npt.ArrayLike, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float, float]:

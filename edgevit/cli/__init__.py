@@ -1,7 +1,8 @@
 """The command line: a skin over the library. Each command parses, calls one function and prints.
 
-Exit status: 0 done, 1 a budget was missed, 2 bad usage or input, 130 interrupted. An error is two lines on standard
-error, ``error: what happened`` and ``hint: what to do``; with ``--json`` it is also the document on standard output.
+Exit status: 0 done, 1 a budget was missed or a check failed, 2 bad usage or input, 130 interrupted. An error is two
+lines on standard error, ``error: what happened`` and ``hint: what to do``; with ``--json`` it is also the document on
+standard output.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from edgevit import __version__
 from edgevit.cli.output import DEBUG
 from edgevit.errors import EdgevitError
 
-COMMANDS = ("build", "finish", "inspect", "bench", "eval", "run", "targets", "doctor", "demo")
+COMMANDS = ("build", "finish", "inspect", "bench", "eval", "run", "check", "targets", "doctor", "demo")
 """In the order of ``--help``; each is a file of this folder with an object ``command``, imported when asked for."""
 
 
@@ -104,7 +105,7 @@ def _complain(arguments: list[str], message: str, hint: str) -> int:
 @click.group(
     cls=CommandLine,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit status: 0 done, 1 a budget was missed, 2 bad usage or input.",
+    epilog="Exit status: 0 done, 1 a budget was missed or a check failed, 2 bad usage or input.",
 )
 @click.version_option(__version__, prog_name="edgevit", message="%(prog)s %(version)s")
 def main() -> None:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgevit.cli.options import on_option
+from edgevit.cli.options import check_option, on_option
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
     from edgevit.bench import Comparison
+    from edgevit.runtime.canary import Check
 
 
 @click.command("bench", short_help="Measure latency; several bundles are compared as ratios.")
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads (chosen on the device).")
 @click.option("--throughput", is_flag=True, help="Also images a second with several callers at once.")
 @click.option("--cold-start", is_flag=True, help="Also load time, first inference and memory of fresh processes.")
+@check_option
 @on_option
 @output_options
 def command(
@@ -35,6 +37,7 @@ def command(
     threads: int | None,
     throughput: bool,
     cold_start: bool,
+    check: Check,
     host: str | None,
 ) -> None:
     """Measure latency; several bundles are interleaved in one run and compared as ratios with intervals.
@@ -61,12 +64,13 @@ def command(
                 settings={} if threads is None else {"threads": threads},
                 throughput=throughput,
                 cold_start=cold_start,
+                check=check,
                 progress=progress,
             )
         else:
             from edgevit.devices.remote_measure import bench_on
 
-            given = {"--runs": runs, "--seconds": seconds, "--batch": batch, "--threads": threads}
+            given = {"--runs": runs, "--seconds": seconds, "--batch": batch, "--threads": threads, "--check": check}
             arguments = [str(word) for pair in given.items() if pair[1] is not None for word in pair]
             arguments += [name for name, on in (("--throughput", throughput), ("--cold-start", cold_start)) if on]
             comparison = bench_on(host, bundles, arguments, log=output.listen_to(host), progress=progress)
@@ -109,6 +113,9 @@ def _note_circumstances(output: Output, comparison: Comparison) -> None:
     from edgevit.devices.local import list_measuring_risks
 
     first = comparison.bundles[0].latency
+    for row in comparison.bundles:
+        if row.canary is not None:
+            output.note(f"{Path(row.bundle).name}: canary: {row.canary.describe()}")
     settings = ", ".join(f"{name} {value}" for name, value in first.settings.items())
     output.note(f"{first.runs} runs in {first.seconds:.1f} s, batch {first.batch}; {settings}")
     machine = comparison.machine

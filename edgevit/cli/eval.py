@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgevit.cli.options import on_option, read_source, refuse_missing
+from edgevit.cli.options import check_option, on_option, read_source, refuse_missing
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
     from edgevit.evaluate import Evaluation
     from edgevit.report import Accuracy
+    from edgevit.runtime.canary import Check
 
 
 @click.command("eval", short_help="Measure accuracy, and agreement with the float model.")
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 )
 @click.option("--arch", metavar="NAME", help="Its architecture, where it is a file of bare weights.")
 @click.option("--skip-bad-images", is_flag=True, help="Go on without images that cannot be read, and count them.")
+@check_option
 @on_option
 @output_options
 def command(
@@ -33,6 +35,7 @@ def command(
     reference: str | None,
     arch: str | None,
     skip_bad_images: bool,
+    check: Check,
     host: str | None,
 ) -> None:
     """Measure a bundle's accuracy, and its agreement with the float model.
@@ -60,7 +63,7 @@ def command(
             from edgevit.devices.remote_answers import open_on
             from edgevit.devices.ssh import check_host
 
-            open_with = partial(open_on, check_host(host), log=output.listen_to(host), progress=progress)
+            open_with = partial(open_on, check_host(host), check=check, log=output.listen_to(host), progress=progress)
         result = evaluate_bundle(
             bundle,
             data,
@@ -68,12 +71,16 @@ def command(
             arch=arch,
             skip_bad_images=skip_bad_images,
             open_with=open_with,
+            check=check,
             progress=progress,
         )
     output.document(to_data(result))
     _show(output, result)
     if load_manifest(bundle).for_trials:
         output.note(f"warning: {bundle} was {RANDOM_MARK}")
+    for change in result.changes:
+        if change.beyond_chance:
+            output.note(f"warning: {change.describe()}")
 
 
 def _show(output: Output, result: Evaluation) -> None:
@@ -103,6 +110,7 @@ def _show(output: Output, result: Evaluation) -> None:
             )
         if accuracy.sqnr_db is not None:
             pairs["SQNR"] = f"{accuracy.sqnr_db:.1f} dB"
+    pairs["canary"] = result.canary.describe()
     output.show(make_pairs(pairs))
     if accuracy is None:
         output.note("agreement: give --reference CHECKPOINT to compare with the float model")

@@ -107,6 +107,7 @@ def _show_bundle(output: Output, found: BundleInspection) -> None:
         "output": ", ".join(f"{s.name} {s.dtype} {_shape(s.shape)}" for s in manifest.outputs),
         "preprocessing": manifest.preprocess.describe(),
         "classes": str(manifest.classes),
+        "canary": _describe_canary(found),
         "created": f"{manifest.created}, edgevit {manifest.edgevit_version}",
         "note": "\n".join(report.notes),
     }
@@ -132,6 +133,25 @@ def _show_bundle(output: Output, found: BundleInspection) -> None:
     for name, file in manifest.files.items():
         files.add_row(name, format_bytes(file.size_bytes), file.sha256[:16] + "…")
     output.show(files)
+
+
+def _describe_canary(found: BundleInspection) -> str:
+    """What it holds, and whether the next opening answers it."""
+    from edgevit.runtime.canary import name_db
+
+    record = found.manifest.canary
+    if record is None:
+        return "" if found.manifest.portable else "none: nothing tells whether it answers here as where it was built"
+    count = f"{record.images} image{'' if record.images == 1 else 's'}"
+    if record.place is None:
+        return f"{count}, at least {record.least_db:.1f} dB; the engine was not run at the build"
+    held = f"{count}, {name_db(record.sqnr_db)} at the build, at least {record.least_db:.1f} dB"
+    if found.differences is None:
+        return f"{held}; it does not open here"
+    if not found.differences:
+        return f"{held}; this is the place where it was judged"
+    differs = "; ".join(f"{part} {here}, at the build {built}" for part, (here, built) in found.differences.items())
+    return f"{held}\nthis place differs, so the next opening answers it: {differs}"
 
 
 def _shape(shape: tuple[int | str, ...]) -> str:

@@ -138,6 +138,15 @@ on_option = click.option(
 )
 
 
+check_option = click.option(
+    "--check",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Answer the bundle's canary: where the place is new to it, always, or never.",
+)
+
+
 def refuse_missing(paths: Mapping[str, Path | str | None]) -> None:
     """Raise where two or more of a command's paths are not there; of a single one, the stage that reads it says more.
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgevit.cli.options import check_option
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
     from edgevit.runtime import Predictor
+    from edgevit.runtime.canary import Check
 
 
 @click.command("run", short_help="Classify or embed images with a bundle, or take their features.")
@@ -23,8 +25,11 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Embeddings to a .npy file, features to a .npz file.",
 )
+@check_option
 @output_options
-def command(output: Output, bundle: Path, images: tuple[Path, ...], top_k: int, save: Path | None) -> None:
+def command(
+    output: Output, bundle: Path, images: tuple[Path, ...], top_k: int, save: Path | None, check: Check
+) -> None:
     """Classify images with a bundle; of one that gives embeddings or features, show these and save them.
 
     Embeddings are saved as one array (images, C), features as one array (images, …) for every level, float32, in the
@@ -53,7 +58,7 @@ def command(output: Output, bundle: Path, images: tuple[Path, ...], top_k: int, 
             f"{len(missing)} of {len(images)} images are not there:\n" + format_offenders(missing),
             "name image files, after the bundle's folder",
         )
-    with open_bundle(bundle) as opened:
+    with open_bundle(bundle, check=check) as opened:
         task = opened.manifest.task
         suffix = {"embed": ".npy", "features": ".npz"}.get(task)
         if save is not None and save.suffix != suffix:
@@ -68,6 +73,7 @@ def command(output: Output, bundle: Path, images: tuple[Path, ...], top_k: int, 
             )
         for difference in opened.differences:
             output.note(f"note: {difference}")
+        output.note(f"canary: {opened.canary.describe()}")
         if task == "classify":
             _show_classes(output, opened, images, top_k)
         else:
@@ -79,7 +85,10 @@ def _show_classes(output: Output, opened: Predictor, images: tuple[Path, ...], t
     from edgevit.schema import to_data
 
     answers = {str(image): opened.classify(image, top_k=top_k) for image in images}
-    output.document([{"image": image, "predictions": to_data(answer)} for image, answer in answers.items()])
+    canary = opened.canary.status
+    output.document(
+        [{"image": image, "predictions": to_data(answer), "canary": canary} for image, answer in answers.items()]
+    )
     table = make_table(["image", "class", "label", "probability"], right={"class", "probability"})
     for image, answer in answers.items():
         for rank, found in enumerate(answer):
@@ -110,6 +119,7 @@ def _show_arrays(output: Output, opened: Predictor, images: tuple[Path, ...], sa
             "min": float(values.min()),
             "max": float(values.max()),
             **({"length": float(np.linalg.norm(values)), "values": values.tolist()} if embeds else {}),
+            "canary": opened.canary.status,
         }
         for image, arrays in zip(images, found, strict=True)
         for name, values in arrays.items()

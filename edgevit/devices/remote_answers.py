@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edgevit import schema
 from edgevit.bundle import Bundle, verify_bundle
 from edgevit.devices.job import Job, list_bundle, persist, run_job
 from edgevit.devices.probe import EXTRAS, estimate_environment, probe_device
@@ -24,6 +25,7 @@ from edgevit.errors import DeviceError
 from edgevit.manifest import Manifest
 from edgevit.preprocess import Preprocess
 from edgevit.progress import Progress, ignore_progress
+from edgevit.runtime.canary import CanaryCheck, Check
 from edgevit.runtime.session import Outputs
 
 _SERVE = ("-m", "edgevit.devices.serve")
@@ -34,10 +36,14 @@ class RemotePredictor:
 
     Attributes:
         bundle: The bundle here.
+        canary: Whether its engine answers on the device as where it was judged.
     """
 
-    def __init__(self, connection: Connection, job: str, bundle: Bundle, log: Callable[[str], None]) -> None:
+    def __init__(
+        self, connection: Connection, job: str, bundle: Bundle, canary: CanaryCheck, log: Callable[[str], None]
+    ) -> None:
         self.bundle = bundle
+        self.canary = canary
         self._connection, self._job, self._log = connection, job, log
         self._stack = contextlib.ExitStack()
         self._exchange: Exchange | None = None
@@ -79,7 +85,7 @@ class RemotePredictor:
 
     def _ask(self, batch: npt.NDArray[np.uint8]) -> Outputs:
         if self._exchange is None:
-            request = {"job": self._job, "arguments": [*_SERVE, "input/bundle"]}
+            request = {"job": self._job, "arguments": [*_SERVE, "--check", "never", "input/bundle"]}
             self._exchange = self._stack.enter_context(self._connection.call("serve", request))
             while "ready" not in self._exchange.receive():
                 self._log("waiting: another edgevit is at work on this device")
@@ -104,6 +110,7 @@ def open_on(
     host: str,
     path: str | Path,
     *,
+    check: Check = "auto",
     log: Callable[[str], None] = lambda line: None,
     progress: Progress = ignore_progress,
 ) -> Iterator[RemotePredictor]:
@@ -111,7 +118,8 @@ def open_on(
 
     Raises:
         BundleError: It is damaged or portable, or does not fit the device.
-        DeviceError: The device is out of reach, is not the right one or lacks something, or cannot open the engine.
+        DeviceError: The device is out of reach, is not the right one or lacks something, cannot open the engine, or its
+            engine does not answer there as where it was judged.
     """
     connection, bundle = Connection(host), verify_bundle(path)
     backend = bundle.engine.backend  # refuses a portable bundle
@@ -122,13 +130,14 @@ def open_on(
         files = {**list_bundle("bundle", bundle), wheel.name: wheel}
         job = Job(
             name="answer-" + hash_job(host, platform.node(), os.getpid(), time.time()),
-            arguments=(*_SERVE, "--check", "input/bundle"),
+            arguments=(*_SERVE, "--open-only", "--check", check, "input/bundle"),
             files=files,
             extras=extras,
             reserve_bytes=estimate_environment(connection, found, bundle.manifest.target, extras),
         )
-        run_job(connection, job, Path(folder), log=log, keep=True, progress=progress)
-    predictor = RemotePredictor(connection, job.name, bundle, log)
+        said = run_job(connection, job, Path(folder), log=log, keep=True, progress=progress)
+    canary = schema.from_data(CanaryCheck, said["canary"], f"the answer of {host}", DeviceError)
+    predictor = RemotePredictor(connection, job.name, bundle, canary, log)
     try:
         yield predictor
     finally:

@@ -1,12 +1,14 @@
 """``python -m edgevit.devices.serve BUNDLE``: a bundle's answers to pixels that come on standard input.
 
 Each question is a JSON line with ``shape`` and the pixels as uint8; each answer a JSON line with ``shapes`` and the
-outputs as little-endian float32, one after the other. An error is a JSON line with ``error`` and ``hint``. With
-``--check`` the bundle is opened, and nothing is read. Whoever asks nothing for :data:`IDLE_SECONDS` has gone.
+outputs as little-endian float32, one after the other. An error is a JSON line with ``error`` and ``hint``. The first
+line says ``ready``, and what the bundle's canary said; ``--check`` is that of ``open_bundle``. With ``--open-only`` the
+bundle is opened, and nothing is read. Whoever asks nothing for :data:`IDLE_SECONDS` has gone.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import select
@@ -17,6 +19,7 @@ import numpy as np
 
 from edgevit.errors import EdgevitError
 from edgevit.runtime import Predictor, open_bundle
+from edgevit.schema import to_data
 
 IDLE_SECONDS = 600.0
 """The next question makes a new connection, if it comes at all."""
@@ -27,10 +30,15 @@ def main(arguments: list[str]) -> int:
     # A library that prints must not spoil the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    options = argparse.ArgumentParser()
+    options.add_argument("bundle")
+    options.add_argument("--check", default="auto")
+    options.add_argument("--open-only", action="store_true")
+    asked = options.parse_args(arguments)
     try:
-        with open_bundle(arguments[-1]) as predictor:
-            _say(answers, {"ready": True})
-            if "--check" not in arguments:
+        with open_bundle(asked.bundle, check=asked.check) as predictor:
+            _say(answers, {"ready": True, "canary": to_data(predictor.canary)})
+            if not asked.open_only:
                 _answer(predictor, sys.stdin.buffer, answers)
     except EdgevitError as exc:
         _say(answers, {"error": exc.message, "hint": exc.hint})

@@ -46,6 +46,8 @@ class CanaryCheck:
         finite: Whether all answers were numbers; ``None`` where it was not answered.
         built_db: The same at the build; ``None`` where all were equal, or the engine was not run there.
         least_db: What was asked.
+        against_build_db: SQNR of the answers here against those stored at the build; ``None`` where it was not
+            answered, and where they are equal.
         differences: Of this place: what it is here, and what at the build.
         inferences: Calls of the engine that it took.
     """
@@ -55,6 +57,7 @@ class CanaryCheck:
     finite: bool | None = None
     built_db: float | None = None
     least_db: float | None = None
+    against_build_db: float | None = None
     differences: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     inferences: int = 0
 
@@ -66,10 +69,10 @@ class CanaryCheck:
             return "not checked"
         if self.status == "same place":
             return "this is the place where the bundle was judged"
-        found = "answers that are not finite numbers" if self.finite is False else _name_db(self.sqnr_db)
+        found = "answers that are not finite numbers" if self.finite is False else name_db(self.sqnr_db)
         when = " when it was first opened here" if self.status == "remembered" else ""
         verdict = "failed" if self.status == "failed" else "passed"
-        return f"{verdict}{when}: {found} here, {_name_db(self.built_db)} at the build, at least {self.least_db:.1f} dB"
+        return f"{verdict}{when}: {found} here, {name_db(self.built_db)} at the build, at least {self.least_db:.1f} dB"
 
 
 def measure_sqnr(reference: Sequence[npt.NDArray[np.float32]], answers: Sequence[npt.NDArray[np.float32]]) -> float:
@@ -110,12 +113,12 @@ def check_canary(bundle: Bundle, session: Session, check: Check = "auto") -> Can
     done = try_canary(bundle, session, check)
     if done.status != "failed":
         return done
-    found = "are not finite numbers" if done.finite is False else f"have {_name_db(done.sqnr_db)}"
+    found = "are not finite numbers" if done.finite is False else f"have {name_db(done.sqnr_db)}"
     told = [f"{name} {here}, at the build {built}" for name, (here, built) in done.differences.items()]
     differs = f"; what differs: {'; '.join(told)}" if told else "; the place is the same"
     raise DeviceError(
         f"{bundle.path}: the engine answers something else here than at the build: its answers to the canary {found} "
-        f"over the float model's, at the build {_name_db(done.built_db)}, and {done.least_db:.1f} dB are the least"
+        f"over the float model's, at the build {name_db(done.built_db)}, and {done.least_db:.1f} dB are the least"
         f"{differs}",
         _suggest(bundle, done),
     )
@@ -140,12 +143,14 @@ def try_canary(bundle: Bundle, session: Session, check: Check = "auto") -> Canar
     if check == "auto" and (passed := _recall(memory, record)) is not None:
         return dataclasses.replace(done, status="remembered", sqnr_db=passed["sqnr_db"], finite=True)
     canary = read_canary(bundle, record)
-    sqnr_db = measure_sqnr(canary.reference, session.run_outputs(canary.pixels))
+    answers = session.run_outputs(canary.pixels)
+    sqnr_db, against_build_db = (measure_sqnr(stored, answers) for stored in (canary.reference, canary.answers))
     done = dataclasses.replace(
         done,
         status="passed" if sqnr_db >= record.least_db else "failed",
         sqnr_db=round(sqnr_db, 2) if math.isfinite(sqnr_db) else None,
         finite=not math.isnan(sqnr_db),
+        against_build_db=round(against_build_db, 2) if math.isfinite(against_build_db) else None,
         inferences=-(-len(canary.pixels) // session.batch[2]),
     )
     if done.status == "passed":
@@ -169,7 +174,8 @@ def locate_bundle(bundle: Bundle) -> dict[str, tuple[str, str]] | None:
     return compare_places(here, record.place)
 
 
-def _name_db(value: float | None) -> str:
+def name_db(value: float | None) -> str:
+    """``28.0 dB``, or that nothing differs."""
     return "no difference" if value is None else f"{value:.1f} dB"
 
 

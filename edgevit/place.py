@@ -21,6 +21,8 @@ MARGIN_DB = 3.0
 CEILING_DB = 50.0
 """Asked of no engine: float32 answers are 90 dB and more, and lose tens of them to another order of sums."""
 
+MACHINE_PARTS = ("engine library", "device", "instruction set", "driver")
+"""Words for all of a place but its settings."""
 _SAME_ANSWERS = ("hint", "threads", "streams", "cuda_graph", "wait", "transfers")
 """Settings that say how fast an answer comes."""
 
@@ -49,22 +51,24 @@ class Place:
     @property
     def parts(self) -> dict[str, str]:
         """What a place is made of, by words for people."""
+        machine = (f"{self.backend} {self.version}", self.device, self.instruction_set, self.driver)
         named = {
-            "engine library": f"{self.backend} {self.version}",
-            "device": self.device,
-            "instruction set": self.instruction_set,
-            "driver": self.driver,
+            **dict(zip(MACHINE_PARTS, machine, strict=True)),
             **{key: str(value) for key, value in sorted(self.settings.items())},
         }
         return {key: value for key, value in named.items() if value is not None}
 
 
 def compare_places(here: Place, built: Place) -> dict[str, tuple[str, str]]:
-    """The parts that differ: here, and where the bundle was judged; ``unknown`` where one of them has no such part."""
+    """The parts that differ: what it is here, and where the bundle was judged."""
     ours, theirs = here.parts, built.parts
-    names = [*theirs, *(name for name in ours if name not in theirs)]
-    pairs = {name: (ours.get(name, "unknown"), theirs.get(name, "unknown")) for name in names}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    found = {}
+    for name in [*theirs, *(name for name in ours if name not in theirs)]:
+        absent = "unknown" if name in MACHINE_PARTS else "not set"
+        pair = ours.get(name, absent), theirs.get(name, absent)
+        if pair[0] != pair[1]:
+            found[name] = pair
+    return found
 
 
 def select_settings(settings: Mapping[str, Setting]) -> dict[str, Setting]:

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.bundle import Bundle
+from edgevit.canary import make_canary
 from edgevit.compile import compile_engine
 from edgevit.engine import TensorSpec
+from edgevit.evidence import Evidence
 from edgevit.manifest import Manifest
 from edgevit.pack import pack_bundle
+from edgevit.place import CANARY_FILE
 from edgevit.preprocess import Preprocess
 from edgevit.target import load_target
-from tests.tiny_onnx import CLASSES, SIZE, write_classifier
+from tests.tiny_onnx import CLASSES, SIZE, compute_logits, make_images, write_classifier
 
 PREPROCESS = Preprocess(SIZE, SIZE, "shortest", SIZE, SIZE, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 LABELS = tuple(f"class {i}" for i in range(CLASSES))
@@ -44,18 +47,29 @@ def make_bundle(
     target: str = "cpu",
     precision: str = "fp32",
     batch: tuple[int, int, int] | None = None,
+    canary: bool = False,
     **changes: Any,
 ) -> Bundle:
-    """Compile the tiny classifier in ``work`` and pack it."""
+    """Compile the tiny classifier in ``work`` and pack it; with a canary on demand."""
     work.mkdir(parents=True, exist_ok=True)
     model = write_classifier(work / "optimized.onnx", batch="batch" if batch else 1)
     engine = compile_engine(model, load_target(target), precision, work / "engine", batch=batch)
     files: dict[str, Path | bytes] = {name: engine.directory / name for name in engine.files}
     files |= {"recipe.toml": b'name = "float"\n', "report.json": b"{}\n"}
+    if canary:
+        made = make_canary(engine, make_evidence())
+        assert made is not None
+        files[CANARY_FILE], changes["canary"] = made
     manifest = make_manifest(
         engine=engine, target=load_target(target), precision=precision, batch=engine.batch, **changes
     )
     return pack_bundle(out, files=files, manifest=manifest)
+
+
+def make_evidence(images: int = 5) -> Evidence:
+    """Pixels, and what the classifier makes of them in numpy."""
+    pixels = make_images(images)
+    return Evidence(PREPROCESS, pixels, (compute_logits(pixels),))
 
 
 def make_portable_bundle(out: Path, work: Path) -> Bundle:

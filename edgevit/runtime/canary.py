@@ -22,7 +22,7 @@ from edgevit.bundle import Bundle
 from edgevit.cache import default_cache_directory
 from edgevit.errors import DeviceError
 from edgevit.manifest import MANIFEST_FILE, hash_file
-from edgevit.place import CanaryRecord, Place, compare_places
+from edgevit.place import MACHINE_PARTS, CanaryRecord, Place, compare_places
 from edgevit.runtime.cache_file import read_cache, write_cache
 from edgevit.runtime.canary_file import read_canary
 from edgevit.runtime.rebuild import suggest_rebuild
@@ -180,9 +180,7 @@ def name_db(value: float | None) -> str:
 
 
 def _suggest(bundle: Bundle, done: CanaryCheck) -> str:
-    record = bundle.manifest.canary
-    settings = set(record.place.settings) if record is not None and record.place is not None else set()
-    if done.differences and settings.issuperset(done.differences):
+    if done.differences and not set(MACHINE_PARTS) & set(done.differences):
         return "open it without the settings that differ, or with check='never' (--check never), where that is meant"
     return f"{suggest_rebuild(bundle)}; or open it with check='never' (--check never)"
 

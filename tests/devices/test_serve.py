@@ -29,7 +29,7 @@ def test_answers_are_those_of_the_bundle_opened_here(tmp_path: Path) -> None:
     status, said = serve(str(tmp_path / "bundle"), questions=questions)
     assert status == 0
     ready, _, rest = said.partition(b"\n")
-    assert json.loads(ready) == {"ready": True}
+    assert json.loads(ready) == {"ready": True, "canary": {"status": "none", "differences": {}, "inferences": 0}}
     with open_bundle(tmp_path / "bundle") as predictor:
         for batch in batches:
             line, _, rest = rest.partition(b"\n")
@@ -52,6 +52,6 @@ def test_client_that_asks_nothing_more_has_gone(tmp_path: Path) -> None:
 
 
 def test_bundle_that_cannot_be_opened_is_an_error_line(tmp_path: Path) -> None:
-    status, said = serve("--check", str(tmp_path / "nowhere"))
+    status, said = serve("--open-only", str(tmp_path / "nowhere"))
     assert status == 2
     assert "nowhere is not there" in json.loads(said)["error"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgevit.bundle import Bundle
 from edgevit.canary import make_canary
 from edgevit.compile import compile_engine
@@ -69,7 +71,7 @@ def make_bundle(
 def make_evidence(images: int = 5) -> Evidence:
     """Pixels, and what the classifier makes of them in numpy."""
     pixels = make_images(images)
-    return Evidence(PREPROCESS, pixels, (compute_logits(pixels),))
+    return Evidence(PREPROCESS, pixels, (compute_logits(pixels).astype(np.float32),))
 
 
 def make_portable_bundle(out: Path, work: Path) -> Bundle:

@@ -10,7 +10,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from edgevit.intervals import paired_difference_interval, ratio_of_medians, wilson_interval
+from edgevit.intervals import (
+    difference_interval,
+    paired_difference_interval,
+    ratio_of_medians,
+    wilson_interval,
+)
 
 
 @st.composite
@@ -86,6 +91,30 @@ def test_paired_interval_covers_the_truth_as_often_as_it_says() -> None:
         low, high = paired_difference_interval(int(lost), int(gained), 400)
         covered += low <= truth[0] - truth[1] <= high
     assert 0.92 <= covered / 500 <= 0.98
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "low", "high"),
+    [
+        # Newcombe 1998, Table II, method 10
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((10, 10), (0, 20), 0.6791, 1.0),
+    ],
+)
+def test_difference_interval_is_the_papers(
+    first: tuple[int, int], second: tuple[int, int], low: float, high: float
+) -> None:
+    assert difference_interval(*first, *second) == pytest.approx((low, high), abs=5e-5)
+    assert difference_interval(*second, *first) == pytest.approx((-high, -low), abs=5e-5)
+    assert difference_interval(*first, 0, 0) == (-1.0, 1.0)
+
+
+def test_difference_interval_covers_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    counts = np.stack([rng.binomial(60, 0.97, 2000), rng.binomial(600, 0.97, 2000)], axis=1)
+    inside = [low <= 0 <= high for low, high in (difference_interval(a, 60, b, 600, 0.99) for a, b in counts.tolist())]
+    assert np.mean(inside) > 0.98
 
 
 def test_ratio_of_medians_equals_scipys_bootstrap() -> None:

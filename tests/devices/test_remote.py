@@ -17,6 +17,7 @@ from edgevit.devices.remote_answers import open_on
 from edgevit.devices.remote_measure import bench_on
 from edgevit.errors import BundleError, DataError, DeviceError
 from edgevit.evaluate import evaluate_bundle
+from edgevit.manifest import dump_manifest
 from edgevit.quantization import Quantization
 from edgevit.recipe import Recipe
 from edgevit.reference import generate_images
@@ -136,3 +137,28 @@ def test_damaged_bundle_is_not_sent(loopback, tmp_path, portable):
     with pytest.raises(BundleError, match=r"model\.onnx"):
         finish_on(HOST, copy)
     assert loopback.jobs == []
+
+
+def test_engine_that_answers_something_else_there_is_refused_in_one_sentence(loopback, tmp_path, portable):
+    done = finish_on(HOST, portable, out=tmp_path / "done")
+    record = done.manifest.canary
+    assert record.place.backend == "onnxruntime"
+    place = dataclasses.replace(record.place, device="another board")
+    strict = dataclasses.replace(done.manifest, canary=dataclasses.replace(record, place=place, least_db=500.0))
+    (done.bundle / "manifest.json").write_bytes(dump_manifest(strict))
+    files = write_digits(tmp_path / "digits").validation
+    said = (
+        r"board: .*the engine answers something else here than at the build: .*500\.0 dB are the least; what differs: "
+    )
+    said += r"device .*, at the build another board"
+    with pytest.raises(DeviceError, match=said) as caught:
+        evaluate_bundle(done.bundle, files, open_with=functools.partial(open_on, HOST))
+    assert "--check never" in caught.value.hint
+    assert loopback.jobs == []
+    with pytest.raises(DeviceError, match=said):
+        bench_on(HOST, [done.bundle], ["--runs", "1", "--seconds", "0.01"])
+    timed = bench_on(HOST, [done.bundle], ["--runs", "1", "--seconds", "0.01", "--check", "never"])
+    assert timed.bundles[0].canary.status == "not checked"
+    with open_on(HOST, done.bundle, check="never") as predictor:
+        assert predictor.canary.status == "not checked"
+        assert predictor.run(generate_images(1, 32, 32, seed=3)).shape == (1, 10)

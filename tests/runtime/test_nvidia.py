@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ctypes
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from edgevit.engine import GpuRecord
 from edgevit.errors import DeviceError
-from edgevit.runtime.nvidia import Gpu, choose_gpu, read_driver_version, read_gpus
+from edgevit.runtime.nvidia import Gpu, choose_gpu, describe_driver, read_driver_version, read_gpus
 
 
 class _Driver:
@@ -108,3 +109,28 @@ def test_machine_without_driver_raises_instead_of_crashing(monkeypatch: pytest.M
 @pytest.mark.gpu
 def test_real_gpu_is_read() -> None:
     assert all(gpu.memory_bytes > 0 and "." in gpu.compute_capability for gpu in read_gpus())
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        # as drivers write it: a desktop, a server with open modules, a Jetson
+        (
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22 01:44:30 UTC 2024\nGCC version:",
+            "550.54.14",
+        ),
+        (
+            "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.133.20  Release Build  (dvs-builder)",
+            "570.133.20",
+        ),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  540.4.0  Release Build  (buildbrain)", "540.4.0"),
+        ("something else", None),
+        (None, None),
+    ],
+)
+def test_driver_is_told_by_its_own_version_and_cudas(tmp_path: Path, text: str | None, version: str | None) -> None:
+    if text is not None:
+        (tmp_path / "proc/driver/nvidia").mkdir(parents=True)
+        (tmp_path / "proc/driver/nvidia/version").write_text(text)
+    serves = f"CUDA {read_driver_version(_Driver())}"
+    assert describe_driver(tmp_path, _Driver()) == (f"{version}, {serves}" if version else serves)

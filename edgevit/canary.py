@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edgevit.place import CEILING_DB, MOST_IMAGES, CanaryRecord, choose_least_db
 from edgevit.precisions import QUANTIZED_PRECISIONS
 from edgevit.runtime.canary import measure_sqnr
@@ -14,7 +16,9 @@ from edgevit.runtime.session import get_runtime, open_engine
 if TYPE_CHECKING:
     from edgevit.engine import Engine
     from edgevit.evidence import Evidence
+    from edgevit.runtime.session import Outputs
 
+_EXACT_DB, _WORST_DB = 300.0, -300.0  # in place of infinities, of which there is no median
 MOST_BYTES = 4 << 20
 """Of the file, as long as it holds more than one image."""
 UNSEEN_DB = {"fp32": CEILING_DB}
@@ -23,7 +27,10 @@ OTHER_UNSEEN_DB = 30.0
 
 
 def make_canary(engine: Engine, evidence: Evidence) -> tuple[bytes, CanaryRecord] | None:
-    """Open the engine once more, and let it answer a few of the images that its parity was checked on.
+    """Open the engine once more, and let it answer the images that its parity was checked on; keep a few of them.
+
+    Those are kept whose SQNR is nearest to the median: where values near the middle between two codes go the other way,
+    which another order of sums is enough for, an image with little noise by luck has more, and would be refused.
 
     Where this machine cannot open it, its graph's answers stand in for its own, and the record says so: whoever opens
     the bundle first answers the canary in any case.
@@ -39,17 +46,17 @@ def make_canary(engine: Engine, evidence: Evidence) -> tuple[bytes, CanaryRecord
     Raises:
         DeviceError: The engine, which was measured here, does not open any more.
     """
-    count = _count_images(evidence)
-    pixels = evidence.pixels[:count]
-    reference = tuple(values[:count] for values in evidence.outputs)
     runtime = get_runtime(engine.backend)
     place = None
     if runtime.find_mismatch(engine) is None:
         with open_engine(engine) as session:
-            answers = session.run_outputs(pixels)
+            answers = session.run_outputs(evidence.pixels)
             place = runtime.describe_place(engine, session.settings)
     else:
-        answers = tuple(values[:count] for values in evidence.graph_outputs.get(engine.precision, evidence.outputs))
+        answers = evidence.graph_outputs.get(engine.precision, evidence.outputs)
+    rows = _choose_images(evidence, answers)
+    pixels = evidence.pixels[rows]
+    reference, answers = (tuple(values[rows] for values in found) for found in (evidence.outputs, answers))
     sqnr_db = measure_sqnr(reference, answers)
     if math.isnan(sqnr_db) or not all(values.any() for values in reference):
         return None
@@ -57,7 +64,7 @@ def make_canary(engine: Engine, evidence: Evidence) -> tuple[bytes, CanaryRecord
     ceiling = UNSEEN_DB.get(engine.precision, OTHER_UNSEEN_DB) if unseen else CEILING_DB
     seen = round(sqnr_db, 2) if math.isfinite(sqnr_db) else None
     record = CanaryRecord(
-        images=count,
+        images=len(rows),
         least_db=choose_least_db(seen, ceiling),
         sqnr_db=seen,
         answers="engine" if place is not None else "graph",
@@ -67,7 +74,13 @@ def make_canary(engine: Engine, evidence: Evidence) -> tuple[bytes, CanaryRecord
     return dump_canary(Canary(pixels, reference, answers), names), record
 
 
-def _count_images(evidence: Evidence) -> int:
-    """As many as keep the file small, and one at least."""
+def _choose_images(evidence: Evidence, answers: Outputs) -> list[int]:
+    """Rows of the most usual images: as many as keep the file small, and one at least."""
     each = int(evidence.pixels[0].nbytes + 2 * sum(values[0].nbytes for values in evidence.outputs))
-    return max(1, min(MOST_IMAGES, len(evidence.pixels), MOST_BYTES // each))
+    count = max(1, min(MOST_IMAGES, len(evidence.pixels), MOST_BYTES // each))
+    alone = []
+    for row in range(len(evidence.pixels)):
+        found = measure_sqnr(*([values[row : row + 1] for values in arrays] for arrays in (evidence.outputs, answers)))
+        alone.append(float(np.nan_to_num(found, nan=_WORST_DB, posinf=_EXACT_DB, neginf=_WORST_DB)))
+    order = np.argsort(np.abs(np.array(alone) - np.median(alone)), kind="stable")
+    return sorted(int(row) for row in order[:count])

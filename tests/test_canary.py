@@ -42,10 +42,11 @@ def test_it_holds_images_and_both_answers_and_where_they_were_given(engine: Engi
     content, record = made
     arrays = read(content)
     assert sorted(arrays) == ["built.logits", "float.logits", "pixels"]
-    np.testing.assert_array_equal(arrays["pixels"], evidence.pixels[:3])
-    np.testing.assert_array_equal(arrays["float.logits"], evidence.outputs[0][:3])
+    rows = [int(np.flatnonzero((evidence.pixels == image).all(axis=(1, 2, 3)))[0]) for image in arrays["pixels"]]
+    assert len(set(rows)) == 3
+    np.testing.assert_array_equal(arrays["float.logits"], evidence.outputs[0][rows])
     with open_engine(engine) as session:
-        np.testing.assert_array_equal(arrays["built.logits"], session.run(evidence.pixels[:3]))
+        np.testing.assert_array_equal(arrays["built.logits"], session.run(arrays["pixels"]))
         assert record.place is not None
         assert record.place.settings["inference_precision"] == session.settings["inference_precision"] == "f32"
         assert not {"threads", "streams", "hint"} & set(record.place.settings)
@@ -83,9 +84,21 @@ def test_an_engine_that_is_not_for_here_gets_its_graphs_answers_and_says_so(engi
     evidence = dataclasses.replace(evidence, graph_outputs={"int8": (graph,)})
     made = make_canary(dataclasses.replace(engine, precision="int8"), evidence)
     assert made is not None
-    np.testing.assert_array_equal(read(made[0])["built.logits"], graph[:3])
-    assert (made[1].answers, made[1].place, made[1].least_db) == ("graph", None, 37.0)
+    assert len(read(made[0])["built.logits"]) == 3
+    assert np.isin(read(made[0])["built.logits"], graph).all()
+    assert (made[1].answers, made[1].place, made[1].least_db) == ("graph", None, 35.0)
     assert made[1].sqnr_db == pytest.approx(40, abs=0.01)
+
+
+def test_the_images_with_the_most_usual_noise_are_kept(engine: Engine, not_here: None) -> None:
+    """By luck one image has little noise, and another much: elsewhere they have as much as all others."""
+    evidence = make_evidence(7)
+    noise = np.array([0.03, 0.0001, 0.011, 0.3, 0.009, 0.5, 0.01], np.float32)[:, None]
+    evidence = dataclasses.replace(evidence, graph_outputs={"int8": (evidence.outputs[0] * (1 + noise),)})
+    made = make_canary(dataclasses.replace(engine, precision="int8"), evidence)
+    assert made is not None
+    # 30, 80, 39, 10, 41, 6 and 40 dB: the median is 39
+    np.testing.assert_array_equal(read(made[0])["pixels"], evidence.pixels[[2, 4, 6]])
 
 
 @pytest.mark.parametrize(("precision", "least"), [("fp32", 50.0), ("fp16", 30.0)])
@@ -102,7 +115,7 @@ def test_where_nothing_can_be_compared_there_is_none(engine: Engine, not_here: N
     zeros: Evidence = dataclasses.replace(evidence, outputs=(np.zeros_like(evidence.outputs[0]),))
     assert make_canary(engine, zeros) is None
     nothing = evidence.outputs[0].copy()
-    nothing[1, 0] = np.nan
+    nothing[:, 0] = np.nan
     lost = dataclasses.replace(evidence, graph_outputs={"int8": (nothing,)})
     assert make_canary(dataclasses.replace(engine, precision="int8"), lost) is None
 

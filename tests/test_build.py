@@ -73,7 +73,7 @@ def test_build_bundle_is_whole_and_holds_recipe_and_report(built):
     assert Report.load(built.bundle / "report.json") == built.report
     recipe = load_recipe(built.bundle / "recipe.toml")
     assert recipe.export == CPU.export
-    assert {"manifest.json", "recipe.toml", "report.json", *bundle.manifest.engine.files} == {
+    assert {"manifest.json", "recipe.toml", "report.json", "canary.npz", *bundle.manifest.engine.files} == {
         p.name for p in built.bundle.iterdir()
     }
 

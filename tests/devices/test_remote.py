@@ -154,7 +154,6 @@ def test_engine_that_answers_something_else_there_is_refused_in_one_sentence(loo
     with pytest.raises(DeviceError, match=said) as caught:
         evaluate_bundle(done.bundle, files, open_with=functools.partial(open_on, HOST))
     assert "--check never" in caught.value.hint
-    assert loopback.jobs == []
     with pytest.raises(DeviceError, match=said):
         bench_on(HOST, [done.bundle], ["--runs", "1", "--seconds", "0.01"])
     timed = bench_on(HOST, [done.bundle], ["--runs", "1", "--seconds", "0.01", "--check", "never"])

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -464,6 +465,39 @@ def test_what_was_written_is_read_for_several_outputs(made: Bundle, tmp_path: Pa
     np.testing.assert_array_equal(found.pixels, pixels)
     for ours, theirs in zip((*found.reference, *found.answers), (*first, *second), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_reader_and_a_rule_written_from_the_documentation_alone_agree(made: Bundle) -> None:
+    """docs/bundle.md, "The rule", as a C++ runtime would do it: no zipfile, no numpy format."""
+    content = (made.path / CANARY_FILE).read_bytes()
+    end = content.rindex(b"PK\x05\x06")
+    count, _, at = struct.unpack_from("<HII", content, end + 10)
+    arrays: dict[str, list[float]] = {}
+    for _ in range(count):
+        method, packed, size = (
+            *struct.unpack_from("<H", content, at + 10),
+            *struct.unpack_from("<II", content, at + 20),
+        )
+        name_size, extra_size, comment_size = struct.unpack_from("<HHH", content, at + 28)
+        (local,) = struct.unpack_from("<I", content, at + 42)
+        name = content[at + 46 : at + 46 + name_size].decode()
+        at += 46 + name_size + extra_size + comment_size
+        assert (method, packed) == (0, size), "stored"
+        begin = local + 30 + sum(struct.unpack_from("<HH", content, local + 26))
+        assert content[begin : begin + 8] == b"\x93NUMPY\x01\x00"
+        data = begin + 10 + struct.unpack_from("<H", content, begin + 8)[0]
+        kind = "B" if name == "pixels.npy" else "f"
+        arrays[name] = list(
+            struct.unpack_from(f"<{(begin + size - data) // struct.calcsize(kind)}{kind}", content, data)
+        )
+    assert sorted(arrays) == ["built.logits.npy", "float.logits.npy", "pixels.npy"]
+    record = made.manifest.canary
+    assert record is not None
+    assert len(arrays["pixels.npy"]) == record.images * SIZE * SIZE * 3
+    wanted, found = arrays["float.logits.npy"], arrays["built.logits.npy"]
+    assert len(wanted) == len(found) == record.images * CLASSES
+    noise = sum((w - f) ** 2 for w, f in zip(wanted, found, strict=True))
+    assert 10 * math.log10(sum(w * w for w in wanted) / noise) == pytest.approx(record.sqnr_db, abs=0.006)
 
 
 def test_a_record_without_its_file_is_refused_before_anything_is_opened(made: Bundle, tmp_path: Path) -> None:

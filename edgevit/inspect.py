@@ -74,8 +74,8 @@ class BundleInspection:
     """A bundle's manifest and report.
 
     Attributes:
-        differences: What here differs from where the bundle was judged, here and there, so that the next opening
-            answers its canary; ``None`` where that is not known.
+        differences: What here differs from where the bundle was judged, here and there, so that its first
+            opening here answers its canary; ``None`` where that is not known.
     """
 
     path: str

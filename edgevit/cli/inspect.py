@@ -151,7 +151,7 @@ def _describe_canary(found: BundleInspection) -> str:
     if not found.differences:
         return f"{held}; this is the place where it was judged"
     differs = "; ".join(f"{part} {here}, at the build {built}" for part, (here, built) in found.differences.items())
-    return f"{held}\nthis place differs, so the next opening answers it: {differs}"
+    return f"{held}\nthis place differs, so its first opening here answers it: {differs}"
 
 
 def _shape(shape: tuple[int | str, ...]) -> str:

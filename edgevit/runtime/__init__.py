@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edgevit.runtime.canary import CanaryCheck as CanaryCheck
     from edgevit.runtime.predictor import Prediction as Prediction
     from edgevit.runtime.predictor import Predictor as Predictor
     from edgevit.runtime.predictor import open_bundle as open_bundle
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # imported when asked for, so that the command line can import this package without numpy's start-up
 _HOMES = {
+    "CanaryCheck": "edgevit.runtime.canary",
     "Predictor": "edgevit.runtime.predictor",
     "Prediction": "edgevit.runtime.predictor",
     "Session": "edgevit.runtime.session",
@@ -26,7 +28,7 @@ _HOMES = {
     "open_engine": "edgevit.runtime.session",
 }
 
-__all__ = ["Prediction", "Predictor", "Session", "open_bundle", "open_engine"]
+__all__ = ["CanaryCheck", "Prediction", "Predictor", "Session", "open_bundle", "open_engine"]
 
 
 def __getattr__(name: str) -> object:

@@ -113,13 +113,12 @@ def check_canary(bundle: Bundle, session: Session, check: Check = "auto") -> Can
     done = try_canary(bundle, session, check)
     if done.status != "failed":
         return done
-    found = "are not finite numbers" if done.finite is False else f"have {name_db(done.sqnr_db)}"
+    found = "are not finite numbers" if done.finite is False else f"have an SQNR of {name_db(done.sqnr_db)}"
     told = [f"{name} {here}, at the build {built}" for name, (here, built) in done.differences.items()]
     differs = f"; what differs: {'; '.join(told)}" if told else "; the place is the same"
     raise DeviceError(
-        f"{bundle.path}: the engine answers something else here than at the build: its answers to the canary {found} "
-        f"over the float model's, at the build {name_db(done.built_db)}, and {done.least_db:.1f} dB are the least"
-        f"{differs}",
+        f"{bundle.path}: the engine answers something else here than at the build: its answers to the canary {found}, "
+        f"at the build it was {name_db(done.built_db)}, and {done.least_db:.1f} dB is the least{differs}",
         _suggest(bundle, done),
     )
 
@@ -175,8 +174,8 @@ def locate_bundle(bundle: Bundle) -> dict[str, tuple[str, str]] | None:
 
 
 def name_db(value: float | None) -> str:
-    """``28.0 dB``, or that nothing differs."""
-    return "no difference" if value is None else f"{value:.1f} dB"
+    """``28.0 dB``, or ``no noise`` where all answers are equal."""
+    return "no noise" if value is None else f"{value:.1f} dB"
 
 
 def _suggest(bundle: Bundle, done: CanaryCheck) -> str:

@@ -7,6 +7,7 @@ and nothing in it is compressed, so that what is read is what is allocated.
 from __future__ import annotations
 
 import io
+import stat
 import zipfile
 from dataclasses import dataclass
 from math import prod
@@ -62,8 +63,11 @@ def read_canary(bundle: Bundle, record: CanaryRecord) -> Canary:
     try:
         wanted = _list_arrays(bundle, record)
         most = sum(prod(shape) * kind.itemsize + _OVERHEAD_BYTES for shape, kind in wanted.values())
-        if path.stat().st_size > most:
-            raise ValueError(f"it has {path.stat().st_size} bytes, and what the manifest lists needs {most} at most")
+        found_file = path.lstat()
+        if not stat.S_ISREG(found_file.st_mode):
+            raise ValueError("it is no regular file")
+        if found_file.st_size > most:
+            raise ValueError(f"it has {found_file.st_size} bytes, and what the manifest lists needs {most} at most")
         with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             found = {name.removesuffix(".npy") for name in archive.namelist()}
             if found != set(wanted) or len(archive.namelist()) != len(wanted):

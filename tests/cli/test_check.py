@@ -114,7 +114,7 @@ def test_run_bench_and_eval_refuse_what_answers_something_else_and_open_it_when_
         result = run(*command)
         assert result.exit_code == 2, result.output
         assert "the engine answers something else here than at the build" in result.stderr
-        assert "500.0 dB are the least" in result.stderr
+        assert "500.0 dB is the least" in result.stderr
         assert "--check never" in result.stderr
         result = run(*command, "--check", "never")
         assert result.exit_code == 0, result.output
@@ -148,7 +148,7 @@ def test_inspect_says_what_the_canary_holds_and_where_it_is_without_running_anyt
     assert json.loads(run("inspect", line.bundle, "--json").stdout)["differences"] == {}
     bundle = elsewhere()
     text = words(run("inspect", bundle).stdout)
-    assert "so the next opening answers it: engine library onnxruntime " in text
+    assert "so its first opening here answers it: engine library onnxruntime " in text
     assert "at the build onnxruntime 0.0.1" in text
     differences = json.loads(run("inspect", bundle, "--json").stdout)["differences"]
     assert list(differences) == ["engine library"]

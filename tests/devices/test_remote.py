@@ -148,7 +148,7 @@ def test_engine_that_answers_something_else_there_is_refused_in_one_sentence(loo
     (done.bundle / "manifest.json").write_bytes(dump_manifest(strict))
     files = write_digits(tmp_path / "digits").validation
     said = (
-        r"board: .*the engine answers something else here than at the build: .*500\.0 dB are the least; what differs: "
+        r"board: .*the engine answers something else here than at the build: .*500\.0 dB is the least; what differs: "
     )
     said += r"device .*, at the build another board"
     with pytest.raises(DeviceError, match=said) as caught:

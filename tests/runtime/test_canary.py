@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import math
+import os
 import re
 import struct
 import zipfile
@@ -222,7 +223,7 @@ def test_a_failure_is_refused_with_both_figures_both_places_and_what_to_do_and_i
     with open_bundle(made.path, check="always") as predictor:
         found = predictor.canary.sqnr_db
     assert f"{found:.1f} dB" in caught.value.message
-    assert "at the build 503.0 dB, and 500.0 dB are the least" in caught.value.message
+    assert "at the build it was 503.0 dB, and 500.0 dB is the least" in caught.value.message
     here = place_of(made).version
     assert f"engine library onnxruntime {here}, at the build onnxruntime 0.0.1" in caught.value.message
     assert "\n" not in caught.value.message, "one sentence, wherever it is shown"
@@ -421,6 +422,22 @@ def test_a_file_that_is_not_what_the_manifest_says_is_refused(made: Bundle, tmp_
     with pytest.raises(BundleError, match=r"canary\.npz cannot be read: .") as caught:
         open_bundle(bundle.path, check="always")
     assert caught.value.hint == "build the bundle again"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder", "missing"])
+def test_what_is_no_regular_file_is_refused_without_opening_it(made: Bundle, tmp_path: Path, kind: str) -> None:
+    bundle = rewrite(made, tmp_path / "copy")
+    file = bundle.path / CANARY_FILE
+    file.unlink()
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "link":
+        file.symlink_to(made.path / CANARY_FILE)
+    elif kind == "folder":
+        file.mkdir()
+    assert bundle.manifest.canary is not None
+    with pytest.raises(BundleError, match=r"canary\.npz cannot be read"):
+        read_canary(bundle, bundle.manifest.canary)
 
 
 def test_a_file_of_flipped_bits_is_refused_or_answered_and_never_a_crash(made: Bundle, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ STAGES = (
 )
 """Every stage of a build that is kept."""
 
-CONTENTS = (*STAGES, "tensorrt", "tensorrt_rtx", "device")
+CONTENTS = (*STAGES, "canary", "tensorrt", "tensorrt_rtx", "device")
 """Everything that lies in a cache, beside its mark."""
 
 _MARK_TEXT = "This is a cache of edgevit, which removes from it what it made itself. You may delete what it made.\n"

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgevit.place import CEILING_DB, MOST_IMAGES, CanaryRecord, choose_least_db
 from edgevit.precisions import QUANTIZED_PRECISIONS
+from edgevit.progress import Progress, ignore_progress
 from edgevit.runtime.canary import measure_sqnr
 from edgevit.runtime.canary_file import Canary, dump_canary
 from edgevit.runtime.session import get_runtime, open_engine
@@ -26,7 +27,9 @@ OTHER_UNSEEN_DB = 30.0
 """Asked of a 16-bit engine that was not run at the build: relative errors of 2e-2, which parity allows, are 34 dB."""
 
 
-def make_canary(engine: Engine, evidence: Evidence) -> tuple[bytes, CanaryRecord] | None:
+def make_canary(
+    engine: Engine, evidence: Evidence, *, progress: Progress = ignore_progress
+) -> tuple[bytes, CanaryRecord] | None:
     """Open the engine once more, and let it answer the images that its parity was checked on; keep a few of them.
 
     Those are kept whose SQNR is nearest to the median: where values near the middle between two codes go the other way,
@@ -38,6 +41,7 @@ def make_canary(engine: Engine, evidence: Evidence) -> tuple[bytes, CanaryRecord
     Args:
         engine: The one to pack, with its files and the settings that it is opened with.
         evidence: Images and the float model's answers, and those of the quantised graphs.
+        progress: Told about the images.
 
     Returns:
         The bytes of ``canary.npz`` and the manifest's record; ``None`` where nothing can be compared: an output of the
@@ -46,7 +50,8 @@ def make_canary(engine: Engine, evidence: Evidence) -> tuple[bytes, CanaryRecord
     Raises:
         DeviceError: The engine, which was measured here, does not open any more.
     """
-    runtime = get_runtime(engine.backend)
+    runtime, images = get_runtime(engine.backend), len(evidence.pixels)
+    progress("canary", 0, images)
     place = None
     if runtime.find_mismatch(engine) is None:
         with open_engine(engine) as session:
@@ -54,6 +59,7 @@ def make_canary(engine: Engine, evidence: Evidence) -> tuple[bytes, CanaryRecord
             place = runtime.describe_place(engine, session.settings)
     else:
         answers = evidence.graph_outputs.get(engine.precision, evidence.outputs)
+    progress("canary", images, images)
     rows = _choose_images(evidence, answers)
     pixels = evidence.pixels[rows]
     reference, answers = (tuple(values[rows] for values in found) for found in (evidence.outputs, answers))

@@ -170,7 +170,10 @@ def pack_result(
         precision = cast(PrecisionChoice, manifest.engine.precision)
         recipe = dataclasses.replace(recipe, precision=precision, settings=manifest.engine.settings)
         content.update({name: manifest.engine.directory / name for name in manifest.engine.files})
-        if (canary := make_canary(manifest.engine, evidence)) is not None:
+        # where it was judged, and without the sets of images, which need not travel there
+        few = dataclasses.replace(evidence, choice=None, validation=None)
+        canary = run_under(plan_tiers(manifest.target).ranked, make_canary, manifest.engine, few)
+        if canary is not None:
             content[CANARY_FILE], record = canary
             manifest = dataclasses.replace(manifest, canary=record)
     content[RECIPE_FILE] = recipe.dumps().encode()

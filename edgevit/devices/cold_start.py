@@ -156,7 +156,11 @@ def _measure_here(folder: Path, settings: Mapping[str, Setting]) -> dict[str, An
             importlib.import_module(backend)
     imported = time.perf_counter_ns()
     # the canary is answered once on a machine, which is no part of every start
-    opened = open_bundle(folder, settings=settings, check="never") if is_bundle else open_engine(load_engine(folder), settings)
+    opened = (
+        open_bundle(folder, settings=settings, check="never")
+        if is_bundle
+        else open_engine(load_engine(folder), settings)
+    )
     with opened:
         loaded = time.perf_counter_ns()
         pixels = np.random.default_rng(0).integers(0, 256, (1, *_find_size(opened), 3), np.uint8)

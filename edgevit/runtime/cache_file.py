@@ -15,8 +15,9 @@ from edgevit.cache_folder import claim_folder, is_behind_link
 NAMES: Mapping[str, re.Pattern[str]] = {
     "kernels": re.compile(r"\d[0-9A-Za-z.-]*-[0-9a-f]{16}\.bin"),
     "timing": re.compile(r"\d[0-9A-Za-z.-]*\.cache"),
+    "canary": re.compile(r"[0-9a-f]{64}\.json"),
 }
-"""By the folder that they lie in, what files there are called; each begins with the library's version."""
+"""By the folder that they lie in, what files there are called."""
 
 _ABANDONED_SECONDS = 24 * 3600
 _PARTIAL = re.compile(r"\.(.+)\.[0-9a-f]+")

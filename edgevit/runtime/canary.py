@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.bundle import Bundle
-from edgevit.cache import default_cache_directory
-from edgevit.errors import DeviceError
+from edgevit.cache_folder import default_cache_directory
+from edgevit.errors import DeviceError, OutputError
 from edgevit.manifest import MANIFEST_FILE, hash_file
 from edgevit.place import MACHINE_PARTS, CanaryRecord, Place, compare_places
 from edgevit.runtime.cache_file import read_cache, write_cache
@@ -138,7 +138,7 @@ def try_canary(bundle: Bundle, session: Session, check: Check = "auto") -> Canar
     done = dataclasses.replace(done, differences=differences)
     if check == "auto" and record.place is not None and not differences:
         return dataclasses.replace(done, status="same place")
-    memory = _find_memory(bundle, here)
+    memory = _name_memory(bundle, here)
     if check == "auto" and (passed := _recall(memory, record)) is not None:
         return dataclasses.replace(done, status="remembered", sqnr_db=passed["sqnr_db"], finite=True)
     canary = read_canary(bundle, record)
@@ -184,18 +184,23 @@ def _suggest(bundle: Bundle, done: CanaryCheck) -> str:
     return f"{suggest_rebuild(bundle)}; or open it with check='never' (--check never)"
 
 
-def _find_memory(bundle: Bundle, here: Place) -> Path | None:
-    """The file that says that this very bundle has passed in this place; ``None`` where there is no such folder."""
+def _name_memory(bundle: Bundle, here: Place) -> str:
+    """In the cache, the file that says that this very bundle has passed in this place."""
     text = json.dumps([hash_file(bundle.path / MANIFEST_FILE).sha256, to_data(here)], sort_keys=True)
+    return f"canary/{hashlib.sha256(text.encode()).hexdigest()}.json"
+
+
+def _find_root() -> Path | None:
     try:
-        return default_cache_directory() / "canary" / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
-    except RuntimeError:  # nobody's home
+        return default_cache_directory()
+    except OutputError:  # nobody's home
         return None
 
 
-def _recall(memory: Path | None, record: CanaryRecord) -> dict[str, Any] | None:
+def _recall(memory: str, record: CanaryRecord) -> dict[str, Any] | None:
     """What was remembered; ``None`` where nothing was, or what is there is damaged or would not pass."""
-    content = read_cache(memory) if memory is not None else None
+    root = _find_root()
+    content = read_cache(root / memory) if root is not None else None
     try:
         data = json.loads(content) if content is not None else None
     except (ValueError, RecursionError):
@@ -207,8 +212,9 @@ def _recall(memory: Path | None, record: CanaryRecord) -> dict[str, Any] | None:
     return {"sqnr_db": sqnr_db} if passes else None
 
 
-def _remember(memory: Path | None, done: CanaryCheck) -> None:
+def _remember(memory: str, done: CanaryCheck) -> None:
     """A folder that cannot be written costs the next opening its inferences, and nothing else."""
-    if memory is not None:
+    root = _find_root()
+    if root is not None:
         content = json.dumps({"passed": True, "sqnr_db": done.sqnr_db}).encode()
-        write_cache(memory, content, most_files=_MOST_FILES)
+        write_cache(root, memory, content, most_files=_MOST_FILES)

@@ -298,10 +298,9 @@ def test_a_folder_that_cannot_be_written_costs_every_opening_its_inferences_alon
 
 
 def test_a_user_without_a_home_gets_the_same(made: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr("edgevit.runtime.canary.default_cache_directory", fail)
+    for name in ("EDGEVIT_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
     with open_bundle(elsewhere(made, tmp_path / "copy").path) as predictor:
         assert predictor.canary.status == "passed"
 

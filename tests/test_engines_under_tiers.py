@@ -42,8 +42,8 @@ LEAST_DB = {("fp32", "f32"): 90.0, ("fp32", "bf16"): 30.0, ("int8", "f32"): 30.0
 
 pytestmark = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="tiers of x86-64")
 
-# 56 tokens of which one is hidden by a constant in full, and a last block for two of them
-PADDED = dataclasses.replace(VIT, image_size=(72, 48), depth=2, distillation_token=True, distillation_head=True)
+# 66 tokens of which one is hidden by a constant in full, and a last block for two of them
+PADDED = dataclasses.replace(VIT, image_size=(72, 56), depth=2, distillation_token=True, distillation_head=True)
 SMALL_WINDOWS = dataclasses.replace(SWIN, image_size=(56, 40), depths=(2, 1), heads=(1, 2))
 SMALL = {
     "padded": (PADDED, Task()),
@@ -196,6 +196,12 @@ def test_int8_weights_that_share_no_limit_saturate_without_vnni(small, tmp_path)
     for tier in set(HERE) & {"avx2", "avx512", "avx512_vnni"}:
         answers = run_under_tier(tier, answer_jobs, [full], tmp_path / tier)[full.name]
         assert (measure_sqnr(answers, expected) < LEAST_DB["int8", "f32"]) == TIERS[tier].saturates
+
+
+def test_padding_is_among_what_is_run(small):
+    job = next(job for job in small.jobs if job.name == "padded.fp32.f32")
+    shapes = {tuple(v.const_value.shape.numpy()) for v in Graph.load(job.graph).model.graph.initializers.values()}
+    assert {(1, 4, 66, 66), (1, 4, 2, 66)} <= shapes
 
 
 def test_a_process_computes_with_the_tier_that_it_is_limited_to():

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from edgevit.runtime.isa import TIERS, list_tiers
 from tests.gpu_double import Machine, install_everywhere
 
 # A deadline and the check of how fast examples are drawn measure the machine, which may be busy.
@@ -38,6 +39,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     config.option.loadscopereorder = False
     return ByFile(config, log)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Which instruction sets engines were run under: machines differ, and those of CI too."""
+    reports = [report for group in terminalreporter.stats.values() for report in group]
+    properties = [pair for report in reports for pair in getattr(report, "user_properties", ())]
+    covered = {value for name, value in properties if name == "instruction set"}
+    if covered:
+        able = {name: tier.title for name, tier in TIERS.items() if tier.limit is not None}
+        seen = ", ".join(title for name, title in able.items() if name in covered)
+        absent = ", ".join(title for name, title in able.items() if name not in list_tiers()) or "none"
+        terminalreporter.write_line(f"instruction sets covered: {seen}; not on this machine: {absent}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,0 +1,53 @@
+"""What a process under a tier does for the tests: compile engines and answer images with them. It loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevit.compile import compile_engine
+from edgevit.errors import CompileError
+from edgevit.runtime.session import open_engine
+from edgevit.target import load_target
+
+Answers: TypeAlias = tuple[npt.NDArray[Any], ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """An engine to be compiled and asked.
+
+    Attributes:
+        name: Unique.
+        graph: ONNX file, batch 1.
+        precision: ``fp32`` or ``int8``.
+        floats: The type of what is not quantised.
+        pixels: ``(N, H, W, 3) uint8`` in NumPy's format.
+    """
+
+    name: str
+    graph: Path
+    precision: Literal["fp32", "int8"]
+    floats: Literal["f32", "bf16"]
+    pixels: Path
+
+
+def answer_jobs(jobs: Sequence[Job], folder: Path) -> dict[str, Answers | str]:
+    """Of every job its outputs ``(N, …) float32``, or why it was refused; engines are written into ``folder``."""
+    return {job.name: _answer(job, folder / job.name) for job in jobs}
+
+
+def _answer(job: Job, folder: Path) -> Answers | str:
+    settings = {"inference_precision": job.floats, "threads": 1}
+    try:
+        engine = compile_engine(job.graph, load_target("intel-cpu"), job.precision, folder, settings=settings)
+    except CompileError as exc:
+        return str(exc)
+    with open_engine(engine) as session:
+        parts = [session.run_outputs(pixels[None]) for pixels in np.load(job.pixels)]
+    return tuple(np.concatenate(values) for values in zip(*parts, strict=True))

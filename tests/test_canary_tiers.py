@@ -32,8 +32,9 @@ from edgevit.pack import pack_bundle
 from edgevit.place import CANARY_FILE
 from edgevit.quantization import Quantization
 from edgevit.recipe import Recipe
-from edgevit.runtime.isa import LIMIT_VARIABLE, TIERS, list_tiers
+from edgevit.runtime.isa import LIMIT_VARIABLE, TIERS, TierName, list_tiers
 from edgevit.target import load_target, read_architecture
+from edgevit.tier_process import run_under
 from tests.tiny_bundle import PREPROCESS, make_manifest
 from tests.tiny_onnx import CLASSES, SIZE
 
@@ -172,6 +173,21 @@ def test_a_product_that_overflows_is_refused_where_it_does_and_answered_once_els
     np.testing.assert_allclose(answers, compute_loud(pixels), rtol=1e-5)
     again, _ = open_under(tier, bundle.path, pixels)
     assert again["inferences"] == 0
+
+
+@pytest.mark.parametrize("tier", UNDER[1:2])  # OpenVINO opens no INT8 under SSE4.1
+def test_a_canary_that_is_made_under_older_instructions_says_so(
+    tier: TierName, loud: tuple[Bundle, np.ndarray[Any, Any]]
+) -> None:
+    """As a build does for a target that names them."""
+    bundle, pixels = loud
+    made = run_under(tier, make_canary, bundle.engine, Evidence(PREPROCESS, pixels, (compute_loud(pixels),)))
+    assert made is not None
+    assert made[1].place is not None
+    assert made[1].place.instruction_set == tier
+    assert bundle.manifest.canary is not None
+    assert bundle.manifest.canary.place is not None
+    assert bundle.manifest.canary.place.instruction_set == HERE[-1]
 
 
 # --- a build ---

@@ -124,8 +124,8 @@ def add_model(jobs, expected, folder, name, model: Model, pixels, calibration, r
     for precision, answers in wanted.items():
         path = folder / f"{name}.{precision}.onnx"
         for floats in ("f32", "bf16"):
-            faults = list_faults(Graph.load(path), floats)
-            assert not faults, f"{name} in {floats}: {faults[0].reason}"
+            if list_faults(Graph.load(path), floats):  # a build refuses it
+                continue
             jobs.append(Job(f"{name}.{precision}.{floats}", path, precision, floats, folder / f"{name}.npy"))
             expected[jobs[-1].name] = answers
 
@@ -171,8 +171,8 @@ def measured(request: pytest.FixtureRequest, small: Suite) -> tuple[TierName, di
 def test_float_engines_answer_as_the_module_does(measured, record_property):
     tier, found = measured
     record_property("instruction set", tier)
-    wanted = len(SMALL) * (2 if TIERS[tier].bf16 else 1)
-    assert tier in REFUSED or len([job for job in found if job.precision == "fp32"]) == wanted
+    # each in float and in INT8
+    assert tier in REFUSED or len(found) == 2 * len(SMALL) * (2 if TIERS[tier].bf16 else 1)
     assert_right(found, "fp32")
 
 
@@ -223,5 +223,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Suite:
 def test_every_option_of_every_family_is_right_in_every_precision(tier, whole, record_property):
     record_property("instruction set", tier)
     found = whole.measure(tier)
+    kinds = [f"{name}.{kind}" for name in WHOLE for kind in ("fp32.f32", "fp32.bf16", "int8.f32", "int8.bf16")]
+    # Windows of four tokens, and four heads
+    assert {*kinds} - {job.name for job in whole.jobs} == {"swin_window_is_grid.fp32.bf16"}
     assert_right(found, "fp32")
     assert_right(found, "int8")

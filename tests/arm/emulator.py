@@ -41,18 +41,27 @@ def answer(bundle: Path, images: Sequence[Path], interpreter: Sequence[str], whe
         interpreter: The command that starts Python.
         wheels: The packages of a Python of another architecture.
     """
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = os.pathsep.join(str(path) for path in (REPOSITORY, wheels) if path)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "answers.npz"
-        script = Path(__file__).with_name("answer.py")
-        command = [*interpreter, str(script), str(bundle), str(out), *map(str, images)]
-        done = subprocess.run(
-            command, check=False, env=environment, capture_output=True, text=True, timeout=_LONGEST, cwd=folder
-        )
-        assert done.returncode == 0, done.stderr
+        run([*interpreter, str(Path(__file__).with_name("answer.py")), bundle, out, *images], wheels)
         with np.load(out) as found:
             return Answers(found["pixels"], found["logits"], str(found["machine"]))
+
+
+def run(command: Sequence[str | Path], wheels: Path | None = None) -> str:
+    """Standard output of a process that imports edgevit from this checkout.
+
+    Args:
+        command: Begins with the interpreter.
+        wheels: The packages of a Python of another architecture.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(str(path) for path in (REPOSITORY, wheels) if path)
+    done = subprocess.run(
+        list(map(str, command)), check=False, env=environment, capture_output=True, text=True, timeout=_LONGEST
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def answer_here(bundle: Path, images: Sequence[Path]) -> Answers:
@@ -62,8 +71,13 @@ def answer_here(bundle: Path, images: Sequence[Path]) -> Answers:
 
 def answer_on_arm(root: Path, cpu: str, bundle: Path, images: Sequence[Path]) -> Answers:
     """By the aarch64 root that ``scripts/make_arm_root.py`` made, on an emulated processor."""
-    python = [str(root / "qemu/qemu-aarch64-static"), "-cpu", cpu, "-L", str(root), str(root / "usr/bin/python3.11")]
-    return answer(bundle, images, python, root / "wheels")
+    return answer(bundle, images, start_on_arm(root, cpu), root / "wheels")
+
+
+def start_on_arm(root: Path, cpu: str, *options: str) -> list[str]:
+    """The command that starts the root's Python, with further options of the emulator's."""
+    python = root / "usr/bin/python3.11"
+    return [str(root / "qemu/qemu-aarch64-static"), "-cpu", cpu, *options, "-L", str(root), str(python)]
 
 
 def answer_on_x86(root: Path, cpu: str, bundle: Path, images: Sequence[Path]) -> Answers:

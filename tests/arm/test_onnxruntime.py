@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.arm.emulator import Answers, answer_here, answer_on_arm, answer_on_x86, compare
+from tests.arm.emulator import Answers, answer, answer_here, answer_on_arm, answer_on_x86, compare, start_on_arm
+from tests.arm.instructions import count_instructions
 
 pytestmark = pytest.mark.arm
 
@@ -53,6 +54,26 @@ def test_demo_on_arm_is_answered_as_here(
 def test_deit_int8_on_arm_is_answered_as_here(root: Path, deit: tuple[Path, list[Path]], cpu: str) -> None:
     found = answer_on_arm(root, cpu, *deit)
     assert_alike(answer_here(*deit), found, LEAST_DB_DEIT, f"DeiT-Tiny int8, ONNX Runtime, emulated {cpu}")
+
+
+@pytest.mark.parametrize(
+    ("cpu", "products"), [("cortex-a53", set()), ("cortex-a76", {"udot"}), ("max", {"ummla"})], ids=ARM
+)
+def test_kernels_are_those_of_the_processor(
+    root: Path,
+    digits: tuple[Path, list[Path]],
+    demo_bundles: Callable[..., Path],
+    tmp_path: Path,
+    cpu: str,
+    products: set[str],
+) -> None:
+    """Otherwise equal answers would only show that one kernel equals itself. Nothing is computed in half floats."""
+    listing = tmp_path / "listing"
+    python = start_on_arm(root, cpu, "-d", "in_asm", "-D", str(listing))
+    answer(demo_bundles("vit", "int8"), digits[1][:1], python, root / "wheels")
+    found = count_instructions(listing)
+    print(f"demo vit int8, ONNX Runtime, emulated {cpu}: {found}")
+    assert set(found) == {"fmla 4s", *products}
 
 
 @pytest.mark.parametrize("cpu", X86)

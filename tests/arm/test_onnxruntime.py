@@ -21,7 +21,8 @@ X86 = ["Nehalem-v1", "Haswell-v1"]
 
 # Other kernels add in another order, and a value that lies between two steps of a grid goes to the other one.
 LEAST_DB = {"fp32": 90.0, "int8": 30.0}
-LEAST_DB_DEIT = 24.0
+# DeiT-Tiny's INT8 is 28 dB from the float model, and two kernels are as far from each other as from it.
+LEAST_DB_DEIT = 20.0
 
 
 def assert_alike(expected: Answers, found: Answers, least_db: float, what: str) -> None:

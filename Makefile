@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 TEST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-gpu check bench clean
+.PHONY: help demo test test-slow test-gpu test-arm check bench clean
 
 help:  ## Show this help.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,10 @@ test-slow: $(VENV)/test  ## Tests that take minutes.
 
 test-gpu: $(VENV)/test  ## Tests that need an NVIDIA driver.
 	$(TEST) -m gpu
+
+test-arm: $(VENV)/test  ## Tests on emulated Arm and older x86 processors; needs Debian's apt-get and a network.
+	$(BIN)/python -m scripts.make_arm_root
+	$(TEST) -m arm -rP
 
 check: $(VENV)/test  ## ruff and mypy.
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ from edgevit.conditions import list_condition_risks
 from edgevit.devices.local import list_measuring_risks
 from edgevit.errors import DeviceError
 from edgevit.evidence import Evidence
+from edgevit.libraries import add_libraries
 from edgevit.lock import OutputLock
 from edgevit.manifest import Manifest
 from edgevit.measure import measure_cold_start
@@ -97,6 +98,8 @@ def choose_and_start(
     plan = plan_tiers(target)
     arithmetics = list_arithmetics(tuple(graphs), target, recipe, plan.floats)
     tried = {name: _choose_floats(graphs[a.precision], a, first=name == a.precision) for name, a in arithmetics.items()}
+    added, absent = add_libraries(graphs, target, recipe, plan.floats)
+    tried |= added
     info = find_model_info(target, evidence, labels)
     arguments = (tried, target, recipe, evidence, cache)
     found = run_under(plan.ranked, search_recipe, *arguments, model_info=info, progress=progress)
@@ -112,7 +115,7 @@ def choose_and_start(
         preference=target.precisions,
         ratio=found.comparison.ratio if found.comparison is not None else None,
     )
-    warnings = (*verdict.warnings, *describe_plan(plan, target), *list_fusion_warnings(read_fusion(found)))
+    warnings = (*verdict.warnings, *absent, *describe_plan(plan, target), *list_fusion_warnings(read_fusion(found)))
     verdict = dataclasses.replace(verdict, warnings=warnings)
     engine = next((t.engine for t in found.trials if t.variant.name == verdict.chosen), None)
     if engine is not None:
@@ -192,7 +195,7 @@ def find_model_info(target: Target, evidence: Evidence, labels: Sequence[str] | 
     """What OpenVINO's model_api reads from a classifier's file; ``None`` for others."""
     from edgevit.backends.model_info import describe_model_info
 
-    wanted = target.backend == "openvino" and evidence.task.name == "classify"
+    wanted = "openvino" in (target.backend, *target.also) and evidence.task.name == "classify"
     return dict(describe_model_info(evidence.preprocess, labels)) if wanted else None
 
 

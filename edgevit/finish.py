@@ -85,7 +85,7 @@ def finish_bundle(
         for name, record in (("int8", before.quantization), ("fp8", before.fp8)):
             if name in graphs:
                 verdict = judge_calibration(verdict, record, chosen=chosen == name, untried="", name=name)
-        verdict = _recall_judgement(verdict, before)
+        verdict = _recall_judgement(verdict, before, chosen)
         if tried:
             variants += tuple(_leave_out(v) for v in left)
         report = add_circumstances(
@@ -112,9 +112,9 @@ def finish_bundle(
         return pack_result(out, dataclasses.replace(manifest, engine=engine), recipe, report, {}, lock, evidence)
 
 
-def _recall_judgement(verdict: Verdict, before: Report) -> Verdict:
-    """The device has no images to judge by; the build had, and judged the graph."""
-    judged = next((v for v in before.variants if v.name == verdict.chosen and v.accuracy is not None), None)
+def _recall_judgement(verdict: Verdict, before: Report, precision: str | None) -> Verdict:
+    """The device has no images to judge by; the build had, and judged the graph of the precision."""
+    judged = next((v for v in before.variants if v.name == precision and v.accuracy is not None), None)
     if judged is None:
         return verdict
     return dataclasses.replace(

@@ -105,10 +105,11 @@ def search_recipe(
     engines = [t.engine for t in trials if t.engine is not None and _is_faithful(t.variant)]
     if not measure or not engines:
         return SearchResult(tuple(trials))
-    # The last is the most compressed, so probably the one that will be used.
-    tunes = recipe.tune_settings and _count_packed_bytes(engines[-1]) <= _LARGEST_TUNED_BYTES
-    tried = _tune(engines[-1], recipe, evidence, progress) if tunes else ()
-    chosen = next((t.settings for t in tried if t.chosen), {})
+    # The last of a library is the most compressed, so probably the one that will be used.
+    last = {engine.backend: engine for engine in engines}.values()
+    tuned = [e for e in last if recipe.tune_settings and _count_packed_bytes(e) <= _LARGEST_TUNED_BYTES]
+    tried = tuple(trial for engine in tuned for trial in _tune(engine, recipe, evidence, progress))
+    chosen = {t.library: t.settings for t in tried if t.chosen}
     trials = [_set(trial, chosen) for trial in trials]
     with contextlib.ExitStack() as stack:
         sessions, trials = _open_together(trials, stack)
@@ -205,10 +206,12 @@ def _count_packed_bytes(engine: Engine) -> int:
     return engine.size_bytes * (2 if engine.precision == "fp16" and engine.device == "CPU" else 1)
 
 
-def _set(trial: Trial, settings: Mapping[str, Setting]) -> Trial:
-    if trial.engine is None or not settings:
+def _set(trial: Trial, settings: Mapping[str, Mapping[str, Setting]]) -> Trial:
+    """The trial with what was chosen for its library."""
+    if trial.engine is None or trial.engine.backend not in settings:
         return trial
-    engine = dataclasses.replace(trial.engine, settings={**trial.engine.settings, **settings})
+    engine = trial.engine
+    engine = dataclasses.replace(engine, settings={**engine.settings, **settings[engine.backend]})
     return dataclasses.replace(trial, engine=engine)
 
 

@@ -6,6 +6,7 @@ README gives the schema; a user's own file works everywhere a name does.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import os
 import platform
@@ -13,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from edgevit import schema
 from edgevit.engine import Setting
@@ -22,6 +23,7 @@ from edgevit.runtime.isa import TIERS, TierName
 
 Precision: TypeAlias = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
 BackendName: TypeAlias = Literal["openvino", "onnxruntime", "tensorrt", "tensorrt_rtx"]
+_CPU_LIBRARIES: tuple[BackendName, ...] = ("openvino", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class Target:
         preference: Precisions, the most wanted first, where latency cannot be measured; those left out come last. By
             default the order of ``precisions``.
         aliases: Further names.
+        also: Further engine libraries of a CPU that take the same graphs: where a variant is timed, those that are
+            installed compete with ``backend``.
     """
 
     name: str
@@ -108,6 +112,7 @@ class Target:
     strongly_typed: bool = True
     preference: tuple[Precision, ...] = ()
     aliases: tuple[str, ...] = ()
+    also: tuple[BackendName, ...] = ()
 
     def __post_init__(self) -> None:
         problems = []
@@ -118,11 +123,15 @@ class Target:
         unknown = [p for p in self.preference if p not in self.precisions]
         if unknown:
             problems.append(f"preference has {', '.join(unknown)}, which precisions has not")
-        if self.isa and (self.device != "CPU" or self.backend not in ("openvino", "onnxruntime")):
+        if self.isa and (self.device != "CPU" or self.backend not in _CPU_LIBRARIES):
             problems.append("isa is of a CPU, and the device is not one")
         foreign = [name for name in self.isa if self.architecture not in (None, TIERS[name].architecture)]
         if foreign:
             problems.append(f"isa has {', '.join(foreign)}, which {self.architecture} has not")
+        rivals = [name for name in self.also if name not in _CPU_LIBRARIES or name == self.backend]
+        if rivals or (self.also and (self.device != "CPU" or self.backend not in _CPU_LIBRARIES)):
+            wanted = " and ".join(name for name in _CPU_LIBRARIES if name != self.backend)
+            problems.append(f"also = {', '.join(self.also)}: a CPU may have {wanted} beside its backend, nothing else")
         if self.memory_bytes is not None and self.memory_bytes <= 0:
             problems.append(f"memory_bytes = {self.memory_bytes} is not above 0")
         if self.compute_capability is not None and not re.fullmatch(r"\d+\.\d", self.compute_capability):
@@ -187,6 +196,13 @@ def load_target(name_or_path: str | os.PathLike[str]) -> Target:
         f"unknown target {text!r}",
         f"{guess}The targets are {', '.join(names)}; a file of your own is given as ./my-board.toml",
     )
+
+
+def use_library(target: Target, library: str) -> Target:
+    """The target with one of the engine libraries of its ``also``, of any version, or as it is with its own."""
+    if library == target.backend:
+        return target
+    return dataclasses.replace(target, backend=cast(BackendName, library), also=(), runtime_version=None)
 
 
 def _read_target(path: Path) -> Target:

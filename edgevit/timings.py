@@ -69,11 +69,13 @@ class SettingsTrial:
         settings: Besides those that the engine has anyway; see ``edgevit/runtime/settings.py``.
         ratio: Its latency over that of the library's own choice, from the same interleaved run.
         chosen: Whether the engine is opened in this way.
+        library: The engine library.
     """
 
     settings: Mapping[str, Setting]
     ratio: Ratio
     chosen: bool = False
+    library: str = ""
 
 
 @dataclass(frozen=True)

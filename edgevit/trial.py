@@ -17,7 +17,7 @@ from edgevit.report import Variant
 from edgevit.runtime.isa import read_tier
 from edgevit.runtime.nvidia import find_gpu
 from edgevit.schema import to_data
-from edgevit.target import Target
+from edgevit.target import Target, use_library
 
 if TYPE_CHECKING:
     from edgevit.backends.openvino_faults import Executed
@@ -50,6 +50,7 @@ class GraphFile:
         trial: Its engine, judged on calibration images, where :func:`edgevit.judge.try_graph` has done so already.
         precision: What it is compiled to, where that is not the variant's name.
         floats: What is not quantised is computed in this type; ``None``: in that of the precision.
+        library: The engine library, where that is not the target's ``backend``.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class GraphFile:
     trial: Trial | None = None
     precision: str | None = None
     floats: str | None = None
+    library: str | None = None
 
 
 def compile_graph(
@@ -76,6 +78,8 @@ def compile_graph(
     that of the precision. Variants of one precision share an engine's files, and are opened with other settings.
     """
     name = name or precision
+    if graph.library is not None:
+        target = use_library(target, graph.library)
     stage = f"compile {name}"
     progress(stage, 0, 1)
     key = {

@@ -97,4 +97,4 @@ def tune_settings(
     ratios = {name: found.ratio(name, _DEFAULT) for name in names}
     faster = [name for name in names if ratios[name].high < _CLEARLY]
     best = min(faster, key=lambda name: ratios[name].value, default=None)
-    return tuple(SettingsTrial(names[name], ratios[name], chosen=name == best) for name in names)
+    return tuple(SettingsTrial(names[name], ratios[name], name == best, engine.backend) for name in names)

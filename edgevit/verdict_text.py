@@ -197,10 +197,16 @@ def _describe_under(variant: Variant) -> str:
     return " and ".join(parts) or "equals the float model"
 
 
-def describe_settings(trial: SettingsTrial) -> str:
-    """``settings: threads = 2, 0.81 (0.79–0.83) of the latency of the engine library's own choice``."""
+def describe_settings(trial: SettingsTrial, *, alone: bool = True) -> str:
+    """``settings: threads = 2, 0.81 (0.79–0.83) of the latency of the engine library's own choice``.
+
+    Args:
+        trial: One that was chosen.
+        alone: Whether all variants are of one library; otherwise it is named.
+    """
     named = ", ".join(f"{key} = {value}" for key, value in trial.settings.items())
-    return f"settings: {named}, {format_ratio(trial.ratio)} of the latency of the engine library's own choice"
+    library = "the engine library" if alone else trial.library
+    return f"settings: {named}, {format_ratio(trial.ratio)} of the latency of {library}'s own choice"
 
 
 def format_share(variant: Variant, other: Variant) -> str:

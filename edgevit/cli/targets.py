@@ -89,11 +89,12 @@ def _show_target(output: Output, target: Target, status: Status) -> None:
     from edgevit.cli.tables import format_bytes, make_pairs
 
     switches = {f.name: getattr(target.export, f.name) for f in fields(target.export)}
+    libraries = " or ".join((target.backend, *target.also))
     off = [name for name, value in switches.items() if value is False]
     pairs = {
         "target": ", ".join((target.name, *target.aliases)),
         "device": target.title,
-        "engine": f"{target.backend}, device {target.device}, compiled on the {target.build_on}",
+        "engine": f"{libraries}, device {target.device}, compiled on the {target.build_on}",
         "precisions": ", ".join(target.precisions),
         "instruction sets": _name_tiers(target),
         "memory": format_bytes(target.memory_bytes) if target.memory_bytes else "",

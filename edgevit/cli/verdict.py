@@ -41,7 +41,8 @@ def show_report(output: Output, report: Report) -> None:
         show_quantization(output, report.fp8, "fp8")
     for trial in report.settings_tried:
         if trial.chosen:
-            output.show(describe_settings(trial))
+            alone = len({other.library for other in report.settings_tried}) == 1
+            output.show(describe_settings(trial, alone=alone))
     alike: dict[str, list[str]] = {}
     if report.conditions is not None and (text := describe_conditions(report.conditions)):
         output.show(text)

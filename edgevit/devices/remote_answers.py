@@ -27,6 +27,7 @@ from edgevit.preprocess import Preprocess
 from edgevit.progress import Progress, ignore_progress
 from edgevit.runtime.canary import CanaryCheck, Check
 from edgevit.runtime.session import Outputs
+from edgevit.target import use_library
 
 _SERVE = ("-m", "edgevit.devices.serve")
 
@@ -123,7 +124,8 @@ def open_on(
     """
     connection, bundle = Connection(host), verify_bundle(path)
     backend = bundle.engine.backend  # refuses a portable bundle
-    found = probe_device(connection, bundle.manifest.target)
+    target = use_library(bundle.manifest.target, backend)  # it may be one of the further libraries
+    found = probe_device(connection, target)
     log(found.describe())
     extras = (EXTRAS[backend],)
     with pack_wheel() as wheel, tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
@@ -133,7 +135,7 @@ def open_on(
             arguments=(*_SERVE, "--open-only", "--check", check, "input/bundle"),
             files=files,
             extras=extras,
-            reserve_bytes=estimate_environment(connection, found, bundle.manifest.target, extras),
+            reserve_bytes=estimate_environment(connection, found, target, extras),
         )
         said = run_job(connection, job, Path(folder), log=log, keep=True, progress=progress)
     canary = schema.from_data(CanaryCheck, said["canary"], f"the answer of {host}", DeviceError)

@@ -20,6 +20,7 @@ from edgevit.devices.transfer import hash_job
 from edgevit.devices.wheel import pack_wheel
 from edgevit.errors import DeviceError
 from edgevit.progress import Progress, ignore_progress
+from edgevit.target import use_library
 
 
 def bench_on(
@@ -45,12 +46,12 @@ def bench_on(
     """
     connection = Connection(host)
     opened = [verify_bundle(bundle) for bundle in bundles]
-    for bundle in opened:
-        assert bundle.engine is not None  # refuses a portable one
-    for bundle in opened:
-        found = probe_device(connection, bundle.manifest.target)
+    # an engine may be of one of the target's further libraries; asking for it refuses a portable bundle
+    targets = [use_library(bundle.manifest.target, bundle.engine.backend) for bundle in opened]
+    for target in targets:
+        found = probe_device(connection, target)
     log(found.describe())
-    extras = tuple(dict.fromkeys(EXTRAS[bundle.manifest.target.backend] for bundle in opened))
+    extras = tuple(dict.fromkeys(EXTRAS[target.backend] for target in targets))
     with pack_wheel() as wheel, tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
         files = {wheel.name: wheel}
         for index, bundle in enumerate(opened):
@@ -60,7 +61,7 @@ def bench_on(
             arguments=("-m", "edgevit", "bench", *(f"input/{i}" for i in range(len(opened))), *options, "--json"),
             files=files,
             extras=extras,
-            reserve_bytes=estimate_environment(connection, found, opened[0].manifest.target, extras),
+            reserve_bytes=estimate_environment(connection, found, targets[0], extras),
         )
         data = run_job(connection, job, Path(folder), log=log, progress=progress)
     comparison = schema.from_data(Comparison, data, f"the answer of {host}", DeviceError)

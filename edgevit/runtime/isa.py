@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import functools
 import os
+import platform
+import struct
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,15 +92,22 @@ TIERS: Mapping[TierName, Tier] = {
     "amx": Tier("AMX", _AMX, "AVX512_CORE_AMX", bf16=True, f16=True),
     "amx_fp16": Tier("AMX-FP16", (*_AMX, "amx_fp16"), "AVX512_CORE_AMX_FP16", bf16=True, f16=True),
     "neon": Tier("NEON", ("asimd",)),
-    "dotprod": Tier("NEON with dot products", ("asimd", "asimddp")),
-    "i8mm": Tier("NEON with i8mm", ("asimd", "asimddp", "i8mm")),
+    # Arm Architecture Reference Manual: both came with Armv8.2, which processors for computing have together
+    "dotprod": Tier("NEON with dot products", ("asimd", "asimddp", "asimdhp"), f16=True),
+    "i8mm": Tier("NEON with i8mm", ("asimd", "asimddp", "asimdhp", "i8mm"), f16=True),
 }
 """From the oldest to the newest of each architecture; a tier is above all those whose flags it has."""
 
 
+# Linux, Documentation/arch/arm64/elf_hwcaps.rst: which word of the auxiliary vector, and which bit of it
+_CAPABILITIES = {"asimd": (16, 1), "asimdhp": (16, 10), "asimddp": (16, 20), "i8mm": (26, 13), "bf16": (26, 14)}
+
+
 @functools.cache
-def read_flags(root: Path = Path("/")) -> frozenset[str]:
+def read_flags(root: Path = Path("/"), machine: str = platform.machine()) -> frozenset[str]:
     """What the kernel lists of every core; empty where it does not tell."""
+    if machine == "aarch64" and (found := _read_capabilities(root / "proc/self/auxv")):
+        return found  # /proc/cpuinfo would be that of the machine below an emulator
     try:
         lines = (root / "proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:
@@ -106,6 +115,16 @@ def read_flags(root: Path = Path("/")) -> frozenset[str]:
     pairs = [line.partition(":") for line in lines]
     listed = [frozenset(value.split()) for key, _, value in pairs if key.strip() in ("flags", "Features")]
     return frozenset.intersection(*listed) if listed else frozenset()
+
+
+def _read_capabilities(path: Path) -> frozenset[str]:
+    """What the kernel tells this process; nothing where it cannot be read."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return frozenset()
+    words = dict(struct.iter_unpack("=QQ", data[: len(data) // 16 * 16]))
+    return frozenset(name for name, (word, bit) in _CAPABILITIES.items() if words.get(word, 0) >> bit & 1)
 
 
 def list_tiers(flags: Collection[str] | None = None, limit: str | None = None) -> tuple[TierName, ...]:

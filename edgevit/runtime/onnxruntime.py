@@ -24,6 +24,9 @@ MINIMUM_VERSION = "1.17"
 
 _PROVIDERS = {"CPU": "CPUExecutionProvider"}
 _ERRORS_ONLY = 3
+# On x86 without VNNI the library's products of u8 and i8 add pairs in 16 bits, which two large ones overflow: 13 dB for
+# DeiT-T instead of 28. With this it multiplies u8 by u8 there, exactly. It changes nothing on other processors.
+_DEFAULTS: Mapping[str, Setting] = {"session.x64quantprecision": "1"}
 
 
 @functools.cache
@@ -98,7 +101,7 @@ def open_session(path: str, settings: OpenSettings) -> tuple[Any, int, int]:
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = _ERRORS_ONLY
-    for key, value in settings.properties.items():
+    for key, value in {**_DEFAULTS, **settings.properties}.items():
         options.add_session_config_entry(key, str(int(value)) if isinstance(value, bool) else str(value))
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"]), threads, streams
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -81,3 +82,22 @@ def test_this_process_obeys_its_own_environment() -> None:
         )
         assert done.stdout.strip() == name
     assert read_tier() is not None
+
+
+def test_arm_processor_is_what_the_kernel_tells_this_process_not_what_lies_below_an_emulator(tmp_path: Path) -> None:
+    folder = tmp_path / "proc/self"
+    folder.mkdir(parents=True)
+    (tmp_path / "proc/cpuinfo").write_text("flags : sse4_1 avx2 fma\n")
+    # AT_HWCAP with fp, asimd, fphp, asimdhp and asimddp as a Cortex-A76 has them; AT_HWCAP2 with i8mm; AT_NULL
+    words = [(16, 1 << 0 | 1 << 1 | 1 << 9 | 1 << 10 | 1 << 20), (26, 1 << 13), (0, 0)]
+    (folder / "auxv").write_bytes(b"".join(struct.pack("=QQ", *word) for word in words))
+    flags = read_flags(tmp_path, "aarch64")
+    assert flags == {"asimd", "asimdhp", "asimddp", "i8mm"}
+    assert list_tiers(flags, limit="") == ("neon", "dotprod", "i8mm")
+    assert read_flags(tmp_path, "x86_64") == {"sse4_1", "avx2", "fma"}
+
+
+def test_arm_processor_whose_capabilities_cannot_be_read_is_as_the_kernel_lists_it(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text("Features : fp asimd\n")
+    assert read_flags(tmp_path, "aarch64") == {"fp", "asimd"}

@@ -65,3 +65,12 @@ def test_other_arithmetic_than_f32_is_refused(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "out", tmp_path / "work")
     with pytest.raises(DeviceError, match="not in bf16"):
         open_engine(bundle.engine, {"inference_precision": "bf16"})
+
+
+@pytest.mark.parametrize(("properties", "value"), [({}, "1"), ({"session.x64quantprecision": "0"}, "0")])
+def test_products_of_bytes_do_not_overflow_unless_asked_for(
+    tmp_path: Path, properties: dict[str, str], value: str
+) -> None:
+    path = str(write_classifier(tmp_path / "m.onnx"))
+    session, _, _ = runtime.open_session(path, OpenSettings(properties=properties))
+    assert session.get_session_options().get_session_config_entry("session.x64quantprecision") == value

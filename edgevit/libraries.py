@@ -1,0 +1,50 @@
+"""add_libraries: a target's graphs for its further engine libraries too, so that a measurement chooses the library."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from edgevit.availability import target_status
+from edgevit.precisions import list_arithmetics
+from edgevit.runtime.isa import TierName
+from edgevit.target import Target, use_library
+from edgevit.trial import GraphFile
+
+if TYPE_CHECKING:
+    from edgevit.recipe import Recipe
+
+
+def add_libraries(
+    graphs: Mapping[str, GraphFile], target: Target, recipe: Recipe, tier: TierName | None
+) -> tuple[dict[str, GraphFile], tuple[str, ...]]:
+    """What the libraries of ``target.also`` are to compile.
+
+    Args:
+        graphs: By precision.
+        target: What is built for.
+        recipe: Engine settings.
+        tier: Of the processor that runs the engines.
+
+    Returns:
+        Graphs by the variants' names, such as ``int8 openvino``; and a sentence for every library that is not tried, as
+        this machine lacks it.
+    """
+    added: dict[str, GraphFile] = {}
+    absent = []
+    for library in target.also:
+        other = use_library(target, library)
+        status = target_status(other)
+        if not status.runnable:
+            absent.append(f"{library} was not tried beside {target.backend}: {'; '.join(status.missing)}")
+            continue
+        for name, arithmetic in list_arithmetics(tuple(graphs), other, recipe, tier).items():
+            added[f"{name} {library}"] = dataclasses.replace(
+                graphs[arithmetic.precision],
+                precision=arithmetic.precision,
+                floats=arithmetic.floats,
+                library=library,
+                trial=None,
+            )
+    return added, tuple(absent)

@@ -12,7 +12,8 @@ The order of the rules:
    none, the verdict has not passed.
 3. So is one whose median latency is over the budget's (``TOO SLOW``).
 4. Of the rest the fastest by its median wins. Those whose latency ratio to the fastest has an interval that includes 1
-   are not distinguishable from it; of these the smallest wins.
+   are not distinguishable from it; of these the smallest wins, and of equally small ones the first in the target's
+   order of precisions and in the table's.
 5. Where no latency was measured, the first of the target's order of preference wins, marked as not measured; where it
    misses the budget on validation images, the first float variant as in rule 2.
 """
@@ -177,7 +178,9 @@ def _pick_fastest(
         return ours.low <= theirs.high and theirs.low <= ours.high
 
     same = [v for v in variants if is_same(v)]
-    return min(same, key=lambda v: (v.size_bytes, rank.get(v.precision, len(rank)), _p50(v))), same
+    # Of one precision the first: what it leaves float is then float32, which every processor computes in.
+    order = {v.name: (rank.get(v.precision, len(rank)), place) for place, v in enumerate(variants)}
+    return min(same, key=lambda v: (v.size_bytes, *order[v.name])), same
 
 
 def _explain(

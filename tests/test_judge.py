@@ -137,7 +137,9 @@ def test_an_int8_engine_that_computes_something_else_says_what_is_probably_the_c
     evidence: Evidence, trial: Trial, monkeypatch: pytest.MonkeyPatch, floats: str, tier: str, words: str
 ) -> None:
     assert trial.engine is not None
-    engine = dataclasses.replace(trial.engine, precision="int8", settings={"inference_precision": floats})
+    engine = dataclasses.replace(
+        trial.engine, backend="openvino", precision="int8", settings={"inference_precision": floats}
+    )
     int8 = Trial(dataclasses.replace(trial.variant, name="int8", precision="int8"), engine)
     wrong = dataclasses.replace(evidence, graph_outputs={"int8": (-evidence.outputs[0],)})
     monkeypatch.setattr("edgevit.judge.read_tier", lambda: tier)

@@ -14,7 +14,7 @@ from edgevit.engine import Engine, Setting
 from edgevit.errors import DeviceError, MissingPackageError
 from edgevit.place import Place, select_settings
 from edgevit.runtime.cores import choose_threads, count_logical_cores, count_physical_cores
-from edgevit.runtime.isa import read_tier
+from edgevit.runtime.isa import TIERS, TierName, read_tier
 from edgevit.runtime.session import Outputs
 from edgevit.runtime.settings import OpenSettings, read_settings
 from edgevit.runtime.versions import parse_version
@@ -57,14 +57,22 @@ def has_device(name: str) -> bool:
 
 
 def find_mismatch(engine: Engine) -> str | None:
-    """The device is not here, or this OpenVINO is older than the one that wrote the engine."""
+    """The device or its instructions are not here, or this OpenVINO is older than the one that wrote the engine."""
     if not has_device(engine.device):
         return f"the engine is for OpenVINO's device {engine.device}; here: {', '.join(list_devices()) or 'none'}"
+    floats, tier = engine.settings.get("inference_precision"), read_tier()
+    if engine.device == "CPU" and floats in ("bf16", "f16") and tier is not None and not _computes(tier, str(floats)):
+        return f"the engine computes in {floats}, of which this processor ({TIERS[tier].title}) has no products"
     built, here = engine.versions.get("openvino", "0"), read_versions()["openvino"]
     # OpenVINO reads what its earlier releases wrote, and does not promise the reverse
     if parse_version(here) < parse_version(built):
         return f"the engine was written by OpenVINO {built}; here is the older {here}"
     return None
+
+
+def _computes(tier: TierName, floats: str) -> bool:
+    """Every AVX-512 is enough for bfloat16: OpenVINO widens it where it has to, and is right, if not fast."""
+    return bool(getattr(TIERS[tier], floats)) or (floats == "bf16" and tier.startswith("avx512"))
 
 
 def find_differences(engine: Engine) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -191,7 +192,8 @@ def open_bundle(
     bundle = load_bundle(path)
     engine = bundle.engine  # refuses a portable bundle before its files are hashed
     bundle = verify_bundle(path, contents=verify, extra=False)
-    mismatch = _find_mismatch(bundle.manifest, engine)
+    wanted = dataclasses.replace(engine, settings={**engine.settings, **(settings or {})})
+    mismatch = _find_mismatch(bundle.manifest, wanted)
     if mismatch:
         raise BundleError(f"{path}: {mismatch}", suggest_rebuild(bundle))
     session = open_engine(engine, settings)

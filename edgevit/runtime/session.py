@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Mapping
 from types import TracebackType
@@ -52,7 +53,7 @@ class Runtime(Protocol):
     def read_versions(self) -> dict[str, str]: ...
 
     def find_mismatch(self, engine: Engine) -> str | None:
-        """Why this machine cannot open the engine, with both values; ``None`` where it can."""
+        """Why this machine cannot open the engine with its settings, with both values; ``None`` where it can."""
 
     def find_differences(self, engine: Engine) -> tuple[str, ...]:
         """What differs from where the engine was measured, though it opens."""
@@ -174,7 +175,8 @@ def open_engine(engine: Engine, settings: Mapping[str, Setting] | None = None) -
         DeviceError: The device is not here, a setting is not valid, or the library refused the engine.
     """
     runtime = get_runtime(engine.backend)
+    engine = dataclasses.replace(engine, settings={**engine.settings, **(settings or {})})
     mismatch = runtime.find_mismatch(engine)
     if mismatch:
         raise DeviceError(mismatch, "open the engine on the device that it was compiled for, or compile it here")
-    return Session(engine, runtime.open_executor(engine, {**engine.settings, **(settings or {})}))
+    return Session(engine, runtime.open_executor(engine, engine.settings))

@@ -94,3 +94,25 @@ def test_settings_become_openvinos_properties() -> None:
 
 def test_a_gpu_gets_no_cpu_threads() -> None:
     assert runtime.build_config(OpenSettings(threads=3), "GPU") == {"PERFORMANCE_HINT": "LATENCY"}
+
+
+@pytest.mark.parametrize(
+    ("floats", "tier", "opens"),
+    [
+        ("bf16", "avx2", False),
+        ("bf16", "avx2_vnni", False),
+        ("bf16", "avx512_vnni", True),  # emulated
+        ("bf16", "amx", True),
+        ("f16", "avx512_bf16", False),
+        ("f16", "amx", True),
+        ("f32", "avx2", True),
+        ("bf16", None, True),
+    ],
+)
+def test_an_engine_of_a_float_type_that_the_processor_lacks_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, floats: str, tier: str | None, opens: bool
+) -> None:
+    monkeypatch.setattr(runtime, "read_tier", lambda: tier)
+    mismatch = runtime.find_mismatch(dataclasses.replace(ENGINE, settings={"inference_precision": floats}))
+    assert (mismatch is None) is opens
+    assert opens or f"computes in {floats}" in str(mismatch)

@@ -57,7 +57,7 @@ def test_int8_engine_of_swin_v2_keeps_the_modules_answers(name, checkpoint, phot
         **photos,
     )
     report = result.report
-    assert report.verdict.chosen == "int8"
+    assert report.verdict.chosen in ("int8", "int8-bf16")  # by the processor
     assert report.verdict.passed
     record = report.quantization
     quantized = {site.name for site in record.sites if site.precision == "int8"}

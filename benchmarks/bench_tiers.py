@@ -97,7 +97,7 @@ def bench_tier(setup: Setup, tier: TierName, timing: Timing) -> dict[str, Any]:
     path = setup.validation[1] if setup.validation is not None else None
     arguments = (planned.cases, setup.model.preprocess, setup.batch, setup.expected, path, timing)
     found: Found
-    if tier == read_tier():  # in a process like the others', without torch and its threads
+    if tier == read_tier():  # in a fresh process like the others', where torch has started no threads
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             found = pool.submit(measure_tier, *arguments).result()
     else:

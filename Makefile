@@ -37,6 +37,7 @@ bench: $(VENV)/bench  ## Accuracy and latency against other ways, memory of a bu
 	status=0; \
 	$(BIN)/python -m benchmarks.bench_float || status=1; \
 	$(BIN)/python -m benchmarks.bench_int8 --cost || status=1; \
+	$(BIN)/python -m benchmarks.bench_tiers --work $(VENV)/bench-tiers || status=1; \
 	$(BIN)/python -m benchmarks.bench_fusion || status=1; \
 	$(BIN)/python -m benchmarks.bench_foreign || status=1; \
 	$(BIN)/python -m benchmarks.bench_memory || status=1; \

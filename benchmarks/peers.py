@@ -53,11 +53,19 @@ class PeerSession:
         return self._infer(self._prepare(batch))
 
 
-def compile_openvino(model: Any, threads: int) -> Callable[[npt.NDArray[Any]], Values]:
-    """An inference call of an OpenVINO model or model file, as our engine is opened: latency hint, float32."""
+def compile_openvino(model: Any, threads: int, floats: str | None = "f32") -> Callable[[npt.NDArray[Any]], Values]:
+    """An inference call of an OpenVINO model or model file, as our engine is opened, with the latency hint.
+
+    Args:
+        model: What ``compile_model`` takes.
+        threads: Of one call.
+        floats: Type of the float arithmetic; ``None`` leaves it to OpenVINO, as who sets nothing does.
+    """
     import openvino
 
-    config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+    config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    if floats is not None:
+        config["INFERENCE_PRECISION_HINT"] = floats
     model = str(model) if isinstance(model, Path) else model
     request = openvino.Core().compile_model(model, "CPU", config).create_infer_request()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgevit.place import CEILING_DB, MOST_IMAGES, CanaryRecord, choose_least_db
+from edgevit.place import CEILING_DB, MOST_IMAGES, QUANTIZED_CEILING_DB, CanaryRecord, choose_least_db
 from edgevit.precisions import QUANTIZED_PRECISIONS
 from edgevit.progress import Progress, ignore_progress
 from edgevit.runtime.canary import measure_sqnr
@@ -66,8 +66,10 @@ def make_canary(
     sqnr_db = measure_sqnr(reference, answers)
     if math.isnan(sqnr_db) or not all(values.any() for values in reference):
         return None
-    unseen = place is None and engine.precision not in QUANTIZED_PRECISIONS
-    ceiling = UNSEEN_DB.get(engine.precision, OTHER_UNSEEN_DB) if unseen else CEILING_DB
+    quantized = engine.precision in QUANTIZED_PRECISIONS
+    ceiling = QUANTIZED_CEILING_DB if quantized else CEILING_DB
+    if place is None and not quantized:
+        ceiling = UNSEEN_DB.get(engine.precision, OTHER_UNSEEN_DB)
     seen = round(sqnr_db, 2) if math.isfinite(sqnr_db) else None
     record = CanaryRecord(
         images=len(rows),

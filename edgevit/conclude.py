@@ -29,7 +29,7 @@ from edgevit.recipe import Choice as PrecisionChoice
 from edgevit.recipe import Recipe
 from edgevit.rehearsal import list_fusion_warnings, read_fusion
 from edgevit.report import Accuracy, Machine, Report, Variant, Verdict
-from edgevit.runtime.isa import TierName
+from edgevit.runtime.isa import TierName, read_tier
 from edgevit.search import SearchResult, search_recipe
 from edgevit.target import Budget, Target
 from edgevit.tier_process import run_under
@@ -61,7 +61,7 @@ class Choice:
         found: Trials, latencies and conditions.
         variants: Judged, in the order of the table.
         verdict: By measured latency.
-        tiers: By instruction set, the variants as they were judged under it, where the target names several.
+        tiers: By instruction set, the variants as they were judged under it, where it is not this process's own alone.
     """
 
     found: SearchResult
@@ -124,7 +124,7 @@ def choose_and_start(
         progress("cold start", 1, 1)
         variants = tuple(dataclasses.replace(v, cold_start=cold) if v.name == verdict.chosen else v for v in variants)
     judged: dict[str, tuple[Variant, ...]] = {str(tier): under for tier, under in tiers.items()}
-    if judged:
+    if judged or plan.ranked != read_tier():
         judged = {str(plan.ranked): tuple(t.variant for t in found.trials), **judged}
     return Choice(found, variants, verdict, judged)
 

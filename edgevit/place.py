@@ -20,6 +20,9 @@ MARGIN_DB = 5.0
 """Below what the build saw: three times the noise's power. docs/bundle.md has the measurements behind both numbers."""
 CEILING_DB = 50.0
 """Asked of no engine: float32 answers are 90 dB and more, and lose tens of them to another order of sums."""
+QUANTIZED_CEILING_DB = 30.0
+"""The same of quantised engines: with so little noise no answer is wrong, and single values that go to another code on
+another processor may be most of it."""
 
 MACHINE_PARTS = ("engine library", "device", "instruction set", "driver")
 """Words for all of a place but its settings."""

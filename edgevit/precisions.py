@@ -98,10 +98,20 @@ def choose_precisions(target: Target, recipe: Recipe, *, calibrated: bool, tier:
             f"target {target.name} does not support {recipe.precision}", f"it supports {', '.join(target.precisions)}"
         )
     if recipe.precision == "bf16" and not _has(tier, "bf16"):
-        what = "no processor runs the engines here" if tier is None else f"{TIERS[tier].title} has no products of it"
+        what = "no processor runs the engines here"
+        if tier is not None:
+            named = ", the first instruction set of the target," if target.isa else ""
+            what = f"{TIERS[tier].title}{named} has no products of it"
         raise CompileError(f"bf16 cannot be built: {what}", "give --precision auto, fp32 or int8")
     wanted = target.precisions if recipe.precision == "auto" else (recipe.precision,)
     settled = {**target.settings, **recipe.settings}.get("inference_precision", "bf16")
+    on_cpu = target.backend == "openvino" and target.device == "CPU"
+    asked = {**target.settings, **recipe.settings}.get("inference_precision", "f32")
+    if on_cpu and tier is not None and asked != "f32" and not _has(tier, str(asked)):
+        raise CompileError(
+            f"inference_precision = {asked} is settled, and {TIERS[tier].title} has no products of it",
+            "leave it out of the recipe's or target's settings",
+        )
     if not _has(tier, "bf16") or settled != "bf16":
         wanted = tuple(p for p in wanted if p != "bf16")
     floats = tuple(p for p in FLOAT_PRECISIONS if p in wanted)

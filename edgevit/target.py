@@ -125,6 +125,12 @@ class Target:
             problems.append(f"preference has {', '.join(unknown)}, which precisions has not")
         if self.isa and (self.device != "CPU" or self.backend not in _CPU_LIBRARIES):
             problems.append("isa is of a CPU, and the device is not one")
+        if len(set(self.isa)) < len(self.isa):
+            problems.append(f"isa = {list(self.isa)} names an instruction set twice")
+        if len({TIERS[name].architecture for name in self.isa}) > 1:
+            problems.append(f"isa = {list(self.isa)} is of several architectures")
+        if self.backend == "openvino" and "sse4.1" in self.isa:
+            problems.append("isa has sse4.1, for which OpenVINO has no kernels of a fused attention")
         foreign = [name for name in self.isa if self.architecture not in (None, TIERS[name].architecture)]
         if foreign:
             problems.append(f"isa has {', '.join(foreign)}, which {self.architecture} has not")

@@ -54,12 +54,13 @@ def describe_plan(plan: TierPlan, target: Target) -> tuple[str, ...]:
         names = " and ".join(TIERS[tier].title for tier in plan.absent)
         limit = "" if target.backend == "openvino" else " (ONNX Runtime cannot be limited to older instructions)"
         warnings.append(
-            f"{names} cannot be run here{limit}: engines were judged under {stand_in}; the first opening on such a "
-            "processor answers the bundle's canary"
+            f"{names} cannot be run here{limit}: engines were judged under {stand_in}, whose latencies may rank them "
+            "in another order; the first opening on such a processor answers the bundle's canary"
         )
     if plan.ranked is not None and plan.ranked != read_tier():
         warnings.append(
-            f"latencies are those of this machine's cores limited to {stand_in}, not of {target.title}: trust ratios"
+            f"latencies are those of this machine's cores, limited to {stand_in}: they rank the variants, and say "
+            "nothing of the target's milliseconds"
         )
     return tuple(warnings)
 

@@ -132,3 +132,10 @@ def test_other_libraries_choose_their_own_float_type():
 def test_bf16_that_was_asked_for_is_refused_where_the_processor_has_none(tier, why):
     with pytest.raises(CompileError, match=why):
         choose_precisions(OPENVINO, Recipe(precision="bf16"), calibrated=False, tier=tier)
+
+
+@pytest.mark.parametrize("floats", ["bf16", "f16"])
+def test_a_float_type_that_is_settled_and_not_there_is_refused_before_anything_is_compiled(floats):
+    recipe = Recipe(settings={"inference_precision": floats})
+    with pytest.raises(CompileError, match=f"{floats} is settled, and AVX2"):
+        choose_precisions(OPENVINO, recipe, calibrated=True, tier="avx2")

@@ -20,6 +20,7 @@ from typing import Literal, TypeAlias
 
 TierName: TypeAlias = Literal[
     "sse4.1",
+    "avx",
     "avx2",
     "avx2_vnni",
     "avx2_vnni_2",
@@ -35,6 +36,8 @@ TierName: TypeAlias = Literal[
 ]
 
 LIMIT_VARIABLE = "ONEDNN_MAX_CPU_ISA"
+_OLDER_VARIABLE = "DNNL_MAX_CPU_ISA"
+"""oneDNN reads it where the newer one is not set."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ _AMX = (*_AVX512_FP16, "amx_tile", "amx_int8", "amx_bf16")
 TIERS: Mapping[TierName, Tier] = {
     # oneDNN documentation, "CPU Dispatcher Control": the names of the limits and the instructions that each adds.
     "sse4.1": Tier("SSE4.1", ("sse4_1",), "SSE41", saturates=True),
+    "avx": Tier("AVX", ("avx",), "AVX", saturates=True),
     "avx2": Tier("AVX2", ("avx2", "fma"), "AVX2", saturates=True),
     "avx2_vnni": Tier("AVX2-VNNI", ("avx2", "fma", "avx_vnni"), "AVX2_VNNI"),
     "avx2_vnni_2": Tier(
@@ -103,6 +107,14 @@ TIERS: Mapping[TierName, Tier] = {
 _CAPABILITIES = {"asimd": (16, 1), "asimdhp": (16, 10), "asimddp": (16, 20), "i8mm": (26, 13), "bf16": (26, 14)}
 
 
+# oneDNN documentation, "CPU Dispatcher Control": names that stand for instructions which others stand for as well.
+_OTHER_LIMITS = {
+    "AVX10_1_512": "AVX512_CORE_FP16",
+    "AVX10_1_512_AMX": "AVX512_CORE_AMX",
+    "AVX10_1_512_AMX_FP16": "AVX512_CORE_AMX_FP16",
+}
+
+
 @functools.cache
 def read_flags(root: Path = Path("/"), machine: str = platform.machine()) -> frozenset[str]:
     """What the kernel lists of every core; empty where it does not tell."""
@@ -132,11 +144,12 @@ def list_tiers(flags: Collection[str] | None = None, limit: str | None = None) -
 
     Args:
         flags: What the kernel lists; by default this machine's.
-        limit: A value of ``ONEDNN_MAX_CPU_ISA``; by default this process's. One that is not known limits nothing, as in
-            oneDNN.
+        limit: A value of ``ONEDNN_MAX_CPU_ISA``; by default this process's. One that oneDNN does not know limits
+            nothing.
     """
     here = read_flags() if flags is None else frozenset(flags)
-    limit = os.environ.get(LIMIT_VARIABLE, "") if limit is None else limit
+    limit = read_limit() if limit is None else limit
+    limit = _OTHER_LIMITS.get(limit.upper(), limit)
     able: list[TierName] = [name for name, tier in TIERS.items() if here.issuperset(tier.flags)]
     ceiling = next((tier for tier in TIERS.values() if tier.limit == limit.upper()), None)
     if ceiling is None:
@@ -146,9 +159,16 @@ def list_tiers(flags: Collection[str] | None = None, limit: str | None = None) -
 
 def is_within(tier: Tier, ceiling: Tier) -> bool:
     """Whether a limit to ``ceiling`` leaves ``tier`` in use."""
-    # AVX-512 processors have no flag of SSE4.1's or AVX2's missing, and none of AVX2-VNNI's
-    inherited = {"sse4_1", "avx2", "fma"} if ceiling.limit != "SSE41" else set()
-    return {*ceiling.flags, *inherited}.issuperset(tier.flags)
+    if tier.architecture != ceiling.architecture:
+        return True
+    # what every processor with the ceiling's instructions has besides; AVX2-VNNI is not among it for AVX-512
+    older = {"SSE41": (), "AVX": ("sse4_1",)}.get(str(ceiling.limit), ("sse4_1", "avx", "avx2", "fma"))
+    return {*ceiling.flags, *older}.issuperset(tier.flags)
+
+
+def read_limit() -> str:
+    """This process's limit, as oneDNN reads it; empty where there is none."""
+    return os.environ.get(LIMIT_VARIABLE) or os.environ.get(_OLDER_VARIABLE) or ""
 
 
 def read_tier() -> TierName | None:

@@ -61,6 +61,8 @@ def find_mismatch(engine: Engine) -> str | None:
     if not has_device(engine.device):
         return f"the engine is for OpenVINO's device {engine.device}; here: {', '.join(list_devices()) or 'none'}"
     floats, tier = engine.settings.get("inference_precision"), read_tier()
+    if engine.device == "CPU" and tier == "sse4.1":
+        return "OpenVINO has no kernels of a fused attention for SSE4.1, and this process computes with nothing newer"
     if engine.device == "CPU" and floats in ("bf16", "f16") and tier is not None and not _computes(tier, str(floats)):
         return f"the engine computes in {floats}, of which this processor ({TIERS[tier].title}) has no products"
     built, here = engine.versions.get("openvino", "0"), read_versions()["openvino"]

@@ -195,6 +195,10 @@ def open_bundle(
     wanted = dataclasses.replace(engine, settings={**engine.settings, **(settings or {})})
     mismatch = _find_mismatch(bundle.manifest, wanted)
     if mismatch:
+        in_float32 = dataclasses.replace(wanted, settings={**wanted.settings, "inference_precision": "f32"})
+        if "inference_precision" in wanted.settings and _find_mismatch(bundle.manifest, in_float32) is None:
+            hint = "open it with settings={'inference_precision': 'f32'}, or build a bundle for this processor"
+            raise BundleError(f"{path}: {mismatch}", hint)
         raise BundleError(f"{path}: {mismatch}", suggest_rebuild(bundle))
     session = open_engine(engine, settings)
     try:

@@ -12,10 +12,11 @@ import pytest
 
 from edgevit.runtime.isa import LIMIT_VARIABLE, TIERS, list_tiers, read_flags, read_tier
 
-_AVX512 = {"sse4_1", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq"}
+_AVX512 = {"sse4_1", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq"}
 PROCESSORS = {
     # As Linux lists them, what matters of each; Intel's and AMD's manuals for the generation.
-    "Core i5-8250U": ({"sse4_1", "avx2", "fma"}, "avx2"),
+    "Core i5-2500": ({"sse4_1", "avx"}, "avx"),
+    "Core i5-8250U": ({"sse4_1", "avx", "avx2", "fma"}, "avx2"),
     "N100": ({"sse4_1", "avx2", "fma", "avx_vnni"}, "avx2_vnni"),
     "Xeon Skylake-SP": (_AVX512, "avx512"),
     "Xeon Cascade Lake": (_AVX512 | {"avx512_vnni"}, "avx512_vnni"),
@@ -41,12 +42,14 @@ def test_the_newest_tier_of_a_processor_is_the_last(name: str) -> None:
     ("limit", "newest"),
     [
         ("SSE41", "sse4.1"),
+        ("AVX", "avx"),
         ("AVX2", "avx2"),
         ("AVX2_VNNI", "avx2_vnni"),
         ("AVX512_CORE", "avx512"),
         ("avx512_core_vnni", "avx512_vnni"),
         ("AVX512_CORE_BF16", "avx512_bf16"),
         ("AVX512_CORE_AMX", "amx"),
+        ("AVX10_1_512", "avx512_fp16"),
         ("NO_SUCH_NAME", "amx"),
     ],
 )
@@ -101,3 +104,12 @@ def test_arm_processor_whose_capabilities_cannot_be_read_is_as_the_kernel_lists_
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/cpuinfo").write_text("Features : fp asimd\n")
     assert read_flags(tmp_path, "aarch64") == {"fp", "asimd"}
+
+
+def test_the_older_name_of_the_variable_counts_where_the_newer_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgevit.runtime.isa.read_flags", lambda: PROCESSORS["Xeon Sapphire Rapids"][0])
+    monkeypatch.delenv(LIMIT_VARIABLE, raising=False)
+    monkeypatch.setenv("DNNL_MAX_CPU_ISA", "AVX2")
+    assert read_tier() == "avx2"
+    monkeypatch.setenv(LIMIT_VARIABLE, "AVX512_CORE")
+    assert read_tier() == "avx512"

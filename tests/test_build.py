@@ -103,8 +103,8 @@ def test_build_without_images_is_parity_only_and_says_so(tmp_path):
 
 def test_build_opens_engines_in_the_way_that_tuning_chose_and_the_bundle_keeps_it(tmp_path, monkeypatch):
     slower, faster = (
-        SettingsTrial({"threads": 2}, Ratio(1.2, 1.1, 1.3, 20)),
-        SettingsTrial({"threads": 1}, Ratio(0.8, 0.7, 0.9, 20), chosen=True),
+        SettingsTrial({"threads": 2}, Ratio(1.2, 1.1, 1.3, 20), library="onnxruntime"),
+        SettingsTrial({"threads": 1}, Ratio(0.8, 0.7, 0.9, 20), chosen=True, library="onnxruntime"),
     )
     monkeypatch.setattr("edgevit.search.tune_settings", lambda *args, **kwargs: (slower, faster))
     recipe = dataclasses.replace(QUICK, tune_settings=True)

@@ -35,7 +35,11 @@ LEAST = {
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not HERE, reason="tiers of x86-64")]
 
 
-@pytest.fixture(scope="module", params=[("deit_tiny_imagenet", "imagenet"), ("swin_imagenette", "imagenette")])
+@pytest.fixture(
+    scope="module",
+    params=[("deit_tiny_imagenet", "imagenet"), ("swin_imagenette", "imagenette")],
+    ids=lambda pair: pair[0],
+)
 def model(request, assets, tmp_path_factory):
     """Its name, the model, calibration images, and a folder with photos, the float graph and the module's logits."""
     name, data = request.param

@@ -130,7 +130,7 @@ class Target:
         if len({TIERS[name].architecture for name in self.isa}) > 1:
             problems.append(f"isa = {list(self.isa)} is of several architectures")
         if self.backend == "openvino" and "sse4.1" in self.isa:
-            problems.append("isa has sse4.1, for which OpenVINO has no kernels of a fused attention")
+            problems.append("isa has sse4.1, for which OpenVINO has no kernels of a LayerNorm")
         foreign = [name for name in self.isa if self.architecture not in (None, TIERS[name].architecture)]
         if foreign:
             problems.append(f"isa has {', '.join(foreign)}, which {self.architecture} has not")

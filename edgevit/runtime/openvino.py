@@ -61,8 +61,6 @@ def find_mismatch(engine: Engine) -> str | None:
     if not has_device(engine.device):
         return f"the engine is for OpenVINO's device {engine.device}; here: {', '.join(list_devices()) or 'none'}"
     floats, tier = engine.settings.get("inference_precision"), read_tier()
-    if engine.device == "CPU" and tier == "sse4.1":
-        return "OpenVINO has no kernels of a fused attention for SSE4.1, and this process computes with nothing newer"
     if engine.device == "CPU" and floats in ("bf16", "f16") and tier is not None and not _computes(tier, str(floats)):
         return f"the engine computes in {floats}, of which this processor ({TIERS[tier].title}) has no products"
     built, here = engine.versions.get("openvino", "0"), read_versions()["openvino"]
@@ -139,10 +137,10 @@ class OpenVINOExecutor:
             self._outputs = len(compiled.outputs)
             requests = [compiled.create_infer_request() for _ in range(self.streams)]
         except RuntimeError as exc:
-            raise DeviceError(
-                f"OpenVINO cannot open {engine.path.name} on {engine.device}: {exc}",
-                "build the bundle again on this machine",
-            ) from exc
+            hint = "build the bundle again on this machine"
+            if engine.device == "CPU" and read_tier() == "sse4.1":
+                hint = "OpenVINO has no kernels of a LayerNorm for SSE4.1 alone: take a processor with AVX or newer"
+            raise DeviceError(f"OpenVINO cannot open {engine.path.name} on {engine.device}: {exc}", hint) from exc
         self.settings: Mapping[str, Setting] = _describe_settings(compiled, settings)
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for request in requests:

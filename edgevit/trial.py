@@ -106,7 +106,7 @@ def compile_graph(
         )
 
     try:
-        _refuse_faults(graph, target, precision)
+        _refuse_faults(graph, target, precision, recipe)
         folder, _ = cache.run("engine", key, produce)
     except CompileError as exc:
         progress(stage, 1, 1)
@@ -118,14 +118,15 @@ def compile_graph(
     return Trial(Variant(name, precision, engine.size_bytes), engine)
 
 
-def _refuse_faults(graph: GraphFile, target: Target, precision: str) -> None:
+def _refuse_faults(graph: GraphFile, target: Target, precision: str, recipe: Recipe) -> None:
     """Raise CompileError for what the library is known to compute wrongly on a processor that the target names."""
     if target.backend != "openvino" or target.device != "CPU":
         return
     from edgevit.backends.openvino_faults import list_faults
     from edgevit.graph import Graph
 
-    floats = graph.floats or ("bf16" if precision == "bf16" else "f32")
+    settled = {**target.settings, **recipe.settings}.get("inference_precision")
+    floats = graph.floats or settled or ("bf16" if precision == "bf16" else "f32")
     loaded = Graph.load(graph.path)
     here = read_tier()
     tiers = target.isa or ((here,) if here is not None else ())

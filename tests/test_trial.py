@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
+from edgevit.backends.openvino_faults import Fault
 from edgevit.cache import StageCache
 from edgevit.errors import CompileError
 from edgevit.recipe import Recipe
@@ -64,3 +66,34 @@ def test_refuse_trial_when_the_compiler_says_much_keeps_a_footnote_of_it() -> No
     assert trial.variant.reason.startswith("first line second line xxx")
     assert len(trial.variant.reason) == 400
     assert trial.variant.reason.endswith(" …")
+
+
+@pytest.mark.parametrize(
+    ("precision", "floats", "settings", "executed"),
+    [
+        ("fp32", None, {}, "f32"),
+        ("bf16", None, {}, "bf16"),
+        ("int8", "bf16", {}, "bf16"),
+        ("int8", None, {"inference_precision": "bf16"}, "bf16"),  # as a bundle's own recipe settles it
+    ],
+)
+def test_known_faults_are_looked_for_in_the_type_that_the_engine_computes_in(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+    floats: str | None,
+    settings: dict[str, str],
+    executed: str,
+) -> None:
+    asked = []
+
+    def find(graph: object, executed: str, tier: str | None) -> tuple[Fault, ...]:
+        asked.append(executed)
+        return (Fault("in_place", "blocks.0", "it is known to be wrong"),)
+
+    monkeypatch.setattr("edgevit.backends.openvino_faults.list_faults", find)
+    graph = GraphFile(write_classifier(tmp_path / "tiny.onnx"), {}, floats=floats)
+    target = dataclasses.replace(load_target("intel-cpu"), isa=("avx2",))
+    trial = compile_graph(graph, target, precision, Recipe(settings=settings), StageCache(tmp_path / "cache"))
+    assert (trial.variant.status, trial.variant.reason) == ("NOT SUPPORTED", "it is known to be wrong")
+    assert asked == [executed]

@@ -164,6 +164,7 @@ def _choose_form(target: Target, recipe: Recipe) -> ExportForm:
         recipe.export or target.export,
         fold_residual_rotation=quantization.rotate,
         fold_class_token_mlp=_wants_apart_token(quantization, target),
+        fold_class_token_share=quantization.class_token_share and quantization.activations == "int8",
     )
 
 

@@ -49,7 +49,9 @@ class Quantization:
             zero (:mod:`edgevit.methods.attention_centring`).
         class_token: The class token's MLP apart in the second half of a ViT, for engine libraries that are as fast with
             it (:mod:`edgevit.folds.class_token_mlp`).
-        equalize: Bring the channels of queries and keys to the same ranges
+        class_token_share: Attention to the class token divided among it and the copies that pad a ViT's tokens
+            (:mod:`edgevit.folds.class_token_share`).
+        equalize: Bring the channels of queries and keys to the same ranges, and those of values closer to one another
             (:mod:`edgevit.methods.channel_equalization`).
         row_gain: Raise softmax's rows in front of their quantiser (:mod:`edgevit.methods.probability_gain`).
         norm_scale: Bring the channels of a LayerNorm's output to one range (:mod:`edgevit.methods.norm_scale`).
@@ -68,12 +70,13 @@ class Quantization:
     observer: Observer = "output"
     percentile: float = 99.99
     products: Products = "auto"
-    sqnr_db: float = 28.5
+    sqnr_db: float = 27.5
     float_share: float = 0.25
     rotate: bool = True
     center: bool = True
     center_attention: bool = True
     class_token: bool = True
+    class_token_share: bool = True
     equalize: bool = True
     row_gain: bool = True
     norm_scale: bool = False

@@ -15,8 +15,13 @@ from edgevit.errors import CalibrationError
 from edgevit.graph import static_shape
 from edgevit.methods.activation_grid import make_grid
 from edgevit.methods.attention_centring import center_attention, find_attention
-from edgevit.methods.channel_equalization import balance_factors, equalize_products, find_queries
-from edgevit.methods.linear_fit import fit_linears
+from edgevit.methods.channel_equalization import (
+    balance_factors,
+    equalize_products,
+    equalize_values,
+    find_queries,
+)
+from edgevit.methods.linear_fit import choose_factors, fit_linears
 from edgevit.methods.norm_scale import choose_norm_scale, find_norm_readers, fold_norm_scale
 from edgevit.methods.operand_range import OperandRange
 from edgevit.methods.probability_gain import choose_gain
@@ -66,6 +71,7 @@ class SegmentFit:
             self._center_attention(stream)
         if self._quantization.equalize:
             self._equalize_channels(stream)
+            self._equalize_values(stream)
         if self._quantization.norm_scale:
             self._scale_norms(stream)
         groups = self._list_groups()
@@ -144,6 +150,19 @@ class SegmentFit:
                 seen = (np.abs(tap).reshape(-1, tap.shape[-1]).max(axis=0) for tap in taken[1:])
                 largest = [np.maximum(a, b) for a, b in zip(largest, seen, strict=True)]
             equalize_products(queries, attention.keys, balance_factors(*largest))
+
+    def _equalize_values(self, inputs: Sequence[npt.NDArray[np.generic]]) -> None:
+        if self._quantization.activations == "float":
+            return
+        for node in self._segment.nodes:
+            attention = find_attention(node) if (node.name or "").endswith("/context") else None
+            if attention is None or not self._is_wanted(attention.output):
+                continue
+            weight = _read(attention.output)
+            few, tap = inputs[:_CENTRE_IMAGES], _find_tap(attention.output)
+            taken = (out[1].reshape(-1, len(weight)) for out in self._capture(few, [tap]))
+            tokens = np.concatenate([every[self._draw(len(every), len(few))] for every in taken])
+            equalize_values(attention, choose_factors(tokens, weight, self._placement, self._quantization))
 
     def _scale_norms(self, inputs: Sequence[npt.NDArray[np.generic]]) -> None:
         for node in self._segment.nodes:

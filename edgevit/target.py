@@ -46,6 +46,8 @@ class ExportForm:
         fold_class_token_mlp: In the second half of a ViT, the class token's MLP apart from the patches'; for quantisers
             alone.
         fold_token_padding: A token more where their number is a prime or the like, for kernels that cut it into blocks.
+        fold_class_token_share: Attention to the class token divided among it and the copies that padding made; for
+            quantisers alone.
     """
 
     qkv: Literal["separate", "packed"] = "separate"
@@ -62,6 +64,7 @@ class ExportForm:
     fold_residual_rotation: bool = False
     fold_class_token_mlp: bool = False
     fold_token_padding: bool = False
+    fold_class_token_share: bool = False
 
 
 @dataclass(frozen=True)

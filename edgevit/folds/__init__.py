@@ -12,6 +12,7 @@ from edgevit.folds.attention_bias import fold_attention_bias
 from edgevit.folds.attention_pool import fold_attention_pool
 from edgevit.folds.attention_scale import fold_attention_scale
 from edgevit.folds.class_token_mlp import fold_class_token_mlp
+from edgevit.folds.class_token_share import fold_class_token_share
 from edgevit.folds.input_normalization import fold_input_normalization
 from edgevit.folds.last_block import fold_last_block
 from edgevit.folds.layer_norm_affine import fold_layer_norm_affine
@@ -45,6 +46,7 @@ FOLDS: tuple[tuple[str, Fold, Callable[[ExportForm], bool]], ...] = (
     ("window_gather", fold_window_gather, lambda form: form.fold_window_gather),
     ("class_token_mlp", fold_class_token_mlp, lambda form: form.fold_class_token_mlp),
     ("token_padding", fold_token_padding, lambda form: form.fold_token_padding),
+    ("class_token_share", fold_class_token_share, lambda form: form.fold_class_token_share),
 )
 
 

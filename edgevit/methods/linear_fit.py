@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -89,6 +90,25 @@ def fit_linears(
         grids = () if grid is None else (grid,)
         plans.append(SitePlan((), grids, codes, scale, bias, affine))
     return tuple(plans)
+
+
+def choose_factors(
+    tokens: Values, weight: Values, placement: Placement, quantization: Quantization
+) -> npt.NDArray[np.float32]:
+    """Factors ``(K,)`` on the channels of a Linear's input with which a grid disturbs its output least; ones for "off".
+
+    For an input whose producer takes the factors in, whatever the engine library multiplies in front of a quantiser.
+
+    Args:
+        tokens: ``(T, K) float32``: a sample of the input.
+        weight: ``(K, N) float32``.
+        placement: The engine library's grids.
+        quantization: The recipe's.
+    """
+    free = dataclasses.replace(placement, channel_scales=True)
+    alone = dataclasses.replace(quantization, center=False, smooth=True)
+    affine = _choose_grid(tokens, weight, free, alone, scalable=True, biased=False)[1]
+    return np.ones(len(weight), np.float32) if affine is None else affine.factor
 
 
 def _quantize(tokens: Values, grid: Grid | None, affine: Affine | None) -> Values:

@@ -106,7 +106,7 @@ class Attention(nn.Module):
             nn.Identity() if qk_norm_eps is None else nn.LayerNorm(self.head_width, eps=qk_norm_eps) for _ in "qk"
         )
         self.proj = nn.Linear(inner, width)
-        self.register_buffer("mask", None)  # (1, A, Q, N) float32, set by edgevit.folds.token_padding
+        self.register_buffer("mask", None)  # (1, A, 1, N) float32, set by edgevit.folds.token_padding
         self.mask: Tensor | None
 
     def project(self, x: Tensor, queries: int | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -84,14 +84,13 @@ def test_padded_tokens_stay_copies_of_the_class_token() -> None:
             torch.testing.assert_close(x[:, -1], x[:, 0], rtol=1e-5, atol=1e-5)
 
 
-def test_the_constant_that_hides_padding_is_stated_for_every_head_and_query_and_shared_by_the_blocks() -> None:
+def test_the_constant_that_hides_padding_is_stated_for_every_head_and_shared_by_the_blocks() -> None:
     pixels = copy_pixels(make_model(ODD))
     apply_folds(pixels, PADDED)
     tokens = ODD.tokens + count_padding(ODD.tokens)
     masks = [block.attn.mask for block in pixels.model.blocks]
-    assert [mask.shape for mask in masks[:-1]] == [(1, ODD.heads, tokens, tokens)] * (ODD.depth - 1)
-    assert masks[-1].shape == (1, ODD.heads, 1, tokens)  # the last block is computed for the class token alone
-    assert len({mask.data_ptr() for mask in masks}) == 2
+    assert {mask.shape for mask in masks} == {(1, ODD.heads, 1, tokens)}
+    assert len({mask.data_ptr() for mask in masks}) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Channels of queries and keys with the same ranges: the same outputs, and what a grid then keeps."""
+"""Channels of queries, keys and values brought to like ranges: the same outputs, and what a grid then keeps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgevit.methods.attention_centring import find_attention
-from edgevit.methods.channel_equalization import balance_factors, equalize_products, find_queries
+from edgevit.methods.channel_equalization import (
+    balance_factors,
+    equalize_products,
+    equalize_values,
+    find_queries,
+)
 from tests.small_graphs import find_node, make_graph, make_pixels, run_graph
 
 BLOCK = {"vit": "blocks.1", "swin": "layers.0.blocks.1"}
@@ -34,6 +39,20 @@ def test_equalize_products_keeps_the_output_and_makes_the_ranges_equal(family: s
     after = read_ranges()
     np.testing.assert_allclose(after[0], after[1], rtol=1e-4)
     np.testing.assert_allclose(after[0], np.sqrt(before[0] * before[1]), rtol=1e-4)
+    np.testing.assert_allclose(run_graph(graph, images)[0], logits, atol=2e-5 * abs(logits).max())
+
+
+@pytest.mark.parametrize("family", BLOCK)
+def test_equalize_values_keeps_the_output_and_scales_what_the_projection_reads(family: str) -> None:
+    graph, block, images = make_graph(family), BLOCK[family], make_pixels(family, 4)
+    attention = find_attention(find_node(graph, f"{block}.attn/context"))
+    assert attention is not None
+    tap = attention.output.inputs[0].name
+    logits, before = run_graph(graph, images)[0], run_graph(graph, images, [tap])[0]
+    factors = np.exp(np.random.default_rng(0).normal(size=before.shape[-1])).astype(np.float32)
+    equalize_values(attention, factors)
+    after = run_graph(graph, images, [tap])[0]
+    np.testing.assert_allclose(after, before * factors, rtol=1e-4, atol=1e-5 * abs(after).max())
     np.testing.assert_allclose(run_graph(graph, images)[0], logits, atol=2e-5 * abs(logits).max())
 
 

@@ -7,11 +7,12 @@ import numpy.typing as npt
 import onnx_ir as ir
 import pytest
 
-from edgevit.methods.linear_fit import fit_linears
+from edgevit.methods.linear_fit import choose_factors, fit_linears
 from edgevit.placement import PLACEMENTS
 from edgevit.plan import SitePlan
 from edgevit.quantization import Quantization
 from edgevit.ranges import Grid
+from edgevit.target import BackendName
 
 Values = npt.NDArray[np.float32]
 NEAREST = Quantization(rounding="nearest", bias_correction=False)
@@ -141,3 +142,26 @@ def test_fit_linears_keeps_the_mean_of_what_it_is_given() -> None:
     # An error that was there before it is another site's to correct: that one may be set back to float.
     wanted = shifted.astype(np.float64) @ weight + bias
     np.testing.assert_allclose(simulate(site, shifted).mean(0), wanted.mean(0), atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "tensorrt"])
+def test_choose_factors_of_uneven_channels_lowers_the_error_of_the_linear(backend: BackendName) -> None:
+    placement = PLACEMENTS[backend]
+    rng = np.random.default_rng(0)
+    spread = np.exp(rng.normal(size=32)).astype(np.float32)
+    tokens = (rng.standard_normal((3000, 32)) * spread).astype(np.float32)
+    weight = rng.standard_normal((32, 24)).astype(np.float32)
+    factors = choose_factors(tokens, weight, placement, Quantization())
+    assert factors.shape == (32,)
+
+    def quantise(x: Values, w: Values) -> float:
+        (site,) = fit_linears([make_linear(w, None)], x, placement, NEAREST)
+        return measure_error(simulate(site, x), tokens.astype(np.float64) @ weight)
+
+    assert quantise(tokens * factors, weight / factors[:, None]) < 0.8 * quantise(tokens, weight)
+
+
+def test_choose_factors_of_even_channels_is_off() -> None:
+    rng = np.random.default_rng(0)
+    tokens, weight = (rng.uniform(-1, 1, shape).astype(np.float32) for shape in ((3000, 16), (16, 12)))
+    np.testing.assert_array_equal(choose_factors(tokens, weight, PLACEMENTS["openvino"], Quantization()), np.ones(16))

@@ -24,7 +24,7 @@ from edgevit.checkpoints import read_checkpoint
 from edgevit.compile import compile_engine
 from edgevit.devices.local import describe_machine
 from edgevit.export import export_model
-from edgevit.measure import LatencyComparison, measure_latency
+from edgevit.latency import LatencyComparison, measure_latency
 from edgevit.optimize import optimize_graph
 from edgevit.runtime.session import open_engine
 from edgevit.target import load_target

@@ -27,7 +27,7 @@ from edgevit.devices.local import describe_machine
 from edgevit.engine import Engine
 from edgevit.export import export_model
 from edgevit.images import ImageSet
-from edgevit.measure import measure_latency
+from edgevit.latency import measure_latency
 from edgevit.optimize import optimize_graph
 from edgevit.preprocess import Preprocess
 from edgevit.runtime.session import Session, open_engine

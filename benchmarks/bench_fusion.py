@@ -23,7 +23,7 @@ from edgevit.backends.tensorrt import TENSORRT_RTX, load_fusion
 from edgevit.checkpoints import read_checkpoint
 from edgevit.export import export_model
 from edgevit.fp8 import quantize_fp8
-from edgevit.fusion import FusionRecord
+from edgevit.fusion_record import FusionRecord
 from edgevit.graph import Graph
 from edgevit.model import Model
 from edgevit.optimize import optimize_graph

@@ -47,7 +47,7 @@ from edgevit.compile import compile_engine
 from edgevit.devices.local import describe_machine
 from edgevit.errors import EdgevitError
 from edgevit.images import ImageSet
-from edgevit.measure import measure_latency
+from edgevit.latency import measure_latency
 from edgevit.model import Model
 from edgevit.prepare_quantized import prepare_quantized
 from edgevit.progress import ignore_progress

@@ -83,9 +83,10 @@ def bench_bundles(
         DeviceError: An engine cannot be opened here, or answers something else than where it was judged.
     """
     from edgevit.bundle import load_bundle
+    from edgevit.devices.cold_start import measure_cold_start
     from edgevit.devices.local import describe_machine
     from edgevit.devices.watch import Watch
-    from edgevit.measure import measure_cold_start, measure_latency, measure_throughput
+    from edgevit.latency import measure_latency, measure_throughput
     from edgevit.runtime import open_bundle
 
     names = [str(bundle) for bundle in bundles]

@@ -13,13 +13,13 @@ from edgevit.bundle import RECIPE_FILE, REPORT_FILE
 from edgevit.cache import StageCache
 from edgevit.canary import make_canary
 from edgevit.conditions import list_condition_risks
+from edgevit.devices.cold_start import measure_cold_start
 from edgevit.devices.local import list_measuring_risks
 from edgevit.errors import DeviceError
 from edgevit.evidence import Evidence
 from edgevit.libraries import add_libraries
 from edgevit.lock import OutputLock
 from edgevit.manifest import Manifest
-from edgevit.measure import measure_cold_start
 from edgevit.pack import pack_bundle
 from edgevit.place import CANARY_FILE
 from edgevit.precisions import Arithmetic, list_arithmetics

@@ -11,9 +11,9 @@ from edgevit.errors import DeviceError, MissingPackageError
 
 if TYPE_CHECKING:
     from edgevit.availability import Status
+    from edgevit.machine import Gpu
     from edgevit.report import Machine
     from edgevit.runtime.isa import TierName
-    from edgevit.runtime.nvidia import Gpu
 
 
 class Requirement(NamedTuple):

@@ -14,9 +14,8 @@ from torch import nn
 
 from edgevit.errors import ExportError, MissingPackageError
 from edgevit.folds import apply_folds
-from edgevit.foreign.module import ForeignModule
 from edgevit.graph import Graph
-from edgevit.model import Model
+from edgevit.model import Model, OwnGraph
 from edgevit.models.pixels import PixelModel, copy_structure
 from edgevit.record import PassRecord
 from edgevit.target import ExportForm
@@ -55,7 +54,7 @@ def export_model(
         ExportError: torch's exporter refused the module; the message ends with its last lines.
     """
     _require_packages()
-    if isinstance(model.module, ForeignModule):
+    if isinstance(model.module, OwnGraph):
         return model.module.export(model.preprocess, form, batch)
     pixels, records = fold_model(model, form)
     height, width = model.config.image_size

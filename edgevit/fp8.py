@@ -16,15 +16,9 @@ import onnx_ir as ir
 
 from edgevit.errors import CalibrationError
 from edgevit.graph import Graph
+from edgevit.linears import is_transposed, read_weight, trace_layout
 from edgevit.placement import PLACEMENTS
-from edgevit.plan import (
-    insert_behind,
-    is_transposed,
-    list_readers,
-    read_weight,
-    replace_readers,
-    trace_layout,
-)
+from edgevit.plan import insert_behind, list_readers, replace_readers
 from edgevit.progress import Progress, ignore_progress
 from edgevit.quantization import Quantization, QuantizationRecord, SitePrecision, SiteRecord
 from edgevit.quantize import match_sites

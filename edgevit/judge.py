@@ -9,17 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from edgevit.accuracy import measure_accuracy
+from edgevit.embedding_accuracy import measure_embeddings
 from edgevit.engine import Engine
 from edgevit.errors import DeviceError
-from edgevit.measure import (
-    GRAPH_TOLERANCE,
-    PARITY_TOLERANCES,
-    check_output_parity,
-    check_parity,
-    measure_accuracy,
-    measure_embeddings,
-    measure_features,
-)
+from edgevit.feature_accuracy import measure_features
+from edgevit.parity import GRAPH_TOLERANCE, PARITY_TOLERANCES, check_output_parity, check_parity
 from edgevit.progress import Progress, ignore_progress
 from edgevit.report import Accuracy, Parity, Variant
 from edgevit.runtime.isa import TIERS, TierName, read_tier

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 from edgevit.conditions import Platform
 from edgevit.figures import Figures
-from edgevit.runtime.nvidia import Gpu
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU, as its driver describes it."""
+
+    name: str
+    compute_capability: str
+    memory_bytes: int
+    multiprocessors: int
+    index: int = 0
 
 
 @dataclass(frozen=True)

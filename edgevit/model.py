@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edgevit.engine import TensorSpec
 from edgevit.task import Task
@@ -13,9 +13,27 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from edgevit.graph import Graph
     from edgevit.models import ModelConfig
     from edgevit.preprocess import Preprocess
     from edgevit.record import PassRecord
+    from edgevit.target import ExportForm
+
+
+@runtime_checkable
+class OwnGraph(Protocol):
+    """A module that stands for a graph which somebody else exported, and gives it itself.
+
+    Attributes:
+        family: In place of a canonical one's.
+    """
+
+    family: str
+
+    def export(
+        self, preprocess: Preprocess, form: ExportForm, batch: tuple[int, int, int]
+    ) -> tuple[Graph, tuple[PassRecord, ...]]:
+        """The graph in the form that engines fuse: ``(B, H, W, 3) uint8 → (B, classes) float32``."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +107,9 @@ class Model:
     @property
     def family(self) -> str:
         """``vit`` or ``swin``; ``onnx`` for a file that was recognised in part."""
-        from edgevit.foreign.module import ForeignModule
         from edgevit.models import find_family
 
-        return "onnx" if isinstance(self.module, ForeignModule) else find_family(self.config)
+        return self.module.family if isinstance(self.module, OwnGraph) else find_family(self.config)
 
     @property
     def classes(self) -> int:

@@ -18,10 +18,11 @@ import numpy.typing as npt
 from edgevit.calibrate import calibrate_graph
 from edgevit.errors import CalibrationError, RecipeError
 from edgevit.graph import Graph
+from edgevit.linears import read_weight, trace_layout
 from edgevit.memory import collect_new_alone, release_memory
 from edgevit.observers import OBSERVERS
 from edgevit.placement import PLACEMENTS, check_weight_bits
-from edgevit.plan import QuantizationPlan, apply_plan, read_weight, trace_layout
+from edgevit.plan import QuantizationPlan, apply_plan
 from edgevit.progress import Progress, ignore_progress
 from edgevit.quantization import Quantization, QuantizationRecord, SiteRecord
 from edgevit.ranges import TensorStatistics

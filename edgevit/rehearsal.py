@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevit.errors import CompileError, MissingPackageError
-from edgevit.fusion import FusionRecord
+from edgevit.fusion_record import FusionRecord
 from edgevit.progress import Progress, ignore_progress
 
 if TYPE_CHECKING:

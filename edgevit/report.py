@@ -15,7 +15,7 @@ from typing import Any
 from edgevit import schema
 from edgevit.conditions import Conditions
 from edgevit.errors import BundleError, OutputError
-from edgevit.fusion import FusionRecord
+from edgevit.fusion_record import FusionRecord
 from edgevit.machine import Machine
 from edgevit.quantization import QuantizationRecord
 from edgevit.record import PassRecord

@@ -18,7 +18,7 @@ from edgevit.devices.watch import Watch
 from edgevit.engine import Engine, Setting
 from edgevit.errors import DeviceError
 from edgevit.judge import judge_trial
-from edgevit.measure import LatencyComparison, measure_latency
+from edgevit.latency import LatencyComparison, measure_latency
 from edgevit.progress import Progress, ignore_progress
 from edgevit.report import SettingsTrial, Variant
 from edgevit.runtime.session import Session, open_engine

@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from edgevit.errors import CalibrationError
 from edgevit.graph import static_shape
+from edgevit.linears import read_weight, trace_layout
 from edgevit.methods.activation_grid import make_grid
 from edgevit.methods.attention_centring import center_attention, find_attention
 from edgevit.methods.channel_equalization import (
@@ -28,7 +29,7 @@ from edgevit.methods.probability_gain import choose_gain
 from edgevit.methods.weight_scale import find_group
 from edgevit.observers import OBSERVERS
 from edgevit.placement import Placement
-from edgevit.plan import QuantizationPlan, SitePlan, read_weight, trace_layout
+from edgevit.plan import QuantizationPlan, SitePlan
 from edgevit.quantization import Observer, Quantization
 from edgevit.ranges import Grid, TensorStatistics
 from edgevit.segments import Segment, SegmentRunner, extract_segment

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgevit.graph import Graph
-from edgevit.plan import read_weight
+from edgevit.linears import read_weight
 from edgevit.progress import Progress, ignore_progress
 from edgevit.segments import Segment, SegmentRunner, extract_segment, join_segments, split_graph
 

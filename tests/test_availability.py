@@ -125,7 +125,7 @@ def test_absent_tensorrt_rtx_is_named_with_its_install_line(monkeypatch: pytest.
 
 
 def test_other_gpu_is_named_with_both_compute_capabilities(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgevit.runtime.nvidia import Gpu
+    from edgevit.machine import Gpu
 
     monkeypatch.setattr("edgevit.runtime.nvidia.read_gpus", lambda: (Gpu("NVIDIA GeForce RTX 4090", "8.9", 1, 128),))
     wanted = "a GPU of compute capability 8.6 (here: NVIDIA GeForce RTX 4090, 8.9)"

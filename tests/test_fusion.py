@@ -6,7 +6,8 @@ import pytest
 
 from edgevit import schema
 from edgevit.errors import BundleError
-from edgevit.fusion import FusionRecord, prove_fusion, read_layers, read_types
+from edgevit.fusion import prove_fusion, read_layers, read_types
+from edgevit.fusion_record import FusionRecord
 from edgevit.quantization import Quantization
 from edgevit.quantize import quantize_graph
 from edgevit.target import ExportForm

@@ -14,7 +14,8 @@ import pytest
 from edgevit.backends.typed_rules import find_violations
 from edgevit.graph import Graph
 from edgevit.half_range import LARGEST_HALF, MARK, is_wide, mark_wide
-from edgevit.plan import Affine, apply_plan, find_bias_value
+from edgevit.linears import find_bias_value
+from edgevit.plan import Affine, apply_plan
 from edgevit.quantization import Quantization
 from edgevit.quantize import plan_quantization, quantize_graph
 from edgevit.target import ExportForm

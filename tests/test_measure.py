@@ -8,16 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgevit import measure
+from edgevit.accuracy import measure_accuracy
 from edgevit.engine import Engine
 from edgevit.images import ImageSet
-from edgevit.measure import (
-    PARITY_TOLERANCES,
-    check_parity,
-    measure_accuracy,
-    measure_latency,
-    measure_throughput,
-)
+from edgevit.latency import measure_latency, measure_throughput
+from edgevit.parity import PARITY_TOLERANCES, check_parity
 from edgevit.preprocess import Preprocess
 from edgevit.runtime.session import open_engine
 from tests.tiny_engine import compile_tiny_engine
@@ -72,7 +67,3 @@ def test_real_engine_has_parity_and_full_agreement(engines: dict[str, Engine], b
     assert (found.images, found.agreement, found.lost, found.gained) == (7, 7, 0, 0)
     assert found.top1 == found.reference_top1 == (compute_logits(make_images(7)).argmax(1) == labels).sum()
     assert found.sqnr_db is None or found.sqnr_db > 100
-
-
-def test_every_public_name_is_there() -> None:
-    assert all(hasattr(measure, name) for name in measure.__all__)

@@ -10,7 +10,7 @@ import pytest
 from edgevit.cache import StageCache
 from edgevit.errors import MissingPackageError
 from edgevit.export import export_model
-from edgevit.fusion import FusionRecord
+from edgevit.fusion_record import FusionRecord
 from edgevit.optimize import optimize_graph
 from edgevit.rehearsal import Rehearsal, describe_rehearsal, find_stand_in, list_fusion_warnings, rehearse_fusion
 from edgevit.target import ExportForm, load_target

@@ -19,7 +19,8 @@ from edgevit.backends.model_file import check_model, find_batch
 from edgevit.backends.timing_cache import TimingCache
 from edgevit.engine import Engine, GpuRecord, Setting, TensorSpec
 from edgevit.errors import CompileError, DeviceError, format_offenders
-from edgevit.fusion import EngineLayer, FusionRecord, prove_fusion, read_layers, read_types
+from edgevit.fusion import EngineLayer, prove_fusion, read_layers, read_types
+from edgevit.fusion_record import FusionRecord
 from edgevit.graph import Graph
 from edgevit.runtime.cuda import Cuda, import_cudart
 from edgevit.runtime.nvidia import find_gpu, read_gpus

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.cache_folder import default_cache_directory
+from edgevit.machine import Gpu
 from edgevit.runtime.cache_file import read_cache, write_cache
-from edgevit.runtime.nvidia import Gpu
 
 _MOST_FILES = 16
 

@@ -23,8 +23,9 @@ from edgevit.devices.processor import (
     read_text,
 )
 from edgevit.errors import DeviceError
+from edgevit.machine import Gpu
 from edgevit.report import Machine
-from edgevit.runtime.nvidia import Gpu, read_driver_version, read_gpus
+from edgevit.runtime.nvidia import read_driver_version, read_gpus
 
 PACKAGES = (
     "edgevit",

@@ -48,6 +48,8 @@ class ForeignModule(nn.Module):
         CheckpointError: Its output is not one row of logits an image.
     """
 
+    family = "onnx"
+
     def __init__(self, file: ForeignFile, graph: Graph, whole: PassRecord, batch: int | None) -> None:
         super().__init__()
         self.file, self.whole = file, whole

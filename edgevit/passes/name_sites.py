@@ -82,7 +82,7 @@ def _name_constants(graph: Graph) -> None:
 
 def _reads_softmax(node: ir.Node) -> bool:
     """Whether a product's first operand is what softmax gave, possibly through ops that move numbers."""
-    from edgevit.plan import trace_layout
+    from edgevit.linears import trace_layout
 
     first = node.inputs[0]
     producer = trace_layout(first).producer() if first is not None else None

@@ -9,12 +9,12 @@ import ctypes
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgevit.engine import GpuRecord
 from edgevit.errors import DeviceError
+from edgevit.machine import Gpu
 
 # CUdevice_attribute in cuda.h
 _MULTIPROCESSORS, _COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 16, 75, 76
@@ -29,17 +29,6 @@ _START_FAILURES = {
     803: ("its library and its kernel module are of two versions", "restart the machine after the driver's update"),
     999: ("it does not say why", "check it with nvidia-smi, and restart the machine if that fails too"),
 }
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One GPU, as its driver describes it."""
-
-    name: str
-    compute_capability: str
-    memory_bytes: int
-    multiprocessors: int
-    index: int = 0
 
 
 def read_gpus(library: Any = None) -> tuple[Gpu, ...]:

@@ -17,9 +17,10 @@ from typing import Any
 
 from edgevit.engine import Engine, Setting
 from edgevit.errors import DeviceError, MissingPackageError
+from edgevit.machine import Gpu
 from edgevit.place import Place, select_settings
 from edgevit.runtime.cuda import import_cudart
-from edgevit.runtime.nvidia import HINT, Gpu, choose_gpu, describe_driver, read_gpus
+from edgevit.runtime.nvidia import HINT, choose_gpu, describe_driver, read_gpus
 from edgevit.runtime.settings import GPU_KEYS, read_settings
 from edgevit.runtime.tensorrt_executor import TensorRTExecutor
 from edgevit.runtime.versions import parse_version

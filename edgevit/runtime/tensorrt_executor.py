@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from edgevit.engine import Engine, Setting
 from edgevit.errors import DeviceError
+from edgevit.machine import Gpu
 from edgevit.runtime.cuda import Cuda, Holdings
-from edgevit.runtime.nvidia import Gpu
 from edgevit.runtime.session import Outputs
 from edgevit.runtime.settings import OpenSettings
 from edgevit.runtime.tensorrt_plan import Plan

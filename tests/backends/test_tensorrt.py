@@ -12,7 +12,7 @@ from edgevit.backends.tensorrt import PLAN_FILE, TENSORRT, TENSORRT_RTX, TensorR
 from edgevit.engine import Engine, GpuRecord, TensorSpec
 from edgevit.errors import CompileError, DeviceError, MissingPackageError
 from edgevit.export import export_model
-from edgevit.fusion import FusionRecord
+from edgevit.fusion_record import FusionRecord
 from edgevit.graph import Graph
 from edgevit.optimize import optimize_graph
 from edgevit.quantization import Quantization

@@ -13,7 +13,7 @@ from edgevit.build import build_model
 from edgevit.cache import StageCache
 from edgevit.checkpoints import read_checkpoint
 from edgevit.export import export_model
-from edgevit.fusion import FusionRecord
+from edgevit.fusion_record import FusionRecord
 from edgevit.graph import Graph
 from edgevit.optimize import optimize_graph
 from edgevit.quantization import Quantization

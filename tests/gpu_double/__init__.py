@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from edgevit.runtime.nvidia import Gpu
+from edgevit.machine import Gpu
 
 if TYPE_CHECKING:
     import pytest

@@ -9,7 +9,8 @@ import pytest
 
 from edgevit.engine import GpuRecord
 from edgevit.errors import DeviceError
-from edgevit.runtime.nvidia import Gpu, choose_gpu, describe_driver, read_driver_version, read_gpus
+from edgevit.machine import Gpu
+from edgevit.runtime.nvidia import choose_gpu, describe_driver, read_driver_version, read_gpus
 
 
 class _Driver:

@@ -20,7 +20,8 @@ import pytest
 from edgevit.backends.tensorrt import TENSORRT, TENSORRT_RTX, TensorRT
 from edgevit.engine import Engine, GpuRecord
 from edgevit.errors import DeviceError, MissingPackageError
-from edgevit.runtime.nvidia import Gpu, read_gpus
+from edgevit.machine import Gpu
+from edgevit.runtime.nvidia import read_gpus
 from edgevit.runtime.session import get_runtime, open_engine
 from edgevit.runtime.tensorrt import import_tensorrt
 from edgevit.runtime.versions import parse_version

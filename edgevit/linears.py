@@ -1,0 +1,61 @@
+"""Linears in a graph: their weights and biases, and what they read behind ops that only move numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+# Ops that move numbers and compute none: a grid passes through them.
+LAYOUT_OPS = ("Reshape", "Transpose", "Gather", "Slice", "Squeeze", "Unsqueeze", "Flatten", "Identity")
+
+
+def trace_layout(value: ir.Value) -> ir.Value:
+    """Back through ops that only move numbers, to the value that was computed."""
+    producer = value.producer()
+    while producer is not None and producer.op_type in LAYOUT_OPS and _moves_activation(producer):
+        source = producer.inputs[0]
+        assert source is not None
+        value, producer = source, source.producer()
+    return value
+
+
+def _moves_activation(node: ir.Node) -> bool:
+    return node.inputs[0] is not None and node.inputs[0].const_value is None
+
+
+def find_bias(node: ir.Node) -> ir.Node | None:
+    """The Add of a constant vector that alone reads a Linear's output."""
+    readers = [use.node for use in node.outputs[0].uses()]
+    if len(readers) != 1 or readers[0].op_type != "Add":
+        return None
+    constants = [v for v in readers[0].inputs if v is not None and v.const_value is not None]
+    return readers[0] if constants and len(constants[0].shape or ()) == 1 else None
+
+
+def find_bias_value(node: ir.Node) -> ir.Value | None:
+    """The initializer of a Linear's bias: of the Add behind it, or Gemm's own."""
+    if node.op_type == "Gemm":
+        return node.inputs[2] if len(node.inputs) > 2 else None
+    add = find_bias(node)
+    if add is None:
+        return None
+    return next(v for v in add.inputs if v is not None and v.const_value is not None)
+
+
+def is_transposed(node: ir.Node) -> bool:
+    """Whether a Linear's weight is stored ``(N, K)``."""
+    return node.op_type == "Gemm" and "transB" in node.attributes and node.attributes["transB"].as_int() == 1
+
+
+def read_weight(node: ir.Node) -> npt.NDArray[np.float32] | None:
+    """A Linear's weight as ``(K, N) float32``; ``None`` for a product of two activations."""
+    value = node.inputs[1]
+    if value is None or value.const_value is None:
+        return None
+    weight = value.const_value.numpy()
+    return weight.T if is_transposed(node) else weight

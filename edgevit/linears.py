@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+AFFINE_SUFFIXES = ("/center", "/factor")
+"""Of the names of the nodes that move and scale an activation in front of its quantiser."""
 # Ops that move numbers and compute none: a grid passes through them.
 LAYOUT_OPS = ("Reshape", "Transpose", "Gather", "Slice", "Squeeze", "Unsqueeze", "Flatten", "Identity")
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from edgevit.ranges import Grid
 
-AFFINE_SUFFIXES = ("/center", "/factor")
-"""Of the names of the nodes that an :class:`Affine` becomes."""
 _INT4_OPSET = 21  # the first with INT4 and blocks of DequantizeLinear
 
 

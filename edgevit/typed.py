@@ -14,8 +14,7 @@ import onnx_ir as ir
 from edgevit.errors import CompileError, format_offenders
 from edgevit.graph import Graph
 from edgevit.half_range import LARGEST_HALF, find_whole_numbers, is_wide
-from edgevit.linears import trace_layout
-from edgevit.plan import AFFINE_SUFFIXES
+from edgevit.linears import AFFINE_SUFFIXES, trace_layout
 
 Arithmetic: TypeAlias = Literal["fp32", "fp16"]
 

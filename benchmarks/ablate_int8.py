@@ -25,16 +25,16 @@ from benchmarks.int8_accuracy import collect_logits, summarize_accuracy
 from benchmarks.int8_models import MODELS, BenchModel, find_assets, load_pair, read_images
 from benchmarks.int8_table import show_figure
 from benchmarks.peers import compile_openvino
-from edgevit import schema
-from edgevit.cache import StageCache
+from edgevit.core import schema
+from edgevit.core.cache import StageCache
+from edgevit.core.progress import ignore_progress
+from edgevit.core.recipe import load_recipe
+from edgevit.core.target import load_target
 from edgevit.devices.local import describe_machine
 from edgevit.graph import Graph
 from edgevit.prepare_quantized import prepare_quantized
-from edgevit.progress import ignore_progress
-from edgevit.recipe import load_recipe
 from edgevit.reference import run_module
 from edgevit.segments import SegmentRunner
-from edgevit.target import load_target
 
 # What is changed against the default with no float sites, by the name of the row.
 CHANGES: Mapping[str, Mapping[str, Any]] = {

@@ -16,10 +16,10 @@ from typing import TypeAlias
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgevit.core.target import ExportForm
 from edgevit.model import Model
 from edgevit.models.layers import Attention, split_heads
 from edgevit.models.pixels import copy_structure
-from edgevit.target import ExportForm
 
 Heads: TypeAlias = tuple[Tensor, Tensor, Tensor]
 """Queries, keys and values, ``(B, A, N, D)`` each."""

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.int8_models import MODELS, BenchModel, find_assets
-from edgevit import schema
 from edgevit.build import build_model
-from edgevit.cache import StageCache
+from edgevit.core import schema
+from edgevit.core.cache import StageCache
+from edgevit.core.recipe import load_recipe
+from edgevit.core.report.report import Accuracy
+from edgevit.core.target import Budget, load_target
+from edgevit.core.task import Task
 from edgevit.devices.local import describe_machine
-from edgevit.recipe import load_recipe
-from edgevit.report import Accuracy
-from edgevit.target import Budget, load_target
-from edgevit.task import Task
 
 TARGET = "intel-cpu"
 NAMES = tuple(bench.name for bench in MODELS if bench.real)

@@ -29,18 +29,18 @@ from typing import Any
 from benchmarks.family_models import MODELS, PUBLISHERS, FamilyModel
 from benchmarks.family_table import render_table
 from benchmarks.int8_models import find_assets
-from edgevit import schema
 from edgevit.build import build_model
-from edgevit.cache import StageCache
 from edgevit.conclude import BuildResult
+from edgevit.core import schema
+from edgevit.core.cache import StageCache
+from edgevit.core.progress import ignore_progress
+from edgevit.core.quantization import Quantization
+from edgevit.core.recipe import Recipe
+from edgevit.core.report.report import Report, Variant
+from edgevit.core.target import Budget, load_target
 from edgevit.devices.local import describe_machine
 from edgevit.images import ImageSet
-from edgevit.progress import ignore_progress
-from edgevit.quantization import Quantization
-from edgevit.recipe import Recipe
 from edgevit.reference import generate_images
-from edgevit.report import Report, Variant
-from edgevit.target import Budget, load_target
 from tests.reference import randomise
 
 PARTS = ("fp16", "int8")

@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import EXPORTERS, PeerSession, compile_openvino, export_timm
-from edgevit import schema
 from edgevit.checkpoints import read_checkpoint
 from edgevit.compile import compile_engine
+from edgevit.core import schema
+from edgevit.core.target import load_target
 from edgevit.devices.local import describe_machine
 from edgevit.export import export_model
 from edgevit.latency import LatencyComparison, measure_latency
 from edgevit.optimize import optimize_graph
 from edgevit.runtime.session import open_engine
-from edgevit.target import load_target
 from tests.reference import import_timm, randomise, save_timm_folder
 
 MODELS = ("deit_tiny_patch16_224", "deit_small_patch16_224", "swin_tiny_patch4_window7_224")

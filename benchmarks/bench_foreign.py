@@ -20,18 +20,18 @@ from typing import Any
 import numpy as np
 
 from benchmarks.int8_models import find_assets
-from edgevit import schema
 from edgevit.checkpoints import read_checkpoint
 from edgevit.compile import compile_engine
+from edgevit.core import schema
+from edgevit.core.engine import Engine
+from edgevit.core.target import load_target
 from edgevit.devices.local import describe_machine
-from edgevit.engine import Engine
 from edgevit.export import export_model
 from edgevit.images import ImageSet
 from edgevit.latency import measure_latency
 from edgevit.optimize import optimize_graph
 from edgevit.preprocess import Preprocess
 from edgevit.runtime.session import Session, open_engine
-from edgevit.target import load_target
 from tests.foreign_exports import Exporter, export_asset
 
 MODELS = {"deit_tiny_imagenet": "imagenet", "swin_imagenette": "imagenette"}  # and whose images it answers

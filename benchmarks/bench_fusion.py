@@ -18,19 +18,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgevit import schema
 from edgevit.backends.tensorrt import TENSORRT_RTX, load_fusion
 from edgevit.checkpoints import read_checkpoint
+from edgevit.core import schema
+from edgevit.core.quantization import Quantization
+from edgevit.core.report.fusion_record import FusionRecord
+from edgevit.core.target import ExportForm, Target, load_target
 from edgevit.export import export_model
 from edgevit.fp8 import quantize_fp8
-from edgevit.fusion_record import FusionRecord
 from edgevit.graph import Graph
 from edgevit.model import Model
 from edgevit.optimize import optimize_graph
-from edgevit.quantization import Quantization
 from edgevit.quantize import quantize_graph
 from edgevit.reference import generate_images
-from edgevit.target import ExportForm, Target, load_target
 from tests.reference import import_timm, randomise, save_timm_folder
 
 MODELS = (

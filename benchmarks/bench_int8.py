@@ -41,21 +41,21 @@ from benchmarks.peer_quantizers import (
 )
 from benchmarks.peers import EXPORTERS, PeerSession, Pixels, Values, compile_onnxruntime, compile_openvino, export_timm
 from benchmarks.quantization_cost import measure_cost
-from edgevit import schema
-from edgevit.cache import StageCache
 from edgevit.compile import compile_engine
+from edgevit.core import schema
+from edgevit.core.cache import StageCache
+from edgevit.core.errors import EdgevitError
+from edgevit.core.progress import ignore_progress
+from edgevit.core.recipe import load_recipe
+from edgevit.core.target import load_target
 from edgevit.devices.local import describe_machine
-from edgevit.errors import EdgevitError
 from edgevit.images import ImageSet
 from edgevit.latency import measure_latency
 from edgevit.model import Model
 from edgevit.prepare_quantized import prepare_quantized
-from edgevit.progress import ignore_progress
-from edgevit.recipe import load_recipe
 from edgevit.reference import run_module
 from edgevit.runtime.cores import choose_threads
 from edgevit.runtime.session import Session, open_engine
-from edgevit.target import load_target
 
 RESULTS = Path(__file__).parent / "results"
 MODELOPT = "Model Optimizer"

@@ -30,7 +30,7 @@ from typing import Any
 
 from benchmarks.memory_limit import limit_memory
 from benchmarks.memory_table import render_table
-from edgevit import schema
+from edgevit.core import schema
 from edgevit.devices.local import describe_machine
 
 BARS: dict[str, float | None] = {
@@ -99,9 +99,9 @@ def build(checkpoint: Path, precision: str, folder: Path, images: int | None = N
         now[0] = stage
 
     from edgevit.build import build_model
-    from edgevit.cache import StageCache
-    from edgevit.recipe import Recipe
-    from edgevit.target import load_target
+    from edgevit.core.cache import StageCache
+    from edgevit.core.recipe import Recipe
+    from edgevit.core.target import load_target
 
     # Few timed calls: how many there are does not change the peak.
     recipe = dataclasses.replace(Recipe(), precision=precision, latency_runs=10, latency_seconds=1.0)

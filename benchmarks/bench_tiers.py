@@ -33,13 +33,13 @@ from benchmarks.tier_bars import DEFAULT_TIERS, OURS, compare_engines, list_abse
 from benchmarks.tier_files import TierFiles, prepare_files
 from benchmarks.tier_table import list_outcomes, name_absent, render_table, show_outcome
 from benchmarks.tier_timing import Found, Timing, measure_tier, plan_cases
-from edgevit import schema
+from edgevit.core import schema
+from edgevit.core.errors import EdgevitError
+from edgevit.core.isa import TIERS, TierName, list_tiers, read_tier
 from edgevit.devices.local import describe_machine, list_measuring_risks
-from edgevit.errors import EdgevitError
 from edgevit.images import ImageSet
 from edgevit.model import Model
 from edgevit.reference import run_module
-from edgevit.runtime.isa import TIERS, TierName, list_tiers, read_tier
 from edgevit.tier_process import run_under
 
 RESULTS = Path(__file__).parent / "results"

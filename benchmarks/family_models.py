@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgevit.task import Task
+from edgevit.core.task import Task
 from tests.parity import timm_vit, transformers_vit
 from tests.reference import import_timm, import_torchvision, import_transformers
 

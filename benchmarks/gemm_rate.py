@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import Pixels, Values, compile_openvino
-from edgevit import schema
+from edgevit.core import schema
 from edgevit.graph import Graph
 from edgevit.latency import measure_latency
 from edgevit.runtime.session import Session

@@ -15,11 +15,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edgevit import schema
-from edgevit.errors import DataError
+from edgevit.core import schema
+from edgevit.core.errors import DataError
+from edgevit.core.progress import ignore_progress
 from edgevit.images import ImageSet
 from edgevit.preprocess import Preprocess
-from edgevit.progress import ignore_progress
 
 PREPROCESS_FILE = "preprocess.json"
 
@@ -73,11 +73,11 @@ def main() -> None:
 
 
 def _quantize_ours(checkpoint: Path, export: Path, images: ImageSet, folder: Path) -> dict[str, float]:
-    from edgevit.cache import StageCache
     from edgevit.checkpoints import read_checkpoint
+    from edgevit.core.cache import StageCache
+    from edgevit.core.recipe import load_recipe
+    from edgevit.core.target import load_target
     from edgevit.prepare_quantized import prepare_quantized
-    from edgevit.recipe import load_recipe
-    from edgevit.target import load_target
 
     model, target, recipe = read_checkpoint(checkpoint), load_target("intel-cpu"), load_recipe("default")
     before, started = _peak_bytes(), time.perf_counter()

@@ -12,9 +12,9 @@ from typing import Any
 from benchmarks.bars import Bar
 from benchmarks.tier_files import UNPADDED
 from benchmarks.tier_timing import FORMS, NNCF, TIMM, Found
-from edgevit import schema
-from edgevit.runtime.isa import TIERS, TierName
-from edgevit.target import Budget
+from edgevit.core import schema
+from edgevit.core.isa import TIERS, TierName
+from edgevit.core.target import Budget
 
 JUDGED = ("deit_tiny_imagenet", "swin_imagenette")
 TIMED = ("deit_tiny_imagenet", "deit_small_patch16_224", "vit_base_patch16_224", "swin_tiny_patch4_window7_224")

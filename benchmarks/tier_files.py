@@ -21,17 +21,17 @@ import edgevit
 from benchmarks.peer_quantizers import quantize_nncf
 from benchmarks.peers import EXPORTERS, export_timm
 from edgevit.backends.openvino_faults import Executed, list_faults
-from edgevit.cache import StageCache
 from edgevit.compile import compile_engine
+from edgevit.core.cache import StageCache
+from edgevit.core.isa import TIERS, list_tiers
+from edgevit.core.progress import ignore_progress
+from edgevit.core.recipe import Recipe, load_recipe
+from edgevit.core.target import Target, load_target
 from edgevit.graph import Graph
 from edgevit.images import ImageSet
 from edgevit.model import Model
 from edgevit.prepare import prepare_graph
 from edgevit.prepare_quantized import QuantizedGraph, prepare_quantized
-from edgevit.progress import ignore_progress
-from edgevit.recipe import Recipe, load_recipe
-from edgevit.runtime.isa import TIERS, list_tiers
-from edgevit.target import Target, load_target
 
 TARGET = "intel-cpu"
 UNPADDED = "without padding"

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.bars import Outcome, judge_bars
 from benchmarks.int8_table import show_figure
 from benchmarks.tier_bars import list_bars
-from edgevit.runtime.isa import TIERS, TierName
+from edgevit.core.isa import TIERS, TierName
 
 _PACKAGES = ("openvino", "nncf", "torch", "timm", "edgevit")
 _RATIOS = {

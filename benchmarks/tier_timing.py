@@ -12,15 +12,15 @@ import numpy as np
 
 from benchmarks.peers import PeerSession, Pixels, Values, compile_openvino
 from benchmarks.tier_files import TARGET, UNPADDED, TierFiles
-from edgevit.engine import load_engine
+from edgevit.core.engine import load_engine
+from edgevit.core.isa import TIERS, TierName, read_tier
+from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.recipe import Recipe
+from edgevit.core.target import load_target
 from edgevit.latency import LatencyComparison, measure_latency
 from edgevit.precisions import list_arithmetics
 from edgevit.preprocess import Preprocess
-from edgevit.progress import Progress, ignore_progress
-from edgevit.recipe import Recipe
-from edgevit.runtime.isa import TIERS, TierName, read_tier
 from edgevit.runtime.session import open_engine
-from edgevit.target import load_target
 
 NNCF, TIMM = "NNCF default", "timm, float"
 FORMS: Mapping[str, str | None] = {"float32": "f32", "OpenVINO's default": None}

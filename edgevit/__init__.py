@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from edgevit.build import build_model
     from edgevit.checkpoints import read_checkpoint
     from edgevit.conclude import BuildResult
-    from edgevit.errors import EdgevitError
+    from edgevit.core.errors import EdgevitError
+    from edgevit.core.recipe import Recipe, load_recipe
+    from edgevit.core.report.report import Report
+    from edgevit.core.target import Budget, Target, list_targets, load_target
     from edgevit.images import ImageSet
     from edgevit.inspect import inspect_source
     from edgevit.model import Model
     from edgevit.preprocess import Preprocess
-    from edgevit.recipe import Recipe, load_recipe
-    from edgevit.report import Report
     from edgevit.runtime import open_bundle
-    from edgevit.target import Budget, Target, list_targets, load_target
 
 __version__ = "0.1.0"
 
@@ -51,20 +51,20 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Budget": "edgevit.target",
+    "Budget": "edgevit.core.target",
     "BuildResult": "edgevit.conclude",
-    "EdgevitError": "edgevit.errors",
+    "EdgevitError": "edgevit.core.errors",
     "ImageSet": "edgevit.images",
     "Model": "edgevit.model",
     "Preprocess": "edgevit.preprocess",
-    "Recipe": "edgevit.recipe",
-    "Report": "edgevit.report",
-    "Target": "edgevit.target",
+    "Recipe": "edgevit.core.recipe",
+    "Report": "edgevit.core.report.report",
+    "Target": "edgevit.core.target",
     "build_model": "edgevit.build",
     "inspect_source": "edgevit.inspect",
-    "list_targets": "edgevit.target",
-    "load_recipe": "edgevit.recipe",
-    "load_target": "edgevit.target",
+    "list_targets": "edgevit.core.target",
+    "load_recipe": "edgevit.core.recipe",
+    "load_target": "edgevit.core.target",
     "open_bundle": "edgevit.runtime",
     "read_checkpoint": "edgevit.checkpoints",
 }

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.errors import CheckpointError, CompileError, DataError, EdgevitError, format_offenders
+from edgevit.core.errors import CheckpointError, CompileError, DataError, EdgevitError, format_offenders
+from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.report.report import Accuracy, ClassChange
 from edgevit.intervals import paired_difference_interval, wilson_interval
-from edgevit.progress import Progress, ignore_progress
-from edgevit.report import Accuracy, ClassChange
 
 if TYPE_CHECKING:
     from edgevit.images import ImageSet

@@ -1,6 +1,6 @@
 """What a target lacks on this machine: its engine library, its device, the GPU and its driver.
 
-Apart from :mod:`edgevit.target`, which the engine libraries import and a bundle's manifest reads on a device.
+Apart from :mod:`edgevit.core.target`, which the engine libraries import and a bundle's manifest reads on a device.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgevit.backends import get_backend
-from edgevit.errors import DeviceError, MissingPackageError
+from edgevit.core.errors import DeviceError, MissingPackageError
+from edgevit.core.target import Target, read_architecture
 from edgevit.runtime.versions import parse_version
-from edgevit.target import Target, read_architecture
 
 _NVIDIA = ("tensorrt", "tensorrt_rtx")
 

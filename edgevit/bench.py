@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgevit.conditions import Conditions
-from edgevit.errors import BundleError, DataError, format_offenders
-from edgevit.progress import Progress, ignore_progress
-from edgevit.report import ColdStart, Latency, Machine, Ratio, Throughput
+from edgevit.core.errors import BundleError, DataError, format_offenders
+from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.report.conditions import Conditions
+from edgevit.core.report.report import ColdStart, Latency, Machine, Ratio, Throughput
 from edgevit.runtime.canary import CanaryCheck, Check
 
 if TYPE_CHECKING:
-    from edgevit.engine import Setting
+    from edgevit.core.engine import Setting
     from edgevit.manifest import Manifest
 
 

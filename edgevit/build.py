@@ -10,23 +10,27 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgevit import schema
 from edgevit.availability import Status, target_status
 from edgevit.bundle import REPORT_FILE
 from edgevit.bundle_settings import check_build_settings
-from edgevit.cache import StageCache
 from edgevit.conclude import BuildResult, add_circumstances, choose_and_start, find_model_info, pack_result
-from edgevit.conditions import Conditions
+from edgevit.core import schema
+from edgevit.core.cache import StageCache
+from edgevit.core.engine import TensorSpec
+from edgevit.core.errors import CompileError
+from edgevit.core.memory import collect_new_alone, release_memory
+from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.recipe import Recipe
+from edgevit.core.report.conditions import Conditions
+from edgevit.core.report.report import GraphSummary, Machine, Report, Variant, Verdict
+from edgevit.core.target import Budget, Target
 from edgevit.desk import judge_at_desk
 from edgevit.devices.local import describe_machine
-from edgevit.engine import TensorSpec
-from edgevit.errors import CompileError
 from edgevit.evidence import Evidence, gather_evidence, read_image_sets, refuse_assumed
 from edgevit.fallback import pin_set_back, set_back_sites
 from edgevit.graph_answers import JUDGE_SETTINGS, answer_graphs, stand_in_target
 from edgevit.lock import lock_output
 from edgevit.manifest import ASSUMED, Manifest
-from edgevit.memory import collect_new_alone, release_memory
 from edgevit.pack import check_output
 from edgevit.placement import check_weight_bits
 from edgevit.portable import collect_portable_files
@@ -34,11 +38,7 @@ from edgevit.precisions import choose_precisions, limit_precisions
 from edgevit.prepare import PreparedGraph, prepare_graph, prepare_half_range, read_range_pixels
 from edgevit.prepare_fp8 import prepare_fp8
 from edgevit.prepare_quantized import QuantizedGraph, check_pins, prepare_quantized
-from edgevit.progress import Progress, ignore_progress
-from edgevit.recipe import Recipe
 from edgevit.rehearsal import REHEARSED_BACKENDS, describe_rehearsal, read_fusion
-from edgevit.report import GraphSummary, Machine, Report, Variant, Verdict
-from edgevit.target import Budget, Target
 from edgevit.tier_process import run_under
 from edgevit.tiers import plan_tiers
 from edgevit.trial import GraphFile

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgevit.errors import BundleError, EdgevitError, RecipeError, TargetError
+from edgevit.core.errors import BundleError, EdgevitError, RecipeError, TargetError
 from edgevit.runtime.settings import check_bundled_settings
 
 if TYPE_CHECKING:
-    from edgevit.engine import Setting
+    from edgevit.core.engine import Setting
+    from edgevit.core.target import Target
     from edgevit.manifest import Manifest
-    from edgevit.target import Target
 
 _OPENING = "whoever opens a bundle may give any other: open_bundle(…, settings={…})"
 _BUNDLE_HINT = f"build it again without them; {_OPENING}"

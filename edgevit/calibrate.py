@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgevit.errors import CalibrationError, format_offenders
+from edgevit.core.errors import CalibrationError, format_offenders
+from edgevit.core.progress import Progress, ignore_progress
 from edgevit.graph import Graph
-from edgevit.progress import Progress, ignore_progress
 from edgevit.ranges import BINS, Ranges, TensorStatistics
 
 if TYPE_CHECKING:

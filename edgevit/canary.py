@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgevit.place import CEILING_DB, MOST_IMAGES, QUANTIZED_CEILING_DB, CanaryRecord, choose_least_db
+from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.report.place import CEILING_DB, MOST_IMAGES, QUANTIZED_CEILING_DB, CanaryRecord, choose_least_db
 from edgevit.precisions import QUANTIZED_PRECISIONS
-from edgevit.progress import Progress, ignore_progress
 from edgevit.runtime.canary import measure_sqnr
 from edgevit.runtime.canary_file import Canary, dump_canary
 from edgevit.runtime.session import get_runtime, open_engine
 
 if TYPE_CHECKING:
-    from edgevit.engine import Engine
+    from edgevit.core.engine import Engine
     from edgevit.evidence import Evidence
     from edgevit.runtime.session import Outputs
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgevit.bundle import verify_bundle
-from edgevit.errors import BundleError
-from edgevit.place import Place
+from edgevit.core.errors import BundleError
+from edgevit.core.report.place import Place
 from edgevit.runtime.canary import CanaryCheck, try_canary
 from edgevit.runtime.predictor import open_bundle
 from edgevit.runtime.rebuild import rebuild_command

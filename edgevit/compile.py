@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgevit.backends import get_backend
-from edgevit.engine import Engine, Setting, save_engine
-from edgevit.errors import CompileError, OutputError
-from edgevit.target import Target
+from edgevit.core.engine import Engine, Setting, save_engine
+from edgevit.core.errors import CompileError, OutputError
+from edgevit.core.target import Target
 
 
 def compile_engine(
@@ -23,7 +23,7 @@ def compile_engine(
 ) -> Engine:
     """Compile a model with the target's backend.
 
-    The engine's files and ``engine.json`` (see :func:`edgevit.engine.load_engine`) are written into ``directory``.
+    The engine's files and ``engine.json`` (see :func:`edgevit.core.engine.load_engine`) are written into ``directory``.
 
     Args:
         model_path: ONNX: one input ``(B, H, W, 3) uint8``, one output ``(B, K) float32``.

@@ -10,28 +10,28 @@ from pathlib import Path
 from typing import Any, cast
 
 from edgevit.bundle import RECIPE_FILE, REPORT_FILE
-from edgevit.cache import StageCache
 from edgevit.canary import make_canary
-from edgevit.conditions import list_condition_risks
+from edgevit.core.cache import StageCache
+from edgevit.core.errors import DeviceError
+from edgevit.core.isa import TierName, read_tier
+from edgevit.core.progress import Progress
+from edgevit.core.quantization import RANDOM_MARK
+from edgevit.core.recipe import Choice as PrecisionChoice
+from edgevit.core.recipe import Recipe
+from edgevit.core.report.conditions import list_condition_risks
+from edgevit.core.report.place import CANARY_FILE
+from edgevit.core.report.report import Accuracy, Machine, Report, Variant, Verdict
+from edgevit.core.target import Budget, Target
 from edgevit.devices.cold_start import measure_cold_start
 from edgevit.devices.local import list_measuring_risks
-from edgevit.errors import DeviceError
 from edgevit.evidence import Evidence
 from edgevit.libraries import add_libraries
 from edgevit.lock import OutputLock
 from edgevit.manifest import Manifest
 from edgevit.pack import pack_bundle
-from edgevit.place import CANARY_FILE
 from edgevit.precisions import Arithmetic, list_arithmetics
-from edgevit.progress import Progress
-from edgevit.quantization import RANDOM_MARK
-from edgevit.recipe import Choice as PrecisionChoice
-from edgevit.recipe import Recipe
 from edgevit.rehearsal import list_fusion_warnings, read_fusion
-from edgevit.report import Accuracy, Machine, Report, Variant, Verdict
-from edgevit.runtime.isa import TierName, read_tier
 from edgevit.search import SearchResult, search_recipe
-from edgevit.target import Budget, Target
 from edgevit.tier_process import run_under
 from edgevit.tiers import add_judgements, describe_plan, plan_tiers
 from edgevit.trial import GraphFile, refuse_trial

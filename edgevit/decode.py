@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from edgevit.errors import DataError
+from edgevit.core.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 

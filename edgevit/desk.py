@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgevit.errors import CompileError
+from edgevit.core.errors import CompileError
+from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.report.report import Variant, Verdict
+from edgevit.core.target import Budget, Target
 from edgevit.graph_answers import JUDGE_SETTINGS, answer_pixels, stand_in_target
 from edgevit.judge import judge_trial
 from edgevit.precisions import QUANTIZED_PRECISIONS
-from edgevit.progress import Progress, ignore_progress
 from edgevit.rehearsal import (
     REHEARSED_BACKENDS,
     Rehearsal,
@@ -26,17 +28,15 @@ from edgevit.rehearsal import (
     read_fusion,
     rehearse_fusion,
 )
-from edgevit.report import Variant, Verdict
 from edgevit.runtime.session import Outputs, open_engine
 from edgevit.search import SearchResult
-from edgevit.target import Budget, Target
 from edgevit.trial import GraphFile, Trial, compile_graph, refuse_trial
 from edgevit.verdict import choose_variant
 
 if TYPE_CHECKING:
-    from edgevit.cache import StageCache
+    from edgevit.core.cache import StageCache
+    from edgevit.core.recipe import Recipe
     from edgevit.evidence import Evidence
-    from edgevit.recipe import Recipe
 
 TYPED_FILE = "typed.onnx"
 _WHERE = "accuracy is that of the graph in ONNX Runtime here"

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from edgevit.errors import DeviceError, MissingPackageError
+from edgevit.core.errors import DeviceError, MissingPackageError
 
 if TYPE_CHECKING:
     from edgevit.availability import Status
-    from edgevit.machine import Gpu
-    from edgevit.report import Machine
-    from edgevit.runtime.isa import TierName
+    from edgevit.core.isa import TierName
+    from edgevit.core.report.machine import Gpu
+    from edgevit.core.report.report import Machine
 
 
 class Requirement(NamedTuple):
@@ -110,9 +110,9 @@ def diagnose_machine() -> Diagnosis:
     from edgevit import __version__
     from edgevit.availability import target_status
     from edgevit.backends import BACKENDS, get_backend
+    from edgevit.core.isa import list_tiers
+    from edgevit.core.target import list_targets
     from edgevit.devices.local import describe_machine
-    from edgevit.runtime.isa import list_tiers
-    from edgevit.target import list_targets
 
     packages = tuple(PackageStatus(*r, version=find_version(r.package)) for r in REQUIREMENTS)
     devices = {}

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.accuracy import check_answers, decibels
-from edgevit.errors import CheckpointError, CompileError, DataError
+from edgevit.core.errors import CheckpointError, CompileError, DataError
+from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.report.report import Accuracy
 from edgevit.intervals import paired_difference_interval, wilson_interval
-from edgevit.progress import Progress, ignore_progress
-from edgevit.report import Accuracy
 
 if TYPE_CHECKING:
     from edgevit.accuracy import Run

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgevit.errors import CheckpointError, DataError
+from edgevit.core.errors import CheckpointError, DataError
+from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.report.report import Accuracy, DataUse
 from edgevit.figure_change import FigureChange, compare_figures
-from edgevit.progress import Progress, ignore_progress
-from edgevit.report import Accuracy, DataUse
 
 if TYPE_CHECKING:
     from collections.abc import Callable

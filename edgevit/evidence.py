@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from edgevit import schema
-from edgevit.errors import DataError
+from edgevit.core import schema
+from edgevit.core.errors import DataError
+from edgevit.core.progress import Progress
+from edgevit.core.report.report import DataUse
+from edgevit.core.task import Task
 from edgevit.images import ImageSet
-from edgevit.progress import Progress
 from edgevit.reference import compute_reference, generate_images, load_reference, save_reference
-from edgevit.report import DataUse
 from edgevit.runtime.session import Outputs
-from edgevit.task import Task
 
 if TYPE_CHECKING:
-    from edgevit.cache import StageCache
+    from edgevit.core.cache import StageCache
+    from edgevit.core.recipe import Recipe
     from edgevit.model import Model
     from edgevit.preprocess import Preprocess
-    from edgevit.recipe import Recipe
 
 Pixels = npt.NDArray[np.uint8]
 

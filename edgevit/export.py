@@ -12,13 +12,13 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from edgevit.errors import ExportError, MissingPackageError
+from edgevit.core.errors import ExportError, MissingPackageError
+from edgevit.core.pass_record import PassRecord
+from edgevit.core.target import ExportForm
 from edgevit.folds import apply_folds
 from edgevit.graph import Graph
 from edgevit.model import Model, OwnGraph
 from edgevit.models.pixels import PixelModel, copy_structure
-from edgevit.record import PassRecord
-from edgevit.target import ExportForm
 
 INPUT, BATCH_AXIS = "image", "batch"
 

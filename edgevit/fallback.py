@@ -14,24 +14,24 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from edgevit import schema
-from edgevit.errors import CompileError
+from edgevit.core import schema
+from edgevit.core.errors import CompileError
+from edgevit.core.isa import read_tier
+from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.quantization import QuantizationRecord, SetBack, SiteChoice, SiteRecord
+from edgevit.core.report.report import Accuracy
 from edgevit.judge import try_graph
 from edgevit.prepare_fp8 import requantize_fp8
 from edgevit.prepare_quantized import QUANTIZED_FILE, QuantizedGraph, requantize
-from edgevit.progress import Progress, ignore_progress
-from edgevit.quantization import QuantizationRecord, SetBack, SiteChoice, SiteRecord
-from edgevit.report import Accuracy
-from edgevit.runtime.isa import read_tier
 from edgevit.trial import GraphFile
 from edgevit.verdict import find_miss
 
 if TYPE_CHECKING:
-    from edgevit.cache import StageCache
+    from edgevit.core.cache import StageCache
+    from edgevit.core.isa import read_tier
+    from edgevit.core.recipe import Recipe
     from edgevit.evidence import Evidence
-    from edgevit.recipe import Recipe
-    from edgevit.runtime.isa import read_tier
-from edgevit.target import Budget, Target
+from edgevit.core.target import Budget, Target
 
 LARGEST_SHARE = 1 / 3
 """Of the quantised sites. With a third in float, INT8 that is twice as fast as float is 1.5 times as fast at most,

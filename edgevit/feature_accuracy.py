@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.accuracy import check_answers, decibels
-from edgevit.errors import CheckpointError, CompileError, DataError
-from edgevit.progress import Progress, ignore_progress
-from edgevit.report import Accuracy
+from edgevit.core.errors import CheckpointError, CompileError, DataError
+from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.report.report import Accuracy
 
 if TYPE_CHECKING:
     from edgevit.images import ImageSet

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgevit.figures import Figures
+from edgevit.core.report.figures import Figures
 from edgevit.intervals import difference_interval
 
 CONFIDENCE = 0.99

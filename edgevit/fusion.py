@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgevit.fusion_record import FusionRecord
+from edgevit.core.report.fusion_record import FusionRecord
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
+from edgevit.core.progress import Progress, ignore_progress
 from edgevit.graph import Graph
-from edgevit.progress import Progress, ignore_progress
 from edgevit.segments import SegmentRunner, extract_segment, release_weights, split_graph
 
 if TYPE_CHECKING:

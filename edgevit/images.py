@@ -21,8 +21,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from edgevit.core.errors import DataError, format_offenders
 from edgevit.decode import MAX_PIXELS, decode_image
-from edgevit.errors import DataError, format_offenders
 from edgevit.listing import list_csv, list_folder
 from edgevit.preprocess import Preprocess
 

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgevit.errors import CheckpointError, DeviceError, MissingPackageError
+from edgevit.core.errors import CheckpointError, DeviceError, MissingPackageError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from edgevit.checkpoints.contents import WhichWeights
+    from edgevit.core.pass_record import PassRecord
+    from edgevit.core.report.report import Report
     from edgevit.foreign.module import ForeignModule
     from edgevit.manifest import Manifest
     from edgevit.model import Source
     from edgevit.preprocess_options import PreprocessOptions
-    from edgevit.record import PassRecord
-    from edgevit.report import Report
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def inspect_bundle(path: Path) -> BundleInspection:
         BundleError: A damaged bundle.
     """
     from edgevit.bundle import load_bundle
-    from edgevit.report import Report
+    from edgevit.core.report.report import Report
     from edgevit.runtime.canary import locate_bundle
 
     bundle = load_bundle(path)
@@ -144,11 +144,11 @@ def inspect_checkpoint(
         CheckpointError: As :func:`edgevit.checkpoints.read_checkpoint` does.
     """
     from edgevit.checkpoints import read_checkpoint
+    from edgevit.core.target import ExportForm
+    from edgevit.core.task import Task
     from edgevit.export import export_model
     from edgevit.foreign.module import ForeignModule
     from edgevit.select_task import select_task
-    from edgevit.target import ExportForm
-    from edgevit.task import Task
 
     model = read_checkpoint(source, arch=arch, image_size=image_size, weights=weights, preprocess=preprocess)
     size = (model.preprocess.height, model.preprocess.width)

@@ -10,22 +10,22 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.accuracy import measure_accuracy
+from edgevit.core.engine import Engine
+from edgevit.core.errors import DeviceError
+from edgevit.core.isa import TIERS, TierName, read_tier
+from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.report.report import Accuracy, Parity, Variant
+from edgevit.core.target import Target
 from edgevit.embedding_accuracy import measure_embeddings
-from edgevit.engine import Engine
-from edgevit.errors import DeviceError
 from edgevit.feature_accuracy import measure_features
 from edgevit.parity import GRAPH_TOLERANCE, PARITY_TOLERANCES, check_output_parity, check_parity
-from edgevit.progress import Progress, ignore_progress
-from edgevit.report import Accuracy, Parity, Variant
-from edgevit.runtime.isa import TIERS, TierName, read_tier
 from edgevit.runtime.session import Outputs, Session, open_engine
-from edgevit.target import Target
 from edgevit.trial import GraphFile, Trial, compile_graph, refuse_trial
 
 if TYPE_CHECKING:
-    from edgevit.cache import StageCache
+    from edgevit.core.cache import StageCache
+    from edgevit.core.recipe import Recipe
     from edgevit.evidence import Evidence, Judged
-    from edgevit.recipe import Recipe
 
 
 def try_graph(

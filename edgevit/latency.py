@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.errors import DeviceError
+from edgevit.core.errors import DeviceError
+from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.report.report import Latency, Ratio, Throughput
 from edgevit.intervals import ratio_of_medians
-from edgevit.progress import Progress, ignore_progress
-from edgevit.report import Latency, Ratio, Throughput
 
 if TYPE_CHECKING:
-    from edgevit.engine import Engine
+    from edgevit.core.engine import Engine
     from edgevit.runtime.session import Session
 
 ROUNDS = 20

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from edgevit.availability import target_status
+from edgevit.core.isa import TierName
+from edgevit.core.target import Target, use_library
 from edgevit.precisions import list_arithmetics
-from edgevit.runtime.isa import TierName
-from edgevit.target import Target, use_library
 from edgevit.trial import GraphFile
 
 if TYPE_CHECKING:
-    from edgevit.recipe import Recipe
+    from edgevit.core.recipe import Recipe
 
 
 def add_libraries(

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgevit.errors import OutputError
+from edgevit.core.errors import OutputError
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from edgevit import schema
-from edgevit.engine import Engine, TensorSpec
-from edgevit.errors import BundleError
-from edgevit.place import CanaryRecord
+from edgevit.core import schema
+from edgevit.core.engine import Engine, TensorSpec
+from edgevit.core.errors import BundleError
+from edgevit.core.quantization import RANDOM_MARK
+from edgevit.core.report.place import CanaryRecord
+from edgevit.core.target import Target
+from edgevit.core.task import Task
 from edgevit.preprocess import Preprocess
-from edgevit.quantization import RANDOM_MARK
-from edgevit.target import Target
-from edgevit.task import Task
 
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
@@ -59,7 +59,7 @@ class Manifest:
         precision: Of the engine.
         engine: ``None`` in a portable bundle, whose engine is compiled on the device.
         labels: Names of the classes in order.
-        task_options: How the task was chosen, as in a recipe; see :class:`edgevit.task.Task`.
+        task_options: How the task was chosen, as in a recipe; see :class:`edgevit.core.task.Task`.
         source: The checkpoint that it came from.
         figures: The report's key figures.
         canary: What an engine must answer, in ``canary.npz``; ``None`` in portable bundles and those of earlier

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from edgevit.engine import TensorSpec
-from edgevit.task import Task
+from edgevit.core.engine import TensorSpec
+from edgevit.core.task import Task
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import nn
 
+    from edgevit.core.pass_record import PassRecord
+    from edgevit.core.target import ExportForm
     from edgevit.graph import Graph
     from edgevit.models import ModelConfig
     from edgevit.preprocess import Preprocess
-    from edgevit.record import PassRecord
-    from edgevit.target import ExportForm
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.errors import CompileError, format_offenders
+from edgevit.core.errors import CompileError, format_offenders
 from edgevit.graph import Graph
 
 _AXES_OPS = ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceL2")  # axes: an attribute before 18, an input since

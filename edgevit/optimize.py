@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from edgevit.errors import EdgevitError, PassError
+from edgevit.core.errors import EdgevitError, PassError
+from edgevit.core.pass_record import PassRecord
 from edgevit.graph import Graph
 from edgevit.passes import ORDER
-from edgevit.record import PassRecord
 
 
 def optimize_graph(graph: Graph, *, disable: Collection[str] = ()) -> tuple[Graph, tuple[PassRecord, ...]]:

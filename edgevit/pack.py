@@ -19,7 +19,7 @@ from pathlib import Path
 
 from edgevit.bundle import Bundle, list_files
 from edgevit.bundle_settings import check_manifest_settings
-from edgevit.errors import OutputError, format_offenders
+from edgevit.core.errors import OutputError, format_offenders
 from edgevit.lock import OutputLock, lock_output
 from edgevit.manifest import MANIFEST_FILE, FileRecord, Manifest, dump_manifest, is_safe_name
 

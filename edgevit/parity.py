@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.accuracy import Run
-from edgevit.errors import CheckpointError, DataError
-from edgevit.report import Parity
+from edgevit.core.errors import CheckpointError, DataError
+from edgevit.core.report.report import Parity
 from edgevit.runtime.session import Outputs
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.errors import CalibrationError
+from edgevit.core.errors import CalibrationError
 from edgevit.plan import QuantizationPlan
 
 FORMAT = 1

@@ -16,16 +16,16 @@ import numpy as np
 
 from edgevit.bundle import PARITY_FILE, PORTABLE_MODEL_FILE, RECIPE_FILE
 from edgevit.bundle_settings import check_portable_recipe
-from edgevit.errors import BundleError
+from edgevit.core.errors import BundleError
+from edgevit.core.recipe import Recipe, load_recipe
 from edgevit.evidence import Evidence
 from edgevit.precisions import FLOAT_PRECISIONS, QUANTIZED_PRECISIONS
-from edgevit.recipe import Recipe, load_recipe
 from edgevit.trial import GraphFile
 
 if TYPE_CHECKING:
     from edgevit.bundle import Bundle
-    from edgevit.cache import StageCache
-    from edgevit.engine import TensorSpec
+    from edgevit.core.cache import StageCache
+    from edgevit.core.engine import TensorSpec
     from edgevit.manifest import Manifest
 
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgevit.errors import CalibrationError, CompileError
-from edgevit.runtime.isa import TIERS, TierName
+from edgevit.core.errors import CalibrationError, CompileError
+from edgevit.core.isa import TIERS, TierName
 
 if TYPE_CHECKING:
-    from edgevit.recipe import Recipe
-    from edgevit.target import Target
+    from edgevit.core.recipe import Recipe
+    from edgevit.core.target import Target
 
 FLOAT_PRECISIONS = ("fp32", "fp16", "bf16")  # made from the float graph alone
 QUANTIZED_PRECISIONS = ("int8", "fp8")  # each has a graph of its own, with ranges from calibration images

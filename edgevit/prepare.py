@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgevit import schema
-from edgevit.errors import CompileError
-from edgevit.memory import release_memory
-from edgevit.progress import Progress
-from edgevit.record import PassRecord
+from edgevit.core import schema
+from edgevit.core.errors import CompileError
+from edgevit.core.memory import release_memory
+from edgevit.core.pass_record import PassRecord
+from edgevit.core.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from edgevit.cache import StageCache
+    from edgevit.core.cache import StageCache
+    from edgevit.core.recipe import Recipe
+    from edgevit.core.target import Target
     from edgevit.images import ImageSet
     from edgevit.model import Model
     from edgevit.preprocess import Preprocess
-    from edgevit.recipe import Recipe
-    from edgevit.target import Target
 
 FLOAT_FILE, OPTIMIZED_FILE = "float.onnx", "optimized.onnx"
 RANGE_IMAGES = 64

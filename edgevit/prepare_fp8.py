@@ -8,22 +8,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgevit import schema
-from edgevit.errors import CompileError
+from edgevit.core import schema
+from edgevit.core.errors import CompileError
+from edgevit.core.progress import Progress
+from edgevit.core.quantization import QuantizationRecord
 from edgevit.prepare import PreparedGraph, check_graph
 from edgevit.prepare_quantized import BASE_FILE, PLAN_FILE, QuantizedGraph
-from edgevit.progress import Progress
-from edgevit.quantization import QuantizationRecord
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from edgevit.cache import StageCache
+    from edgevit.core.cache import StageCache
+    from edgevit.core.recipe import Recipe
+    from edgevit.core.target import Target
     from edgevit.images import ImageSet
     from edgevit.preprocess import Preprocess
-    from edgevit.recipe import Recipe
-    from edgevit.target import Target
 
 FP8_FILE, RECORD_FILE = "fp8.onnx", "fp8.json"
 _IMAGES = 128

@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from edgevit import schema
-from edgevit.errors import CalibrationError, CompileError
+from edgevit.core import schema
+from edgevit.core.errors import CalibrationError, CompileError
+from edgevit.core.pass_record import PassRecord
+from edgevit.core.progress import Progress
+from edgevit.core.quantization import Quantization, QuantizationRecord
 from edgevit.placement import PLACEMENTS
 from edgevit.prepare import RANGE_IMAGES, check_graph, prepare_graph
-from edgevit.progress import Progress
-from edgevit.quantization import Quantization, QuantizationRecord
-from edgevit.record import PassRecord
 from edgevit.reference import generate_images
 from edgevit.rehearsal import REHEARSED_BACKENDS
 
 if TYPE_CHECKING:
-    from edgevit.cache import StageCache
+    from edgevit.core.cache import StageCache
+    from edgevit.core.recipe import Recipe
+    from edgevit.core.target import ExportForm, Target
     from edgevit.images import ImageSet
     from edgevit.model import Model
-    from edgevit.recipe import Recipe
-    from edgevit.target import ExportForm, Target
 
 QUANTIZED_FILE, RECORD_FILE = "quantized.onnx", "quantization.json"
 BASE_FILE, PLAN_FILE = "base.onnx", "plan.json"

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from edgevit import schema
+from edgevit.core import schema
+from edgevit.core.errors import DataError, EdgevitError
 from edgevit.decode import MAX_PIXELS, ImageSource, decode_image, name_source
-from edgevit.errors import DataError, EdgevitError
 from edgevit.resample import resample_pillow, resample_plain, resample_torch
 
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
@@ -105,7 +105,7 @@ class Preprocess:
 
     @classmethod
     def from_data(cls, data: object, where: str, error: type[EdgevitError]) -> Preprocess:
-        """From plain data, as in a bundle's manifest; see :func:`edgevit.schema.from_data`."""
+        """From plain data, as in a bundle's manifest; see :func:`edgevit.core.schema.from_data`."""
         return schema.from_data(cls, data, where, error)
 
     def to_data(self) -> dict[str, Any]:

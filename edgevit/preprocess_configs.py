@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from edgevit.errors import CheckpointError, format_offenders
+from edgevit.core.errors import CheckpointError, format_offenders
 from edgevit.preprocess import INTERPOLATIONS, Interpolation, Preprocess, Resize
 
 Triple = tuple[float, float, float]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgevit.errors import DataError
+from edgevit.core.errors import DataError
 from edgevit.preprocess import INTERPOLATIONS, Interpolation, Preprocess
 
 if TYPE_CHECKING:

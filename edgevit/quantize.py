@@ -16,15 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.calibrate import calibrate_graph
-from edgevit.errors import CalibrationError, RecipeError
+from edgevit.core.errors import CalibrationError, RecipeError
+from edgevit.core.memory import collect_new_alone, release_memory
+from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.quantization import Quantization, QuantizationRecord, SiteRecord
 from edgevit.graph import Graph
 from edgevit.linears import read_weight, trace_layout
-from edgevit.memory import collect_new_alone, release_memory
 from edgevit.observers import OBSERVERS
 from edgevit.placement import PLACEMENTS, check_weight_bits
 from edgevit.plan import QuantizationPlan, apply_plan
-from edgevit.progress import Progress, ignore_progress
-from edgevit.quantization import Quantization, QuantizationRecord, SiteRecord
 from edgevit.ranges import TensorStatistics
 from edgevit.segment_fit import SegmentFit, reads_image
 from edgevit.segments import release_weights, split_graph

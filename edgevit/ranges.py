@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgevit.errors import CalibrationError, format_offenders
+from edgevit.core.errors import CalibrationError, format_offenders
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.errors import CheckpointError, format_offenders
-from edgevit.progress import Progress, ignore_progress
+from edgevit.core.errors import CheckpointError, format_offenders
+from edgevit.core.progress import Progress, ignore_progress
 from edgevit.runtime.session import Outputs
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgevit.errors import CompileError, MissingPackageError
-from edgevit.fusion_record import FusionRecord
-from edgevit.progress import Progress, ignore_progress
+from edgevit.core.errors import CompileError, MissingPackageError
+from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.report.fusion_record import FusionRecord
 
 if TYPE_CHECKING:
-    from edgevit.cache import StageCache
+    from edgevit.core.cache import StageCache
+    from edgevit.core.target import Target
     from edgevit.search import SearchResult
-    from edgevit.target import Target
     from edgevit.trial import GraphFile
 
 REHEARSED_BACKENDS = ("tensorrt", "tensorrt_rtx")

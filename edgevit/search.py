@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.conditions import Conditions
+from edgevit.core.engine import Engine, Setting
+from edgevit.core.errors import DeviceError
+from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.report.conditions import Conditions
+from edgevit.core.report.report import SettingsTrial, Variant
+from edgevit.core.target import Target
 from edgevit.devices.watch import Watch
-from edgevit.engine import Engine, Setting
-from edgevit.errors import DeviceError
 from edgevit.judge import judge_trial
 from edgevit.latency import LatencyComparison, measure_latency
-from edgevit.progress import Progress, ignore_progress
-from edgevit.report import SettingsTrial, Variant
 from edgevit.runtime.session import Session, open_engine
-from edgevit.target import Target
 from edgevit.trial import GraphFile, Trial, compile_graph, refuse_trial, shorten_message
 from edgevit.tune import tune_settings
 
 if TYPE_CHECKING:
-    from edgevit.cache import StageCache
+    from edgevit.core.cache import StageCache
+    from edgevit.core.recipe import Recipe
     from edgevit.evidence import Evidence
-    from edgevit.recipe import Recipe
 
 _FIRST_ANSWERS = 3
 _PATIENCE, _PATIENCE_SECONDS = 10, 0.25

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgevit.errors import CalibrationError
+from edgevit.core.errors import CalibrationError
+from edgevit.core.quantization import Observer, Quantization
 from edgevit.graph import static_shape
 from edgevit.linears import read_weight, trace_layout
 from edgevit.methods.activation_grid import make_grid
@@ -30,7 +31,6 @@ from edgevit.methods.weight_scale import find_group
 from edgevit.observers import OBSERVERS
 from edgevit.placement import Placement
 from edgevit.plan import QuantizationPlan, SitePlan
-from edgevit.quantization import Observer, Quantization
 from edgevit.ranges import Grid, TensorStatistics
 from edgevit.segments import Segment, SegmentRunner, extract_segment
 from edgevit.token_importance import Importance

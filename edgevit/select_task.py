@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
+from edgevit.core.task import Task, TaskName
 from edgevit.model import Model
 from edgevit.models.outlets import Outlet
 from edgevit.models.pixels import copy_structure
 from edgevit.models.swin import Swin
 from edgevit.models.swin_v2 import SwinV2Config
 from edgevit.models.vit import ViT
-from edgevit.task import Task, TaskName
 
 if TYPE_CHECKING:
     from edgevit.models import ModelConfig

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgevit.core.progress import Progress, ignore_progress
 from edgevit.graph import Graph
 from edgevit.linears import read_weight
-from edgevit.progress import Progress, ignore_progress
 from edgevit.segments import Segment, SegmentRunner, extract_segment, join_segments, split_graph
 
 Pixels = Sequence[npt.NDArray[np.generic]]

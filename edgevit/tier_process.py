@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TypeVar
 
-from edgevit.errors import DeviceError
-from edgevit.progress import Progress, ignore_progress
-from edgevit.runtime.isa import LIMIT_VARIABLE, TIERS, TierName, list_tiers, read_tier
+from edgevit.core.errors import DeviceError
+from edgevit.core.isa import LIMIT_VARIABLE, TIERS, TierName, list_tiers, read_tier
+from edgevit.core.progress import Progress, ignore_progress
 
 Result = TypeVar("Result")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from edgevit.report import Variant
-from edgevit.runtime.isa import TIERS, TierName, list_tiers, read_tier
-from edgevit.target import Budget, Target
+from edgevit.core.isa import TIERS, TierName, list_tiers, read_tier
+from edgevit.core.report.report import Variant
+from edgevit.core.target import Budget, Target
 from edgevit.verdict import find_miss
 
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.progress import Progress, ignore_progress
+from edgevit.core.progress import Progress, ignore_progress
 
 if TYPE_CHECKING:
+    from edgevit.core.target import ExportForm
     from edgevit.model import Model
-    from edgevit.target import ExportForm
 
 Importance = Mapping[str, npt.NDArray[np.float32]]
 """By site: ``(items, T)``, of each token of what a call with one item gives; larger is more."""

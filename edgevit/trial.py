@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 from edgevit.backends import get_backend
 from edgevit.compile import compile_engine
-from edgevit.engine import Engine, load_engine
-from edgevit.errors import CompileError, EdgevitError
-from edgevit.progress import Progress, ignore_progress
-from edgevit.report import Variant
-from edgevit.runtime.isa import read_tier
+from edgevit.core.engine import Engine, load_engine
+from edgevit.core.errors import CompileError, EdgevitError
+from edgevit.core.isa import read_tier
+from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.report.report import Variant
+from edgevit.core.schema import to_data
+from edgevit.core.target import Target, use_library
 from edgevit.runtime.nvidia import find_gpu
-from edgevit.schema import to_data
-from edgevit.target import Target, use_library
 
 if TYPE_CHECKING:
     from edgevit.backends.openvino_faults import Executed
-    from edgevit.cache import StageCache
-    from edgevit.recipe import Recipe
+    from edgevit.core.cache import StageCache
+    from edgevit.core.recipe import Recipe
 
 _LONGEST_REASON = 400  # characters of a table's footnote: compilers say more than anybody reads there
 

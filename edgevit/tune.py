@@ -12,10 +12,10 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.engine import Engine, Setting
+from edgevit.core.engine import Engine, Setting
+from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.report.report import SettingsTrial
 from edgevit.latency import measure_latency
-from edgevit.progress import Progress, ignore_progress
-from edgevit.report import SettingsTrial
 from edgevit.runtime.cores import count_logical_cores, count_physical_cores
 from edgevit.runtime.session import open_engine
 

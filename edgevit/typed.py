@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.errors import CompileError, format_offenders
+from edgevit.core.errors import CompileError, format_offenders
 from edgevit.graph import Graph
 from edgevit.half_range import LARGEST_HALF, find_whole_numbers, is_wide
 from edgevit.linears import AFFINE_SUFFIXES, trace_layout

@@ -24,9 +24,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
+from edgevit.core.report.report import Accuracy, Ratio, Status, Variant, Verdict
+from edgevit.core.target import Budget
 from edgevit.precisions import FLOAT_PRECISIONS
-from edgevit.report import Accuracy, Ratio, Status, Variant, Verdict
-from edgevit.target import Budget
 from edgevit.verdict_text import (
     compare_baseline,
     describe_accuracy,

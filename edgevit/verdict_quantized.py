@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edgevit.quantization import RANDOM_MARK, QuantizationRecord
-from edgevit.report import Variant, Verdict
+from edgevit.core.quantization import RANDOM_MARK, QuantizationRecord
+from edgevit.core.report.report import Variant, Verdict
 from edgevit.verdict_text import describe_set_back
 
 FEW_IMAGES = 32

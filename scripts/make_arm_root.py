@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgevit.errors import EdgevitError, OutputError
+from edgevit.core.errors import EdgevitError, OutputError
 
 SUITE = "bookworm"
 MIRROR = "http://deb.debian.org/debian"

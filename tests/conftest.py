@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from edgevit.runtime.isa import TIERS, list_tiers
+from edgevit.core.isa import TIERS, list_tiers
 from tests.gpu_double import Machine, install_everywhere
 
 # A deadline and the check of how fast examples are drawn measure the machine, which may be busy.

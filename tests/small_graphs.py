@@ -12,10 +12,10 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 
+from edgevit.core.target import ExportForm
 from edgevit.export import export_model
 from edgevit.graph import Graph
 from edgevit.optimize import optimize_graph
-from edgevit.target import ExportForm
 from tests.small_models import SWIN, VIT, make_images, make_model
 
 CONFIGS = {

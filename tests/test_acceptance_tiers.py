@@ -8,17 +8,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgevit.cache import StageCache
 from edgevit.checkpoints import read_checkpoint
+from edgevit.core.cache import StageCache
+from edgevit.core.isa import TIERS
+from edgevit.core.progress import ignore_progress
+from edgevit.core.recipe import Recipe
+from edgevit.core.target import load_target
 from edgevit.export import export_model
 from edgevit.images import ImageSet
 from edgevit.optimize import optimize_graph
 from edgevit.prepare_quantized import prepare_quantized
-from edgevit.progress import ignore_progress
-from edgevit.recipe import Recipe
 from edgevit.reference import run_outputs
-from edgevit.runtime.isa import TIERS
-from edgevit.target import load_target
 from tests.test_engines_under_tiers import HERE, REFUSED, measure_sqnr
 from tests.tier_engines import Job, answer_jobs
 from tests.under_tier import run_under_tier

@@ -14,10 +14,10 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from edgevit.accuracy import AccuracyMeter, measure_accuracy
-from edgevit.errors import CheckpointError, CompileError, DataError
+from edgevit.core.errors import CheckpointError, CompileError, DataError
+from edgevit.core.report.report import Accuracy
 from edgevit.images import ImageSet
 from edgevit.preprocess import Preprocess
-from edgevit.report import Accuracy
 
 # Whole numbers, so that ties are frequent.
 LOGITS = hnp.arrays(np.float32, st.tuples(st.integers(1, 30), st.integers(2, 9)), elements=st.integers(-3, 3))

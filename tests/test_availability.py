@@ -9,8 +9,8 @@ import pytest
 
 import edgevit.backends.tensorrt  # noqa: F401  imported under a pretended driver, it would keep that
 from edgevit.availability import target_status
-from edgevit.errors import DeviceError, MissingPackageError
-from edgevit.target import list_targets, load_target
+from edgevit.core.errors import DeviceError, MissingPackageError
+from edgevit.core.target import list_targets, load_target
 
 NAMES = tuple(target.name for target in list_targets())
 
@@ -125,7 +125,7 @@ def test_absent_tensorrt_rtx_is_named_with_its_install_line(monkeypatch: pytest.
 
 
 def test_other_gpu_is_named_with_both_compute_capabilities(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgevit.machine import Gpu
+    from edgevit.core.report.machine import Gpu
 
     monkeypatch.setattr("edgevit.runtime.nvidia.read_gpus", lambda: (Gpu("NVIDIA GeForce RTX 4090", "8.9", 1, 128),))
     wanted = "a GPU of compute capability 8.6 (here: NVIDIA GeForce RTX 4090, 8.9)"

@@ -15,17 +15,17 @@ from PIL import Image
 
 from edgevit.build import build_model
 from edgevit.bundle import verify_bundle
-from edgevit.cache import StageCache
+from edgevit.core.cache import StageCache
+from edgevit.core.errors import CheckpointError, CompileError, DataError, OutputError
+from edgevit.core.recipe import Recipe, load_recipe
+from edgevit.core.report.report import Ratio, Report, SettingsTrial
+from edgevit.core.target import Budget, load_target
+from edgevit.core.task import Task
 from edgevit.demo import MODELS, write_digits
-from edgevit.errors import CheckpointError, CompileError, DataError, OutputError
 from edgevit.evidence import Evidence
 from edgevit.finish import finish_bundle
-from edgevit.recipe import Recipe, load_recipe
 from edgevit.reference import generate_images, run_module, save_reference
-from edgevit.report import Ratio, Report, SettingsTrial
 from edgevit.runtime import open_bundle
-from edgevit.target import Budget, load_target
-from edgevit.task import Task
 from tests.checkpoints.small import small_tensors, write_folder
 from tests.small_models import VIT, make_model
 
@@ -339,8 +339,8 @@ import signal, sys
 from pathlib import Path
 from edgevit.build import build_model
 from edgevit.demo import MODELS
-from edgevit.recipe import Recipe
-from edgevit.target import load_target
+from edgevit.core.recipe import Recipe
+from edgevit.core.target import load_target
 
 def progress(stage, done, total):
     print(stage, done, total, flush=True)

@@ -10,8 +10,12 @@ import pytest
 
 import edgevit.fallback
 from edgevit.build import build_model
-from edgevit.cache import StageCache
 from edgevit.conclude import BuildResult
+from edgevit.core.cache import StageCache
+from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.quantization import Quantization
+from edgevit.core.recipe import Recipe, load_recipe
+from edgevit.core.target import Budget, load_target
 from edgevit.demo import MODELS, DigitFiles, write_digits
 from edgevit.fallback import REASON, STAGE, mark_float
 from edgevit.fp8 import quantize_fp8
@@ -20,11 +24,7 @@ from edgevit.images import ImageSet
 from edgevit.prepare import prepare_graph
 from edgevit.prepare_fp8 import prepare_fp8, requantize_fp8
 from edgevit.prepare_quantized import QuantizedGraph
-from edgevit.progress import Progress, ignore_progress
-from edgevit.quantization import Quantization
-from edgevit.recipe import Recipe, load_recipe
 from edgevit.reference import generate_images
-from edgevit.target import Budget, load_target
 from tests.outliers import plant_outliers
 from tests.small_models import VIT, make_model
 

@@ -8,15 +8,15 @@ import pytest
 
 from edgevit.build import build_model
 from edgevit.bundle import verify_bundle
-from edgevit.cache import StageCache
+from edgevit.core.cache import StageCache
+from edgevit.core.errors import CalibrationError, RecipeError
+from edgevit.core.quantization import Quantization
+from edgevit.core.recipe import Recipe, load_recipe
+from edgevit.core.report.report import Report
+from edgevit.core.target import load_target
 from edgevit.demo import MODELS, write_digits
-from edgevit.errors import CalibrationError, RecipeError
 from edgevit.images import ImageSet
-from edgevit.quantization import Quantization
-from edgevit.recipe import Recipe, load_recipe
-from edgevit.report import Report
 from edgevit.runtime import open_bundle
-from edgevit.target import load_target
 
 QUICK = Recipe(
     latency_runs=2, latency_seconds=0.05, tune_settings=False, choice_images=40, quantization=Quantization(images=40)

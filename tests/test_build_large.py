@@ -10,12 +10,12 @@ import pytest
 
 from benchmarks.bench_memory import write_checkpoint
 from edgevit.build import build_model
-from edgevit.cache import StageCache
 from edgevit.checkpoints import read_checkpoint
-from edgevit.recipe import Recipe
+from edgevit.core.cache import StageCache
+from edgevit.core.recipe import Recipe
+from edgevit.core.target import load_target
 from edgevit.reference import generate_images, run_module
 from edgevit.runtime import open_bundle
-from edgevit.target import load_target
 
 TWO_GIB = 2**31
 

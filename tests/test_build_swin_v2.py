@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 
 from edgevit.build import build_model
-from edgevit.cache import StageCache
 from edgevit.checkpoints import read_checkpoint
-from edgevit.recipe import Recipe
+from edgevit.core.cache import StageCache
+from edgevit.core.recipe import Recipe
+from edgevit.core.target import Budget, load_target
+from edgevit.core.task import Task
 from edgevit.reference import generate_images, run_outputs
 from edgevit.runtime import open_bundle
 from edgevit.select_task import select_task
-from edgevit.target import Budget, load_target
-from edgevit.task import Task
 from tests.reference import import_timm, randomise, save_timm_folder
 
 QUICK = Recipe(

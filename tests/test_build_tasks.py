@@ -11,15 +11,15 @@ from click.testing import CliRunner
 from edgevit.build import build_model
 from edgevit.checkpoints import read_checkpoint
 from edgevit.cli import main
+from edgevit.core.errors import BundleError
+from edgevit.core.recipe import Recipe, load_recipe
+from edgevit.core.target import load_target
+from edgevit.core.task import Task
 from edgevit.demo import MODELS, write_digits
-from edgevit.errors import BundleError
 from edgevit.evaluate import evaluate_bundle
-from edgevit.recipe import Recipe, load_recipe
 from edgevit.reference import run_outputs
 from edgevit.runtime import open_bundle
 from edgevit.select_task import select_task
-from edgevit.target import load_target
-from edgevit.task import Task
 
 CPU = dataclasses.replace(load_target("cpu"), precisions=("fp32", "int8"))
 QUICK = Recipe(latency_runs=2, latency_seconds=0.05, tune_settings=False, choice_images=40)

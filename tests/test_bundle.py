@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgevit.bundle import Bundle, find_damage, load_bundle, verify_bundle
-from edgevit.errors import BundleError
+from edgevit.core.errors import BundleError
 from edgevit.manifest import dump_manifest
 from edgevit.runtime import open_bundle, open_engine
 from tests.tiny_bundle import make_bundle, make_portable_bundle

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.cache import StageCache
-from edgevit.cache_folder import MARK_FILE
-from edgevit.errors import CompileError, OutputError
+from edgevit.core.cache import StageCache
+from edgevit.core.cache_folder import MARK_FILE
+from edgevit.core.errors import CompileError, OutputError
 
 
 def write(text: str):
@@ -295,6 +295,6 @@ def test_stage_that_would_never_make_room_is_refused(tmp_path):
 
 def test_stages_that_another_build_removes_meanwhile_are_no_error(tmp_path, monkeypatch):
     gone, _ = StageCache(tmp_path).run("export", {}, write("one"))
-    monkeypatch.setattr("edgevit.cache.list_finished", lambda root: [gone, tmp_path / "export" / ("f" * 32)])
-    monkeypatch.setattr("edgevit.cache.list_partial", lambda root: [tmp_path / "export" / f".{'f' * 32}.1"])
+    monkeypatch.setattr("edgevit.core.cache.list_finished", lambda root: [gone, tmp_path / "export" / ("f" * 32)])
+    monkeypatch.setattr("edgevit.core.cache.list_partial", lambda root: [tmp_path / "export" / f".{'f' * 32}.1"])
     assert StageCache(tmp_path, limit_bytes=1).run("engine", {}, write("two"))[0].is_dir()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import edgevit
-from edgevit.cache_folder import (
+from edgevit.core.cache_folder import (
     CONTENTS,
     MARK_FILE,
     OWN_FOLDER,
@@ -18,8 +18,8 @@ from edgevit.cache_folder import (
     default_cache_directory,
     find_own_folder,
 )
+from edgevit.core.errors import OutputError
 from edgevit.devices import agent
-from edgevit.errors import OutputError
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgevit.calibrate import Accumulator, calibrate_graph
-from edgevit.errors import CalibrationError
+from edgevit.core.errors import CalibrationError
 from edgevit.graph import Graph
 from edgevit.ranges import BINS, Ranges, TensorStatistics
 from tests.tiny_onnx import make_images, write_classifier

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgevit.canary import MOST_BYTES, make_canary
-from edgevit.engine import Engine
+from edgevit.core.engine import Engine
 from edgevit.evidence import Evidence
 from edgevit.runtime.session import open_engine
 from tests.tiny_bundle import make_evidence
@@ -122,7 +122,7 @@ def test_where_nothing_can_be_compared_there_is_none(engine: Engine, not_here: N
 
 def test_an_evidence_of_fewer_images_than_a_batch_is_enough(tmp_path: Path) -> None:
     from edgevit.compile import compile_engine
-    from edgevit.target import load_target
+    from edgevit.core.target import load_target
     from tests.tiny_onnx import write_classifier
 
     model = write_classifier(tmp_path / "source.onnx", batch="batch")

@@ -24,16 +24,16 @@ from edgevit.build import build_model
 from edgevit.bundle import Bundle, load_bundle
 from edgevit.canary import make_canary
 from edgevit.compile import compile_engine
+from edgevit.core.engine import TensorSpec
+from edgevit.core.isa import LIMIT_VARIABLE, TIERS, TierName, list_tiers
+from edgevit.core.quantization import Quantization
+from edgevit.core.recipe import Recipe
+from edgevit.core.report.place import CANARY_FILE
+from edgevit.core.target import load_target, read_architecture
 from edgevit.demo import MODELS, write_digits
-from edgevit.engine import TensorSpec
 from edgevit.evidence import Evidence
 from edgevit.images import ImageSet
 from edgevit.pack import pack_bundle
-from edgevit.place import CANARY_FILE
-from edgevit.quantization import Quantization
-from edgevit.recipe import Recipe
-from edgevit.runtime.isa import LIMIT_VARIABLE, TIERS, TierName, list_tiers
-from edgevit.target import load_target, read_architecture
 from edgevit.tier_process import run_under
 from tests.tiny_bundle import PREPROCESS, make_manifest
 from tests.tiny_onnx import CLASSES, SIZE
@@ -47,7 +47,7 @@ if read_architecture() != "x86_64" or not UNDER:
 CHILD = """
 import json, sys
 import numpy as np
-from edgevit.errors import DeviceError
+from edgevit.core.errors import DeviceError
 from edgevit.runtime import open_bundle
 from edgevit.runtime.openvino import OpenVINOExecutor
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from edgevit.core.errors import DataError
 from edgevit.decode import MAX_PIXELS, decode_image
-from edgevit.errors import DataError
 from tests.photos import make_photo
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")

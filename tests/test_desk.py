@@ -11,18 +11,18 @@ import pytest
 
 from edgevit.build import build_model
 from edgevit.bundle import verify_bundle
-from edgevit.cache import StageCache
 from edgevit.conclude import BuildResult
+from edgevit.core.cache import StageCache
+from edgevit.core.quantization import Quantization
+from edgevit.core.recipe import Recipe
+from edgevit.core.report.report import Report
+from edgevit.core.target import Budget, load_target
 from edgevit.demo import MODELS, DigitFiles, write_digits
 from edgevit.desk import judge_at_desk
 from edgevit.finish import finish_bundle
 from edgevit.manifest import load_manifest
 from edgevit.pack import pack_bundle
 from edgevit.portable import list_quantized, read_portable_evidence
-from edgevit.quantization import Quantization
-from edgevit.recipe import Recipe
-from edgevit.report import Report
-from edgevit.target import Budget, load_target
 from edgevit.trial import GraphFile
 from tests.small_graphs import make_graph
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgevit.core.errors import CheckpointError, CompileError
 from edgevit.embedding_accuracy import EmbeddingMeter
-from edgevit.errors import CheckpointError, CompileError
 
 RNG = np.random.default_rng(0)
 REFERENCE = RNG.normal(size=(24, 6)).astype(np.float32)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.engine import Engine, GpuRecord, TensorSpec, load_engine, save_engine
-from edgevit.errors import BundleError
+from edgevit.core.engine import Engine, GpuRecord, TensorSpec, load_engine, save_engine
+from edgevit.core.errors import BundleError
 
 
 def _engine(folder: Path, **changes: object) -> Engine:

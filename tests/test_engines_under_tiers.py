@@ -17,6 +17,10 @@ import onnx_ir as ir
 import pytest
 
 from edgevit.backends.openvino_faults import list_faults
+from edgevit.core.isa import TIERS, TierName, list_tiers
+from edgevit.core.quantization import Quantization
+from edgevit.core.target import load_target
+from edgevit.core.task import Task
 from edgevit.export import export_model
 from edgevit.graph import Graph
 from edgevit.graph_answers import JUDGE_SETTINGS
@@ -25,13 +29,9 @@ from edgevit.models.swin_v2 import SwinV2Config
 from edgevit.optimize import optimize_graph
 from edgevit.passes.fuse_row_gather import fuse_row_gather
 from edgevit.plan import apply_plan
-from edgevit.quantization import Quantization
 from edgevit.quantize import plan_quantization
 from edgevit.reference import run_outputs
-from edgevit.runtime.isa import TIERS, TierName, list_tiers
 from edgevit.select_task import select_task
-from edgevit.target import load_target
-from edgevit.task import Task
 from tests.small_models import SWIN, SWINS, VIT, VITS, make_images, make_model
 from tests.tier_engines import Answers, Job, answer_jobs
 from tests.under_tier import run_under_tier

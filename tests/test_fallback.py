@@ -9,6 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgevit.core.quantization import Quantization, QuantizationRecord, SetBack, SiteRecord
+from edgevit.core.recipe import Recipe
+from edgevit.core.report.report import Accuracy
+from edgevit.core.target import Budget
 from edgevit.fallback import (
     LARGEST_SHARE,
     MOST_TRIALS,
@@ -21,10 +25,6 @@ from edgevit.fallback import (
     rank_harmful,
     search_set_back,
 )
-from edgevit.quantization import Quantization, QuantizationRecord, SetBack, SiteRecord
-from edgevit.recipe import Recipe
-from edgevit.report import Accuracy
-from edgevit.target import Budget
 
 IMAGES = 200
 

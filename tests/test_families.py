@@ -11,16 +11,16 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from edgevit.cache import StageCache
+from edgevit.core.cache import StageCache
+from edgevit.core.quantization import Quantization
+from edgevit.core.target import ExportForm, load_target
 from edgevit.export import export_model, float_module
 from edgevit.graph import Graph
 from edgevit.inspect import count_macs
 from edgevit.model import Model
 from edgevit.optimize import optimize_graph
-from edgevit.quantization import Quantization
 from edgevit.quantize import quantize_graph
 from edgevit.rehearsal import list_fusion_warnings, rehearse_fusion
-from edgevit.target import ExportForm, load_target
 from edgevit.trial import GraphFile
 from tests.reference import count_flops
 from tests.small_graphs import run_graph

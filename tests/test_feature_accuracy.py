@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgevit.errors import CompileError, DataError
+from edgevit.core.errors import CompileError, DataError
+from edgevit.core.target import Budget
 from edgevit.feature_accuracy import FeatureMeter
-from edgevit.target import Budget
 from edgevit.verdict import find_miss
 
 RNG = np.random.default_rng(0)

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from edgevit import schema
-from edgevit.errors import BundleError
-from edgevit.timings import ColdStart, Latency, Ratio
+from edgevit.core import schema
+from edgevit.core.errors import BundleError
+from edgevit.core.report.timings import ColdStart, Latency, Ratio
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

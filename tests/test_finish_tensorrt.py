@@ -18,20 +18,20 @@ from PIL import Image
 
 from edgevit.build import build_model
 from edgevit.bundle import PARITY_FILE, PORTABLE_MODEL_FILE, RECIPE_FILE, REPORT_FILE
-from edgevit.cache import StageCache
 from edgevit.cli import main
+from edgevit.core.cache import StageCache
+from edgevit.core.engine import GpuRecord
+from edgevit.core.quantization import Quantization
+from edgevit.core.recipe import Recipe
+from edgevit.core.report.report import Report, Verdict
+from edgevit.core.target import Budget, load_target
 from edgevit.demo import MODELS, write_digits
 from edgevit.devices.local import describe_machine
-from edgevit.engine import GpuRecord
 from edgevit.graph import Graph
 from edgevit.manifest import load_manifest
 from edgevit.pack import pack_bundle
-from edgevit.quantization import Quantization
-from edgevit.recipe import Recipe
 from edgevit.rehearsal import Rehearsal
-from edgevit.report import Report, Verdict
 from edgevit.runtime import open_bundle
-from edgevit.target import Budget, load_target
 from tests.gpu_double import Machine, read, write
 from tests.gpu_double.tensorrt import CONTEXT_BYTES
 from tests.tiny_bundle import LABELS, make_manifest

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from edgevit import schema
-from edgevit.errors import BundleError
+from edgevit.core import schema
+from edgevit.core.errors import BundleError
+from edgevit.core.quantization import Quantization
+from edgevit.core.report.fusion_record import FusionRecord
+from edgevit.core.target import ExportForm
 from edgevit.fusion import prove_fusion, read_layers, read_types
-from edgevit.fusion_record import FusionRecord
-from edgevit.quantization import Quantization
 from edgevit.quantize import quantize_graph
-from edgevit.target import ExportForm
 from edgevit.typed import type_graph
 from tests.small_graphs import make_graph, make_pixels
 

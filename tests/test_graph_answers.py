@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevit.cache import StageCache
-from edgevit.errors import CompileError
+from edgevit.core.cache import StageCache
+from edgevit.core.errors import CompileError
+from edgevit.core.recipe import Recipe
+from edgevit.core.target import load_target
 from edgevit.evidence import Evidence
 from edgevit.graph_answers import answer_graphs
 from edgevit.preprocess import Preprocess
-from edgevit.recipe import Recipe
-from edgevit.target import load_target
 from edgevit.trial import GraphFile
 from tests.tiny_onnx import SIZE, compute_logits, make_images, write_classifier
 

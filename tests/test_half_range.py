@@ -12,13 +12,13 @@ import onnx_ir as ir
 import pytest
 
 from edgevit.backends.typed_rules import find_violations
+from edgevit.core.quantization import Quantization
+from edgevit.core.target import ExportForm
 from edgevit.graph import Graph
 from edgevit.half_range import LARGEST_HALF, MARK, is_wide, mark_wide
 from edgevit.linears import find_bias_value
 from edgevit.plan import Affine, apply_plan
-from edgevit.quantization import Quantization
 from edgevit.quantize import plan_quantization, quantize_graph
-from edgevit.target import ExportForm
 from edgevit.typed import type_graph
 from tests.small_graphs import find_node, make_graph, make_pixels, run_graph
 

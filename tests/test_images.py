@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgevit.errors import DataError
+from edgevit.core.errors import DataError
 from edgevit.images import ImageSet
 from edgevit.preprocess import Preprocess
 from tests.photos import make_photo

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from edgevit.core.errors import CheckpointError
 from edgevit.demo import MODELS
-from edgevit.errors import CheckpointError
 from edgevit.inspect import count_macs, inspect_source
 from edgevit.models.swin import Swin, SwinConfig
 from edgevit.models.vit import ViT, ViTConfig

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgevit.cache import StageCache
-from edgevit.errors import DeviceError
+from edgevit.core.cache import StageCache
+from edgevit.core.errors import DeviceError
+from edgevit.core.recipe import Recipe
+from edgevit.core.report.report import DataUse
+from edgevit.core.target import load_target
 from edgevit.evidence import Evidence, Judged
 from edgevit.images import ImageSet
 from edgevit.judge import judge_trial, try_graph
 from edgevit.preprocess import Preprocess
-from edgevit.recipe import Recipe
-from edgevit.report import DataUse
 from edgevit.runtime.session import open_engine
-from edgevit.target import load_target
 from edgevit.trial import GraphFile, Trial, compile_graph
 from tests.tiny_onnx import SIZE, compute_logits, make_images, write_classifier
 

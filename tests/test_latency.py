@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from edgevit.errors import DeviceError
+from edgevit.core.errors import DeviceError
 from edgevit.latency import LatencyComparison, measure_latency, measure_session_throughput
 
 BATCH = np.zeros((2, 4, 4, 3), np.uint8)

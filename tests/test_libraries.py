@@ -14,22 +14,22 @@ from edgevit import libraries, search
 from edgevit.availability import Status
 from edgevit.build import build_model
 from edgevit.bundle import verify_bundle
-from edgevit.cache import StageCache
 from edgevit.conclude import BuildResult
+from edgevit.core.cache import StageCache
+from edgevit.core.engine import Engine
+from edgevit.core.errors import TargetError
+from edgevit.core.isa import read_tier
+from edgevit.core.quantization import Quantization
+from edgevit.core.recipe import Recipe
+from edgevit.core.report.timings import Ratio, SettingsTrial
+from edgevit.core.target import load_target, use_library
 from edgevit.demo import MODELS, write_digits
-from edgevit.engine import Engine
-from edgevit.errors import TargetError
 from edgevit.finish import finish_bundle
 from edgevit.latency import LatencyComparison, measure_latency
 from edgevit.libraries import add_libraries
 from edgevit.portable import read_portable_evidence, read_portable_graphs
-from edgevit.quantization import Quantization
-from edgevit.recipe import Recipe
 from edgevit.runtime import open_bundle
-from edgevit.runtime.isa import read_tier
 from edgevit.runtime.session import Session
-from edgevit.target import load_target, use_library
-from edgevit.timings import Ratio, SettingsTrial
 from edgevit.trial import GraphFile
 
 QUICK = Recipe(

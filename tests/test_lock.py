@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgevit import lock
-from edgevit.errors import OutputError
+from edgevit.core.errors import OutputError
 from edgevit.lock import lock_output
 
 _HOLD = """

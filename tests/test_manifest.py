@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgevit.engine import Engine, TensorSpec
-from edgevit.errors import BundleError
+from edgevit.core.engine import Engine, TensorSpec
+from edgevit.core.errors import BundleError
+from edgevit.core.target import load_target
 from edgevit.manifest import FileRecord, dump_manifest, hash_file, is_safe_name, load_manifest
-from edgevit.target import load_target
 from tests.tiny_bundle import make_manifest
 
 ENGINE = Engine(

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from edgevit.accuracy import measure_accuracy
-from edgevit.engine import Engine
+from edgevit.core.engine import Engine
 from edgevit.images import ImageSet
 from edgevit.latency import measure_latency, measure_throughput
 from edgevit.parity import PARITY_TOLERANCES, check_parity

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edgevit import memory
-from edgevit.memory import collect_new_alone, release_memory
+from edgevit.core import memory
+from edgevit.core.memory import collect_new_alone, release_memory
 
 _MIB = 2**20
 

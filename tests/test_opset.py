@@ -10,18 +10,18 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from edgevit.cache import StageCache
-from edgevit.errors import CompileError
+from edgevit.core.cache import StageCache
+from edgevit.core.errors import CompileError
+from edgevit.core.progress import ignore_progress
+from edgevit.core.quantization import Quantization
+from edgevit.core.recipe import Recipe
+from edgevit.core.target import ExportForm, load_target
 from edgevit.export import export_model
 from edgevit.graph import Graph
 from edgevit.opset import restate_opset
 from edgevit.optimize import optimize_graph
 from edgevit.prepare import prepare_graph
-from edgevit.progress import ignore_progress
-from edgevit.quantization import Quantization
 from edgevit.quantize import quantize_graph
-from edgevit.recipe import Recipe
-from edgevit.target import ExportForm, load_target
 from edgevit.typed import type_graph
 from tests.small_graphs import CONFIGS, find_node, make_graph, make_pixels, run_graph
 from tests.small_models import SWINS, make_model

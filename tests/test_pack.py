@@ -13,7 +13,7 @@ import pytest
 
 from edgevit import pack
 from edgevit.bundle import load_bundle, verify_bundle
-from edgevit.errors import OutputError
+from edgevit.core.errors import OutputError
 from edgevit.lock import lock_output
 from edgevit.pack import check_output, pack_bundle, recover_output
 from tests.tiny_bundle import make_manifest

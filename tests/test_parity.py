@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgevit.errors import CheckpointError, DataError
+from edgevit.core.errors import CheckpointError, DataError
+from edgevit.core.report.report import Parity
 from edgevit.parity import PARITY_TOLERANCES, ParityTolerance, check_parity
-from edgevit.report import Parity
 
 EXPECTED = np.asarray([[4.0, 1.0, 0.0], [0.0, 2.0, 1.99], [1.0, 0.0, 3.0]])
 PIXELS = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.errors import TargetError
+from edgevit.core.errors import TargetError
+from edgevit.core.toml import load_toml
 from edgevit.methods.activation_grid import make_grid
 from edgevit.placement import PLACEMENTS
-from edgevit.toml import load_toml
 
 TARGETS = Path(__file__).resolve().parents[1] / "targets"
 

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgevit.errors import CalibrationError
+from edgevit.core.errors import CalibrationError
+from edgevit.core.quantization import Quantization
 from edgevit.plan import Affine, QuantizationPlan, SitePlan, apply_plan
 from edgevit.plan_file import load_plan, save_plan
-from edgevit.quantization import Quantization
 from edgevit.quantize import plan_quantization
 from edgevit.ranges import Grid
 from tests.small_graphs import make_graph, make_pixels

@@ -9,17 +9,17 @@ import onnx
 import pytest
 from PIL import Image
 
-from edgevit.cache import StageCache
+from edgevit.core.cache import StageCache
+from edgevit.core.progress import ignore_progress
+from edgevit.core.quantization import Quantization, QuantizationRecord, SiteRecord
+from edgevit.core.recipe import Recipe
+from edgevit.core.target import load_target
 from edgevit.fallback import mark_float
 from edgevit.graph import Graph
 from edgevit.images import ImageSet
 from edgevit.plan import QuantizationPlan
 from edgevit.prepare_quantized import RANDOM_IMAGES, prepare_quantized, requantize
-from edgevit.progress import ignore_progress
-from edgevit.quantization import Quantization, QuantizationRecord, SiteRecord
-from edgevit.recipe import Recipe
 from edgevit.reference import generate_images
-from edgevit.target import load_target
 from tests.small_models import SWIN, VIT, VITS, make_model
 
 CPU = load_target("cpu")

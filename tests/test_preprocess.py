@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgevit.errors import BundleError, DataError
+from edgevit.core.errors import BundleError, DataError
 from edgevit.preprocess import Preprocess, to_nchw
 from tests.photos import make_photo
 

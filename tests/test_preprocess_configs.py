@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from edgevit.preprocess import Preprocess, to_nchw
 from edgevit.preprocess_configs import read_timm_preprocess, read_transformers_preprocess
 from tests.photos import make_photo

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgevit.quantization import Quantization, QuantizationRecord, SiteRecord
+from edgevit.core.quantization import Quantization, QuantizationRecord, SiteRecord
 
 
 def test_quantization_with_bad_values_lists_them_all() -> None:

@@ -10,9 +10,9 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from edgevit.errors import CalibrationError, RecipeError
+from edgevit.core.errors import CalibrationError, RecipeError
+from edgevit.core.quantization import Quantization
 from edgevit.graph import Graph
-from edgevit.quantization import Quantization
 from edgevit.quantize import match_sites, plan_quantization, quantize_graph
 from tests.small_graphs import Images, find_node, make_graph, make_pixels, run_graph
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgevit import schema
-from edgevit.errors import RecipeError
-from edgevit.quantization import Observer, Quantization
-from edgevit.recipe import Recipe, find_recipes_directory, load_recipe
-from edgevit.target import ExportForm
-from edgevit.task import Task
-from edgevit.toml import load_toml
+from edgevit.core import schema
+from edgevit.core.errors import RecipeError
+from edgevit.core.quantization import Observer, Quantization
+from edgevit.core.recipe import Recipe, find_recipes_directory, load_recipe
+from edgevit.core.target import ExportForm
+from edgevit.core.task import Task
+from edgevit.core.toml import load_toml
 
 recipes = st.builds(
     Recipe,

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.cache import StageCache
-from edgevit.errors import MissingPackageError
+from edgevit.core.cache import StageCache
+from edgevit.core.errors import MissingPackageError
+from edgevit.core.report.fusion_record import FusionRecord
+from edgevit.core.target import ExportForm, load_target
 from edgevit.export import export_model
-from edgevit.fusion_record import FusionRecord
 from edgevit.optimize import optimize_graph
 from edgevit.rehearsal import Rehearsal, describe_rehearsal, find_stand_in, list_fusion_warnings, rehearse_fusion
-from edgevit.target import ExportForm, load_target
 from edgevit.trial import GraphFile
 from tests.small_graphs import CONFIGS, make_graph
 from tests.small_models import make_model
@@ -102,7 +102,7 @@ def test_quantisers_left_alone_and_products_in_a_wider_type_are_warnings() -> No
 
 def test_graph_for_builder_flags_is_rehearsed_as_a_strongly_typed_one(tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
-    from edgevit.quantization import Quantization
+    from edgevit.core.quantization import Quantization
     from edgevit.quantize import quantize_graph
     from tests.small_graphs import make_pixels
 

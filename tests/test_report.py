@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgevit import schema
-from edgevit.errors import BundleError, OutputError
-from edgevit.report import Machine, Report, Verdict
-from edgevit.target import Budget
+from edgevit.core import schema
+from edgevit.core.errors import BundleError, OutputError
+from edgevit.core.report.report import Machine, Report, Verdict
+from edgevit.core.target import Budget
 
 JSON = st.recursive(
     st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.booleans(),

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgevit.errors import RecipeError, TargetError
-from edgevit.schema import FieldError, from_data, to_data
+from edgevit.core.errors import RecipeError, TargetError
+from edgevit.core.schema import FieldError, from_data, to_data
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgevit.scores import Accuracy
+from edgevit.core.report.scores import Accuracy
 
 
 def test_accuracy_percentages_come_from_counts() -> None:

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevit.cache import StageCache
-from edgevit.engine import Engine
-from edgevit.errors import DeviceError
+from edgevit.core.cache import StageCache
+from edgevit.core.engine import Engine
+from edgevit.core.errors import DeviceError
+from edgevit.core.isa import TIERS, read_tier
+from edgevit.core.recipe import Recipe
+from edgevit.core.target import load_target
 from edgevit.evidence import Evidence
 from edgevit.preprocess import Preprocess
-from edgevit.recipe import Recipe
-from edgevit.runtime.isa import TIERS, read_tier
 from edgevit.runtime.session import Session, open_engine
 from edgevit.search import SearchResult, search_recipe
-from edgevit.target import load_target
 from edgevit.trial import GraphFile
 from tests.tiny_onnx import SIZE, compute_logits, make_images, write_classifier
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from edgevit.checkpoints import read_checkpoint
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
+from edgevit.core.task import Task
 from edgevit.model import Model
 from edgevit.select_task import select_task
-from edgevit.task import Task
 from tests.reference import import_timm, randomise, relative_error, save_timm_folder
 from tests.small_models import SWIN, VIT, VITS, make_model
 

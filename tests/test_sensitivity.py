@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
+from edgevit.core.quantization import Quantization
 from edgevit.graph import Graph
 from edgevit.plan import QuantizationPlan, apply_plan
-from edgevit.quantization import Quantization
 from edgevit.quantize import match_sites, plan_quantization
 from edgevit.ranges import Grid
 from edgevit.sensitivity import (

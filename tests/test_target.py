@@ -11,9 +11,9 @@ from typing import Literal
 
 import pytest
 
-from edgevit import schema
-from edgevit.errors import TargetError
-from edgevit.target import Budget, ExportForm, Target, find_targets_directory, list_targets, load_target
+from edgevit.core import schema
+from edgevit.core.errors import TargetError
+from edgevit.core.target import Budget, ExportForm, Target, find_targets_directory, list_targets, load_target
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -233,7 +233,7 @@ def test_wheel_ships_the_profiles_and_finds_them(tmp_path: Path) -> None:
         assert f"edgevit/_data/targets/{name}.toml" in names
     assert "edgevit/_data/targets/README.md" in names
     code = (
-        "import edgevit.target as t\n"
+        "import edgevit.core.target as t\n"
         "print(t.find_targets_directory())\nprint(*[x.name for x in t.list_targets()])\n"
         "print(t.load_target('jetson').name)"
     )

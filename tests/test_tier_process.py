@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.cache import StageCache
-from edgevit.errors import DataError, DeviceError
-from edgevit.progress import Progress, ignore_progress
-from edgevit.runtime.isa import LIMIT_VARIABLE, TIERS, TierName, list_tiers, read_tier
+from edgevit.core.cache import StageCache
+from edgevit.core.errors import DataError, DeviceError
+from edgevit.core.isa import LIMIT_VARIABLE, TIERS, TierName, list_tiers, read_tier
+from edgevit.core.progress import Progress, ignore_progress
 from edgevit.tier_process import run_under
 
 OLDER = [tier for tier in list_tiers() if tier != read_tier() and TIERS[tier].limit]

@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from edgevit.report import Accuracy, Parity, Variant
-from edgevit.runtime.isa import TierName
-from edgevit.target import Budget, Target, load_target
+from edgevit.core.isa import TierName
+from edgevit.core.report.report import Accuracy, Parity, Variant
+from edgevit.core.target import Budget, Target, load_target
 from edgevit.tiers import TierPlan, add_judgements, describe_plan, plan_tiers
 
 CPU = load_target("intel-cpu")

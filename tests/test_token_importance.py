@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from edgevit.core.quantization import Quantization
+from edgevit.core.target import ExportForm
 from edgevit.export import export_model, fold_model
 from edgevit.optimize import optimize_graph
-from edgevit.quantization import Quantization
 from edgevit.quantize import plan_quantization
-from edgevit.target import ExportForm
 from edgevit.token_importance import measure_importance
 from tests.small_graphs import CONFIGS, make_pixels
 from tests.small_models import make_model

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.errors import RecipeError, TargetError
-from edgevit.toml import load_toml
+from edgevit.core.errors import RecipeError, TargetError
+from edgevit.core.toml import load_toml
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from edgevit.backends.openvino_faults import Fault
-from edgevit.cache import StageCache
-from edgevit.errors import CompileError
-from edgevit.recipe import Recipe
-from edgevit.target import load_target
+from edgevit.core.cache import StageCache
+from edgevit.core.errors import CompileError
+from edgevit.core.recipe import Recipe
+from edgevit.core.target import load_target
 from edgevit.trial import GraphFile, compile_graph, refuse_trial
 from tests.tiny_onnx import write_classifier
 

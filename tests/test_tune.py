@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgevit import tune
-from edgevit.engine import Engine, Setting, TensorSpec
+from edgevit.core.engine import Engine, Setting, TensorSpec
 from edgevit.latency import measure_latency
 from edgevit.tune import list_candidates, tune_settings
 from tests.test_latency import Clock, FakeSession

@@ -9,14 +9,14 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from edgevit.errors import CompileError
+from edgevit.core.errors import CompileError
+from edgevit.core.quantization import Quantization
+from edgevit.core.target import ExportForm
 from edgevit.export import export_model
 from edgevit.graph import Graph
 from edgevit.half_range import mark_wide
 from edgevit.optimize import optimize_graph
-from edgevit.quantization import Quantization
 from edgevit.quantize import quantize_graph
-from edgevit.target import ExportForm
 from edgevit.typed import type_graph
 from tests.small_graphs import CONFIGS, find_node, make_graph, make_pixels, run_graph
 from tests.small_models import make_model

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edgevit.quantization import QuantizationRecord, SetBack
-from edgevit.report import Variant, Verdict
+from edgevit.core.quantization import QuantizationRecord, SetBack
+from edgevit.core.report.report import Variant, Verdict
 from edgevit.verdict_quantized import explain_set_back, judge_calibration
 from edgevit.verdict_text import describe_set_back
 

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.compile import compile_engine
-from edgevit.errors import CompileError
+from edgevit.core.errors import CompileError
+from edgevit.core.target import load_target
 from edgevit.runtime.session import open_engine
-from edgevit.target import load_target
 
 Answers: TypeAlias = tuple[npt.NDArray[Any], ...]
 

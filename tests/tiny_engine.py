@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgevit.compile import compile_engine
-from edgevit.engine import Engine
-from edgevit.target import load_target
+from edgevit.core.engine import Engine
+from edgevit.core.target import load_target
 from tests.tiny_onnx import write_classifier
 
 TARGETS = {"openvino": "intel-cpu", "onnxruntime": "cpu"}

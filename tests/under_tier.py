@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from edgevit.runtime.isa import LIMIT_VARIABLE, TIERS, TierName, list_tiers, read_tier
+from edgevit.core.isa import LIMIT_VARIABLE, TIERS, TierName, list_tiers, read_tier
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

@@ -8,7 +8,7 @@ is a file here, one in ``runtime/`` and a line in each table::
     available() -> tuple[str, ...]               devices that the library finds on this machine
     versions() -> dict[str, str]                 of the library, recorded with every engine
 
-``check`` and ``available`` raise :class:`~edgevit.errors.MissingPackageError` where the library is not installed.
+``check`` and ``available`` raise :class:`~edgevit.core.errors.MissingPackageError` where the library is not installed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, cast
 
-from edgevit.engine import Engine, Setting
-from edgevit.errors import TargetError
-from edgevit.target import Target
+from edgevit.core.engine import Engine, Setting
+from edgevit.core.errors import TargetError
+from edgevit.core.target import Target
 
 BACKENDS: dict[str, str] = {
     "openvino": "edgevit.backends.openvino",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgevit.engine import TensorSpec
-from edgevit.errors import CompileError, format_offenders
+from edgevit.core.engine import TensorSpec
+from edgevit.core.errors import CompileError, format_offenders
 
 
 def check_model(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], path: Path) -> None:

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from edgevit.backends.model_file import check_model, find_batch
-from edgevit.engine import Engine, Setting, TensorSpec
-from edgevit.errors import CompileError, DeviceError, MissingPackageError
+from edgevit.core.engine import Engine, Setting, TensorSpec
+from edgevit.core.errors import CompileError, DeviceError, MissingPackageError
+from edgevit.core.target import Target
 from edgevit.graph import Graph
 from edgevit.runtime.onnxruntime import is_property, list_devices, open_session, read_versions
 from edgevit.runtime.settings import OpenSettings, read_settings
-from edgevit.target import Target
 
 # Weights above it lie in a file beside the graph, which ONNX Runtime maps; those in the graph it parses and copies.
 _INLINE_LIMIT_BYTES = 128 << 20

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.backends.model_file import check_model, find_batch
-from edgevit.engine import Engine, Setting, TensorSpec
-from edgevit.errors import CompileError, DeviceError, OutputError
+from edgevit.core.engine import Engine, Setting, TensorSpec
+from edgevit.core.errors import CompileError, DeviceError, OutputError
+from edgevit.core.target import Target
 from edgevit.runtime.openvino import (
     build_config,
     get_core,
@@ -26,7 +27,6 @@ from edgevit.runtime.openvino import (
     read_versions,
 )
 from edgevit.runtime.settings import read_settings
-from edgevit.target import Target
 
 # What is not quantised is computed in this type. An NPU computes in f16 whatever the model says.
 _ARITHMETIC = {

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
+from edgevit.core.isa import TIERS, TierName
 from edgevit.graph import Graph, static_shape
-from edgevit.runtime.isa import TIERS, TierName
 
 if TYPE_CHECKING:
     import onnx_ir as ir

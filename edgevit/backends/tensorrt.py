@@ -13,20 +13,20 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgevit import schema
 from edgevit.backends.builder_flags import allow_precision, create_network, share_profiles
 from edgevit.backends.model_file import check_model, find_batch
 from edgevit.backends.timing_cache import TimingCache
-from edgevit.engine import Engine, GpuRecord, Setting, TensorSpec
-from edgevit.errors import CompileError, DeviceError, format_offenders
+from edgevit.core import schema
+from edgevit.core.engine import Engine, GpuRecord, Setting, TensorSpec
+from edgevit.core.errors import CompileError, DeviceError, format_offenders
+from edgevit.core.report.fusion_record import FusionRecord
+from edgevit.core.target import Target
 from edgevit.fusion import EngineLayer, prove_fusion, read_layers, read_types
-from edgevit.fusion_record import FusionRecord
 from edgevit.graph import Graph
 from edgevit.runtime.cuda import Cuda, import_cudart
 from edgevit.runtime.nvidia import find_gpu, read_gpus
 from edgevit.runtime.tensorrt import import_tensorrt
 from edgevit.runtime.tensorrt_log import Said, get_log
-from edgevit.target import Target
 
 PLAN_FILE, FUSION_FILE, TYPED_FILE = "model.plan", "fusion.json", "typed.onnx"
 _WORKSPACE_SHARE = 4

@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from edgevit.cache_folder import default_cache_directory
-from edgevit.machine import Gpu
+from edgevit.core.cache_folder import default_cache_directory
+from edgevit.core.report.machine import Gpu
 from edgevit.runtime.cache_file import read_cache, write_cache
 
 _MOST_FILES = 16

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
-from edgevit.errors import CheckpointError, MissingPackageError
+from edgevit.core.errors import CheckpointError, MissingPackageError
 
 if TYPE_CHECKING:
     from edgevit.checkpoints.contents import WhichWeights

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgevit.checkpoints.vit_families import IMAGENET, SIZES, find_vit
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from edgevit.models import ModelConfig, SwinConfig, SwinV2Config
 
 # Width of the first stage, depths, heads.

@@ -15,7 +15,7 @@ from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.timm_config import describe_config
 from edgevit.checkpoints.timm_vit import find_projection
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from edgevit.model import Model
 from edgevit.models import SwinConfig, SwinV2Config, ViTConfig
 from edgevit.preprocess_configs import read_timm_preprocess

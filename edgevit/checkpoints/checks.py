@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from edgevit.checkpoints.names import Names
-from edgevit.errors import CheckpointError, format_offenders
+from edgevit.core.errors import CheckpointError, format_offenders
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 

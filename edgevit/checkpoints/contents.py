@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 
 WhichWeights = Literal["ema", "model"]
 

@@ -19,7 +19,7 @@ from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.shapes import at_image_size, measure_vit
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from edgevit.model import Model
 from edgevit.models import ViTConfig
 

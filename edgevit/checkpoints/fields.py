@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from edgevit.errors import CheckpointError, format_offenders
+from edgevit.core.errors import CheckpointError, format_offenders
 
 Size = tuple[int, int]
 C = TypeVar("C")

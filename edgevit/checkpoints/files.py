@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgevit.errors import CheckpointError, MissingPackageError, format_offenders
+from edgevit.core.errors import CheckpointError, MissingPackageError, format_offenders
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,7 +7,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from edgevit.errors import CheckpointError, MissingPackageError
+from edgevit.core.errors import CheckpointError, MissingPackageError
 
 _SAFE = (
     "config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json",

@@ -29,7 +29,7 @@ from edgevit.checkpoints.keras_config import (
 from edgevit.checkpoints.keras_file import CONFIG
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_swin, measure_vit
-from edgevit.errors import CheckpointError, format_offenders
+from edgevit.core.errors import CheckpointError, format_offenders
 from edgevit.model import Model
 from edgevit.models import SwinConfig, ViTConfig
 from edgevit.preprocess import Preprocess

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from edgevit.checkpoints.fields import LARGEST_IMAGE, Fields, Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.keras_file import CONFIG
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from edgevit.models import SwinConfig, ViTConfig
 from edgevit.preprocess import Interpolation, Preprocess, Resize
 

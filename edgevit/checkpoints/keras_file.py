@@ -18,7 +18,7 @@ from torch import Tensor
 
 from edgevit.checkpoints.contents import Contents
 from edgevit.checkpoints.npz import ZIP_ERRORS, find_member, to_tensor
-from edgevit.errors import CheckpointError, MissingPackageError
+from edgevit.core.errors import CheckpointError, MissingPackageError
 
 CONFIG = "keras"  # under which a .keras archive's configuration stands in Contents.stated
 _HDF5 = b"\x89HDF\r\n\x1a\n"

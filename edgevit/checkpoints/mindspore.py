@@ -11,7 +11,7 @@ from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.shapes import at_image_size, describe_size, find_masked_size, measure_swin, measure_vit
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from edgevit.model import Model
 from edgevit.models import ModelConfig
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgevit.errors import CheckpointError, format_offenders
+from edgevit.core.errors import CheckpointError, format_offenders
 
 _TYPES = {
     "Bool": torch.bool, "Int8": torch.int8, "UInt8": torch.uint8, "Int16": torch.int16, "UInt16": torch.uint16,

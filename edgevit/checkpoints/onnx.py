@@ -13,7 +13,8 @@ import numpy as np
 from edgevit.checkpoints.fields import Fields, Size
 from edgevit.checkpoints.files import ONNX, CheckpointFiles
 from edgevit.checkpoints.labels import read_labels
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
+from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.foreign.answers import Answer, open_answers
 from edgevit.foreign.file import ForeignFile, read_file
 from edgevit.foreign.lift import check_module, fill_module, lift_graph, name_blocks
@@ -27,7 +28,6 @@ from edgevit.passes import FOREIGN, PARTIAL
 from edgevit.preprocess import Preprocess
 from edgevit.preprocess_configs import read_timm_preprocess, read_transformers_preprocess
 from edgevit.preprocess_options import describe_assumed
-from edgevit.record import PassRecord, Skip
 
 LAYOUT = "ONNX file (.onnx) of a ViT, DeiT or Swin classifier"
 _ASSUMED = ("mean", "std", "resize", "interpolation")

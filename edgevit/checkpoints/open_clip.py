@@ -22,7 +22,7 @@ from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_vit
 from edgevit.checkpoints.timm_config import describe_config
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from edgevit.model import Model
 from edgevit.models import ModelConfig, ViTConfig
 from edgevit.preprocess import Preprocess

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from edgevit.checkpoints.fields import Size, choose_image_size
-from edgevit.errors import CheckpointError, format_offenders
+from edgevit.core.errors import CheckpointError, format_offenders
 from edgevit.models import ModelConfig, SwinConfig, SwinV2Config, ViTConfig
 
 _MASK = re.compile(r"(layers\.)?0\.blocks\.\d+\.attn_mask")

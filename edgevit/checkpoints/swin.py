@@ -17,7 +17,7 @@ from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.shapes import at_image_size, describe_size, find_masked_size, measure_swin, measure_swin_v2
-from edgevit.errors import CheckpointError, format_offenders
+from edgevit.core.errors import CheckpointError, format_offenders
 from edgevit.model import Model
 from edgevit.models import SwinConfig, SwinV2Config
 

@@ -17,7 +17,7 @@ from edgevit.checkpoints.inert import STAND_INS
 from edgevit.checkpoints.keras_file import is_hdf5, is_keras_archive, read_keras_archive, read_weights
 from edgevit.checkpoints.mindspore_file import is_mindspore, read_mindspore
 from edgevit.checkpoints.npz import is_archive, read_archive
-from edgevit.errors import CheckpointError, format_offenders
+from edgevit.core.errors import CheckpointError, format_offenders
 
 # What wrappers put before every name: data parallelism, torch.compile, Lightning, transformers' wrapper of timm models.
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "timm_model.")

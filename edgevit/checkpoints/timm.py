@@ -18,7 +18,7 @@ from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.timm_config import describe_config
 from edgevit.checkpoints.timm_vit import NOT_USED, find_projection, find_vit_names
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from edgevit.model import Model
 from edgevit.models import ModelConfig, SwinV2Config, ViTConfig
 from edgevit.preprocess import Preprocess

@@ -28,7 +28,7 @@ from edgevit.checkpoints.transformers_vit import (
     describe_vit,
     make_names,
 )
-from edgevit.errors import CheckpointError, format_offenders
+from edgevit.core.errors import CheckpointError, format_offenders
 from edgevit.model import Model
 from edgevit.models import ModelConfig, SwinConfig, SwinV2Config, ViTConfig
 from edgevit.preprocess_configs import read_transformers_preprocess

@@ -19,7 +19,7 @@ import click
 
 from edgevit import __version__
 from edgevit.cli.output import DEBUG
-from edgevit.errors import EdgevitError
+from edgevit.core.errors import EdgevitError
 
 COMMANDS = ("build", "finish", "inspect", "bench", "eval", "run", "check", "targets", "doctor", "demo")
 """In the order of ``--help``; each is a file of this folder with an object ``command``, imported when asked for."""

@@ -52,7 +52,7 @@ def command(
       edgevit bench ./bundle --threads 1 --throughput --cold-start
     """
     from edgevit.bench import bench_bundles
-    from edgevit.schema import to_data
+    from edgevit.core.schema import to_data
 
     with output.progress() as progress:
         if host is None:
@@ -109,7 +109,7 @@ def _show(output: Output, comparison: Comparison) -> None:
 
 
 def _note_circumstances(output: Output, comparison: Comparison) -> None:
-    from edgevit.conditions import describe_conditions, list_condition_risks
+    from edgevit.core.report.conditions import describe_conditions, list_condition_risks
     from edgevit.devices.local import list_measuring_risks
 
     first = comparison.bundles[0].latency

@@ -85,7 +85,7 @@ def command(output: Output, source: str, target: str, out: Path | None, host: st
     """
     from edgevit.build import build_model
     from edgevit.cli.verdict import describe_result, exit_status, show_result
-    from edgevit.target import load_target
+    from edgevit.core.target import load_target
 
     calibration, recipe = options["calibration"], options["recipe"]
     refuse_missing(
@@ -132,7 +132,7 @@ def _read_recipe(options: dict[str, Any]) -> Any:
     """The recipe that --recipe names, with what other options say on top."""
     from dataclasses import replace
 
-    from edgevit.recipe import Recipe, load_recipe
+    from edgevit.core.recipe import Recipe, load_recipe
 
     recipe = load_recipe(options["recipe"]) if options["recipe"] else Recipe()
     given = {name: options[name] for name in ("precision", "batch", "image_size", "seed") if options[name] is not None}
@@ -143,8 +143,8 @@ def _read_task(task: Any, options: dict[str, Any]) -> Any:
     """The recipe's task, with what options say on top; another --task begins anew."""
     from dataclasses import replace
 
-    from edgevit.errors import RecipeError
-    from edgevit.task import Task
+    from edgevit.core.errors import RecipeError
+    from edgevit.core.task import Task
 
     given: dict[str, Any] = {}
     if options["normalize"]:
@@ -164,7 +164,7 @@ def _read_task(task: Any, options: dict[str, Any]) -> Any:
 
 
 def _read_budget(options: dict[str, Any]) -> Any:
-    from edgevit.target import Budget
+    from edgevit.core.target import Budget
 
     given = {
         "max_drop_points": options["max_drop"],

@@ -31,7 +31,7 @@ def command(output: Output, bundle: Path) -> int:
       ONEDNN_MAX_CPU_ISA=AVX2 edgevit check ./bundle
     """
     from edgevit.check import check_bundle
-    from edgevit.schema import to_data
+    from edgevit.core.schema import to_data
 
     found = check_bundle(bundle)
     output.document(to_data(found))

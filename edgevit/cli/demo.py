@@ -38,10 +38,10 @@ def command(output: Output, target: str | None, out: Path) -> int:
     """
     from edgevit.build import build_model
     from edgevit.cli.verdict import describe_result, exit_status, show_result
+    from edgevit.core.quantization import Quantization
+    from edgevit.core.recipe import Recipe
+    from edgevit.core.target import load_target
     from edgevit.demo import MODELS, write_digits
-    from edgevit.quantization import Quantization
-    from edgevit.recipe import Recipe
-    from edgevit.target import load_target
 
     profile = load_target(target or _choose_target())
     files = write_digits(out / "digits")
@@ -86,7 +86,7 @@ def _one_torch_thread() -> Iterator[None]:
 
 def _choose_target() -> str:
     from edgevit.availability import target_status
-    from edgevit.target import load_target
+    from edgevit.core.target import load_target
 
     return "intel-cpu" if target_status(load_target("intel-cpu")).runnable else "cpu"
 

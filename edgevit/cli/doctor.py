@@ -23,8 +23,8 @@ def command(output: Output) -> None:
       edgevit doctor
       edgevit doctor --json > machine.json
     """
+    from edgevit.core.schema import to_data
     from edgevit.doctor import diagnose_machine
-    from edgevit.schema import to_data
 
     diagnosis = diagnose_machine()
     output.document(to_data(diagnosis))
@@ -33,7 +33,7 @@ def command(output: Output) -> None:
 
 def _name_tiers(diagnosis: Diagnosis) -> str:
     """``AVX512-BF16, and limited to AVX2, …``; empty where the system does not tell."""
-    from edgevit.runtime.isa import LIMIT_VARIABLE, TIERS
+    from edgevit.core.isa import LIMIT_VARIABLE, TIERS
 
     titles = [TIERS[tier].title for tier in reversed(diagnosis.tiers)]
     if not titles:

@@ -12,8 +12,8 @@ from edgevit.cli.options import check_option, on_option, read_source, refuse_mis
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
+    from edgevit.core.report.report import Accuracy
     from edgevit.evaluate import Evaluation
-    from edgevit.report import Accuracy
     from edgevit.runtime.canary import Check
 
 
@@ -50,10 +50,10 @@ def command(
       edgevit eval ./bundle --data val.csv --reference ./my_model
       edgevit eval ./bundle --data val.csv --on user@board
     """
+    from edgevit.core.quantization import RANDOM_MARK
+    from edgevit.core.schema import to_data
     from edgevit.evaluate import evaluate_bundle
     from edgevit.manifest import load_manifest
-    from edgevit.quantization import RANDOM_MARK
-    from edgevit.schema import to_data
 
     refuse_missing({"bundle": bundle, "--data": data, "--reference": read_source(reference)})
     with output.progress() as progress:

@@ -11,8 +11,8 @@ from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
     from edgevit.checkpoints.contents import WhichWeights
+    from edgevit.core.pass_record import PassRecord
     from edgevit.inspect import BundleInspection, CheckpointInspection
-    from edgevit.record import PassRecord
 
 
 @click.command("inspect", short_help="Show what a checkpoint or a bundle is; nothing is built.")
@@ -44,8 +44,8 @@ def command(
       edgevit inspect model.onnx
       edgevit inspect ./my_model-intel-cpu
     """
+    from edgevit.core.schema import to_data
     from edgevit.inspect import CheckpointInspection, inspect_source
-    from edgevit.schema import to_data
 
     found = inspect_source(
         source, arch=arch, image_size=image_size, weights=weights, preprocess=read_preprocess(options)

@@ -156,7 +156,7 @@ def refuse_missing(paths: Mapping[str, Path | str | None]) -> None:
     Raises:
         DataError: All of them are listed.
     """
-    from edgevit.errors import DataError, format_offenders
+    from edgevit.core.errors import DataError, format_offenders
 
     given = {what: os.fspath(path) for what, path in paths.items() if path is not None}
     missing = [f"{what}: {path}" for what, path in given.items() if not os.path.exists(path)]

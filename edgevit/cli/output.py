@@ -19,7 +19,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from edgevit.progress import Progress
+    from edgevit.core.progress import Progress
 
 DEBUG = "EDGEVIT_DEBUG"
 """Set in the environment, it lets tracebacks and the libraries' warnings through."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from edgevit.progress import Progress, ignore_progress
+from edgevit.core.progress import Progress, ignore_progress
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

@@ -42,8 +42,8 @@ def command(
       edgevit run ./embedder *.jpg --save embeddings.npy
       edgevit run ./backbone photo.jpg --save features.npz
     """
-    from edgevit.errors import DataError, OutputError, format_offenders
-    from edgevit.quantization import RANDOM_MARK
+    from edgevit.core.errors import DataError, OutputError, format_offenders
+    from edgevit.core.quantization import RANDOM_MARK
     from edgevit.runtime import open_bundle
 
     missing = [str(image) for image in images if not image.is_file()]
@@ -82,7 +82,7 @@ def command(
 
 def _show_classes(output: Output, opened: Predictor, images: tuple[Path, ...], top_k: int) -> None:
     from edgevit.cli.tables import make_table
-    from edgevit.schema import to_data
+    from edgevit.core.schema import to_data
 
     answers = {str(image): opened.classify(image, top_k=top_k) for image in images}
     canary = opened.canary.status
@@ -149,7 +149,7 @@ def _show_arrays(output: Output, opened: Predictor, images: tuple[Path, ...], sa
 def _save(path: Path, found: list[dict[str, Any]]) -> None:
     import numpy as np
 
-    from edgevit.errors import OutputError
+    from edgevit.core.errors import OutputError
 
     arrays = {name: np.stack([one[name] for one in found]) for name in found[0]}
     try:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgevit.quantization import QuantizationRecord
-    from edgevit.report import Accuracy, Ratio, Report, Variant
+    from edgevit.core.quantization import QuantizationRecord
+    from edgevit.core.report.report import Accuracy, Ratio, Report, Variant
 
 MISSING = "–"
 _MOST_LEVELS = 4

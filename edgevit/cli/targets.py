@@ -10,7 +10,7 @@ from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
     from edgevit.availability import Status
-    from edgevit.target import Target
+    from edgevit.core.target import Target
 
 
 @click.command("targets", short_help="List the target profiles, or show one.")
@@ -28,7 +28,7 @@ def command(output: Output, name: str | None) -> None:
       edgevit targets ./my-board.toml
     """
     from edgevit.availability import target_status
-    from edgevit.target import list_targets, load_target
+    from edgevit.core.target import list_targets, load_target
 
     if name is not None:
         target = load_target(name)
@@ -43,7 +43,7 @@ def command(output: Output, name: str | None) -> None:
 
 def describe_target(target: Target, status: Status) -> dict[str, Any]:
     """The profile and what this machine can do with it, as plain data."""
-    from edgevit.schema import to_data
+    from edgevit.core.schema import to_data
 
     return {**to_data(target), "here": to_data(status)}
 
@@ -72,7 +72,7 @@ def _show_targets(output: Output, pairs: list[tuple[Target, Status]]) -> None:
 
 def _name_tiers(target: Target) -> str:
     """Those that engines are judged under, and what stands in for those that are not here."""
-    from edgevit.runtime.isa import TIERS
+    from edgevit.core.isa import TIERS
     from edgevit.tiers import plan_tiers
 
     names = ", ".join(TIERS[tier].title for tier in target.isa)

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgevit.conclude import BuildResult
+    from edgevit.core.quantization import QuantizationRecord
+    from edgevit.core.report.report import Report
     from edgevit.manifest import Manifest
-    from edgevit.quantization import QuantizationRecord
-    from edgevit.report import Report
 
 
 def show_result(output: Output, result: BuildResult) -> None:
@@ -30,7 +30,7 @@ def show_result(output: Output, result: BuildResult) -> None:
 def show_report(output: Output, report: Report) -> None:
     """The table of variants, what was quantised, and the verdict."""
     from edgevit.cli.tables import make_verdict_table
-    from edgevit.conditions import describe_conditions
+    from edgevit.core.report.conditions import describe_conditions
     from edgevit.verdict_text import describe_settings, describe_tiers
 
     if report.variants:
@@ -123,7 +123,7 @@ def suggest_next(bundle: Path, manifest: Manifest) -> str:
 
 def describe_result(result: BuildResult) -> dict[str, Any]:
     """The document of ``--json``."""
-    from edgevit.schema import to_data
+    from edgevit.core.schema import to_data
 
     return {
         "bundle": None if result.bundle is None else str(result.bundle),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevit.errors import OutputError
+from edgevit.core.errors import OutputError
 
 FOLDER = Path(__file__).parent
 MODELS = {"vit": FOLDER / "vit_digits", "swin": FOLDER / "swin_digits"}

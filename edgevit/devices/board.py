@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from edgevit.conditions import Platform
+from edgevit.core.report.conditions import Platform
 from edgevit.devices.nvpmodel import choose_mode, parse_modes, parse_number
 from edgevit.devices.processor import read_text
 

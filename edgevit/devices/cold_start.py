@@ -19,10 +19,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgevit.engine import Setting
-from edgevit.errors import DeviceError, EdgevitError
-from edgevit.report import ColdStart
-from edgevit.runtime.isa import LIMIT_VARIABLE, TIERS, TierName
+from edgevit.core.engine import Setting
+from edgevit.core.errors import DeviceError, EdgevitError
+from edgevit.core.isa import LIMIT_VARIABLE, TIERS, TierName
+from edgevit.core.report.report import ColdStart
 
 _LAST_LINES = 12
 # `-m` would put the working folder before the library, where a numpy.py may lie: a user's, or a bundle's.
@@ -148,7 +148,7 @@ def _measure_here(folder: Path, settings: Mapping[str, Setting]) -> dict[str, An
     if is_bundle:
         from edgevit.runtime import open_bundle
     else:
-        from edgevit.engine import load_engine
+        from edgevit.core.engine import load_engine
         from edgevit.runtime.session import open_engine
     backend = _read_backend(folder / ("manifest.json" if is_bundle else "engine.json"))
     if backend is not None:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from edgevit.cache_folder import default_cache_directory
+from edgevit.core.cache_folder import default_cache_directory
+from edgevit.core.errors import DeviceError
+from edgevit.core.progress import Progress, ignore_progress
 from edgevit.devices.ssh import Connection
 from edgevit.devices.ssh_errors import OutOfReachError, format_last_lines
 from edgevit.devices.transfer import fetch_files, send_files
-from edgevit.errors import DeviceError
 from edgevit.manifest import MANIFEST_FILE
-from edgevit.progress import Progress, ignore_progress
 from edgevit.runtime.cache_file import is_cache_name, write_cache
 
 if TYPE_CHECKING:

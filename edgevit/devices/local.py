@@ -10,7 +10,10 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-from edgevit.conditions import list_platform_risks
+from edgevit.core.errors import DeviceError
+from edgevit.core.report.conditions import list_platform_risks
+from edgevit.core.report.machine import Gpu
+from edgevit.core.report.report import Machine
 from edgevit.devices.board import read_platform
 from edgevit.devices.processor import (
     count_physical_cores,
@@ -22,9 +25,6 @@ from edgevit.devices.processor import (
     read_processors,
     read_text,
 )
-from edgevit.errors import DeviceError
-from edgevit.machine import Gpu
-from edgevit.report import Machine
 from edgevit.runtime.nvidia import read_driver_version, read_gpus
 
 PACKAGES = (

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from edgevit.conditions import PowerMode
+from edgevit.core.report.conditions import PowerMode
 
 _MODEL = re.compile(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+?)\s*>")
 _GPU_CLOCK = re.compile(r"GPU\s+MAX_FREQ\s+(-?\d+)")

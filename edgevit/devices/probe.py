@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgevit import schema
-from edgevit.errors import DeviceError
+from edgevit.core import schema
+from edgevit.core.errors import DeviceError
 from edgevit.runtime.versions import parse_version
 
 if TYPE_CHECKING:
+    from edgevit.core.target import Target
     from edgevit.devices.ssh import Connection
-    from edgevit.target import Target
 
 EXTRAS = {"openvino": "openvino", "onnxruntime": "onnxruntime", "tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
 _PACKAGES = {"numpy": "numpy", "PIL": "pillow"}

@@ -10,26 +10,26 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgevit import schema
 from edgevit.build import build_model
 from edgevit.bundle import REPORT_FILE, Bundle, verify_bundle
 from edgevit.conclude import BuildResult
+from edgevit.core import schema
+from edgevit.core.errors import BundleError, EdgevitError
+from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.report.report import Report
 from edgevit.devices.job import Job, list_bundle, run_job
 from edgevit.devices.probe import EXTRAS, estimate_environment, probe_device
 from edgevit.devices.ssh import Connection
 from edgevit.devices.ssh_errors import OutOfReachError
 from edgevit.devices.transfer import hash_job
 from edgevit.devices.wheel import pack_wheel
-from edgevit.errors import BundleError, EdgevitError
 from edgevit.lock import OutputLock, lock_output
 from edgevit.manifest import hash_file
 from edgevit.pack import check_output, pack_bundle
 from edgevit.portable import read_portable_recipe
-from edgevit.progress import Progress, ignore_progress
-from edgevit.report import Report
 
 if TYPE_CHECKING:
-    from edgevit.target import Target
+    from edgevit.core.target import Target
 
 _ENGINES = 3
 """Times the graphs' size: their engines in the cache, one while it is made, and the bundle."""

@@ -13,21 +13,21 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgevit import schema
 from edgevit.bundle import Bundle, verify_bundle
+from edgevit.core import schema
+from edgevit.core.errors import DeviceError
+from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.target import use_library
 from edgevit.devices.job import Job, list_bundle, persist, run_job
 from edgevit.devices.probe import EXTRAS, estimate_environment, probe_device
 from edgevit.devices.ssh import Connection, Exchange
 from edgevit.devices.ssh_errors import OutOfReachError
 from edgevit.devices.transfer import hash_job
 from edgevit.devices.wheel import pack_wheel
-from edgevit.errors import DeviceError
 from edgevit.manifest import Manifest
 from edgevit.preprocess import Preprocess
-from edgevit.progress import Progress, ignore_progress
 from edgevit.runtime.canary import CanaryCheck, Check
 from edgevit.runtime.session import Outputs
-from edgevit.target import use_library
 
 _SERVE = ("-m", "edgevit.devices.serve")
 

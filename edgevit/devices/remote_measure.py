@@ -10,17 +10,17 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgevit import schema
 from edgevit.bench import Comparison
 from edgevit.bundle import verify_bundle
+from edgevit.core import schema
+from edgevit.core.errors import DeviceError
+from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.target import use_library
 from edgevit.devices.job import Job, list_bundle, run_job
 from edgevit.devices.probe import EXTRAS, estimate_environment, probe_device
 from edgevit.devices.ssh import Connection
 from edgevit.devices.transfer import hash_job
 from edgevit.devices.wheel import pack_wheel
-from edgevit.errors import DeviceError
-from edgevit.progress import Progress, ignore_progress
-from edgevit.target import use_library
 
 
 def bench_on(

@@ -17,9 +17,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from edgevit.errors import EdgevitError
+from edgevit.core.errors import EdgevitError
+from edgevit.core.schema import to_data
 from edgevit.runtime import Predictor, open_bundle
-from edgevit.schema import to_data
 
 IDLE_SECONDS = 600.0
 """The next question makes a new connection, if it comes at all."""

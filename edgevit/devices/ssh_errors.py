@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from edgevit.errors import DeviceError
+from edgevit.core.errors import DeviceError
 
 SSH_FAILED = 255
 """The exit status by which ``ssh`` says that it failed itself; any other is the remote program's."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgevit.core.errors import DeviceError, OutputError
+from edgevit.core.progress import Progress, ignore_progress
 from edgevit.devices.ssh import Connection, Exchange
-from edgevit.errors import DeviceError, OutputError
 from edgevit.manifest import FileRecord, hash_file, is_safe_name
-from edgevit.progress import Progress, ignore_progress
 
 _BLOCK = 1 << 18
 

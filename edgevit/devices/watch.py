@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from edgevit.conditions import Conditions, Span
+from edgevit.core.progress import Progress
+from edgevit.core.report.conditions import Conditions, Span
 from edgevit.devices.sensors import Reading, read_sensors
-from edgevit.progress import Progress
 
 STAGE = "latency"
 """The stage of :func:`edgevit.latency.measure_latency`, which reports between turns and never in a timed region."""

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from edgevit.recipe import find_recipes_directory
-from edgevit.target import find_targets_directory
+from edgevit.core.recipe import find_recipes_directory
+from edgevit.core.target import find_targets_directory
 
 _TAG = "py3-none-any"
 _WHEEL = f"Wheel-Version: 1.0\nGenerator: edgevit\nRoot-Is-Purelib: true\nTag: {_TAG}\n"

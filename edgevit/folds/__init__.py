@@ -1,13 +1,15 @@
 """Exact rewrites of the canonical module before it is exported: what the weights allow is folded here.
 
 A fold changes a :class:`~edgevit.models.pixels.PixelModel` in place, replaces tensors instead of writing into them
-(the model that the parity check runs may share them), and returns a :class:`~edgevit.record.PassRecord`.
+(the model that the parity check runs may share them), and returns a :class:`~edgevit.core.pass_record.PassRecord`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from edgevit.core.pass_record import PassRecord
+from edgevit.core.target import ExportForm
 from edgevit.folds.attention_bias import fold_attention_bias
 from edgevit.folds.attention_pool import fold_attention_pool
 from edgevit.folds.attention_scale import fold_attention_scale
@@ -24,8 +26,6 @@ from edgevit.folds.split_qkv import fold_split_qkv
 from edgevit.folds.token_padding import fold_token_padding
 from edgevit.folds.window_gather import fold_window_gather
 from edgevit.models.pixels import PixelModel
-from edgevit.record import PassRecord
-from edgevit.target import ExportForm
 
 Fold = Callable[[PixelModel], PassRecord]
 

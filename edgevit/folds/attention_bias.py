@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.models.pixels import PixelModel
 from edgevit.models.swin import ConstantBias, SwinBlock
 from edgevit.models.swin_v2 import SwinV2Block
-from edgevit.record import PassRecord, Skip
 
 
 def fold_attention_bias(pixels: PixelModel) -> PassRecord:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.models.attention_pool import AttentionPool
 from edgevit.models.pixels import PixelModel
-from edgevit.record import PassRecord, Skip
 
 
 def fold_attention_pool(pixels: PixelModel) -> PassRecord:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from edgevit.core.pass_record import PassRecord
 from edgevit.models.layers import Attention
 from edgevit.models.pixels import PixelModel
 from edgevit.models.swin_v2 import HeadCosine
-from edgevit.record import PassRecord
 
 
 def fold_attention_scale(pixels: PixelModel) -> PassRecord:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import copy
 
+from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.models.pixels import PixelModel
 from edgevit.models.vit import EncoderBlock, ViT
-from edgevit.record import PassRecord, Skip
 
 
 def fold_class_token_mlp(pixels: PixelModel) -> PassRecord:

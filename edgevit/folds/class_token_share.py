@@ -14,9 +14,9 @@ import math
 
 import torch
 
+from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.models.pixels import PixelModel
 from edgevit.models.vit import EncoderBlock, ViT
-from edgevit.record import PassRecord, Skip
 
 
 def fold_class_token_share(pixels: PixelModel) -> PassRecord:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.models.layers import PatchEmbedding
 from edgevit.models.pixels import PixelModel
 from edgevit.models.swin import SwinConfig
 from edgevit.models.vit import ViTConfig
-from edgevit.record import PassRecord, Skip
 
 
 def fold_input_normalization(pixels: PixelModel) -> PassRecord:

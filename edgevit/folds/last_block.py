@@ -7,9 +7,9 @@ four times as wide.
 
 from __future__ import annotations
 
+from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.models.pixels import PixelModel
 from edgevit.models.vit import EncoderBlock, ViT
-from edgevit.record import PassRecord, Skip
 
 _READERS = {
     "mean": "the head reads the mean of all tokens",

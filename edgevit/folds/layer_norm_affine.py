@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.models.attention_pool import AttentionPool
 from edgevit.models.layers import Attention, GatedMlp, Mlp
 from edgevit.models.outlets import Outlet
@@ -23,7 +24,6 @@ from edgevit.models.pixels import PixelModel
 from edgevit.models.swin import PatchMerging, RolledWindows, Swin, SwinBlock
 from edgevit.models.swin_v2 import PatchMergingV2, SwinV2Block
 from edgevit.models.vit import EncoderBlock, ViT
-from edgevit.record import PassRecord, Skip
 
 
 def fold_layer_norm_affine(pixels: PixelModel) -> PassRecord:

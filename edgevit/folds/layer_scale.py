@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.models.layers import GatedMlp, LayerScale, Mlp
 from edgevit.models.pixels import PixelModel
 from edgevit.models.vit import EncoderBlock
-from edgevit.record import PassRecord, Skip
 
 
 def fold_layer_scale(pixels: PixelModel) -> PassRecord:

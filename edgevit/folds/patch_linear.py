@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.models.layers import PatchEmbedding
 from edgevit.models.pixels import PixelModel
-from edgevit.record import PassRecord, Skip
 
 
 class PatchLinear(nn.Module):

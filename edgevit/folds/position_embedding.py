@@ -7,9 +7,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.models.pixels import PixelModel
 from edgevit.models.vit import ViT
-from edgevit.record import PassRecord, Skip
 
 
 def fold_position_embedding(pixels: PixelModel) -> PassRecord:

@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.models.layers import Attention, GatedMlp, LayerScale, Mlp
 from edgevit.models.outlets import Outlet
 from edgevit.models.pixels import PixelModel
 from edgevit.models.swin import PatchMerging, Swin, SwinBlock, SwinStage
 from edgevit.models.swin_v2 import SwinV2
 from edgevit.models.vit import EncoderBlock, ViT
-from edgevit.record import PassRecord, Skip
 
 
 def fold_residual_rotation(pixels: PixelModel, seed: int = 0) -> PassRecord:

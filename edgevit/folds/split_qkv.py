@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
+from edgevit.core.pass_record import PassRecord
 from edgevit.models.layers import Attention
 from edgevit.models.pixels import PixelModel
-from edgevit.record import PassRecord
 
 
 def fold_split_qkv(pixels: PixelModel) -> PassRecord:

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import torch
 
+from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.models.pixels import PixelModel
 from edgevit.models.vit import EncoderBlock, ViT
-from edgevit.record import PassRecord, Skip
 
 _BLOCKS = range(16, 49)
 """Rows of a block that the kernels are fast with: 198 = 9·22, 203 = 7·29, 258 = 6·43, 145 = 5·29."""

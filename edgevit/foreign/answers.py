@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from edgevit.foreign.file import ForeignFile
 from edgevit.preprocess import Preprocess, to_nchw
 

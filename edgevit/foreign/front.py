@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.foreign.pieces import Doubles
 from edgevit.graph import Graph, static_shape
 from edgevit.movement import constant_of
 from edgevit.passes.build import Builder
 from edgevit.preprocess import Preprocess
-from edgevit.record import PassRecord, Skip
 
 INPUT, OUTPUT = "image", "logits"
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.errors import CheckpointError, format_offenders
+from edgevit.core.errors import CheckpointError, format_offenders
 from edgevit.foreign.encoder import Block
 from edgevit.foreign.lift_swin import lift_swin
 from edgevit.foreign.lift_vit import find_blocks, find_heads, lift_vit

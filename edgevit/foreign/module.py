@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from edgevit.errors import CheckpointError, CompileError
+from edgevit.core.errors import CheckpointError, CompileError
+from edgevit.core.pass_record import PassRecord
+from edgevit.core.target import ExportForm
 from edgevit.foreign.file import ForeignFile
 from edgevit.foreign.front import put_front
 from edgevit.foreign.prepare import apply_passes, load_graph
 from edgevit.graph import Graph, static_shape
 from edgevit.passes import FOREIGN, PARTIAL
 from edgevit.preprocess import Preprocess
-from edgevit.record import PassRecord
-from edgevit.target import ExportForm
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgevit.errors import CheckpointError, PassError
+from edgevit.core.errors import CheckpointError, PassError
+from edgevit.core.pass_record import PassRecord
 from edgevit.foreign.attention_op import ATTENTION, lower_attention
 from edgevit.foreign.batch import set_batch
 from edgevit.foreign.file import ForeignFile
@@ -13,7 +14,6 @@ from edgevit.foreign.pieces import MismatchError
 from edgevit.graph import Graph
 from edgevit.passes import Pass
 from edgevit.passes.fold_static_shapes import fold_static_shapes
-from edgevit.record import PassRecord
 
 OPSET = 20
 """What TensorRT from 10.0 on parses, and the canonical export's."""
@@ -137,7 +137,7 @@ def _relabel(graph: Graph, file: ForeignFile) -> int:
         if unknown or not schema.min_input <= len(node.inputs) <= schema.max_input:
             problems.append(f"{node.op_type} ({node.name}){' with ' + ', '.join(unknown) if unknown else ''}")
     if problems:
-        from edgevit.errors import format_offenders
+        from edgevit.core.errors import format_offenders
 
         raise CheckpointError(
             f"{file.path} has operators of opset {file.opset} that opset {OPSET} lacks:\n"

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgevit.core.quantization import Quantization
 from edgevit.linears import find_bias_value, read_weight
 from edgevit.methods.activation_grid import choose_grid, make_grid
 from edgevit.methods.bias_correction import correct_bias
@@ -20,7 +21,6 @@ from edgevit.methods.weight_scale import LARGEST_CODE_4, choose_group_scales, ch
 from edgevit.observers import OBSERVERS
 from edgevit.placement import GridKind, Placement
 from edgevit.plan import Affine, SitePlan, spread_scale
-from edgevit.quantization import Quantization
 from edgevit.ranges import Grid, TensorStatistics
 
 Values = npt.NDArray[np.float32]

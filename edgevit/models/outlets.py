@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from edgevit.task import Layout
+from edgevit.core.task import Layout
 
 
 class Outlet(nn.Module):

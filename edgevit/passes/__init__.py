@@ -1,6 +1,6 @@
 """Rewrites of the ONNX graph, one a file, applied in the order of ``ORDER``.
 
-A pass takes a :class:`~edgevit.graph.Graph`, changes it in place and returns a :class:`~edgevit.record.PassRecord`.
+A pass takes a :class:`~edgevit.graph.Graph`, changes it in place and returns a :class:`~edgevit.core.pass_record.PassRecord`.
 :mod:`edgevit.passes.fuse_row_gather` is not in ``ORDER``: it is for graphs with Q/DQ pairs, and
 OpenVINO's backend runs it.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from edgevit.core.pass_record import PassRecord
 from edgevit.graph import Graph
 from edgevit.passes.fold_attention_bias import fold_attention_bias
 from edgevit.passes.fold_constants import fold_constants
@@ -22,7 +23,6 @@ from edgevit.passes.name_sites import name_sites
 from edgevit.passes.remove_identity import remove_identity
 from edgevit.passes.remove_moves import remove_moves
 from edgevit.passes.remove_nan_guard import remove_nan_guard
-from edgevit.record import PassRecord
 
 Pass = Callable[[Graph], PassRecord]
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.foreign.pieces import MismatchError, look
 from edgevit.graph import Graph, static_shape
 from edgevit.movement import View
 from edgevit.passes.build import Builder
-from edgevit.record import PassRecord, Skip
 
 
 def fold_attention_bias(graph: Graph) -> PassRecord:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.graph import Graph
-from edgevit.record import PassRecord, Skip
 
 
 def fold_reshape_target(graph: Graph) -> PassRecord:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.graph import Graph, static_shape
-from edgevit.record import PassRecord, Skip
 
 # What shape functions read: targets, axes, pads. Weights are never among them.
 _SMALL = 4096

@@ -15,11 +15,11 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 
+from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.foreign.attention import Attention, Projection, find_attention
 from edgevit.foreign.pieces import MismatchError, Weights
 from edgevit.graph import Graph, static_shape
 from edgevit.passes.build import Builder
-from edgevit.record import PassRecord, Skip
 
 Form = Literal["packed", "separate"]
 

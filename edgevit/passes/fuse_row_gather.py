@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.graph import Graph
-from edgevit.record import PassRecord, Skip
 
 Index = npt.NDArray[np.int64]
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.foreign.pieces import MismatchError, token_rows
 from edgevit.graph import Graph, static_shape
 from edgevit.movement import MOVES, NOWHERE, Index, View, trace
 from edgevit.passes.build import Builder
-from edgevit.record import PassRecord, Skip
 
 _TURNS = ("Transpose", "Slice", "Concat", "Pad", "Gather", "Split")
 

@@ -12,8 +12,8 @@ from collections import Counter
 
 import onnx_ir as ir
 
+from edgevit.core.pass_record import PassRecord
 from edgevit.graph import Graph
-from edgevit.record import PassRecord
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 WRAPPER = "model"  # PixelModel's attribute

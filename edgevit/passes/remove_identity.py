@@ -15,9 +15,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from edgevit.core.pass_record import PassRecord
 from edgevit.graph import Graph, static_shape
 from edgevit.movement import trains
-from edgevit.record import PassRecord
 
 
 def remove_identity(graph: Graph) -> PassRecord:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from edgevit.core.pass_record import PassRecord
 from edgevit.graph import Graph, static_shape
 from edgevit.movement import MOVES, View, identity, step_view, trace
 from edgevit.passes.build import Builder
-from edgevit.record import PassRecord
 
 
 def remove_moves(graph: Graph) -> PassRecord:

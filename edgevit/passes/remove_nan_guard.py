@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.graph import Graph
 from edgevit.movement import constant_of
-from edgevit.record import PassRecord, Skip
 
 _SCORES = ("MatMul", "Mul", "Div", "Add", "Reshape", "Cast")
 

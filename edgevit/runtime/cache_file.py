@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from edgevit.cache_folder import claim_folder, is_behind_link
+from edgevit.core.cache_folder import claim_folder, is_behind_link
 
 NAMES: Mapping[str, re.Pattern[str]] = {
     "kernels": re.compile(r"\d[0-9A-Za-z.-]*-[0-9a-f]{16}\.bin"),

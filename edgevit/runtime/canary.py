@@ -19,15 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.bundle import Bundle
-from edgevit.cache_folder import default_cache_directory
-from edgevit.errors import DeviceError, OutputError
+from edgevit.core.cache_folder import default_cache_directory
+from edgevit.core.errors import DeviceError, OutputError
+from edgevit.core.report.place import MACHINE_PARTS, CanaryRecord, Place, compare_places
+from edgevit.core.schema import to_data
 from edgevit.manifest import MANIFEST_FILE, hash_file
-from edgevit.place import MACHINE_PARTS, CanaryRecord, Place, compare_places
 from edgevit.runtime.cache_file import read_cache, write_cache
 from edgevit.runtime.canary_file import read_canary
 from edgevit.runtime.rebuild import suggest_rebuild
 from edgevit.runtime.session import Session, get_runtime
-from edgevit.schema import to_data
 
 Check: TypeAlias = Literal["auto", "always", "never"]
 

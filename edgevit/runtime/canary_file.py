@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.bundle import Bundle
-from edgevit.engine import TensorSpec
-from edgevit.errors import BundleError
-from edgevit.place import CANARY_FILE, CanaryRecord
+from edgevit.core.engine import TensorSpec
+from edgevit.core.errors import BundleError
+from edgevit.core.report.place import CANARY_FILE, CanaryRecord
 from edgevit.runtime.session import Outputs
 
 PIXELS = "pixels"

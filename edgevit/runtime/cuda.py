@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.errors import DeviceError, MissingPackageError
+from edgevit.core.errors import DeviceError, MissingPackageError
 
 _MODULES = ("cuda.bindings.runtime", "cuda.cudart")
 

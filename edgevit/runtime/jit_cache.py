@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from edgevit.cache_folder import default_cache_directory
+from edgevit.core.cache_folder import default_cache_directory
 from edgevit.runtime.cache_file import read_cache, write_cache
 
 _MOST_FILES = 64

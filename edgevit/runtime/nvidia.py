@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgevit.engine import GpuRecord
-from edgevit.errors import DeviceError
-from edgevit.machine import Gpu
+from edgevit.core.engine import GpuRecord
+from edgevit.core.errors import DeviceError
+from edgevit.core.report.machine import Gpu
 
 # CUdevice_attribute in cuda.h
 _MULTIPROCESSORS, _COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 16, 75, 76

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.engine import Engine, Setting
-from edgevit.errors import DeviceError, MissingPackageError
-from edgevit.place import Place, select_settings
+from edgevit.core.engine import Engine, Setting
+from edgevit.core.errors import DeviceError, MissingPackageError
+from edgevit.core.isa import list_tiers
+from edgevit.core.report.place import Place, select_settings
 from edgevit.runtime.cores import choose_threads
-from edgevit.runtime.isa import list_tiers
 from edgevit.runtime.processor_name import read_name
 from edgevit.runtime.session import Outputs
 from edgevit.runtime.settings import OpenSettings, read_settings

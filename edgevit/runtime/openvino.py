@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.engine import Engine, Setting
-from edgevit.errors import DeviceError, MissingPackageError
-from edgevit.place import Place, select_settings
+from edgevit.core.engine import Engine, Setting
+from edgevit.core.errors import DeviceError, MissingPackageError
+from edgevit.core.isa import TIERS, TierName, read_tier
+from edgevit.core.report.place import Place, select_settings
 from edgevit.runtime.cores import choose_threads, count_logical_cores, count_physical_cores
-from edgevit.runtime.isa import TIERS, TierName, read_tier
 from edgevit.runtime.session import Outputs
 from edgevit.runtime.settings import OpenSettings, read_settings
 from edgevit.runtime.versions import parse_version

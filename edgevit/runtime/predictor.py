@@ -12,15 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.bundle import Bundle, load_bundle, verify_bundle
+from edgevit.core.engine import Engine, Setting
+from edgevit.core.errors import BundleError, DataError, DeviceError
+from edgevit.core.target import read_architecture
 from edgevit.decode import ImageSource
-from edgevit.engine import Engine, Setting
-from edgevit.errors import BundleError, DataError, DeviceError
 from edgevit.manifest import Manifest
 from edgevit.preprocess import Preprocess
 from edgevit.runtime.canary import CanaryCheck, Check, check_canary
 from edgevit.runtime.rebuild import suggest_rebuild
 from edgevit.runtime.session import Outputs, Session, get_runtime, open_engine
-from edgevit.target import read_architecture
 
 
 @dataclass(frozen=True)

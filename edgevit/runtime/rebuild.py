@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 
 from edgevit.bundle import Bundle
-from edgevit.errors import DeviceError
-from edgevit.target import list_targets, read_architecture
+from edgevit.core.errors import DeviceError
+from edgevit.core.target import list_targets, read_architecture
 
 _NVIDIA = ("tensorrt", "tensorrt_rtx")
 

@@ -11,9 +11,9 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.engine import Engine, Setting, TensorSpec
-from edgevit.errors import BundleError, DataError, DeviceError
-from edgevit.place import Place
+from edgevit.core.engine import Engine, Setting, TensorSpec
+from edgevit.core.errors import BundleError, DataError, DeviceError
+from edgevit.core.report.place import Place
 
 RUNTIMES: dict[str, str] = {
     "openvino": "edgevit.runtime.openvino",

@@ -25,8 +25,8 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from edgevit.engine import Setting
-from edgevit.errors import DeviceError, EdgevitError, format_offenders
+from edgevit.core.engine import Setting
+from edgevit.core.errors import DeviceError, EdgevitError, format_offenders
 
 _CHOICES = {
     "hint": ("latency", "throughput"),

@@ -15,10 +15,10 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from edgevit.engine import Engine, Setting
-from edgevit.errors import DeviceError, MissingPackageError
-from edgevit.machine import Gpu
-from edgevit.place import Place, select_settings
+from edgevit.core.engine import Engine, Setting
+from edgevit.core.errors import DeviceError, MissingPackageError
+from edgevit.core.report.machine import Gpu
+from edgevit.core.report.place import Place, select_settings
 from edgevit.runtime.cuda import import_cudart
 from edgevit.runtime.nvidia import HINT, choose_gpu, describe_driver, read_gpus
 from edgevit.runtime.settings import GPU_KEYS, read_settings

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.engine import Engine, Setting
-from edgevit.errors import DeviceError
-from edgevit.machine import Gpu
+from edgevit.core.engine import Engine, Setting
+from edgevit.core.errors import DeviceError
+from edgevit.core.report.machine import Gpu
 from edgevit.runtime.cuda import Cuda, Holdings
 from edgevit.runtime.session import Outputs
 from edgevit.runtime.settings import OpenSettings

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any, NamedTuple
 
-from edgevit.engine import Engine, TensorSpec
-from edgevit.errors import DeviceError
+from edgevit.core.engine import Engine, TensorSpec
+from edgevit.core.errors import DeviceError
 from edgevit.runtime.jit_cache import JitCache
 from edgevit.runtime.tensorrt_log import get_log
 

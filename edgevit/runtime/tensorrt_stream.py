@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.engine import TensorSpec
-from edgevit.errors import DeviceError
+from edgevit.core.engine import TensorSpec
+from edgevit.core.errors import DeviceError
 from edgevit.runtime.cuda import Cuda, Holdings
 from edgevit.runtime.session import Outputs
 from edgevit.runtime.tensorrt_plan import Plan

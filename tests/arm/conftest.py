@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from edgevit.build import build_model
+from edgevit.core.quantization import Quantization
+from edgevit.core.recipe import Recipe
+from edgevit.core.target import Target, load_target
 from edgevit.demo import MODELS, write_digits
-from edgevit.quantization import Quantization
-from edgevit.recipe import Recipe
-from edgevit.target import Target, load_target
 from scripts.make_arm_root import MADE, default_folder
 
 DIGITS, PHOTOS, CALIBRATION = 60, 20, 64

@@ -11,7 +11,7 @@ import pytest
 
 from edgevit.backends.builder_flags import allow_precision, create_network, share_profiles
 from edgevit.backends.tensorrt import TENSORRT, load_fusion
-from edgevit.target import load_target
+from edgevit.core.target import load_target
 from tests.gpu_double import Machine
 from tests.tiny_onnx import write_classifier
 

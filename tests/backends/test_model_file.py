@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from edgevit.backends.model_file import check_model, find_batch
-from edgevit.engine import TensorSpec
-from edgevit.errors import CompileError
+from edgevit.core.engine import TensorSpec
+from edgevit.core.errors import CompileError
 
 IMAGE = TensorSpec("image", (1, 16, 16, 3), "uint8")
 LOGITS = TensorSpec("logits", (1, 10), "float32")

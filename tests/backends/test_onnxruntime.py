@@ -12,11 +12,11 @@ import pytest
 
 from edgevit.backends import onnxruntime as backend
 from edgevit.compile import compile_engine
-from edgevit.engine import Engine
-from edgevit.errors import CompileError, DeviceError, MissingPackageError
+from edgevit.core.engine import Engine
+from edgevit.core.errors import CompileError, DeviceError, MissingPackageError
+from edgevit.core.target import load_target
 from edgevit.runtime import onnxruntime as runtime
 from edgevit.runtime.session import open_engine
-from edgevit.target import load_target
 from tests.tiny_onnx import compute_logits, make_images, make_weights, write_classifier
 
 TARGET = load_target("cpu")
@@ -169,7 +169,7 @@ import numpy as np
 from pathlib import Path
 from edgevit.compile import compile_engine
 from edgevit.runtime import open_engine
-from edgevit.target import load_target
+from edgevit.core.target import load_target
 engine = compile_engine(Path({str(model)!r}), load_target("cpu"), "fp16", Path({str(tmp_path / "engine")!r}))
 with open_engine(engine) as session:
     session.run(np.zeros((1, 16, 16, 3), np.uint8))

@@ -10,10 +10,10 @@ import pytest
 
 from edgevit.backends import openvino as backend
 from edgevit.compile import compile_engine
-from edgevit.engine import Engine
-from edgevit.errors import CompileError, DeviceError, MissingPackageError
+from edgevit.core.engine import Engine
+from edgevit.core.errors import CompileError, DeviceError, MissingPackageError
+from edgevit.core.target import load_target
 from edgevit.runtime.session import open_engine
-from edgevit.target import load_target
 from tests.tiny_onnx import compute_logits, make_images, make_weights, write_classifier
 
 pytest.importorskip("openvino")
@@ -141,7 +141,7 @@ def test_absent_package_raises_with_the_install_line(monkeypatch: pytest.MonkeyP
 
 
 def test_unwritable_weights_raise_output_error(tmp_path: Path) -> None:
-    from edgevit.errors import OutputError
+    from edgevit.core.errors import OutputError
 
     (tmp_path / "engine" / "model.bin").mkdir(parents=True)
     with pytest.raises(OutputError, match="cannot be written"):
@@ -155,7 +155,7 @@ import numpy as np
 from pathlib import Path
 from edgevit.compile import compile_engine
 from edgevit.runtime import open_engine
-from edgevit.target import load_target
+from edgevit.core.target import load_target
 engine = compile_engine(Path({str(model)!r}), load_target("intel-cpu"), "fp32", Path({str(tmp_path / "engine")!r}))
 with open_engine(engine) as session:
     session.run(np.zeros((1, 16, 16, 3), np.uint8))

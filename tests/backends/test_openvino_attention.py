@@ -11,7 +11,7 @@ import numpy as np
 import openvino
 import pytest
 
-from edgevit.runtime.isa import TIERS, TierName, list_tiers
+from edgevit.core.isa import TIERS, TierName, list_tiers
 from scripts import check_openvino_attention
 from scripts.check_openvino_attention import CASES, Finding, check_attentions, list_types
 from scripts.lone_attention import LoneAttention, make_attention

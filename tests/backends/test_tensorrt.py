@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from edgevit.backends.tensorrt import PLAN_FILE, TENSORRT, TENSORRT_RTX, TensorRT, load_fusion
-from edgevit.engine import Engine, GpuRecord, TensorSpec
-from edgevit.errors import CompileError, DeviceError, MissingPackageError
+from edgevit.core.engine import Engine, GpuRecord, TensorSpec
+from edgevit.core.errors import CompileError, DeviceError, MissingPackageError
+from edgevit.core.quantization import Quantization
+from edgevit.core.report.fusion_record import FusionRecord
+from edgevit.core.target import ExportForm, Target, load_target
 from edgevit.export import export_model
-from edgevit.fusion_record import FusionRecord
 from edgevit.graph import Graph
 from edgevit.optimize import optimize_graph
-from edgevit.quantization import Quantization
 from edgevit.quantize import quantize_graph
-from edgevit.target import ExportForm, Target, load_target
 from tests.backends.test_typed_rules import insert_cast, move_zero, use_fp8, use_unknown_op
 from tests.small_graphs import CONFIGS, make_graph, make_pixels
 from tests.small_models import make_model

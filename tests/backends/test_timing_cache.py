@@ -8,7 +8,7 @@ import pytest
 
 from edgevit.backends.tensorrt import TENSORRT, TENSORRT_RTX, load_fusion
 from edgevit.backends.timing_cache import TimingCache
-from edgevit.target import load_target
+from edgevit.core.target import load_target
 from tests.gpu_double import ORIN, Machine
 from tests.tiny_onnx import write_classifier
 

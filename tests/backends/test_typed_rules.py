@@ -11,11 +11,11 @@ import onnx_ir as ir
 import pytest
 
 from edgevit.backends.typed_rules import KNOWN_OPS, find_violations
+from edgevit.core.quantization import Quantization
+from edgevit.core.target import ExportForm, load_target
 from edgevit.graph import Graph
-from edgevit.quantization import Quantization
 from edgevit.quantize import quantize_graph
 from edgevit.runtime.tensorrt_log import get_log
-from edgevit.target import ExportForm, load_target
 from edgevit.typed import type_graph
 from tests.small_graphs import find_node, make_graph, make_pixels
 

@@ -8,7 +8,7 @@ import torch
 from edgevit.checkpoints.architectures import EXAMPLES, find_architecture
 from edgevit.checkpoints.packing import match_packing
 from edgevit.checkpoints.timm import find_names, join_biases
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from edgevit.models import ViTConfig, build_module
 from edgevit.models.layers import ACTIVATIONS
 from edgevit.preprocess_configs import read_timm_preprocess

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from edgevit.checkpoints import read_checkpoint
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from tests.checkpoints.small import small_tensors, write_folder
 
 

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.checkpoints.contents import unwrap_weights
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from edgevit.models import ViT, ViTConfig
 from tests.checkpoints.small import small_tensors, write_config
 

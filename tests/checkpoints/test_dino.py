@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgevit.checkpoints import read_checkpoint
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from tests.reference import import_timm, randomise, relative_error
 
 State = dict[str, Tensor]

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.checkpoints.files import find_files
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from tests.checkpoints.small import small_tensors, write_config, write_folder
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"

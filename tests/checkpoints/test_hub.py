@@ -14,7 +14,7 @@ import torch
 from huggingface_hub import HfApi, constants, errors
 
 from edgevit.checkpoints import read_checkpoint
-from edgevit.errors import CheckpointError, MissingPackageError
+from edgevit.core.errors import CheckpointError, MissingPackageError
 from tests.checkpoints.small import small_tensors, write_folder
 
 

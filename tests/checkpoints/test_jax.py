@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.checkpoints.npz import is_archive, read_archive
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from tests.reference import import_timm, randomise, relative_error
 
 Arrays = dict[str, np.ndarray[Any, Any]]

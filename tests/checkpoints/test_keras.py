@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgevit.checkpoints import read_checkpoint
-from edgevit.errors import CheckpointError, MissingPackageError
+from edgevit.core.errors import CheckpointError, MissingPackageError
 from edgevit.preprocess import Preprocess
 from tests.reference import relative_error
 

@@ -16,15 +16,15 @@ from edgevit.checkpoints import read_checkpoint
 from edgevit.cli import main
 from edgevit.cli.inspect import show_pass
 from edgevit.cli.output import Output
-from edgevit.errors import CheckpointError, CompileError, DataError
+from edgevit.core.errors import CheckpointError, CompileError, DataError
+from edgevit.core.pass_record import PassRecord, Skip
+from edgevit.core.recipe import Recipe
+from edgevit.core.target import load_target
 from edgevit.evaluate import evaluate_bundle
 from edgevit.evidence import refuse_assumed
 from edgevit.preprocess_options import PreprocessOptions
-from edgevit.recipe import Recipe
-from edgevit.record import PassRecord, Skip
 from edgevit.reference import run_module
 from edgevit.runtime import open_bundle
-from edgevit.target import load_target
 from tests.foreign_exports import _timm, export, silence
 from tests.reference import randomise
 

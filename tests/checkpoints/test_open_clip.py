@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from edgevit.checkpoints import read_checkpoint
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from tests.reference import import_torchvision, randomise, relative_error
 
 

@@ -23,7 +23,7 @@ from safetensors.torch import save, save_file
 from edgevit.checkpoints import read_checkpoint
 from edgevit.checkpoints.files import find_files
 from edgevit.checkpoints.inert import _read_number, _Type
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from tests.checkpoints.small import small_tensors, write_config, write_folder
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from edgevit.checkpoints import read_checkpoint
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from tests.checkpoints.small import ARGS, CONFIG, small_tensors, write_folder
 from tests.reference import import_timm, import_transformers, randomise, relative_error
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from edgevit.checkpoints import read_checkpoint, shapes
 from edgevit.checkpoints.documented import document_preprocess
 from edgevit.checkpoints.torchvision import TRANSFORMS
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from tests.reference import import_torchvision, randomise, relative_error
 
 

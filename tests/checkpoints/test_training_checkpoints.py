@@ -14,7 +14,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from edgevit.checkpoints import read_checkpoint
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from edgevit.models.layers import sincos_positions
 from tests.reference import import_timm, import_torchvision, randomise, relative_error
 

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from edgevit.checkpoints import read_checkpoint
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
+from edgevit.core.task import Task
 from edgevit.select_task import select_task
-from edgevit.task import Task
 from tests.reference import import_transformers, randomise, relative_error
 
 VIT: dict[str, Any] = {

@@ -155,7 +155,7 @@ def test_inspect_says_what_the_canary_holds_and_where_it_is_without_running_anyt
 
 
 def test_inspect_of_a_bundle_that_does_not_open_here_says_so(line, run, monkeypatch):
-    from edgevit.errors import MissingPackageError
+    from edgevit.core.errors import MissingPackageError
 
     def fail():
         raise MissingPackageError("onnxruntime is not installed", "install it")

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from edgevit import __version__
 from edgevit.cli import COMMANDS, main
 from edgevit.cli.output import output_options
-from edgevit.errors import DataError
+from edgevit.core.errors import DataError
 
 COMMAND_NAMES = list(COMMANDS)
 

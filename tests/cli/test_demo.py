@@ -5,14 +5,14 @@ import json
 
 import pytest
 
-from edgevit.recipe import Recipe
+from edgevit.core.recipe import Recipe
 
 
 @pytest.fixture
 def quick(monkeypatch):
     """Measure and calibrate just long enough to fill the table."""
     monkeypatch.setattr(
-        "edgevit.recipe.Recipe",
+        "edgevit.core.recipe.Recipe",
         functools.partial(Recipe, latency_runs=2, latency_seconds=0.05, tune_settings=False, choice_images=40),
     )
     monkeypatch.setattr("edgevit.cli.demo.CALIBRATED", 40)

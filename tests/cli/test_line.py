@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
+from edgevit.core.report.report import Report
 from edgevit.demo import MODELS
-from edgevit.report import Report
 
 
 def widest(text):

@@ -20,9 +20,9 @@ from edgevit.cli.tables import (
     make_table,
     make_verdict_table,
 )
-from edgevit.quantization import QuantizationRecord, SiteRecord
-from edgevit.report import Accuracy, Latency, Machine, Ratio, Report, Variant, Verdict
-from edgevit.target import Budget
+from edgevit.core.quantization import QuantizationRecord, SiteRecord
+from edgevit.core.report.report import Accuracy, Latency, Machine, Ratio, Report, Variant, Verdict
+from edgevit.core.target import Budget
 
 MACHINE = Machine("cpu", ("avx2",), 2, 2, 2, "Linux", "6", "3.11", "x86_64", {})
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from edgevit.core.errors import DeviceError
 from edgevit.devices import cold_start
 from edgevit.devices.cold_start import measure_cold_start, read_peak_memory
-from edgevit.errors import DeviceError
 from tests.tiny_bundle import make_bundle
 from tests.tiny_engine import compile_tiny_engine
 

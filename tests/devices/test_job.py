@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from edgevit.core.errors import DeviceError
 from edgevit.devices import job as job_module
 from edgevit.devices.job import Job, run_job
 from edgevit.devices.ssh import Connection, Exchange
 from edgevit.devices.ssh_errors import OutOfReachError
 from edgevit.devices.transfer import fetch_files, send_files
 from edgevit.devices.wheel import make_wheel
-from edgevit.errors import DeviceError
 from tests.devices.loopback import HOST, Loopback
 
 

@@ -9,10 +9,10 @@ import platform
 import subprocess
 import sys
 
-from edgevit import schema
+from edgevit.core import schema
+from edgevit.core.errors import BundleError
+from edgevit.core.report.report import Machine
 from edgevit.devices.local import describe_machine, list_measuring_risks
-from edgevit.errors import BundleError
-from edgevit.report import Machine
 from tests import gpu_double
 
 QUIET = Machine(

@@ -11,18 +11,18 @@ import pytest
 
 from edgevit.build import build_model
 from edgevit.bundle import verify_bundle
+from edgevit.core.errors import BundleError, DataError, DeviceError
+from edgevit.core.quantization import Quantization
+from edgevit.core.recipe import Recipe
+from edgevit.core.target import load_target, read_architecture
 from edgevit.demo import MODELS, write_digits
 from edgevit.devices.remote import build_on, finish_on
 from edgevit.devices.remote_answers import open_on
 from edgevit.devices.remote_measure import bench_on
-from edgevit.errors import BundleError, DataError, DeviceError
 from edgevit.evaluate import evaluate_bundle
 from edgevit.manifest import dump_manifest
-from edgevit.quantization import Quantization
-from edgevit.recipe import Recipe
 from edgevit.reference import generate_images
 from edgevit.runtime import open_bundle
-from edgevit.target import load_target, read_architecture
 from tests.devices.loopback import HOST
 from tests.tiny_bundle import make_bundle
 

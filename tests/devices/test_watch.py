@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgevit import schema
 from edgevit.build import build_model
-from edgevit.conditions import Conditions, Span, describe_conditions, list_condition_risks
+from edgevit.core import schema
+from edgevit.core.errors import BundleError
+from edgevit.core.recipe import Recipe
+from edgevit.core.report.conditions import Conditions, Span, describe_conditions, list_condition_risks
+from edgevit.core.report.report import Report
+from edgevit.core.target import load_target
 from edgevit.demo import MODELS
 from edgevit.devices.sensors import Reading
 from edgevit.devices.watch import Watch, summarize_readings
-from edgevit.errors import BundleError
-from edgevit.recipe import Recipe
-from edgevit.report import Report
-from edgevit.target import load_target
 
 
 def make_reading(

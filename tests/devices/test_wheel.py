@@ -61,7 +61,7 @@ def test_wheel_installs_by_pip_and_packs_the_same_wheel_again(tmp_path):
         pytest.skip("there is no pip")
     assert installed.returncode == 0, installed.stderr
     code = (
-        "import sys, pathlib, edgevit.target as t; from edgevit.devices.wheel import make_wheel\n"
+        "import sys, pathlib, edgevit.core.target as t; from edgevit.devices.wheel import make_wheel\n"
         "print(t.find_targets_directory()); print(make_wheel(pathlib.Path(sys.argv[1])))"
     )
     (tmp_path / "again").mkdir()

@@ -7,12 +7,12 @@ import dataclasses
 import pytest
 import torch
 
+from edgevit.core.target import ExportForm
+from edgevit.core.task import Task
 from edgevit.folds import apply_folds
 from edgevit.folds.token_padding import count_padding
 from edgevit.models.layers import attend
 from edgevit.select_task import select_task
-from edgevit.target import ExportForm
-from edgevit.task import Task
 from tests.small_models import SWIN, VIT, copy_pixels, make_images, make_model, relative_error
 
 PADDED = ExportForm(fold_token_padding=True, fold_class_token_mlp=True)

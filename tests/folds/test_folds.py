@@ -10,6 +10,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from edgevit.core.target import ExportForm
 from edgevit.folds import FOLDS, apply_folds
 from edgevit.folds.layer_norm_affine import fold_layer_norm_affine
 from edgevit.folds.residual_rotation import make_rotation
@@ -19,7 +20,6 @@ from edgevit.models.layers import LayerScale, PatchEmbedding
 from edgevit.models.pixels import PixelModel
 from edgevit.models.swin import ConstantBias, SwinConfig
 from edgevit.models.vit import ViTConfig
-from edgevit.target import ExportForm
 from tests.small_models import (
     SWIN,
     SWINS,

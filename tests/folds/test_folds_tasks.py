@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from edgevit.core.target import ExportForm
+from edgevit.core.task import Task
 from edgevit.export import float_module, fold_model
 from edgevit.folds import apply_folds
 from edgevit.folds.last_block import fold_last_block
@@ -17,8 +19,6 @@ from edgevit.models.outlets import Outlet
 from edgevit.models.swin import SwinConfig
 from edgevit.models.vit import EncoderBlock, ViTConfig
 from edgevit.select_task import select_task
-from edgevit.target import ExportForm
-from edgevit.task import Task
 from tests.small_models import SWIN, SWINS, VIT, VITS, make_images, make_model, relative_error
 
 CONFIGS: dict[str, ViTConfig | SwinConfig] = {

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from edgevit.checkpoints import read_checkpoint
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from edgevit.foreign.attention_op import lower_attention
 from edgevit.foreign.module import ForeignModule
 from edgevit.graph import Graph

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from edgevit.checkpoints import read_checkpoint
-from edgevit.errors import CheckpointError, CompileError
+from edgevit.core.errors import CheckpointError, CompileError
+from edgevit.core.target import ExportForm
 from edgevit.export import export_model
 from edgevit.foreign.batch import set_batch
 from edgevit.foreign.file import read_file
@@ -22,7 +23,6 @@ from edgevit.foreign.pieces import MismatchError
 from edgevit.foreign.prepare import load_graph
 from edgevit.graph import Graph
 from edgevit.optimize import optimize_graph
-from edgevit.target import ExportForm
 from tests.foreign_exports import Exporter, export
 from tests.passes.graphs import constant, draw, parse, run
 

@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 
 from edgevit.build import build_model
-from edgevit.cache import StageCache
 from edgevit.checkpoints import read_checkpoint
+from edgevit.core.cache import StageCache
+from edgevit.core.quantization import Quantization
+from edgevit.core.recipe import Recipe
+from edgevit.core.report.fusion_record import FusionRecord
+from edgevit.core.report.report import Report
+from edgevit.core.target import load_target
 from edgevit.export import export_model
-from edgevit.fusion_record import FusionRecord
 from edgevit.graph import Graph
 from edgevit.optimize import optimize_graph
-from edgevit.quantization import Quantization
 from edgevit.quantize import quantize_graph
-from edgevit.recipe import Recipe
 from edgevit.reference import generate_images
 from edgevit.rehearsal import list_fusion_warnings, rehearse_fusion
-from edgevit.report import Report
 from edgevit.runtime import open_bundle
 from edgevit.search import GraphFile
-from edgevit.target import load_target
 from tests.foreign_exports import Exporter, build, export, export_asset
 from tests.reference import save_timm_folder
 

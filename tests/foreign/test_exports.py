@@ -10,6 +10,7 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
+from edgevit.core.pass_record import PassRecord
 from edgevit.foreign.file import ForeignFile, read_file
 from edgevit.foreign.front import put_front
 from edgevit.foreign.prepare import apply_passes, load_graph
@@ -17,7 +18,6 @@ from edgevit.graph import Graph
 from edgevit.passes import FOREIGN, PARTIAL
 from edgevit.passes.fold_static_shapes import fold_static_shapes
 from edgevit.preprocess_configs import read_timm_preprocess
-from edgevit.record import PassRecord
 from tests.foreign_exports import Exporter, export
 
 

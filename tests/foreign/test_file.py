@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgevit.checkpoints import read_checkpoint
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from edgevit.foreign.file import read_file
 
 IMAGE: tuple[Any, ...] = (1, 3, 8, 8)

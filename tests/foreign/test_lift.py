@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from edgevit.checkpoints import read_checkpoint
+from edgevit.core.target import ExportForm
 from edgevit.folds import apply_folds
 from edgevit.foreign.module import ForeignModule
 from edgevit.model import Model
 from edgevit.models import SwinConfig, ViTConfig
 from edgevit.models.pixels import PixelModel, copy_structure
 from edgevit.reference import run_module
-from edgevit.target import ExportForm
 from tests.foreign_exports import MODELS, Export, Exporter, export
 from tests.reference import relative_error
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.cli import main
-from edgevit.errors import CheckpointError
+from edgevit.core.errors import CheckpointError
 from edgevit.foreign.module import ForeignModule
 from tests.foreign_exports import export_as_optimum
 from tests.reference import relative_error

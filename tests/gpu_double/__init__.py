@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from edgevit.machine import Gpu
+from edgevit.core.report.machine import Gpu
 
 if TYPE_CHECKING:
     import pytest

@@ -7,12 +7,12 @@ import numpy.typing as npt
 import onnx_ir as ir
 import pytest
 
+from edgevit.core.quantization import Quantization
+from edgevit.core.target import BackendName
 from edgevit.methods.linear_fit import choose_factors, fit_linears
 from edgevit.placement import PLACEMENTS
 from edgevit.plan import SitePlan
-from edgevit.quantization import Quantization
 from edgevit.ranges import Grid
-from edgevit.target import BackendName
 
 Values = npt.NDArray[np.float32]
 NEAREST = Quantization(rounding="nearest", bias_correction=False)

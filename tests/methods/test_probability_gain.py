@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from edgevit.core.quantization import Quantization
 from edgevit.methods.probability_gain import choose_gain
 from edgevit.plan import apply_plan
-from edgevit.quantization import Quantization
 from edgevit.quantize import plan_quantization
 from edgevit.ranges import Grid
 from tests.small_graphs import make_graph, make_pixels, run_graph

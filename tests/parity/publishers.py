@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgevit.task import TaskName
+from edgevit.core.task import TaskName
 from tests.checkpoints.test_dino import dino_checkpoint, name_as_dinov2
 from tests.checkpoints.test_jax import name_as_jax
 from tests.checkpoints.test_mindspore import value as write_parameter

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from edgevit.task import TaskName
+from edgevit.core.task import TaskName
 from tests.parity.case import Answer, Case, read_inputs, read_outputs
 from tests.parity.timm_vit import save as save_timm
 from tests.reference import import_timm, import_transformers

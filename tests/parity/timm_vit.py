@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgevit.task import TaskName
+from edgevit.core.task import TaskName
 from tests.parity.case import Answer, Case
 from tests.reference import import_timm
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.cache_folder import MARK_FILE
+from edgevit.core.cache_folder import MARK_FILE
 from edgevit.runtime.cache_file import is_cache_name, read_cache, write_cache
 
 FOLDER = "tensorrt/timing"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgevit.errors import MissingPackageError
+from edgevit.core.errors import MissingPackageError
 from edgevit.runtime.cuda import import_cudart
 from tests.gpu_double import ORIN, Machine, builder
 from tests.gpu_double import cudart as cudart_double

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.runtime.isa import LIMIT_VARIABLE, TIERS, list_tiers, read_flags, read_tier
+from edgevit.core.isa import LIMIT_VARIABLE, TIERS, list_tiers, read_flags, read_tier
 
 _AVX512 = {"sse4_1", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512dq"}
 PROCESSORS = {
@@ -77,7 +77,7 @@ def test_this_process_obeys_its_own_environment() -> None:
         pytest.skip("no tier that oneDNN can be limited to")
     for name in here:
         done = subprocess.run(
-            [sys.executable, "-c", "from edgevit.runtime.isa import read_tier; print(read_tier())"],
+            [sys.executable, "-c", "from edgevit.core.isa import read_tier; print(read_tier())"],
             env={**os.environ, LIMIT_VARIABLE: str(TIERS[name].limit)},
             capture_output=True,
             text=True,
@@ -107,7 +107,7 @@ def test_arm_processor_whose_capabilities_cannot_be_read_is_as_the_kernel_lists_
 
 
 def test_the_older_name_of_the_variable_counts_where_the_newer_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgevit.runtime.isa.read_flags", lambda: PROCESSORS["Xeon Sapphire Rapids"][0])
+    monkeypatch.setattr("edgevit.core.isa.read_flags", lambda: PROCESSORS["Xeon Sapphire Rapids"][0])
     monkeypatch.delenv(LIMIT_VARIABLE, raising=False)
     monkeypatch.setenv("DNNL_MAX_CPU_ISA", "AVX2")
     assert read_tier() == "avx2"

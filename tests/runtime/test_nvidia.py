@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from edgevit.engine import GpuRecord
-from edgevit.errors import DeviceError
-from edgevit.machine import Gpu
+from edgevit.core.engine import GpuRecord
+from edgevit.core.errors import DeviceError
+from edgevit.core.report.machine import Gpu
 from edgevit.runtime.nvidia import choose_gpu, describe_driver, read_driver_version, read_gpus
 
 

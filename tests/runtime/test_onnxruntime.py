@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.engine import Engine
-from edgevit.errors import DeviceError
+from edgevit.core.engine import Engine
+from edgevit.core.errors import DeviceError
 from edgevit.runtime import onnxruntime as runtime
 from edgevit.runtime.session import open_engine
 from edgevit.runtime.settings import OpenSettings

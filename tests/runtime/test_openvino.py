@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from edgevit.engine import Engine
+from edgevit.core.engine import Engine
 from edgevit.runtime import openvino as runtime
 from edgevit.runtime.settings import OpenSettings
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.engine import Engine, TensorSpec
-from edgevit.place import Place
-from edgevit.runtime.isa import LIMIT_VARIABLE, TIERS, list_tiers, read_tier
+from edgevit.core.engine import Engine, TensorSpec
+from edgevit.core.isa import LIMIT_VARIABLE, TIERS, list_tiers, read_tier
+from edgevit.core.report.place import Place
 from edgevit.runtime.processor_name import read_name
 from edgevit.runtime.session import get_runtime
 from edgevit.runtime.tensorrt import TENSORRT
@@ -51,7 +51,7 @@ def test_the_two_libraries_obey_different_limits() -> None:
     if platform.machine() != "x86_64" or len(able) < 2:
         pytest.skip("this machine has no two tiers that oneDNN can be limited to")
     code = (
-        "import json; from edgevit.schema import to_data; from tests.runtime.test_places import describe; "
+        "import json; from edgevit.core.schema import to_data; from tests.runtime.test_places import describe; "
         "print(json.dumps([to_data(describe(b))['instruction_set'] for b in ('openvino', 'onnxruntime')]))"
     )
     environment = {**os.environ, LIMIT_VARIABLE: str(TIERS[able[0]].limit)}

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from edgevit.bundle import Bundle
-from edgevit.errors import BundleError, DataError, DeviceError, MissingPackageError
+from edgevit.core.errors import BundleError, DataError, DeviceError, MissingPackageError
+from edgevit.core.target import load_target
 from edgevit.runtime import Prediction, Predictor, open_bundle
 from edgevit.runtime import predictor as module
-from edgevit.target import load_target
 from tests.tiny_bundle import LABELS, make_bundle, make_portable_bundle
 from tests.tiny_onnx import compute_logits, make_images
 

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgevit.compile import compile_engine
-from edgevit.engine import Engine, Setting, TensorSpec
-from edgevit.errors import BundleError, DataError, DeviceError
+from edgevit.core.engine import Engine, Setting, TensorSpec
+from edgevit.core.errors import BundleError, DataError, DeviceError
+from edgevit.core.target import load_target
 from edgevit.runtime.session import Session, open_engine
-from edgevit.target import load_target
 from tests.tiny_onnx import compute_grid, compute_logits, make_images, write_classifier
 
 BACKENDS = ("cpu", "intel-cpu")

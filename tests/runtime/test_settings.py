@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgevit.errors import CompileError, DeviceError
+from edgevit.core.errors import CompileError, DeviceError
 from edgevit.runtime.settings import GPU_KEYS, OpenSettings, read_settings
 
 

@@ -18,14 +18,14 @@ import numpy as np
 import pytest
 
 from edgevit.backends.tensorrt import TENSORRT, TENSORRT_RTX, TensorRT
-from edgevit.engine import Engine, GpuRecord
-from edgevit.errors import DeviceError, MissingPackageError
-from edgevit.machine import Gpu
+from edgevit.core.engine import Engine, GpuRecord
+from edgevit.core.errors import DeviceError, MissingPackageError
+from edgevit.core.report.machine import Gpu
+from edgevit.core.target import Target, load_target
 from edgevit.runtime.nvidia import read_gpus
 from edgevit.runtime.session import get_runtime, open_engine
 from edgevit.runtime.tensorrt import import_tensorrt
 from edgevit.runtime.versions import parse_version
-from edgevit.target import Target, load_target
 from tests.gpu_double import ORIN, RTX_3060, Machine, install
 from tests.gpu_double.tensorrt import CONTEXT_BYTES, write_plan
 from tests.tiny_onnx import compute_grid, compute_logits, make_images, write_classifier

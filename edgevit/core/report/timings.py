@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from edgevit.engine import Setting
-from edgevit.figures import Figures
+from edgevit.core.engine import Setting
+from edgevit.core.report.figures import Figures
 
 
 @dataclass(frozen=True)

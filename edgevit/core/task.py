@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from edgevit.schema import FieldError
+from edgevit.core.schema import FieldError
 
 TaskName: TypeAlias = Literal["auto", "classify", "embed", "features"]
 Layout: TypeAlias = Literal["map", "tokens"]

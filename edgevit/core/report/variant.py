@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from edgevit.scores import Accuracy, Parity
-from edgevit.timings import ColdStart, Latency, Ratio, Throughput
+from edgevit.core.report.scores import Accuracy, Parity
+from edgevit.core.report.timings import ColdStart, Latency, Ratio, Throughput
 
 Status = Literal[
     "CHOSEN",

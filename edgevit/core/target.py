@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
-from edgevit import schema
-from edgevit.engine import Setting
-from edgevit.errors import TargetError
-from edgevit.runtime.isa import TIERS, TierName
+from edgevit.core import schema
+from edgevit.core.engine import Setting
+from edgevit.core.errors import TargetError
+from edgevit.core.isa import TIERS, TierName
 
 Precision: TypeAlias = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
 BackendName: TypeAlias = Literal["openvino", "onnxruntime", "tensorrt", "tensorrt_rtx"]
@@ -83,7 +83,7 @@ class Target:
         export: The switches of the export.
         settings: Of the engine; see ``edgevit/runtime/settings.py``.
         architecture: CPU architecture that the device has (``x86_64``, ``aarch64``); ``None``: any.
-        isa: Instruction sets of the processors that the target names (:data:`edgevit.runtime.isa.TIERS`): an engine is
+        isa: Instruction sets of the processors that the target names (:data:`edgevit.core.isa.TIERS`): an engine is
             judged under each, and ranked under the first. By default those of the machine that builds.
         memory_bytes: The device's memory.
         compute_capability: Of an NVIDIA GPU, as in ``8.7``.
@@ -215,7 +215,7 @@ def use_library(target: Target, library: str) -> Target:
 
 
 def _read_target(path: Path) -> Target:
-    from edgevit.toml import load_toml  # here, because a bundle's manifest holds a Target and reads no TOML
+    from edgevit.core.toml import load_toml  # here, because a bundle's manifest holds a Target and reads no TOML
 
     data: dict[str, Any] = load_toml(path, TargetError)
     if "name" in data:

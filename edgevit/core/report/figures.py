@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from edgevit.schema import FieldError
+from edgevit.core.schema import FieldError
 
 
 class Figures:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from edgevit import schema
-from edgevit.errors import BundleError, EdgevitError
+from edgevit.core import schema
+from edgevit.core.errors import BundleError, EdgevitError
 
 Setting: TypeAlias = str | int | float | bool
 
@@ -102,7 +102,7 @@ class Engine:
 
     @classmethod
     def from_data(cls, data: object, directory: Path, where: str, error: type[EdgevitError]) -> Engine:
-        """The inverse of :meth:`to_data`; see :func:`edgevit.schema.from_data`."""
+        """The inverse of :meth:`to_data`; see :func:`edgevit.core.schema.from_data`."""
         return dataclasses.replace(schema.from_data(cls, data, where, error), directory=directory)
 
 

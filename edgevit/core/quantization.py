@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from edgevit.schema import FieldError
-from edgevit.task import TaskName
+from edgevit.core.schema import FieldError
+from edgevit.core.task import TaskName
 
 Observer: TypeAlias = Literal["minmax", "percentile", "mse", "output", "loss"]
 Products: TypeAlias = Literal["auto", "float", "scores", "both"]

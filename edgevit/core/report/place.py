@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from edgevit.engine import Setting
-from edgevit.figures import Figures
-from edgevit.schema import FieldError
+from edgevit.core.engine import Setting
+from edgevit.core.report.figures import Figures
+from edgevit.core.schema import FieldError
 
 CANARY_FILE = "canary.npz"
 MOST_IMAGES = 3
@@ -39,7 +39,7 @@ class Place:
         version: Of the library.
         device: Name of the processor or GPU; ``None`` where the system does not tell.
         instruction_set: Newest tier of a CPU's instructions that the library may use, by its name in
-            ``edgevit/runtime/isa.py``; ``None`` on another device, and where the system does not tell.
+            ``edgevit/core/isa.py``; ``None`` on another device, and where the system does not tell.
         driver: Version of the device's driver, where it has one.
         settings: Those of the opened engine that may change answers: ``inference_precision`` and the library's own.
     """

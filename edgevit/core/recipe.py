@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from edgevit import schema
-from edgevit.engine import Setting
-from edgevit.errors import MissingPackageError, RecipeError
-from edgevit.quantization import Quantization
-from edgevit.target import ExportForm
-from edgevit.task import Task
-from edgevit.toml import load_toml
+from edgevit.core import schema
+from edgevit.core.engine import Setting
+from edgevit.core.errors import MissingPackageError, RecipeError
+from edgevit.core.quantization import Quantization
+from edgevit.core.target import ExportForm
+from edgevit.core.task import Task
+from edgevit.core.toml import load_toml
 
 Choice: TypeAlias = Literal["auto", "fp32", "fp16", "bf16", "int8", "fp8"]
 

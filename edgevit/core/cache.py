@@ -23,7 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from edgevit.cache_folder import (
+from edgevit.core.cache_folder import (
     STAGES,
     VARIABLE,
     claim_folder,
@@ -33,7 +33,7 @@ from edgevit.cache_folder import (
     list_finished,
     list_partial,
 )
-from edgevit.errors import OutputError
+from edgevit.core.errors import OutputError
 
 DONE = "done.json"
 LIMIT_BYTES = 8 << 30
@@ -66,7 +66,7 @@ class StageCache:
         """The stage's folder, made by ``produce`` unless an equal stage has been finished before.
 
         Args:
-            stage: Its name, one of :data:`edgevit.cache_folder.STAGES`.
+            stage: Its name, one of :data:`edgevit.core.cache_folder.STAGES`.
             inputs: Plain data on which the result depends; versions and edgevit's own code are added.
             produce: Writes the stage's files into an empty folder.
 
@@ -77,7 +77,7 @@ class StageCache:
             OutputError: The cache cannot be written.
         """
         if stage not in STAGES:  # it would never make room
-            raise ValueError(f"{stage} is not in STAGES of edgevit/cache_folder.py")
+            raise ValueError(f"{stage} is not in STAGES of edgevit/core/cache_folder.py")
         key = _fingerprint(stage, inputs)
         final = self.root / stage / key
         if self._take(final):

@@ -13,7 +13,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from edgevit.errors import EdgevitError
+from edgevit.core.errors import EdgevitError
 
 T = TypeVar("T")
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from edgevit.figures import Figures
-from edgevit.task import TaskName
+from edgevit.core.report.figures import Figures
+from edgevit.core.task import TaskName
 
 
 @dataclass(frozen=True)

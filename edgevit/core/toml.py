@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edgevit.errors import EdgevitError
+from edgevit.core.errors import EdgevitError
 
 if sys.version_info >= (3, 11):
     import tomllib

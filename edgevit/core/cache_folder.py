@@ -17,7 +17,7 @@ import os
 import re
 from pathlib import Path
 
-from edgevit.errors import OutputError
+from edgevit.core.errors import OutputError
 
 VARIABLE = "EDGEVIT_CACHE"
 MARK_FILE = ".edgevit-cache"

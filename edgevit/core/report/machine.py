@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgevit.conditions import Platform
-from edgevit.figures import Figures
+from edgevit.core.report.conditions import Platform
+from edgevit.core.report.figures import Figures
 
 
 @dataclass(frozen=True)

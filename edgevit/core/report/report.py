@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgevit import schema
-from edgevit.conditions import Conditions
-from edgevit.errors import BundleError, OutputError
-from edgevit.fusion_record import FusionRecord
-from edgevit.machine import Machine
-from edgevit.quantization import QuantizationRecord
-from edgevit.record import PassRecord
-from edgevit.scores import Accuracy, ClassChange, Parity
-from edgevit.target import Budget
-from edgevit.timings import ColdStart, Latency, Ratio, SettingsTrial, Throughput
-from edgevit.variant import Status, Variant, Verdict
+from edgevit.core import schema
+from edgevit.core.errors import BundleError, OutputError
+from edgevit.core.pass_record import PassRecord
+from edgevit.core.quantization import QuantizationRecord
+from edgevit.core.report.conditions import Conditions
+from edgevit.core.report.fusion_record import FusionRecord
+from edgevit.core.report.machine import Machine
+from edgevit.core.report.scores import Accuracy, ClassChange, Parity
+from edgevit.core.report.timings import ColdStart, Latency, Ratio, SettingsTrial, Throughput
+from edgevit.core.report.variant import Status, Variant, Verdict
+from edgevit.core.target import Budget
 
 __all__ = [
     "Accuracy",

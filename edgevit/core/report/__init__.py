@@ -1,0 +1,1 @@
+"""What a build measured and how it judged it, as plain data."""

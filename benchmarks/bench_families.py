@@ -39,7 +39,7 @@ from edgevit.core.recipe import Recipe
 from edgevit.core.report.report import Report, Variant
 from edgevit.core.target import Budget, load_target
 from edgevit.devices.local import describe_machine
-from edgevit.images import ImageSet
+from edgevit.pixels.images import ImageSet
 from edgevit.reference import generate_images
 from tests.reference import randomise
 

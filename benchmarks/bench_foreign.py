@@ -27,10 +27,10 @@ from edgevit.core.engine import Engine
 from edgevit.core.target import load_target
 from edgevit.devices.local import describe_machine
 from edgevit.export import export_model
-from edgevit.images import ImageSet
 from edgevit.latency import measure_latency
 from edgevit.optimize import optimize_graph
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.images import ImageSet
+from edgevit.pixels.preprocess import Preprocess
 from edgevit.runtime.session import Session, open_engine
 from tests.foreign_exports import Exporter, export_asset
 

@@ -49,9 +49,9 @@ from edgevit.core.progress import ignore_progress
 from edgevit.core.recipe import load_recipe
 from edgevit.core.target import load_target
 from edgevit.devices.local import describe_machine
-from edgevit.images import ImageSet
 from edgevit.latency import measure_latency
 from edgevit.model import Model
+from edgevit.pixels.images import ImageSet
 from edgevit.prepare_quantized import prepare_quantized
 from edgevit.reference import run_module
 from edgevit.runtime.cores import choose_threads

@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.peers import Pixels, Values
 from edgevit.accuracy import AccuracyMeter, decibels
-from edgevit.images import ImageSet
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.images import ImageSet
+from edgevit.pixels.preprocess import Preprocess
 
 
 def collect_logits(run: Callable[[Pixels], Values], images: ImageSet, preprocess: Preprocess) -> Values:

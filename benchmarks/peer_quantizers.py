@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.peers import Pixels, Values, quiet
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.preprocess import Preprocess
 
 SMOOTHING = (("α 0.5", 0.5), ("SmoothQuant off", -1.0))
 """NNCF's α beside its default of 0.95."""

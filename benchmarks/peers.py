@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.preprocess import Preprocess
 
 EXPORTERS = ("torchscript", "dynamo")
 

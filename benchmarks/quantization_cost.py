@@ -18,8 +18,8 @@ from typing import Any
 from edgevit.core import schema
 from edgevit.core.errors import DataError
 from edgevit.core.progress import ignore_progress
-from edgevit.images import ImageSet
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.images import ImageSet
+from edgevit.pixels.preprocess import Preprocess
 
 PREPROCESS_FILE = "preprocess.json"
 

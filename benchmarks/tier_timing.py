@@ -18,8 +18,8 @@ from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
 from edgevit.latency import LatencyComparison, measure_latency
+from edgevit.pixels.preprocess import Preprocess
 from edgevit.precisions import list_arithmetics
-from edgevit.preprocess import Preprocess
 from edgevit.runtime.session import open_engine
 
 NNCF, TIMM = "NNCF default", "timm, float"

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from edgevit.core.recipe import Recipe, load_recipe
     from edgevit.core.report.report import Report
     from edgevit.core.target import Budget, Target, list_targets, load_target
-    from edgevit.images import ImageSet
     from edgevit.inspect import inspect_source
     from edgevit.model import Model
-    from edgevit.preprocess import Preprocess
+    from edgevit.pixels.images import ImageSet
+    from edgevit.pixels.preprocess import Preprocess
     from edgevit.runtime import open_bundle
 
 __version__ = "0.1.0"
@@ -54,9 +54,9 @@ _MODULES = {
     "Budget": "edgevit.core.target",
     "BuildResult": "edgevit.conclude",
     "EdgevitError": "edgevit.core.errors",
-    "ImageSet": "edgevit.images",
+    "ImageSet": "edgevit.pixels.images",
     "Model": "edgevit.model",
-    "Preprocess": "edgevit.preprocess",
+    "Preprocess": "edgevit.pixels.preprocess",
     "Recipe": "edgevit.core.recipe",
     "Report": "edgevit.core.report.report",
     "Target": "edgevit.core.target",

@@ -21,8 +21,8 @@ from edgevit.core.report.report import Accuracy, ClassChange
 from edgevit.intervals import paired_difference_interval, wilson_interval
 
 if TYPE_CHECKING:
-    from edgevit.images import ImageSet
-    from edgevit.preprocess import Preprocess
+    from edgevit.pixels.images import ImageSet
+    from edgevit.pixels.preprocess import Preprocess
 
 Run: TypeAlias = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 """Pixels ``(B, H, W, 3) uint8`` to logits ``(B, K) float32``; a :meth:`Session.run` is one."""

@@ -20,8 +20,8 @@ from edgevit.intervals import paired_difference_interval, wilson_interval
 
 if TYPE_CHECKING:
     from edgevit.accuracy import Run
-    from edgevit.images import ImageSet
-    from edgevit.preprocess import Preprocess
+    from edgevit.pixels.images import ImageSet
+    from edgevit.pixels.preprocess import Preprocess
 
 _RECALLED = 10
 # Of the weighted vote of Wu et al. (2018, arXiv:1805.01978), with the numbers of DINO (Caron et al., 2021,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from edgevit.images import ImageSet
+    from edgevit.pixels.images import ImageSet
     from edgevit.runtime import Predictor
     from edgevit.runtime.canary import CanaryCheck, Check
     from edgevit.runtime.session import Outputs
@@ -70,7 +70,7 @@ def evaluate_bundle(
 
     Args:
         bundle: The folder.
-        data: A folder per class, or a CSV; see :meth:`edgevit.images.ImageSet.read`.
+        data: A folder per class, or a CSV; see :meth:`edgevit.pixels.images.ImageSet.read`.
         reference: The checkpoint that the bundle was built from, to compare every answer with its float module's. Needs
             the extra ``build``; without it, labels alone judge.
         arch: Architecture of the reference, where it is a file of bare weights.
@@ -86,8 +86,8 @@ def evaluate_bundle(
             embeddings and features are judged by a reference alone.
         CheckpointError: The reference cannot be read, or answers in another form.
     """
-    from edgevit.images import ImageSet
     from edgevit.manifest import load_manifest
+    from edgevit.pixels.images import ImageSet
     from edgevit.runtime import open_bundle
 
     # Before the bundle is opened, which on a device may mean to install everything there.

@@ -16,7 +16,7 @@ from edgevit.core.errors import DataError
 from edgevit.core.progress import Progress
 from edgevit.core.report.report import DataUse
 from edgevit.core.task import Task
-from edgevit.images import ImageSet
+from edgevit.pixels.images import ImageSet
 from edgevit.reference import compute_reference, generate_images, load_reference, save_reference
 from edgevit.runtime.session import Outputs
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edgevit.core.cache import StageCache
     from edgevit.core.recipe import Recipe
     from edgevit.model import Model
-    from edgevit.preprocess import Preprocess
+    from edgevit.pixels.preprocess import Preprocess
 
 Pixels = npt.NDArray[np.uint8]
 

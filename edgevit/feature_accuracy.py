@@ -14,8 +14,8 @@ from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Accuracy
 
 if TYPE_CHECKING:
-    from edgevit.images import ImageSet
-    from edgevit.preprocess import Preprocess
+    from edgevit.pixels.images import ImageSet
+    from edgevit.pixels.preprocess import Preprocess
     from edgevit.runtime.session import Outputs
 
 

@@ -21,7 +21,7 @@ from edgevit.core.quantization import RANDOM_MARK
 from edgevit.core.report.place import CanaryRecord
 from edgevit.core.target import Target
 from edgevit.core.task import Task
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.preprocess import Preprocess
 
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"

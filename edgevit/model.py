@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgevit.core.target import ExportForm
     from edgevit.graph import Graph
     from edgevit.models import ModelConfig
-    from edgevit.preprocess import Preprocess
+    from edgevit.pixels.preprocess import Preprocess
 
 
 @runtime_checkable

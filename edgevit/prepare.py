@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from edgevit.core.cache import StageCache
     from edgevit.core.recipe import Recipe
     from edgevit.core.target import Target
-    from edgevit.images import ImageSet
     from edgevit.model import Model
-    from edgevit.preprocess import Preprocess
+    from edgevit.pixels.images import ImageSet
+    from edgevit.pixels.preprocess import Preprocess
 
 FLOAT_FILE, OPTIMIZED_FILE = "float.onnx", "optimized.onnx"
 RANGE_IMAGES = 64

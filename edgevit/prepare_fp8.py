@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from edgevit.core.cache import StageCache
     from edgevit.core.recipe import Recipe
     from edgevit.core.target import Target
-    from edgevit.images import ImageSet
-    from edgevit.preprocess import Preprocess
+    from edgevit.pixels.images import ImageSet
+    from edgevit.pixels.preprocess import Preprocess
 
 FP8_FILE, RECORD_FILE = "fp8.onnx", "fp8.json"
 _IMAGES = 128

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from edgevit.core.cache import StageCache
     from edgevit.core.recipe import Recipe
     from edgevit.core.target import ExportForm, Target
-    from edgevit.images import ImageSet
     from edgevit.model import Model
+    from edgevit.pixels.images import ImageSet
 
 QUANTIZED_FILE, RECORD_FILE = "quantized.onnx", "quantization.json"
 BASE_FILE, PLAN_FILE = "base.onnx", "plan.json"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from edgevit.core.errors import CheckpointError, format_offenders
-from edgevit.preprocess import INTERPOLATIONS, Interpolation, Preprocess, Resize
+from edgevit.pixels.preprocess import INTERPOLATIONS, Interpolation, Preprocess, Resize
 
 Triple = tuple[float, float, float]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgevit.core.errors import DataError
-from edgevit.preprocess import INTERPOLATIONS, Interpolation, Preprocess
+from edgevit.pixels.preprocess import INTERPOLATIONS, Interpolation, Preprocess
 
 if TYPE_CHECKING:
     from edgevit.model import Model

@@ -14,8 +14,8 @@ from edgevit.core.progress import Progress, ignore_progress
 from edgevit.runtime.session import Outputs
 
 if TYPE_CHECKING:
-    from edgevit.images import ImageSet
     from edgevit.model import Model
+    from edgevit.pixels.images import ImageSet
 
 PIXELS_AT_A_TIME = 8 * 224 * 224  # large enough to keep a core busy, small enough for a small machine
 

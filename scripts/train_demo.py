@@ -29,7 +29,7 @@ import edgevit
 from edgevit.demo import LABELS, TRAINING, load_digits
 from edgevit.models.swin import Swin, SwinConfig
 from edgevit.models.vit import ViT, ViTConfig
-from edgevit.preprocess import to_nchw
+from edgevit.pixels.preprocess import to_nchw
 from edgevit.preprocess_configs import read_timm_preprocess
 
 SEED = 20

@@ -13,7 +13,7 @@ from edgevit.models.pixels import PixelModel, copy_structure
 from edgevit.models.swin import SwinConfig
 from edgevit.models.swin_v2 import SwinV2Config
 from edgevit.models.vit import ViTConfig
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.preprocess import Preprocess
 from tests.reference import randomise
 
 VIT = ViTConfig(image_size=(32, 48), patch_size=(8, 8), width=32, depth=3, heads=4, mlp_width=64, classes=7)

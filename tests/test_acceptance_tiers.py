@@ -15,8 +15,8 @@ from edgevit.core.progress import ignore_progress
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
 from edgevit.export import export_model
-from edgevit.images import ImageSet
 from edgevit.optimize import optimize_graph
+from edgevit.pixels.images import ImageSet
 from edgevit.prepare_quantized import prepare_quantized
 from edgevit.reference import run_outputs
 from tests.test_engines_under_tiers import HERE, REFUSED, measure_sqnr

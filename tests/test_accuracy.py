@@ -16,8 +16,8 @@ from PIL import Image
 from edgevit.accuracy import AccuracyMeter, measure_accuracy
 from edgevit.core.errors import CheckpointError, CompileError, DataError
 from edgevit.core.report.report import Accuracy
-from edgevit.images import ImageSet
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.images import ImageSet
+from edgevit.pixels.preprocess import Preprocess
 
 # Whole numbers, so that ties are frequent.
 LOGITS = hnp.arrays(np.float32, st.tuples(st.integers(1, 30), st.integers(2, 9)), elements=st.integers(-3, 3))

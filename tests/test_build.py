@@ -259,7 +259,7 @@ def test_second_build_into_the_same_folder_is_refused_while_the_first_runs(tmp_p
 def test_infinite_logits_of_the_model_itself_name_the_images(tmp_path, digits):
     model = make_model(VIT)
     model.module.head.bias.data[0] = float("inf")
-    from edgevit.images import ImageSet
+    from edgevit.pixels.images import ImageSet
 
     images = ImageSet.read(digits.validation).subset(3, 0)
     with pytest.raises(CheckpointError, match="not finite for 3 images") as caught:
@@ -268,7 +268,7 @@ def test_infinite_logits_of_the_model_itself_name_the_images(tmp_path, digits):
 
 
 def test_reference_is_the_module_batch_by_batch(tmp_path, digits):
-    from edgevit.images import ImageSet
+    from edgevit.pixels.images import ImageSet
 
     model = make_model(VIT)
     images = ImageSet.read(digits.validation).subset(11, 0)

@@ -15,7 +15,7 @@ from edgevit.core.recipe import Recipe, load_recipe
 from edgevit.core.report.report import Report
 from edgevit.core.target import load_target
 from edgevit.demo import MODELS, write_digits
-from edgevit.images import ImageSet
+from edgevit.pixels.images import ImageSet
 from edgevit.runtime import open_bundle
 
 QUICK = Recipe(

@@ -32,8 +32,8 @@ from edgevit.core.report.place import CANARY_FILE
 from edgevit.core.target import load_target, read_architecture
 from edgevit.demo import MODELS, write_digits
 from edgevit.evidence import Evidence
-from edgevit.images import ImageSet
 from edgevit.pack import pack_bundle
+from edgevit.pixels.images import ImageSet
 from edgevit.tier_process import run_under
 from tests.tiny_bundle import PREPROCESS, make_manifest
 from tests.tiny_onnx import CLASSES, SIZE

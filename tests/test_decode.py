@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from edgevit.core.errors import DataError
-from edgevit.decode import MAX_PIXELS, decode_image
+from edgevit.pixels.decode import MAX_PIXELS, decode_image
 from tests.photos import make_photo
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from edgevit import demo
 from edgevit.demo import LABELS, MODELS, TRAINING, draw_digit, load_digits, write_digits
-from edgevit.images import ImageSet
+from edgevit.pixels.images import ImageSet
 from tests.reference import import_timm
 
 MODEL_NAMES = list(MODELS)

@@ -13,7 +13,7 @@ from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
 from edgevit.evidence import Evidence
 from edgevit.graph_answers import answer_graphs
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.preprocess import Preprocess
 from edgevit.trial import GraphFile
 from tests.tiny_onnx import SIZE, compute_logits, make_images, write_classifier
 

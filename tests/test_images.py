@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgevit.core.errors import DataError
-from edgevit.images import ImageSet
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.images import ImageSet
+from edgevit.pixels.preprocess import Preprocess
 from tests.photos import make_photo
 from tests.test_decode import make_png_header
 

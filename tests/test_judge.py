@@ -15,9 +15,9 @@ from edgevit.core.recipe import Recipe
 from edgevit.core.report.report import DataUse
 from edgevit.core.target import load_target
 from edgevit.evidence import Evidence, Judged
-from edgevit.images import ImageSet
 from edgevit.judge import judge_trial, try_graph
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.images import ImageSet
+from edgevit.pixels.preprocess import Preprocess
 from edgevit.runtime.session import open_engine
 from edgevit.trial import GraphFile, Trial, compile_graph
 from tests.tiny_onnx import SIZE, compute_logits, make_images, write_classifier

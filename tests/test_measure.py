@@ -10,10 +10,10 @@ from PIL import Image
 
 from edgevit.accuracy import measure_accuracy
 from edgevit.core.engine import Engine
-from edgevit.images import ImageSet
 from edgevit.latency import measure_latency, measure_throughput
 from edgevit.parity import PARITY_TOLERANCES, check_parity
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.images import ImageSet
+from edgevit.pixels.preprocess import Preprocess
 from edgevit.runtime.session import open_engine
 from tests.tiny_engine import compile_tiny_engine
 from tests.tiny_onnx import CLASSES, SIZE, compute_logits, make_images

@@ -16,7 +16,7 @@ from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
 from edgevit.fallback import mark_float
 from edgevit.graph import Graph
-from edgevit.images import ImageSet
+from edgevit.pixels.images import ImageSet
 from edgevit.plan import QuantizationPlan
 from edgevit.prepare_quantized import RANDOM_IMAGES, prepare_quantized, requantize
 from edgevit.reference import generate_images

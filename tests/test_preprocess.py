@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgevit.core.errors import BundleError, DataError
-from edgevit.preprocess import Preprocess, to_nchw
+from edgevit.pixels.preprocess import Preprocess, to_nchw
 from tests.photos import make_photo
 
 IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

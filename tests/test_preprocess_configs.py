@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgevit.core.errors import CheckpointError
-from edgevit.preprocess import Preprocess, to_nchw
+from edgevit.pixels.preprocess import Preprocess, to_nchw
 from edgevit.preprocess_configs import read_timm_preprocess, read_transformers_preprocess
 from tests.photos import make_photo
 from tests.reference import import_timm, import_transformers

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgevit.resample import KERNELS, integer_weights, resample_pillow, resample_torch
+from edgevit.pixels.resample import KERNELS, integer_weights, resample_pillow, resample_torch
 from tests.photos import make_photo
 from tests.reference import import_torchvision
 

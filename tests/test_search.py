@@ -15,7 +15,7 @@ from edgevit.core.isa import TIERS, read_tier
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
 from edgevit.evidence import Evidence
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.preprocess import Preprocess
 from edgevit.runtime.session import Session, open_engine
 from edgevit.search import SearchResult, search_recipe
 from edgevit.trial import GraphFile

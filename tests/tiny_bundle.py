@@ -16,7 +16,7 @@ from edgevit.core.target import load_target
 from edgevit.evidence import Evidence
 from edgevit.manifest import Manifest
 from edgevit.pack import pack_bundle
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.preprocess import Preprocess
 from tests.tiny_onnx import CLASSES, SIZE, compute_logits, make_images, write_classifier
 
 PREPROCESS = Preprocess(SIZE, SIZE, "shortest", SIZE, SIZE, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

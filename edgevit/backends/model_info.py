@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.preprocess import Preprocess
 
 # model_api's "crop" takes the largest centred rectangle of the input's aspect ratio, and resizes it
 _RESIZE = {

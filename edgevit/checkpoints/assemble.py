@@ -20,7 +20,7 @@ from edgevit.checkpoints.packing import add_leading_axes, match_module, match_pa
 from edgevit.checkpoints.resample import Resampling, Size, resample_bias_table, resample_positions
 from edgevit.model import Model, Source
 from edgevit.models import ModelConfig, SwinConfig, ViTConfig, build_module
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.preprocess import Preprocess
 
 _STAGE = re.compile(r"layers\.(\d+)\.blocks\.(\d+)\.bias\.table")
 

@@ -13,7 +13,7 @@ from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.resample import Resampling
 from edgevit.model import Model
 from edgevit.models import ModelConfig
-from edgevit.preprocess import Interpolation, Preprocess, Resize
+from edgevit.pixels.preprocess import Interpolation, Preprocess, Resize
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)

@@ -32,7 +32,7 @@ from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_swi
 from edgevit.core.errors import CheckpointError, format_offenders
 from edgevit.model import Model
 from edgevit.models import SwinConfig, ViTConfig
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.preprocess import Preprocess
 
 LAYOUT = "KerasHub model"
 

@@ -15,7 +15,7 @@ from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.keras_file import CONFIG
 from edgevit.core.errors import CheckpointError
 from edgevit.models import SwinConfig, ViTConfig
-from edgevit.preprocess import Interpolation, Preprocess, Resize
+from edgevit.pixels.preprocess import Interpolation, Preprocess, Resize
 
 BACKBONES: Mapping[str, type[ViTConfig | SwinConfig]] = {
     "ViTBackbone": ViTConfig,

@@ -25,7 +25,7 @@ from edgevit.graph import Graph
 from edgevit.model import Model, Source
 from edgevit.movement import strip_reshapes
 from edgevit.passes import FOREIGN, PARTIAL
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.preprocess import Preprocess
 from edgevit.preprocess_configs import read_timm_preprocess, read_transformers_preprocess
 from edgevit.preprocess_options import describe_assumed
 

@@ -25,7 +25,7 @@ from edgevit.checkpoints.timm_config import describe_config
 from edgevit.core.errors import CheckpointError
 from edgevit.model import Model
 from edgevit.models import ModelConfig, ViTConfig
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.preprocess import Preprocess
 from edgevit.preprocess_configs import read_timm_preprocess
 
 LAYOUT = "open_clip image tower"

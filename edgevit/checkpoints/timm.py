@@ -21,7 +21,7 @@ from edgevit.checkpoints.timm_vit import NOT_USED, find_projection, find_vit_nam
 from edgevit.core.errors import CheckpointError
 from edgevit.model import Model
 from edgevit.models import ModelConfig, SwinV2Config, ViTConfig
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.preprocess import Preprocess
 from edgevit.preprocess_configs import read_timm_preprocess
 
 LAYOUT = "timm hub folder"

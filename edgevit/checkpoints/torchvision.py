@@ -22,7 +22,7 @@ from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_swi
 from edgevit.core.errors import CheckpointError
 from edgevit.model import Model
 from edgevit.models import ModelConfig, SwinConfig
-from edgevit.preprocess import Interpolation
+from edgevit.pixels.preprocess import Interpolation
 
 LAYOUT = "torchvision state dict"
 

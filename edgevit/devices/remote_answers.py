@@ -25,7 +25,7 @@ from edgevit.devices.ssh_errors import OutOfReachError
 from edgevit.devices.transfer import hash_job
 from edgevit.devices.wheel import pack_wheel
 from edgevit.manifest import Manifest
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.preprocess import Preprocess
 from edgevit.runtime.canary import CanaryCheck, Check
 from edgevit.runtime.session import Outputs
 

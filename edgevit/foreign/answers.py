@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edgevit.core.errors import CheckpointError
 from edgevit.foreign.file import ForeignFile
-from edgevit.preprocess import Preprocess, to_nchw
+from edgevit.pixels.preprocess import Preprocess, to_nchw
 
 Answer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 

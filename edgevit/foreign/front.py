@@ -10,7 +10,7 @@ from edgevit.foreign.pieces import Doubles
 from edgevit.graph import Graph, static_shape
 from edgevit.movement import constant_of
 from edgevit.passes.build import Builder
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.preprocess import Preprocess
 
 INPUT, OUTPUT = "image", "logits"
 

@@ -15,7 +15,7 @@ from edgevit.foreign.front import put_front
 from edgevit.foreign.prepare import apply_passes, load_graph
 from edgevit.graph import Graph, static_shape
 from edgevit.passes import FOREIGN, PARTIAL
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.preprocess import Preprocess
 
 
 @dataclass(frozen=True)

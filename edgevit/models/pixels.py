@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.preprocess import Preprocess
 
 
 class PixelModel(nn.Module):

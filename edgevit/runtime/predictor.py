@@ -15,9 +15,9 @@ from edgevit.bundle import Bundle, load_bundle, verify_bundle
 from edgevit.core.engine import Engine, Setting
 from edgevit.core.errors import BundleError, DataError, DeviceError
 from edgevit.core.target import read_architecture
-from edgevit.decode import ImageSource
 from edgevit.manifest import Manifest
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.decode import ImageSource
+from edgevit.pixels.preprocess import Preprocess
 from edgevit.runtime.canary import CanaryCheck, Check, check_canary
 from edgevit.runtime.rebuild import suggest_rebuild
 from edgevit.runtime.session import Outputs, Session, get_runtime, open_engine

@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 from edgevit.backends.model_info import describe_model_info
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.preprocess import Preprocess
 
 PREPROCESS = Preprocess(
     224, 224, "shortest", 256, 256, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), fill=(7, 7, 7)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.errors import CheckpointError, MissingPackageError
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.preprocess import Preprocess
 from tests.reference import relative_error
 
 FIXTURES = Path(__file__).parent / "keras"

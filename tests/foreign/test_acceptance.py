@@ -11,8 +11,8 @@ import torch
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.target import ExportForm
 from edgevit.export import export_model
-from edgevit.images import ImageSet
 from edgevit.optimize import optimize_graph
+from edgevit.pixels.images import ImageSet
 from edgevit.reference import run_module
 from tests.foreign_exports import Exporter, export_asset, export_transformers
 from tests.reference import save_deit_as_transformers, save_swin_as_transformers

@@ -19,8 +19,8 @@ from PIL import Image
 
 from edgevit.core import schema
 from edgevit.core.errors import DataError, EdgevitError
-from edgevit.decode import MAX_PIXELS, ImageSource, decode_image, name_source
-from edgevit.resample import resample_pillow, resample_plain, resample_torch
+from edgevit.pixels.decode import MAX_PIXELS, ImageSource, decode_image, name_source
+from edgevit.pixels.resample import resample_pillow, resample_plain, resample_torch
 
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Resize = Literal["shortest", "longest", "squash", "crop", "none"]

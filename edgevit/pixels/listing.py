@@ -35,7 +35,7 @@ class Listing:
 
 
 def list_folder(root: Path, labels: Sequence[str] | None) -> Listing:
-    """One folder per class, or images alone; the rules are those of :meth:`edgevit.images.ImageSet.read`.
+    """One folder per class, or images alone; the rules are those of :meth:`edgevit.pixels.images.ImageSet.read`.
 
     Raises:
         DataError: Images beside folders, or folders that do not fit ``labels``.
@@ -112,7 +112,7 @@ def _index_folders(
 
 
 def list_csv(path: Path, labels: Sequence[str] | None) -> Listing:
-    """The rows of a CSV, whose files may be missing; the rules are those of :meth:`edgevit.images.ImageSet.read`.
+    """The rows of a CSV, whose files may be missing; the rules are those of :meth:`edgevit.pixels.images.ImageSet.read`.
 
     Raises:
         DataError: Not a CSV, or one without the column ``file``.

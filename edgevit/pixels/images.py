@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.core.errors import DataError, format_offenders
-from edgevit.decode import MAX_PIXELS, decode_image
-from edgevit.listing import list_csv, list_folder
-from edgevit.preprocess import Preprocess
+from edgevit.pixels.decode import MAX_PIXELS, decode_image
+from edgevit.pixels.listing import list_csv, list_folder
+from edgevit.pixels.preprocess import Preprocess
 
 __all__ = ["MAX_PIXELS", "Batch", "ImageSet", "decode_image"]
 

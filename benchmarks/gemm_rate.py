@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.peers import Pixels, Values, compile_openvino
 from edgevit.core import schema
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
 from edgevit.latency import measure_latency
 from edgevit.runtime.session import Session
 

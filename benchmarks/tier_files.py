@@ -27,7 +27,7 @@ from edgevit.core.isa import TIERS, list_tiers
 from edgevit.core.progress import ignore_progress
 from edgevit.core.recipe import Recipe, load_recipe
 from edgevit.core.target import Target, load_target
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
 from edgevit.model import Model
 from edgevit.pixels.images import ImageSet
 from edgevit.prepare import prepare_graph

@@ -16,7 +16,7 @@ from edgevit.core.errors import ExportError, MissingPackageError
 from edgevit.core.pass_record import PassRecord
 from edgevit.core.target import ExportForm
 from edgevit.folds import apply_folds
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
 from edgevit.model import Model, OwnGraph
 from edgevit.models.pixels import PixelModel, copy_structure
 
@@ -42,7 +42,7 @@ def export_model(
     Args:
         model: What :func:`edgevit.checkpoints.read_checkpoint` gave.
         form: Which folds, and which form of q/k/v.
-        opset: ONNX opset of the result, which is 18 for an older one: :mod:`edgevit.opset` restates it when all passes
+        opset: ONNX opset of the result, which is 18 for an older one: :mod:`edgevit.graph.opset` restates it when all passes
             are through.
         batch: Smallest, usual and largest batch. Three equal numbers make it static.
 

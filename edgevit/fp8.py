@@ -17,13 +17,13 @@ import onnx_ir as ir
 from edgevit.core.errors import CalibrationError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.quantization import Quantization, QuantizationRecord, SitePrecision, SiteRecord
-from edgevit.graph import Graph
-from edgevit.linears import is_transposed, read_weight, trace_layout
+from edgevit.graph.graph import Graph
+from edgevit.graph.linears import is_transposed, read_weight, trace_layout
+from edgevit.graph.segments import SegmentRunner, extract_segment, release_weights, split_graph
 from edgevit.placement import PLACEMENTS
 from edgevit.plan import insert_behind, list_readers, replace_readers
 from edgevit.quantize import match_sites
 from edgevit.segment_fit import count_rows, reads_image
-from edgevit.segments import SegmentRunner, extract_segment, release_weights, split_graph
 from edgevit.sensitivity import choose_float, rank_groups, rank_sites
 
 if TYPE_CHECKING:

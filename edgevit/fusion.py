@@ -18,7 +18,7 @@ from edgevit.core.report.fusion_record import FusionRecord
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from edgevit.graph import Graph
+    from edgevit.graph.graph import Graph
 
 MOVING_OPS = (
     "Reshape",

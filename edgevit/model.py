@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from edgevit.core.pass_record import PassRecord
     from edgevit.core.target import ExportForm
-    from edgevit.graph import Graph
+    from edgevit.graph.graph import Graph
     from edgevit.models import ModelConfig
     from edgevit.pixels.preprocess import Preprocess
 

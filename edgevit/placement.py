@@ -36,7 +36,7 @@ class Placement:
             bytes; ``consumer``: at the input of the product itself.
         products: What ``products = "auto"`` of a recipe may quantise in attention.
         gather_rows: Whether heads that change places as bytes do so faster by a Gather of rows
-            (:mod:`edgevit.passes.fuse_row_gather`).
+            (:mod:`edgevit.graph.passes.fuse_row_gather`).
         int4_weights: Whether the library runs weights of four bits with float activations.
         smallest_dimension: Matrices with fewer rows or columns stay float, as the kernels are no faster there.
         smallest_rows: Linears of fewer rows a call stay float: they wait for their weights, not for arithmetic.

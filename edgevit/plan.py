@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.graph import Graph
-from edgevit.linears import LAYOUT_OPS, find_bias, find_bias_value, is_transposed, trace_layout
+from edgevit.graph.graph import Graph
+from edgevit.graph.linears import LAYOUT_OPS, find_bias, find_bias_value, is_transposed, trace_layout
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -58,7 +58,7 @@ def collect_portable_files(
             continue
 
         def write(folder: Path, graph: GraphFile = graph, name: str = name) -> None:
-            from edgevit.graph import Graph
+            from edgevit.graph.graph import Graph
 
             Graph.load(graph.path).save(folder / name)
 

@@ -79,9 +79,9 @@ def prepare_graph(model: Model, target: Target, recipe: Recipe, cache: StageCach
     progress("export", 1, 1)
 
     def optimize(folder: Path) -> None:
-        from edgevit.graph import Graph
-        from edgevit.opset import restate_opset
-        from edgevit.optimize import optimize_graph
+        from edgevit.graph.graph import Graph
+        from edgevit.graph.opset import restate_opset
+        from edgevit.graph.passes.optimize import optimize_graph
 
         graph, records = optimize_graph(Graph.load(exported / FLOAT_FILE), disable=recipe.disable_passes)
         if graph.model.graph.opset_imports[""] > target.opset:  # exported in 18 at least, for the sites' names
@@ -104,7 +104,7 @@ def prepare_graph(model: Model, target: Target, recipe: Recipe, cache: StageCach
 def prepare_half_range(
     prepared: PreparedGraph, pixels: npt.NDArray[np.uint8], batch: int, cache: StageCache, progress: Progress
 ) -> PreparedGraph:
-    """Mark what leaves float16's range on some images; see :func:`edgevit.half_range.mark_wide`.
+    """Mark what leaves float16's range on some images; see :func:`edgevit.graph.half_range.mark_wide`.
 
     Args:
         prepared: The float graph.
@@ -116,8 +116,8 @@ def prepare_half_range(
     inputs = {**prepared.inputs, "half_range": hashlib.sha256(pixels.tobytes()).hexdigest()}
 
     def mark(folder: Path) -> None:
-        from edgevit.graph import Graph
-        from edgevit.half_range import mark_wide
+        from edgevit.graph.graph import Graph
+        from edgevit.graph.half_range import mark_wide
 
         graph = Graph.load(prepared.path)
         calls = [pixels.take(range(i, i + batch), axis=0, mode="wrap") for i in range(0, len(pixels), batch)]

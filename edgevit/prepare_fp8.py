@@ -73,7 +73,7 @@ def prepare_fp8(
         import numpy
 
         from edgevit.fp8 import plan_fp8
-        from edgevit.graph import Graph
+        from edgevit.graph.graph import Graph
 
         pixels = otherwise
         if sample is not None:
@@ -109,7 +109,7 @@ def prepare_fp8(
 def requantize_fp8(source: Path, record: QuantizationRecord, backend: str, path: Path) -> Mapping[str, int]:
     """Write the graph with the pairs of the record's FP8 sites; as :func:`edgevit.prepare_quantized.requantize`."""
     from edgevit.fp8 import Fp8Plan
-    from edgevit.graph import Graph
+    from edgevit.graph.graph import Graph
 
     del backend  # the plan has it in its sites already
     data = json.loads((source / PLAN_FILE).read_text(encoding="utf-8"))

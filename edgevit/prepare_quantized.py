@@ -95,8 +95,8 @@ def prepare_quantized(
     }
 
     def quantize(folder: Path) -> None:
-        from edgevit.graph import Graph
-        from edgevit.half_range import mark_wide
+        from edgevit.graph.graph import Graph
+        from edgevit.graph.half_range import mark_wide
         from edgevit.plan_file import save_plan
         from edgevit.quantize import plan_quantization
         from edgevit.token_importance import measure_importance
@@ -148,7 +148,7 @@ def check_pins(model: Model, target: Target, recipe: Recipe, cache: StageCache, 
 
     The graph is exported for that, and used by :func:`prepare_quantized` again.
     """
-    from edgevit.graph import Graph
+    from edgevit.graph.graph import Graph
     from edgevit.quantize import match_sites
 
     form = _choose_form(target, recipe)
@@ -183,8 +183,8 @@ def requantize(source: Path, record: QuantizationRecord, backend: str, path: Pat
     Raises:
         CompileError: The result is not valid ONNX.
     """
-    from edgevit.graph import Graph
-    from edgevit.passes.fuse_row_gather import fuse_row_gather
+    from edgevit.graph.graph import Graph
+    from edgevit.graph.passes.fuse_row_gather import fuse_row_gather
     from edgevit.plan import apply_plan
     from edgevit.plan_file import load_plan
 

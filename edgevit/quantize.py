@@ -20,14 +20,14 @@ from edgevit.core.errors import CalibrationError, RecipeError
 from edgevit.core.memory import collect_new_alone, release_memory
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.quantization import Quantization, QuantizationRecord, SiteRecord
-from edgevit.graph import Graph
-from edgevit.linears import read_weight, trace_layout
+from edgevit.graph.graph import Graph
+from edgevit.graph.linears import read_weight, trace_layout
+from edgevit.graph.segments import release_weights, split_graph
 from edgevit.observers import OBSERVERS
 from edgevit.placement import PLACEMENTS, check_weight_bits
 from edgevit.plan import QuantizationPlan, apply_plan
 from edgevit.ranges import TensorStatistics
 from edgevit.segment_fit import SegmentFit, reads_image
-from edgevit.segments import release_weights, split_graph
 from edgevit.sensitivity import choose_float, find_group_pattern, rank_groups, rank_sites
 from edgevit.token_importance import Importance
 

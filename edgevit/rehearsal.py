@@ -103,8 +103,8 @@ def find_stand_in(target: Target) -> Target:
 
 def _raise_opset(path: Path, folder: Path) -> Path:
     """A graph for builder flags in the opset that has float16 scales: TensorRT-RTX takes strongly typed ones alone."""
-    from edgevit.graph import Graph
-    from edgevit.opset import restate_opset
+    from edgevit.graph.graph import Graph
+    from edgevit.graph.opset import restate_opset
 
     graph = Graph.load(path)
     restate_opset(graph, _HALF_SCALES_OPSET)

@@ -13,8 +13,9 @@ import onnx_ir as ir
 
 from edgevit.core.errors import CalibrationError
 from edgevit.core.quantization import Observer, Quantization
-from edgevit.graph import static_shape
-from edgevit.linears import read_weight, trace_layout
+from edgevit.graph.graph import static_shape
+from edgevit.graph.linears import read_weight, trace_layout
+from edgevit.graph.segments import Segment, SegmentRunner, extract_segment
 from edgevit.methods.activation_grid import make_grid
 from edgevit.methods.attention_centring import center_attention, find_attention
 from edgevit.methods.channel_equalization import (
@@ -32,7 +33,6 @@ from edgevit.observers import OBSERVERS
 from edgevit.placement import Placement
 from edgevit.plan import QuantizationPlan, SitePlan
 from edgevit.ranges import Grid, TensorStatistics
-from edgevit.segments import Segment, SegmentRunner, extract_segment
 from edgevit.token_importance import Importance
 
 Values = npt.NDArray[np.float32]

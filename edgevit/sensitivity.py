@@ -16,9 +16,9 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgevit.core.progress import Progress, ignore_progress
-from edgevit.graph import Graph
-from edgevit.linears import read_weight
-from edgevit.segments import Segment, SegmentRunner, extract_segment, join_segments, split_graph
+from edgevit.graph.graph import Graph
+from edgevit.graph.linears import read_weight
+from edgevit.graph.segments import Segment, SegmentRunner, extract_segment, join_segments, split_graph
 
 Pixels = Sequence[npt.NDArray[np.generic]]
 Answers = Sequence[Sequence[npt.NDArray[np.float32]]]

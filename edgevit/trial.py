@@ -123,7 +123,7 @@ def _refuse_faults(graph: GraphFile, target: Target, precision: str, recipe: Rec
     if target.backend != "openvino" or target.device != "CPU":
         return
     from edgevit.backends.openvino_faults import list_faults
-    from edgevit.graph import Graph
+    from edgevit.graph.graph import Graph
 
     settled = {**target.settings, **recipe.settings}.get("inference_precision")
     floats = graph.floats or settled or ("bf16" if precision == "bf16" else "f32")

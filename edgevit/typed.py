@@ -12,9 +12,9 @@ import numpy as np
 import onnx_ir as ir
 
 from edgevit.core.errors import CompileError, format_offenders
-from edgevit.graph import Graph
-from edgevit.half_range import LARGEST_HALF, find_whole_numbers, is_wide
-from edgevit.linears import AFFINE_SUFFIXES, trace_layout
+from edgevit.graph.graph import Graph
+from edgevit.graph.half_range import LARGEST_HALF, find_whole_numbers, is_wide
+from edgevit.graph.linears import AFFINE_SUFFIXES, trace_layout
 
 Arithmetic: TypeAlias = Literal["fp32", "fp16"]
 
@@ -29,7 +29,7 @@ def type_graph(graph: Graph, arithmetic: Arithmetic) -> Graph:
 
     The image is cast first, because TensorRT moves no unsigned bytes; LayerNormalization keeps its float32
     accumulation (``stash_type``). The head, a Linear of one row, is float32 as the logits are, unless it is quantised;
-    so is what :func:`edgevit.half_range.mark_wide` marked.
+    so is what :func:`edgevit.graph.half_range.mark_wide` marked.
 
     Args:
         graph: ``image (B, H, W, 3) uint8`` to logits, an embedding or features, its floats float32; not changed.

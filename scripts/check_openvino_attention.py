@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from edgevit.backends.openvino_faults import Executed, list_faults
 from edgevit.core.isa import TIERS, read_tier
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
 from scripts.lone_attention import Feed, LoneAttention, make_attention
 
 WINDOW = (16, 16)  # a window of 4 × 4 tokens

@@ -14,8 +14,8 @@ import onnxruntime
 
 from edgevit.core.target import ExportForm
 from edgevit.export import export_model
-from edgevit.graph import Graph
-from edgevit.optimize import optimize_graph
+from edgevit.graph.graph import Graph
+from edgevit.graph.passes.optimize import optimize_graph
 from tests.small_models import SWIN, VIT, make_images, make_model
 
 CONFIGS = {

@@ -15,7 +15,7 @@ from edgevit.core.progress import ignore_progress
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
 from edgevit.export import export_model
-from edgevit.optimize import optimize_graph
+from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.pixels.images import ImageSet
 from edgevit.prepare_quantized import prepare_quantized
 from edgevit.reference import run_outputs

@@ -19,7 +19,7 @@ from edgevit.core.target import Budget, load_target
 from edgevit.demo import MODELS, DigitFiles, write_digits
 from edgevit.fallback import REASON, STAGE, mark_float
 from edgevit.fp8 import quantize_fp8
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
 from edgevit.pixels.images import ImageSet
 from edgevit.prepare import prepare_graph
 from edgevit.prepare_fp8 import prepare_fp8, requantize_fp8

@@ -22,12 +22,12 @@ from edgevit.core.quantization import Quantization
 from edgevit.core.target import load_target
 from edgevit.core.task import Task
 from edgevit.export import export_model
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
+from edgevit.graph.passes.fuse_row_gather import fuse_row_gather
+from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.graph_answers import JUDGE_SETTINGS
 from edgevit.model import Model
 from edgevit.models.swin_v2 import SwinV2Config
-from edgevit.optimize import optimize_graph
-from edgevit.passes.fuse_row_gather import fuse_row_gather
 from edgevit.plan import apply_plan
 from edgevit.quantize import plan_quantization
 from edgevit.reference import run_outputs

@@ -14,11 +14,11 @@ import torch
 from edgevit.core.errors import ExportError, PassError
 from edgevit.core.target import ExportForm
 from edgevit.export import export_model, float_module
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
+from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.model import Model
 from edgevit.models.swin import SwinConfig
 from edgevit.models.vit import ViTConfig
-from edgevit.optimize import optimize_graph
 from tests.folds.test_folds import NOTHING, SWITCHES
 from tests.reference import count_flops
 from tests.small_models import SWIN, SWINS, VIT, VITS, make_images, make_model

@@ -27,7 +27,7 @@ from edgevit.core.report.report import Report, Verdict
 from edgevit.core.target import Budget, load_target
 from edgevit.demo import MODELS, write_digits
 from edgevit.devices.local import describe_machine
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
 from edgevit.manifest import load_manifest
 from edgevit.pack import pack_bundle
 from edgevit.rehearsal import Rehearsal

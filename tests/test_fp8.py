@@ -14,8 +14,8 @@ from edgevit.backends.typed_rules import find_violations
 from edgevit.core.errors import CalibrationError, CompileError, RecipeError
 from edgevit.core.target import ExportForm, load_target
 from edgevit.fp8 import LARGEST, quantize_fp8
-from edgevit.graph import Graph
-from edgevit.linears import read_weight, trace_layout
+from edgevit.graph.graph import Graph
+from edgevit.graph.linears import read_weight, trace_layout
 from edgevit.typed import type_graph
 from tests.small_graphs import find_node, make_graph, make_pixels, run_graph
 

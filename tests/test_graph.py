@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
 from tests.small_graphs import make_graph, make_pixels, run_graph
 
 

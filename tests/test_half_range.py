@@ -14,9 +14,9 @@ import pytest
 from edgevit.backends.typed_rules import find_violations
 from edgevit.core.quantization import Quantization
 from edgevit.core.target import ExportForm
-from edgevit.graph import Graph
-from edgevit.half_range import LARGEST_HALF, MARK, is_wide, mark_wide
-from edgevit.linears import find_bias_value
+from edgevit.graph.graph import Graph
+from edgevit.graph.half_range import LARGEST_HALF, MARK, is_wide, mark_wide
+from edgevit.graph.linears import find_bias_value
 from edgevit.plan import Affine, apply_plan
 from edgevit.quantize import plan_quantization, quantize_graph
 from edgevit.typed import type_graph

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgevit.movement import trace
+from edgevit.graph.movement import trace
 from tests.passes.graphs import constant, draw, parse, run
 
 IO = {"inputs": "float[2,3,4] x", "outputs": "float[a,b,c] y"}

@@ -17,9 +17,9 @@ from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import ExportForm, load_target
 from edgevit.export import export_model
-from edgevit.graph import Graph
-from edgevit.opset import restate_opset
-from edgevit.optimize import optimize_graph
+from edgevit.graph.graph import Graph
+from edgevit.graph.opset import restate_opset
+from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.prepare import prepare_graph
 from edgevit.quantize import quantize_graph
 from edgevit.typed import type_graph

@@ -151,7 +151,7 @@ def test_file_of_another_noun_is_refused(tmp_path):
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
 def test_plan_from_disk_makes_the_same_graph(backend, tmp_path):
     """Of the float graph from disk, too: with all sites, and with some set back."""
-    from edgevit.graph import Graph
+    from edgevit.graph.graph import Graph
 
     base, plan, _ = plan_quantization(make_graph("vit"), make_pixels("vit", 4), Quantization(), backend)
     save_plan(plan, tmp_path / "plan.json")

@@ -15,7 +15,7 @@ from edgevit.core.quantization import Quantization, QuantizationRecord, SiteReco
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
 from edgevit.fallback import mark_float
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
 from edgevit.pixels.images import ImageSet
 from edgevit.plan import QuantizationPlan
 from edgevit.prepare_quantized import RANDOM_IMAGES, prepare_quantized, requantize

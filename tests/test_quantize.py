@@ -12,7 +12,7 @@ import pytest
 
 from edgevit.core.errors import CalibrationError, RecipeError
 from edgevit.core.quantization import Quantization
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
 from edgevit.quantize import match_sites, plan_quantization, quantize_graph
 from tests.small_graphs import Images, find_node, make_graph, make_pixels, run_graph
 

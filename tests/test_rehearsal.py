@@ -12,7 +12,7 @@ from edgevit.core.errors import MissingPackageError
 from edgevit.core.report.fusion_record import FusionRecord
 from edgevit.core.target import ExportForm, load_target
 from edgevit.export import export_model
-from edgevit.optimize import optimize_graph
+from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.rehearsal import Rehearsal, describe_rehearsal, find_stand_in, list_fusion_warnings, rehearse_fusion
 from edgevit.trial import GraphFile
 from tests.small_graphs import CONFIGS, make_graph

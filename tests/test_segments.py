@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevit.graph import Graph
-from edgevit.segments import SegmentRunner, extract_segment, release_weights, split_graph
+from edgevit.graph.graph import Graph
+from edgevit.graph.segments import SegmentRunner, extract_segment, release_weights, split_graph
 from tests.small_graphs import make_graph, make_pixels, run_graph
 
 FAMILIES = ("vit", "swin")

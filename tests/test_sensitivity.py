@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgevit.core.quantization import Quantization
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
 from edgevit.plan import QuantizationPlan, apply_plan
 from edgevit.quantize import match_sites, plan_quantization
 from edgevit.ranges import Grid

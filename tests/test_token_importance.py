@@ -9,7 +9,7 @@ import torch
 from edgevit.core.quantization import Quantization
 from edgevit.core.target import ExportForm
 from edgevit.export import export_model, fold_model
-from edgevit.optimize import optimize_graph
+from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.quantize import plan_quantization
 from edgevit.token_importance import measure_importance
 from tests.small_graphs import CONFIGS, make_pixels

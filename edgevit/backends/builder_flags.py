@@ -1,7 +1,7 @@
 """Precision by builder flags, for TensorRT before 10.3, which takes no strongly typed network.
 
 The graph is float32 with Q/DQ pairs of float32 scales; ``FP16`` and ``INT8`` allow the builder narrower kernels. What
-must not be float16 is pinned layer by layer: nodes whose values leave its range (:mod:`edgevit.half_range`), and
+must not be float16 is pinned layer by layer: nodes whose values leave its range (:mod:`edgevit.graph.half_range`), and
 LayerNorms, whose sums of squares do.
 """
 

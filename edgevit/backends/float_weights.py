@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
 
 
 def restate_weights(graph: Graph) -> int:

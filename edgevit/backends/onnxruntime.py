@@ -18,7 +18,7 @@ from edgevit.backends.model_file import check_model, find_batch
 from edgevit.core.engine import Engine, Setting, TensorSpec
 from edgevit.core.errors import CompileError, DeviceError, MissingPackageError
 from edgevit.core.target import Target
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
 from edgevit.runtime.onnxruntime import is_property, list_devices, open_session, read_versions
 from edgevit.runtime.settings import OpenSettings, read_settings
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from edgevit.core.isa import TIERS, TierName
-from edgevit.graph import Graph, static_shape
+from edgevit.graph.graph import Graph, static_shape
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -22,7 +22,7 @@ from edgevit.core.errors import CompileError, DeviceError, format_offenders
 from edgevit.core.report.fusion_record import FusionRecord
 from edgevit.core.target import Target
 from edgevit.fusion import EngineLayer, prove_fusion, read_layers, read_types
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
 from edgevit.runtime.cuda import Cuda, import_cudart
 from edgevit.runtime.nvidia import find_gpu, read_gpus
 from edgevit.runtime.tensorrt import import_tensorrt
@@ -266,7 +266,7 @@ def type_for_compiler(graph: Graph, target: Target, precision: str, model_path: 
 
 
 def _list_wide(graph: Graph) -> tuple[str, ...]:
-    from edgevit.half_range import is_wide
+    from edgevit.graph.half_range import is_wide
 
     return tuple(node.name or "" for node in graph.model.graph if is_wide(node))
 

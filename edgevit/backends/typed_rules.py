@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
 
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 _PRODUCTS = ("MatMul", "Gemm", "Conv")

@@ -19,12 +19,12 @@ from edgevit.foreign.answers import Answer, open_answers
 from edgevit.foreign.file import ForeignFile, read_file
 from edgevit.foreign.lift import check_module, fill_module, lift_graph, name_blocks
 from edgevit.foreign.module import ForeignModule
-from edgevit.foreign.pieces import MismatchError
 from edgevit.foreign.prepare import apply_passes, load_graph
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
+from edgevit.graph.movement import strip_reshapes
+from edgevit.graph.passes import FOREIGN, PARTIAL
+from edgevit.graph.patterns.pieces import MismatchError
 from edgevit.model import Model, Source
-from edgevit.movement import strip_reshapes
-from edgevit.passes import FOREIGN, PARTIAL
 from edgevit.pixels.preprocess import Preprocess
 from edgevit.preprocess_configs import read_timm_preprocess, read_transformers_preprocess
 from edgevit.preprocess_options import describe_assumed

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgevit.foreign.pieces import MismatchError
-from edgevit.graph import Graph, static_shape
-from edgevit.movement import constant_of
+from edgevit.graph.graph import Graph, static_shape
+from edgevit.graph.movement import constant_of
+from edgevit.graph.patterns.pieces import MismatchError
 
 _SAME = frozenset(
     {
@@ -109,7 +109,7 @@ def set_batch(graph: Graph, old: int, new: int) -> None:
     """Restate a graph in place for another number of images a call; exact.
 
     Args:
-        graph: As :func:`edgevit.passes.fold_static_shapes.fold_static_shapes` leaves it, of one input
+        graph: As :func:`edgevit.graph.passes.fold_static_shapes.fold_static_shapes` leaves it, of one input
             ``(old, 3, H, W)`` and one output. Shapes of what is computed are gone afterwards.
         old: Two or more.
         new: One or more.

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.foreign.attention import Attention, find_attention, find_output_projection
-from edgevit.foreign.pieces import (
+from edgevit.graph.graph import static_shape
+from edgevit.graph.movement import NOWHERE, Index, View
+from edgevit.graph.patterns.attention import Attention, find_attention, find_output_projection
+from edgevit.graph.patterns.pieces import (
     Linear,
     MismatchError,
     Norm,
@@ -21,8 +23,6 @@ from edgevit.foreign.pieces import (
     producer,
     token_rows,
 )
-from edgevit.graph import static_shape
-from edgevit.movement import NOWHERE, Index, View
 
 
 @dataclass(frozen=True)
@@ -289,7 +289,7 @@ def _find_mean(view: View, node: ir.Node) -> tuple[int, Index, ir.Value]:
 
 
 def _mean_axes(node: ir.Node, rank: int) -> list[int]:
-    from edgevit.movement import constant_of
+    from edgevit.graph.movement import constant_of
 
     if node.op_type == "GlobalAveragePool":
         return list(range(2, rank))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.core.errors import CheckpointError, format_offenders
-from edgevit.passes.fold_static_shapes import RANDOM
+from edgevit.graph.passes.fold_static_shapes import RANDOM
 
 OLDEST_OPSET = 11
 _EXPORT = "export the model again"

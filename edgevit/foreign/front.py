@@ -6,10 +6,10 @@ import numpy as np
 import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord, Skip
-from edgevit.foreign.pieces import Doubles
-from edgevit.graph import Graph, static_shape
-from edgevit.movement import constant_of
-from edgevit.passes.build import Builder
+from edgevit.graph.builder import Builder
+from edgevit.graph.graph import Graph, static_shape
+from edgevit.graph.movement import constant_of
+from edgevit.graph.patterns.pieces import Doubles
 from edgevit.pixels.preprocess import Preprocess
 
 INPUT, OUTPUT = "image", "logits"

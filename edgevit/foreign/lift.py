@@ -15,8 +15,8 @@ from edgevit.core.errors import CheckpointError, format_offenders
 from edgevit.foreign.encoder import Block
 from edgevit.foreign.lift_swin import lift_swin
 from edgevit.foreign.lift_vit import find_blocks, find_heads, lift_vit
-from edgevit.foreign.pieces import MismatchError, Weights
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
+from edgevit.graph.patterns.pieces import MismatchError, Weights
 from edgevit.models import ModelConfig, SwinConfig, build_module
 
 TOLERANCE = 1e-4
@@ -27,7 +27,7 @@ def lift_graph(graph: Graph) -> tuple[ModelConfig, dict[str, Weights]]:
     """Config and state of the canonical module that computes what the graph does.
 
     Args:
-        graph: In the form that ``edgevit.passes.FOREIGN`` leaves, for one image a call.
+        graph: In the form that ``edgevit.graph.passes.FOREIGN`` leaves, for one image a call.
 
     Raises:
         MismatchError: The graph, or a part of it, is no ViT and no Swin.

@@ -13,10 +13,10 @@ import torch
 from edgevit.foreign.encoder import Block
 from edgevit.foreign.lift_vit import Heads, find_blocks
 from edgevit.foreign.patches import Patches, find_patches
-from edgevit.foreign.pieces import MismatchError, Norm, Weights, find_linear, find_norm, flat_source, look
-from edgevit.graph import static_shape
+from edgevit.graph.graph import static_shape
+from edgevit.graph.movement import NOWHERE, Index
+from edgevit.graph.patterns.pieces import MismatchError, Norm, Weights, find_linear, find_norm, flat_source, look
 from edgevit.models.swin import MergeNeighbours, RolledWindows, SwinConfig, relative_position_index
-from edgevit.movement import NOWHERE, Index
 
 Size = tuple[int, int]
 Pad = Literal["after_shift", "before_shift"]

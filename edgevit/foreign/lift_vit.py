@@ -9,9 +9,9 @@ import onnx_ir as ir
 
 from edgevit.foreign.encoder import Block, Pooled, find_block, find_pool, same_norm
 from edgevit.foreign.patches import Patches, find_patches
-from edgevit.foreign.pieces import Linear, MismatchError, Weights, find_linear, look
+from edgevit.graph.movement import View
+from edgevit.graph.patterns.pieces import Linear, MismatchError, Weights, find_linear, look
 from edgevit.models.vit import ViTConfig
-from edgevit.movement import View
 
 
 @dataclass(frozen=True)

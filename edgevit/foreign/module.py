@@ -13,8 +13,8 @@ from edgevit.core.target import ExportForm
 from edgevit.foreign.file import ForeignFile
 from edgevit.foreign.front import put_front
 from edgevit.foreign.prepare import apply_passes, load_graph
-from edgevit.graph import Graph, static_shape
-from edgevit.passes import FOREIGN, PARTIAL
+from edgevit.graph.graph import Graph, static_shape
+from edgevit.graph.passes import FOREIGN, PARTIAL
 from edgevit.pixels.preprocess import Preprocess
 
 

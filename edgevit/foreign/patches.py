@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.foreign.pieces import Doubles, MismatchError, Weights, find_product, look, producer
-from edgevit.graph import static_shape
-from edgevit.movement import NOWHERE, Index, View, constant_of
+from edgevit.graph.graph import static_shape
+from edgevit.graph.movement import NOWHERE, Index, View, constant_of
+from edgevit.graph.patterns.pieces import Doubles, MismatchError, Weights, find_product, look, producer
 
 
 @dataclass(frozen=True)

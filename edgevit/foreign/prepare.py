@@ -10,10 +10,10 @@ from edgevit.core.pass_record import PassRecord
 from edgevit.foreign.attention_op import ATTENTION, lower_attention
 from edgevit.foreign.batch import set_batch
 from edgevit.foreign.file import ForeignFile
-from edgevit.foreign.pieces import MismatchError
-from edgevit.graph import Graph
-from edgevit.passes import Pass
-from edgevit.passes.fold_static_shapes import fold_static_shapes
+from edgevit.graph.graph import Graph
+from edgevit.graph.passes import Pass
+from edgevit.graph.passes.fold_static_shapes import fold_static_shapes
+from edgevit.graph.patterns.pieces import MismatchError
 
 OPSET = 20
 """What TensorRT from 10.0 on parses, and the canonical export's."""

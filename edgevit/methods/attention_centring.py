@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgevit.linears import LAYOUT_OPS, find_bias_value, read_weight, trace_layout
+from edgevit.graph.linears import LAYOUT_OPS, find_bias_value, read_weight, trace_layout
 
 
 @dataclass(frozen=True)

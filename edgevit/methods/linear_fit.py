@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgevit.core.quantization import Quantization
-from edgevit.linears import find_bias_value, read_weight
+from edgevit.graph.linears import find_bias_value, read_weight
 from edgevit.methods.activation_grid import choose_grid, make_grid
 from edgevit.methods.bias_correction import correct_bias
 from edgevit.methods.gptq import DAMPING, LARGEST_CODE, round_gptq

@@ -13,7 +13,7 @@ import pytest
 from edgevit.backends.typed_rules import KNOWN_OPS, find_violations
 from edgevit.core.quantization import Quantization
 from edgevit.core.target import ExportForm, load_target
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
 from edgevit.quantize import quantize_graph
 from edgevit.runtime.tensorrt_log import get_log
 from edgevit.typed import type_graph

@@ -11,7 +11,7 @@ import torch
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.target import ExportForm
 from edgevit.export import export_model
-from edgevit.optimize import optimize_graph
+from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.pixels.images import ImageSet
 from edgevit.reference import run_module
 from tests.foreign_exports import Exporter, export_asset, export_transformers

@@ -17,8 +17,8 @@ from edgevit.checkpoints import read_checkpoint
 from edgevit.core.errors import CheckpointError
 from edgevit.foreign.attention_op import lower_attention
 from edgevit.foreign.module import ForeignModule
-from edgevit.graph import Graph
-from edgevit.passes.fold_static_shapes import fold_static_shapes
+from edgevit.graph.graph import Graph
+from edgevit.graph.passes.fold_static_shapes import fold_static_shapes
 from tests.foreign_exports import export
 from tests.passes.graphs import draw, run
 from tests.reference import relative_error

@@ -19,10 +19,10 @@ from edgevit.export import export_model
 from edgevit.foreign.batch import set_batch
 from edgevit.foreign.file import read_file
 from edgevit.foreign.module import ForeignModule
-from edgevit.foreign.pieces import MismatchError
 from edgevit.foreign.prepare import load_graph
-from edgevit.graph import Graph
-from edgevit.optimize import optimize_graph
+from edgevit.graph.graph import Graph
+from edgevit.graph.passes.optimize import optimize_graph
+from edgevit.graph.patterns.pieces import MismatchError
 from tests.foreign_exports import Exporter, export
 from tests.passes.graphs import constant, draw, parse, run
 

@@ -14,9 +14,9 @@ from edgevit.core.pass_record import PassRecord
 from edgevit.foreign.file import ForeignFile, read_file
 from edgevit.foreign.front import put_front
 from edgevit.foreign.prepare import apply_passes, load_graph
-from edgevit.graph import Graph
-from edgevit.passes import FOREIGN, PARTIAL
-from edgevit.passes.fold_static_shapes import fold_static_shapes
+from edgevit.graph.graph import Graph
+from edgevit.graph.passes import FOREIGN, PARTIAL
+from edgevit.graph.passes.fold_static_shapes import fold_static_shapes
 from edgevit.preprocess_configs import read_timm_preprocess
 from tests.foreign_exports import Exporter, export
 

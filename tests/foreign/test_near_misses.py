@@ -17,7 +17,7 @@ from edgevit.checkpoints import read_checkpoint
 from edgevit.foreign.file import read_file
 from edgevit.foreign.module import ForeignModule
 from edgevit.foreign.prepare import apply_passes, load_graph
-from edgevit.passes import FOREIGN, PARTIAL
+from edgevit.graph.passes import FOREIGN, PARTIAL
 from tests.foreign_exports import export
 from tests.passes.graphs import draw
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgevit.graph import Graph
-from edgevit.linears import read_weight
+from edgevit.graph.graph import Graph
+from edgevit.graph.linears import read_weight
 from edgevit.methods.attention_centring import center_attention, find_attention
 from tests.small_graphs import find_node, make_graph, make_pixels, run_graph
 

@@ -8,8 +8,8 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 
-from edgevit.graph import Graph
-from edgevit.passes.fold_static_shapes import fold_static_shapes
+from edgevit.graph.graph import Graph
+from edgevit.graph.passes.fold_static_shapes import fold_static_shapes
 
 Feeds = dict[str, npt.NDArray[np.generic]]
 

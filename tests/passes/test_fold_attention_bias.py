@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgevit.passes.fold_attention_bias import fold_attention_bias
+from edgevit.graph.passes.fold_attention_bias import fold_attention_bias
 from tests.passes.graphs import constant, draw, parse, run
 
 WINDOWS, HEADS, TOKENS = 2, 3, 4

@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from edgevit.passes.fold_static_shapes import fold_static_shapes
+from edgevit.graph.passes.fold_static_shapes import fold_static_shapes
 from tests.passes.graphs import constant, draw, parse, run
 
 TARGET = "s = Shape (x) b = Gather <axis = 0> (s, zero) t = Concat <axis = 0> (b, rest) "

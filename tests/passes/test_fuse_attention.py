@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgevit.graph import Graph
-from edgevit.passes.fuse_attention import fuse_attention_packed, fuse_attention_separate
+from edgevit.graph.graph import Graph
+from edgevit.graph.passes.fuse_attention import fuse_attention_packed, fuse_attention_separate
 from tests.passes.graphs import constant, draw, parse, run
 
 TOKENS, HEADS, WIDTH = 5, 2, 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgevit.passes.fuse_gelu import fuse_gelu
+from edgevit.graph.passes.fuse_gelu import fuse_gelu
 from tests.passes.graphs import constant, draw, parse, run
 
 NUMBERS = {

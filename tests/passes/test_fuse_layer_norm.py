@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgevit.passes.fuse_layer_norm import fuse_layer_norm
+from edgevit.graph.passes.fuse_layer_norm import fuse_layer_norm
 from tests.passes.graphs import constant, draw, parse, run
 
 WIDTH = 6

@@ -10,9 +10,9 @@ import pytest
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from edgevit.core.quantization import Quantization
-from edgevit.graph import Graph
-from edgevit.linears import read_weight
-from edgevit.passes.fuse_row_gather import fuse_row_gather
+from edgevit.graph.graph import Graph
+from edgevit.graph.linears import read_weight
+from edgevit.graph.passes.fuse_row_gather import fuse_row_gather
 from edgevit.plan import apply_plan
 from edgevit.quantize import plan_quantization
 from tests.small_graphs import make_graph, make_pixels, run_graph

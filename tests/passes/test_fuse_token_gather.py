@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgevit.passes.fuse_token_gather import fuse_token_gather
+from edgevit.graph.passes.fuse_token_gather import fuse_token_gather
 from tests.passes.graphs import constant, draw, parse, run
 
 ROLL = (

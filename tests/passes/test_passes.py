@@ -12,11 +12,11 @@ import onnxruntime
 import pytest
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
-from edgevit.graph import Graph
-from edgevit.passes.fold_constants import fold_constants
-from edgevit.passes.fold_reshape_target import fold_reshape_target
-from edgevit.passes.fold_static_shapes import fold_static_shapes
-from edgevit.passes.remove_identity import remove_identity
+from edgevit.graph.graph import Graph
+from edgevit.graph.passes.fold_constants import fold_constants
+from edgevit.graph.passes.fold_reshape_target import fold_reshape_target
+from edgevit.graph.passes.fold_static_shapes import fold_static_shapes
+from edgevit.graph.passes.remove_identity import remove_identity
 
 Feeds = dict[str, npt.NDArray[np.generic]]
 

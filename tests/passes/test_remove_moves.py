@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgevit.passes.remove_moves import remove_moves
+from edgevit.graph.passes.remove_moves import remove_moves
 from tests.passes.graphs import constant, draw, parse, run
 
 IO = {"inputs": "float[2,3,4] x", "outputs": "float[a,b,c] y"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgevit.passes.remove_nan_guard import remove_nan_guard
+from edgevit.graph.passes.remove_nan_guard import remove_nan_guard
 from tests.passes.graphs import draw, parse, run
 
 IO = {"inputs": "float[2,4,3] x, float[4,4] open", "outputs": "float[2,4,4] y"}

@@ -6,8 +6,8 @@ from collections.abc import Collection
 
 from edgevit.core.errors import EdgevitError, PassError
 from edgevit.core.pass_record import PassRecord
-from edgevit.graph import Graph
-from edgevit.passes import ORDER
+from edgevit.graph.graph import Graph
+from edgevit.graph.passes import ORDER
 
 
 def optimize_graph(graph: Graph, *, disable: Collection[str] = ()) -> tuple[Graph, tuple[PassRecord, ...]]:

@@ -12,9 +12,9 @@ import numpy as np
 import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord
-from edgevit.graph import Graph, static_shape
-from edgevit.movement import MOVES, View, identity, step_view, trace
-from edgevit.passes.build import Builder
+from edgevit.graph.builder import Builder
+from edgevit.graph.graph import Graph, static_shape
+from edgevit.graph.movement import MOVES, View, identity, step_view, trace
 
 
 def remove_moves(graph: Graph) -> PassRecord:

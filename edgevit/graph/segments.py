@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
 
 if TYPE_CHECKING:
     import numpy as np

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord, Skip
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
 
 Index = npt.NDArray[np.int64]
 

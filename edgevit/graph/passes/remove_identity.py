@@ -16,8 +16,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord
-from edgevit.graph import Graph, static_shape
-from edgevit.movement import trains
+from edgevit.graph.graph import Graph, static_shape
+from edgevit.graph.movement import trains
 
 
 def remove_identity(graph: Graph) -> PassRecord:

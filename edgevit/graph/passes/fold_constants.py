@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 
 from edgevit.core.pass_record import PassRecord
-from edgevit.graph import Graph
-from edgevit.opset import restate_opset
+from edgevit.graph.graph import Graph
+from edgevit.graph.opset import restate_opset
 
 # Weights are constants too: the limits only keep a folder from growing a small input without bound.
 LIMIT_BYTES = 1 << 31

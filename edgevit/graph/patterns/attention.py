@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.foreign.pieces import MismatchError, Weights, find_linear, find_product, look, producer, token_rows
-from edgevit.graph import static_shape
-from edgevit.movement import Index, View, constant_of
+from edgevit.graph.graph import static_shape
+from edgevit.graph.movement import Index, View, constant_of
+from edgevit.graph.patterns.pieces import MismatchError, Weights, find_linear, find_product, look, producer, token_rows
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.graph import static_shape
+from edgevit.graph.graph import static_shape
 
 if TYPE_CHECKING:
     import onnx_ir as ir

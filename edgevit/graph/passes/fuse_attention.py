@@ -4,7 +4,7 @@ What comes out: q, k and v by three Linears or a packed one, with the scale of t
 projections on, where a permute of rank 5 would stay a copy; ``MatMul → Add → Softmax → MatMul`` with position bias and
 mask in one constant. Rows of tokens stay where they were, so windows and the output projection are not touched.
 
-Left alone, with the reason: whatever :func:`edgevit.foreign.attention.find_attention` does not recognise, such as
+Left alone, with the reason: whatever :func:`edgevit.graph.patterns.attention.find_attention` does not recognise, such as
 queries that are normalised or rotated behind their projection.
 """
 
@@ -16,10 +16,10 @@ import numpy as np
 import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord, Skip
-from edgevit.foreign.attention import Attention, Projection, find_attention
-from edgevit.foreign.pieces import MismatchError, Weights
-from edgevit.graph import Graph, static_shape
-from edgevit.passes.build import Builder
+from edgevit.graph.builder import Builder
+from edgevit.graph.graph import Graph, static_shape
+from edgevit.graph.patterns.attention import Attention, Projection, find_attention
+from edgevit.graph.patterns.pieces import MismatchError, Weights
 
 Form = Literal["packed", "separate"]
 

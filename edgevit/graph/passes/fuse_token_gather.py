@@ -13,10 +13,10 @@ import numpy as np
 import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord, Skip
-from edgevit.foreign.pieces import MismatchError, token_rows
-from edgevit.graph import Graph, static_shape
-from edgevit.movement import MOVES, NOWHERE, Index, View, trace
-from edgevit.passes.build import Builder
+from edgevit.graph.builder import Builder
+from edgevit.graph.graph import Graph, static_shape
+from edgevit.graph.movement import MOVES, NOWHERE, Index, View, trace
+from edgevit.graph.patterns.pieces import MismatchError, token_rows
 
 _TURNS = ("Transpose", "Slice", "Concat", "Pad", "Gather", "Split")
 

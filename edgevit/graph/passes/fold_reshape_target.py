@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgevit.core.pass_record import PassRecord, Skip
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
 
 
 def fold_reshape_target(graph: Graph) -> PassRecord:

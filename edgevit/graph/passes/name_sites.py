@@ -13,7 +13,7 @@ from collections import Counter
 import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 WRAPPER = "model"  # PixelModel's attribute
@@ -82,7 +82,7 @@ def _name_constants(graph: Graph) -> None:
 
 def _reads_softmax(node: ir.Node) -> bool:
     """Whether a product's first operand is what softmax gave, possibly through ops that move numbers."""
-    from edgevit.linears import trace_layout
+    from edgevit.graph.linears import trace_layout
 
     first = node.inputs[0]
     producer = trace_layout(first).producer() if first is not None else None

@@ -13,8 +13,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord, Skip
-from edgevit.graph import Graph, static_shape
-from edgevit.passes.probe import Numbers, erf, is_closed, probe_region
+from edgevit.graph.graph import Graph, static_shape
+from edgevit.graph.probe import Numbers, erf, is_closed, probe_region
 
 _OPS = ("Add", "Sub", "Mul", "Div", "Pow", "Erf", "Tanh", "Identity")
 _SAMPLE: Numbers = np.linspace(-6.0, 6.0, 241)

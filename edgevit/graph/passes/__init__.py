@@ -1,7 +1,7 @@
 """Rewrites of the ONNX graph, one a file, applied in the order of ``ORDER``.
 
-A pass takes a :class:`~edgevit.graph.Graph`, changes it in place and returns a :class:`~edgevit.core.pass_record.PassRecord`.
-:mod:`edgevit.passes.fuse_row_gather` is not in ``ORDER``: it is for graphs with Q/DQ pairs, and
+A pass takes a :class:`~edgevit.graph.graph.Graph`, changes it in place and returns a :class:`~edgevit.core.pass_record.PassRecord`.
+:mod:`edgevit.graph.passes.fuse_row_gather` is not in ``ORDER``: it is for graphs with Q/DQ pairs, and
 OpenVINO's backend runs it.
 """
 
@@ -10,19 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgevit.core.pass_record import PassRecord
-from edgevit.graph import Graph
-from edgevit.passes.fold_attention_bias import fold_attention_bias
-from edgevit.passes.fold_constants import fold_constants
-from edgevit.passes.fold_reshape_target import fold_reshape_target
-from edgevit.passes.fold_static_shapes import fold_static_shapes
-from edgevit.passes.fuse_attention import fuse_attention_packed, fuse_attention_separate
-from edgevit.passes.fuse_gelu import fuse_gelu
-from edgevit.passes.fuse_layer_norm import fuse_layer_norm
-from edgevit.passes.fuse_token_gather import fuse_token_gather
-from edgevit.passes.name_sites import name_sites
-from edgevit.passes.remove_identity import remove_identity
-from edgevit.passes.remove_moves import remove_moves
-from edgevit.passes.remove_nan_guard import remove_nan_guard
+from edgevit.graph.graph import Graph
+from edgevit.graph.passes.fold_attention_bias import fold_attention_bias
+from edgevit.graph.passes.fold_constants import fold_constants
+from edgevit.graph.passes.fold_reshape_target import fold_reshape_target
+from edgevit.graph.passes.fold_static_shapes import fold_static_shapes
+from edgevit.graph.passes.fuse_attention import fuse_attention_packed, fuse_attention_separate
+from edgevit.graph.passes.fuse_gelu import fuse_gelu
+from edgevit.graph.passes.fuse_layer_norm import fuse_layer_norm
+from edgevit.graph.passes.fuse_token_gather import fuse_token_gather
+from edgevit.graph.passes.name_sites import name_sites
+from edgevit.graph.passes.remove_identity import remove_identity
+from edgevit.graph.passes.remove_moves import remove_moves
+from edgevit.graph.passes.remove_nan_guard import remove_nan_guard
 
 Pass = Callable[[Graph], PassRecord]
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgevit.graph import Graph, static_shape
+from edgevit.graph.graph import Graph, static_shape
 
 
 class Builder:

@@ -11,8 +11,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord, Skip
-from edgevit.graph import Graph
-from edgevit.movement import constant_of
+from edgevit.graph.graph import Graph
+from edgevit.graph.movement import constant_of
 
 _SCORES = ("MatMul", "Mul", "Div", "Add", "Reshape", "Cast")
 

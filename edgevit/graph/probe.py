@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.movement import constant_of
+from edgevit.graph.movement import constant_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -1,7 +1,7 @@
 """Combine what is added to attention's scores: position bias and mask become one constant, at the scores' own rank.
 
 Swin's exports reshape the scores to rank 5 to add a mask per window, which takes the pattern away from every engine's
-fused attention. This is for attention that :mod:`edgevit.passes.fuse_attention` did not bring to form, as its queries
+fused attention. This is for attention that :mod:`edgevit.graph.passes.fuse_attention` did not bring to form, as its queries
 or keys are not plain projections; the rest has one constant already.
 """
 
@@ -11,10 +11,10 @@ import numpy as np
 import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord, Skip
-from edgevit.foreign.pieces import MismatchError, look
-from edgevit.graph import Graph, static_shape
-from edgevit.movement import View
-from edgevit.passes.build import Builder
+from edgevit.graph.builder import Builder
+from edgevit.graph.graph import Graph, static_shape
+from edgevit.graph.movement import View
+from edgevit.graph.patterns.pieces import MismatchError, look
 
 
 def fold_attention_bias(graph: Graph) -> PassRecord:

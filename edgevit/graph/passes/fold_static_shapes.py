@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.core.pass_record import PassRecord, Skip
-from edgevit.graph import Graph, static_shape
+from edgevit.graph.graph import Graph, static_shape
 
 # What shape functions read: targets, axes, pads. Weights are never among them.
 _SMALL = 4096

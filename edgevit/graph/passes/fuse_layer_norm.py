@@ -15,9 +15,9 @@ import numpy as np
 import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord, Skip
-from edgevit.graph import Graph, static_shape
-from edgevit.movement import constant_of
-from edgevit.passes.probe import Numbers, is_closed, probe_region
+from edgevit.graph.graph import Graph, static_shape
+from edgevit.graph.movement import constant_of
+from edgevit.graph.probe import Numbers, is_closed, probe_region
 
 _OPS = ("ReduceMean", "Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Reciprocal", "Neg", "Identity", "Cast")
 _ROWS, _TOLERANCE = 8, 1e-6

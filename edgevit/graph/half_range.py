@@ -14,8 +14,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgevit.core.progress import Progress, ignore_progress
-from edgevit.graph import Graph
-from edgevit.segments import SegmentRunner, extract_segment, release_weights, split_graph
+from edgevit.graph.graph import Graph
+from edgevit.graph.segments import SegmentRunner, extract_segment, release_weights, split_graph
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgevit.core.errors import CompileError, format_offenders
-from edgevit.graph import Graph
+from edgevit.graph.graph import Graph
 
 _AXES_OPS = ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceL2")  # axes: an attribute before 18, an input since
 _CHANGED_OPS = ("Resize", "GroupNormalization", "ScatterElements", "ScatterND", "BitShift")

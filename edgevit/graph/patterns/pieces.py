@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgevit.graph import static_shape
-from edgevit.movement import NOWHERE, Index, View, constant_of, strip_reshapes, trace
+from edgevit.graph.graph import static_shape
+from edgevit.graph.movement import NOWHERE, Index, View, constant_of, strip_reshapes, trace
 
 Weights = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -75,7 +75,7 @@ class Norm:
 
 
 def look(value: ir.Value) -> View:
-    """:func:`edgevit.movement.trace`, with a :class:`MismatchError` for what it cannot follow."""
+    """:func:`edgevit.graph.movement.trace`, with a :class:`MismatchError` for what it cannot follow."""
     try:
         return trace(value)
     except ValueError as exc:

@@ -1,0 +1,1 @@
+"""Forms that exporters write one computation in, recognised."""

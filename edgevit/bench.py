@@ -19,7 +19,7 @@ from edgevit.runtime.canary import CanaryCheck, Check
 
 if TYPE_CHECKING:
     from edgevit.core.engine import Setting
-    from edgevit.manifest import Manifest
+    from edgevit.runtime.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,12 @@ def bench_bundles(
         BundleError: A bundle is damaged, portable, or takes another image size or batch than the first.
         DeviceError: An engine cannot be opened here, or answers something else than where it was judged.
     """
-    from edgevit.bundle import load_bundle
     from edgevit.devices.cold_start import measure_cold_start
     from edgevit.devices.local import describe_machine
     from edgevit.devices.watch import Watch
     from edgevit.latency import measure_latency, measure_throughput
     from edgevit.runtime import open_bundle
+    from edgevit.runtime.bundle import load_bundle
 
     names = [str(bundle) for bundle in bundles]
     repeated = sorted({name for name in names if names.count(name) > 1})

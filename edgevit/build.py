@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevit.availability import Status, target_status
-from edgevit.bundle import REPORT_FILE
-from edgevit.bundle_settings import check_build_settings
 from edgevit.conclude import BuildResult, add_circumstances, choose_and_start, find_model_info, pack_result
 from edgevit.core import schema
 from edgevit.core.cache import StageCache
@@ -30,7 +28,6 @@ from edgevit.evidence import Evidence, gather_evidence, read_image_sets, refuse_
 from edgevit.fallback import pin_set_back, set_back_sites
 from edgevit.graph_answers import JUDGE_SETTINGS, answer_graphs, stand_in_target
 from edgevit.lock import lock_output
-from edgevit.manifest import ASSUMED, Manifest
 from edgevit.pack import check_output
 from edgevit.placement import check_weight_bits
 from edgevit.portable import collect_portable_files
@@ -39,6 +36,9 @@ from edgevit.prepare import PreparedGraph, prepare_graph, prepare_half_range, re
 from edgevit.prepare_fp8 import prepare_fp8
 from edgevit.prepare_quantized import QuantizedGraph, check_pins, prepare_quantized
 from edgevit.rehearsal import REHEARSED_BACKENDS, describe_rehearsal, read_fusion
+from edgevit.runtime.bundle import REPORT_FILE
+from edgevit.runtime.bundle_settings import check_build_settings
+from edgevit.runtime.manifest import ASSUMED, Manifest
 from edgevit.tier_process import run_under
 from edgevit.tiers import plan_tiers
 from edgevit.trial import GraphFile

@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgevit.bundle import verify_bundle
 from edgevit.core.errors import BundleError
 from edgevit.core.report.place import Place
+from edgevit.runtime.bundle import verify_bundle
 from edgevit.runtime.canary import CanaryCheck, try_canary
 from edgevit.runtime.predictor import open_bundle
 from edgevit.runtime.rebuild import rebuild_command

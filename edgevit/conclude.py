@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from edgevit.bundle import RECIPE_FILE, REPORT_FILE
 from edgevit.canary import make_canary
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import DeviceError
@@ -27,10 +26,11 @@ from edgevit.devices.local import list_measuring_risks
 from edgevit.evidence import Evidence
 from edgevit.libraries import add_libraries
 from edgevit.lock import OutputLock
-from edgevit.manifest import Manifest
 from edgevit.pack import pack_bundle
 from edgevit.precisions import Arithmetic, list_arithmetics
 from edgevit.rehearsal import list_fusion_warnings, read_fusion
+from edgevit.runtime.bundle import RECIPE_FILE, REPORT_FILE
+from edgevit.runtime.manifest import Manifest
 from edgevit.search import SearchResult, search_recipe
 from edgevit.tier_process import run_under
 from edgevit.tiers import add_judgements, describe_plan, plan_tiers

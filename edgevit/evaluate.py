@@ -86,9 +86,9 @@ def evaluate_bundle(
             embeddings and features are judged by a reference alone.
         CheckpointError: The reference cannot be read, or answers in another form.
     """
-    from edgevit.manifest import load_manifest
     from edgevit.pixels.images import ImageSet
     from edgevit.runtime import open_bundle
+    from edgevit.runtime.manifest import load_manifest
 
     # Before the bundle is opened, which on a device may mean to install everything there.
     manifest = load_manifest(Path(bundle))

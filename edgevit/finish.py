@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 from edgevit.availability import target_status
-from edgevit.bundle import REPORT_FILE, verify_bundle
 from edgevit.conclude import BuildResult, add_circumstances, choose_and_start, pack_result
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import BundleError, DeviceError
@@ -19,6 +18,7 @@ from edgevit.pack import check_output
 from edgevit.portable import list_quantized, read_portable_evidence, read_portable_graphs, read_portable_recipe
 from edgevit.precisions import FLOAT_PRECISIONS, choose_precisions
 from edgevit.rehearsal import read_fusion
+from edgevit.runtime.bundle import REPORT_FILE, verify_bundle
 from edgevit.tiers import plan_tiers
 from edgevit.verdict_quantized import judge_calibration
 from edgevit.verdict_text import describe_accuracy

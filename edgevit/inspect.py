@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from edgevit.core.pass_record import PassRecord
     from edgevit.core.report.report import Report
     from edgevit.foreign.module import ForeignModule
-    from edgevit.manifest import Manifest
     from edgevit.model import Source
     from edgevit.preprocess_options import PreprocessOptions
+    from edgevit.runtime.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ def inspect_bundle(path: Path) -> BundleInspection:
     Raises:
         BundleError: A damaged bundle.
     """
-    from edgevit.bundle import load_bundle
     from edgevit.core.report.report import Report
+    from edgevit.runtime.bundle import load_bundle
     from edgevit.runtime.canary import locate_bundle
 
     bundle = load_bundle(path)

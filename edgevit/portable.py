@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgevit.bundle import PARITY_FILE, PORTABLE_MODEL_FILE, RECIPE_FILE
-from edgevit.bundle_settings import check_portable_recipe
 from edgevit.core.errors import BundleError
 from edgevit.core.recipe import Recipe, load_recipe
 from edgevit.evidence import Evidence
 from edgevit.precisions import FLOAT_PRECISIONS, QUANTIZED_PRECISIONS
+from edgevit.runtime.bundle import PARITY_FILE, PORTABLE_MODEL_FILE, RECIPE_FILE
+from edgevit.runtime.bundle_settings import check_portable_recipe
 from edgevit.trial import GraphFile
 
 if TYPE_CHECKING:
-    from edgevit.bundle import Bundle
     from edgevit.core.cache import StageCache
     from edgevit.core.engine import TensorSpec
-    from edgevit.manifest import Manifest
+    from edgevit.runtime.bundle import Bundle
+    from edgevit.runtime.manifest import Manifest
 
 
 def name_graph(precision: str) -> str:

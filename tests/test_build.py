@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 from edgevit.build import build_model
-from edgevit.bundle import verify_bundle
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import CheckpointError, CompileError, DataError, OutputError
 from edgevit.core.recipe import Recipe, load_recipe
@@ -26,6 +25,7 @@ from edgevit.evidence import Evidence
 from edgevit.finish import finish_bundle
 from edgevit.reference import generate_images, run_module, save_reference
 from edgevit.runtime import open_bundle
+from edgevit.runtime.bundle import verify_bundle
 from tests.checkpoints.small import small_tensors, write_folder
 from tests.small_models import VIT, make_model
 

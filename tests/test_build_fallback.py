@@ -10,13 +10,13 @@ import pytest
 
 import edgevit.fallback
 from edgevit.build import build_model
-from edgevit.bundle import verify_bundle
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe, load_recipe
 from edgevit.core.report.report import Report
 from edgevit.core.target import Budget, load_target
 from edgevit.demo import MODELS, write_digits
 from edgevit.fallback import REASON, STAGE
+from edgevit.runtime.bundle import verify_bundle
 from tests.outliers import plant_outliers
 
 # What the quantiser itself does against outliers is off, so that the budget is missed whatever it learns to do.

@@ -7,7 +7,6 @@ import dataclasses
 import pytest
 
 from edgevit.build import build_model
-from edgevit.bundle import verify_bundle
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import CalibrationError, RecipeError
 from edgevit.core.quantization import Quantization
@@ -17,6 +16,7 @@ from edgevit.core.target import load_target
 from edgevit.demo import MODELS, write_digits
 from edgevit.pixels.images import ImageSet
 from edgevit.runtime import open_bundle
+from edgevit.runtime.bundle import verify_bundle
 
 QUICK = Recipe(
     latency_runs=2, latency_seconds=0.05, tune_settings=False, choice_images=40, quantization=Quantization(images=40)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.bundle import Bundle, find_damage, load_bundle, verify_bundle
 from edgevit.core.errors import BundleError
-from edgevit.manifest import dump_manifest
 from edgevit.runtime import open_bundle, open_engine
+from edgevit.runtime.bundle import Bundle, find_damage, load_bundle, verify_bundle
+from edgevit.runtime.manifest import dump_manifest
 from tests.tiny_bundle import make_bundle, make_portable_bundle
 
 FILES = ("model.xml", "model.bin", "recipe.toml", "report.json")

@@ -17,7 +17,6 @@ from PIL import Image
 
 from edgevit.bench import bench_bundles
 from edgevit.build import build_model
-from edgevit.bundle_settings import check_build_settings
 from edgevit.cli import main
 from edgevit.core.errors import BundleError, DeviceError, OutputError, RecipeError, TargetError
 from edgevit.core.recipe import Recipe
@@ -28,6 +27,7 @@ from edgevit.evaluate import evaluate_bundle
 from edgevit.finish import finish_bundle
 from edgevit.pack import pack_bundle
 from edgevit.runtime import open_bundle
+from edgevit.runtime.bundle_settings import check_build_settings
 from edgevit.runtime.onnxruntime import is_property as is_onnxruntime_property
 from edgevit.runtime.openvino import get_core
 from edgevit.runtime.openvino import is_property as is_openvino_property

@@ -21,7 +21,6 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgevit.build import build_model
-from edgevit.bundle import Bundle, load_bundle
 from edgevit.canary import make_canary
 from edgevit.compile import compile_engine
 from edgevit.core.engine import TensorSpec
@@ -34,6 +33,7 @@ from edgevit.demo import MODELS, write_digits
 from edgevit.evidence import Evidence
 from edgevit.pack import pack_bundle
 from edgevit.pixels.images import ImageSet
+from edgevit.runtime.bundle import Bundle, load_bundle
 from edgevit.tier_process import run_under
 from tests.tiny_bundle import PREPROCESS, make_manifest
 from tests.tiny_onnx import CLASSES, SIZE

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from edgevit.build import build_model
-from edgevit.bundle import verify_bundle
 from edgevit.conclude import BuildResult
 from edgevit.core.cache import StageCache
 from edgevit.core.quantization import Quantization
@@ -20,9 +19,10 @@ from edgevit.core.target import Budget, load_target
 from edgevit.demo import MODELS, DigitFiles, write_digits
 from edgevit.desk import judge_at_desk
 from edgevit.finish import finish_bundle
-from edgevit.manifest import load_manifest
 from edgevit.pack import pack_bundle
 from edgevit.portable import list_quantized, read_portable_evidence
+from edgevit.runtime.bundle import verify_bundle
+from edgevit.runtime.manifest import load_manifest
 from edgevit.trial import GraphFile
 from tests.small_graphs import make_graph
 

@@ -17,7 +17,6 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from edgevit.build import build_model
-from edgevit.bundle import PARITY_FILE, PORTABLE_MODEL_FILE, RECIPE_FILE, REPORT_FILE
 from edgevit.cli import main
 from edgevit.core.cache import StageCache
 from edgevit.core.engine import GpuRecord
@@ -28,10 +27,11 @@ from edgevit.core.target import Budget, load_target
 from edgevit.demo import MODELS, write_digits
 from edgevit.devices.local import describe_machine
 from edgevit.graph.graph import Graph
-from edgevit.manifest import load_manifest
 from edgevit.pack import pack_bundle
 from edgevit.rehearsal import Rehearsal
 from edgevit.runtime import open_bundle
+from edgevit.runtime.bundle import PARITY_FILE, PORTABLE_MODEL_FILE, RECIPE_FILE, REPORT_FILE
+from edgevit.runtime.manifest import load_manifest
 from tests.gpu_double import Machine, read, write
 from tests.gpu_double.tensorrt import CONTEXT_BYTES
 from tests.tiny_bundle import LABELS, make_manifest

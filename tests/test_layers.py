@@ -136,7 +136,7 @@ def test_what_the_device_runtime_reaches_needs_numpy_pillow_and_engine_libraries
                 pending.append(other)
             elif top not in sys.stdlib_module_names:
                 outside.setdefault(name, set()).add((top, inside))
-    assert {"edgevit.core.target", "edgevit.pixels.preprocess", "edgevit.manifest"} <= reached
+    assert {"edgevit.core.target", "edgevit.pixels.preprocess", "edgevit.runtime.manifest"} <= reached
     at_once = {name: {top for top, inside in tops if not inside} - AT_ONCE for name, tops in outside.items()}
     assert {name: tops for name, tops in at_once.items() if tops} == {}
     ever = {name: {top for top, _ in tops} - AT_ONCE - WHERE_USED for name, tops in outside.items()}

@@ -13,7 +13,6 @@ import pytest
 from edgevit import libraries, search
 from edgevit.availability import Status
 from edgevit.build import build_model
-from edgevit.bundle import verify_bundle
 from edgevit.conclude import BuildResult
 from edgevit.core.cache import StageCache
 from edgevit.core.engine import Engine
@@ -29,6 +28,7 @@ from edgevit.latency import LatencyComparison, measure_latency
 from edgevit.libraries import add_libraries
 from edgevit.portable import read_portable_evidence, read_portable_graphs
 from edgevit.runtime import open_bundle
+from edgevit.runtime.bundle import verify_bundle
 from edgevit.runtime.session import Session
 from edgevit.trial import GraphFile
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edgevit.core.engine import Engine, TensorSpec
 from edgevit.core.errors import BundleError
 from edgevit.core.target import load_target
-from edgevit.manifest import FileRecord, dump_manifest, hash_file, is_safe_name, load_manifest
+from edgevit.runtime.manifest import FileRecord, dump_manifest, hash_file, is_safe_name, load_manifest
 from tests.tiny_bundle import make_manifest
 
 ENGINE = Engine(

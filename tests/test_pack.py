@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from edgevit import pack
-from edgevit.bundle import load_bundle, verify_bundle
 from edgevit.core.errors import OutputError
 from edgevit.lock import lock_output
 from edgevit.pack import check_output, pack_bundle, recover_output
+from edgevit.runtime.bundle import load_bundle, verify_bundle
 from tests.tiny_bundle import make_manifest
 
 FILES: dict[str, Path | bytes] = {"model.onnx": b"weights", "recipe.toml": b"", "deep/er.txt": b"x"}

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from edgevit.bundle import Bundle
 from edgevit.canary import make_canary
 from edgevit.compile import compile_engine
 from edgevit.core.engine import TensorSpec
 from edgevit.core.report.place import CANARY_FILE
 from edgevit.core.target import load_target
 from edgevit.evidence import Evidence
-from edgevit.manifest import Manifest
 from edgevit.pack import pack_bundle
 from edgevit.pixels.preprocess import Preprocess
+from edgevit.runtime.bundle import Bundle
+from edgevit.runtime.manifest import Manifest
 from tests.tiny_onnx import CLASSES, SIZE, compute_logits, make_images, write_classifier
 
 PREPROCESS = Preprocess(SIZE, SIZE, "shortest", SIZE, SIZE, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

@@ -25,8 +25,8 @@ from edgevit.fusion import EngineLayer, prove_fusion, read_layers, read_types
 from edgevit.graph.graph import Graph
 from edgevit.runtime.cuda import Cuda, import_cudart
 from edgevit.runtime.nvidia import find_gpu, read_gpus
-from edgevit.runtime.tensorrt import import_tensorrt
-from edgevit.runtime.tensorrt_log import Said, get_log
+from edgevit.runtime.tensorrt.log import Said, get_log
+from edgevit.runtime.tensorrt.open_plan import import_tensorrt
 
 PLAN_FILE, FUSION_FILE, TYPED_FILE = "model.plan", "fusion.json", "typed.onnx"
 _WORKSPACE_SHARE = 4

@@ -53,7 +53,7 @@ def command(
     from edgevit.core.quantization import RANDOM_MARK
     from edgevit.core.schema import to_data
     from edgevit.evaluate import evaluate_bundle
-    from edgevit.manifest import load_manifest
+    from edgevit.runtime.manifest import load_manifest
 
     refuse_missing({"bundle": bundle, "--data": data, "--reference": read_source(reference)})
     with output.progress() as progress:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgevit.conclude import BuildResult
     from edgevit.core.quantization import QuantizationRecord
     from edgevit.core.report.report import Report
-    from edgevit.manifest import Manifest
+    from edgevit.runtime.manifest import Manifest
 
 
 def show_result(output: Output, result: BuildResult) -> None:

@@ -16,11 +16,11 @@ from edgevit.core.progress import Progress, ignore_progress
 from edgevit.devices.ssh import Connection
 from edgevit.devices.ssh_errors import OutOfReachError, format_last_lines
 from edgevit.devices.transfer import fetch_files, send_files
-from edgevit.manifest import MANIFEST_FILE
 from edgevit.runtime.cache_file import is_cache_name, write_cache
+from edgevit.runtime.manifest import MANIFEST_FILE
 
 if TYPE_CHECKING:
-    from edgevit.bundle import Bundle
+    from edgevit.runtime.bundle import Bundle
 
 T = TypeVar("T")
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevit.build import build_model
-from edgevit.bundle import REPORT_FILE, Bundle, verify_bundle
 from edgevit.conclude import BuildResult
 from edgevit.core import schema
 from edgevit.core.errors import BundleError, EdgevitError
@@ -24,9 +23,10 @@ from edgevit.devices.ssh_errors import OutOfReachError
 from edgevit.devices.transfer import hash_job
 from edgevit.devices.wheel import pack_wheel
 from edgevit.lock import OutputLock, lock_output
-from edgevit.manifest import hash_file
 from edgevit.pack import check_output, pack_bundle
 from edgevit.portable import read_portable_recipe
+from edgevit.runtime.bundle import REPORT_FILE, Bundle, verify_bundle
+from edgevit.runtime.manifest import hash_file
 
 if TYPE_CHECKING:
     from edgevit.core.target import Target

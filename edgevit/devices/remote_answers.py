@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.bundle import Bundle, verify_bundle
 from edgevit.core import schema
 from edgevit.core.errors import DeviceError
 from edgevit.core.progress import Progress, ignore_progress
@@ -24,9 +23,10 @@ from edgevit.devices.ssh import Connection, Exchange
 from edgevit.devices.ssh_errors import OutOfReachError
 from edgevit.devices.transfer import hash_job
 from edgevit.devices.wheel import pack_wheel
-from edgevit.manifest import Manifest
 from edgevit.pixels.preprocess import Preprocess
+from edgevit.runtime.bundle import Bundle, verify_bundle
 from edgevit.runtime.canary import CanaryCheck, Check
+from edgevit.runtime.manifest import Manifest
 from edgevit.runtime.session import Outputs
 
 _SERVE = ("-m", "edgevit.devices.serve")

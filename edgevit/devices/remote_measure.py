@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgevit.bench import Comparison
-from edgevit.bundle import verify_bundle
 from edgevit.core import schema
 from edgevit.core.errors import DeviceError
 from edgevit.core.progress import Progress, ignore_progress
@@ -21,6 +20,7 @@ from edgevit.devices.probe import EXTRAS, estimate_environment, probe_device
 from edgevit.devices.ssh import Connection
 from edgevit.devices.transfer import hash_job
 from edgevit.devices.wheel import pack_wheel
+from edgevit.runtime.bundle import verify_bundle
 
 
 def bench_on(

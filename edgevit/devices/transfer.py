@@ -10,7 +10,7 @@ from typing import Any
 from edgevit.core.errors import DeviceError, OutputError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.devices.ssh import Connection, Exchange
-from edgevit.manifest import FileRecord, hash_file, is_safe_name
+from edgevit.runtime.manifest import FileRecord, hash_file, is_safe_name
 
 _BLOCK = 1 << 18
 

@@ -18,14 +18,14 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.bundle import Bundle
 from edgevit.core.cache_folder import default_cache_directory
 from edgevit.core.errors import DeviceError, OutputError
 from edgevit.core.report.place import MACHINE_PARTS, CanaryRecord, Place, compare_places
 from edgevit.core.schema import to_data
-from edgevit.manifest import MANIFEST_FILE, hash_file
+from edgevit.runtime.bundle import Bundle
 from edgevit.runtime.cache_file import read_cache, write_cache
 from edgevit.runtime.canary_file import read_canary
+from edgevit.runtime.manifest import MANIFEST_FILE, hash_file
 from edgevit.runtime.rebuild import suggest_rebuild
 from edgevit.runtime.session import Session, get_runtime
 

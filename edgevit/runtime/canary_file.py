@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.bundle import Bundle
 from edgevit.core.engine import TensorSpec
 from edgevit.core.errors import BundleError
 from edgevit.core.report.place import CANARY_FILE, CanaryRecord
+from edgevit.runtime.bundle import Bundle
 from edgevit.runtime.session import Outputs
 
 PIXELS = "pixels"

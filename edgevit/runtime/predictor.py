@@ -11,14 +11,14 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.bundle import Bundle, load_bundle, verify_bundle
 from edgevit.core.engine import Engine, Setting
 from edgevit.core.errors import BundleError, DataError, DeviceError
 from edgevit.core.target import read_architecture
-from edgevit.manifest import Manifest
 from edgevit.pixels.decode import ImageSource
 from edgevit.pixels.preprocess import Preprocess
+from edgevit.runtime.bundle import Bundle, load_bundle, verify_bundle
 from edgevit.runtime.canary import CanaryCheck, Check, check_canary
+from edgevit.runtime.manifest import Manifest
 from edgevit.runtime.rebuild import suggest_rebuild
 from edgevit.runtime.session import Outputs, Session, get_runtime, open_engine
 

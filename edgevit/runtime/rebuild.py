@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 
-from edgevit.bundle import Bundle
 from edgevit.core.errors import DeviceError
 from edgevit.core.target import list_targets, read_architecture
+from edgevit.runtime.bundle import Bundle
 
 _NVIDIA = ("tensorrt", "tensorrt_rtx")
 

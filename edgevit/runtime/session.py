@@ -18,8 +18,8 @@ from edgevit.core.report.place import Place
 RUNTIMES: dict[str, str] = {
     "openvino": "edgevit.runtime.openvino",
     "onnxruntime": "edgevit.runtime.onnxruntime",
-    "tensorrt": "edgevit.runtime.tensorrt:TENSORRT",
-    "tensorrt_rtx": "edgevit.runtime.tensorrt:TENSORRT_RTX",
+    "tensorrt": "edgevit.runtime.tensorrt.open_plan:TENSORRT",
+    "tensorrt_rtx": "edgevit.runtime.tensorrt.open_plan:TENSORRT_RTX",
 }
 """A module, or an object in one that serves two libraries."""
 

@@ -15,7 +15,7 @@ from edgevit.core.quantization import Quantization
 from edgevit.core.target import ExportForm, load_target
 from edgevit.graph.graph import Graph
 from edgevit.quantize import quantize_graph
-from edgevit.runtime.tensorrt_log import get_log
+from edgevit.runtime.tensorrt.log import get_log
 from edgevit.typed import type_graph
 from tests.small_graphs import find_node, make_graph, make_pixels
 

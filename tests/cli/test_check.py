@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.bundle import load_bundle
 from edgevit.cli.inspect import _describe_canary
 from edgevit.inspect import inspect_bundle
-from edgevit.manifest import dump_manifest
+from edgevit.runtime.bundle import load_bundle
+from edgevit.runtime.manifest import dump_manifest
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from edgevit.build import build_model
-from edgevit.bundle import verify_bundle
 from edgevit.core.errors import BundleError, DataError, DeviceError
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe
@@ -20,9 +19,10 @@ from edgevit.devices.remote import build_on, finish_on
 from edgevit.devices.remote_answers import open_on
 from edgevit.devices.remote_measure import bench_on
 from edgevit.evaluate import evaluate_bundle
-from edgevit.manifest import dump_manifest
 from edgevit.reference import generate_images
 from edgevit.runtime import open_bundle
+from edgevit.runtime.bundle import verify_bundle
+from edgevit.runtime.manifest import dump_manifest
 from tests.devices.loopback import HOST
 from tests.tiny_bundle import make_bundle
 

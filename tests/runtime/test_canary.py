@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgevit.bundle import Bundle, load_bundle
 from edgevit.core.errors import BundleError, DeviceError
 from edgevit.core.report.place import CANARY_FILE, CanaryRecord, Place, choose_least_db, compare_places
 from edgevit.core.schema import FieldError
-from edgevit.manifest import dump_manifest, hash_file
 from edgevit.runtime import open_bundle
+from edgevit.runtime.bundle import Bundle, load_bundle
 from edgevit.runtime.canary import Check, locate_bundle, measure_sqnr, try_canary
 from edgevit.runtime.canary_file import Canary, dump_canary, read_canary
+from edgevit.runtime.manifest import dump_manifest, hash_file
 from edgevit.runtime.onnxruntime import OnnxRuntimeExecutor
 from edgevit.runtime.session import open_engine
 from tests.tiny_bundle import make_bundle

@@ -140,7 +140,7 @@ def test_severities_of_the_logger_are_the_real_ones(library: Any) -> None:
 
 def test_logger_hears_the_real_library(library: Any) -> None:
     """Nothing of this needs a GPU: the builder of TensorRT-RTX refuses a file that is no model."""
-    from edgevit.runtime.tensorrt_log import get_log
+    from edgevit.runtime.tensorrt.log import get_log
 
     log = get_log(library)
     assert get_log(library) is log

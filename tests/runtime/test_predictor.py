@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgevit.bundle import Bundle
 from edgevit.core.errors import BundleError, DataError, DeviceError, MissingPackageError
 from edgevit.core.target import load_target
 from edgevit.runtime import Prediction, Predictor, open_bundle
 from edgevit.runtime import predictor as module
+from edgevit.runtime.bundle import Bundle
 from tests.tiny_bundle import LABELS, make_bundle, make_portable_bundle
 from tests.tiny_onnx import compute_logits, make_images
 
@@ -237,7 +237,7 @@ def test_importing_the_runtime_imports_nothing_heavy() -> None:
 
 
 def test_manifest_of_another_edgevit_is_refused_before_its_engine_is_looked_at(tmp_path: Path) -> None:
-    from edgevit.manifest import dump_manifest
+    from edgevit.runtime.manifest import dump_manifest
 
     made = make_bundle(tmp_path / "out", tmp_path / "work")
     newer = dataclasses.replace(made.manifest, schema_version=2, edgevit_version="7.0.0")

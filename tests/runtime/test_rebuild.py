@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from edgevit.backends.tensorrt import PLAN_FILE, TENSORRT, TENSORRT_RTX
-from edgevit.bundle import Bundle
 from edgevit.core.errors import BundleError, DeviceError
 from edgevit.core.report.machine import Gpu
 from edgevit.core.target import load_target
 from edgevit.pack import pack_bundle
 from edgevit.runtime import open_bundle
+from edgevit.runtime.bundle import Bundle
 from tests.gpu_double import Machine
 from tests.tiny_bundle import make_manifest
 from tests.tiny_onnx import compute_logits, make_images, write_classifier

@@ -24,7 +24,7 @@ from edgevit.core.report.machine import Gpu
 from edgevit.core.target import Target, load_target
 from edgevit.runtime.nvidia import read_gpus
 from edgevit.runtime.session import get_runtime, open_engine
-from edgevit.runtime.tensorrt import import_tensorrt
+from edgevit.runtime.tensorrt.open_plan import import_tensorrt
 from edgevit.runtime.versions import parse_version
 from tests.gpu_double import ORIN, RTX_3060, Machine, install
 from tests.gpu_double.tensorrt import CONTEXT_BYTES, write_plan
@@ -444,7 +444,9 @@ def test_machine_without_a_driver_gets_a_reason_and_the_library_is_not_touched(
         raise DeviceError("no NVIDIA driver: libcuda.so.1 is not there", "install the NVIDIA driver")
 
     monkeypatch.setattr("edgevit.runtime.nvidia._load_driver", refuse)
-    monkeypatch.setattr("edgevit.runtime.tensorrt.import_tensorrt", lambda name: pytest.fail("it was touched"))
+    monkeypatch.setattr(
+        "edgevit.runtime.tensorrt.open_plan.import_tensorrt", lambda name: pytest.fail("it was touched")
+    )
     runtime = get_runtime(engine.backend)
     assert runtime.list_devices() == ()
     with pytest.raises(DeviceError, match="here is none: no NVIDIA driver"):
@@ -461,7 +463,7 @@ def test_second_gpu_is_used_where_it_is_the_engines(place: Place, double: Machin
     engine = place.compile(tmp_path / "engine")
     first = Gpu("NVIDIA T4", "7.5", 16 << 30, 40, 0)
     double.gpu = dataclasses.replace(double.gpu, index=1)
-    monkeypatch.setattr("edgevit.runtime.tensorrt.read_gpus", lambda: (first, double.gpu))
+    monkeypatch.setattr("edgevit.runtime.tensorrt.open_plan.read_gpus", lambda: (first, double.gpu))
     with open_engine(engine) as session, ThreadPoolExecutor(1) as pool:  # every thread has to choose it
         assert pool.submit(session.run, make_images(1)).result().shape == (1, 10)
 

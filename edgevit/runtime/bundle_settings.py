@@ -16,7 +16,7 @@ from edgevit.runtime.settings import check_bundled_settings
 if TYPE_CHECKING:
     from edgevit.core.engine import Setting
     from edgevit.core.target import Target
-    from edgevit.manifest import Manifest
+    from edgevit.runtime.manifest import Manifest
 
 _OPENING = "whoever opens a bundle may give any other: open_bundle(…, settings={…})"
 _BUNDLE_HINT = f"build it again without them; {_OPENING}"

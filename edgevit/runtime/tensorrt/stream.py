@@ -11,7 +11,7 @@ from edgevit.core.engine import TensorSpec
 from edgevit.core.errors import DeviceError
 from edgevit.runtime.cuda import Cuda, Holdings
 from edgevit.runtime.session import Outputs
-from edgevit.runtime.tensorrt_plan import Plan
+from edgevit.runtime.tensorrt.plan import Plan
 
 
 class _Buffer(NamedTuple):

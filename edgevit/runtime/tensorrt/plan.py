@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from edgevit.core.engine import Engine, TensorSpec
 from edgevit.core.errors import DeviceError
-from edgevit.runtime.jit_cache import JitCache
-from edgevit.runtime.tensorrt_log import get_log
+from edgevit.runtime.tensorrt.jit_cache import JitCache
+from edgevit.runtime.tensorrt.log import get_log
 
 _REBUILD = "build the bundle again on this machine"
 _DTYPES = {"uint8": "UINT8", "float32": "FLOAT"}

@@ -16,8 +16,8 @@ from edgevit.core.report.machine import Gpu
 from edgevit.runtime.cuda import Cuda, Holdings
 from edgevit.runtime.session import Outputs
 from edgevit.runtime.settings import OpenSettings
-from edgevit.runtime.tensorrt_plan import Plan
-from edgevit.runtime.tensorrt_stream import Stream
+from edgevit.runtime.tensorrt.plan import Plan
+from edgevit.runtime.tensorrt.stream import Stream
 
 _THROUGHPUT_STREAMS = 2
 """One batch is copied while another is computed; more contexts cost memory, and a GPU computes one batch at a time."""

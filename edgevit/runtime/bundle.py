@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edgevit.bundle_settings import check_manifest_settings
 from edgevit.core.engine import Engine
 from edgevit.core.errors import BundleError, format_offenders
 from edgevit.core.report.place import CANARY_FILE
-from edgevit.manifest import MANIFEST_FILE, Manifest, hash_file, load_manifest
+from edgevit.runtime.bundle_settings import check_manifest_settings
+from edgevit.runtime.manifest import MANIFEST_FILE, Manifest, hash_file, load_manifest
 
 RECIPE_FILE = "recipe.toml"
 REPORT_FILE = "report.json"

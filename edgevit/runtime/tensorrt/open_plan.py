@@ -22,7 +22,7 @@ from edgevit.core.report.place import Place, select_settings
 from edgevit.runtime.cuda import import_cudart
 from edgevit.runtime.nvidia import HINT, choose_gpu, describe_driver, read_gpus
 from edgevit.runtime.settings import GPU_KEYS, read_settings
-from edgevit.runtime.tensorrt_executor import TensorRTExecutor
+from edgevit.runtime.tensorrt.executor import TensorRTExecutor
 from edgevit.runtime.versions import parse_version
 
 _EXTRAS = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}

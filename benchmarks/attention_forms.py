@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgevit.core.target import ExportForm
-from edgevit.model import Model
 from edgevit.models.layers import Attention, split_heads
+from edgevit.models.model import Model
 from edgevit.models.pixels import copy_structure
 
 Heads: TypeAlias = tuple[Tensor, Tensor, Tensor]

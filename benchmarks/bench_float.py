@@ -24,9 +24,9 @@ from edgevit.compile import compile_engine
 from edgevit.core import schema
 from edgevit.core.target import load_target
 from edgevit.devices.local import describe_machine
-from edgevit.export import export_model
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.latency import LatencyComparison, measure_latency
+from edgevit.models.export import export_model
 from edgevit.runtime.session import open_engine
 from tests.reference import import_timm, randomise, save_timm_folder
 

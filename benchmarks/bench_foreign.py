@@ -26,9 +26,9 @@ from edgevit.core import schema
 from edgevit.core.engine import Engine
 from edgevit.core.target import load_target
 from edgevit.devices.local import describe_machine
-from edgevit.export import export_model
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.latency import measure_latency
+from edgevit.models.export import export_model
 from edgevit.pixels.images import ImageSet
 from edgevit.pixels.preprocess import Preprocess
 from edgevit.runtime.session import Session, open_engine

@@ -25,7 +25,7 @@ from edgevit.backends.tensorrt import TENSORRT_RTX
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.errors import CompileError
 from edgevit.core.target import load_target
-from edgevit.model import Model
+from edgevit.models.model import Model
 from tests.reference import import_timm, randomise, save_timm_folder
 
 MODELS = ("deit_tiny_patch16_224", "deit_small_patch16_224", "swin_tiny_patch4_window7_224")

@@ -24,11 +24,11 @@ from edgevit.core import schema
 from edgevit.core.quantization import Quantization
 from edgevit.core.report.fusion_record import FusionRecord
 from edgevit.core.target import ExportForm, Target, load_target
-from edgevit.export import export_model
 from edgevit.fp8 import quantize_fp8
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
-from edgevit.model import Model
+from edgevit.models.export import export_model
+from edgevit.models.model import Model
 from edgevit.quantize import quantize_graph
 from edgevit.reference import generate_images
 from tests.reference import import_timm, randomise, save_timm_folder

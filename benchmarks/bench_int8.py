@@ -50,7 +50,7 @@ from edgevit.core.recipe import load_recipe
 from edgevit.core.target import load_target
 from edgevit.devices.local import describe_machine
 from edgevit.latency import measure_latency
-from edgevit.model import Model
+from edgevit.models.model import Model
 from edgevit.pixels.images import ImageSet
 from edgevit.prepare_quantized import prepare_quantized
 from edgevit.reference import run_module

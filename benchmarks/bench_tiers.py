@@ -37,7 +37,7 @@ from edgevit.core import schema
 from edgevit.core.errors import EdgevitError
 from edgevit.core.isa import TIERS, TierName, list_tiers, read_tier
 from edgevit.devices.local import describe_machine, list_measuring_risks
-from edgevit.model import Model
+from edgevit.models.model import Model
 from edgevit.pixels.images import ImageSet
 from edgevit.reference import run_module
 from edgevit.tier_process import run_under

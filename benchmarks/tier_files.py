@@ -28,7 +28,7 @@ from edgevit.core.progress import ignore_progress
 from edgevit.core.recipe import Recipe, load_recipe
 from edgevit.core.target import Target, load_target
 from edgevit.graph.graph import Graph
-from edgevit.model import Model
+from edgevit.models.model import Model
 from edgevit.pixels.images import ImageSet
 from edgevit.prepare import prepare_graph
 from edgevit.prepare_quantized import QuantizedGraph, prepare_quantized

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgevit.core.report.report import Report
     from edgevit.core.target import Budget, Target, list_targets, load_target
     from edgevit.inspect import inspect_source
-    from edgevit.model import Model
+    from edgevit.models.model import Model
     from edgevit.pixels.images import ImageSet
     from edgevit.pixels.preprocess import Preprocess
     from edgevit.runtime import open_bundle
@@ -55,7 +55,7 @@ _MODULES = {
     "BuildResult": "edgevit.conclude",
     "EdgevitError": "edgevit.core.errors",
     "ImageSet": "edgevit.pixels.images",
-    "Model": "edgevit.model",
+    "Model": "edgevit.models.model",
     "Preprocess": "edgevit.pixels.preprocess",
     "Recipe": "edgevit.core.recipe",
     "Report": "edgevit.core.report.report",

@@ -46,7 +46,7 @@ from edgevit.verdict_quantized import explain_set_back, judge_calibration
 
 if TYPE_CHECKING:
     from edgevit.checkpoints.contents import WhichWeights
-    from edgevit.model import Model
+    from edgevit.models.model import Model
     from edgevit.preprocess_options import PreprocessOptions
 
 RANDOM = "random"
@@ -256,7 +256,7 @@ def _read(
     note: Callable[[str], None],
 ) -> Model:
     from edgevit.checkpoints import read_checkpoint
-    from edgevit.select_task import select_task
+    from edgevit.models.select_task import select_task
 
     model = read_checkpoint(source, arch=arch, image_size=recipe.image_size, weights=weights, preprocess=preprocess)
     model = select_task(model, recipe.task)

@@ -190,8 +190,8 @@ _MEASURES = {"classify": _measure_answers, "embed": _measure_embeddings, "featur
 def _open_reference(reference: str | Path, arch: str | None, predictor: Predictor) -> RunOutputs:
     """The checkpoint's float module, for the bundle's own preprocessed pixels and its task."""
     from edgevit.checkpoints import read_checkpoint
+    from edgevit.models.select_task import select_task
     from edgevit.reference import run_outputs
-    from edgevit.select_task import select_task
 
     size = (predictor.preprocess.height, predictor.preprocess.width)
     manifest = predictor.manifest

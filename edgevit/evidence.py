@@ -23,7 +23,7 @@ from edgevit.runtime.session import Outputs
 if TYPE_CHECKING:
     from edgevit.core.cache import StageCache
     from edgevit.core.recipe import Recipe
-    from edgevit.model import Model
+    from edgevit.models.model import Model
     from edgevit.pixels.preprocess import Preprocess
 
 Pixels = npt.NDArray[np.uint8]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgevit.core.pass_record import PassRecord
     from edgevit.core.report.report import Report
     from edgevit.foreign.module import ForeignModule
-    from edgevit.model import Source
+    from edgevit.models.model import Source
     from edgevit.preprocess_options import PreprocessOptions
     from edgevit.runtime.manifest import Manifest
 
@@ -146,9 +146,9 @@ def inspect_checkpoint(
     from edgevit.checkpoints import read_checkpoint
     from edgevit.core.target import ExportForm
     from edgevit.core.task import Task
-    from edgevit.export import export_model
     from edgevit.foreign.module import ForeignModule
-    from edgevit.select_task import select_task
+    from edgevit.models.export import export_model
+    from edgevit.models.select_task import select_task
 
     model = read_checkpoint(source, arch=arch, image_size=image_size, weights=weights, preprocess=preprocess)
     size = (model.preprocess.height, model.preprocess.width)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgevit.core.cache import StageCache
     from edgevit.core.recipe import Recipe
     from edgevit.core.target import Target
-    from edgevit.model import Model
+    from edgevit.models.model import Model
     from edgevit.pixels.images import ImageSet
     from edgevit.pixels.preprocess import Preprocess
 
@@ -36,7 +36,7 @@ class PreparedGraph:
     """An optimised graph on disk.
 
     Attributes:
-        path: ONNX; input ``image (B, H, W, 3) uint8``, outputs as :attr:`edgevit.model.Model.outputs`.
+        path: ONNX; input ``image (B, H, W, 3) uint8``, outputs as :attr:`edgevit.models.model.Model.outputs`.
         passes: What was folded and rewritten where, and what was not and why.
         op_counts: Nodes by type.
         inputs: Plain data that identifies the graph.
@@ -68,7 +68,7 @@ def prepare_graph(model: Model, target: Target, recipe: Recipe, cache: StageCach
     }
 
     def export(folder: Path) -> None:
-        from edgevit.export import export_model
+        from edgevit.models.export import export_model
 
         graph, records = export_model(model, form, opset=target.opset, batch=recipe.batch)
         graph.save(folder / FLOAT_FILE, beside=True)

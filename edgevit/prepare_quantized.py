@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgevit.core.cache import StageCache
     from edgevit.core.recipe import Recipe
     from edgevit.core.target import ExportForm, Target
-    from edgevit.model import Model
+    from edgevit.models.model import Model
     from edgevit.pixels.images import ImageSet
 
 QUANTIZED_FILE, RECORD_FILE = "quantized.onnx", "quantization.json"

@@ -12,7 +12,7 @@ from edgevit.core.errors import DataError
 from edgevit.pixels.preprocess import INTERPOLATIONS, Interpolation, Preprocess
 
 if TYPE_CHECKING:
-    from edgevit.model import Model
+    from edgevit.models.model import Model
 
 Triple = tuple[float, float, float]
 

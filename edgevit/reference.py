@@ -14,7 +14,7 @@ from edgevit.core.progress import Progress, ignore_progress
 from edgevit.runtime.session import Outputs
 
 if TYPE_CHECKING:
-    from edgevit.model import Model
+    from edgevit.models.model import Model
     from edgevit.pixels.images import ImageSet
 
 PIXELS_AT_A_TIME = 8 * 224 * 224  # large enough to keep a core busy, small enough for a small machine
@@ -35,7 +35,7 @@ def run_outputs(model: Model) -> Callable[[npt.NDArray[np.uint8]], Outputs]:
         return lambda batch: (answer(batch),)
     import torch
 
-    from edgevit.export import float_module
+    from edgevit.models.export import float_module
 
     module = float_module(model)
 

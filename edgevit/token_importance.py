@@ -17,7 +17,7 @@ from edgevit.core.progress import Progress, ignore_progress
 
 if TYPE_CHECKING:
     from edgevit.core.target import ExportForm
-    from edgevit.model import Model
+    from edgevit.models.model import Model
 
 Importance = Mapping[str, npt.NDArray[np.float32]]
 """By site: ``(items, T)``, of each token of what a call with one item gives; larger is more."""
@@ -43,7 +43,7 @@ def measure_importance(
     import torch
     from torch import nn
 
-    from edgevit.export import fold_model
+    from edgevit.models.export import fold_model
 
     folded, _ = fold_model(model, form)
     linears = {

@@ -13,9 +13,9 @@ import onnx_ir as ir
 import onnxruntime
 
 from edgevit.core.target import ExportForm
-from edgevit.export import export_model
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
+from edgevit.models.export import export_model
 from tests.small_models import SWIN, VIT, make_images, make_model
 
 CONFIGS = {

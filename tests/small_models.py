@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from edgevit.model import Model, Source
 from edgevit.models import build_module, find_family
+from edgevit.models.model import Model, Source
 from edgevit.models.pixels import PixelModel, copy_structure
 from edgevit.models.swin import SwinConfig
 from edgevit.models.swin_v2 import SwinV2Config

@@ -14,8 +14,8 @@ from edgevit.core.isa import TIERS
 from edgevit.core.progress import ignore_progress
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
-from edgevit.export import export_model
 from edgevit.graph.passes.optimize import optimize_graph
+from edgevit.models.export import export_model
 from edgevit.pixels.images import ImageSet
 from edgevit.prepare_quantized import prepare_quantized
 from edgevit.reference import run_outputs

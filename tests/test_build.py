@@ -137,7 +137,7 @@ def test_build_at_another_image_size_differs_and_agrees_with_the_module(tmp_path
 def test_rebuilding_takes_finished_stages_from_the_cache(tmp_path, monkeypatch):
     cache = StageCache(tmp_path / "cache")
     build_model(MODELS["vit"], CPU, out=tmp_path / "one", recipe=QUICK, cache=cache)
-    monkeypatch.setattr("edgevit.export.export_model", lambda *a, **k: pytest.fail("exported again"))
+    monkeypatch.setattr("edgevit.models.export.export_model", lambda *a, **k: pytest.fail("exported again"))
     monkeypatch.setattr("edgevit.trial.compile_engine", lambda *a, **k: pytest.fail("compiled again"))
     again = build_model(MODELS["vit"], CPU, out=tmp_path / "two", recipe=QUICK, cache=cache)
     assert verify_bundle(again.bundle)

@@ -17,9 +17,9 @@ from edgevit.core.target import load_target
 from edgevit.core.task import Task
 from edgevit.demo import MODELS, write_digits
 from edgevit.evaluate import evaluate_bundle
+from edgevit.models.select_task import select_task
 from edgevit.reference import run_outputs
 from edgevit.runtime import open_bundle
-from edgevit.select_task import select_task
 
 CPU = dataclasses.replace(load_target("cpu"), precisions=("fp32", "int8"))
 QUICK = Recipe(latency_runs=2, latency_seconds=0.05, tune_settings=False, choice_images=40)

@@ -21,17 +21,17 @@ from edgevit.core.isa import TIERS, TierName, list_tiers
 from edgevit.core.quantization import Quantization
 from edgevit.core.target import load_target
 from edgevit.core.task import Task
-from edgevit.export import export_model
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.fuse_row_gather import fuse_row_gather
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.graph_answers import JUDGE_SETTINGS
-from edgevit.model import Model
+from edgevit.models.export import export_model
+from edgevit.models.model import Model
+from edgevit.models.select_task import select_task
 from edgevit.models.swin_v2 import SwinV2Config
 from edgevit.plan import apply_plan
 from edgevit.quantize import plan_quantization
 from edgevit.reference import run_outputs
-from edgevit.select_task import select_task
 from tests.small_models import SWIN, SWINS, VIT, VITS, make_images, make_model
 from tests.tier_engines import Answers, Job, answer_jobs
 from tests.under_tier import run_under_tier

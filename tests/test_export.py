@@ -13,10 +13,10 @@ import torch
 
 from edgevit.core.errors import ExportError, PassError
 from edgevit.core.target import ExportForm
-from edgevit.export import export_model, float_module
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
-from edgevit.model import Model
+from edgevit.models.export import export_model, float_module
+from edgevit.models.model import Model
 from edgevit.models.swin import SwinConfig
 from edgevit.models.vit import ViTConfig
 from tests.folds.test_folds import NOTHING, SWITCHES

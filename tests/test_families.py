@@ -14,11 +14,11 @@ import torch
 from edgevit.core.cache import StageCache
 from edgevit.core.quantization import Quantization
 from edgevit.core.target import ExportForm, load_target
-from edgevit.export import export_model, float_module
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.inspect import count_macs
-from edgevit.model import Model
+from edgevit.models.export import export_model, float_module
+from edgevit.models.model import Model
 from edgevit.quantize import quantize_graph
 from edgevit.rehearsal import list_fusion_warnings, rehearse_fusion
 from edgevit.trial import GraphFile

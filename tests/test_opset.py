@@ -16,10 +16,10 @@ from edgevit.core.progress import ignore_progress
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import ExportForm, load_target
-from edgevit.export import export_model
 from edgevit.graph.graph import Graph
 from edgevit.graph.opset import restate_opset
 from edgevit.graph.passes.optimize import optimize_graph
+from edgevit.models.export import export_model
 from edgevit.prepare import prepare_graph
 from edgevit.quantize import quantize_graph
 from edgevit.typed import type_graph

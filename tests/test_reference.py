@@ -10,9 +10,9 @@ import torch
 
 from edgevit import reference
 from edgevit.core.task import Task
-from edgevit.export import float_module
+from edgevit.models.export import float_module
+from edgevit.models.select_task import select_task
 from edgevit.reference import compute_reference, generate_images
-from edgevit.select_task import select_task
 from tests.small_models import SWIN, VIT, make_model
 
 

@@ -12,8 +12,8 @@ import torch
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.errors import CheckpointError
 from edgevit.core.task import Task
-from edgevit.model import Model
-from edgevit.select_task import select_task
+from edgevit.models.model import Model
+from edgevit.models.select_task import select_task
 from tests.reference import import_timm, randomise, relative_error, save_timm_folder
 from tests.small_models import SWIN, VIT, VITS, make_model
 
@@ -98,7 +98,7 @@ def test_features_of_a_vit_without_levels_are_four_blocks_as_timm_gives_them(tmp
 
 
 def test_unit_length_embedding_equals_torchs_normalize() -> None:
-    from edgevit.export import float_module
+    from edgevit.models.export import float_module
     from tests.small_models import make_images
 
     plain = select_task(make_model(VIT), Task("embed"))

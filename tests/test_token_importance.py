@@ -8,8 +8,8 @@ import torch
 
 from edgevit.core.quantization import Quantization
 from edgevit.core.target import ExportForm
-from edgevit.export import export_model, fold_model
 from edgevit.graph.passes.optimize import optimize_graph
+from edgevit.models.export import export_model, fold_model
 from edgevit.quantize import plan_quantization
 from edgevit.token_importance import measure_importance
 from tests.small_graphs import CONFIGS, make_pixels

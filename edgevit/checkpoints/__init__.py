@@ -15,7 +15,7 @@ from edgevit.core.errors import CheckpointError, MissingPackageError
 if TYPE_CHECKING:
     from edgevit.checkpoints.contents import WhichWeights
     from edgevit.checkpoints.files import CheckpointFiles
-    from edgevit.model import Model
+    from edgevit.models.model import Model
     from edgevit.preprocess_options import PreprocessOptions
 
 # The first that recognises a checkpoint's contents reads it.

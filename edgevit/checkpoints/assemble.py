@@ -18,8 +18,8 @@ from edgevit.checkpoints.labels import read_labels
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.packing import add_leading_axes, match_module, match_packing
 from edgevit.checkpoints.resample import Resampling, Size, resample_bias_table, resample_positions
-from edgevit.model import Model, Source
 from edgevit.models import ModelConfig, SwinConfig, ViTConfig, build_module
+from edgevit.models.model import Model, Source
 from edgevit.pixels.preprocess import Preprocess
 
 _STAGE = re.compile(r"layers\.(\d+)\.blocks\.(\d+)\.bias\.table")

@@ -16,8 +16,8 @@ from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.timm_config import describe_config
 from edgevit.checkpoints.timm_vit import find_projection
 from edgevit.core.errors import CheckpointError
-from edgevit.model import Model
 from edgevit.models import SwinConfig, SwinV2Config, ViTConfig
+from edgevit.models.model import Model
 from edgevit.preprocess_configs import read_timm_preprocess
 
 LAYOUT = "bare weight file (.safetensors, .pth) with --arch NAME"

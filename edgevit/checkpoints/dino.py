@@ -14,8 +14,8 @@ from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_vit
 from edgevit.core.errors import CheckpointError
-from edgevit.model import Model
 from edgevit.models import ViTConfig
+from edgevit.models.model import Model
 
 LAYOUT = "DINO training checkpoint"
 

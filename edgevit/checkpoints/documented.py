@@ -11,8 +11,8 @@ from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.resample import Resampling
-from edgevit.model import Model
 from edgevit.models import ModelConfig
+from edgevit.models.model import Model
 from edgevit.pixels.preprocess import Interpolation, Preprocess, Resize
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -18,7 +18,7 @@ from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_vit
 from edgevit.core.errors import CheckpointError, format_offenders
-from edgevit.model import Model
+from edgevit.models.model import Model
 
 LAYOUT = "JAX ViT archive (.npz)"
 

@@ -30,8 +30,8 @@ from edgevit.checkpoints.keras_file import CONFIG
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_swin, measure_vit
 from edgevit.core.errors import CheckpointError, format_offenders
-from edgevit.model import Model
 from edgevit.models import SwinConfig, ViTConfig
+from edgevit.models.model import Model
 from edgevit.pixels.preprocess import Preprocess
 
 LAYOUT = "KerasHub model"

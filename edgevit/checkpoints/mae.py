@@ -18,9 +18,9 @@ from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_vit
-from edgevit.model import Model
 from edgevit.models import ViTConfig
 from edgevit.models.layers import sincos_positions
+from edgevit.models.model import Model
 
 LAYOUT = "MAE checkpoint"
 

@@ -12,8 +12,8 @@ from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.shapes import at_image_size, describe_size, find_masked_size, measure_swin, measure_vit
 from edgevit.core.errors import CheckpointError
-from edgevit.model import Model
 from edgevit.models import ModelConfig
+from edgevit.models.model import Model
 
 LAYOUT = "MindSpore checkpoint (MindCV)"
 

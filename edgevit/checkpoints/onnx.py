@@ -24,7 +24,7 @@ from edgevit.graph.graph import Graph
 from edgevit.graph.movement import strip_reshapes
 from edgevit.graph.passes import FOREIGN, PARTIAL
 from edgevit.graph.patterns.pieces import MismatchError
-from edgevit.model import Model, Source
+from edgevit.models.model import Model, Source
 from edgevit.pixels.preprocess import Preprocess
 from edgevit.preprocess_configs import read_timm_preprocess, read_transformers_preprocess
 from edgevit.preprocess_options import describe_assumed

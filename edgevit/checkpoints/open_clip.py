@@ -23,8 +23,8 @@ from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_vit
 from edgevit.checkpoints.timm_config import describe_config
 from edgevit.core.errors import CheckpointError
-from edgevit.model import Model
 from edgevit.models import ModelConfig, ViTConfig
+from edgevit.models.model import Model
 from edgevit.pixels.preprocess import Preprocess
 from edgevit.preprocess_configs import read_timm_preprocess
 

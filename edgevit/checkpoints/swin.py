@@ -18,8 +18,8 @@ from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.shapes import at_image_size, describe_size, find_masked_size, measure_swin, measure_swin_v2
 from edgevit.core.errors import CheckpointError, format_offenders
-from edgevit.model import Model
 from edgevit.models import SwinConfig, SwinV2Config
+from edgevit.models.model import Model
 
 LAYOUT = "Swin training checkpoint"
 

@@ -19,8 +19,8 @@ from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.timm_config import describe_config
 from edgevit.checkpoints.timm_vit import NOT_USED, find_projection, find_vit_names
 from edgevit.core.errors import CheckpointError
-from edgevit.model import Model
 from edgevit.models import ModelConfig, SwinV2Config, ViTConfig
+from edgevit.models.model import Model
 from edgevit.pixels.preprocess import Preprocess
 from edgevit.preprocess_configs import read_timm_preprocess
 

@@ -20,8 +20,8 @@ from edgevit.checkpoints.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_swin, measure_swin_v2, measure_vit
 from edgevit.core.errors import CheckpointError
-from edgevit.model import Model
 from edgevit.models import ModelConfig, SwinConfig
+from edgevit.models.model import Model
 from edgevit.pixels.preprocess import Interpolation
 
 LAYOUT = "torchvision state dict"

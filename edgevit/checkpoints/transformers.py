@@ -29,8 +29,8 @@ from edgevit.checkpoints.transformers_vit import (
     make_names,
 )
 from edgevit.core.errors import CheckpointError, format_offenders
-from edgevit.model import Model
 from edgevit.models import ModelConfig, SwinConfig, SwinV2Config, ViTConfig
+from edgevit.models.model import Model
 from edgevit.preprocess_configs import read_transformers_preprocess
 
 LAYOUT = "transformers folder"

@@ -43,14 +43,14 @@ class Quantization:
             logits keep this SQNR in dB on calibration images.
         float_share: The share of all sites' arithmetic that may stay float for it
             (:func:`edgevit.sensitivity.estimate_costs`).
-        rotate: Rotate the residual stream (:mod:`edgevit.folds.residual_rotation`).
+        rotate: Rotate the residual stream (:mod:`edgevit.models.folds.residual_rotation`).
         center: Move the input of a symmetric engine's second MLP Linear so that zero is in the middle.
         center_attention: Where products of attention are INT8: bring the mean of every channel of keys and values to
             zero (:mod:`edgevit.methods.attention_centring`).
         class_token: The class token's MLP apart in the second half of a ViT, for engine libraries that are as fast with
-            it (:mod:`edgevit.folds.class_token_mlp`).
+            it (:mod:`edgevit.models.folds.class_token_mlp`).
         class_token_share: Attention to the class token divided among it and the copies that pad a ViT's tokens
-            (:mod:`edgevit.folds.class_token_share`).
+            (:mod:`edgevit.models.folds.class_token_share`).
         equalize: Bring the channels of queries and keys to the same ranges, and those of values closer to one another
             (:mod:`edgevit.methods.channel_equalization`).
         row_gain: Raise softmax's rows in front of their quantiser (:mod:`edgevit.methods.probability_gain`).

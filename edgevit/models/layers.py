@@ -77,7 +77,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None) -
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with one packed projection, or three after :mod:`edgevit.folds.split_qkv`.
+    """Multi-head self-attention with one packed projection, or three after :mod:`edgevit.models.folds.split_qkv`.
 
     With ``qk_norm_eps`` every head's queries and keys pass through a LayerNorm before their product (Dehghani et al.,
     2023, arXiv:2302.05442).
@@ -95,7 +95,7 @@ class Attention(nn.Module):
         self.heads = heads
         self.head_width = head_width or width // heads
         inner = heads * self.head_width
-        self.scale = self.head_width**-0.5  # 1.0 after edgevit.folds.attention_scale
+        self.scale = self.head_width**-0.5  # 1.0 after edgevit.models.folds.attention_scale
         self.qkv: nn.Linear | None = nn.Linear(width, 3 * inner, bias=qkv_bias)
         self.q: nn.Linear | None = None
         self.k: nn.Linear | None = None
@@ -106,7 +106,7 @@ class Attention(nn.Module):
             nn.Identity() if qk_norm_eps is None else nn.LayerNorm(self.head_width, eps=qk_norm_eps) for _ in "qk"
         )
         self.proj = nn.Linear(inner, width)
-        self.register_buffer("mask", None)  # (1, A, 1, N) float32, set by edgevit.folds.token_padding
+        self.register_buffer("mask", None)  # (1, A, 1, N) float32, set by edgevit.models.folds.token_padding
         self.mask: Tensor | None
 
     def project(self, x: Tensor, queries: int | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -152,7 +152,7 @@ class Attention(nn.Module):
 class LayerScale(nn.Module):
     """A learned factor for every channel (Touvron et al., 2021, arXiv:2103.17239): ``(…, C) → (…, C)``.
 
-    :mod:`edgevit.folds.layer_scale` folds it into the Linear in front of it.
+    :mod:`edgevit.models.folds.layer_scale` folds it into the Linear in front of it.
     """
 
     def __init__(self, width: int) -> None:

@@ -21,8 +21,10 @@ class Outlet(nn.Module):
         super().__init__()
         self.grid, self.prefix_tokens, self.layout = grid, prefix_tokens, layout
         self.norm: nn.Module = norm if norm is not None else nn.Identity()
-        self.restore: nn.Module = nn.Identity()  # the way back from a rotation, see edgevit.folds.residual_rotation
-        self.arrange: nn.Module = nn.Identity()  # into row-major order, see edgevit.folds.window_gather
+        self.restore: nn.Module = (
+            nn.Identity()
+        )  # the way back from a rotation, see edgevit.models.folds.residual_rotation
+        self.arrange: nn.Module = nn.Identity()  # into row-major order, see edgevit.models.folds.window_gather
 
     def forward(self, x: Tensor) -> Tensor:
         if self.prefix_tokens:

@@ -13,7 +13,7 @@ from edgevit.pixels.preprocess import Preprocess
 class PixelModel(nn.Module):
     """``(B, H, W, 3) uint8`` to what the model gives, a tensor ``(B, K) float32`` or a tuple of feature maps.
 
-    :mod:`edgevit.folds.input_normalization` moves the normalisation into the model's first convolution.
+    :mod:`edgevit.models.folds.input_normalization` moves the normalisation into the model's first convolution.
 
     Args:
         model: Canonical.
@@ -32,7 +32,7 @@ class PixelModel(nn.Module):
         self.register_buffer("offset", (-mean / std).float().reshape(1, 3, 1, 1), persistent=False)
         self.gain: Tensor | None
         self.offset: Tensor | None
-        self.channels_last = False  # True once the model takes the image as it is (edgevit.folds.patch_linear)
+        self.channels_last = False  # True once the model takes the image as it is (edgevit.models.folds.patch_linear)
 
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
         result: Tensor | tuple[Tensor, ...] = self.model(self._normalize(image))

@@ -1,7 +1,7 @@
 """Swin Transformer (Liu et al., 2021, arXiv:2103.14030).
 
 Tokens travel as ``(B, L, C)`` in row-major order of their grid; only :class:`RolledWindows` and what
-:mod:`edgevit.folds.window_gather` puts in its place know about windows.
+:mod:`edgevit.models.folds.window_gather` puts in its place know about windows.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def spread_bias(table: Tensor, index: Tensor, mask: Tensor | None) -> Tensor:
 
 
 class ConstantBias(nn.Module):
-    """Bias and mask in one constant; what :mod:`edgevit.folds.attention_bias` leaves."""
+    """Bias and mask in one constant; what :mod:`edgevit.models.folds.attention_bias` leaves."""
 
     def __init__(self, value: Tensor) -> None:
         super().__init__()
@@ -237,7 +237,7 @@ class SwinBlock(nn.Module):
         width, heads = config.stage_width(stage), config.heads[stage]
         window, shift = config.block_window(stage, block)
         self.norm1 = nn.LayerNorm(width, eps=config.norm_eps)
-        # Any: edgevit.folds.window_gather puts another class with split and merge in its place.
+        # Any: edgevit.models.folds.window_gather puts another class with split and merge in its place.
         self.windows: Any = RolledWindows(config.stage_grid(stage), window, shift, config.pad)
         self.attn = Attention(width, heads, config.qkv_bias)
         self.bias: nn.Module = RelativePositionBias(window, heads, self.windows.mask())
@@ -315,12 +315,12 @@ class Swin(nn.Module):
     def __init__(self, config: SwinConfig) -> None:
         super().__init__()
         self.config = config
-        # nn.Module: edgevit.folds puts other forms of it in its place.
+        # nn.Module: edgevit.models.folds puts other forms of it in its place.
         self.patch_embed: nn.Module = PatchEmbedding(config.patch_size, config.in_channels, config.width)
         self.patch_norm = (
             nn.LayerNorm(config.width, eps=config.resample_norm_eps) if config.patch_norm else nn.Identity()
         )
-        # Replaced by edgevit.folds.window_gather where tokens travel in the order of their windows and the patch
+        # Replaced by edgevit.models.folds.window_gather where tokens travel in the order of their windows and the patch
         # embedding does not give them in it.
         self.arrange: nn.Module = nn.Identity()
         self.layers = nn.ModuleList(self.stage_kind(config, stage) for stage in range(len(config.depths)))
@@ -329,7 +329,7 @@ class Swin(nn.Module):
         self.level_norms = nn.ModuleDict(
             {str(i): nn.LayerNorm(config.stage_width(i), eps=config.resample_norm_eps) for i in config.level_norms}
         )
-        # By stage, where features leave the model instead of logits; filled by edgevit.select_task.
+        # By stage, where features leave the model instead of logits; filled by edgevit.models.select_task.
         self.outlets = nn.ModuleDict()
         self.head = nn.Linear(width, config.classes) if config.classes else nn.Identity()
 

@@ -65,7 +65,7 @@ class HeadCosine(nn.Module):
         self.tiny = _TINY_PADDED if padded else _TINY
         self.head_width = head_width
         self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10))) if scaled else None
-        self.register_buffer("factor", None)  # (1, A, 1, 1), set by edgevit.folds.attention_scale
+        self.register_buffer("factor", None)  # (1, A, 1, 1), set by edgevit.models.folds.attention_scale
         self.factor: Tensor | None
 
     def compute_factor(self) -> Tensor | None:

@@ -20,8 +20,8 @@ __all__ = ["EncoderBlock", "ViT", "ViTConfig"]
 class EncoderBlock(nn.Module):
     """Pre-norm encoder block: ``(B, N, C) → (B, N, C)``, or ``(B, queries, C)`` where ``queries`` is set.
 
-    ``queries`` is set on the last block alone, by :mod:`edgevit.folds.last_block`; ``apart``, ``tokens`` and the parts
-    whose names begin with ``token_`` by :mod:`edgevit.folds.class_token_mlp`.
+    ``queries`` is set on the last block alone, by :mod:`edgevit.models.folds.last_block`; ``apart``, ``tokens`` and the parts
+    whose names begin with ``token_`` by :mod:`edgevit.models.folds.class_token_mlp`.
     """
 
     def __init__(self, config: ViTConfig) -> None:
@@ -68,7 +68,7 @@ class ViT(nn.Module):
         super().__init__()
         self.config = config
         width, classes = config.width, config.classes
-        # nn.Module: edgevit.folds.patch_linear puts another form of it in its place.
+        # nn.Module: edgevit.models.folds.patch_linear puts another form of it in its place.
         self.patch_embed: nn.Module = PatchEmbedding(
             config.patch_size, config.in_channels, width, config.patch_bias, pad=False
         )
@@ -81,10 +81,10 @@ class ViT(nn.Module):
             self.pos_embed = nn.Parameter(sincos_positions(config.grid, width, covered), requires_grad=False)
         else:
             self.pos_embed = nn.Parameter(torch.zeros(1, covered + config.grid[0] * config.grid[1], width))
-        # Set by edgevit.folds.position_embedding, which then empties the four above.
+        # Set by edgevit.models.folds.position_embedding, which then empties the four above.
         self.register_buffer("prefix", None)
         self.register_buffer("positions", None)
-        self.register_buffer("suffix", None)  # set by edgevit.folds.token_padding
+        self.register_buffer("suffix", None)  # set by edgevit.models.folds.token_padding
         self.prefix: Tensor | None
         self.positions: Tensor | None
         self.suffix: Tensor | None
@@ -100,7 +100,7 @@ class ViT(nn.Module):
         self.head_dist: nn.Module | None = None
         if config.distillation_head:
             self.head_dist = nn.Linear(width, classes) if classes else nn.Identity()
-        # By block, where features leave the model instead of logits; filled by edgevit.select_task.
+        # By block, where features leave the model instead of logits; filled by edgevit.models.select_task.
         self.outlets = nn.ModuleDict()
 
     def split_positions(self) -> tuple[Tensor | None, Tensor]:

@@ -15,10 +15,10 @@ from edgevit.backends.float_weights import restate_weights
 from edgevit.backends.tensorrt import type_for_compiler
 from edgevit.core.quantization import Quantization
 from edgevit.core.target import load_target
-from edgevit.export import export_model
 from edgevit.graph.graph import Graph
 from edgevit.graph.opset import restate_opset
 from edgevit.graph.passes.optimize import optimize_graph
+from edgevit.models.export import export_model
 from edgevit.quantize import quantize_graph
 from tests.small_graphs import CONFIGS, make_pixels, run_graph
 from tests.small_models import make_model

@@ -100,8 +100,8 @@ def test_a_fault_names_its_site_and_says_what_is_the_matter():
 
 def test_all_of_a_models_attentions_are_looked_at():
     from edgevit.core.target import ExportForm
-    from edgevit.export import export_model
     from edgevit.graph.passes.optimize import optimize_graph
+    from edgevit.models.export import export_model
 
     config = dataclasses.replace(VIT, image_size=(16, 16), depth=2, heads=4, class_token=False, pool="mean")  # 4 tokens
     graph = optimize_graph(export_model(make_model(config), ExportForm())[0])[0]

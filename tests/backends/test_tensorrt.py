@@ -14,9 +14,9 @@ from edgevit.core.errors import CompileError, DeviceError, MissingPackageError
 from edgevit.core.quantization import Quantization
 from edgevit.core.report.fusion_record import FusionRecord
 from edgevit.core.target import ExportForm, Target, load_target
-from edgevit.export import export_model
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
+from edgevit.models.export import export_model
 from edgevit.quantize import quantize_graph
 from tests.backends.test_typed_rules import insert_cast, move_zero, use_fp8, use_unknown_op
 from tests.small_graphs import CONFIGS, make_graph, make_pixels

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.errors import CheckpointError
 from edgevit.core.task import Task
-from edgevit.select_task import select_task
+from edgevit.models.select_task import select_task
 from tests.reference import import_transformers, randomise, relative_error
 
 VIT: dict[str, Any] = {

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from edgevit.core.target import ExportForm
-from edgevit.folds import apply_folds
+from edgevit.models.folds import apply_folds
 from tests.small_models import SWIN, VIT, VITS, copy_pixels, make_images, make_model, relative_error
 
 FORM = ExportForm(fold_class_token_mlp=True, fold_residual_rotation=True)

@@ -11,11 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgevit.core.target import ExportForm
-from edgevit.folds import FOLDS, apply_folds
-from edgevit.folds.layer_norm_affine import fold_layer_norm_affine
-from edgevit.folds.residual_rotation import make_rotation
-from edgevit.folds.window_gather import Gather, GatheredPatches, GatheredWindows, fold_window_gather
 from edgevit.models.attention_pool import AttentionPool
+from edgevit.models.folds import FOLDS, apply_folds
+from edgevit.models.folds.layer_norm_affine import fold_layer_norm_affine
+from edgevit.models.folds.residual_rotation import make_rotation
+from edgevit.models.folds.window_gather import Gather, GatheredPatches, GatheredWindows, fold_window_gather
 from edgevit.models.layers import LayerScale, PatchEmbedding
 from edgevit.models.pixels import PixelModel
 from edgevit.models.swin import ConstantBias, SwinConfig

@@ -10,15 +10,15 @@ from torch import nn
 
 from edgevit.core.target import ExportForm
 from edgevit.core.task import Task
-from edgevit.export import float_module, fold_model
-from edgevit.folds import apply_folds
-from edgevit.folds.last_block import fold_last_block
-from edgevit.folds.residual_rotation import fold_residual_rotation
-from edgevit.model import Model
+from edgevit.models.export import float_module, fold_model
+from edgevit.models.folds import apply_folds
+from edgevit.models.folds.last_block import fold_last_block
+from edgevit.models.folds.residual_rotation import fold_residual_rotation
+from edgevit.models.model import Model
 from edgevit.models.outlets import Outlet
+from edgevit.models.select_task import select_task
 from edgevit.models.swin import SwinConfig
 from edgevit.models.vit import EncoderBlock, ViTConfig
-from edgevit.select_task import select_task
 from tests.small_models import SWIN, SWINS, VIT, VITS, make_images, make_model, relative_error
 
 CONFIGS: dict[str, ViTConfig | SwinConfig] = {

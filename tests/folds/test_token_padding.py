@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from edgevit.core.target import ExportForm
 from edgevit.core.task import Task
-from edgevit.folds import apply_folds
-from edgevit.folds.token_padding import count_padding
-from edgevit.select_task import select_task
+from edgevit.models.folds import apply_folds
+from edgevit.models.folds.token_padding import count_padding
+from edgevit.models.select_task import select_task
 from tests.small_models import SWIN, VIT, VITS, copy_pixels, make_images, make_model, relative_error
 
 PADDED = ExportForm(fold_token_padding=True, fold_class_token_mlp=True)

@@ -10,8 +10,8 @@ import torch
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.target import ExportForm
-from edgevit.export import export_model
 from edgevit.graph.passes.optimize import optimize_graph
+from edgevit.models.export import export_model
 from edgevit.pixels.images import ImageSet
 from edgevit.reference import run_module
 from tests.foreign_exports import Exporter, export_asset, export_transformers

@@ -15,7 +15,6 @@ import torch
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.errors import CheckpointError, CompileError
 from edgevit.core.target import ExportForm
-from edgevit.export import export_model
 from edgevit.foreign.batch import set_batch
 from edgevit.foreign.file import read_file
 from edgevit.foreign.module import ForeignModule
@@ -23,6 +22,7 @@ from edgevit.foreign.prepare import load_graph
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.graph.patterns.pieces import MismatchError
+from edgevit.models.export import export_model
 from tests.foreign_exports import Exporter, export
 from tests.passes.graphs import constant, draw, parse, run
 

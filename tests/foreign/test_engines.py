@@ -17,9 +17,9 @@ from edgevit.core.recipe import Recipe
 from edgevit.core.report.fusion_record import FusionRecord
 from edgevit.core.report.report import Report
 from edgevit.core.target import load_target
-from edgevit.export import export_model
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
+from edgevit.models.export import export_model
 from edgevit.quantize import quantize_graph
 from edgevit.reference import generate_images
 from edgevit.rehearsal import list_fusion_warnings, rehearse_fusion

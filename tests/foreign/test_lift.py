@@ -7,10 +7,10 @@ import torch
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.target import ExportForm
-from edgevit.folds import apply_folds
 from edgevit.foreign.module import ForeignModule
-from edgevit.model import Model
 from edgevit.models import SwinConfig, ViTConfig
+from edgevit.models.folds import apply_folds
+from edgevit.models.model import Model
 from edgevit.models.pixels import PixelModel, copy_structure
 from edgevit.reference import run_module
 from tests.foreign_exports import MODELS, Export, Exporter, export

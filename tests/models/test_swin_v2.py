@@ -16,8 +16,8 @@ from edgevit.checkpoints import read_checkpoint
 from edgevit.core.errors import CheckpointError
 from edgevit.core.task import Task
 from edgevit.models import SwinV2Config
+from edgevit.models.select_task import select_task
 from edgevit.models.swin_v2 import HeadCosine, log_spaced_offsets
-from edgevit.select_task import select_task
 from tests.reference import import_timm, import_transformers, randomise, relative_error
 
 TOLERANCE = 1e-4

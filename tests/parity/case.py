@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.errors import CheckpointError
 from edgevit.core.task import Task, TaskName
-from edgevit.model import Model
 from edgevit.models import ViTConfig
-from edgevit.select_task import select_task
+from edgevit.models.model import Model
+from edgevit.models.select_task import select_task
 from tests.reference import randomise, relative_error
 
 TOLERANCE = 1e-4

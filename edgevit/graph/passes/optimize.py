@@ -14,7 +14,7 @@ def optimize_graph(graph: Graph, *, disable: Collection[str] = ()) -> tuple[Grap
     """Rewrite a copy of ``graph``.
 
     Args:
-        graph: What :func:`edgevit.export.export_model` gave; it is not changed.
+        graph: What :func:`edgevit.models.export.export_model` gave; it is not changed.
         disable: Names of passes to leave out.
 
     Raises:

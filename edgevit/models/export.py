@@ -15,9 +15,9 @@ from torch import nn
 from edgevit.core.errors import ExportError, MissingPackageError
 from edgevit.core.pass_record import PassRecord
 from edgevit.core.target import ExportForm
-from edgevit.folds import apply_folds
 from edgevit.graph.graph import Graph
-from edgevit.model import Model, OwnGraph
+from edgevit.models.folds import apply_folds
+from edgevit.models.model import Model, OwnGraph
 from edgevit.models.pixels import PixelModel, copy_structure
 
 INPUT, BATCH_AXIS = "image", "batch"

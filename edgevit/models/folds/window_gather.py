@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgevit.core.pass_record import PassRecord, Skip
-from edgevit.folds.patch_linear import PatchLinear
+from edgevit.models.folds.patch_linear import PatchLinear
 from edgevit.models.outlets import Outlet
 from edgevit.models.pixels import PixelModel
 from edgevit.models.swin import MergeNeighbours, PatchMerging, RolledWindows, Size, Swin, SwinBlock, SwinStage

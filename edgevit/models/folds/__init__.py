@@ -10,21 +10,21 @@ from collections.abc import Callable
 
 from edgevit.core.pass_record import PassRecord
 from edgevit.core.target import ExportForm
-from edgevit.folds.attention_bias import fold_attention_bias
-from edgevit.folds.attention_pool import fold_attention_pool
-from edgevit.folds.attention_scale import fold_attention_scale
-from edgevit.folds.class_token_mlp import fold_class_token_mlp
-from edgevit.folds.class_token_share import fold_class_token_share
-from edgevit.folds.input_normalization import fold_input_normalization
-from edgevit.folds.last_block import fold_last_block
-from edgevit.folds.layer_norm_affine import fold_layer_norm_affine
-from edgevit.folds.layer_scale import fold_layer_scale
-from edgevit.folds.patch_linear import fold_patch_linear
-from edgevit.folds.position_embedding import fold_position_embedding
-from edgevit.folds.residual_rotation import fold_residual_rotation
-from edgevit.folds.split_qkv import fold_split_qkv
-from edgevit.folds.token_padding import fold_token_padding
-from edgevit.folds.window_gather import fold_window_gather
+from edgevit.models.folds.attention_bias import fold_attention_bias
+from edgevit.models.folds.attention_pool import fold_attention_pool
+from edgevit.models.folds.attention_scale import fold_attention_scale
+from edgevit.models.folds.class_token_mlp import fold_class_token_mlp
+from edgevit.models.folds.class_token_share import fold_class_token_share
+from edgevit.models.folds.input_normalization import fold_input_normalization
+from edgevit.models.folds.last_block import fold_last_block
+from edgevit.models.folds.layer_norm_affine import fold_layer_norm_affine
+from edgevit.models.folds.layer_scale import fold_layer_scale
+from edgevit.models.folds.patch_linear import fold_patch_linear
+from edgevit.models.folds.position_embedding import fold_position_embedding
+from edgevit.models.folds.residual_rotation import fold_residual_rotation
+from edgevit.models.folds.split_qkv import fold_split_qkv
+from edgevit.models.folds.token_padding import fold_token_padding
+from edgevit.models.folds.window_gather import fold_window_gather
 from edgevit.models.pixels import PixelModel
 
 Fold = Callable[[PixelModel], PassRecord]

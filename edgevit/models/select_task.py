@@ -9,7 +9,7 @@ from torch import nn
 
 from edgevit.core.errors import CheckpointError
 from edgevit.core.task import Task, TaskName
-from edgevit.model import Model
+from edgevit.models.model import Model
 from edgevit.models.outlets import Outlet
 from edgevit.models.pixels import copy_structure
 from edgevit.models.swin import Swin

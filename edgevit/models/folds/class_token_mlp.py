@@ -5,7 +5,7 @@ while errors of single patches average out in attention. In INT8 one grid serves
 patches ask for: quantising the class token's row of the second MLP Linears' input made 42 % of all noise at DeiT-Tiny's
 logits. Apart, that row has weights and grids of its own, or stays float, which costs little as it is a single row.
 
-The copies of the class token that :mod:`edgevit.folds.token_padding` puts behind the patches get its result.
+The copies of the class token that :mod:`edgevit.models.folds.token_padding` puts behind the patches get its result.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from edgevit.models.vit import EncoderBlock, ViT
 def fold_class_token_mlp(pixels: PixelModel) -> PassRecord:
     """Split the MLPs of the second half of the blocks, in place; exact.
 
-    The last block is left out, as it is computed for the class token alone (:mod:`edgevit.folds.last_block`); so is the
+    The last block is left out, as it is computed for the class token alone (:mod:`edgevit.models.folds.last_block`); so is the
     first half, where the same costs as much and wins a tenth as many decibels.
     """
     name, model = "class_token_mlp", pixels.model

@@ -20,10 +20,10 @@ import numpy as np
 
 from benchmarks.peers import EXPORTERS, PeerSession, compile_openvino, export_timm
 from edgevit.checkpoints import read_checkpoint
-from edgevit.compile import compile_engine
 from edgevit.core import schema
 from edgevit.core.target import load_target
 from edgevit.devices.local import describe_machine
+from edgevit.engines.compile import compile_engine
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.latency import LatencyComparison, measure_latency
 from edgevit.models.export import export_model

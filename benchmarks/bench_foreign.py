@@ -21,11 +21,11 @@ import numpy as np
 
 from benchmarks.int8_models import find_assets
 from edgevit.checkpoints import read_checkpoint
-from edgevit.compile import compile_engine
 from edgevit.core import schema
 from edgevit.core.engine import Engine
 from edgevit.core.target import load_target
 from edgevit.devices.local import describe_machine
+from edgevit.engines.compile import compile_engine
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.latency import measure_latency
 from edgevit.models.export import export_model

@@ -21,10 +21,10 @@ from typing import Any
 
 from benchmarks.attention_forms import FORMS, Form, restate_attention
 from benchmarks.bench_fusion import ENGINES, count_layers, make_graph
-from edgevit.backends.tensorrt import TENSORRT_RTX
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.errors import CompileError
 from edgevit.core.target import load_target
+from edgevit.engines.tensorrt.backend import TENSORRT_RTX
 from edgevit.models.model import Model
 from tests.reference import import_timm, randomise, save_timm_folder
 

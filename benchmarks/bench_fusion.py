@@ -18,12 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgevit.backends.tensorrt import TENSORRT_RTX, load_fusion
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core import schema
 from edgevit.core.quantization import Quantization
 from edgevit.core.report.fusion_record import FusionRecord
 from edgevit.core.target import ExportForm, Target, load_target
+from edgevit.engines.tensorrt.backend import TENSORRT_RTX, load_fusion
 from edgevit.fp8 import quantize_fp8
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph

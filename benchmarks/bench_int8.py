@@ -41,7 +41,6 @@ from benchmarks.peer_quantizers import (
 )
 from benchmarks.peers import EXPORTERS, PeerSession, Pixels, Values, compile_onnxruntime, compile_openvino, export_timm
 from benchmarks.quantization_cost import measure_cost
-from edgevit.compile import compile_engine
 from edgevit.core import schema
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import EdgevitError
@@ -49,6 +48,7 @@ from edgevit.core.progress import ignore_progress
 from edgevit.core.recipe import load_recipe
 from edgevit.core.target import load_target
 from edgevit.devices.local import describe_machine
+from edgevit.engines.compile import compile_engine
 from edgevit.latency import measure_latency
 from edgevit.models.model import Model
 from edgevit.pixels.images import ImageSet

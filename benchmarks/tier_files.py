@@ -20,13 +20,13 @@ from typing import Any, cast
 import edgevit
 from benchmarks.peer_quantizers import quantize_nncf
 from benchmarks.peers import EXPORTERS, export_timm
-from edgevit.backends.openvino_faults import Executed, list_faults
-from edgevit.compile import compile_engine
 from edgevit.core.cache import StageCache
 from edgevit.core.isa import TIERS, list_tiers
 from edgevit.core.progress import ignore_progress
 from edgevit.core.recipe import Recipe, load_recipe
 from edgevit.core.target import Target, load_target
+from edgevit.engines.compile import compile_engine
+from edgevit.engines.openvino_faults import Executed, list_faults
 from edgevit.graph.graph import Graph
 from edgevit.models.model import Model
 from edgevit.pixels.images import ImageSet

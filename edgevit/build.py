@@ -10,7 +10,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgevit.availability import Status, target_status
 from edgevit.conclude import BuildResult, add_circumstances, choose_and_start, find_model_info, pack_result
 from edgevit.core import schema
 from edgevit.core.cache import StageCache
@@ -24,6 +23,7 @@ from edgevit.core.report.report import GraphSummary, Machine, Report, Variant, V
 from edgevit.core.target import Budget, Target
 from edgevit.desk import judge_at_desk
 from edgevit.devices.local import describe_machine
+from edgevit.engines.availability import Status, target_status
 from edgevit.evidence import Evidence, gather_evidence, read_image_sets, refuse_assumed
 from edgevit.fallback import pin_set_back, set_back_sites
 from edgevit.graph_answers import JUDGE_SETTINGS, answer_graphs, stand_in_target

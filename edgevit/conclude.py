@@ -193,7 +193,7 @@ def pack_result(
 
 def find_model_info(target: Target, evidence: Evidence, labels: Sequence[str] | None) -> dict[str, str] | None:
     """What OpenVINO's model_api reads from a classifier's file; ``None`` for others."""
-    from edgevit.backends.model_info import describe_model_info
+    from edgevit.engines.model_info import describe_model_info
 
     wanted = "openvino" in (target.backend, *target.also) and evidence.task.name == "classify"
     return dict(describe_model_info(evidence.preprocess, labels)) if wanted else None

@@ -125,7 +125,7 @@ def _type_file(graph: GraphFile, target: Target, precision: str, cache: StageCac
     """
 
     def write(folder: Path) -> None:
-        from edgevit.backends.tensorrt import type_for_compiler
+        from edgevit.engines.tensorrt.backend import type_for_compiler
         from edgevit.graph.graph import Graph
 
         type_for_compiler(Graph.load(graph.path), target, precision, graph.path).save(folder / TYPED_FILE)

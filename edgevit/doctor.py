@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from edgevit.core.errors import DeviceError, MissingPackageError
 
 if TYPE_CHECKING:
-    from edgevit.availability import Status
     from edgevit.core.isa import TierName
     from edgevit.core.report.machine import Gpu
     from edgevit.core.report.report import Machine
+    from edgevit.engines.availability import Status
 
 
 class Requirement(NamedTuple):
@@ -108,11 +108,11 @@ class Diagnosis:
 def diagnose_machine() -> Diagnosis:
     """Look at packages, processor, devices and targets. Nothing is built or measured."""
     from edgevit import __version__
-    from edgevit.availability import target_status
-    from edgevit.backends import BACKENDS, get_backend
     from edgevit.core.isa import list_tiers
     from edgevit.core.target import list_targets
     from edgevit.devices.local import describe_machine
+    from edgevit.engines import BACKENDS, get_backend
+    from edgevit.engines.availability import target_status
 
     packages = tuple(PackageStatus(*r, version=find_version(r.package)) for r in REQUIREMENTS)
     devices = {}

@@ -6,13 +6,13 @@ import dataclasses
 import time
 from pathlib import Path
 
-from edgevit.availability import target_status
 from edgevit.conclude import BuildResult, add_circumstances, choose_and_start, pack_result
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import BundleError, DeviceError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Report, Variant, Verdict
 from edgevit.devices.local import describe_machine
+from edgevit.engines.availability import target_status
 from edgevit.lock import lock_output
 from edgevit.pack import check_output
 from edgevit.portable import list_quantized, read_portable_evidence, read_portable_graphs, read_portable_recipe

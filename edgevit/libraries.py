@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from edgevit.availability import target_status
 from edgevit.core.isa import TierName
 from edgevit.core.target import Target, use_library
+from edgevit.engines.availability import target_status
 from edgevit.precisions import list_arithmetics
 from edgevit.trial import GraphFile
 

@@ -37,7 +37,7 @@ PARITY_TOLERANCES = {
     # wrongly decomposed LayerNorm gives 0.1 and more. A clear first place must stay first all the same.
     "fp16": ParityTolerance(relative_error=2e-2, tie_margin=1e-2),
     # Products of 8 bits of mantissa, summed in float32: 1e-2 to 5e-2 at the logits. OpenVINO's faults with a bias, or
-    # with as many queries as heads (edgevit.backends.openvino_faults), give 0.1 and more.
+    # with as many queries as heads (edgevit.engines.openvino_faults), give 0.1 and more.
     "bf16": ParityTolerance(relative_error=8e-2, tie_margin=5e-2),
 }
 """By precision. Quantised precisions are not here: their error is a price, which the accuracy budget judges."""

@@ -58,7 +58,7 @@ def rehearse_fusion(
         cache: Of finished rehearsals.
         progress: Told about every precision.
     """
-    from edgevit.backends.tensorrt import FUSION_FILE, TENSORRT_RTX, load_fusion
+    from edgevit.engines.tensorrt.backend import FUSION_FILE, TENSORRT_RTX, load_fusion
 
     try:
         TENSORRT_RTX.versions()
@@ -91,7 +91,7 @@ def rehearse_fusion(
 
 def find_stand_in(target: Target) -> Target:
     """The target with a compute capability that TensorRT-RTX compiles for: its own, or one of the same family."""
-    from edgevit.backends.tensorrt import TENSORRT_RTX
+    from edgevit.engines.tensorrt.backend import TENSORRT_RTX
 
     own = target.compute_capability or _DEFAULT
     known = TENSORRT_RTX.capabilities()
@@ -117,7 +117,7 @@ def read_fusion(found: SearchResult) -> Rehearsal:
     engines = {t.variant.precision: t.engine for t in found.trials if t.engine is not None}
     if not any(engine.backend in REHEARSED_BACKENDS for engine in engines.values()):
         return Rehearsal()
-    from edgevit.backends.tensorrt import load_fusion
+    from edgevit.engines.tensorrt.backend import load_fusion
 
     records = {precision: load_fusion(engine.directory) for precision, engine in engines.items()}
     return Rehearsal({precision: record for precision, record in records.items() if record is not None})

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from edgevit.backends import get_backend
-from edgevit.compile import compile_engine
 from edgevit.core.engine import Engine, load_engine
 from edgevit.core.errors import CompileError, EdgevitError
 from edgevit.core.isa import read_tier
@@ -17,12 +15,14 @@ from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Variant
 from edgevit.core.schema import to_data
 from edgevit.core.target import Target, use_library
+from edgevit.engines import get_backend
+from edgevit.engines.compile import compile_engine
 from edgevit.runtime.nvidia import find_gpu
 
 if TYPE_CHECKING:
-    from edgevit.backends.openvino_faults import Executed
     from edgevit.core.cache import StageCache
     from edgevit.core.recipe import Recipe
+    from edgevit.engines.openvino_faults import Executed
 
 _LONGEST_REASON = 400  # characters of a table's footnote: compilers say more than anybody reads there
 
@@ -122,7 +122,7 @@ def _refuse_faults(graph: GraphFile, target: Target, precision: str, recipe: Rec
     """Raise CompileError for what the library is known to compute wrongly on a processor that the target names."""
     if target.backend != "openvino" or target.device != "CPU":
         return
-    from edgevit.backends.openvino_faults import list_faults
+    from edgevit.engines.openvino_faults import list_faults
     from edgevit.graph.graph import Graph
 
     settled = {**target.settings, **recipe.settings}.get("inference_precision")

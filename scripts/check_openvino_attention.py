@@ -1,7 +1,7 @@
 """Whether this machine's OpenVINO still computes some attentions wrongly, and no others.
 
 ``python -m scripts.check_openvino_attention`` computes lone attentions and holds each against numpy and against what
-``edgevit/backends/openvino_faults.py`` says of it. It ends with 0 where all are right: OpenVINO is mended, and once no
+``edgevit/engines/openvino_faults.py`` says of it. It ends with 0 where all are right: OpenVINO is mended, and once no
 older version is supported that file can go, with what asks it. With 1 where faults are there as known. With 2 where an
 attention is wrong that nothing was known against: add it there, and to ``CASES``.
 """
@@ -16,8 +16,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from edgevit.backends.openvino_faults import Executed, list_faults
 from edgevit.core.isa import TIERS, read_tier
+from edgevit.engines.openvino_faults import Executed, list_faults
 from edgevit.graph.graph import Graph
 from scripts.lone_attention import Feed, LoneAttention, make_attention
 

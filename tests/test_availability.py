@@ -7,10 +7,10 @@ import platform
 
 import pytest
 
-import edgevit.backends.tensorrt  # noqa: F401  imported under a pretended driver, it would keep that
-from edgevit.availability import target_status
+import edgevit.engines.tensorrt.backend  # noqa: F401  imported under a pretended driver, it would keep that
 from edgevit.core.errors import DeviceError, MissingPackageError
 from edgevit.core.target import list_targets, load_target
+from edgevit.engines.availability import target_status
 
 NAMES = tuple(target.name for target in list_targets())
 
@@ -18,7 +18,7 @@ NAMES = tuple(target.name for target in list_targets())
 def _pretend(
     monkeypatch: pytest.MonkeyPatch, backend: str, devices: tuple[str, ...], version: str, machine: str
 ) -> None:
-    module = f"edgevit.backends.{backend}"
+    module = f"edgevit.engines.{backend}"
     monkeypatch.setattr(f"{module}.list_devices", lambda: devices)
     monkeypatch.setattr(f"{module}.read_versions", lambda: {backend: version})
     monkeypatch.setattr(platform, "machine", lambda: machine)
@@ -68,7 +68,7 @@ def test_absent_package_is_named_with_its_install_line(monkeypatch: pytest.Monke
     def refuse() -> tuple[str, ...]:
         raise MissingPackageError("openvino is not installed", 'pip install "edgevit[openvino]"')
 
-    monkeypatch.setattr("edgevit.backends.openvino.list_devices", refuse)
+    monkeypatch.setattr("edgevit.engines.openvino.list_devices", refuse)
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     assert target_status(load_target("intel-cpu")).missing == (
         'openvino is not installed: pip install "edgevit[openvino]"',
@@ -118,7 +118,7 @@ def test_absent_tensorrt_rtx_is_named_with_its_install_line(monkeypatch: pytest.
     def refuse(self: object) -> None:
         raise MissingPackageError("tensorrt_rtx cannot be imported: no module", 'pip install "edgevit[rtx]"')
 
-    monkeypatch.setattr("edgevit.backends.tensorrt.TensorRT._import", refuse)
+    monkeypatch.setattr("edgevit.engines.tensorrt.backend.TensorRT._import", refuse)
     status = target_status(load_target("rtx-40"))
     assert not status.buildable
     assert any("edgevit[rtx]" in missing for missing in status.missing)

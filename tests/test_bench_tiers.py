@@ -17,11 +17,11 @@ from benchmarks.tier_bars import DEFAULT_TIERS, choose_engine, compare_engines, 
 from benchmarks.tier_files import UNPADDED, TierFiles
 from benchmarks.tier_table import list_outcomes, render_table
 from benchmarks.tier_timing import Case, Found, Timing, correlate, measure_tier, plan_cases
-from edgevit.backends.openvino import compile as compile_openvino
 from edgevit.core.engine import save_engine
 from edgevit.core.isa import TIERS, TierName
 from edgevit.core.report.report import Latency
 from edgevit.core.target import load_target
+from edgevit.engines.openvino import compile as compile_openvino
 from edgevit.latency import LatencyComparison
 from tests.small_graphs import make_graph, make_pixels, run_graph
 from tests.small_models import make_preprocess

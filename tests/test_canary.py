@@ -121,8 +121,8 @@ def test_where_nothing_can_be_compared_there_is_none(engine: Engine, not_here: N
 
 
 def test_an_evidence_of_fewer_images_than_a_batch_is_enough(tmp_path: Path) -> None:
-    from edgevit.compile import compile_engine
     from edgevit.core.target import load_target
+    from edgevit.engines.compile import compile_engine
     from tests.tiny_onnx import write_classifier
 
     model = write_classifier(tmp_path / "source.onnx", batch="batch")

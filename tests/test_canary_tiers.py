@@ -22,7 +22,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgevit.build import build_model
 from edgevit.canary import make_canary
-from edgevit.compile import compile_engine
 from edgevit.core.engine import TensorSpec
 from edgevit.core.isa import LIMIT_VARIABLE, TIERS, TierName, list_tiers
 from edgevit.core.quantization import Quantization
@@ -30,6 +29,7 @@ from edgevit.core.recipe import Recipe
 from edgevit.core.report.place import CANARY_FILE
 from edgevit.core.target import load_target, read_architecture
 from edgevit.demo import MODELS, write_digits
+from edgevit.engines.compile import compile_engine
 from edgevit.evidence import Evidence
 from edgevit.pack import pack_bundle
 from edgevit.pixels.images import ImageSet

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.compile import compile_engine
 from edgevit.core.engine import load_engine
 from edgevit.core.errors import CompileError, OutputError, TargetError
 from edgevit.core.target import load_target
+from edgevit.engines.compile import compile_engine
 from tests.tiny_onnx import write_classifier
 
 CPU = load_target("cpu")

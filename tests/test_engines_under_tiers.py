@@ -16,11 +16,11 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from edgevit.backends.openvino_faults import list_faults
 from edgevit.core.isa import TIERS, TierName, list_tiers
 from edgevit.core.quantization import Quantization
 from edgevit.core.target import load_target
 from edgevit.core.task import Task
+from edgevit.engines.openvino_faults import list_faults
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.fuse_row_gather import fuse_row_gather
 from edgevit.graph.passes.optimize import optimize_graph

@@ -9,14 +9,14 @@ import numpy as np
 import onnx
 import pytest
 
-from edgevit.backends.tensorrt import TENSORRT_RTX, load_fusion
-from edgevit.backends.typed_rules import find_violations
 from edgevit.core.errors import CalibrationError, CompileError, RecipeError
 from edgevit.core.target import ExportForm, load_target
+from edgevit.engines.tensorrt.backend import TENSORRT_RTX, load_fusion
+from edgevit.engines.tensorrt.typed import type_graph
+from edgevit.engines.tensorrt.typed_rules import find_violations
 from edgevit.fp8 import LARGEST, quantize_fp8
 from edgevit.graph.graph import Graph
 from edgevit.graph.linears import read_weight, trace_layout
-from edgevit.typed import type_graph
 from tests.small_graphs import find_node, make_graph, make_pixels, run_graph
 
 PACKED = ExportForm(qkv="packed")
@@ -144,7 +144,7 @@ def test_compiler_multiplies_in_fp8_and_leaves_no_pair_alone(family: str, name: 
 
 def test_fp8_for_an_older_gpu_is_refused_by_site_before_the_compiler_sees_it(tmp_path: Path, monkeypatch) -> None:
     pytest.importorskip("tensorrt_rtx")
-    from edgevit.backends.tensorrt import TensorRT
+    from edgevit.engines.tensorrt.backend import TensorRT
 
     _, quantized = quantize("vit")
     quantized.save(tmp_path / "fp8.onnx")

@@ -9,9 +9,9 @@ from edgevit.core.errors import BundleError
 from edgevit.core.quantization import Quantization
 from edgevit.core.report.fusion_record import FusionRecord
 from edgevit.core.target import ExportForm
-from edgevit.fusion import prove_fusion, read_layers, read_types
+from edgevit.engines.tensorrt.fusion import prove_fusion, read_layers, read_types
+from edgevit.engines.tensorrt.typed import type_graph
 from edgevit.quantize import quantize_graph
-from edgevit.typed import type_graph
 from tests.small_graphs import make_graph, make_pixels
 
 

@@ -11,15 +11,15 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from edgevit.backends.typed_rules import find_violations
 from edgevit.core.quantization import Quantization
 from edgevit.core.target import ExportForm
+from edgevit.engines.tensorrt.typed import type_graph
+from edgevit.engines.tensorrt.typed_rules import find_violations
 from edgevit.graph.graph import Graph
 from edgevit.graph.half_range import LARGEST_HALF, MARK, is_wide, mark_wide
 from edgevit.graph.linears import find_bias_value
 from edgevit.plan import Affine, apply_plan
 from edgevit.quantize import plan_quantization, quantize_graph
-from edgevit.typed import type_graph
 from tests.small_graphs import find_node, make_graph, make_pixels, run_graph
 
 FAMILIES = {"vit": "blocks.0", "swin": "layers.0.blocks.0"}

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from edgevit import libraries, search
-from edgevit.availability import Status
 from edgevit.build import build_model
 from edgevit.conclude import BuildResult
 from edgevit.core.cache import StageCache
@@ -23,6 +22,7 @@ from edgevit.core.recipe import Recipe
 from edgevit.core.report.timings import Ratio, SettingsTrial
 from edgevit.core.target import load_target, use_library
 from edgevit.demo import MODELS, write_digits
+from edgevit.engines.availability import Status
 from edgevit.finish import finish_bundle
 from edgevit.latency import LatencyComparison, measure_latency
 from edgevit.libraries import add_libraries

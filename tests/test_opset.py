@@ -16,13 +16,13 @@ from edgevit.core.progress import ignore_progress
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import ExportForm, load_target
+from edgevit.engines.tensorrt.typed import type_graph
 from edgevit.graph.graph import Graph
 from edgevit.graph.opset import restate_opset
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model
 from edgevit.prepare import prepare_graph
 from edgevit.quantize import quantize_graph
-from edgevit.typed import type_graph
 from tests.small_graphs import CONFIGS, find_node, make_graph, make_pixels, run_graph
 from tests.small_models import SWINS, make_model
 

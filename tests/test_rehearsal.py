@@ -48,7 +48,7 @@ def test_without_the_compiler_it_says_how_to_get_it(
     def refuse(self: object) -> None:
         raise MissingPackageError("tensorrt_rtx cannot be imported: no module", 'pip install "edgevit[rtx]"')
 
-    monkeypatch.setattr("edgevit.backends.tensorrt.TensorRT._import", refuse)
+    monkeypatch.setattr("edgevit.engines.tensorrt.backend.TensorRT._import", refuse)
     found = rehearse_fusion(graphs, JETSON, (1, 1, 1), StageCache(tmp_path / "cache"))
     assert found.fusion == {}
     assert "edgevit[rtx]" in list_fusion_warnings(found)[0]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.backends.openvino_faults import Fault
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import CompileError
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
+from edgevit.engines.openvino_faults import Fault
 from edgevit.trial import GraphFile, compile_graph, refuse_trial
 from tests.tiny_onnx import write_classifier
 
@@ -91,7 +91,7 @@ def test_known_faults_are_looked_for_in_the_type_that_the_engine_computes_in(
         asked.append(executed)
         return (Fault("in_place", "blocks.0", "it is known to be wrong"),)
 
-    monkeypatch.setattr("edgevit.backends.openvino_faults.list_faults", find)
+    monkeypatch.setattr("edgevit.engines.openvino_faults.list_faults", find)
     graph = GraphFile(write_classifier(tmp_path / "tiny.onnx"), {}, floats=floats)
     target = dataclasses.replace(load_target("intel-cpu"), isa=("avx2",))
     trial = compile_graph(graph, target, precision, Recipe(settings=settings), StageCache(tmp_path / "cache"))

@@ -12,12 +12,12 @@ import pytest
 from edgevit.core.errors import CompileError
 from edgevit.core.quantization import Quantization
 from edgevit.core.target import ExportForm
+from edgevit.engines.tensorrt.typed import type_graph
 from edgevit.graph.graph import Graph
 from edgevit.graph.half_range import mark_wide
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model
 from edgevit.quantize import quantize_graph
-from edgevit.typed import type_graph
 from tests.small_graphs import CONFIGS, find_node, make_graph, make_pixels, run_graph
 from tests.small_models import make_model
 

@@ -10,9 +10,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.compile import compile_engine
 from edgevit.core.errors import CompileError
 from edgevit.core.target import load_target
+from edgevit.engines.compile import compile_engine
 from edgevit.runtime.session import open_engine
 
 Answers: TypeAlias = tuple[npt.NDArray[Any], ...]

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from edgevit.canary import make_canary
-from edgevit.compile import compile_engine
 from edgevit.core.engine import TensorSpec
 from edgevit.core.report.place import CANARY_FILE
 from edgevit.core.target import load_target
+from edgevit.engines.compile import compile_engine
 from edgevit.evidence import Evidence
 from edgevit.pack import pack_bundle
 from edgevit.pixels.preprocess import Preprocess

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgevit.compile import compile_engine
 from edgevit.core.engine import Engine
 from edgevit.core.target import load_target
+from edgevit.engines.compile import compile_engine
 from tests.tiny_onnx import write_classifier
 
 TARGETS = {"openvino": "intel-cpu", "onnxruntime": "cpu"}

@@ -85,8 +85,8 @@ def _one_torch_thread() -> Iterator[None]:
 
 
 def _choose_target() -> str:
-    from edgevit.availability import target_status
     from edgevit.core.target import load_target
+    from edgevit.engines.availability import target_status
 
     return "intel-cpu" if target_status(load_target("intel-cpu")).runnable else "cpu"
 

@@ -9,8 +9,8 @@ import click
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
-    from edgevit.availability import Status
     from edgevit.core.target import Target
+    from edgevit.engines.availability import Status
 
 
 @click.command("targets", short_help="List the target profiles, or show one.")
@@ -27,8 +27,8 @@ def command(output: Output, name: str | None) -> None:
       edgevit targets intel-cpu
       edgevit targets ./my-board.toml
     """
-    from edgevit.availability import target_status
     from edgevit.core.target import list_targets, load_target
+    from edgevit.engines.availability import target_status
 
     if name is not None:
         target = load_target(name)

@@ -9,9 +9,9 @@ from typing import Any
 import onnx
 import pytest
 
-from edgevit.backends.builder_flags import allow_precision, create_network, share_profiles
-from edgevit.backends.tensorrt import TENSORRT, load_fusion
 from edgevit.core.target import load_target
+from edgevit.engines.tensorrt.backend import TENSORRT, load_fusion
+from edgevit.engines.tensorrt.builder_flags import allow_precision, create_network, share_profiles
 from tests.gpu_double import Machine
 from tests.tiny_onnx import write_classifier
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgevit.backends.float_weights import restate_weights
-from edgevit.backends.tensorrt import type_for_compiler
 from edgevit.core.quantization import Quantization
 from edgevit.core.target import load_target
+from edgevit.engines.tensorrt.backend import type_for_compiler
+from edgevit.engines.tensorrt.float_weights import restate_weights
 from edgevit.graph.graph import Graph
 from edgevit.graph.opset import restate_opset
 from edgevit.graph.passes.optimize import optimize_graph

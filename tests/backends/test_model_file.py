@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.backends.model_file import check_model, find_batch
 from edgevit.core.engine import TensorSpec
 from edgevit.core.errors import CompileError
+from edgevit.engines.model_file import check_model, find_batch
 
 IMAGE = TensorSpec("image", (1, 16, 16, 3), "uint8")
 LOGITS = TensorSpec("logits", (1, 10), "float32")

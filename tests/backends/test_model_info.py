@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from edgevit.backends.model_info import describe_model_info
+from edgevit.engines.model_info import describe_model_info
 from edgevit.pixels.preprocess import Preprocess
 
 PREPROCESS = Preprocess(

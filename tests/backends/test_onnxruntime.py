@@ -10,11 +10,11 @@ import onnx
 import onnx_ir
 import pytest
 
-from edgevit.backends import onnxruntime as backend
-from edgevit.compile import compile_engine
 from edgevit.core.engine import Engine
 from edgevit.core.errors import CompileError, DeviceError, MissingPackageError
 from edgevit.core.target import load_target
+from edgevit.engines import onnxruntime as backend
+from edgevit.engines.compile import compile_engine
 from edgevit.runtime import onnxruntime as runtime
 from edgevit.runtime.session import open_engine
 from tests.tiny_onnx import compute_logits, make_images, make_weights, write_classifier
@@ -167,7 +167,7 @@ def test_compiling_and_running_prints_nothing(tmp_path: Path) -> None:
     code = f"""
 import numpy as np
 from pathlib import Path
-from edgevit.compile import compile_engine
+from edgevit.engines.compile import compile_engine
 from edgevit.runtime import open_engine
 from edgevit.core.target import load_target
 engine = compile_engine(Path({str(model)!r}), load_target("cpu"), "fp16", Path({str(tmp_path / "engine")!r}))

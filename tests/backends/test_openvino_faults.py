@@ -7,7 +7,7 @@ import dataclasses
 import onnx_ir as ir
 import pytest
 
-from edgevit.backends.openvino_faults import list_faults
+from edgevit.engines.openvino_faults import list_faults
 from edgevit.graph.graph import Graph
 from scripts.lone_attention import LoneAttention, make_attention
 from tests.small_graphs import make_graph

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.backends.tensorrt import PLAN_FILE, TENSORRT, TENSORRT_RTX, TensorRT, load_fusion
 from edgevit.core.engine import Engine, GpuRecord, TensorSpec
 from edgevit.core.errors import CompileError, DeviceError, MissingPackageError
 from edgevit.core.quantization import Quantization
 from edgevit.core.report.fusion_record import FusionRecord
 from edgevit.core.target import ExportForm, Target, load_target
+from edgevit.engines.tensorrt.backend import PLAN_FILE, TENSORRT, TENSORRT_RTX, TensorRT, load_fusion
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model
@@ -102,7 +102,7 @@ def test_a_range_of_batches_becomes_a_profile(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("plant", [move_zero, use_fp8, insert_cast, use_unknown_op])
 def test_planted_faults_are_refused_by_name_before_the_compiler_sees_them(plant, tmp_path: Path, monkeypatch) -> None:
-    from edgevit.typed import type_graph
+    from edgevit.engines.tensorrt.typed import type_graph
 
     graph = type_graph(make("vit", "int8"), "fp16")
     site, _ = plant(graph)

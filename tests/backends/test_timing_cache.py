@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.backends.tensorrt import TENSORRT, TENSORRT_RTX, load_fusion
-from edgevit.backends.timing_cache import TimingCache
 from edgevit.core.target import load_target
+from edgevit.engines.tensorrt.backend import TENSORRT, TENSORRT_RTX, load_fusion
+from edgevit.engines.tensorrt.timing_cache import TimingCache
 from tests.gpu_double import ORIN, Machine
 from tests.tiny_onnx import write_classifier
 

@@ -10,13 +10,13 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from edgevit.backends.typed_rules import KNOWN_OPS, find_violations
 from edgevit.core.quantization import Quantization
 from edgevit.core.target import ExportForm, load_target
+from edgevit.engines.tensorrt.typed import type_graph
+from edgevit.engines.tensorrt.typed_rules import KNOWN_OPS, find_violations
 from edgevit.graph.graph import Graph
 from edgevit.quantize import quantize_graph
 from edgevit.runtime.tensorrt.log import get_log
-from edgevit.typed import type_graph
 from tests.small_graphs import find_node, make_graph, make_pixels
 
 
@@ -173,7 +173,7 @@ def test_operators_that_the_rules_know_are_the_parsers() -> None:
 def test_stem_of_a_hybrid_keeps_the_rules_and_compiles(tmp_path: Path) -> None:
     """Convolution, batch or group normalisation, hard swish: the rules refused all but the first."""
     pytest.importorskip("tensorrt_rtx")
-    from edgevit.backends.tensorrt import TENSORRT_RTX
+    from edgevit.engines.tensorrt.backend import TENSORRT_RTX
 
     text = """<ir_version: 10, opset_import: ["" : 20]>
     stem (uint8[1, 8, 8, 3] image) => (float[1, 16] embedding)
@@ -207,7 +207,7 @@ def test_stem_of_a_hybrid_keeps_the_rules_and_compiles(tmp_path: Path) -> None:
 def test_foreign_normalisation_by_reduce_l2_and_clip_keeps_the_rules_and_compiles(tmp_path: Path) -> None:
     """As torch's ``functional.normalize`` is exported; for a while the rules refused both operators."""
     pytest.importorskip("tensorrt_rtx")
-    from edgevit.backends.tensorrt import TENSORRT_RTX
+    from edgevit.engines.tensorrt.backend import TENSORRT_RTX
 
     text = """<ir_version: 10, opset_import: ["" : 20]>
     normalise (uint8[1, 4, 4, 3] image) => (float[1, 16] embedding)

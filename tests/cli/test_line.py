@@ -322,13 +322,13 @@ def test_build_for_an_rtx_gpu_elsewhere_leaves_its_engine_and_says_what_was_not_
 def test_finish_completes_a_portable_bundle_on_its_device(line, run, monkeypatch, tmp_path):
     portable, out = tmp_path / "portable", tmp_path / "finished"
     build = ["build", MODELS["vit"], "--target", "raspberry-pi-5", "--recipe", line.recipe, "--out", portable]
-    monkeypatch.setattr("edgevit.availability.read_architecture", lambda: "x86_64")
+    monkeypatch.setattr("edgevit.engines.availability.read_architecture", lambda: "x86_64")
     assert run(*build, "--json").exit_code == 0
     refused = run("finish", portable)
     assert refused.exit_code == 2
     assert "aarch64" in refused.stderr
 
-    for module in ("edgevit.availability", "edgevit.runtime.predictor"):
+    for module in ("edgevit.engines.availability", "edgevit.runtime.predictor"):
         monkeypatch.setattr(f"{module}.read_architecture", lambda: "aarch64")
     result = run("finish", portable, "--out", out, "--json")
     assert result.exit_code == 0, result.output

@@ -4,10 +4,10 @@ import importlib.metadata
 import json
 import platform
 
-from edgevit.availability import target_status
 from edgevit.core.errors import DeviceError
 from edgevit.core.target import list_targets, load_target
 from edgevit.doctor import REQUIREMENTS, diagnose_machine, find_version
+from edgevit.engines.availability import target_status
 
 
 def test_targets_lists_every_profile_once_within_80_columns(run):

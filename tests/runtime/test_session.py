@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgevit.compile import compile_engine
 from edgevit.core.engine import Engine, Setting, TensorSpec
 from edgevit.core.errors import BundleError, DataError, DeviceError
 from edgevit.core.target import load_target
+from edgevit.engines.compile import compile_engine
 from edgevit.runtime.session import Session, open_engine
 from tests.tiny_onnx import compute_grid, compute_logits, make_images, write_classifier
 

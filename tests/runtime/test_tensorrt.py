@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevit.backends.tensorrt import TENSORRT, TENSORRT_RTX, TensorRT
 from edgevit.core.engine import Engine, GpuRecord
 from edgevit.core.errors import DeviceError, MissingPackageError
 from edgevit.core.report.machine import Gpu
 from edgevit.core.target import Target, load_target
+from edgevit.engines.tensorrt.backend import TENSORRT, TENSORRT_RTX, TensorRT
 from edgevit.runtime.nvidia import read_gpus
 from edgevit.runtime.session import get_runtime, open_engine
 from edgevit.runtime.tensorrt.open_plan import import_tensorrt
@@ -472,7 +472,7 @@ def test_second_gpu_is_compiled_on_where_it_is_the_targets(orin: Machine, tmp_pa
     """TensorRT's builder compiles for the calling thread's GPU, which is the first unless somebody chooses."""
     first = Gpu("NVIDIA T4", "7.5", 16 << 30, 40, 0)
     orin.gpu = dataclasses.replace(ORIN, index=1)
-    for module in ("edgevit.backends.tensorrt", "edgevit.runtime.nvidia"):
+    for module in ("edgevit.engines.tensorrt.backend", "edgevit.runtime.nvidia"):
         monkeypatch.setattr(f"{module}.read_gpus", lambda: (first, orin.gpu))
     model = write_classifier(tmp_path / "source.onnx")
     engine = TENSORRT.compile(model, load_target("jetson"), "fp16", tmp_path, {})

@@ -9,7 +9,7 @@ time.
 
 The constant is stated for every head, and all blocks share it. OpenVINO 2026.4's fused attention adds one of as many
 numbers as there are keys wrongly wherever it multiplies in bfloat16, and in int8 with AMX
-(:mod:`edgevit.backends.openvino_faults`). Stated for every query as well, it would be 470 KB that each attention reads,
+(:mod:`edgevit.engines.openvino_faults`). Stated for every query as well, it would be 470 KB that each attention reads,
 and DeiT-Tiny in INT8 would take 1.02 times as long.
 """
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from edgevit.backends.model_file import check_model, find_batch
 from edgevit.core.engine import Engine, Setting, TensorSpec
 from edgevit.core.errors import CompileError, DeviceError, MissingPackageError
 from edgevit.core.target import Target
+from edgevit.engines.model_file import check_model, find_batch
 from edgevit.graph.graph import Graph
 from edgevit.runtime.onnxruntime import is_property, list_devices, open_session, read_versions
 from edgevit.runtime.settings import OpenSettings, read_settings
@@ -62,7 +62,7 @@ def compile(
     model_info: Mapping[str, str] | None = None,
     batch: tuple[int, int, int] | None = None,
 ) -> Engine:
-    """Write the ONNX file and prove that ONNX Runtime takes it; see :func:`edgevit.compile.compile_engine`.
+    """Write the ONNX file and prove that ONNX Runtime takes it; see :func:`edgevit.engines.compile.compile_engine`.
 
     ``model_info`` is OpenVINO's and is not used.
     """

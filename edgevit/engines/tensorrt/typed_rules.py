@@ -41,7 +41,7 @@ def find_violations(graph: Graph, compute_capability: str | None) -> tuple[str, 
     """Everything that TensorRT would refuse, each with the name of its node.
 
     Args:
-        graph: Strongly typed; see :func:`edgevit.typed.type_graph`.
+        graph: Strongly typed; see :func:`edgevit.engines.tensorrt.typed.type_graph`.
         compute_capability: Of the GPU, as in ``8.6``; unknown where it is ``None``.
     """
     return tuple(fault for node in graph.model.graph for fault in _check_node(node, compute_capability))

@@ -23,10 +23,10 @@ from edgevit.core.errors import TargetError
 from edgevit.core.target import Target
 
 BACKENDS: dict[str, str] = {
-    "openvino": "edgevit.backends.openvino",
-    "onnxruntime": "edgevit.backends.onnxruntime",
-    "tensorrt": "edgevit.backends.tensorrt:TENSORRT",
-    "tensorrt_rtx": "edgevit.backends.tensorrt:TENSORRT_RTX",
+    "openvino": "edgevit.engines.openvino",
+    "onnxruntime": "edgevit.engines.onnxruntime",
+    "tensorrt": "edgevit.engines.tensorrt.backend:TENSORRT",
+    "tensorrt_rtx": "edgevit.engines.tensorrt.backend:TENSORRT_RTX",
 }
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgevit.backends import get_backend
 from edgevit.core.engine import Engine, Setting, save_engine
 from edgevit.core.errors import CompileError, OutputError
 from edgevit.core.target import Target
+from edgevit.engines import get_backend
 
 
 def compile_engine(
@@ -30,7 +30,7 @@ def compile_engine(
         target: Gives the backend, the device and its settings.
         precision: One of the target's. ``fp16`` changes how weights are stored; ``int8`` and ``fp8`` are in the model.
         directory: Made if it is not there.
-        model_info: For OpenVINO's model_api; see :func:`edgevit.backends.model_info.describe_model_info`.
+        model_info: For OpenVINO's model_api; see :func:`edgevit.engines.model_info.describe_model_info`.
         settings: Of the engine, over the target's; see ``edgevit/runtime/settings.py``.
         batch: Least, best and largest, where the model's batch is symbolic.
 

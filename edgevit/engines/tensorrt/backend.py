@@ -1,7 +1,7 @@
 """Compiling with TensorRT or TensorRT-RTX to ``model.plan``; one module, as both have the same Python interface.
 
-The graph is strongly typed already (:mod:`edgevit.typed`), so no flag says how anything is computed; for TensorRT
-before 10.3 :mod:`edgevit.backends.builder_flags` does. TensorRT compiles on the GPU that it compiles for; TensorRT-RTX
+The graph is strongly typed already (:mod:`edgevit.engines.tensorrt.typed`), so no flag says how anything is computed; for TensorRT
+before 10.3 :mod:`edgevit.engines.tensorrt.builder_flags` does. TensorRT compiles on the GPU that it compiles for; TensorRT-RTX
 compiles for a compute capability that it is told, and needs no GPU.
 """
 
@@ -13,15 +13,15 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgevit.backends.builder_flags import allow_precision, create_network, share_profiles
-from edgevit.backends.model_file import check_model, find_batch
-from edgevit.backends.timing_cache import TimingCache
 from edgevit.core import schema
 from edgevit.core.engine import Engine, GpuRecord, Setting, TensorSpec
 from edgevit.core.errors import CompileError, DeviceError, format_offenders
 from edgevit.core.report.fusion_record import FusionRecord
 from edgevit.core.target import Target
-from edgevit.fusion import EngineLayer, prove_fusion, read_layers, read_types
+from edgevit.engines.model_file import check_model, find_batch
+from edgevit.engines.tensorrt.builder_flags import allow_precision, create_network, share_profiles
+from edgevit.engines.tensorrt.fusion import EngineLayer, prove_fusion, read_layers, read_types
+from edgevit.engines.tensorrt.timing_cache import TimingCache
 from edgevit.graph.graph import Graph
 from edgevit.runtime.cuda import Cuda, import_cudart
 from edgevit.runtime.nvidia import find_gpu, read_gpus
@@ -85,7 +85,7 @@ class TensorRT:
         model_info: Mapping[str, str] | None = None,
         batch: tuple[int, int, int] | None = None,
     ) -> Engine:
-        """Type the graph, and write the plan and what the compiler fused; see :func:`edgevit.compile.compile_engine`.
+        """Type the graph, and write the plan and what the compiler fused; see :func:`edgevit.engines.compile.compile_engine`.
 
         What is not quantised is computed in float16, of ``fp32`` in float32. ``model_info`` is OpenVINO's and is not
         used.
@@ -244,7 +244,7 @@ def load_fusion(directory: Path) -> FusionRecord | None:
 def type_for_compiler(graph: Graph, target: Target, precision: str, model_path: Path) -> Graph:
     """The graph as the compiler gets it: what is not quantised is float16, of ``fp32`` or by builder flags float32.
 
-    With builder flags, weights are float constants that TensorRT quantises (:mod:`edgevit.backends.float_weights`).
+    With builder flags, weights are float constants that TensorRT quantises (:mod:`edgevit.engines.tensorrt.float_weights`).
 
     Args:
         graph: Float32, with Q/DQ pairs where it is quantised; not changed.
@@ -255,8 +255,8 @@ def type_for_compiler(graph: Graph, target: Target, precision: str, model_path: 
     Raises:
         CompileError: It has no float16 form, or breaks a rule of TensorRT's; every fault is listed with its site.
     """
-    from edgevit.backends.float_weights import restate_weights
-    from edgevit.typed import type_graph
+    from edgevit.engines.tensorrt.float_weights import restate_weights
+    from edgevit.engines.tensorrt.typed import type_graph
 
     typed = type_graph(graph, "fp32" if precision == "fp32" or not target.strongly_typed else "fp16")
     _refuse_violations(typed, target, model_path)
@@ -272,7 +272,7 @@ def _list_wide(graph: Graph) -> tuple[str, ...]:
 
 
 def _refuse_violations(graph: Graph, target: Target, model_path: Path) -> None:
-    from edgevit.backends.typed_rules import find_violations
+    from edgevit.engines.tensorrt.typed_rules import find_violations
 
     faults = find_violations(graph, target.compute_capability)
     if faults:

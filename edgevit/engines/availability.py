@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgevit.backends import get_backend
 from edgevit.core.errors import DeviceError, MissingPackageError
 from edgevit.core.target import Target, read_architecture
+from edgevit.engines import get_backend
 from edgevit.runtime.versions import parse_version
 
 _NVIDIA = ("tensorrt", "tensorrt_rtx")
@@ -60,7 +60,7 @@ def _find_missing_library(target: Target) -> list[str]:
 
 def _find_missing_compiler(target: Target) -> list[str]:
     """What TensorRT's compiler lacks; the GPU apart."""
-    from edgevit.backends.tensorrt import TENSORRT, TENSORRT_RTX
+    from edgevit.engines.tensorrt.backend import TENSORRT, TENSORRT_RTX
 
     ahead = target.backend == "tensorrt_rtx"
     try:

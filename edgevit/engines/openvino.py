@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgevit.backends.model_file import check_model, find_batch
 from edgevit.core.engine import Engine, Setting, TensorSpec
 from edgevit.core.errors import CompileError, DeviceError, OutputError
 from edgevit.core.target import Target
+from edgevit.engines.model_file import check_model, find_batch
 from edgevit.runtime.openvino import (
     build_config,
     get_core,
@@ -74,7 +74,7 @@ def compile(
     model_info: Mapping[str, str] | None = None,
     batch: tuple[int, int, int] | None = None,
 ) -> Engine:
-    """Write the IR and prove that the device takes it; see :func:`edgevit.compile.compile_engine`."""
+    """Write the IR and prove that the device takes it; see :func:`edgevit.engines.compile.compile_engine`."""
     openvino = import_openvino()
     arithmetic = _ARITHMETIC.get(target.device.split(".")[0], {}).get(precision)
     defaults: dict[str, Setting] = {"hint": "latency"}

@@ -1,0 +1,1 @@
+"""Compiling for TensorRT and TensorRT-RTX, and reading what they fused."""

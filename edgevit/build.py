@@ -29,12 +29,12 @@ from edgevit.fallback import pin_set_back, set_back_sites
 from edgevit.graph_answers import JUDGE_SETTINGS, answer_graphs, stand_in_target
 from edgevit.lock import lock_output
 from edgevit.pack import check_output
-from edgevit.placement import check_weight_bits
 from edgevit.portable import collect_portable_files
 from edgevit.precisions import choose_precisions, limit_precisions
 from edgevit.prepare import PreparedGraph, prepare_graph, prepare_half_range, read_range_pixels
 from edgevit.prepare_fp8 import prepare_fp8
 from edgevit.prepare_quantized import QuantizedGraph, check_pins, prepare_quantized
+from edgevit.quantize.placement import check_weight_bits
 from edgevit.rehearsal import REHEARSED_BACKENDS, describe_rehearsal, read_fusion
 from edgevit.runtime.bundle import REPORT_FILE
 from edgevit.runtime.bundle_settings import check_build_settings

@@ -208,7 +208,7 @@ def count_trials(limit: int) -> int:
 
 def rank_harmful(record: QuantizationRecord, recipe: Recipe) -> tuple[str, ...]:
     """Quantised sites that were ranked, the most harmful first, without those that the recipe pins."""
-    from edgevit.quantize import match_sites
+    from edgevit.quantize.quantize import match_sites
 
     pins = match_sites([site.name for site in record.sites], recipe.quantization.sites)
     return tuple(s.name for s in record.worst if s.precision != "float" and s.name not in pins)

@@ -40,7 +40,7 @@ def prepare_fp8(
     cache: StageCache,
     progress: Progress,
 ) -> QuantizedGraph:
-    """Quantise the float graph to FP8; see :func:`edgevit.fp8.plan_fp8`.
+    """Quantise the float graph to FP8; see :func:`edgevit.quantize.fp8.plan_fp8`.
 
     Args:
         prepared: The float graph.
@@ -72,8 +72,8 @@ def prepare_fp8(
     def quantize(folder: Path) -> None:
         import numpy
 
-        from edgevit.fp8 import plan_fp8
         from edgevit.graph.graph import Graph
+        from edgevit.quantize.fp8 import plan_fp8
 
         pixels = otherwise
         if sample is not None:
@@ -108,8 +108,8 @@ def prepare_fp8(
 
 def requantize_fp8(source: Path, record: QuantizationRecord, backend: str, path: Path) -> Mapping[str, int]:
     """Write the graph with the pairs of the record's FP8 sites; as :func:`edgevit.prepare_quantized.requantize`."""
-    from edgevit.fp8 import Fp8Plan
     from edgevit.graph.graph import Graph
+    from edgevit.quantize.fp8 import Fp8Plan
 
     del backend  # the plan has it in its sites already
     data = json.loads((source / PLAN_FILE).read_text(encoding="utf-8"))

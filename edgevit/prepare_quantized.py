@@ -17,8 +17,8 @@ from edgevit.core.errors import CalibrationError, CompileError
 from edgevit.core.pass_record import PassRecord
 from edgevit.core.progress import Progress
 from edgevit.core.quantization import Quantization, QuantizationRecord
-from edgevit.placement import PLACEMENTS
 from edgevit.prepare import RANGE_IMAGES, check_graph, prepare_graph
+from edgevit.quantize.placement import PLACEMENTS
 from edgevit.reference import generate_images
 from edgevit.rehearsal import REHEARSED_BACKENDS
 
@@ -97,9 +97,9 @@ def prepare_quantized(
     def quantize(folder: Path) -> None:
         from edgevit.graph.graph import Graph
         from edgevit.graph.half_range import mark_wide
-        from edgevit.plan_file import save_plan
-        from edgevit.quantize import plan_quantization
-        from edgevit.token_importance import measure_importance
+        from edgevit.quantize.plan_file import save_plan
+        from edgevit.quantize.quantize import plan_quantization
+        from edgevit.quantize.token_importance import measure_importance
 
         if images is None:
             height, width = model.config.image_size
@@ -149,7 +149,7 @@ def check_pins(model: Model, target: Target, recipe: Recipe, cache: StageCache, 
     The graph is exported for that, and used by :func:`prepare_quantized` again.
     """
     from edgevit.graph.graph import Graph
-    from edgevit.quantize import match_sites
+    from edgevit.quantize.quantize import match_sites
 
     form = _choose_form(target, recipe)
     prepared = prepare_graph(model, target, dataclasses.replace(recipe, export=form), cache, progress)
@@ -185,8 +185,8 @@ def requantize(source: Path, record: QuantizationRecord, backend: str, path: Pat
     """
     from edgevit.graph.graph import Graph
     from edgevit.graph.passes.fuse_row_gather import fuse_row_gather
-    from edgevit.plan import apply_plan
-    from edgevit.plan_file import load_plan
+    from edgevit.quantize.plan import apply_plan
+    from edgevit.quantize.plan_file import load_plan
 
     base, plan = Graph.load(source / BASE_FILE), load_plan(source / PLAN_FILE)
     sites = [site.name for site in record.sites if site.precision == "int8"]

@@ -18,12 +18,12 @@ from edgevit.core.recipe import Recipe, load_recipe
 from edgevit.core.target import Budget, load_target
 from edgevit.demo import MODELS, DigitFiles, write_digits
 from edgevit.fallback import REASON, STAGE, mark_float
-from edgevit.fp8 import quantize_fp8
 from edgevit.graph.graph import Graph
 from edgevit.pixels.images import ImageSet
 from edgevit.prepare import prepare_graph
 from edgevit.prepare_fp8 import prepare_fp8, requantize_fp8
 from edgevit.prepare_quantized import QuantizedGraph
+from edgevit.quantize.fp8 import quantize_fp8
 from edgevit.reference import generate_images
 from tests.outliers import plant_outliers
 from tests.small_models import VIT, make_model
@@ -179,7 +179,7 @@ def test_graph_is_written_again_without_a_site_and_nothing_is_calibrated(tmp_pat
 
 
 def test_plan_applied_is_what_the_quantiser_gives() -> None:
-    from edgevit.fp8 import plan_fp8
+    from edgevit.quantize.fp8 import plan_fp8
     from tests.small_graphs import make_graph, make_pixels, run_graph
 
     graph, images = make_graph("vit"), make_pixels("vit", 3)

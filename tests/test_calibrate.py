@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgevit.calibrate import Accumulator, calibrate_graph
 from edgevit.core.errors import CalibrationError
 from edgevit.graph.graph import Graph
-from edgevit.ranges import BINS, Ranges, TensorStatistics
+from edgevit.quantize.calibrate import Accumulator, calibrate_graph
+from edgevit.quantize.grid import BINS, Ranges, TensorStatistics
 from tests.tiny_onnx import make_images, write_classifier
 
 TAPS = ["normed", "hidden", "active", "scores"]
@@ -212,7 +212,7 @@ def test_calibrate_graph_resident_memory_does_not_grow_with_images(tmp_path: Pat
     program = (
         "import sys, resource, numpy as np\n"
         "from pathlib import Path\n"
-        "from edgevit.calibrate import calibrate_graph\n"
+        "from edgevit.quantize.calibrate import calibrate_graph\n"
         "from edgevit.graph.graph import Graph\n"
         "graph = Graph.load(Path(sys.argv[1]))\n"
         "rng = np.random.default_rng(0)\n"

@@ -29,8 +29,8 @@ from edgevit.models.export import export_model
 from edgevit.models.model import Model
 from edgevit.models.select_task import select_task
 from edgevit.models.swin_v2 import SwinV2Config
-from edgevit.plan import apply_plan
-from edgevit.quantize import plan_quantization
+from edgevit.quantize.plan import apply_plan
+from edgevit.quantize.quantize import plan_quantization
 from edgevit.reference import run_outputs
 from tests.small_models import SWIN, SWINS, VIT, VITS, make_images, make_model
 from tests.tier_engines import Answers, Job, answer_jobs

@@ -19,7 +19,7 @@ from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.inspect import count_macs
 from edgevit.models.export import export_model, float_module
 from edgevit.models.model import Model
-from edgevit.quantize import quantize_graph
+from edgevit.quantize.quantize import quantize_graph
 from edgevit.rehearsal import list_fusion_warnings, rehearse_fusion
 from edgevit.trial import GraphFile
 from tests.reference import count_flops

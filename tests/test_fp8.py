@@ -14,9 +14,9 @@ from edgevit.core.target import ExportForm, load_target
 from edgevit.engines.tensorrt.backend import TENSORRT_RTX, load_fusion
 from edgevit.engines.tensorrt.typed import type_graph
 from edgevit.engines.tensorrt.typed_rules import find_violations
-from edgevit.fp8 import LARGEST, quantize_fp8
 from edgevit.graph.graph import Graph
 from edgevit.graph.linears import read_weight, trace_layout
+from edgevit.quantize.fp8 import LARGEST, quantize_fp8
 from tests.small_graphs import find_node, make_graph, make_pixels, run_graph
 
 PACKED = ExportForm(qkv="packed")

@@ -9,8 +9,8 @@ import pytest
 
 from edgevit.core.errors import TargetError
 from edgevit.core.toml import load_toml
-from edgevit.methods.activation_grid import make_grid
-from edgevit.placement import PLACEMENTS
+from edgevit.quantize.methods.activation_grid import make_grid
+from edgevit.quantize.placement import PLACEMENTS
 
 TARGETS = Path(__file__).resolve().parents[1] / "targets"
 

@@ -13,8 +13,8 @@ import pytest
 from edgevit.core.quantization import Quantization
 from edgevit.graph.graph import Graph
 from edgevit.graph.linears import read_weight, trace_layout
-from edgevit.plan import Affine, QuantizationPlan, SitePlan, apply_plan
-from edgevit.quantize import plan_quantization
+from edgevit.quantize.plan import Affine, QuantizationPlan, SitePlan, apply_plan
+from edgevit.quantize.quantize import plan_quantization
 from tests.small_graphs import find_node, make_graph, make_pixels, run_graph
 
 Planned = tuple[Graph, QuantizationPlan]

@@ -14,10 +14,10 @@ from hypothesis.extra import numpy as hnp
 
 from edgevit.core.errors import CalibrationError
 from edgevit.core.quantization import Quantization
-from edgevit.plan import Affine, QuantizationPlan, SitePlan, apply_plan
-from edgevit.plan_file import load_plan, save_plan
-from edgevit.quantize import plan_quantization
-from edgevit.ranges import Grid
+from edgevit.quantize.grid import Grid
+from edgevit.quantize.plan import Affine, QuantizationPlan, SitePlan, apply_plan
+from edgevit.quantize.plan_file import load_plan, save_plan
+from edgevit.quantize.quantize import plan_quantization
 from tests.small_graphs import make_graph, make_pixels
 
 
@@ -101,8 +101,8 @@ def test_value_that_cannot_be_kept_is_refused_before_anything_is_written(value, 
     ("old", "new"),
     [
         ('"format":1', '"format":2'),
-        ('"edgevit.ranges","Grid"', '"os","system"'),
-        ('"edgevit.ranges","Grid"', '"edgevit.ranges","json"'),
+        ('"edgevit.quantize.grid","Grid"', '"os","system"'),
+        ('"edgevit.quantize.grid","Grid"', '"edgevit.quantize.grid","json"'),
         ('"zero_point"', '"another"'),
         ('["array",0]', '["array",9]'),
         ("{", "<"),
@@ -139,7 +139,7 @@ def test_file_of_another_noun_is_refused(tmp_path):
     document = json.loads(path.read_text(encoding="utf-8"))
     document["plan"] = [
         "noun",
-        "edgevit.ranges",
+        "edgevit.quantize.grid",
         "Grid",
         {"scale": 1.0, "zero_point": 0, "low_code": 0, "high_code": 9},
     ]

@@ -17,8 +17,8 @@ from edgevit.core.target import load_target
 from edgevit.fallback import mark_float
 from edgevit.graph.graph import Graph
 from edgevit.pixels.images import ImageSet
-from edgevit.plan import QuantizationPlan
 from edgevit.prepare_quantized import RANDOM_IMAGES, prepare_quantized, requantize
+from edgevit.quantize.plan import QuantizationPlan
 from edgevit.reference import generate_images
 from tests.small_models import SWIN, VIT, VITS, make_model
 
@@ -45,7 +45,7 @@ def calls(monkeypatch):
         record = QuantizationRecord(len(pixels), sites=(SiteRecord("head", "int8", sqnr_db=40.0),))
         return graph, QuantizationPlan(), record
 
-    monkeypatch.setattr("edgevit.quantize.plan_quantization", plan_quantization)
+    monkeypatch.setattr("edgevit.quantize.quantize.plan_quantization", plan_quantization)
     return seen
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from edgevit.core.errors import CalibrationError
-from edgevit.ranges import BINS, Grid, Ranges, TensorStatistics
+from edgevit.quantize.grid import BINS, Grid, Ranges, TensorStatistics
 
 FLOATS = st.floats(-1e6, 1e6, width=32)
 

@@ -9,10 +9,10 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from edgevit import segment_fit
 from edgevit.core.quantization import Quantization
-from edgevit.plan import SitePlan
-from edgevit.quantize import plan_quantization
+from edgevit.quantize import segment_fit
+from edgevit.quantize.plan import SitePlan
+from edgevit.quantize.quantize import plan_quantization
 from tests.small_graphs import find_node, make_graph, make_pixels, run_graph
 
 

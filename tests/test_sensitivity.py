@@ -10,10 +10,10 @@ import pytest
 
 from edgevit.core.quantization import Quantization
 from edgevit.graph.graph import Graph
-from edgevit.plan import QuantizationPlan, apply_plan
-from edgevit.quantize import match_sites, plan_quantization
-from edgevit.ranges import Grid
-from edgevit.sensitivity import (
+from edgevit.quantize.grid import Grid
+from edgevit.quantize.plan import QuantizationPlan, apply_plan
+from edgevit.quantize.quantize import match_sites, plan_quantization
+from edgevit.quantize.sensitivity import (
     choose_float,
     count_multiplications,
     estimate_costs,

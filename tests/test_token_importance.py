@@ -10,8 +10,8 @@ from edgevit.core.quantization import Quantization
 from edgevit.core.target import ExportForm
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model, fold_model
-from edgevit.quantize import plan_quantization
-from edgevit.token_importance import measure_importance
+from edgevit.quantize.quantize import plan_quantization
+from edgevit.quantize.token_importance import measure_importance
 from tests.small_graphs import CONFIGS, make_pixels
 from tests.small_models import make_model
 

@@ -34,27 +34,27 @@ class Quantization:
             ``weight_group`` input channels with a scale each.
         weight_group: Largest group of 4-bit weights.
         observer: How the range of a Linear's input is chosen: by the error of its ``output``; by that with tokens
-            weighted by what they do to the logits (``loss``, :mod:`edgevit.token_importance`); or by what
-            :func:`edgevit.calibrate.calibrate_graph` saw of it, see ``edgevit/observers/``.
+            weighted by what they do to the logits (``loss``, :mod:`edgevit.quantize.token_importance`); or by what
+            :func:`edgevit.quantize.calibrate.calibrate_graph` saw of it, see ``edgevit/observers/``.
         percentile: Of the observer ``percentile``: share of values inside the range, in percent.
         products: Which products of attention may be INT8: none, queries·keys, both, or (``auto``) those that gain
             speed with the engine library.
         sqnr_db: Sites stay float, those first that make most noise for the time that INT8 saves there, until the
             logits keep this SQNR in dB on calibration images.
         float_share: The share of all sites' arithmetic that may stay float for it
-            (:func:`edgevit.sensitivity.estimate_costs`).
+            (:func:`edgevit.quantize.sensitivity.estimate_costs`).
         rotate: Rotate the residual stream (:mod:`edgevit.models.folds.residual_rotation`).
         center: Move the input of a symmetric engine's second MLP Linear so that zero is in the middle.
         center_attention: Where products of attention are INT8: bring the mean of every channel of keys and values to
-            zero (:mod:`edgevit.methods.attention_centring`).
+            zero (:mod:`edgevit.quantize.methods.attention_centring`).
         class_token: The class token's MLP apart in the second half of a ViT, for engine libraries that are as fast with
             it (:mod:`edgevit.models.folds.class_token_mlp`).
         class_token_share: Attention to the class token divided among it and the copies that pad a ViT's tokens
             (:mod:`edgevit.models.folds.class_token_share`).
         equalize: Bring the channels of queries and keys to the same ranges, and those of values closer to one another
-            (:mod:`edgevit.methods.channel_equalization`).
-        row_gain: Raise softmax's rows in front of their quantiser (:mod:`edgevit.methods.probability_gain`).
-        norm_scale: Bring the channels of a LayerNorm's output to one range (:mod:`edgevit.methods.norm_scale`).
+            (:mod:`edgevit.quantize.methods.channel_equalization`).
+        row_gain: Raise softmax's rows in front of their quantiser (:mod:`edgevit.quantize.methods.probability_gain`).
+        norm_scale: Bring the channels of a LayerNorm's output to one range (:mod:`edgevit.quantize.methods.norm_scale`).
         smooth: SmoothQuant between GELU and the second MLP Linear, α chosen per site from a grid that contains off.
         bias_correction: Keep the mean of every Linear's output, on quantised inputs.
         rounding: Of weights: to the nearest, or by GPTQ against the quantised inputs.

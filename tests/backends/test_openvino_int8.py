@@ -13,8 +13,8 @@ import pytest
 from edgevit.core.quantization import Quantization
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.fuse_row_gather import fuse_row_gather
-from edgevit.plan import apply_plan
-from edgevit.quantize import plan_quantization
+from edgevit.quantize.plan import apply_plan
+from edgevit.quantize.quantize import plan_quantization
 from tests.small_graphs import Images, make_graph, make_pixels, run_graph
 
 ATTENTIONS = {"vit": 2, "swin": 3}

@@ -15,7 +15,7 @@ from edgevit.core.target import ExportForm, load_target
 from edgevit.engines.tensorrt.typed import type_graph
 from edgevit.engines.tensorrt.typed_rules import KNOWN_OPS, find_violations
 from edgevit.graph.graph import Graph
-from edgevit.quantize import quantize_graph
+from edgevit.quantize.quantize import quantize_graph
 from edgevit.runtime.tensorrt.log import get_log
 from tests.small_graphs import find_node, make_graph, make_pixels
 

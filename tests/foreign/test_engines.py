@@ -20,7 +20,7 @@ from edgevit.core.target import load_target
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model
-from edgevit.quantize import quantize_graph
+from edgevit.quantize.quantize import quantize_graph
 from edgevit.reference import generate_images
 from edgevit.rehearsal import list_fusion_warnings, rehearse_fusion
 from edgevit.runtime import open_bundle

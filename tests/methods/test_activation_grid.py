@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgevit.methods.activation_grid import choose_grid, make_grid
-from edgevit.placement import GridKind
-from edgevit.ranges import Grid
+from edgevit.quantize.grid import Grid
+from edgevit.quantize.methods.activation_grid import choose_grid, make_grid
+from edgevit.quantize.placement import GridKind
 
 KINDS: tuple[GridKind, ...] = ("u8", "i8", "u8_zero")
 

@@ -7,7 +7,7 @@ import pytest
 
 from edgevit.graph.graph import Graph
 from edgevit.graph.linears import read_weight
-from edgevit.methods.attention_centring import center_attention, find_attention
+from edgevit.quantize.methods.attention_centring import center_attention, find_attention
 from tests.small_graphs import find_node, make_graph, make_pixels, run_graph
 
 BLOCKS = {"vit": ["blocks.0", "blocks.1"], "swin": ["layers.0.blocks.0", "layers.0.blocks.1", "layers.1.blocks.0"]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgevit.methods.bias_correction import correct_bias
+from edgevit.quantize.methods.bias_correction import correct_bias
 
 
 def test_correct_bias_makes_the_outputs_means_equal() -> None:

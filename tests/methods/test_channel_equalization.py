@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgevit.methods.attention_centring import find_attention
-from edgevit.methods.channel_equalization import (
+from edgevit.quantize.methods.attention_centring import find_attention
+from edgevit.quantize.methods.channel_equalization import (
     balance_factors,
     equalize_products,
     equalize_values,

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgevit.methods.gptq import round_gptq
+from edgevit.quantize.methods.gptq import round_gptq
 
 Floats = npt.NDArray[np.float64]
 

@@ -9,10 +9,10 @@ import pytest
 
 from edgevit.core.quantization import Quantization
 from edgevit.core.target import BackendName
-from edgevit.methods.linear_fit import choose_factors, fit_linears
-from edgevit.placement import PLACEMENTS
-from edgevit.plan import SitePlan
-from edgevit.ranges import Grid
+from edgevit.quantize.grid import Grid
+from edgevit.quantize.methods.linear_fit import choose_factors, fit_linears
+from edgevit.quantize.placement import PLACEMENTS
+from edgevit.quantize.plan import SitePlan
 
 Values = npt.NDArray[np.float32]
 NEAREST = Quantization(rounding="nearest", bias_correction=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgevit.methods.moments import MomentSums
+from edgevit.quantize.methods.moments import MomentSums
 
 
 @pytest.mark.parametrize("offset", [0.0, 50.0])

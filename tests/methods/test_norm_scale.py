@@ -7,8 +7,8 @@ import onnx_ir as ir
 import pytest
 
 from edgevit.core.quantization import Quantization
-from edgevit.methods.norm_scale import choose_norm_scale, find_norm_readers, fold_norm_scale
-from edgevit.quantize import plan_quantization
+from edgevit.quantize.methods.norm_scale import choose_norm_scale, find_norm_readers, fold_norm_scale
+from edgevit.quantize.quantize import plan_quantization
 from tests.small_graphs import find_node, make_graph, make_pixels, run_graph
 
 READERS = {

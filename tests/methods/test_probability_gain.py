@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from edgevit.core.quantization import Quantization
-from edgevit.methods.probability_gain import choose_gain
-from edgevit.plan import apply_plan
-from edgevit.quantize import plan_quantization
-from edgevit.ranges import Grid
+from edgevit.quantize.grid import Grid
+from edgevit.quantize.methods.probability_gain import choose_gain
+from edgevit.quantize.plan import apply_plan
+from edgevit.quantize.quantize import plan_quantization
 from tests.small_graphs import make_graph, make_pixels, run_graph
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgevit.methods.smooth import ALPHAS, list_factors, make_affine
+from edgevit.quantize.methods.smooth import ALPHAS, list_factors, make_affine
 
 
 def test_list_factors_begins_with_off_and_follows_the_paper() -> None:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from edgevit.methods.gptq import round_gptq
-from edgevit.methods.weight_pairs import limit_pairs
-from edgevit.methods.weight_scale import choose_weight_scale
+from edgevit.quantize.methods.gptq import round_gptq
+from edgevit.quantize.methods.weight_pairs import limit_pairs
+from edgevit.quantize.methods.weight_scale import choose_weight_scale
 
 
 def multiply_in_16_bits(activation: npt.NDArray[np.uint8], codes: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:

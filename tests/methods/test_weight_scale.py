@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgevit.methods.weight_scale import choose_group_scales, choose_weight_scale, find_group
+from edgevit.quantize.methods.weight_scale import choose_group_scales, choose_weight_scale, find_group
 
 
 def measure_loss(

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgevit.calibrate import Accumulator
-from edgevit.observers import OBSERVERS
-from edgevit.ranges import Grid, TensorStatistics
+from edgevit.quantize.calibrate import Accumulator
+from edgevit.quantize.grid import Grid, TensorStatistics
+from edgevit.quantize.observers import OBSERVERS
 
 KINDS = [(False, False), (True, False), (True, True), (False, True)]
 CHOOSE = dict(OBSERVERS)
@@ -48,7 +48,7 @@ def measure_error(values: npt.NDArray[np.float32], low: float, high: float, sign
 
 def test_observers_names_are_the_files() -> None:
     for name, choose in OBSERVERS:
-        assert getattr(choose, "__module__", None) == f"edgevit.observers.{name}"
+        assert getattr(choose, "__module__", None) == f"edgevit.quantize.observers.{name}"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -13,8 +13,8 @@ from edgevit.core.quantization import Quantization
 from edgevit.graph.graph import Graph
 from edgevit.graph.linears import read_weight
 from edgevit.graph.passes.fuse_row_gather import fuse_row_gather
-from edgevit.plan import apply_plan
-from edgevit.quantize import plan_quantization
+from edgevit.quantize.plan import apply_plan
+from edgevit.quantize.quantize import plan_quantization
 from tests.small_graphs import make_graph, make_pixels, run_graph
 
 # x is (windows, 4, 3, 5) for keys and (windows, 3, 4, 5) for the context, with two windows an image in WINDOWS

@@ -17,7 +17,7 @@ import numpy as np
 from edgevit.core.errors import CalibrationError, format_offenders
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.graph.graph import Graph
-from edgevit.ranges import BINS, Ranges, TensorStatistics
+from edgevit.quantize.grid import BINS, Ranges, TensorStatistics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

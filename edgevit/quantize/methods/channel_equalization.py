@@ -8,7 +8,7 @@ arXiv:1906.04721).
 Values and the output projection are such a pair too, as attention mixes tokens and no channels. Here the whole range
 wins nothing: what the grid of the projection's input gains, its weights lose. A power of the ranges wins 1.5 to 2.5 dB
 at that projection in the first blocks of DeiT-Tiny, and none in others, so the factors are searched for like
-SmoothQuant's (:mod:`edgevit.methods.smooth`), "off" among them.
+SmoothQuant's (:mod:`edgevit.quantize.methods.smooth`), "off" among them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgevit.graph.linears import find_bias_value, is_transposed, read_weight
-from edgevit.methods.attention_centring import Attention, find_linear
+from edgevit.quantize.methods.attention_centring import Attention, find_linear
 
 Values = npt.NDArray[np.float32]
 

@@ -20,11 +20,11 @@ from edgevit.core.quantization import Quantization, QuantizationRecord, SitePrec
 from edgevit.graph.graph import Graph
 from edgevit.graph.linears import is_transposed, read_weight, trace_layout
 from edgevit.graph.segments import SegmentRunner, extract_segment, release_weights, split_graph
-from edgevit.placement import PLACEMENTS
-from edgevit.plan import insert_behind, list_readers, replace_readers
-from edgevit.quantize import match_sites
-from edgevit.segment_fit import count_rows, reads_image
-from edgevit.sensitivity import choose_float, rank_groups, rank_sites
+from edgevit.quantize.placement import PLACEMENTS
+from edgevit.quantize.plan import insert_behind, list_readers, replace_readers
+from edgevit.quantize.quantize import match_sites
+from edgevit.quantize.segment_fit import count_rows, reads_image
+from edgevit.quantize.sensitivity import choose_float, rank_groups, rank_sites
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -65,7 +65,7 @@ def plan_fp8(
     Args:
         graph: Optimised, float32; not changed.
         pixels: Calibration images, ``(B, H, W, 3) uint8`` each.
-        backend: A key of :data:`edgevit.placement.PLACEMENTS`.
+        backend: A key of :data:`edgevit.quantize.placement.PLACEMENTS`.
         pins: Sites or patterns that the recipe pins; what is pinned to ``float`` stays float.
         products: Also the operands of attention's products; probabilities have the scale 1/448.
         sqnr_db: Sites stay float, those first that make most noise for the time that FP8 saves there, until the logits

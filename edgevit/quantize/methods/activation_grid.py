@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.placement import GridKind
-from edgevit.ranges import Grid
+from edgevit.quantize.grid import Grid
+from edgevit.quantize.placement import GridKind
 
 _FRACTIONS = (1.0, 0.87, 0.75, 0.64, 0.53, 0.43, 0.33, 0.24)
 

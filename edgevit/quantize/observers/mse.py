@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgevit.ranges import TensorStatistics
+from edgevit.quantize.grid import TensorStatistics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +19,7 @@ _REFINE = tuple(step * np.arange(-4, 5) for step in (1 / 8, 1 / 32))
 def choose_range(
     statistics: TensorStatistics, *, signed: bool, symmetric: bool, share: float = 1.0
 ) -> tuple[float, float]:
-    """The range of least expected squared error; see :class:`edgevit.observers.Observer`.
+    """The range of least expected squared error; see :class:`edgevit.quantize.observers.Observer`.
 
     The two ends of an asymmetric grid are searched together, from all of the values' range down to a 64th of it, and
     found to about two percent. Rounding and saturation are weighed as the engine does them, the zero point's rounding

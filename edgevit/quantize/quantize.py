@@ -15,7 +15,6 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.calibrate import calibrate_graph
 from edgevit.core.errors import CalibrationError, RecipeError
 from edgevit.core.memory import collect_new_alone, release_memory
 from edgevit.core.progress import Progress, ignore_progress
@@ -23,13 +22,14 @@ from edgevit.core.quantization import Quantization, QuantizationRecord, SiteReco
 from edgevit.graph.graph import Graph
 from edgevit.graph.linears import read_weight, trace_layout
 from edgevit.graph.segments import release_weights, split_graph
-from edgevit.observers import OBSERVERS
-from edgevit.placement import PLACEMENTS, check_weight_bits
-from edgevit.plan import QuantizationPlan, apply_plan
-from edgevit.ranges import TensorStatistics
-from edgevit.segment_fit import SegmentFit, reads_image
-from edgevit.sensitivity import choose_float, find_group_pattern, rank_groups, rank_sites
-from edgevit.token_importance import Importance
+from edgevit.quantize.calibrate import calibrate_graph
+from edgevit.quantize.grid import TensorStatistics
+from edgevit.quantize.observers import OBSERVERS
+from edgevit.quantize.placement import PLACEMENTS, check_weight_bits
+from edgevit.quantize.plan import QuantizationPlan, apply_plan
+from edgevit.quantize.segment_fit import SegmentFit, reads_image
+from edgevit.quantize.sensitivity import choose_float, find_group_pattern, rank_groups, rank_sites
+from edgevit.quantize.token_importance import Importance
 
 Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
@@ -54,7 +54,7 @@ def quantize_graph(
         graph: Optimised, exported with ``fold_residual_rotation`` where the recipe says so; it is not changed.
         pixels: Calibration images, ``(1, H, W, 3) uint8`` each.
         quantization: The recipe's decisions.
-        backend: A key of :data:`edgevit.placement.PLACEMENTS`.
+        backend: A key of :data:`edgevit.quantize.placement.PLACEMENTS`.
         seed: Of the sample of tokens.
         progress: Told about every segment and step.
 
@@ -84,7 +84,7 @@ def plan_quantization(
 ) -> tuple[Graph, QuantizationPlan, QuantizationRecord]:
     """As :func:`quantize_graph`, but the first result is the float graph that the plan applies to.
 
-    It computes what ``graph`` computes; biases may have moved (:mod:`edgevit.methods.attention_centring`).
+    It computes what ``graph`` computes; biases may have moved (:mod:`edgevit.quantize.methods.attention_centring`).
     ``importance`` is for the observer ``loss``, for the items of ``pixels`` in their order.
     """
     placement = PLACEMENTS[backend]

@@ -43,7 +43,7 @@ class Placement:
         apart_token: Whether the class token's MLP may be computed apart: a single row costs little in float.
         float_sites: Patterns of sites that gain nothing by INT8, with the reason.
         paired_weights: Whether neighbouring weights share a limit, so that their products with u8 do not overflow 16
-            bits on processors without VNNI (:mod:`edgevit.methods.weight_pairs`). DeiT-T, OpenVINO, 100 photos: 28.1
+            bits on processors without VNNI (:mod:`edgevit.quantize.methods.weight_pairs`). DeiT-T, OpenVINO, 100 photos: 28.1
             dB on every processor, where full weights have 28.3 with VNNI and 13.8 without; the shared Swin:
             41.4 and 12.1 without the limit. ONNX Runtime multiplies u8 by u8 there instead.
     """

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from edgevit.ranges import TensorStatistics
+from edgevit.quantize.grid import TensorStatistics
 
 
 def choose_range(
     statistics: TensorStatistics, *, signed: bool, symmetric: bool, share: float = 1.0
 ) -> tuple[float, float]:
-    """The smallest and the largest value; see :class:`edgevit.observers.Observer`."""
+    """The smallest and the largest value; see :class:`edgevit.quantize.observers.Observer`."""
     return statistics.low, statistics.high

@@ -16,24 +16,24 @@ from edgevit.core.quantization import Observer, Quantization
 from edgevit.graph.graph import static_shape
 from edgevit.graph.linears import read_weight, trace_layout
 from edgevit.graph.segments import Segment, SegmentRunner, extract_segment
-from edgevit.methods.activation_grid import make_grid
-from edgevit.methods.attention_centring import center_attention, find_attention
-from edgevit.methods.channel_equalization import (
+from edgevit.quantize.grid import Grid, TensorStatistics
+from edgevit.quantize.methods.activation_grid import make_grid
+from edgevit.quantize.methods.attention_centring import center_attention, find_attention
+from edgevit.quantize.methods.channel_equalization import (
     balance_factors,
     equalize_products,
     equalize_values,
     find_queries,
 )
-from edgevit.methods.linear_fit import choose_factors, fit_linears
-from edgevit.methods.norm_scale import choose_norm_scale, find_norm_readers, fold_norm_scale
-from edgevit.methods.operand_range import OperandRange
-from edgevit.methods.probability_gain import choose_gain
-from edgevit.methods.weight_scale import find_group
-from edgevit.observers import OBSERVERS
-from edgevit.placement import Placement
-from edgevit.plan import QuantizationPlan, SitePlan
-from edgevit.ranges import Grid, TensorStatistics
-from edgevit.token_importance import Importance
+from edgevit.quantize.methods.linear_fit import choose_factors, fit_linears
+from edgevit.quantize.methods.norm_scale import choose_norm_scale, find_norm_readers, fold_norm_scale
+from edgevit.quantize.methods.operand_range import OperandRange
+from edgevit.quantize.methods.probability_gain import choose_gain
+from edgevit.quantize.methods.weight_scale import find_group
+from edgevit.quantize.observers import OBSERVERS
+from edgevit.quantize.placement import Placement
+from edgevit.quantize.plan import QuantizationPlan, SitePlan
+from edgevit.quantize.token_importance import Importance
 
 Values = npt.NDArray[np.float32]
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.plan import Affine
+from edgevit.quantize.plan import Affine
 
 ALPHAS = (0.35, 0.55)  # a finer grid won no decibel on DeiT-Tiny, and each α takes time to try
 

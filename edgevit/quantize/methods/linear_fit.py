@@ -11,17 +11,17 @@ import onnx_ir as ir
 
 from edgevit.core.quantization import Quantization
 from edgevit.graph.linears import find_bias_value, read_weight
-from edgevit.methods.activation_grid import choose_grid, make_grid
-from edgevit.methods.bias_correction import correct_bias
-from edgevit.methods.gptq import DAMPING, LARGEST_CODE, round_gptq
-from edgevit.methods.moments import Moments, MomentSums
-from edgevit.methods.smooth import list_factors, make_affine
-from edgevit.methods.weight_pairs import limit_pairs
-from edgevit.methods.weight_scale import LARGEST_CODE_4, choose_group_scales, choose_weight_scale, find_group
-from edgevit.observers import OBSERVERS
-from edgevit.placement import GridKind, Placement
-from edgevit.plan import Affine, SitePlan, spread_scale
-from edgevit.ranges import Grid, TensorStatistics
+from edgevit.quantize.grid import Grid, TensorStatistics
+from edgevit.quantize.methods.activation_grid import choose_grid, make_grid
+from edgevit.quantize.methods.bias_correction import correct_bias
+from edgevit.quantize.methods.gptq import DAMPING, LARGEST_CODE, round_gptq
+from edgevit.quantize.methods.moments import Moments, MomentSums
+from edgevit.quantize.methods.smooth import list_factors, make_affine
+from edgevit.quantize.methods.weight_pairs import limit_pairs
+from edgevit.quantize.methods.weight_scale import LARGEST_CODE_4, choose_group_scales, choose_weight_scale, find_group
+from edgevit.quantize.observers import OBSERVERS
+from edgevit.quantize.placement import GridKind, Placement
+from edgevit.quantize.plan import Affine, SitePlan, spread_scale
 
 Values = npt.NDArray[np.float32]
 

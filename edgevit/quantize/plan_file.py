@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.core.errors import CalibrationError
-from edgevit.plan import QuantizationPlan
+from edgevit.quantize.plan import QuantizationPlan
 
 FORMAT = 1
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.methods.weight_pairs import Codes, bound_code, limit_pairs
+from edgevit.quantize.methods.weight_pairs import Codes, bound_code, limit_pairs
 
 LARGEST_CODE = 127
 _BLOCK = 128
@@ -33,7 +33,7 @@ def round_gptq(
         hessian: ``(K, K) float64``: the mean of xᵀx over inputs; dead channels may be zero.
         damping: Added to the diagonal, as a share of its mean.
         largest_code: Of the grid, which is symmetric.
-        paired: Whether neighbouring input channels share a limit (:mod:`edgevit.methods.weight_pairs`).
+        paired: Whether neighbouring input channels share a limit (:mod:`edgevit.quantize.methods.weight_pairs`).
 
     Returns:
         ``(K, N) int8`` in ``−largest_code … largest_code``.

@@ -19,7 +19,7 @@ from edgevit.graph.linears import LAYOUT_OPS, find_bias, find_bias_value, is_tra
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from edgevit.ranges import Grid
+    from edgevit.quantize.grid import Grid
 
 _INT4_OPSET = 21  # the first with INT4 and blocks of DequantizeLinear
 

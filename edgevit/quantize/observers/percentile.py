@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgevit.ranges import TensorStatistics
+from edgevit.quantize.grid import TensorStatistics
 
 
 def choose_range(
     statistics: TensorStatistics, *, signed: bool, symmetric: bool, share: float = 0.9999
 ) -> tuple[float, float]:
-    """A range with a ``share`` of the values; see :class:`edgevit.observers.Observer`.
+    """A range with a ``share`` of the values; see :class:`edgevit.quantize.observers.Observer`.
 
     Asymmetric: half of what is left out lies on each side. Symmetric and signed: those of largest magnitude are left
     out. Symmetric and unsigned: the largest. Within a bin of the histogram, values are taken to be spread evenly.

@@ -25,7 +25,7 @@ Answers = Sequence[Sequence[npt.NDArray[np.float32]]]
 
 
 class SitePlans(Protocol):
-    """Sites that can be quantised, and how: :class:`edgevit.plan.QuantizationPlan`, or of FP8."""
+    """Sites that can be quantised, and how: :class:`edgevit.quantize.plan.QuantizationPlan`, or of FP8."""
 
     @property
     def sites(self) -> Mapping[str, object]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.methods.gptq import LARGEST_CODE
-from edgevit.methods.weight_pairs import limit_pairs
+from edgevit.quantize.methods.gptq import LARGEST_CODE
+from edgevit.quantize.methods.weight_pairs import limit_pairs
 
 LARGEST_CODE_4 = 7
 _SHRINK = tuple(1.0 - 0.02 * step for step in range(21))  # down to 0.6
@@ -26,7 +26,7 @@ def choose_weight_scale(
         weight: Rows are input channels.
         importance: ``(K,)``, the mean square of each input; all the same where absent.
         largest_code: Of the grid, which is symmetric.
-        paired: Whether neighbouring input channels share a limit (:mod:`edgevit.methods.weight_pairs`).
+        paired: Whether neighbouring input channels share a limit (:mod:`edgevit.quantize.methods.weight_pairs`).
     """
     largest = np.abs(weight).max(axis=0)
     largest[largest == 0] = 1.0

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from edgevit.observers import minmax, mse, percentile
-from edgevit.ranges import TensorStatistics
+from edgevit.quantize.grid import TensorStatistics
+from edgevit.quantize.observers import minmax, mse, percentile
 
 
 class Observer(Protocol):
@@ -21,7 +21,7 @@ class Observer(Protocol):
 
         Args:
             statistics: What calibration saw.
-            signed: As in :meth:`edgevit.ranges.Grid.from_range`.
+            signed: As in :meth:`edgevit.quantize.grid.Grid.from_range`.
             symmetric: As there.
             share: Of the observer ``percentile``: of the values that shall lie inside, above 0.5 and at most 1.
         """

@@ -59,8 +59,8 @@ def write_checkpoint(name: str, folder: Path) -> int:
     import torch
     from safetensors.torch import save_file
 
-    from edgevit.checkpoints import timm
     from edgevit.checkpoints.architectures import find_architecture
+    from edgevit.checkpoints.timm import timm
     from edgevit.models import build_module
 
     config = find_architecture(name).config

@@ -45,9 +45,9 @@ from edgevit.trial import GraphFile
 from edgevit.verdict_quantized import explain_set_back, judge_calibration
 
 if TYPE_CHECKING:
-    from edgevit.checkpoints.contents import WhichWeights
+    from edgevit.checkpoints.files.contents import WhichWeights
+    from edgevit.checkpoints.preprocess_options import PreprocessOptions
     from edgevit.models.model import Model
-    from edgevit.preprocess_options import PreprocessOptions
 
 RANDOM = "random"
 """In place of calibration images: random pixels."""

@@ -15,12 +15,12 @@ from edgevit.core.errors import CheckpointError, DeviceError, MissingPackageErro
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from edgevit.checkpoints.contents import WhichWeights
+    from edgevit.checkpoints.files.contents import WhichWeights
+    from edgevit.checkpoints.onnx_file.module import ForeignModule
+    from edgevit.checkpoints.preprocess_options import PreprocessOptions
     from edgevit.core.pass_record import PassRecord
     from edgevit.core.report.report import Report
-    from edgevit.foreign.module import ForeignModule
     from edgevit.models.model import Source
-    from edgevit.preprocess_options import PreprocessOptions
     from edgevit.runtime.manifest import Manifest
 
 
@@ -144,9 +144,9 @@ def inspect_checkpoint(
         CheckpointError: As :func:`edgevit.checkpoints.read_checkpoint` does.
     """
     from edgevit.checkpoints import read_checkpoint
+    from edgevit.checkpoints.onnx_file.module import ForeignModule
     from edgevit.core.target import ExportForm
     from edgevit.core.task import Task
-    from edgevit.foreign.module import ForeignModule
     from edgevit.models.export import export_model
     from edgevit.models.select_task import select_task
 

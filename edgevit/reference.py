@@ -29,7 +29,7 @@ def run_module(model: Model) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np
 def run_outputs(model: Model) -> Callable[[npt.NDArray[np.uint8]], Outputs]:
     """The unfolded module, or the ONNX file that it came from: ``(B, H, W, 3) uint8`` to all of ``model.outputs``."""
     if model.answers is not None:
-        from edgevit.foreign.answers import answer_pixels
+        from edgevit.checkpoints.onnx_file.answers import answer_pixels
 
         answer = answer_pixels(model.answers, model.preprocess)
         return lambda batch: (answer(batch),)

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from edgevit.checkpoints.preprocess_configs import read_timm_preprocess, read_transformers_preprocess
 from edgevit.core.errors import CheckpointError
 from edgevit.pixels.preprocess import Preprocess, to_nchw
-from edgevit.preprocess_configs import read_timm_preprocess, read_transformers_preprocess
 from tests.photos import make_photo
 from tests.reference import import_timm, import_transformers
 

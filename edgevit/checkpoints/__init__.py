@@ -13,27 +13,27 @@ from typing import TYPE_CHECKING, Protocol, cast
 from edgevit.core.errors import CheckpointError, MissingPackageError
 
 if TYPE_CHECKING:
-    from edgevit.checkpoints.contents import WhichWeights
-    from edgevit.checkpoints.files import CheckpointFiles
+    from edgevit.checkpoints.files.contents import WhichWeights
+    from edgevit.checkpoints.files.files import CheckpointFiles
+    from edgevit.checkpoints.preprocess_options import PreprocessOptions
     from edgevit.models.model import Model
-    from edgevit.preprocess_options import PreprocessOptions
 
 # The first that recognises a checkpoint's contents reads it.
 READERS: Mapping[str, str] = {
-    "onnx": "edgevit.checkpoints.onnx",
-    "keras": "edgevit.checkpoints.keras",
-    "timm": "edgevit.checkpoints.timm",
-    "transformers": "edgevit.checkpoints.transformers",
-    "torchvision": "edgevit.checkpoints.torchvision",
-    "jax": "edgevit.checkpoints.jax",
-    "mindspore": "edgevit.checkpoints.mindspore",
-    "open_clip": "edgevit.checkpoints.open_clip",
-    "dinov2": "edgevit.checkpoints.dinov2",
-    "dino": "edgevit.checkpoints.dino",
-    "swin": "edgevit.checkpoints.swin",
-    "mae": "edgevit.checkpoints.mae",
-    "deit": "edgevit.checkpoints.deit",
-    "bare": "edgevit.checkpoints.bare",
+    "onnx": "edgevit.checkpoints.onnx_file.reader",
+    "keras": "edgevit.checkpoints.published.keras",
+    "timm": "edgevit.checkpoints.timm.timm",
+    "transformers": "edgevit.checkpoints.transformers.transformers",
+    "torchvision": "edgevit.checkpoints.published.torchvision",
+    "jax": "edgevit.checkpoints.published.jax",
+    "mindspore": "edgevit.checkpoints.published.mindspore",
+    "open_clip": "edgevit.checkpoints.published.open_clip",
+    "dinov2": "edgevit.checkpoints.published.dinov2",
+    "dino": "edgevit.checkpoints.published.dino",
+    "swin": "edgevit.checkpoints.published.swin",
+    "mae": "edgevit.checkpoints.published.mae",
+    "deit": "edgevit.checkpoints.published.deit",
+    "bare": "edgevit.checkpoints.published.bare",
 }
 
 
@@ -81,7 +81,7 @@ def read_checkpoint(
         MissingPackageError: torch or safetensors is not installed.
     """
     _require_packages()
-    from edgevit.checkpoints.files import find_files
+    from edgevit.checkpoints.files.files import find_files
 
     files = find_files(source, weights)
     for path in READERS.values():

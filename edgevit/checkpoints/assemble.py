@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from edgevit.checkpoints.checks import check_names, check_values
-from edgevit.checkpoints.files import CheckpointFiles
+from edgevit.checkpoints.files.files import CheckpointFiles
+from edgevit.checkpoints.files.packing import add_leading_axes, match_module, match_packing
 from edgevit.checkpoints.labels import read_labels
 from edgevit.checkpoints.names import Names
-from edgevit.checkpoints.packing import add_leading_axes, match_module, match_packing
-from edgevit.checkpoints.resample import Resampling, Size, resample_bias_table, resample_positions
+from edgevit.checkpoints.positions import Resampling, Size, resample_bias_table, resample_positions
 from edgevit.models import ModelConfig, SwinConfig, ViTConfig, build_module
 from edgevit.models.model import Model, Source
 from edgevit.pixels.preprocess import Preprocess

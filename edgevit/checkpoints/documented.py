@@ -8,9 +8,9 @@ from torch import Tensor
 
 from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.fields import Size
-from edgevit.checkpoints.files import CheckpointFiles
+from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
-from edgevit.checkpoints.resample import Resampling
+from edgevit.checkpoints.positions import Resampling
 from edgevit.models import ModelConfig
 from edgevit.models.model import Model
 from edgevit.pixels.preprocess import Interpolation, Preprocess, Resize

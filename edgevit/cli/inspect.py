@@ -10,7 +10,7 @@ from edgevit.cli.options import WEIGHTS, SizeType, preprocess_options, read_prep
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
-    from edgevit.checkpoints.contents import WhichWeights
+    from edgevit.checkpoints.files.contents import WhichWeights
     from edgevit.core.pass_record import PassRecord
     from edgevit.inspect import BundleInspection, CheckpointInspection
 

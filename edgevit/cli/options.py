@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from edgevit.preprocess_options import PreprocessOptions
+    from edgevit.checkpoints.preprocess_options import PreprocessOptions
 
 WEIGHTS: Callable[[Any], Any] = click.option(
     "--weights",
@@ -127,7 +127,7 @@ def preprocess_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def read_preprocess(options: Mapping[str, Any]) -> PreprocessOptions | None:
     """What was said of the preprocessing; ``None`` for nothing."""
-    from edgevit.preprocess_options import PreprocessOptions
+    from edgevit.checkpoints.preprocess_options import PreprocessOptions
 
     given = {name: options[name] for name in PREPROCESS if options[name] is not None}
     return PreprocessOptions(**given) if given else None
@@ -166,6 +166,6 @@ def refuse_missing(paths: Mapping[str, Path | str | None]) -> None:
 
 def read_source(source: str | None) -> str | None:
     """A checkpoint's name as a path; ``None`` for a hub id."""
-    from edgevit.checkpoints.files import is_hub_id
+    from edgevit.checkpoints.files.files import is_hub_id
 
     return None if source is None or is_hub_id(source) else source

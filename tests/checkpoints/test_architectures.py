@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from edgevit.checkpoints.architectures import EXAMPLES, find_architecture
-from edgevit.checkpoints.packing import match_packing
-from edgevit.checkpoints.timm import find_names, join_biases
+from edgevit.checkpoints.files.packing import match_packing
+from edgevit.checkpoints.preprocess_configs import read_timm_preprocess
+from edgevit.checkpoints.timm.timm import find_names, join_biases
 from edgevit.core.errors import CheckpointError
 from edgevit.models import ViTConfig, build_module
 from edgevit.models.layers import ACTIVATIONS
-from edgevit.preprocess_configs import read_timm_preprocess
 from tests.reference import import_timm
 
 # Initial values take timm a while; its Swin V2 cannot leave them out.

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from edgevit.checkpoints import read_checkpoint
-from edgevit.checkpoints.contents import unwrap_weights
+from edgevit.checkpoints.files.contents import unwrap_weights
 from edgevit.core.errors import CheckpointError
 from edgevit.models import ViT, ViTConfig
 from tests.checkpoints.small import small_tensors, write_config

@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import save_file
 
 from edgevit.checkpoints import read_checkpoint
-from edgevit.checkpoints.files import find_files
+from edgevit.checkpoints.files.files import find_files
 from edgevit.core.errors import CheckpointError
 from tests.checkpoints.small import small_tensors, write_config, write_folder
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgevit.checkpoints import read_checkpoint
-from edgevit.checkpoints.npz import is_archive, read_archive
+from edgevit.checkpoints.files.npz import is_archive, read_archive
 from edgevit.core.errors import CheckpointError
 from tests.reference import import_timm, randomise, relative_error
 

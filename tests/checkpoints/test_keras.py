@@ -216,7 +216,7 @@ def test_missing_head_tensors_are_all_listed(tmp_path: Path) -> None:
 
 def test_weights_are_mapped_and_not_read(tmp_path: Path) -> None:
     """Of an archive too, which Keras stores uncompressed; one that is compressed is read."""
-    from edgevit.checkpoints.keras_file import read_keras_archive, read_weights
+    from edgevit.checkpoints.files.keras_file import read_keras_archive, read_weights
 
     archive = read_keras_archive(FIXTURES / "deit.keras").tensors
     squeezed = tmp_path / "deit.keras"

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgevit.checkpoints import read_checkpoint, shapes
-from edgevit.checkpoints.mindspore_file import is_mindspore, read_mindspore
+from edgevit.checkpoints.files.mindspore_file import is_mindspore, read_mindspore
 from edgevit.core.errors import CheckpointError
 from edgevit.models import SwinConfig
 from tests.reference import relative_error

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from edgevit.checkpoints import timm, timm_vit, transformers, transformers_vit
 from edgevit.checkpoints.names import Names
+from edgevit.checkpoints.timm import timm
+from edgevit.checkpoints.timm import vit as timm_vit
+from edgevit.checkpoints.transformers import transformers
+from edgevit.checkpoints.transformers import vit as transformers_vit
 from edgevit.models import SwinConfig, ViTConfig, build_module
 
 

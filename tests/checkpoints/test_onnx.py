@@ -13,6 +13,7 @@ from PIL import Image
 
 from edgevit.build import build_model
 from edgevit.checkpoints import read_checkpoint
+from edgevit.checkpoints.preprocess_options import PreprocessOptions
 from edgevit.cli import main
 from edgevit.cli.inspect import show_pass
 from edgevit.cli.output import Output
@@ -22,7 +23,6 @@ from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
 from edgevit.evaluate import evaluate_bundle
 from edgevit.evidence import refuse_assumed
-from edgevit.preprocess_options import PreprocessOptions
 from edgevit.reference import run_module
 from edgevit.runtime import open_bundle
 from tests.foreign_exports import _timm, export, silence

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from edgevit.checkpoints import READERS
-from edgevit.checkpoints.files import find_files
+from edgevit.checkpoints.files.files import find_files
 from edgevit.models.layers import sincos_positions
 from tests.checkpoints.small import small_tensors, write_folder
 from tests.checkpoints.test_dino import dino_checkpoint, name_as_dinov2

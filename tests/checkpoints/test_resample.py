@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from edgevit.checkpoints import read_checkpoint
-from edgevit.checkpoints.resample import resample_bias_table, resample_positions
+from edgevit.checkpoints.positions import resample_bias_table, resample_positions
 from edgevit.core.errors import CheckpointError
 from tests.checkpoints.small import small_tensors, write_folder
 from tests.reference import import_timm, import_transformers, randomise, relative_error

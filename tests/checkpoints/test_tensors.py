@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 
 from edgevit.checkpoints import read_checkpoint
-from edgevit.checkpoints.files import find_files
-from edgevit.checkpoints.inert import _read_number, _Type
+from edgevit.checkpoints.files.files import find_files
+from edgevit.checkpoints.files.inert import _read_number, _Type
 from edgevit.core.errors import CheckpointError
 from tests.checkpoints.small import small_tensors, write_config, write_folder
 

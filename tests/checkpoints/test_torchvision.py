@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from edgevit.checkpoints import read_checkpoint, shapes
 from edgevit.checkpoints.documented import document_preprocess
-from edgevit.checkpoints.torchvision import TRANSFORMS
+from edgevit.checkpoints.published.torchvision import TRANSFORMS
 from edgevit.core.errors import CheckpointError
 from tests.reference import import_torchvision, randomise, relative_error
 

@@ -14,9 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from edgevit.checkpoints import read_checkpoint
+from edgevit.checkpoints.onnx_file.attention_op import lower_attention
+from edgevit.checkpoints.onnx_file.module import ForeignModule
 from edgevit.core.errors import CheckpointError
-from edgevit.foreign.attention_op import lower_attention
-from edgevit.foreign.module import ForeignModule
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.fold_static_shapes import fold_static_shapes
 from tests.foreign_exports import export

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from edgevit.checkpoints import read_checkpoint
+from edgevit.checkpoints.onnx_file.batch import set_batch
+from edgevit.checkpoints.onnx_file.file import read_file
+from edgevit.checkpoints.onnx_file.module import ForeignModule
+from edgevit.checkpoints.onnx_file.prepare import load_graph
 from edgevit.core.errors import CheckpointError, CompileError
 from edgevit.core.target import ExportForm
-from edgevit.foreign.batch import set_batch
-from edgevit.foreign.file import read_file
-from edgevit.foreign.module import ForeignModule
-from edgevit.foreign.prepare import load_graph
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.graph.patterns.pieces import MismatchError

@@ -10,14 +10,14 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
+from edgevit.checkpoints.onnx_file.file import ForeignFile, read_file
+from edgevit.checkpoints.onnx_file.front import put_front
+from edgevit.checkpoints.onnx_file.prepare import apply_passes, load_graph
+from edgevit.checkpoints.preprocess_configs import read_timm_preprocess
 from edgevit.core.pass_record import PassRecord
-from edgevit.foreign.file import ForeignFile, read_file
-from edgevit.foreign.front import put_front
-from edgevit.foreign.prepare import apply_passes, load_graph
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes import FOREIGN, PARTIAL
 from edgevit.graph.passes.fold_static_shapes import fold_static_shapes
-from edgevit.preprocess_configs import read_timm_preprocess
 from tests.foreign_exports import Exporter, export
 
 

@@ -12,8 +12,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgevit.checkpoints import read_checkpoint
+from edgevit.checkpoints.onnx_file.file import read_file
 from edgevit.core.errors import CheckpointError
-from edgevit.foreign.file import read_file
 
 IMAGE: tuple[Any, ...] = (1, 3, 8, 8)
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from edgevit.checkpoints import read_checkpoint
+from edgevit.checkpoints.onnx_file.module import ForeignModule
 from edgevit.core.target import ExportForm
-from edgevit.foreign.module import ForeignModule
 from edgevit.models import SwinConfig, ViTConfig
 from edgevit.models.folds import apply_folds
 from edgevit.models.model import Model

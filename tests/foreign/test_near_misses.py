@@ -14,9 +14,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 from edgevit.checkpoints import read_checkpoint
-from edgevit.foreign.file import read_file
-from edgevit.foreign.module import ForeignModule
-from edgevit.foreign.prepare import apply_passes, load_graph
+from edgevit.checkpoints.onnx_file.file import read_file
+from edgevit.checkpoints.onnx_file.module import ForeignModule
+from edgevit.checkpoints.onnx_file.prepare import apply_passes, load_graph
 from edgevit.graph.passes import FOREIGN, PARTIAL
 from tests.foreign_exports import export
 from tests.passes.graphs import draw

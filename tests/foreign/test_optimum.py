@@ -12,9 +12,9 @@ import torch
 from click.testing import CliRunner
 
 from edgevit.checkpoints import read_checkpoint
+from edgevit.checkpoints.onnx_file.module import ForeignModule
 from edgevit.cli import main
 from edgevit.core.errors import CheckpointError
-from edgevit.foreign.module import ForeignModule
 from tests.foreign_exports import export_as_optimum
 from tests.reference import relative_error
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edgevit.checkpoints.onnx_file.file import ForeignFile
 from edgevit.core.errors import CheckpointError
-from edgevit.foreign.file import ForeignFile
 from edgevit.pixels.preprocess import Preprocess, to_nchw
 
 Answer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
@@ -21,7 +21,7 @@ def open_answers(file: ForeignFile) -> Answer:
     Raises:
         CheckpointError: ONNX Runtime refuses it.
     """
-    from edgevit.checkpoints.files import require_package
+    from edgevit.checkpoints.files.files import require_package
 
     ort = require_package("onnxruntime")
     options = ort.SessionOptions()
@@ -54,7 +54,7 @@ def open_answers(file: ForeignFile) -> Answer:
 
 def answer_pixels(path: Path, preprocess: Preprocess) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
     """The same on preprocessed pixels: ``(B, H, W, 3) uint8 → (B, classes) float32``."""
-    from edgevit.foreign.file import read_file
+    from edgevit.checkpoints.onnx_file.file import read_file
 
     answer = open_answers(read_file(path, (preprocess.height, preprocess.width)))
 

@@ -14,11 +14,12 @@ from typing import Any
 
 from torch import Tensor
 
-from edgevit.checkpoints import bare, timm
 from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
-from edgevit.checkpoints.files import CheckpointFiles
+from edgevit.checkpoints.files.files import CheckpointFiles
+from edgevit.checkpoints.published import bare
 from edgevit.checkpoints.shapes import at_image_size, measure_vit
+from edgevit.checkpoints.timm import timm
 from edgevit.core.errors import CheckpointError
 from edgevit.models import ViTConfig
 from edgevit.models.model import Model

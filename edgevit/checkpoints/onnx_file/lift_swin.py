@@ -10,9 +10,9 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from edgevit.foreign.encoder import Block
-from edgevit.foreign.lift_vit import Heads, find_blocks
-from edgevit.foreign.patches import Patches, find_patches
+from edgevit.checkpoints.onnx_file.encoder import Block
+from edgevit.checkpoints.onnx_file.lift_vit import Heads, find_blocks
+from edgevit.checkpoints.onnx_file.patches import Patches, find_patches
 from edgevit.graph.graph import static_shape
 from edgevit.graph.movement import NOWHERE, Index
 from edgevit.graph.patterns.pieces import MismatchError, Norm, Weights, find_linear, find_norm, flat_source, look

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from edgevit.checkpoints.onnx_file.attention_op import ATTENTION, lower_attention
+from edgevit.checkpoints.onnx_file.batch import set_batch
+from edgevit.checkpoints.onnx_file.file import ForeignFile
 from edgevit.core.errors import CheckpointError, PassError
 from edgevit.core.pass_record import PassRecord
-from edgevit.foreign.attention_op import ATTENTION, lower_attention
-from edgevit.foreign.batch import set_batch
-from edgevit.foreign.file import ForeignFile
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes import Pass
 from edgevit.graph.passes.fold_static_shapes import fold_static_shapes

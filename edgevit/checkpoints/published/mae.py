@@ -12,12 +12,13 @@ import math
 
 import torch
 
-from edgevit.checkpoints import bare, timm
-from edgevit.checkpoints.contents import Contents
 from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
-from edgevit.checkpoints.files import CheckpointFiles
+from edgevit.checkpoints.files.contents import Contents
+from edgevit.checkpoints.files.files import CheckpointFiles
+from edgevit.checkpoints.published import bare
 from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_vit
+from edgevit.checkpoints.timm import timm
 from edgevit.models import ViTConfig
 from edgevit.models.layers import sincos_positions
 from edgevit.models.model import Model

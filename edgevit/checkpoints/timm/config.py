@@ -8,7 +8,7 @@ from typing import Any
 
 from edgevit.checkpoints.architectures import Architecture
 from edgevit.checkpoints.fields import Fields, Size, choose_image_size
-from edgevit.checkpoints.timm_vit import VIT_ARGS, describe_vit
+from edgevit.checkpoints.timm.vit import VIT_ARGS, describe_vit
 from edgevit.core.errors import CheckpointError, format_offenders
 from edgevit.models import ModelConfig, SwinConfig, SwinV2Config, ViTConfig
 

@@ -1,6 +1,6 @@
 """transformers: a folder with ``config.json``, weights, also sharded, and ``preprocessor_config.json``.
 
-Which ``model_type`` can be read: ``swin``, and the rows of :data:`edgevit.checkpoints.transformers_vit.VIT_KINDS`.
+Which ``model_type`` can be read: ``swin``, and the rows of :data:`edgevit.checkpoints.transformers.vit.VIT_KINDS`.
 Written from transformers 5 (``modeling_swin.py``). Parameters are known by the names of version 4, in which version 5
 still saves, and by those of version 5's modules.
 """
@@ -17,9 +17,10 @@ from torch import Tensor
 
 from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.fields import Fields, Size, choose_image_size
-from edgevit.checkpoints.files import CheckpointFiles
+from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
-from edgevit.checkpoints.transformers_vit import (
+from edgevit.checkpoints.preprocess_configs import read_transformers_preprocess
+from edgevit.checkpoints.transformers.vit import (
     ACTIVATIONS,
     NOT_USED,
     PREFIXES,
@@ -31,7 +32,6 @@ from edgevit.checkpoints.transformers_vit import (
 from edgevit.core.errors import CheckpointError, format_offenders
 from edgevit.models import ModelConfig, SwinConfig, SwinV2Config, ViTConfig
 from edgevit.models.model import Model
-from edgevit.preprocess_configs import read_transformers_preprocess
 
 LAYOUT = "transformers folder"
 

@@ -8,11 +8,11 @@ vit_small_patch16_224.dino``.
 
 from __future__ import annotations
 
-from edgevit.checkpoints import timm
 from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
-from edgevit.checkpoints.files import CheckpointFiles
+from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_vit
+from edgevit.checkpoints.timm import timm
 from edgevit.core.errors import CheckpointError
 from edgevit.models import ViTConfig
 from edgevit.models.model import Model

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.foreign.encoder import Block, Pooled, find_block, find_pool, same_norm
-from edgevit.foreign.patches import Patches, find_patches
+from edgevit.checkpoints.onnx_file.encoder import Block, Pooled, find_block, find_pool, same_norm
+from edgevit.checkpoints.onnx_file.patches import Patches, find_patches
 from edgevit.graph.movement import View
 from edgevit.graph.patterns.pieces import Linear, MismatchError, Weights, find_linear, look
 from edgevit.models.vit import ViTConfig

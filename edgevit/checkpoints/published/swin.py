@@ -12,11 +12,12 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from edgevit.checkpoints import bare, timm
 from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
-from edgevit.checkpoints.files import CheckpointFiles
+from edgevit.checkpoints.files.files import CheckpointFiles
+from edgevit.checkpoints.published import bare
 from edgevit.checkpoints.shapes import at_image_size, describe_size, find_masked_size, measure_swin, measure_swin_v2
+from edgevit.checkpoints.timm import timm
 from edgevit.core.errors import CheckpointError, format_offenders
 from edgevit.models import SwinConfig, SwinV2Config
 from edgevit.models.model import Model

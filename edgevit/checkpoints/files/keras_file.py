@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from edgevit.checkpoints.contents import Contents
-from edgevit.checkpoints.npz import ZIP_ERRORS, find_member, to_tensor
+from edgevit.checkpoints.files.contents import Contents
+from edgevit.checkpoints.files.npz import ZIP_ERRORS, find_member, to_tensor
 from edgevit.core.errors import CheckpointError, MissingPackageError
 
 CONFIG = "keras"  # under which a .keras archive's configuration stands in Contents.stated

@@ -13,20 +13,20 @@ from typing import Any
 
 from torch import Tensor
 
-from edgevit.checkpoints import timm
 from edgevit.checkpoints.architectures import find_architecture
 from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.documented import HALF
 from edgevit.checkpoints.fields import Fields, Size
-from edgevit.checkpoints.files import CheckpointFiles
+from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
+from edgevit.checkpoints.preprocess_configs import read_timm_preprocess
 from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_vit
-from edgevit.checkpoints.timm_config import describe_config
+from edgevit.checkpoints.timm import timm
+from edgevit.checkpoints.timm.config import describe_config
 from edgevit.core.errors import CheckpointError
 from edgevit.models import ModelConfig, ViTConfig
 from edgevit.models.model import Model
 from edgevit.pixels.preprocess import Preprocess
-from edgevit.preprocess_configs import read_timm_preprocess
 
 LAYOUT = "open_clip image tower"
 

@@ -91,7 +91,7 @@ def list_data(path: Path) -> tuple[Path, ...]:
 def _parse(path: Path) -> Any:
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-    from edgevit.checkpoints.files import require_package
+    from edgevit.checkpoints.files.files import require_package
 
     onnx = require_package("onnx")
     try:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from edgevit.checkpoints.onnx_file.file import ForeignFile
+from edgevit.checkpoints.onnx_file.front import put_front
+from edgevit.checkpoints.onnx_file.prepare import apply_passes, load_graph
 from edgevit.core.errors import CheckpointError, CompileError
 from edgevit.core.pass_record import PassRecord
 from edgevit.core.target import ExportForm
-from edgevit.foreign.file import ForeignFile
-from edgevit.foreign.front import put_front
-from edgevit.foreign.prepare import apply_passes, load_graph
 from edgevit.graph.graph import Graph, static_shape
 from edgevit.graph.passes import FOREIGN, PARTIAL
 from edgevit.pixels.preprocess import Preprocess

@@ -14,15 +14,15 @@ from torch import Tensor
 from edgevit.checkpoints.architectures import Architecture, find_architecture
 from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.fields import Fields, Size
-from edgevit.checkpoints.files import CheckpointFiles
+from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
-from edgevit.checkpoints.timm_config import describe_config
-from edgevit.checkpoints.timm_vit import NOT_USED, find_projection, find_vit_names
+from edgevit.checkpoints.preprocess_configs import read_timm_preprocess
+from edgevit.checkpoints.timm.config import describe_config
+from edgevit.checkpoints.timm.vit import NOT_USED, find_projection, find_vit_names
 from edgevit.core.errors import CheckpointError
 from edgevit.models import ModelConfig, SwinV2Config, ViTConfig
 from edgevit.models.model import Model
 from edgevit.pixels.preprocess import Preprocess
-from edgevit.preprocess_configs import read_timm_preprocess
 
 LAYOUT = "timm hub folder"
 

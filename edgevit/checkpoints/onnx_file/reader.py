@@ -11,23 +11,23 @@ from typing import Any
 import numpy as np
 
 from edgevit.checkpoints.fields import Fields, Size
-from edgevit.checkpoints.files import ONNX, CheckpointFiles
+from edgevit.checkpoints.files.files import ONNX, CheckpointFiles
 from edgevit.checkpoints.labels import read_labels
+from edgevit.checkpoints.onnx_file.answers import Answer, open_answers
+from edgevit.checkpoints.onnx_file.file import ForeignFile, read_file
+from edgevit.checkpoints.onnx_file.lift import check_module, fill_module, lift_graph, name_blocks
+from edgevit.checkpoints.onnx_file.module import ForeignModule
+from edgevit.checkpoints.onnx_file.prepare import apply_passes, load_graph
+from edgevit.checkpoints.preprocess_configs import read_timm_preprocess, read_transformers_preprocess
+from edgevit.checkpoints.preprocess_options import describe_assumed
 from edgevit.core.errors import CheckpointError
 from edgevit.core.pass_record import PassRecord, Skip
-from edgevit.foreign.answers import Answer, open_answers
-from edgevit.foreign.file import ForeignFile, read_file
-from edgevit.foreign.lift import check_module, fill_module, lift_graph, name_blocks
-from edgevit.foreign.module import ForeignModule
-from edgevit.foreign.prepare import apply_passes, load_graph
 from edgevit.graph.graph import Graph
 from edgevit.graph.movement import strip_reshapes
 from edgevit.graph.passes import FOREIGN, PARTIAL
 from edgevit.graph.patterns.pieces import MismatchError
 from edgevit.models.model import Model, Source
 from edgevit.pixels.preprocess import Preprocess
-from edgevit.preprocess_configs import read_timm_preprocess, read_transformers_preprocess
-from edgevit.preprocess_options import describe_assumed
 
 LAYOUT = "ONNX file (.onnx) of a ViT, DeiT or Swin classifier"
 _ASSUMED = ("mean", "std", "resize", "interpolation")

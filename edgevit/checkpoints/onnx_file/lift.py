@@ -11,10 +11,10 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from edgevit.checkpoints.onnx_file.encoder import Block
+from edgevit.checkpoints.onnx_file.lift_swin import lift_swin
+from edgevit.checkpoints.onnx_file.lift_vit import find_blocks, find_heads, lift_vit
 from edgevit.core.errors import CheckpointError, format_offenders
-from edgevit.foreign.encoder import Block
-from edgevit.foreign.lift_swin import lift_swin
-from edgevit.foreign.lift_vit import find_blocks, find_heads, lift_vit
 from edgevit.graph.graph import Graph
 from edgevit.graph.patterns.pieces import MismatchError, Weights
 from edgevit.models import ModelConfig, SwinConfig, build_module

@@ -16,7 +16,7 @@ from torch import Tensor
 from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.documented import document_preprocess
 from edgevit.checkpoints.fields import Size
-from edgevit.checkpoints.files import CheckpointFiles
+from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_swin, measure_swin_v2, measure_vit
 from edgevit.core.errors import CheckpointError

@@ -8,17 +8,18 @@ from typing import Any
 
 from torch import Tensor
 
-from edgevit.checkpoints import timm, transformers
 from edgevit.checkpoints.architectures import Architecture, find_architecture
 from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.fields import Size
-from edgevit.checkpoints.files import CheckpointFiles
-from edgevit.checkpoints.timm_config import describe_config
-from edgevit.checkpoints.timm_vit import find_projection
+from edgevit.checkpoints.files.files import CheckpointFiles
+from edgevit.checkpoints.preprocess_configs import read_timm_preprocess
+from edgevit.checkpoints.timm import timm
+from edgevit.checkpoints.timm.config import describe_config
+from edgevit.checkpoints.timm.vit import find_projection
+from edgevit.checkpoints.transformers import transformers
 from edgevit.core.errors import CheckpointError
 from edgevit.models import SwinConfig, SwinV2Config, ViTConfig
 from edgevit.models.model import Model
-from edgevit.preprocess_configs import read_timm_preprocess
 
 LAYOUT = "bare weight file (.safetensors, .pth) with --arch NAME"
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from edgevit.checkpoints.fields import LARGEST_IMAGE, Fields, Size
-from edgevit.checkpoints.files import CheckpointFiles
-from edgevit.checkpoints.keras_file import CONFIG
+from edgevit.checkpoints.files.files import CheckpointFiles
+from edgevit.checkpoints.files.keras_file import CONFIG
 from edgevit.core.errors import CheckpointError
 from edgevit.models import SwinConfig, ViTConfig
 from edgevit.pixels.preprocess import Interpolation, Preprocess, Resize

@@ -19,7 +19,7 @@ from edgevit.core.errors import CheckpointError, MissingPackageError, format_off
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from edgevit.checkpoints.contents import Contents, WhichWeights
+    from edgevit.checkpoints.files.contents import Contents, WhichWeights
 
 _WEIGHTS = (
     *("model.safetensors", "pytorch_model.bin"),
@@ -71,8 +71,8 @@ class CheckpointFiles:
 
     @cached_property
     def contents(self) -> Contents:
-        """The weights, read once; see :func:`edgevit.checkpoints.tensors.read_contents`."""
-        from edgevit.checkpoints.tensors import read_contents
+        """The weights, read once; see :func:`edgevit.checkpoints.files.tensors.read_contents`."""
+        from edgevit.checkpoints.files.tensors import read_contents
 
         return read_contents(self.source, self.weights, self.shards, self.which)
 
@@ -133,7 +133,7 @@ def find_files(source: str | os.PathLike[str], which: WhichWeights | None = None
     except (OSError, ValueError) as exc:  # a name that is too long, or with a zero byte
         raise CheckpointError(f"{text!r} is not a path: {exc}", "name a folder or a weight file") from exc
     if is_hub_id(text):
-        from edgevit.checkpoints.hub import download_checkpoint
+        from edgevit.checkpoints.files.hub import download_checkpoint
 
         path, revision = download_checkpoint(text)
     elif not text or not exists:

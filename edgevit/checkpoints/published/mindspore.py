@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
-from edgevit.checkpoints.files import CheckpointFiles
+from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.shapes import at_image_size, describe_size, find_masked_size, measure_swin, measure_vit
 from edgevit.core.errors import CheckpointError

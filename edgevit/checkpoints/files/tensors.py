@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from edgevit.checkpoints.contents import Contents, WhichWeights, unwrap_weights
-from edgevit.checkpoints.inert import STAND_INS
-from edgevit.checkpoints.keras_file import is_hdf5, is_keras_archive, read_keras_archive, read_weights
-from edgevit.checkpoints.mindspore_file import is_mindspore, read_mindspore
-from edgevit.checkpoints.npz import is_archive, read_archive
+from edgevit.checkpoints.files.contents import Contents, WhichWeights, unwrap_weights
+from edgevit.checkpoints.files.inert import STAND_INS
+from edgevit.checkpoints.files.keras_file import is_hdf5, is_keras_archive, read_keras_archive, read_weights
+from edgevit.checkpoints.files.mindspore_file import is_mindspore, read_mindspore
+from edgevit.checkpoints.files.npz import is_archive, read_archive
 from edgevit.core.errors import CheckpointError, format_offenders
 
 # What wrappers put before every name: data parallelism, torch.compile, Lightning, transformers' wrapper of timm models.

@@ -14,7 +14,7 @@ from torch import Tensor
 from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.documented import HALF, document_preprocess
 from edgevit.checkpoints.fields import Size
-from edgevit.checkpoints.files import CheckpointFiles
+from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_vit
 from edgevit.core.errors import CheckpointError, format_offenders

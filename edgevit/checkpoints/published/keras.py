@@ -17,8 +17,10 @@ from torch import Tensor
 from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.documented import HALF, IMAGENET, document_preprocess
 from edgevit.checkpoints.fields import Size
-from edgevit.checkpoints.files import CheckpointFiles
-from edgevit.checkpoints.keras_config import (
+from edgevit.checkpoints.files.files import CheckpointFiles
+from edgevit.checkpoints.files.keras_file import CONFIG
+from edgevit.checkpoints.names import Names
+from edgevit.checkpoints.published.keras_config import (
     Description,
     describe,
     describe_backbone,
@@ -26,8 +28,6 @@ from edgevit.checkpoints.keras_config import (
     is_keras_config,
     read_converter,
 )
-from edgevit.checkpoints.keras_file import CONFIG
-from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_swin, measure_vit
 from edgevit.core.errors import CheckpointError, format_offenders
 from edgevit.models import SwinConfig, ViTConfig

@@ -1,0 +1,1 @@
+"""Checkpoints in the form of their publisher's own code."""

@@ -30,11 +30,11 @@ from edgevit.core.cache import StageCache
 from edgevit.core.progress import ignore_progress
 from edgevit.core.recipe import load_recipe
 from edgevit.core.target import load_target
-from edgevit.devices.local import describe_machine
 from edgevit.graph.graph import Graph
 from edgevit.graph.segments import SegmentRunner
+from edgevit.measure.machine.local import describe_machine
+from edgevit.measure.reference import run_module
 from edgevit.prepare_quantized import prepare_quantized
-from edgevit.reference import run_module
 
 # What is changed against the default with no float sites, by the name of the row.
 CHANGES: Mapping[str, Mapping[str, Any]] = {

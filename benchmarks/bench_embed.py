@@ -1,7 +1,7 @@
 """INT8 embeddings against the float model's, on real weights and photos: what a build with ``--task embed`` judges.
 
 Built as ``edgevit build --task embed --precision int8`` does for ``intel-cpu``, and judged on validation images that no
-choice has seen. Accuracy alone: the machine need not be idle. :mod:`edgevit.embedding_accuracy` says what recall and
+choice has seen. Accuracy alone: the machine need not be idle. :mod:`edgevit.measure.embeddings` says what recall and
 kNN top-1 are among.
 
     python -m benchmarks.bench_embed [--models deit_tiny_imagenet …] [--calibration 512]
@@ -26,7 +26,7 @@ from edgevit.core.recipe import load_recipe
 from edgevit.core.report.report import Accuracy
 from edgevit.core.target import Budget, load_target
 from edgevit.core.task import Task
-from edgevit.devices.local import describe_machine
+from edgevit.measure.machine.local import describe_machine
 
 TARGET = "intel-cpu"
 NAMES = tuple(bench.name for bench in MODELS if bench.real)

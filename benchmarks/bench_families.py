@@ -38,9 +38,9 @@ from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe
 from edgevit.core.report.report import Report, Variant
 from edgevit.core.target import Budget, load_target
-from edgevit.devices.local import describe_machine
+from edgevit.measure.machine.local import describe_machine
+from edgevit.measure.reference import generate_images
 from edgevit.pixels.images import ImageSet
-from edgevit.reference import generate_images
 from tests.reference import randomise
 
 PARTS = ("fp16", "int8")

@@ -22,10 +22,10 @@ from benchmarks.peers import EXPORTERS, PeerSession, compile_openvino, export_ti
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core import schema
 from edgevit.core.target import load_target
-from edgevit.devices.local import describe_machine
 from edgevit.engines.compile import compile_engine
 from edgevit.graph.passes.optimize import optimize_graph
-from edgevit.latency import LatencyComparison, measure_latency
+from edgevit.measure.latency import LatencyComparison, measure_latency
+from edgevit.measure.machine.local import describe_machine
 from edgevit.models.export import export_model
 from edgevit.runtime.session import open_engine
 from tests.reference import import_timm, randomise, save_timm_folder

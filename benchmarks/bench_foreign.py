@@ -24,10 +24,10 @@ from edgevit.checkpoints import read_checkpoint
 from edgevit.core import schema
 from edgevit.core.engine import Engine
 from edgevit.core.target import load_target
-from edgevit.devices.local import describe_machine
 from edgevit.engines.compile import compile_engine
 from edgevit.graph.passes.optimize import optimize_graph
-from edgevit.latency import measure_latency
+from edgevit.measure.latency import measure_latency
+from edgevit.measure.machine.local import describe_machine
 from edgevit.models.export import export_model
 from edgevit.pixels.images import ImageSet
 from edgevit.pixels.preprocess import Preprocess

@@ -26,11 +26,11 @@ from edgevit.core.target import ExportForm, Target, load_target
 from edgevit.engines.tensorrt.backend import TENSORRT_RTX, load_fusion
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
+from edgevit.measure.reference import generate_images
 from edgevit.models.export import export_model
 from edgevit.models.model import Model
 from edgevit.quantize.fp8 import quantize_fp8
 from edgevit.quantize.quantize import quantize_graph
-from edgevit.reference import generate_images
 from tests.reference import import_timm, randomise, save_timm_folder
 
 MODELS = (

@@ -47,13 +47,13 @@ from edgevit.core.errors import EdgevitError
 from edgevit.core.progress import ignore_progress
 from edgevit.core.recipe import load_recipe
 from edgevit.core.target import load_target
-from edgevit.devices.local import describe_machine
 from edgevit.engines.compile import compile_engine
-from edgevit.latency import measure_latency
+from edgevit.measure.latency import measure_latency
+from edgevit.measure.machine.local import describe_machine
+from edgevit.measure.reference import run_module
 from edgevit.models.model import Model
 from edgevit.pixels.images import ImageSet
 from edgevit.prepare_quantized import prepare_quantized
-from edgevit.reference import run_module
 from edgevit.runtime.cores import choose_threads
 from edgevit.runtime.session import Session, open_engine
 

@@ -31,7 +31,7 @@ from typing import Any
 from benchmarks.memory_limit import limit_memory
 from benchmarks.memory_table import render_table
 from edgevit.core import schema
-from edgevit.devices.local import describe_machine
+from edgevit.measure.machine.local import describe_machine
 
 BARS: dict[str, float | None] = {
     "vit_large_patch16_224:fp32": 3.0,

@@ -36,10 +36,10 @@ from benchmarks.tier_timing import Found, Timing, measure_tier, plan_cases
 from edgevit.core import schema
 from edgevit.core.errors import EdgevitError
 from edgevit.core.isa import TIERS, TierName, list_tiers, read_tier
-from edgevit.devices.local import describe_machine, list_measuring_risks
+from edgevit.measure.machine.local import describe_machine, list_measuring_risks
+from edgevit.measure.reference import run_module
 from edgevit.models.model import Model
 from edgevit.pixels.images import ImageSet
-from edgevit.reference import run_module
 from edgevit.tier_process import run_under
 
 RESULTS = Path(__file__).parent / "results"

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.peers import Pixels, Values, compile_openvino
 from edgevit.core import schema
 from edgevit.graph.graph import Graph
-from edgevit.latency import measure_latency
+from edgevit.measure.latency import measure_latency
 from edgevit.runtime.session import Session
 
 SHAPES = ((1024, 1024, 1024), (2048, 768, 768), (197, 768, 3072), (197, 3072, 768), (197, 192, 768), (3136, 384, 96))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import Pixels, Values
-from edgevit.accuracy import AccuracyMeter, decibels
+from edgevit.measure.accuracy import AccuracyMeter, decibels
 from edgevit.pixels.images import ImageSet
 from edgevit.pixels.preprocess import Preprocess
 

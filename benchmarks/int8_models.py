@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.checkpoints import read_checkpoint
+from edgevit.measure.reference import generate_images
 from edgevit.models.model import Model
 from edgevit.pixels.images import ImageSet
-from edgevit.reference import generate_images
 from tests.reference import import_timm, randomise, save_timm_folder
 
 

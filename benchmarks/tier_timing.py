@@ -17,7 +17,7 @@ from edgevit.core.isa import TIERS, TierName, read_tier
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
-from edgevit.latency import LatencyComparison, measure_latency
+from edgevit.measure.latency import LatencyComparison, measure_latency
 from edgevit.pixels.preprocess import Preprocess
 from edgevit.precisions import list_arithmetics
 from edgevit.runtime.session import open_engine

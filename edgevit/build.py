@@ -22,12 +22,12 @@ from edgevit.core.report.conditions import Conditions
 from edgevit.core.report.report import GraphSummary, Machine, Report, Variant, Verdict
 from edgevit.core.target import Budget, Target
 from edgevit.desk import judge_at_desk
-from edgevit.devices.local import describe_machine
 from edgevit.engines.availability import Status, target_status
 from edgevit.evidence import Evidence, gather_evidence, read_image_sets, refuse_assumed
 from edgevit.fallback import pin_set_back, set_back_sites
 from edgevit.graph_answers import JUDGE_SETTINGS, answer_graphs, stand_in_target
 from edgevit.lock import lock_output
+from edgevit.measure.machine.local import describe_machine
 from edgevit.pack import check_output
 from edgevit.portable import collect_portable_files
 from edgevit.precisions import choose_precisions, limit_precisions

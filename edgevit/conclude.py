@@ -21,11 +21,11 @@ from edgevit.core.report.conditions import list_condition_risks
 from edgevit.core.report.place import CANARY_FILE
 from edgevit.core.report.report import Accuracy, Machine, Report, Variant, Verdict
 from edgevit.core.target import Budget, Target
-from edgevit.devices.cold_start import measure_cold_start
-from edgevit.devices.local import list_measuring_risks
 from edgevit.evidence import Evidence
 from edgevit.libraries import add_libraries
 from edgevit.lock import OutputLock
+from edgevit.measure.cold_start import measure_cold_start
+from edgevit.measure.machine.local import list_measuring_risks
 from edgevit.pack import pack_bundle
 from edgevit.precisions import Arithmetic, list_arithmetics
 from edgevit.rehearsal import list_fusion_warnings, read_fusion

@@ -110,9 +110,9 @@ def diagnose_machine() -> Diagnosis:
     from edgevit import __version__
     from edgevit.core.isa import list_tiers
     from edgevit.core.target import list_targets
-    from edgevit.devices.local import describe_machine
     from edgevit.engines import BACKENDS, get_backend
     from edgevit.engines.availability import target_status
+    from edgevit.measure.machine.local import describe_machine
 
     packages = tuple(PackageStatus(*r, version=find_version(r.package)) for r in REQUIREMENTS)
     devices = {}

@@ -16,8 +16,8 @@ from edgevit.core.errors import DataError
 from edgevit.core.progress import Progress
 from edgevit.core.report.report import DataUse
 from edgevit.core.task import Task
+from edgevit.measure.reference import compute_reference, generate_images, load_reference, save_reference
 from edgevit.pixels.images import ImageSet
-from edgevit.reference import compute_reference, generate_images, load_reference, save_reference
 from edgevit.runtime.session import Outputs
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from edgevit.core.cache import StageCache
 from edgevit.core.errors import BundleError, DeviceError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Report, Variant, Verdict
-from edgevit.devices.local import describe_machine
 from edgevit.engines.availability import target_status
 from edgevit.lock import lock_output
+from edgevit.measure.machine.local import describe_machine
 from edgevit.pack import check_output
 from edgevit.portable import list_quantized, read_portable_evidence, read_portable_graphs, read_portable_recipe
 from edgevit.precisions import FLOAT_PRECISIONS, choose_precisions

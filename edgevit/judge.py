@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.accuracy import measure_accuracy
 from edgevit.core.engine import Engine
 from edgevit.core.errors import DeviceError
 from edgevit.core.isa import TIERS, TierName, read_tier
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Accuracy, Parity, Variant
 from edgevit.core.target import Target
-from edgevit.embedding_accuracy import measure_embeddings
-from edgevit.feature_accuracy import measure_features
-from edgevit.parity import GRAPH_TOLERANCE, PARITY_TOLERANCES, check_output_parity, check_parity
+from edgevit.measure.accuracy import measure_accuracy
+from edgevit.measure.embeddings import measure_embeddings
+from edgevit.measure.features import measure_features
+from edgevit.measure.parity import GRAPH_TOLERANCE, PARITY_TOLERANCES, check_output_parity, check_parity
 from edgevit.runtime.session import Outputs, Session, open_engine
 from edgevit.trial import GraphFile, Trial, compile_graph, refuse_trial
 

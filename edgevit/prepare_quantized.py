@@ -17,9 +17,9 @@ from edgevit.core.errors import CalibrationError, CompileError
 from edgevit.core.pass_record import PassRecord
 from edgevit.core.progress import Progress
 from edgevit.core.quantization import Quantization, QuantizationRecord
+from edgevit.measure.reference import generate_images
 from edgevit.prepare import RANGE_IMAGES, check_graph, prepare_graph
 from edgevit.quantize.placement import PLACEMENTS
-from edgevit.reference import generate_images
 from edgevit.rehearsal import REHEARSED_BACKENDS
 
 if TYPE_CHECKING:

@@ -19,12 +19,12 @@ from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.conditions import Conditions
 from edgevit.core.report.report import SettingsTrial, Variant
 from edgevit.core.target import Target
-from edgevit.devices.watch import Watch
 from edgevit.judge import judge_trial
-from edgevit.latency import LatencyComparison, measure_latency
+from edgevit.measure.latency import LatencyComparison, measure_latency
+from edgevit.measure.machine.watch import Watch
+from edgevit.measure.tune import tune_settings
 from edgevit.runtime.session import Session, open_engine
 from edgevit.trial import GraphFile, Trial, compile_graph, refuse_trial, shorten_message
-from edgevit.tune import tune_settings
 
 if TYPE_CHECKING:
     from edgevit.core.cache import StageCache

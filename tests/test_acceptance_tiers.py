@@ -15,10 +15,10 @@ from edgevit.core.progress import ignore_progress
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
 from edgevit.graph.passes.optimize import optimize_graph
+from edgevit.measure.reference import run_outputs
 from edgevit.models.export import export_model
 from edgevit.pixels.images import ImageSet
 from edgevit.prepare_quantized import prepare_quantized
-from edgevit.reference import run_outputs
 from tests.test_engines_under_tiers import HERE, REFUSED, measure_sqnr
 from tests.tier_engines import Job, answer_jobs
 from tests.under_tier import run_under_tier

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from edgevit.accuracy import AccuracyMeter, measure_accuracy
 from edgevit.core.errors import CheckpointError, CompileError, DataError
 from edgevit.core.report.report import Accuracy
+from edgevit.measure.accuracy import AccuracyMeter, measure_accuracy
 from edgevit.pixels.images import ImageSet
 from edgevit.pixels.preprocess import Preprocess
 

@@ -9,8 +9,8 @@ import torch
 from benchmarks.attention_forms import FORMS, Form, restate_attention
 from benchmarks.bench_forms import USED, list_beaten, render_table
 from edgevit.core.target import load_target
+from edgevit.measure.reference import generate_images
 from edgevit.models.export import float_module, fold_model
-from edgevit.reference import generate_images
 from tests.small_models import SWIN, VIT, make_model
 
 

@@ -22,7 +22,7 @@ from edgevit.core.isa import TIERS, TierName
 from edgevit.core.report.report import Latency
 from edgevit.core.target import load_target
 from edgevit.engines.openvino import compile as compile_openvino
-from edgevit.latency import LatencyComparison
+from edgevit.measure.latency import LatencyComparison
 from tests.small_graphs import make_graph, make_pixels, run_graph
 from tests.small_models import make_preprocess
 

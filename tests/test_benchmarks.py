@@ -21,7 +21,7 @@ from benchmarks.int8_table import render_table, show_figure
 from benchmarks.peer_quantizers import PeerError, find_modelopt, quantize_modelopt
 from benchmarks.peers import PeerSession
 from edgevit.checkpoints.architectures import find_architecture
-from edgevit.latency import measure_latency
+from edgevit.measure.latency import measure_latency
 from edgevit.pixels.images import ImageSet
 from tests.small_models import make_preprocess
 

@@ -23,7 +23,7 @@ from edgevit.core.task import Task
 from edgevit.demo import MODELS, write_digits
 from edgevit.evidence import Evidence
 from edgevit.finish import finish_bundle
-from edgevit.reference import generate_images, run_module, save_reference
+from edgevit.measure.reference import generate_images, run_module, save_reference
 from edgevit.runtime import open_bundle
 from edgevit.runtime.bundle import verify_bundle
 from tests.checkpoints.small import small_tensors, write_folder

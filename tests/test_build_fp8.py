@@ -19,12 +19,12 @@ from edgevit.core.target import Budget, load_target
 from edgevit.demo import MODELS, DigitFiles, write_digits
 from edgevit.fallback import REASON, STAGE, mark_float
 from edgevit.graph.graph import Graph
+from edgevit.measure.reference import generate_images
 from edgevit.pixels.images import ImageSet
 from edgevit.prepare import prepare_graph
 from edgevit.prepare_fp8 import prepare_fp8, requantize_fp8
 from edgevit.prepare_quantized import QuantizedGraph
 from edgevit.quantize.fp8 import quantize_fp8
-from edgevit.reference import generate_images
 from tests.outliers import plant_outliers
 from tests.small_models import VIT, make_model
 

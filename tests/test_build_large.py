@@ -14,7 +14,7 @@ from edgevit.checkpoints import read_checkpoint
 from edgevit.core.cache import StageCache
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
-from edgevit.reference import generate_images, run_module
+from edgevit.measure.reference import generate_images, run_module
 from edgevit.runtime import open_bundle
 
 TWO_GIB = 2**31

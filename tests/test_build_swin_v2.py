@@ -14,8 +14,8 @@ from edgevit.core.cache import StageCache
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import Budget, load_target
 from edgevit.core.task import Task
+from edgevit.measure.reference import generate_images, run_outputs
 from edgevit.models.select_task import select_task
-from edgevit.reference import generate_images, run_outputs
 from edgevit.runtime import open_bundle
 from tests.reference import import_timm, randomise, save_timm_folder
 

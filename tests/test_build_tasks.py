@@ -16,9 +16,9 @@ from edgevit.core.recipe import Recipe, load_recipe
 from edgevit.core.target import load_target
 from edgevit.core.task import Task
 from edgevit.demo import MODELS, write_digits
-from edgevit.evaluate import evaluate_bundle
+from edgevit.measure.evaluate import evaluate_bundle
+from edgevit.measure.reference import run_outputs
 from edgevit.models.select_task import select_task
-from edgevit.reference import run_outputs
 from edgevit.runtime import open_bundle
 
 CPU = dataclasses.replace(load_target("cpu"), precisions=("fp32", "int8"))

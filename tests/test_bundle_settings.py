@@ -15,16 +15,17 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from edgevit.bench import bench_bundles
 from edgevit.build import build_model
 from edgevit.cli import main
 from edgevit.core.errors import BundleError, DeviceError, OutputError, RecipeError, TargetError
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import list_targets, load_target
 from edgevit.desk import JUDGE_SETTINGS
-from edgevit.devices.cold_start import measure_cold_start
-from edgevit.evaluate import evaluate_bundle
 from edgevit.finish import finish_bundle
+from edgevit.measure.bench import bench_bundles
+from edgevit.measure.cold_start import measure_cold_start
+from edgevit.measure.evaluate import evaluate_bundle
+from edgevit.measure.tune import _PROPERTIES
 from edgevit.pack import pack_bundle
 from edgevit.runtime import open_bundle
 from edgevit.runtime.bundle_settings import check_build_settings
@@ -32,7 +33,6 @@ from edgevit.runtime.onnxruntime import is_property as is_onnxruntime_property
 from edgevit.runtime.openvino import get_core
 from edgevit.runtime.openvino import is_property as is_openvino_property
 from edgevit.runtime.settings import BUNDLE_PROPERTIES, GPU_KEYS, KEYS, check_bundled_settings
-from edgevit.tune import _PROPERTIES
 from tests.tiny_bundle import make_bundle, make_manifest
 from tests.tiny_onnx import make_images, write_classifier
 

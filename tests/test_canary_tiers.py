@@ -197,7 +197,7 @@ def test_a_canary_that_is_made_under_older_instructions_says_so(
 def build_digits(folder: Path) -> tuple[Bundle, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """INT8 of the demonstration ViT, and the float model's answers to images that it was not calibrated on."""
     from edgevit.checkpoints import read_checkpoint
-    from edgevit.reference import run_outputs
+    from edgevit.measure.reference import run_outputs
 
     files = write_digits(folder / "digits")
     recipe = Recipe(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgevit.core.errors import CheckpointError, CompileError
-from edgevit.embedding_accuracy import EmbeddingMeter
+from edgevit.measure.embeddings import EmbeddingMeter
 
 RNG = np.random.default_rng(0)
 REFERENCE = RNG.normal(size=(24, 6)).astype(np.float32)

@@ -25,13 +25,13 @@ from edgevit.graph.graph import Graph
 from edgevit.graph.passes.fuse_row_gather import fuse_row_gather
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.graph_answers import JUDGE_SETTINGS
+from edgevit.measure.reference import run_outputs
 from edgevit.models.export import export_model
 from edgevit.models.model import Model
 from edgevit.models.select_task import select_task
 from edgevit.models.swin_v2 import SwinV2Config
 from edgevit.quantize.plan import apply_plan
 from edgevit.quantize.quantize import plan_quantization
-from edgevit.reference import run_outputs
 from tests.small_models import SWIN, SWINS, VIT, VITS, make_images, make_model
 from tests.tier_engines import Answers, Job, answer_jobs
 from tests.under_tier import run_under_tier

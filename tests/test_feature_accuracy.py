@@ -7,7 +7,7 @@ import pytest
 
 from edgevit.core.errors import CompileError, DataError
 from edgevit.core.target import Budget
-from edgevit.feature_accuracy import FeatureMeter
+from edgevit.measure.features import FeatureMeter
 from edgevit.verdict import find_miss
 
 RNG = np.random.default_rng(0)

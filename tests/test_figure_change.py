@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgevit.figure_change import compare_figures
+from edgevit.measure.figure_change import compare_figures
 
 
 def test_what_the_issue_saw_is_beyond_chance() -> None:

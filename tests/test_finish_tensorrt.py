@@ -25,8 +25,8 @@ from edgevit.core.recipe import Recipe
 from edgevit.core.report.report import Report, Verdict
 from edgevit.core.target import Budget, load_target
 from edgevit.demo import MODELS, write_digits
-from edgevit.devices.local import describe_machine
 from edgevit.graph.graph import Graph
+from edgevit.measure.machine.local import describe_machine
 from edgevit.pack import pack_bundle
 from edgevit.rehearsal import Rehearsal
 from edgevit.runtime import open_bundle

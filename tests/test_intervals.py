@@ -10,12 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from edgevit.intervals import (
-    difference_interval,
-    paired_difference_interval,
-    ratio_of_medians,
-    wilson_interval,
-)
+from edgevit.measure.intervals import difference_interval, paired_difference_interval, ratio_of_medians, wilson_interval
 
 
 @st.composite

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgevit.core.errors import DeviceError
-from edgevit.latency import LatencyComparison, measure_latency, measure_session_throughput
+from edgevit.measure.latency import LatencyComparison, measure_latency, measure_session_throughput
 
 BATCH = np.zeros((2, 4, 4, 3), np.uint8)
 

@@ -24,8 +24,8 @@ from edgevit.core.target import load_target, use_library
 from edgevit.demo import MODELS, write_digits
 from edgevit.engines.availability import Status
 from edgevit.finish import finish_bundle
-from edgevit.latency import LatencyComparison, measure_latency
 from edgevit.libraries import add_libraries
+from edgevit.measure.latency import LatencyComparison, measure_latency
 from edgevit.portable import read_portable_evidence, read_portable_graphs
 from edgevit.runtime import open_bundle
 from edgevit.runtime.bundle import verify_bundle

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgevit.accuracy import measure_accuracy
 from edgevit.core.engine import Engine
-from edgevit.latency import measure_latency, measure_throughput
-from edgevit.parity import PARITY_TOLERANCES, check_parity
+from edgevit.measure.accuracy import measure_accuracy
+from edgevit.measure.latency import measure_latency, measure_throughput
+from edgevit.measure.parity import PARITY_TOLERANCES, check_parity
 from edgevit.pixels.images import ImageSet
 from edgevit.pixels.preprocess import Preprocess
 from edgevit.runtime.session import open_engine

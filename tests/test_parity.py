@@ -7,7 +7,7 @@ import pytest
 
 from edgevit.core.errors import CheckpointError, DataError
 from edgevit.core.report.report import Parity
-from edgevit.parity import PARITY_TOLERANCES, ParityTolerance, check_parity
+from edgevit.measure.parity import PARITY_TOLERANCES, ParityTolerance, check_parity
 
 EXPECTED = np.asarray([[4.0, 1.0, 0.0], [0.0, 2.0, 1.99], [1.0, 0.0, 3.0]])
 PIXELS = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1)

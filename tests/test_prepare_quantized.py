@@ -16,10 +16,10 @@ from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
 from edgevit.fallback import mark_float
 from edgevit.graph.graph import Graph
+from edgevit.measure.reference import generate_images
 from edgevit.pixels.images import ImageSet
 from edgevit.prepare_quantized import RANDOM_IMAGES, prepare_quantized, requantize
 from edgevit.quantize.plan import QuantizationPlan
-from edgevit.reference import generate_images
 from tests.small_models import SWIN, VIT, VITS, make_model
 
 CPU = load_target("cpu")
@@ -138,7 +138,7 @@ def test_quantised_graph_answers_nearly_as_the_float_module(config, batch, image
     """With the real quantiser: pairs are in the graph, it is smaller, and its logits are those of the float model."""
     import onnxruntime
 
-    from edgevit.reference import run_module
+    from edgevit.measure.reference import run_module
 
     model = make_model(config)
     quantization = Quantization(products="float")

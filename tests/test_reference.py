@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from edgevit import reference
 from edgevit.core.task import Task
+from edgevit.measure import reference
+from edgevit.measure.reference import compute_reference, generate_images
 from edgevit.models.export import float_module
 from edgevit.models.select_task import select_task
-from edgevit.reference import compute_reference, generate_images
 from tests.small_models import SWIN, VIT, make_model
 
 

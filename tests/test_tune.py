@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevit import tune
 from edgevit.core.engine import Engine, Setting, TensorSpec
-from edgevit.latency import measure_latency
-from edgevit.tune import list_candidates, tune_settings
+from edgevit.measure import tune
+from edgevit.measure.latency import measure_latency
+from edgevit.measure.tune import list_candidates, tune_settings
 from tests.test_latency import Clock, FakeSession
 from tests.tiny_engine import compile_tiny_engine
 from tests.tiny_onnx import make_images

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgevit.core.report.report import Accuracy, Latency, Parity, Ratio, Variant, Verdict
 from edgevit.core.target import Budget
-from edgevit.intervals import paired_difference_interval, wilson_interval
+from edgevit.measure.intervals import paired_difference_interval, wilson_interval
 from edgevit.verdict import choose_variant
 
 PASSED = Parity(16, 1e-6, 16, 1e-4, True, "relative error 1e-06 of at most 0.0001; 16 of 16 images keep their top-1")

@@ -11,7 +11,7 @@ from edgevit.cli.options import check_option, on_option
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
-    from edgevit.bench import Comparison
+    from edgevit.measure.bench import Comparison
     from edgevit.runtime.canary import Check
 
 
@@ -51,8 +51,8 @@ def command(
       edgevit bench ./bundle --on user@board
       edgevit bench ./bundle --threads 1 --throughput --cold-start
     """
-    from edgevit.bench import bench_bundles
     from edgevit.core.schema import to_data
+    from edgevit.measure.bench import bench_bundles
 
     with output.progress() as progress:
         if host is None:
@@ -110,7 +110,7 @@ def _show(output: Output, comparison: Comparison) -> None:
 
 def _note_circumstances(output: Output, comparison: Comparison) -> None:
     from edgevit.core.report.conditions import describe_conditions, list_condition_risks
-    from edgevit.devices.local import list_measuring_risks
+    from edgevit.measure.machine.local import list_measuring_risks
 
     first = comparison.bundles[0].latency
     for row in comparison.bundles:

@@ -10,7 +10,7 @@ import click
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
-    from edgevit.check import BundleCheck
+    from edgevit.measure.check import BundleCheck
 
 
 @click.command("check", short_help="Verify a bundle's files, and its answers on this machine.")
@@ -30,8 +30,8 @@ def command(output: Output, bundle: Path) -> int:
       edgevit check ./bundle --json
       ONEDNN_MAX_CPU_ISA=AVX2 edgevit check ./bundle
     """
-    from edgevit.check import check_bundle
     from edgevit.core.schema import to_data
+    from edgevit.measure.check import check_bundle
 
     found = check_bundle(bundle)
     output.document(to_data(found))

@@ -13,7 +13,7 @@ from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
     from edgevit.core.report.report import Accuracy
-    from edgevit.evaluate import Evaluation
+    from edgevit.measure.evaluate import Evaluation
     from edgevit.runtime.canary import Check
 
 
@@ -52,7 +52,7 @@ def command(
     """
     from edgevit.core.quantization import RANDOM_MARK
     from edgevit.core.schema import to_data
-    from edgevit.evaluate import evaluate_bundle
+    from edgevit.measure.evaluate import evaluate_bundle
     from edgevit.runtime.manifest import load_manifest
 
     refuse_missing({"bundle": bundle, "--data": data, "--reference": read_source(reference)})

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgevit.bench import Comparison
 from edgevit.core import schema
 from edgevit.core.errors import DeviceError
 from edgevit.core.progress import Progress, ignore_progress
@@ -20,6 +19,7 @@ from edgevit.devices.probe import EXTRAS, estimate_environment, probe_device
 from edgevit.devices.ssh import Connection
 from edgevit.devices.transfer import hash_job
 from edgevit.devices.wheel import pack_wheel
+from edgevit.measure.bench import Comparison
 from edgevit.runtime.bundle import verify_bundle
 
 
@@ -31,7 +31,7 @@ def bench_on(
     log: Callable[[str], None] = lambda line: None,
     progress: Progress = ignore_progress,
 ) -> Comparison:
-    """Time finished bundles on a device over ssh; see :func:`edgevit.bench.bench_bundles`, which runs there.
+    """Time finished bundles on a device over ssh; see :func:`edgevit.measure.bench.bench_bundles`, which runs there.
 
     Args:
         host: What ``ssh`` takes.

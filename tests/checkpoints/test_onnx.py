@@ -21,9 +21,9 @@ from edgevit.core.errors import CheckpointError, CompileError, DataError
 from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
-from edgevit.evaluate import evaluate_bundle
 from edgevit.evidence import refuse_assumed
-from edgevit.reference import run_module
+from edgevit.measure.evaluate import evaluate_bundle
+from edgevit.measure.reference import run_module
 from edgevit.runtime import open_bundle
 from tests.foreign_exports import _timm, export, silence
 from tests.reference import randomise

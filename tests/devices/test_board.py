@@ -9,8 +9,8 @@ import pytest
 from edgevit.core import schema
 from edgevit.core.errors import BundleError
 from edgevit.core.report.conditions import Platform, PowerMode, list_platform_risks
-from edgevit.devices.board import parse_driver, parse_packages, parse_release, read_platform
-from edgevit.devices.nvpmodel import Mode, choose_mode, parse_modes, parse_number
+from edgevit.measure.machine.board import parse_driver, parse_packages, parse_release, read_platform
+from edgevit.measure.machine.nvpmodel import Mode, choose_mode, parse_modes, parse_number
 
 RELEASE = (
     "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, "

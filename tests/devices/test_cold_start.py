@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from edgevit.core.errors import DeviceError
-from edgevit.devices import cold_start
-from edgevit.devices.cold_start import measure_cold_start, read_peak_memory
+from edgevit.measure import cold_start
+from edgevit.measure.cold_start import measure_cold_start, read_peak_memory
 from tests.tiny_bundle import make_bundle
 from tests.tiny_engine import compile_tiny_engine
 
@@ -66,7 +66,7 @@ def test_cold_start_imports_the_device_runtime_alone(tmp_path: Path) -> None:
     program = "\n".join(
         [
             "import sys",
-            "from edgevit.devices.cold_start import main",
+            "from edgevit.measure.cold_start import main",
             f"main([{str(engine.directory)!r}])",
             "sys.exit(str({'torch', 'onnx', 'openvino', 'click', 'rich', 'scipy'} & set(sys.modules) or ''))",
         ]
@@ -141,7 +141,7 @@ def test_cold_start_that_takes_too_long_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
 def test_peak_memory_of_a_process_is_its_own_and_not_its_parents() -> None:
-    child = "from edgevit.devices.cold_start import read_peak_memory; print(read_peak_memory())"
+    child = "from edgevit.measure.cold_start import read_peak_memory; print(read_peak_memory())"
     ballast = bytearray(300 << 20)
     ballast[:: 1 << 12] = b"x" * len(ballast[:: 1 << 12])
     assert (read_peak_memory() or 0) > 300 << 20

@@ -12,7 +12,7 @@ import sys
 from edgevit.core import schema
 from edgevit.core.errors import BundleError
 from edgevit.core.report.report import Machine
-from edgevit.devices.local import describe_machine, list_measuring_risks
+from edgevit.measure.machine.local import describe_machine, list_measuring_risks
 from tests import gpu_double
 
 QUIET = Machine(
@@ -45,7 +45,7 @@ def test_describing_imports_no_engine_library_and_not_even_numpy() -> None:
     program = "\n".join(
         [
             "import sys",
-            "from edgevit.devices.local import describe_machine",
+            "from edgevit.measure.machine.local import describe_machine",
             "describe_machine()",
             "sys.exit(str({'torch', 'numpy', 'openvino', 'onnxruntime', 'onnx'} & set(sys.modules) or ''))",
         ]

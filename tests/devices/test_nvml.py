@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgevit.devices.nvml import GpuReading, _load, read_gpu_sensors
+from edgevit.measure.machine.nvml import GpuReading, _load, read_gpu_sensors
 
 NOT_SUPPORTED = 3
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.devices.local import describe_machine
-from edgevit.devices.processor import (
+from edgevit.measure.machine.local import describe_machine
+from edgevit.measure.machine.processor import (
     count_physical_cores,
     is_virtual,
     list_instruction_sets,

@@ -18,8 +18,8 @@ from edgevit.demo import MODELS, write_digits
 from edgevit.devices.remote import build_on, finish_on
 from edgevit.devices.remote_answers import open_on
 from edgevit.devices.remote_measure import bench_on
-from edgevit.evaluate import evaluate_bundle
-from edgevit.reference import generate_images
+from edgevit.measure.evaluate import evaluate_bundle
+from edgevit.measure.reference import generate_images
 from edgevit.runtime import open_bundle
 from edgevit.runtime.bundle import verify_bundle
 from edgevit.runtime.manifest import dump_manifest

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.devices.sensors import Reading, read_sensors
+from edgevit.measure.machine.sensors import Reading, read_sensors
 from tests.devices.test_board import plant
 
 ORIN = {

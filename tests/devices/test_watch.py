@@ -18,8 +18,8 @@ from edgevit.core.report.conditions import Conditions, Span, describe_conditions
 from edgevit.core.report.report import Report
 from edgevit.core.target import load_target
 from edgevit.demo import MODELS
-from edgevit.devices.sensors import Reading
-from edgevit.devices.watch import Watch, summarize_readings
+from edgevit.measure.machine.sensors import Reading
+from edgevit.measure.machine.watch import Watch, summarize_readings
 
 
 def make_reading(

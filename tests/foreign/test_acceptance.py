@@ -11,9 +11,9 @@ import torch
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.target import ExportForm
 from edgevit.graph.passes.optimize import optimize_graph
+from edgevit.measure.reference import run_module
 from edgevit.models.export import export_model
 from edgevit.pixels.images import ImageSet
-from edgevit.reference import run_module
 from tests.foreign_exports import Exporter, export_asset, export_transformers
 from tests.reference import save_deit_as_transformers, save_swin_as_transformers
 

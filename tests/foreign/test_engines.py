@@ -19,9 +19,9 @@ from edgevit.core.report.report import Report
 from edgevit.core.target import load_target
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
+from edgevit.measure.reference import generate_images
 from edgevit.models.export import export_model
 from edgevit.quantize.quantize import quantize_graph
-from edgevit.reference import generate_images
 from edgevit.rehearsal import list_fusion_warnings, rehearse_fusion
 from edgevit.runtime import open_bundle
 from edgevit.search import GraphFile

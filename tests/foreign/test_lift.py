@@ -8,11 +8,11 @@ import torch
 from edgevit.checkpoints import read_checkpoint
 from edgevit.checkpoints.onnx_file.module import ForeignModule
 from edgevit.core.target import ExportForm
+from edgevit.measure.reference import run_module
 from edgevit.models import SwinConfig, ViTConfig
 from edgevit.models.folds import apply_folds
 from edgevit.models.model import Model
 from edgevit.models.pixels import PixelModel, copy_structure
-from edgevit.reference import run_module
 from tests.foreign_exports import MODELS, Export, Exporter, export
 from tests.reference import relative_error
 

@@ -1,4 +1,4 @@
-"""Machine: where something was measured; :mod:`edgevit.devices.local` reads it."""
+"""Machine: where something was measured; :mod:`edgevit.measure.machine.local` reads it."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Accuracy(Figures):
     """An engine against labels and against the float model, on the same images.
 
     Of the task ``embed`` a right answer is one that the labels of an image's nearest neighbours elect, and agreement
-    that the nearest neighbour is the float model's (recall@1); :mod:`edgevit.embedding_accuracy` says among which. Of
+    that the nearest neighbour is the float model's (recall@1); :mod:`edgevit.measure.embeddings` says among which. Of
     ``features`` there are neither.
 
     Attributes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgevit.core.report.figures import Figures
-from edgevit.intervals import difference_interval
+from edgevit.measure.intervals import difference_interval
 
 CONFIDENCE = 0.99
 """One evaluation in a hundred is called different though only the images are others."""

@@ -28,7 +28,7 @@ _LAST_LINES = 12
 # `-m` would put the working folder before the library, where a numpy.py may lie: a user's, or a bundle's.
 _START = (
     "import sys; sys.path[:1] = [p for p in sys.path[:1] if p]; "
-    "from edgevit.devices.cold_start import main; sys.exit(main(sys.argv[1:]))"
+    "from edgevit.measure.cold_start import main; sys.exit(main(sys.argv[1:]))"
 )
 _LIBRARIES = ("openvino", "onnxruntime", "tensorrt", "tensorrt_rtx")  # backends are called as the packages are
 

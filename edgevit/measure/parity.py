@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.accuracy import Run
 from edgevit.core.errors import CheckpointError, DataError
 from edgevit.core.report.report import Parity
+from edgevit.measure.accuracy import Run
 from edgevit.runtime.session import Outputs
 
 

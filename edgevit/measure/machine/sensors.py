@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgevit.devices.board import GPU_NAMES
-from edgevit.devices.nvml import GpuReading, read_gpu_sensors
-from edgevit.devices.processor import read_text
+from edgevit.measure.machine.board import GPU_NAMES
+from edgevit.measure.machine.nvml import GpuReading, read_gpu_sensors
+from edgevit.measure.machine.processor import read_text
 
 # Cooling devices that slow something down, as drivers call them; fans are others.
 _SLOWING = re.compile(r"throttle-alert|hot-surface-alert|^(thermal-)?(cpufreq|devfreq)|^Processor$")

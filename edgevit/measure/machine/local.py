@@ -14,8 +14,8 @@ from edgevit.core.errors import DeviceError
 from edgevit.core.report.conditions import list_platform_risks
 from edgevit.core.report.machine import Gpu
 from edgevit.core.report.report import Machine
-from edgevit.devices.board import read_platform
-from edgevit.devices.processor import (
+from edgevit.measure.machine.board import read_platform
+from edgevit.measure.machine.processor import (
     count_physical_cores,
     is_virtual,
     list_instruction_sets,

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.accuracy import check_answers, decibels
 from edgevit.core.errors import CheckpointError, CompileError, DataError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Accuracy
+from edgevit.measure.accuracy import check_answers, decibels
 
 if TYPE_CHECKING:
     from edgevit.pixels.images import ImageSet

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from edgevit.core.report.conditions import Platform
-from edgevit.devices.nvpmodel import choose_mode, parse_modes, parse_number
-from edgevit.devices.processor import read_text
+from edgevit.measure.machine.nvpmodel import choose_mode, parse_modes, parse_number
+from edgevit.measure.machine.processor import read_text
 
 GPU_NAMES = re.compile(r"gpu|gv11b|ga10b|gp10b")
 """How the GPU's folder below ``/sys/class/devfreq`` is called, from Xavier (``17000000.gv11b``) to Thor."""

@@ -82,10 +82,10 @@ def bench_bundles(
         BundleError: A bundle is damaged, portable, or takes another image size or batch than the first.
         DeviceError: An engine cannot be opened here, or answers something else than where it was judged.
     """
-    from edgevit.devices.cold_start import measure_cold_start
-    from edgevit.devices.local import describe_machine
-    from edgevit.devices.watch import Watch
-    from edgevit.latency import measure_latency, measure_throughput
+    from edgevit.measure.cold_start import measure_cold_start
+    from edgevit.measure.latency import measure_latency, measure_throughput
+    from edgevit.measure.machine.local import describe_machine
+    from edgevit.measure.machine.watch import Watch
     from edgevit.runtime import open_bundle
     from edgevit.runtime.bundle import load_bundle
 

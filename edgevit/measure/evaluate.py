@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edgevit.core.errors import CheckpointError, DataError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Accuracy, DataUse
-from edgevit.figure_change import FigureChange, compare_figures
+from edgevit.measure.figure_change import FigureChange, compare_figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,7 +135,7 @@ def evaluate_bundle(
 def _measure_answers(
     predictor: Predictor, images: ImageSet, run_reference: RunOutputs | None, progress: Progress
 ) -> Accuracy:
-    from edgevit.accuracy import AccuracyMeter
+    from edgevit.measure.accuracy import AccuracyMeter
 
     meter, done = AccuracyMeter(predictor.manifest.classes, labelled=images.labels is not None), 0
     progress("accuracy", 0, len(images))
@@ -155,7 +155,7 @@ def _measure_embeddings(
     """The reference's embeddings of all images come first: they are what is searched."""
     import numpy as np
 
-    from edgevit.embedding_accuracy import measure_embeddings
+    from edgevit.measure.embeddings import measure_embeddings
 
     assert run_reference is not None
     found, done = [], 0
@@ -173,7 +173,7 @@ def _measure_embeddings(
 def _measure_features(
     predictor: Predictor, images: ImageSet, run_reference: RunOutputs | None, progress: Progress
 ) -> Accuracy:
-    from edgevit.feature_accuracy import FeatureMeter
+    from edgevit.measure.features import FeatureMeter
 
     assert run_reference is not None
     meter = FeatureMeter([spec.name for spec in predictor.manifest.outputs])
@@ -190,8 +190,8 @@ _MEASURES = {"classify": _measure_answers, "embed": _measure_embeddings, "featur
 def _open_reference(reference: str | Path, arch: str | None, predictor: Predictor) -> RunOutputs:
     """The checkpoint's float module, for the bundle's own preprocessed pixels and its task."""
     from edgevit.checkpoints import read_checkpoint
+    from edgevit.measure.reference import run_outputs
     from edgevit.models.select_task import select_task
-    from edgevit.reference import run_outputs
 
     size = (predictor.preprocess.height, predictor.preprocess.width)
     manifest = predictor.manifest

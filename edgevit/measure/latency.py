@@ -17,7 +17,7 @@ import numpy.typing as npt
 from edgevit.core.errors import DeviceError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Latency, Ratio, Throughput
-from edgevit.intervals import ratio_of_medians
+from edgevit.measure.intervals import ratio_of_medians
 
 if TYPE_CHECKING:
     from edgevit.core.engine import Engine

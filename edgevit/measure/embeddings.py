@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.accuracy import check_answers, decibels
 from edgevit.core.errors import CheckpointError, CompileError, DataError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Accuracy
-from edgevit.intervals import paired_difference_interval, wilson_interval
+from edgevit.measure.accuracy import check_answers, decibels
+from edgevit.measure.intervals import paired_difference_interval, wilson_interval
 
 if TYPE_CHECKING:
-    from edgevit.accuracy import Run
+    from edgevit.measure.accuracy import Run
     from edgevit.pixels.images import ImageSet
     from edgevit.pixels.preprocess import Preprocess
 

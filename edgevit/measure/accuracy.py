@@ -18,7 +18,7 @@ import numpy.typing as npt
 from edgevit.core.errors import CheckpointError, CompileError, DataError, EdgevitError, format_offenders
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Accuracy, ClassChange
-from edgevit.intervals import paired_difference_interval, wilson_interval
+from edgevit.measure.intervals import paired_difference_interval, wilson_interval
 
 if TYPE_CHECKING:
     from edgevit.pixels.images import ImageSet

@@ -1,0 +1,1 @@
+"""Latency, accuracy, parity and cold start of engines and bundles."""

@@ -1,0 +1,1 @@
+"""What this machine is and does while something is measured: processor, board, sensors."""

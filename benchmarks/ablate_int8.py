@@ -25,6 +25,7 @@ from benchmarks.int8_accuracy import collect_logits, summarize_accuracy
 from benchmarks.int8_models import MODELS, BenchModel, find_assets, load_pair, read_images
 from benchmarks.int8_table import show_figure
 from benchmarks.peers import compile_openvino
+from edgevit.build.prepare_quantized import prepare_quantized
 from edgevit.core import schema
 from edgevit.core.cache import StageCache
 from edgevit.core.progress import ignore_progress
@@ -34,7 +35,6 @@ from edgevit.graph.graph import Graph
 from edgevit.graph.segments import SegmentRunner
 from edgevit.measure.machine.local import describe_machine
 from edgevit.measure.reference import run_module
-from edgevit.prepare_quantized import prepare_quantized
 
 # What is changed against the default with no float sites, by the name of the row.
 CHANGES: Mapping[str, Mapping[str, Any]] = {

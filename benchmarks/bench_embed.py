@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.int8_models import MODELS, BenchModel, find_assets
-from edgevit.build import build_model
+from edgevit.build.build import build_model
 from edgevit.core import schema
 from edgevit.core.cache import StageCache
 from edgevit.core.recipe import load_recipe

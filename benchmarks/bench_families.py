@@ -29,8 +29,8 @@ from typing import Any
 from benchmarks.family_models import MODELS, PUBLISHERS, FamilyModel
 from benchmarks.family_table import render_table
 from benchmarks.int8_models import find_assets
-from edgevit.build import build_model
-from edgevit.conclude import BuildResult
+from edgevit.build.build import build_model
+from edgevit.build.conclude import BuildResult
 from edgevit.core import schema
 from edgevit.core.cache import StageCache
 from edgevit.core.progress import ignore_progress

@@ -41,6 +41,7 @@ from benchmarks.peer_quantizers import (
 )
 from benchmarks.peers import EXPORTERS, PeerSession, Pixels, Values, compile_onnxruntime, compile_openvino, export_timm
 from benchmarks.quantization_cost import measure_cost
+from edgevit.build.prepare_quantized import prepare_quantized
 from edgevit.core import schema
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import EdgevitError
@@ -53,7 +54,6 @@ from edgevit.measure.machine.local import describe_machine
 from edgevit.measure.reference import run_module
 from edgevit.models.model import Model
 from edgevit.pixels.images import ImageSet
-from edgevit.prepare_quantized import prepare_quantized
 from edgevit.runtime.cores import choose_threads
 from edgevit.runtime.session import Session, open_engine
 

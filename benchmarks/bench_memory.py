@@ -98,7 +98,7 @@ def build(checkpoint: Path, precision: str, folder: Path, images: int | None = N
     def progress(stage: str, done: int, total: int) -> None:
         now[0] = stage
 
-    from edgevit.build import build_model
+    from edgevit.build.build import build_model
     from edgevit.core.cache import StageCache
     from edgevit.core.recipe import Recipe
     from edgevit.core.target import load_target

@@ -33,6 +33,7 @@ from benchmarks.tier_bars import DEFAULT_TIERS, OURS, compare_engines, list_abse
 from benchmarks.tier_files import TierFiles, prepare_files
 from benchmarks.tier_table import list_outcomes, name_absent, render_table, show_outcome
 from benchmarks.tier_timing import Found, Timing, measure_tier, plan_cases
+from edgevit.build.tier_process import run_under
 from edgevit.core import schema
 from edgevit.core.errors import EdgevitError
 from edgevit.core.isa import TIERS, TierName, list_tiers, read_tier
@@ -40,7 +41,6 @@ from edgevit.measure.machine.local import describe_machine, list_measuring_risks
 from edgevit.measure.reference import run_module
 from edgevit.models.model import Model
 from edgevit.pixels.images import ImageSet
-from edgevit.tier_process import run_under
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("nncf", "timm")

@@ -73,11 +73,11 @@ def main() -> None:
 
 
 def _quantize_ours(checkpoint: Path, export: Path, images: ImageSet, folder: Path) -> dict[str, float]:
+    from edgevit.build.prepare_quantized import prepare_quantized
     from edgevit.checkpoints import read_checkpoint
     from edgevit.core.cache import StageCache
     from edgevit.core.recipe import load_recipe
     from edgevit.core.target import load_target
-    from edgevit.prepare_quantized import prepare_quantized
 
     model, target, recipe = read_checkpoint(checkpoint), load_target("intel-cpu"), load_recipe("default")
     before, started = _peak_bytes(), time.perf_counter()

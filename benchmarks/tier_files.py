@@ -20,6 +20,8 @@ from typing import Any, cast
 import edgevit
 from benchmarks.peer_quantizers import quantize_nncf
 from benchmarks.peers import EXPORTERS, export_timm
+from edgevit.build.prepare import prepare_graph
+from edgevit.build.prepare_quantized import QuantizedGraph, prepare_quantized
 from edgevit.core.cache import StageCache
 from edgevit.core.isa import TIERS, list_tiers
 from edgevit.core.progress import ignore_progress
@@ -30,8 +32,6 @@ from edgevit.engines.openvino_faults import Executed, list_faults
 from edgevit.graph.graph import Graph
 from edgevit.models.model import Model
 from edgevit.pixels.images import ImageSet
-from edgevit.prepare import prepare_graph
-from edgevit.prepare_quantized import QuantizedGraph, prepare_quantized
 
 TARGET = "intel-cpu"
 UNPADDED = "without padding"

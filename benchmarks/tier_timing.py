@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks.peers import PeerSession, Pixels, Values, compile_openvino
 from benchmarks.tier_files import TARGET, UNPADDED, TierFiles
+from edgevit.build.precisions import list_arithmetics
 from edgevit.core.engine import load_engine
 from edgevit.core.isa import TIERS, TierName, read_tier
 from edgevit.core.progress import Progress, ignore_progress
@@ -19,7 +20,6 @@ from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
 from edgevit.measure.latency import LatencyComparison, measure_latency
 from edgevit.pixels.preprocess import Preprocess
-from edgevit.precisions import list_arithmetics
 from edgevit.runtime.session import open_engine
 
 NNCF, TIMM = "NNCF default", "timm, float"

@@ -15,14 +15,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgevit.build import build_model
+    from edgevit.build.build import build_model
+    from edgevit.build.conclude import BuildResult
+    from edgevit.build.inspect import inspect_source
     from edgevit.checkpoints import read_checkpoint
-    from edgevit.conclude import BuildResult
     from edgevit.core.errors import EdgevitError
     from edgevit.core.recipe import Recipe, load_recipe
     from edgevit.core.report.report import Report
     from edgevit.core.target import Budget, Target, list_targets, load_target
-    from edgevit.inspect import inspect_source
     from edgevit.models.model import Model
     from edgevit.pixels.images import ImageSet
     from edgevit.pixels.preprocess import Preprocess
@@ -52,7 +52,7 @@ __all__ = [
 
 _MODULES = {
     "Budget": "edgevit.core.target",
-    "BuildResult": "edgevit.conclude",
+    "BuildResult": "edgevit.build.conclude",
     "EdgevitError": "edgevit.core.errors",
     "ImageSet": "edgevit.pixels.images",
     "Model": "edgevit.models.model",
@@ -60,8 +60,8 @@ _MODULES = {
     "Recipe": "edgevit.core.recipe",
     "Report": "edgevit.core.report.report",
     "Target": "edgevit.core.target",
-    "build_model": "edgevit.build",
-    "inspect_source": "edgevit.inspect",
+    "build_model": "edgevit.build.build",
+    "inspect_source": "edgevit.build.inspect",
     "list_targets": "edgevit.core.target",
     "load_recipe": "edgevit.core.recipe",
     "load_target": "edgevit.core.target",

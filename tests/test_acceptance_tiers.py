@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgevit.build.prepare_quantized import prepare_quantized
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.cache import StageCache
 from edgevit.core.isa import TIERS
@@ -18,7 +19,6 @@ from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.measure.reference import run_outputs
 from edgevit.models.export import export_model
 from edgevit.pixels.images import ImageSet
-from edgevit.prepare_quantized import prepare_quantized
 from tests.test_engines_under_tiers import HERE, REFUSED, measure_sqnr
 from tests.tier_engines import Job, answer_jobs
 from tests.under_tier import run_under_tier

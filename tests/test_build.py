@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgevit.build import build_model
+from edgevit.build.build import build_model
+from edgevit.build.evidence import Evidence
+from edgevit.build.finish import finish_bundle
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import CheckpointError, CompileError, DataError, OutputError
 from edgevit.core.recipe import Recipe, load_recipe
@@ -21,8 +23,6 @@ from edgevit.core.report.report import Ratio, Report, SettingsTrial
 from edgevit.core.target import Budget, load_target
 from edgevit.core.task import Task
 from edgevit.demo import MODELS, write_digits
-from edgevit.evidence import Evidence
-from edgevit.finish import finish_bundle
 from edgevit.measure.reference import generate_images, run_module, save_reference
 from edgevit.runtime import open_bundle
 from edgevit.runtime.bundle import verify_bundle
@@ -106,7 +106,7 @@ def test_build_opens_engines_in_the_way_that_tuning_chose_and_the_bundle_keeps_i
         SettingsTrial({"threads": 2}, Ratio(1.2, 1.1, 1.3, 20), library="onnxruntime"),
         SettingsTrial({"threads": 1}, Ratio(0.8, 0.7, 0.9, 20), chosen=True, library="onnxruntime"),
     )
-    monkeypatch.setattr("edgevit.search.tune_settings", lambda *args, **kwargs: (slower, faster))
+    monkeypatch.setattr("edgevit.build.try_engines.tune_settings", lambda *args, **kwargs: (slower, faster))
     recipe = dataclasses.replace(QUICK, tune_settings=True)
     result = build_model(MODELS["vit"], CPU, out=tmp_path / "bundle", recipe=recipe)
     assert {v.name: v.latency.settings["threads"] for v in result.report.variants} == {"fp32": 1, "fp16": 1}
@@ -138,7 +138,7 @@ def test_rebuilding_takes_finished_stages_from_the_cache(tmp_path, monkeypatch):
     cache = StageCache(tmp_path / "cache")
     build_model(MODELS["vit"], CPU, out=tmp_path / "one", recipe=QUICK, cache=cache)
     monkeypatch.setattr("edgevit.models.export.export_model", lambda *a, **k: pytest.fail("exported again"))
-    monkeypatch.setattr("edgevit.trial.compile_engine", lambda *a, **k: pytest.fail("compiled again"))
+    monkeypatch.setattr("edgevit.build.trial.compile_engine", lambda *a, **k: pytest.fail("compiled again"))
     again = build_model(MODELS["vit"], CPU, out=tmp_path / "two", recipe=QUICK, cache=cache)
     assert verify_bundle(again.bundle)
 
@@ -320,7 +320,7 @@ def test_portable_bundle_is_finished_on_its_device(tmp_path, digits):
     assert portable.report.variants[0].latency is None
     assert portable.report.variants[0].accuracy.agreement == 100
     here = dataclasses.replace(portable.manifest, target=dataclasses.replace(elsewhere, build_on="host"))
-    from edgevit.pack import pack_bundle
+    from edgevit.build.pack import pack_bundle
 
     files = {name: (portable.bundle / name).read_bytes() for name in portable.manifest.files}
     pack_bundle(tmp_path / "bundle", files=files, manifest=here)
@@ -337,7 +337,7 @@ def test_portable_bundle_is_finished_on_its_device(tmp_path, digits):
 SCRIPT = """
 import signal, sys
 from pathlib import Path
-from edgevit.build import build_model
+from edgevit.build.build import build_model
 from edgevit.demo import MODELS
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target

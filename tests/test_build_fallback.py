@@ -8,14 +8,14 @@ import numpy as np
 import onnx
 import pytest
 
-import edgevit.fallback
-from edgevit.build import build_model
+import edgevit.build.set_back
+from edgevit.build.build import build_model
+from edgevit.build.set_back import REASON, STAGE
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe, load_recipe
 from edgevit.core.report.report import Report
 from edgevit.core.target import Budget, load_target
 from edgevit.demo import MODELS, write_digits
-from edgevit.fallback import REASON, STAGE
 from edgevit.runtime.bundle import verify_bundle
 from tests.outliers import plant_outliers
 
@@ -116,7 +116,7 @@ def test_budget_that_is_met_sets_nothing_back_and_measures_once(planted, tmp_pat
 
 
 def test_budget_that_a_third_of_the_sites_does_not_meet_keeps_float_and_says_why(planted, tmp_path, monkeypatch):
-    monkeypatch.setattr(edgevit.fallback, "LARGEST_SHARE", 0.01)
+    monkeypatch.setattr(edgevit.build.set_back, "LARGEST_SHARE", 0.01)
     result = build(planted, tmp_path / "b", recipe=QUICK, budget=Budget(0.1))  # another budget, as results are cached
     assert result.manifest.precision in ("fp32", "fp16")
     assert result.report.verdict.passed

@@ -8,22 +8,22 @@ from pathlib import Path
 import onnx
 import pytest
 
-import edgevit.fallback
-from edgevit.build import build_model
-from edgevit.conclude import BuildResult
+import edgevit.build.set_back
+from edgevit.build.build import build_model
+from edgevit.build.conclude import BuildResult
+from edgevit.build.prepare import prepare_graph
+from edgevit.build.prepare_fp8 import prepare_fp8, requantize_fp8
+from edgevit.build.prepare_quantized import QuantizedGraph
+from edgevit.build.set_back import REASON, STAGE, mark_float
 from edgevit.core.cache import StageCache
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe, load_recipe
 from edgevit.core.target import Budget, load_target
 from edgevit.demo import MODELS, DigitFiles, write_digits
-from edgevit.fallback import REASON, STAGE, mark_float
 from edgevit.graph.graph import Graph
 from edgevit.measure.reference import generate_images
 from edgevit.pixels.images import ImageSet
-from edgevit.prepare import prepare_graph
-from edgevit.prepare_fp8 import prepare_fp8, requantize_fp8
-from edgevit.prepare_quantized import QuantizedGraph
 from edgevit.quantize.fp8 import quantize_fp8
 from tests.outliers import plant_outliers
 from tests.small_models import VIT, make_model
@@ -125,7 +125,7 @@ def test_equal_build_searches_once(built: BuildResult, planted: tuple[Path, Digi
 def test_site_that_the_recipe_pins_stays_fp8_and_the_reason_says_how_far_it_was_taken(
     planted: tuple[Path, DigitFiles], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edgevit.fallback, "LARGEST_SHARE", 0.1)
+    monkeypatch.setattr(edgevit.build.set_back, "LARGEST_SHARE", 0.1)
     pinned = dataclasses.replace(QUANTIZATION, sites={FC2: "int8"})
     result = build(planted, tmp_path / "b", dataclasses.replace(RECIPE, quantization=pinned))
     record, (variant,) = result.report.fp8, result.report.variants

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgevit.build import build_model
+from edgevit.build.build import build_model
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.cache import StageCache
 from edgevit.core.recipe import Recipe

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edgevit.build import build_model
+from edgevit.build.build import build_model
 from edgevit.checkpoints import read_checkpoint
 from edgevit.cli import main
 from edgevit.core.errors import BundleError

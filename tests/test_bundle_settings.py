@@ -15,18 +15,18 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from edgevit.build import build_model
+from edgevit.build.build import build_model
+from edgevit.build.desk import JUDGE_SETTINGS
+from edgevit.build.finish import finish_bundle
+from edgevit.build.pack import pack_bundle
 from edgevit.cli import main
 from edgevit.core.errors import BundleError, DeviceError, OutputError, RecipeError, TargetError
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import list_targets, load_target
-from edgevit.desk import JUDGE_SETTINGS
-from edgevit.finish import finish_bundle
 from edgevit.measure.bench import bench_bundles
 from edgevit.measure.cold_start import measure_cold_start
 from edgevit.measure.evaluate import evaluate_bundle
 from edgevit.measure.tune import _PROPERTIES
-from edgevit.pack import pack_bundle
 from edgevit.runtime import open_bundle
 from edgevit.runtime.bundle_settings import check_build_settings
 from edgevit.runtime.onnxruntime import is_property as is_onnxruntime_property

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevit.canary import MOST_BYTES, make_canary
+from edgevit.build.canary import MOST_BYTES, make_canary
+from edgevit.build.evidence import Evidence
 from edgevit.core.engine import Engine
-from edgevit.evidence import Evidence
 from edgevit.runtime.session import open_engine
 from tests.tiny_bundle import make_evidence
 from tests.tiny_engine import compile_tiny_engine

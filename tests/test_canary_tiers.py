@@ -20,8 +20,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgevit.build import build_model
-from edgevit.canary import make_canary
+from edgevit.build.build import build_model
+from edgevit.build.canary import make_canary
+from edgevit.build.evidence import Evidence
+from edgevit.build.pack import pack_bundle
+from edgevit.build.tier_process import run_under
 from edgevit.core.engine import TensorSpec
 from edgevit.core.isa import LIMIT_VARIABLE, TIERS, TierName, list_tiers
 from edgevit.core.quantization import Quantization
@@ -30,11 +33,8 @@ from edgevit.core.report.place import CANARY_FILE
 from edgevit.core.target import load_target, read_architecture
 from edgevit.demo import MODELS, write_digits
 from edgevit.engines.compile import compile_engine
-from edgevit.evidence import Evidence
-from edgevit.pack import pack_bundle
 from edgevit.pixels.images import ImageSet
 from edgevit.runtime.bundle import Bundle, load_bundle
-from edgevit.tier_process import run_under
 from tests.tiny_bundle import PREPROCESS, make_manifest
 from tests.tiny_onnx import CLASSES, SIZE
 

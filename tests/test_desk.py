@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevit.build import build_model
-from edgevit.conclude import BuildResult
+from edgevit.build.build import build_model
+from edgevit.build.conclude import BuildResult
+from edgevit.build.desk import judge_at_desk
+from edgevit.build.finish import finish_bundle
+from edgevit.build.pack import pack_bundle
+from edgevit.build.portable import list_quantized, read_portable_evidence
+from edgevit.build.trial import GraphFile
 from edgevit.core.cache import StageCache
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe
 from edgevit.core.report.report import Report
 from edgevit.core.target import Budget, load_target
 from edgevit.demo import MODELS, DigitFiles, write_digits
-from edgevit.desk import judge_at_desk
-from edgevit.finish import finish_bundle
-from edgevit.pack import pack_bundle
-from edgevit.portable import list_quantized, read_portable_evidence
 from edgevit.runtime.bundle import verify_bundle
 from edgevit.runtime.manifest import load_manifest
-from edgevit.trial import GraphFile
 from tests.small_graphs import make_graph
 
 QUANTIZATION = Quantization(images=40, float_share=0.0, rounding="nearest")
@@ -186,7 +186,7 @@ def test_rtx_build_of_one_precision_packs_that_engine(digits: DigitFiles, cache:
 
 
 def test_graph_that_breaks_a_rule_is_not_supported_and_names_the_site(tmp_path: Path) -> None:
-    from edgevit.evidence import Evidence
+    from edgevit.build.evidence import Evidence
     from tests.backends.test_typed_rules import use_unknown_op
     from tests.small_graphs import make_pixels, run_graph
     from tests.tiny_bundle import PREPROCESS

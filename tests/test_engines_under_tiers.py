@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from edgevit.build.graph_answers import JUDGE_SETTINGS
 from edgevit.core.isa import TIERS, TierName, list_tiers
 from edgevit.core.quantization import Quantization
 from edgevit.core.target import load_target
@@ -24,7 +25,6 @@ from edgevit.engines.openvino_faults import list_faults
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.fuse_row_gather import fuse_row_gather
 from edgevit.graph.passes.optimize import optimize_graph
-from edgevit.graph_answers import JUDGE_SETTINGS
 from edgevit.measure.reference import run_outputs
 from edgevit.models.export import export_model
 from edgevit.models.model import Model

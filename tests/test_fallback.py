@@ -9,11 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgevit.core.quantization import Quantization, QuantizationRecord, SetBack, SiteRecord
-from edgevit.core.recipe import Recipe
-from edgevit.core.report.report import Accuracy
-from edgevit.core.target import Budget
-from edgevit.fallback import (
+from edgevit.build.set_back import (
     LARGEST_SHARE,
     MOST_TRIALS,
     REASON,
@@ -25,6 +21,10 @@ from edgevit.fallback import (
     rank_harmful,
     search_set_back,
 )
+from edgevit.core.quantization import Quantization, QuantizationRecord, SetBack, SiteRecord
+from edgevit.core.recipe import Recipe
+from edgevit.core.report.report import Accuracy
+from edgevit.core.target import Budget
 
 IMAGES = 200
 

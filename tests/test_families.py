@@ -11,17 +11,17 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from edgevit.build.inspect import count_macs
+from edgevit.build.rehearsal import list_fusion_warnings, rehearse_fusion
+from edgevit.build.trial import GraphFile
 from edgevit.core.cache import StageCache
 from edgevit.core.quantization import Quantization
 from edgevit.core.target import ExportForm, load_target
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
-from edgevit.inspect import count_macs
 from edgevit.models.export import export_model, float_module
 from edgevit.models.model import Model
 from edgevit.quantize.quantize import quantize_graph
-from edgevit.rehearsal import list_fusion_warnings, rehearse_fusion
-from edgevit.trial import GraphFile
 from tests.reference import count_flops
 from tests.small_graphs import run_graph
 from tests.small_models import VITS, make_images, make_model

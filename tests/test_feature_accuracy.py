@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgevit.build.verdict.choose import find_miss
 from edgevit.core.errors import CompileError, DataError
 from edgevit.core.target import Budget
 from edgevit.measure.features import FeatureMeter
-from edgevit.verdict import find_miss
 
 RNG = np.random.default_rng(0)
 LEVELS = tuple(RNG.normal(size=(6, c, s, s)).astype(np.float32) for c, s in ((4, 8), (8, 4)))

@@ -16,7 +16,9 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from edgevit.build import build_model
+from edgevit.build.build import build_model
+from edgevit.build.pack import pack_bundle
+from edgevit.build.rehearsal import Rehearsal
 from edgevit.cli import main
 from edgevit.core.cache import StageCache
 from edgevit.core.engine import GpuRecord
@@ -27,8 +29,6 @@ from edgevit.core.target import Budget, load_target
 from edgevit.demo import MODELS, write_digits
 from edgevit.graph.graph import Graph
 from edgevit.measure.machine.local import describe_machine
-from edgevit.pack import pack_bundle
-from edgevit.rehearsal import Rehearsal
 from edgevit.runtime import open_bundle
 from edgevit.runtime.bundle import PARITY_FILE, PORTABLE_MODEL_FILE, RECIPE_FILE, REPORT_FILE
 from edgevit.runtime.manifest import load_manifest
@@ -157,7 +157,7 @@ def test_wrong_answers_at_the_largest_batch_alone_are_found(
 def test_engine_of_the_cache_is_not_taken_for_another_gpu_or_version(
     jetson: Machine, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgevit.conclude.measure_cold_start", lambda folder, **_: None)
+    monkeypatch.setattr("edgevit.build.conclude.measure_cold_start", lambda folder, **_: None)
     first = run("finish", bundle, "--out", tmp_path / "first")
     assert first.exit_code in (0, 1), first.output
     monkeypatch.setattr(sys.modules["tensorrt"], "__version__", "10.4.0")
@@ -184,14 +184,14 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = StageCache(folder / "cache")
     options = {"calibration": digits.calibration, "validation": digits.validation, "recipe": recipe, "cache": cache}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edgevit.desk.rehearse_fusion", lambda *arguments: Rehearsal())  # takes seconds a graph
+        patch.setattr("edgevit.build.desk.rehearse_fusion", lambda *arguments: Rehearsal())  # takes seconds a graph
         return build_model(MODELS["vit"], load_target("jetson"), out=folder / "bundle", **options).bundle
 
 
 @pytest.fixture
 def no_cold_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fresh processes take seconds."""
-    monkeypatch.setattr("edgevit.conclude.measure_cold_start", lambda folder, **_: None)
+    monkeypatch.setattr("edgevit.build.conclude.measure_cold_start", lambda folder, **_: None)
 
 
 def finish_quantized(quantized: Path, out: Path) -> Report:

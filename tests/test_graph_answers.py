@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgevit.build.evidence import Evidence
+from edgevit.build.graph_answers import answer_graphs
+from edgevit.build.trial import GraphFile
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import CompileError
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
-from edgevit.evidence import Evidence
-from edgevit.graph_answers import answer_graphs
 from edgevit.pixels.preprocess import Preprocess
-from edgevit.trial import GraphFile
 from tests.tiny_onnx import SIZE, compute_logits, make_images, write_classifier
 
 PREPROCESS = Preprocess(SIZE, SIZE, "none", SIZE, SIZE, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from edgevit.build.inspect import count_macs, inspect_source
 from edgevit.core.errors import CheckpointError
 from edgevit.demo import MODELS
-from edgevit.inspect import count_macs, inspect_source
 from edgevit.models.swin import Swin, SwinConfig
 from edgevit.models.vit import ViT, ViTConfig
 from tests.reference import count_flops

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgevit.build.evidence import Evidence, Judged
+from edgevit.build.judge import judge_trial, try_graph
+from edgevit.build.trial import GraphFile, Trial, compile_graph
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import DeviceError
 from edgevit.core.recipe import Recipe
 from edgevit.core.report.report import DataUse
 from edgevit.core.target import load_target
-from edgevit.evidence import Evidence, Judged
-from edgevit.judge import judge_trial, try_graph
 from edgevit.pixels.images import ImageSet
 from edgevit.pixels.preprocess import Preprocess
 from edgevit.runtime.session import open_engine
-from edgevit.trial import GraphFile, Trial, compile_graph
 from tests.tiny_onnx import SIZE, compute_logits, make_images, write_classifier
 
 CPU = load_target("cpu")
@@ -118,7 +118,7 @@ def test_try_graph_when_the_engine_does_not_run_gives_the_reason(
     def refuse(*args: object) -> None:
         raise DeviceError("out of memory", "")
 
-    monkeypatch.setattr("edgevit.judge.open_engine", refuse)
+    monkeypatch.setattr("edgevit.build.judge.open_engine", refuse)
     graph = GraphFile(write_classifier(tmp_path / "tiny.onnx"), {})
     tried = try_graph(graph, CPU, "fp32", Recipe(), evidence, StageCache(tmp_path / "cache"))
     assert (tried.engine, tried.variant.status, tried.variant.reason) == (None, "NOT SUPPORTED", "out of memory")
@@ -142,7 +142,7 @@ def test_an_int8_engine_that_computes_something_else_says_what_is_probably_the_c
     )
     int8 = Trial(dataclasses.replace(trial.variant, name="int8", precision="int8"), engine)
     wrong = dataclasses.replace(evidence, graph_outputs={"int8": (-evidence.outputs[0],)})
-    monkeypatch.setattr("edgevit.judge.read_tier", lambda: tier)
+    monkeypatch.setattr("edgevit.build.judge.read_tier", lambda: tier)
     with open_engine(trial.engine) as session:
         parity = judge_trial(int8, session, Recipe(), wrong).parity
     assert parity is not None

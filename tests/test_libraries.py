@@ -10,9 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgevit import libraries, search
-from edgevit.build import build_model
-from edgevit.conclude import BuildResult
+from edgevit.build import libraries
+from edgevit.build import try_engines as search
+from edgevit.build.build import build_model
+from edgevit.build.conclude import BuildResult
+from edgevit.build.finish import finish_bundle
+from edgevit.build.libraries import add_libraries
+from edgevit.build.portable import read_portable_evidence, read_portable_graphs
+from edgevit.build.trial import GraphFile
 from edgevit.core.cache import StageCache
 from edgevit.core.engine import Engine
 from edgevit.core.errors import TargetError
@@ -23,14 +28,10 @@ from edgevit.core.report.timings import Ratio, SettingsTrial
 from edgevit.core.target import load_target, use_library
 from edgevit.demo import MODELS, write_digits
 from edgevit.engines.availability import Status
-from edgevit.finish import finish_bundle
-from edgevit.libraries import add_libraries
 from edgevit.measure.latency import LatencyComparison, measure_latency
-from edgevit.portable import read_portable_evidence, read_portable_graphs
 from edgevit.runtime import open_bundle
 from edgevit.runtime.bundle import verify_bundle
 from edgevit.runtime.session import Session
-from edgevit.trial import GraphFile
 
 QUICK = Recipe(
     latency_runs=2,

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from edgevit import lock
+from edgevit.build import lock
+from edgevit.build.lock import lock_output
 from edgevit.core.errors import OutputError
-from edgevit.lock import lock_output
 
 _HOLD = """
 import sys
-from edgevit.lock import lock_output
+from edgevit.build.lock import lock_output
 with lock_output(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()

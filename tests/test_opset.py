@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from edgevit.build.prepare import prepare_graph
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import CompileError
 from edgevit.core.progress import ignore_progress
@@ -21,7 +22,6 @@ from edgevit.graph.graph import Graph
 from edgevit.graph.opset import restate_opset
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model
-from edgevit.prepare import prepare_graph
 from edgevit.quantize.quantize import quantize_graph
 from tests.small_graphs import CONFIGS, find_node, make_graph, make_pixels, run_graph
 from tests.small_models import SWINS, make_model

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from edgevit import pack
+from edgevit.build import pack
+from edgevit.build.lock import lock_output
+from edgevit.build.pack import check_output, pack_bundle, recover_output
 from edgevit.core.errors import OutputError
-from edgevit.lock import lock_output
-from edgevit.pack import check_output, pack_bundle, recover_output
 from edgevit.runtime.bundle import load_bundle, verify_bundle
 from tests.tiny_bundle import make_manifest
 
@@ -294,7 +294,7 @@ def test_reader_never_sees_half_a_bundle(tmp_path: Path) -> None:
     _pack(tmp_path / "out", name="0")
     code = (
         "import sys\nfrom pathlib import Path\nfrom tests.tiny_bundle import make_manifest\n"
-        "from edgevit.pack import pack_bundle\n"
+        "from edgevit.build.pack import pack_bundle\n"
         "for i in range(30): pack_bundle(sys.argv[1], files={'model.onnx': str(i).encode() * 1000}, "
         "manifest=make_manifest(name=str(i)))"
     )

@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 
+from edgevit.build.precisions import Arithmetic, choose_precisions, list_arithmetics
 from edgevit.core.errors import CalibrationError, CompileError
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
-from edgevit.precisions import Arithmetic, choose_precisions, list_arithmetics
 
 CPU = load_target("cpu")
 

@@ -9,16 +9,16 @@ import onnx
 import pytest
 from PIL import Image
 
+from edgevit.build.prepare_quantized import RANDOM_IMAGES, prepare_quantized, requantize
+from edgevit.build.set_back import mark_float
 from edgevit.core.cache import StageCache
 from edgevit.core.progress import ignore_progress
 from edgevit.core.quantization import Quantization, QuantizationRecord, SiteRecord
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
-from edgevit.fallback import mark_float
 from edgevit.graph.graph import Graph
 from edgevit.measure.reference import generate_images
 from edgevit.pixels.images import ImageSet
-from edgevit.prepare_quantized import RANDOM_IMAGES, prepare_quantized, requantize
 from edgevit.quantize.plan import QuantizationPlan
 from tests.small_models import SWIN, VIT, VITS, make_model
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from edgevit.build.rehearsal import Rehearsal, describe_rehearsal, find_stand_in, list_fusion_warnings, rehearse_fusion
+from edgevit.build.trial import GraphFile
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import MissingPackageError
 from edgevit.core.report.fusion_record import FusionRecord
 from edgevit.core.target import ExportForm, load_target
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model
-from edgevit.rehearsal import Rehearsal, describe_rehearsal, find_stand_in, list_fusion_warnings, rehearse_fusion
-from edgevit.trial import GraphFile
 from tests.small_graphs import CONFIGS, make_graph
 from tests.small_models import make_model
 

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgevit.build.evidence import Evidence
+from edgevit.build.trial import GraphFile
+from edgevit.build.try_engines import SearchResult, search_recipe
 from edgevit.core.cache import StageCache
 from edgevit.core.engine import Engine
 from edgevit.core.errors import DeviceError
 from edgevit.core.isa import TIERS, read_tier
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
-from edgevit.evidence import Evidence
 from edgevit.pixels.preprocess import Preprocess
 from edgevit.runtime.session import Session, open_engine
-from edgevit.search import SearchResult, search_recipe
-from edgevit.trial import GraphFile
 from tests.tiny_onnx import SIZE, compute_logits, make_images, write_classifier
 
 CPU = load_target("cpu")
@@ -52,7 +52,7 @@ def refuse_some(monkeypatch: pytest.MonkeyPatch, *precisions: str, after: int = 
             raise DeviceError(f"no memory for {engine.precision}", "")
         return open_engine(engine)
 
-    monkeypatch.setattr("edgevit.search.open_engine", open_or_refuse)
+    monkeypatch.setattr("edgevit.build.try_engines.open_engine", open_or_refuse)
 
 
 def test_search_recipe_times_all_and_takes_ratios_over_the_first(graphs: dict[str, GraphFile], tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_fp16_on_a_cpu_is_tuned_by_the_size_that_it_is_widened_to(
         tuned.append(engine.precision)
         return ()
 
-    monkeypatch.setattr("edgevit.search.tune_settings", tune_settings)
+    monkeypatch.setattr("edgevit.build.try_engines.tune_settings", tune_settings)
     pixels = make_images(4)
     evidence = Evidence(PREPROCESS, pixels, (compute_logits(pixels).astype(np.float32),))
     recipe = dataclasses.replace(QUICK, tune_settings=True)
@@ -134,7 +134,7 @@ def test_fp16_on_a_cpu_is_tuned_by_the_size_that_it_is_widened_to(
         assert found.trials[0].engine is not None
         sizes[precision] = found.trials[0].engine.size_bytes
     assert tuned == ["fp32", "fp16"]
-    monkeypatch.setattr("edgevit.search._LARGEST_TUNED_BYTES", max(sizes.values()))
+    monkeypatch.setattr("edgevit.build.try_engines._LARGEST_TUNED_BYTES", max(sizes.values()))
     for precision in sizes:
         search_recipe({precision: graphs["model"]}, CPU, recipe, evidence, StageCache(tmp_path / precision))
     assert tuned == ["fp32", "fp16", "fp32"]
@@ -181,7 +181,7 @@ def test_a_variant_many_times_slower_than_another_is_not_judged_on_all_images(
     graphs: dict[str, GraphFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seconds = iter([0.001, 0.3])
-    monkeypatch.setattr("edgevit.search._time_answer", lambda session, batch: next(seconds))
+    monkeypatch.setattr("edgevit.build.try_engines._time_answer", lambda session, batch: next(seconds))
     first, second = search({"fp32": graphs["model"], "fp16": graphs["model"]}, tmp_path).trials
     assert first.variant.latency is not None
     assert second.variant.status == "NOT SUPPORTED"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from edgevit.build.tier_process import run_under
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import DataError, DeviceError
 from edgevit.core.isa import LIMIT_VARIABLE, TIERS, TierName, list_tiers, read_tier
 from edgevit.core.progress import Progress, ignore_progress
-from edgevit.tier_process import run_under
 
 OLDER = [tier for tier in list_tiers() if tier != read_tier() and TIERS[tier].limit]
 needs_an_older_tier = pytest.mark.skipif(not OLDER, reason="this processor has one tier alone")

@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 
+from edgevit.build.tiers import TierPlan, add_judgements, describe_plan, plan_tiers
 from edgevit.core.isa import TierName
 from edgevit.core.report.report import Accuracy, Parity, Variant
 from edgevit.core.target import Budget, Target, load_target
-from edgevit.tiers import TierPlan, add_judgements, describe_plan, plan_tiers
 
 CPU = load_target("intel-cpu")
 MACHINES: dict[str, tuple[TierName, ...]] = {
@@ -26,8 +26,8 @@ def name(*tiers: TierName, backend: str = "openvino") -> Target:
 
 def plan(monkeypatch: pytest.MonkeyPatch, machine: str, target: Target) -> TierPlan:
     tiers = MACHINES[machine]
-    monkeypatch.setattr("edgevit.tiers.list_tiers", lambda: tiers)
-    monkeypatch.setattr("edgevit.tiers.read_tier", lambda: tiers[-1] if tiers else None)
+    monkeypatch.setattr("edgevit.build.tiers.list_tiers", lambda: tiers)
+    monkeypatch.setattr("edgevit.build.tiers.read_tier", lambda: tiers[-1] if tiers else None)
     return plan_tiers(target)
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from edgevit.build.trial import GraphFile, compile_graph, refuse_trial
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import CompileError
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
 from edgevit.engines.openvino_faults import Fault
-from edgevit.trial import GraphFile, compile_graph, refuse_trial
 from tests.tiny_onnx import write_classifier
 
 CPU = load_target("cpu")
@@ -39,7 +39,7 @@ def test_compile_graph_takes_the_engine_from_the_cache_unless_something_that_it_
     def count(*args: object, **kwargs: object) -> None:
         raise CompileError("compiled again", "")
 
-    monkeypatch.setattr("edgevit.trial.compile_engine", count)
+    monkeypatch.setattr("edgevit.build.trial.compile_engine", count)
     assert compile_graph(graph, CPU, "fp32", Recipe(), cache) == first
     others = [
         (GraphFile(graph.path, {"weights": 1}), "fp32", Recipe()),

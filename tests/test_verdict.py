@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgevit.build.verdict.choose import choose_variant
 from edgevit.core.report.report import Accuracy, Latency, Parity, Ratio, Variant, Verdict
 from edgevit.core.target import Budget
 from edgevit.measure.intervals import paired_difference_interval, wilson_interval
-from edgevit.verdict import choose_variant
 
 PASSED = Parity(16, 1e-6, 16, 1e-4, True, "relative error 1e-06 of at most 0.0001; 16 of 16 images keep their top-1")
 FAILED = Parity(16, 0.5, 9, 1e-4, False, "relative error 0.5 of at most 0.0001; 9 of 16 images keep their top-1")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from edgevit.build.verdict.quantized import explain_set_back, judge_calibration
+from edgevit.build.verdict.sentences import describe_set_back
 from edgevit.core.quantization import QuantizationRecord, SetBack
 from edgevit.core.report.report import Variant, Verdict
-from edgevit.verdict_quantized import explain_set_back, judge_calibration
-from edgevit.verdict_text import describe_set_back
 
 VERDICT = Verdict("int8", True, "int8 is chosen", ("a warning",))
 

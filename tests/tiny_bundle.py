@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from edgevit.canary import make_canary
+from edgevit.build.canary import make_canary
+from edgevit.build.evidence import Evidence
+from edgevit.build.pack import pack_bundle
 from edgevit.core.engine import TensorSpec
 from edgevit.core.report.place import CANARY_FILE
 from edgevit.core.target import load_target
 from edgevit.engines.compile import compile_engine
-from edgevit.evidence import Evidence
-from edgevit.pack import pack_bundle
 from edgevit.pixels.preprocess import Preprocess
 from edgevit.runtime.bundle import Bundle
 from edgevit.runtime.manifest import Manifest

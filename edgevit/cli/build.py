@@ -83,7 +83,7 @@ def command(output: Output, source: str, target: str, out: Path | None, host: st
       edgevit build ./my_model --target jetson --on user@board
       edgevit build model.onnx --target intel-cpu --validation val/ --mean 0.5 --std 0.5 --resize 256
     """
-    from edgevit.build import build_model
+    from edgevit.build.build import build_model
     from edgevit.cli.verdict import describe_result, exit_status, show_result
     from edgevit.core.target import load_target
 

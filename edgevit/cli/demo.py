@@ -12,7 +12,7 @@ import click
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
-    from edgevit.conclude import BuildResult
+    from edgevit.build.conclude import BuildResult
     from edgevit.demo import DigitFiles
 
 CALIBRATED = 100
@@ -36,7 +36,7 @@ def command(output: Output, target: str | None, out: Path) -> int:
       edgevit demo
       edgevit demo --target cpu --out /tmp/demo
     """
-    from edgevit.build import build_model
+    from edgevit.build.build import build_model
     from edgevit.cli.verdict import describe_result, exit_status, show_result
     from edgevit.core.quantization import Quantization
     from edgevit.core.recipe import Recipe

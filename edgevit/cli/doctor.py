@@ -10,7 +10,7 @@ import click
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
-    from edgevit.doctor import Diagnosis, TargetStatus
+    from edgevit.build.doctor import Diagnosis, TargetStatus
 
 
 @click.command("doctor", short_help="Show what this machine can do, and what is missing.")
@@ -23,8 +23,8 @@ def command(output: Output) -> None:
       edgevit doctor
       edgevit doctor --json > machine.json
     """
+    from edgevit.build.doctor import diagnose_machine
     from edgevit.core.schema import to_data
-    from edgevit.doctor import diagnose_machine
 
     diagnosis = diagnose_machine()
     output.document(to_data(diagnosis))

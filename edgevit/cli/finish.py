@@ -24,8 +24,8 @@ def command(output: Output, bundle: Path, out: Path | None, host: str | None) ->
       edgevit finish ./my_model-raspberry-pi-5 --out ./finished
       edgevit finish ./my_model-jetson --on user@board
     """
+    from edgevit.build.finish import finish_bundle
     from edgevit.cli.verdict import describe_result, exit_status, show_result
-    from edgevit.finish import finish_bundle
 
     with output.progress() as progress:
         if host is None:

@@ -10,9 +10,9 @@ from edgevit.cli.options import WEIGHTS, SizeType, preprocess_options, read_prep
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
+    from edgevit.build.inspect import BundleInspection, CheckpointInspection
     from edgevit.checkpoints.files.contents import WhichWeights
     from edgevit.core.pass_record import PassRecord
-    from edgevit.inspect import BundleInspection, CheckpointInspection
 
 
 @click.command("inspect", short_help="Show what a checkpoint or a bundle is; nothing is built.")
@@ -44,8 +44,8 @@ def command(
       edgevit inspect model.onnx
       edgevit inspect ./my_model-intel-cpu
     """
+    from edgevit.build.inspect import CheckpointInspection, inspect_source
     from edgevit.core.schema import to_data
-    from edgevit.inspect import CheckpointInspection, inspect_source
 
     found = inspect_source(
         source, arch=arch, image_size=image_size, weights=weights, preprocess=read_preprocess(options)

@@ -72,8 +72,8 @@ def _show_targets(output: Output, pairs: list[tuple[Target, Status]]) -> None:
 
 def _name_tiers(target: Target) -> str:
     """Those that engines are judged under, and what stands in for those that are not here."""
+    from edgevit.build.tiers import plan_tiers
     from edgevit.core.isa import TIERS
-    from edgevit.tiers import plan_tiers
 
     names = ", ".join(TIERS[tier].title for tier in target.isa)
     plan = plan_tiers(target)

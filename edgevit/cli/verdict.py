@@ -10,7 +10,7 @@ from edgevit.cli.output import Output
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgevit.conclude import BuildResult
+    from edgevit.build.conclude import BuildResult
     from edgevit.core.quantization import QuantizationRecord
     from edgevit.core.report.report import Report
     from edgevit.runtime.manifest import Manifest
@@ -29,9 +29,9 @@ def show_result(output: Output, result: BuildResult) -> None:
 
 def show_report(output: Output, report: Report) -> None:
     """The table of variants, what was quantised, and the verdict."""
+    from edgevit.build.verdict.sentences import describe_settings, describe_tiers
     from edgevit.cli.tables import make_verdict_table
     from edgevit.core.report.conditions import describe_conditions
-    from edgevit.verdict_text import describe_settings, describe_tiers
 
     if report.variants:
         output.show(make_verdict_table(report), "")
@@ -62,8 +62,8 @@ def show_report(output: Output, report: Report) -> None:
 
 def show_quantization(output: Output, record: QuantizationRecord, precision: str) -> None:
     """How many sites are quantised, the worst of them, and those that were set back to float."""
+    from edgevit.build.verdict.sentences import describe_set_back
     from edgevit.cli.tables import make_sites_table
-    from edgevit.verdict_text import describe_set_back
 
     output.show(_count_sites(record, precision))
     found = record.set_back
@@ -94,8 +94,8 @@ def shorten_path(path: Path) -> Path:
 
 def describe_engine(manifest: Manifest) -> str:
     """One line: library, device, precision, size."""
+    from edgevit.build.portable import list_quantized
     from edgevit.cli.tables import format_bytes
-    from edgevit.portable import list_quantized
 
     if manifest.engine is None:
         size = sum(file.size_bytes for file in manifest.files.values())

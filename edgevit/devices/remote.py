@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgevit.build import build_model
-from edgevit.conclude import BuildResult
+from edgevit.build.build import build_model
+from edgevit.build.conclude import BuildResult
+from edgevit.build.lock import OutputLock, lock_output
+from edgevit.build.pack import check_output, pack_bundle
+from edgevit.build.portable import read_portable_recipe
 from edgevit.core import schema
 from edgevit.core.errors import BundleError, EdgevitError
 from edgevit.core.progress import Progress, ignore_progress
@@ -22,9 +25,6 @@ from edgevit.devices.ssh import Connection
 from edgevit.devices.ssh_errors import OutOfReachError
 from edgevit.devices.transfer import hash_job
 from edgevit.devices.wheel import pack_wheel
-from edgevit.lock import OutputLock, lock_output
-from edgevit.pack import check_output, pack_bundle
-from edgevit.portable import read_portable_recipe
 from edgevit.runtime.bundle import REPORT_FILE, Bundle, verify_bundle
 from edgevit.runtime.manifest import hash_file
 
@@ -45,7 +45,7 @@ def finish_on(
 ) -> BuildResult:
     """Compile and measure a portable bundle on a device over ssh, and bring the finished one back.
 
-    As :func:`edgevit.finish.finish_bundle`, which runs there. A call that was broken off goes on when it is made again.
+    As :func:`edgevit.build.finish.finish_bundle`, which runs there. A call that was broken off goes on when it is made again.
 
     Args:
         host: What ``ssh`` takes.
@@ -120,10 +120,10 @@ def build_on(
         out: The finished bundle's folder.
         log: Told every line that the device says.
         progress: Told about every stage here.
-        options: Of :func:`edgevit.build.build_model`.
+        options: Of :func:`edgevit.build.build.build_model`.
 
     Raises:
-        EdgevitError: As :func:`edgevit.build.build_model` and :func:`finish_on`.
+        EdgevitError: As :func:`edgevit.build.build.build_model` and :func:`finish_on`.
     """
     out = Path(out)
     check_output(out)

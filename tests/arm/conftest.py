@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.build import build_model
+from edgevit.build.build import build_model
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import Target, load_target

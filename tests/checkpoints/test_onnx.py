@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from edgevit.build import build_model
+from edgevit.build.build import build_model
+from edgevit.build.evidence import refuse_assumed
 from edgevit.checkpoints import read_checkpoint
 from edgevit.checkpoints.preprocess_options import PreprocessOptions
 from edgevit.cli import main
@@ -21,7 +22,6 @@ from edgevit.core.errors import CheckpointError, CompileError, DataError
 from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
-from edgevit.evidence import refuse_assumed
 from edgevit.measure.evaluate import evaluate_bundle
 from edgevit.measure.reference import run_module
 from edgevit.runtime import open_bundle

@@ -177,7 +177,7 @@ def test_missing_optional_package_is_named_with_its_install_line(run, monkeypatc
     def fail(*args, **kwargs):
         raise ModuleNotFoundError("No module named 'onnx_ir'", name="onnx_ir.passes")
 
-    monkeypatch.setattr("edgevit.inspect.inspect_source", fail)
+    monkeypatch.setattr("edgevit.build.inspect.inspect_source", fail)
     assert 'pip install "edgevit[build]"' in refuse(run("inspect", VIT), "onnx_ir.passes is not installed")
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from edgevit.build.inspect import inspect_bundle
 from edgevit.cli.inspect import _describe_canary
-from edgevit.inspect import inspect_bundle
 from edgevit.runtime.bundle import load_bundle
 from edgevit.runtime.manifest import dump_manifest
 

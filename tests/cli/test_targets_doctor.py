@@ -4,9 +4,9 @@ import importlib.metadata
 import json
 import platform
 
+from edgevit.build.doctor import REQUIREMENTS, diagnose_machine, find_version
 from edgevit.core.errors import DeviceError
 from edgevit.core.target import list_targets, load_target
-from edgevit.doctor import REQUIREMENTS, diagnose_machine, find_version
 from edgevit.engines.availability import target_status
 
 
@@ -52,7 +52,9 @@ def test_doctor_names_packages_targets_and_processor(run):
 
 def test_doctor_without_packages_gives_the_lines_that_install_them(run, monkeypatch):
     missing = {"torch", "openvino"}
-    monkeypatch.setattr("edgevit.doctor.find_version", lambda name: None if name in missing else find_version(name))
+    monkeypatch.setattr(
+        "edgevit.build.doctor.find_version", lambda name: None if name in missing else find_version(name)
+    )
     diagnosis = diagnose_machine()
     assert not diagnosis.can_build
     assert diagnosis.installs == ('pip install "edgevit[build]"', 'pip install "edgevit[openvino]"')
@@ -84,7 +86,7 @@ def test_doctor_says_that_the_cuda_bindings_are_too_new_for_the_driver(run, orin
 
 def test_doctor_asks_for_tensorrt_where_a_driver_is_alone(run, orin, monkeypatch):
     versions = {"tensorrt": None, "cuda-bindings": None}
-    monkeypatch.setattr("edgevit.doctor.find_version", lambda name: versions.get(name, find_version(name)))
+    monkeypatch.setattr("edgevit.build.doctor.find_version", lambda name: versions.get(name, find_version(name)))
     assert 'pip install "edgevit[tensorrt]"' in diagnose_machine().installs
 
     def refuse():

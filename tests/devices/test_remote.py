@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
-from edgevit.build import build_model
+from edgevit.build.build import build_model
 from edgevit.core.errors import BundleError, DataError, DeviceError
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe

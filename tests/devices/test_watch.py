@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgevit.build import build_model
+from edgevit.build.build import build_model
 from edgevit.core import schema
 from edgevit.core.errors import BundleError
 from edgevit.core.recipe import Recipe
@@ -90,7 +90,7 @@ def test_build_records_the_conditions_and_its_verdict_warns_of_throttling(
 ) -> None:
     counts = itertools.count()
     read = lambda: make_reading(events=next(counts))  # noqa: E731
-    monkeypatch.setattr("edgevit.search.Watch", functools.partial(Watch, read=read))
+    monkeypatch.setattr("edgevit.build.try_engines.Watch", functools.partial(Watch, read=read))
     recipe = Recipe(precision="fp32", latency_runs=2, latency_seconds=0.05, tune_settings=False)
     report = build_model(MODELS["vit"], load_target("cpu"), out=tmp_path / "bundle", recipe=recipe).report
     assert report.conditions is not None

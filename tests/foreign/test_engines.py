@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevit.build import build_model
+from edgevit.build.build import build_model
+from edgevit.build.rehearsal import list_fusion_warnings, rehearse_fusion
+from edgevit.build.try_engines import GraphFile
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.cache import StageCache
 from edgevit.core.quantization import Quantization
@@ -22,9 +24,7 @@ from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.measure.reference import generate_images
 from edgevit.models.export import export_model
 from edgevit.quantize.quantize import quantize_graph
-from edgevit.rehearsal import list_fusion_warnings, rehearse_fusion
 from edgevit.runtime import open_bundle
-from edgevit.search import GraphFile
 from tests.foreign_exports import Exporter, build, export, export_asset
 from tests.reference import save_timm_folder
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgevit.build.pack import pack_bundle
 from edgevit.core.errors import BundleError, DeviceError
 from edgevit.core.report.machine import Gpu
 from edgevit.core.target import load_target
 from edgevit.engines.tensorrt.backend import PLAN_FILE, TENSORRT, TENSORRT_RTX
-from edgevit.pack import pack_bundle
 from edgevit.runtime import open_bundle
 from edgevit.runtime.bundle import Bundle
 from tests.gpu_double import Machine

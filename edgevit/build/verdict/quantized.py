@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from edgevit.build.verdict.sentences import describe_set_back
 from edgevit.core.quantization import RANDOM_MARK, QuantizationRecord
 from edgevit.core.report.report import Variant, Verdict
-from edgevit.verdict_text import describe_set_back
 
 FEW_IMAGES = 32
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from edgevit.build.prepare import RANGE_IMAGES, check_graph, prepare_graph
+from edgevit.build.rehearsal import REHEARSED_BACKENDS
 from edgevit.core import schema
 from edgevit.core.errors import CalibrationError, CompileError
 from edgevit.core.pass_record import PassRecord
 from edgevit.core.progress import Progress
 from edgevit.core.quantization import Quantization, QuantizationRecord
 from edgevit.measure.reference import generate_images
-from edgevit.prepare import RANGE_IMAGES, check_graph, prepare_graph
 from edgevit.quantize.placement import PLACEMENTS
-from edgevit.rehearsal import REHEARSED_BACKENDS
 
 if TYPE_CHECKING:
     from edgevit.core.cache import StageCache

@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from edgevit.canary import make_canary
+from edgevit.build.canary import make_canary
+from edgevit.build.evidence import Evidence
+from edgevit.build.libraries import add_libraries
+from edgevit.build.lock import OutputLock
+from edgevit.build.pack import pack_bundle
+from edgevit.build.precisions import Arithmetic, list_arithmetics
+from edgevit.build.rehearsal import list_fusion_warnings, read_fusion
+from edgevit.build.tier_process import run_under
+from edgevit.build.tiers import add_judgements, describe_plan, plan_tiers
+from edgevit.build.trial import GraphFile, refuse_trial
+from edgevit.build.try_engines import SearchResult, search_recipe
+from edgevit.build.verdict.choose import choose_variant
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import DeviceError
 from edgevit.core.isa import TierName, read_tier
@@ -21,21 +32,10 @@ from edgevit.core.report.conditions import list_condition_risks
 from edgevit.core.report.place import CANARY_FILE
 from edgevit.core.report.report import Accuracy, Machine, Report, Variant, Verdict
 from edgevit.core.target import Budget, Target
-from edgevit.evidence import Evidence
-from edgevit.libraries import add_libraries
-from edgevit.lock import OutputLock
 from edgevit.measure.cold_start import measure_cold_start
 from edgevit.measure.machine.local import list_measuring_risks
-from edgevit.pack import pack_bundle
-from edgevit.precisions import Arithmetic, list_arithmetics
-from edgevit.rehearsal import list_fusion_warnings, read_fusion
 from edgevit.runtime.bundle import RECIPE_FILE, REPORT_FILE
 from edgevit.runtime.manifest import Manifest
-from edgevit.search import SearchResult, search_recipe
-from edgevit.tier_process import run_under
-from edgevit.tiers import add_judgements, describe_plan, plan_tiers
-from edgevit.trial import GraphFile, refuse_trial
-from edgevit.verdict import choose_variant
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from edgevit.build.precisions import QUANTIZED_PRECISIONS
+from edgevit.build.trial import GraphFile, compile_graph
 from edgevit.core.errors import CompileError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.target import Target, load_target
-from edgevit.precisions import QUANTIZED_PRECISIONS
 from edgevit.runtime.session import Outputs, Session, open_engine
-from edgevit.trial import GraphFile, compile_graph
 
 if TYPE_CHECKING:
+    from edgevit.build.evidence import Evidence
     from edgevit.core.cache import StageCache
     from edgevit.core.recipe import Recipe
-    from edgevit.evidence import Evidence
 
 
 JUDGE_SETTINGS = {"session.disable_quant_qdq": "1"}

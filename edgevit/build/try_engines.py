@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from edgevit.build.judge import judge_trial
+from edgevit.build.trial import GraphFile, Trial, compile_graph, refuse_trial, shorten_message
 from edgevit.core.engine import Engine, Setting
 from edgevit.core.errors import DeviceError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.conditions import Conditions
 from edgevit.core.report.report import SettingsTrial, Variant
 from edgevit.core.target import Target
-from edgevit.judge import judge_trial
 from edgevit.measure.latency import LatencyComparison, measure_latency
 from edgevit.measure.machine.watch import Watch
 from edgevit.measure.tune import tune_settings
 from edgevit.runtime.session import Session, open_engine
-from edgevit.trial import GraphFile, Trial, compile_graph, refuse_trial, shorten_message
 
 if TYPE_CHECKING:
+    from edgevit.build.evidence import Evidence
     from edgevit.core.cache import StageCache
     from edgevit.core.recipe import Recipe
-    from edgevit.evidence import Evidence
 
 _FIRST_ANSWERS = 3
 _PATIENCE, _PATIENCE_SECONDS = 10, 0.25
@@ -82,7 +82,7 @@ def search_recipe(
 
     Returns:
         A precision that the device cannot compile, or whose engine does not run there, is ``NOT SUPPORTED`` with the
-        reason; the choice among the others is :func:`edgevit.verdict.choose_variant`'s.
+        reason; the choice among the others is :func:`edgevit.build.verdict.choose.choose_variant`'s.
 
     Raises:
         DeviceError: No engine can be opened.

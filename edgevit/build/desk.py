@@ -14,29 +14,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgevit.build.graph_answers import JUDGE_SETTINGS, answer_pixels, stand_in_target
+from edgevit.build.judge import judge_trial
+from edgevit.build.precisions import QUANTIZED_PRECISIONS
+from edgevit.build.rehearsal import REHEARSED_BACKENDS, Rehearsal, list_fusion_warnings, read_fusion, rehearse_fusion
+from edgevit.build.trial import GraphFile, Trial, compile_graph, refuse_trial
+from edgevit.build.try_engines import SearchResult
+from edgevit.build.verdict.choose import choose_variant
 from edgevit.core.errors import CompileError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Variant, Verdict
 from edgevit.core.target import Budget, Target
-from edgevit.graph_answers import JUDGE_SETTINGS, answer_pixels, stand_in_target
-from edgevit.judge import judge_trial
-from edgevit.precisions import QUANTIZED_PRECISIONS
-from edgevit.rehearsal import (
-    REHEARSED_BACKENDS,
-    Rehearsal,
-    list_fusion_warnings,
-    read_fusion,
-    rehearse_fusion,
-)
 from edgevit.runtime.session import Outputs, open_engine
-from edgevit.search import SearchResult
-from edgevit.trial import GraphFile, Trial, compile_graph, refuse_trial
-from edgevit.verdict import choose_variant
 
 if TYPE_CHECKING:
+    from edgevit.build.evidence import Evidence
     from edgevit.core.cache import StageCache
     from edgevit.core.recipe import Recipe
-    from edgevit.evidence import Evidence
 
 TYPED_FILE = "typed.onnx"
 _WHERE = "accuracy is that of the graph in ONNX Runtime here"

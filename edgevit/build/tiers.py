@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from edgevit.build.verdict.choose import find_miss
 from edgevit.core.isa import TIERS, TierName, list_tiers, read_tier
 from edgevit.core.report.report import Variant
 from edgevit.core.target import Budget, Target
-from edgevit.verdict import find_miss
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from edgevit.build.precisions import list_arithmetics
+from edgevit.build.trial import GraphFile
 from edgevit.core.isa import TierName
 from edgevit.core.target import Target, use_library
 from edgevit.engines.availability import target_status
-from edgevit.precisions import list_arithmetics
-from edgevit.trial import GraphFile
 
 if TYPE_CHECKING:
     from edgevit.core.recipe import Recipe

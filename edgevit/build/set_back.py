@@ -14,23 +14,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from edgevit.build.judge import try_graph
+from edgevit.build.prepare_fp8 import requantize_fp8
+from edgevit.build.prepare_quantized import QUANTIZED_FILE, QuantizedGraph, requantize
+from edgevit.build.trial import GraphFile
+from edgevit.build.verdict.choose import find_miss
 from edgevit.core import schema
 from edgevit.core.errors import CompileError
 from edgevit.core.isa import read_tier
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.quantization import QuantizationRecord, SetBack, SiteChoice, SiteRecord
 from edgevit.core.report.report import Accuracy
-from edgevit.judge import try_graph
-from edgevit.prepare_fp8 import requantize_fp8
-from edgevit.prepare_quantized import QUANTIZED_FILE, QuantizedGraph, requantize
-from edgevit.trial import GraphFile
-from edgevit.verdict import find_miss
 
 if TYPE_CHECKING:
+    from edgevit.build.evidence import Evidence
     from edgevit.core.cache import StageCache
     from edgevit.core.isa import read_tier
     from edgevit.core.recipe import Recipe
-    from edgevit.evidence import Evidence
 from edgevit.core.target import Budget, Target
 
 LARGEST_SHARE = 1 / 3

@@ -24,10 +24,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from edgevit.core.report.report import Accuracy, Ratio, Status, Variant, Verdict
-from edgevit.core.target import Budget
-from edgevit.precisions import FLOAT_PRECISIONS
-from edgevit.verdict_text import (
+from edgevit.build.precisions import FLOAT_PRECISIONS
+from edgevit.build.verdict.sentences import (
     compare_baseline,
     describe_accuracy,
     describe_win,
@@ -41,6 +39,8 @@ from edgevit.verdict_text import (
     suggest_accuracy,
     suggest_evidence,
 )
+from edgevit.core.report.report import Accuracy, Ratio, Status, Variant, Verdict
+from edgevit.core.target import Budget
 
 PairRatio: TypeAlias = Callable[[str, str], Ratio]
 """Latency of one variant over that of another, as :meth:`LatencyComparison.ratio` gives it."""

@@ -17,10 +17,10 @@ from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.fusion_record import FusionRecord
 
 if TYPE_CHECKING:
+    from edgevit.build.trial import GraphFile
+    from edgevit.build.try_engines import SearchResult
     from edgevit.core.cache import StageCache
     from edgevit.core.target import Target
-    from edgevit.search import SearchResult
-    from edgevit.trial import GraphFile
 
 REHEARSED_BACKENDS = ("tensorrt", "tensorrt_rtx")
 # Orin is of the Ampere family as 8.6 is, Thor of the Blackwell family as 12.0 is.

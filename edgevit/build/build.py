@@ -10,7 +10,23 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgevit.conclude import BuildResult, add_circumstances, choose_and_start, find_model_info, pack_result
+from edgevit.build.conclude import BuildResult, add_circumstances, choose_and_start, find_model_info, pack_result
+from edgevit.build.desk import judge_at_desk
+from edgevit.build.evidence import Evidence, gather_evidence, read_image_sets, refuse_assumed
+from edgevit.build.graph_answers import JUDGE_SETTINGS, answer_graphs, stand_in_target
+from edgevit.build.lock import lock_output
+from edgevit.build.pack import check_output
+from edgevit.build.portable import collect_portable_files
+from edgevit.build.precisions import choose_precisions, limit_precisions
+from edgevit.build.prepare import PreparedGraph, prepare_graph, prepare_half_range, read_range_pixels
+from edgevit.build.prepare_fp8 import prepare_fp8
+from edgevit.build.prepare_quantized import QuantizedGraph, check_pins, prepare_quantized
+from edgevit.build.rehearsal import REHEARSED_BACKENDS, describe_rehearsal, read_fusion
+from edgevit.build.set_back import pin_set_back, set_back_sites
+from edgevit.build.tier_process import run_under
+from edgevit.build.tiers import plan_tiers
+from edgevit.build.trial import GraphFile
+from edgevit.build.verdict.quantized import explain_set_back, judge_calibration
 from edgevit.core import schema
 from edgevit.core.cache import StageCache
 from edgevit.core.engine import TensorSpec
@@ -21,28 +37,12 @@ from edgevit.core.recipe import Recipe
 from edgevit.core.report.conditions import Conditions
 from edgevit.core.report.report import GraphSummary, Machine, Report, Variant, Verdict
 from edgevit.core.target import Budget, Target
-from edgevit.desk import judge_at_desk
 from edgevit.engines.availability import Status, target_status
-from edgevit.evidence import Evidence, gather_evidence, read_image_sets, refuse_assumed
-from edgevit.fallback import pin_set_back, set_back_sites
-from edgevit.graph_answers import JUDGE_SETTINGS, answer_graphs, stand_in_target
-from edgevit.lock import lock_output
 from edgevit.measure.machine.local import describe_machine
-from edgevit.pack import check_output
-from edgevit.portable import collect_portable_files
-from edgevit.precisions import choose_precisions, limit_precisions
-from edgevit.prepare import PreparedGraph, prepare_graph, prepare_half_range, read_range_pixels
-from edgevit.prepare_fp8 import prepare_fp8
-from edgevit.prepare_quantized import QuantizedGraph, check_pins, prepare_quantized
 from edgevit.quantize.placement import check_weight_bits
-from edgevit.rehearsal import REHEARSED_BACKENDS, describe_rehearsal, read_fusion
 from edgevit.runtime.bundle import REPORT_FILE
 from edgevit.runtime.bundle_settings import check_build_settings
 from edgevit.runtime.manifest import ASSUMED, Manifest
-from edgevit.tier_process import run_under
-from edgevit.tiers import plan_tiers
-from edgevit.trial import GraphFile
-from edgevit.verdict_quantized import explain_set_back, judge_calibration
 
 if TYPE_CHECKING:
     from edgevit.checkpoints.files.contents import WhichWeights

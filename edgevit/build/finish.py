@@ -6,22 +6,22 @@ import dataclasses
 import time
 from pathlib import Path
 
-from edgevit.conclude import BuildResult, add_circumstances, choose_and_start, pack_result
+from edgevit.build.conclude import BuildResult, add_circumstances, choose_and_start, pack_result
+from edgevit.build.lock import lock_output
+from edgevit.build.pack import check_output
+from edgevit.build.portable import list_quantized, read_portable_evidence, read_portable_graphs, read_portable_recipe
+from edgevit.build.precisions import FLOAT_PRECISIONS, choose_precisions
+from edgevit.build.rehearsal import read_fusion
+from edgevit.build.tiers import plan_tiers
+from edgevit.build.verdict.quantized import judge_calibration
+from edgevit.build.verdict.sentences import describe_accuracy
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import BundleError, DeviceError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Report, Variant, Verdict
 from edgevit.engines.availability import target_status
-from edgevit.lock import lock_output
 from edgevit.measure.machine.local import describe_machine
-from edgevit.pack import check_output
-from edgevit.portable import list_quantized, read_portable_evidence, read_portable_graphs, read_portable_recipe
-from edgevit.precisions import FLOAT_PRECISIONS, choose_precisions
-from edgevit.rehearsal import read_fusion
 from edgevit.runtime.bundle import REPORT_FILE, verify_bundle
-from edgevit.tiers import plan_tiers
-from edgevit.verdict_quantized import judge_calibration
-from edgevit.verdict_text import describe_accuracy
 
 
 def finish_bundle(

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import cast
 
+from edgevit.build.precisions import FLOAT_PRECISIONS
 from edgevit.core.isa import TIERS, TierName
 from edgevit.core.quantization import SetBack
 from edgevit.core.report.report import Accuracy, Ratio, Report, SettingsTrial, Variant
 from edgevit.core.target import Budget
-from edgevit.precisions import FLOAT_PRECISIONS
 
 
 def describe_win(best: Variant, same: Sequence[Variant], rivals: int) -> str:

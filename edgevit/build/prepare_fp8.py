@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgevit.build.prepare import PreparedGraph, check_graph
+from edgevit.build.prepare_quantized import BASE_FILE, PLAN_FILE, QuantizedGraph
 from edgevit.core import schema
 from edgevit.core.errors import CompileError
 from edgevit.core.progress import Progress
 from edgevit.core.quantization import QuantizationRecord
-from edgevit.prepare import PreparedGraph, check_graph
-from edgevit.prepare_quantized import BASE_FILE, PLAN_FILE, QuantizedGraph
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,7 +107,7 @@ def prepare_fp8(
 
 
 def requantize_fp8(source: Path, record: QuantizationRecord, backend: str, path: Path) -> Mapping[str, int]:
-    """Write the graph with the pairs of the record's FP8 sites; as :func:`edgevit.prepare_quantized.requantize`."""
+    """Write the graph with the pairs of the record's FP8 sites; as :func:`edgevit.build.prepare_quantized.requantize`."""
     from edgevit.graph.graph import Graph
     from edgevit.quantize.fp8 import Fp8Plan
 

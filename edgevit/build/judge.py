@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from edgevit.build.trial import GraphFile, Trial, compile_graph, refuse_trial
 from edgevit.core.engine import Engine
 from edgevit.core.errors import DeviceError
 from edgevit.core.isa import TIERS, TierName, read_tier
@@ -20,12 +21,11 @@ from edgevit.measure.embeddings import measure_embeddings
 from edgevit.measure.features import measure_features
 from edgevit.measure.parity import GRAPH_TOLERANCE, PARITY_TOLERANCES, check_output_parity, check_parity
 from edgevit.runtime.session import Outputs, Session, open_engine
-from edgevit.trial import GraphFile, Trial, compile_graph, refuse_trial
 
 if TYPE_CHECKING:
+    from edgevit.build.evidence import Evidence, Judged
     from edgevit.core.cache import StageCache
     from edgevit.core.recipe import Recipe
-    from edgevit.evidence import Evidence, Judged
 
 
 def try_graph(
@@ -41,7 +41,7 @@ def try_graph(
 ) -> Trial:
     """Compile one graph and judge it on the calibration images of the choice, where there are any, and on nothing else.
 
-    Arguments and a graph that does not compile or run are as in :func:`edgevit.search.search_recipe`.
+    Arguments and a graph that does not compile or run are as in :func:`edgevit.build.try_engines.search_recipe`.
     """
     trial = compile_graph(graph, target, precision, recipe, cache, model_info=model_info, progress=progress)
     if trial.engine is None:

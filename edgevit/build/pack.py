@@ -17,8 +17,8 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from edgevit.build.lock import OutputLock, lock_output
 from edgevit.core.errors import OutputError, format_offenders
-from edgevit.lock import OutputLock, lock_output
 from edgevit.runtime.bundle import Bundle, list_files
 from edgevit.runtime.bundle_settings import check_manifest_settings
 from edgevit.runtime.manifest import MANIFEST_FILE, FileRecord, Manifest, dump_manifest, is_safe_name

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgevit.build.precisions import QUANTIZED_PRECISIONS
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.place import CEILING_DB, MOST_IMAGES, QUANTIZED_CEILING_DB, CanaryRecord, choose_least_db
-from edgevit.precisions import QUANTIZED_PRECISIONS
 from edgevit.runtime.canary import measure_sqnr
 from edgevit.runtime.canary_file import Canary, dump_canary
 from edgevit.runtime.session import get_runtime, open_engine
 
 if TYPE_CHECKING:
+    from edgevit.build.evidence import Evidence
     from edgevit.core.engine import Engine
-    from edgevit.evidence import Evidence
     from edgevit.runtime.session import Outputs
 
 _EXACT_DB, _WORST_DB = 300.0, -300.0  # in place of infinities, of which there is no median

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgevit.build.evidence import Evidence
+from edgevit.build.precisions import FLOAT_PRECISIONS, QUANTIZED_PRECISIONS
+from edgevit.build.trial import GraphFile
 from edgevit.core.errors import BundleError
 from edgevit.core.recipe import Recipe, load_recipe
-from edgevit.evidence import Evidence
-from edgevit.precisions import FLOAT_PRECISIONS, QUANTIZED_PRECISIONS
 from edgevit.runtime.bundle import PARITY_FILE, PORTABLE_MODEL_FILE, RECIPE_FILE
 from edgevit.runtime.bundle_settings import check_portable_recipe
-from edgevit.trial import GraphFile
 
 if TYPE_CHECKING:
     from edgevit.core.cache import StageCache

@@ -21,7 +21,9 @@ from edgevit.core.progress import Progress, ignore_progress
 Result = TypeVar("Result")
 
 # `-m` would put the working folder before the library, where a numpy.py may lie.
-_START = "import sys; sys.path[:1] = [p for p in sys.path[:1] if p]; from edgevit.tier_process import main; main()"
+_START = (
+    "import sys; sys.path[:1] = [p for p in sys.path[:1] if p]; from edgevit.build.tier_process import main; main()"
+)
 
 
 def run_under(

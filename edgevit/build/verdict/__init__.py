@@ -1,0 +1,1 @@
+"""Which variant is chosen, and the sentences that say why."""

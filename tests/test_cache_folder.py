@@ -19,7 +19,7 @@ from edgevit.core.cache_folder import (
     find_own_folder,
 )
 from edgevit.core.errors import OutputError
-from edgevit.devices import agent
+from edgevit.remote import agent
 
 
 @pytest.fixture(autouse=True)

@@ -68,7 +68,7 @@ def command(
                 progress=progress,
             )
         else:
-            from edgevit.devices.remote_measure import bench_on
+            from edgevit.remote.measure import bench_on
 
             given = {"--runs": runs, "--seconds": seconds, "--batch": batch, "--threads": threads, "--check": check}
             arguments = [str(word) for pair in given.items() if pair[1] is not None for word in pair]

@@ -110,7 +110,7 @@ def command(output: Output, source: str, target: str, out: Path | None, host: st
         if host is None:
             result = build_model(source, profile, progress=progress, **arguments)
         else:
-            from edgevit.devices.remote import build_on
+            from edgevit.remote.build_on import build_on
 
             log = output.listen_to(host)
             result = build_on(host, source, profile, progress=progress, log=log, **arguments)

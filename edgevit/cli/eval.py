@@ -60,8 +60,8 @@ def command(
         if host is None:
             open_with = None
         else:
-            from edgevit.devices.remote_answers import open_on
-            from edgevit.devices.ssh import check_host
+            from edgevit.remote.answers import open_on
+            from edgevit.remote.ssh import check_host
 
             open_with = partial(open_on, check_host(host), check=check, log=output.listen_to(host), progress=progress)
         result = evaluate_bundle(

@@ -31,7 +31,7 @@ def command(output: Output, bundle: Path, out: Path | None, host: str | None) ->
         if host is None:
             result = finish_bundle(bundle, out=out, progress=progress)
         else:
-            from edgevit.devices.remote import finish_on
+            from edgevit.remote.build_on import finish_on
 
             result = finish_on(host, bundle, out=out, log=output.listen_to(host), progress=progress)
     output.document(describe_result(result))

@@ -77,7 +77,7 @@ def evaluate_bundle(
         skip_bad_images: Go on without images that cannot be read.
         check: Whether the bundle's canary is answered first, where it is opened here; see
             :func:`edgevit.runtime.open_bundle`.
-        open_with: Opens the bundle elsewhere, as :func:`edgevit.devices.remote_answers.open_on` does; here by default.
+        open_with: Opens the bundle elsewhere, as :func:`edgevit.remote.answers.open_on` does; here by default.
         progress: Told after every batch.
 
     Raises:

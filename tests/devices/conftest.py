@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from edgevit.devices.ssh import PYTHON, Connection
+from edgevit.remote.ssh import PYTHON, Connection
 from tests.devices.loopback import HOST, Loopback, start_server, write_known_hosts
 
 

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from edgevit.core.errors import DeviceError
-from edgevit.devices import job as job_module
-from edgevit.devices.job import Job, run_job
-from edgevit.devices.ssh import Connection, Exchange
-from edgevit.devices.ssh_errors import OutOfReachError
-from edgevit.devices.transfer import fetch_files, send_files
-from edgevit.devices.wheel import make_wheel
+from edgevit.remote import job as job_module
+from edgevit.remote.job import Job, run_job
+from edgevit.remote.ssh import Connection, Exchange
+from edgevit.remote.ssh_errors import OutOfReachError
+from edgevit.remote.transfer import fetch_files, send_files
+from edgevit.remote.wheel import make_wheel
 from tests.devices.loopback import HOST, Loopback
 
 
@@ -227,7 +227,7 @@ def test_interrupt_ends_the_job_and_removes_it(loopback, connection, wheel, tmp_
     mark = tmp_path / "pid"
     program = f"import os, pathlib, time; pathlib.Path({str(mark)!r}).write_text(str(os.getpid())); time.sleep(60)"
     script = (
-        "import pathlib; from edgevit.devices.job import Job, run_job; from edgevit.devices.ssh import Connection\n"
+        "import pathlib; from edgevit.remote.job import Job, run_job; from edgevit.remote.ssh import Connection\n"
         # A suite that runs in the background hands on an ignored SIGINT.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"job = Job('test-interrupt-0000', ('-c', {program!r}), {{{wheel.name!r}: pathlib.Path({str(wheel)!r})}})\n"

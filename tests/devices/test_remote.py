@@ -15,11 +15,11 @@ from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target, read_architecture
 from edgevit.demo import MODELS, write_digits
-from edgevit.devices.remote import build_on, finish_on
-from edgevit.devices.remote_answers import open_on
-from edgevit.devices.remote_measure import bench_on
 from edgevit.measure.evaluate import evaluate_bundle
 from edgevit.measure.reference import generate_images
+from edgevit.remote.answers import open_on
+from edgevit.remote.build_on import build_on, finish_on
+from edgevit.remote.measure import bench_on
 from edgevit.runtime import open_bundle
 from edgevit.runtime.bundle import verify_bundle
 from edgevit.runtime.manifest import dump_manifest

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.devices import runner
+from edgevit.remote import runner
 
 
 def write_wheel(job: Path, *requirements: str) -> None:
@@ -96,7 +96,7 @@ def test_turn_comes_when_the_holder_has_gone(tmp_path, capsys):
         [
             sys.executable,
             "-c",
-            "import sys, time; sys.argv = ['']; from edgevit.devices import runner; "
+            "import sys, time; sys.argv = ['']; from edgevit.remote import runner; "
             f"runner.lock({path!r}); print('held', flush=True); time.sleep(60)",
         ],
         stdout=subprocess.PIPE,

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def serve(*arguments: str, questions: bytes = b"") -> tuple[int, bytes]:
-    command = [sys.executable, "-m", "edgevit.devices.serve", *arguments]
+    command = [sys.executable, "-m", "edgevit.remote.serve", *arguments]
     child = subprocess.run(command, cwd=ROOT, input=questions, capture_output=True, check=False)
     return child.returncode, child.stdout
 
@@ -44,7 +44,7 @@ def test_client_that_asks_nothing_more_has_gone(tmp_path: Path) -> None:
     """A network that is gone ends no stream."""
     make_bundle(tmp_path / "bundle", tmp_path / "work")
     program = (
-        "import sys; from edgevit.devices import serve; serve.IDLE_SECONDS = 0.1; "
+        "import sys; from edgevit.remote import serve; serve.IDLE_SECONDS = 0.1; "
         f"sys.exit(serve.main([{str(tmp_path / 'bundle')!r}]))"
     )
     child = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

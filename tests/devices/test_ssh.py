@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from edgevit.core.errors import DeviceError, MissingPackageError
 from edgevit.core.target import load_target, read_architecture
-from edgevit.devices import ssh
-from edgevit.devices.probe import probe_device
-from edgevit.devices.ssh import PYTHON, Connection, check_host
-from edgevit.devices.ssh_errors import OutOfReachError, explain_failure
+from edgevit.remote import ssh
+from edgevit.remote.probe import probe_device
+from edgevit.remote.ssh import PYTHON, Connection, check_host
+from edgevit.remote.ssh_errors import OutOfReachError, explain_failure
 from tests.devices.loopback import HOST, write_known_hosts
 
 

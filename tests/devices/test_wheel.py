@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.devices.wheel import make_wheel
+from edgevit.remote.wheel import make_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,7 +28,7 @@ def test_wheel_holds_the_package_with_its_data_and_no_caches(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         assert archive.testzip() is None
-        assert archive.read("edgevit/devices/agent.py") == (ROOT / "edgevit" / "devices" / "agent.py").read_bytes()
+        assert archive.read("edgevit/remote/agent.py") == (ROOT / "edgevit" / "devices" / "agent.py").read_bytes()
         record = list(csv.reader(io.StringIO(archive.read(next(n for n in names if n.endswith("/RECORD"))).decode())))
         sizes = {name: archive.getinfo(name).file_size for name in names}
     assert {row[0] for row in record} == names
@@ -61,7 +61,7 @@ def test_wheel_installs_by_pip_and_packs_the_same_wheel_again(tmp_path):
         pytest.skip("there is no pip")
     assert installed.returncode == 0, installed.stderr
     code = (
-        "import sys, pathlib, edgevit.core.target as t; from edgevit.devices.wheel import make_wheel\n"
+        "import sys, pathlib, edgevit.core.target as t; from edgevit.remote.wheel import make_wheel\n"
         "print(t.find_targets_directory()); print(make_wheel(pathlib.Path(sys.argv[1])))"
     )
     (tmp_path / "again").mkdir()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgevit.core.errors import DeviceError, MissingPackageError
-from edgevit.devices.ssh_errors import NOT_FOUND, OLD_PYTHON, OutOfReachError, explain_failure, format_last_lines
+from edgevit.remote.ssh_errors import NOT_FOUND, OLD_PYTHON, OutOfReachError, explain_failure, format_last_lines
 
 CONNECT_SECONDS = 15
 GREETING_SECONDS = 90

@@ -14,12 +14,12 @@ from edgevit.core import schema
 from edgevit.core.errors import DeviceError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.target import use_library
-from edgevit.devices.job import Job, list_bundle, run_job
-from edgevit.devices.probe import EXTRAS, estimate_environment, probe_device
-from edgevit.devices.ssh import Connection
-from edgevit.devices.transfer import hash_job
-from edgevit.devices.wheel import pack_wheel
 from edgevit.measure.bench import Comparison
+from edgevit.remote.job import Job, list_bundle, run_job
+from edgevit.remote.probe import EXTRAS, estimate_environment, probe_device
+from edgevit.remote.ssh import Connection
+from edgevit.remote.transfer import hash_job
+from edgevit.remote.wheel import pack_wheel
 from edgevit.runtime.bundle import verify_bundle
 
 

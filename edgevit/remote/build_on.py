@@ -19,12 +19,12 @@ from edgevit.core import schema
 from edgevit.core.errors import BundleError, EdgevitError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Report
-from edgevit.devices.job import Job, list_bundle, run_job
-from edgevit.devices.probe import EXTRAS, estimate_environment, probe_device
-from edgevit.devices.ssh import Connection
-from edgevit.devices.ssh_errors import OutOfReachError
-from edgevit.devices.transfer import hash_job
-from edgevit.devices.wheel import pack_wheel
+from edgevit.remote.job import Job, list_bundle, run_job
+from edgevit.remote.probe import EXTRAS, estimate_environment, probe_device
+from edgevit.remote.ssh import Connection
+from edgevit.remote.ssh_errors import OutOfReachError
+from edgevit.remote.transfer import hash_job
+from edgevit.remote.wheel import pack_wheel
 from edgevit.runtime.bundle import REPORT_FILE, Bundle, verify_bundle
 from edgevit.runtime.manifest import hash_file
 

@@ -191,7 +191,7 @@ def follow(request: dict[str, Any]) -> None:
 
 
 def serve(request: dict[str, Any]) -> None:
-    """Become ``edgevit.devices.serve``, with the code and the environment of a job that has been done."""
+    """Become ``edgevit.remote.serve``, with the code and the environment of a job that has been done."""
     job = job_folder(request)
     status = read_status(job)
     end_server(job)  # of a connection that was lost, which may not have noticed: it would keep this one waiting

@@ -17,19 +17,19 @@ from edgevit.core import schema
 from edgevit.core.errors import DeviceError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.target import use_library
-from edgevit.devices.job import Job, list_bundle, persist, run_job
-from edgevit.devices.probe import EXTRAS, estimate_environment, probe_device
-from edgevit.devices.ssh import Connection, Exchange
-from edgevit.devices.ssh_errors import OutOfReachError
-from edgevit.devices.transfer import hash_job
-from edgevit.devices.wheel import pack_wheel
 from edgevit.pixels.preprocess import Preprocess
+from edgevit.remote.job import Job, list_bundle, persist, run_job
+from edgevit.remote.probe import EXTRAS, estimate_environment, probe_device
+from edgevit.remote.ssh import Connection, Exchange
+from edgevit.remote.ssh_errors import OutOfReachError
+from edgevit.remote.transfer import hash_job
+from edgevit.remote.wheel import pack_wheel
 from edgevit.runtime.bundle import Bundle, verify_bundle
 from edgevit.runtime.canary import CanaryCheck, Check
 from edgevit.runtime.manifest import Manifest
 from edgevit.runtime.session import Outputs
 
-_SERVE = ("-m", "edgevit.devices.serve")
+_SERVE = ("-m", "edgevit.remote.serve")
 
 
 class RemotePredictor:

@@ -1,4 +1,4 @@
-"""``python -m edgevit.devices.serve BUNDLE``: a bundle's answers to pixels that come on standard input.
+"""``python -m edgevit.remote.serve BUNDLE``: a bundle's answers to pixels that come on standard input.
 
 Each question is a JSON line with ``shape`` and the pixels as uint8; each answer a JSON line with ``shapes`` and the
 outputs as little-endian float32, one after the other. An error is a JSON line with ``error`` and ``hint``. The first

@@ -12,7 +12,7 @@ from edgevit.runtime.versions import parse_version
 
 if TYPE_CHECKING:
     from edgevit.core.target import Target
-    from edgevit.devices.ssh import Connection
+    from edgevit.remote.ssh import Connection
 
 EXTRAS = {"openvino": "openvino", "onnxruntime": "onnxruntime", "tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
 _PACKAGES = {"numpy": "numpy", "PIL": "pillow"}

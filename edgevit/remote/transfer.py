@@ -9,7 +9,7 @@ from typing import Any
 
 from edgevit.core.errors import DeviceError, OutputError
 from edgevit.core.progress import Progress, ignore_progress
-from edgevit.devices.ssh import Connection, Exchange
+from edgevit.remote.ssh import Connection, Exchange
 from edgevit.runtime.manifest import FileRecord, hash_file, is_safe_name
 
 _BLOCK = 1 << 18

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 import edgevit
 from edgevit.checkpoints.preprocess_configs import read_timm_preprocess
-from edgevit.demo import LABELS, TRAINING, load_digits
+from edgevit.cli.demo_models import LABELS, TRAINING, load_digits
 from edgevit.models.swin import Swin, SwinConfig
 from edgevit.models.vit import ViT, ViTConfig
 from edgevit.pixels.preprocess import to_nchw

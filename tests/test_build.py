@@ -16,13 +16,13 @@ from PIL import Image
 from edgevit.build.build import build_model
 from edgevit.build.evidence import Evidence
 from edgevit.build.finish import finish_bundle
+from edgevit.cli.demo_models import MODELS, write_digits
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import CheckpointError, CompileError, DataError, OutputError
 from edgevit.core.recipe import Recipe, load_recipe
 from edgevit.core.report.report import Ratio, Report, SettingsTrial
 from edgevit.core.target import Budget, load_target
 from edgevit.core.task import Task
-from edgevit.demo import MODELS, write_digits
 from edgevit.measure.reference import generate_images, run_module, save_reference
 from edgevit.runtime import open_bundle
 from edgevit.runtime.bundle import verify_bundle
@@ -338,7 +338,7 @@ SCRIPT = """
 import signal, sys
 from pathlib import Path
 from edgevit.build.build import build_model
-from edgevit.demo import MODELS
+from edgevit.cli.demo_models import MODELS
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
 

@@ -11,11 +11,11 @@ import pytest
 import edgevit.build.set_back
 from edgevit.build.build import build_model
 from edgevit.build.set_back import REASON, STAGE
+from edgevit.cli.demo_models import MODELS, write_digits
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe, load_recipe
 from edgevit.core.report.report import Report
 from edgevit.core.target import Budget, load_target
-from edgevit.demo import MODELS, write_digits
 from edgevit.runtime.bundle import verify_bundle
 from tests.outliers import plant_outliers
 

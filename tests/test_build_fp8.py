@@ -15,12 +15,12 @@ from edgevit.build.prepare import prepare_graph
 from edgevit.build.prepare_fp8 import prepare_fp8, requantize_fp8
 from edgevit.build.prepare_quantized import QuantizedGraph
 from edgevit.build.set_back import REASON, STAGE, mark_float
+from edgevit.cli.demo_models import MODELS, DigitFiles, write_digits
 from edgevit.core.cache import StageCache
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe, load_recipe
 from edgevit.core.target import Budget, load_target
-from edgevit.demo import MODELS, DigitFiles, write_digits
 from edgevit.graph.graph import Graph
 from edgevit.measure.reference import generate_images
 from edgevit.pixels.images import ImageSet

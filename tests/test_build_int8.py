@@ -7,13 +7,13 @@ import dataclasses
 import pytest
 
 from edgevit.build.build import build_model
+from edgevit.cli.demo_models import MODELS, write_digits
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import CalibrationError, RecipeError
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe, load_recipe
 from edgevit.core.report.report import Report
 from edgevit.core.target import load_target
-from edgevit.demo import MODELS, write_digits
 from edgevit.pixels.images import ImageSet
 from edgevit.runtime import open_bundle
 from edgevit.runtime.bundle import verify_bundle

@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from edgevit.build.build import build_model
 from edgevit.checkpoints import read_checkpoint
 from edgevit.cli import main
+from edgevit.cli.demo_models import MODELS, write_digits
 from edgevit.core.errors import BundleError
 from edgevit.core.recipe import Recipe, load_recipe
 from edgevit.core.target import load_target
 from edgevit.core.task import Task
-from edgevit.demo import MODELS, write_digits
 from edgevit.measure.evaluate import evaluate_bundle
 from edgevit.measure.reference import run_outputs
 from edgevit.models.select_task import select_task

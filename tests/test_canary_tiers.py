@@ -25,13 +25,13 @@ from edgevit.build.canary import make_canary
 from edgevit.build.evidence import Evidence
 from edgevit.build.pack import pack_bundle
 from edgevit.build.tier_process import run_under
+from edgevit.cli.demo_models import MODELS, write_digits
 from edgevit.core.engine import TensorSpec
 from edgevit.core.isa import LIMIT_VARIABLE, TIERS, TierName, list_tiers
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe
 from edgevit.core.report.place import CANARY_FILE
 from edgevit.core.target import load_target, read_architecture
-from edgevit.demo import MODELS, write_digits
 from edgevit.engines.compile import compile_engine
 from edgevit.pixels.images import ImageSet
 from edgevit.runtime.bundle import Bundle, load_bundle

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgevit import demo
-from edgevit.demo import LABELS, MODELS, TRAINING, draw_digit, load_digits, write_digits
+from edgevit.cli import demo_models as demo
+from edgevit.cli.demo_models import LABELS, MODELS, TRAINING, draw_digit, load_digits, write_digits
 from edgevit.pixels.images import ImageSet
 from tests.reference import import_timm
 

@@ -16,12 +16,12 @@ from edgevit.build.finish import finish_bundle
 from edgevit.build.pack import pack_bundle
 from edgevit.build.portable import list_quantized, read_portable_evidence
 from edgevit.build.trial import GraphFile
+from edgevit.cli.demo_models import MODELS, DigitFiles, write_digits
 from edgevit.core.cache import StageCache
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe
 from edgevit.core.report.report import Report
 from edgevit.core.target import Budget, load_target
-from edgevit.demo import MODELS, DigitFiles, write_digits
 from edgevit.runtime.bundle import verify_bundle
 from edgevit.runtime.manifest import load_manifest
 from tests.small_graphs import make_graph

@@ -20,13 +20,13 @@ from edgevit.build.build import build_model
 from edgevit.build.pack import pack_bundle
 from edgevit.build.rehearsal import Rehearsal
 from edgevit.cli import main
+from edgevit.cli.demo_models import MODELS, write_digits
 from edgevit.core.cache import StageCache
 from edgevit.core.engine import GpuRecord
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe
 from edgevit.core.report.report import Report, Verdict
 from edgevit.core.target import Budget, load_target
-from edgevit.demo import MODELS, write_digits
 from edgevit.graph.graph import Graph
 from edgevit.measure.machine.local import describe_machine
 from edgevit.runtime import open_bundle

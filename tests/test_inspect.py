@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from edgevit.build.inspect import count_macs, inspect_source
+from edgevit.cli.demo_models import MODELS
 from edgevit.core.errors import CheckpointError
-from edgevit.demo import MODELS
 from edgevit.models.swin import Swin, SwinConfig
 from edgevit.models.vit import ViT, ViTConfig
 from tests.reference import count_flops

@@ -18,6 +18,7 @@ from edgevit.build.finish import finish_bundle
 from edgevit.build.libraries import add_libraries
 from edgevit.build.portable import read_portable_evidence, read_portable_graphs
 from edgevit.build.trial import GraphFile
+from edgevit.cli.demo_models import MODELS, write_digits
 from edgevit.core.cache import StageCache
 from edgevit.core.engine import Engine
 from edgevit.core.errors import TargetError
@@ -26,7 +27,6 @@ from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe
 from edgevit.core.report.timings import Ratio, SettingsTrial
 from edgevit.core.target import load_target, use_library
-from edgevit.demo import MODELS, write_digits
 from edgevit.engines.availability import Status
 from edgevit.measure.latency import LatencyComparison, measure_latency
 from edgevit.runtime import open_bundle

@@ -37,7 +37,7 @@ def test_wheel_holds_models_images_targets_and_recipes(unpacked):
 
 def test_installed_package_finds_its_data_beside_itself(unpacked):
     code = (
-        "import edgevit, edgevit.core.recipe, edgevit.core.target as t; from edgevit.demo import load_digits\n"
+        "import edgevit, edgevit.core.recipe, edgevit.core.target as t; from edgevit.cli.demo_models import load_digits\n"
         "print(edgevit.__file__, t.find_targets_directory(), len(t.list_targets()), len(load_digits()[0]))\n"
         "edgevit.load_recipe('default')"
     )

@@ -13,7 +13,7 @@ from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
     from edgevit.build.conclude import BuildResult
-    from edgevit.demo import DigitFiles
+    from edgevit.cli.demo_models import DigitFiles
 
 CALIBRATED = 100
 """Images that INT8 is calibrated on: enough for models as small as these, and the demonstration stays short."""
@@ -37,11 +37,11 @@ def command(output: Output, target: str | None, out: Path) -> int:
       edgevit demo --target cpu --out /tmp/demo
     """
     from edgevit.build.build import build_model
+    from edgevit.cli.demo_models import MODELS, write_digits
     from edgevit.cli.verdict import describe_result, exit_status, show_result
     from edgevit.core.quantization import Quantization
     from edgevit.core.recipe import Recipe
     from edgevit.core.target import load_target
-    from edgevit.demo import MODELS, write_digits
 
     profile = load_target(target or _choose_target())
     files = write_digits(out / "digits")
@@ -113,7 +113,7 @@ def _show_predictions(output: Output, rows: list[dict[str, Any]]) -> None:
     from PIL import Image
     from rich.table import Table
 
-    from edgevit.demo import MODELS, draw_digit
+    from edgevit.cli.demo_models import MODELS, draw_digit
 
     table = Table.grid(padding=(0, 3, 0, 0))
     drawings = ["\n".join(draw_digit(np.asarray(Image.open(row["image"])))) for row in rows]

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from edgevit.build.build import build_model
+from edgevit.cli.demo_models import MODELS, write_digits
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import Target, load_target
-from edgevit.demo import MODELS, write_digits
 from scripts.make_arm_root import MADE, default_folder
 
 DIGITS, PHOTOS, CALIBRATION = 60, 20, 64

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from edgevit.cli import main
-from edgevit.demo import MODELS, write_digits
+from edgevit.cli.demo_models import MODELS, write_digits
 
 QUICK = (
     "latency_runs = 2\nlatency_seconds = 0.05\ntune_settings = false\nchoice_images = 40\n[quantization]\nimages = 40\n"

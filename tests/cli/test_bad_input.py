@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from edgevit.demo import MODELS
+from edgevit.cli.demo_models import MODELS
 from tests.tiny_bundle import make_portable_bundle
 
 VIT = MODELS["vit"]

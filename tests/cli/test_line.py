@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
+from edgevit.cli.demo_models import MODELS
 from edgevit.core.report.report import Report
-from edgevit.demo import MODELS
 
 
 def widest(text):

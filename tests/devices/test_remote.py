@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from edgevit.build.build import build_model
+from edgevit.cli.demo_models import MODELS, write_digits
 from edgevit.core.errors import BundleError, DataError, DeviceError
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target, read_architecture
-from edgevit.demo import MODELS, write_digits
 from edgevit.measure.evaluate import evaluate_bundle
 from edgevit.measure.reference import generate_images
 from edgevit.remote.answers import open_on

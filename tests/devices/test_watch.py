@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgevit.build.build import build_model
+from edgevit.cli.demo_models import MODELS
 from edgevit.core import schema
 from edgevit.core.errors import BundleError
 from edgevit.core.recipe import Recipe
 from edgevit.core.report.conditions import Conditions, Span, describe_conditions, list_condition_risks
 from edgevit.core.report.report import Report
 from edgevit.core.target import load_target
-from edgevit.demo import MODELS
 from edgevit.measure.machine.sensors import Reading
 from edgevit.measure.machine.watch import Watch, summarize_readings
 

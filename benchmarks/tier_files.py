@@ -191,4 +191,4 @@ def _digest(*contents: bytes | Path) -> str:
 
 def _digest_code() -> str:
     package = Path(edgevit.__file__).parent
-    return _digest(*sorted(path for path in package.rglob("*.py") if path.parent.name not in ("cli", "demo")))
+    return _digest(*sorted(path for path in package.rglob("*.py") if "cli" not in path.relative_to(package).parts))

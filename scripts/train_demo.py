@@ -205,7 +205,7 @@ def main() -> None:
     """Train, judge once, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=["vit", "swin"], help="train one of the two")
-    parser.add_argument("--out", type=Path, default=Path(edgevit.__file__).parent / "demo")
+    parser.add_argument("--out", type=Path, default=Path(edgevit.__file__).parent / "cli" / "demo_models")
     args = parser.parse_args()
     torch.set_num_threads(1)  # the same sums in the same order everywhere
     torch.use_deterministic_algorithms(True)

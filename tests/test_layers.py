@@ -1,95 +1,56 @@
-"""Who imports whom: no circles, also none hidden inside functions, and a device runtime of numpy and Pillow alone.
+"""Who imports whom: the rooms' table, no circles, and a device runtime of numpy and Pillow alone.
 
-Read from the sources, so imports inside functions count; those for type checkers alone do not.
+Read from the sources, so imports inside functions count, and for the rooms those for type checkers too.
 """
 
 from __future__ import annotations
 
-import ast
 import sys
-from collections.abc import Iterable, Iterator
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-import pytest
-
-import edgevit
-
-ROOT = Path(edgevit.__file__).parent
+from tests.support.layers import BELOW, ROOT, draw, draw_rooms, find_circle, list_strays, name_modules, read_imports
 
 # What the device runtime may import: at once (tomli is Python's own tomllib before 3.11), and where it is used.
 AT_ONCE = {"numpy", "PIL", "tomli"}
 WHERE_USED = {"openvino", "onnxruntime", "tensorrt", "tensorrt_rtx", "cuda"}
 
-# The packages that a package may import from, beside itself and the modules of edgevit itself.
-BELOW: dict[str, set[str]] = {
-    "backends": {"runtime"},
-    "cli": {"checkpoints", "demo", "devices", "runtime"},  # checkpoints: which names are hub ids
-    "demo": set(),
-    "devices": {"runtime"},
-    "folds": {"models"},
-    "methods": {"observers"},
-    "models": set(),
-    "observers": set(),
-    "runtime": set(),
-}
+
+def test_every_file_lies_in_one_of_the_twelve_rooms_or_is_one_of_three_beside_them() -> None:
+    assert len(BELOW) == 12
+    beside = {path.name for path in ROOT.iterdir() if path.is_file()}
+    assert len(beside) <= 3
+    assert {path.name for path in ROOT.iterdir() if path.is_dir()} - {"__pycache__", "_data"} == set(BELOW)
 
 
-def name_modules(root: Path) -> dict[str, Path]:
-    """Every module of a package by its dotted name."""
-    found = {}
-    for path in root.rglob("*.py"):
-        parts = [root.name, *path.relative_to(root).with_suffix("").parts]
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+def test_a_room_imports_those_that_its_line_names_and_no_others() -> None:
+    assert list_strays() == []
 
 
-def walk_imports(body: Iterable[ast.AST], inside: bool = False) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
-    """Import statements that run, each with whether it is inside a function."""
-    for node in body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            yield node, inside
-        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            yield from walk_imports(node.orelse, inside)
-        else:
-            function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            yield from walk_imports(ast.iter_child_nodes(node), inside or function)
+def test_the_table_goes_down_only() -> None:
+    order = list(BELOW)
+    assert all(order.index(other) > order.index(room) for room, others in BELOW.items() for other in others)
 
 
-def read_imports(path: Path, modules: Iterable[str]) -> set[tuple[str, bool]]:
-    """Full names that a file imports, each with whether it does so inside a function."""
-    names = set()
-    for node, inside in walk_imports(ast.parse(path.read_text(encoding="utf-8")).body):
-        if isinstance(node, ast.Import):
-            names |= {(alias.name, inside) for alias in node.names}
-            continue
-        assert not node.level, f"{path} imports relatively"
-        base = node.module or ""
-        full = {f"{base}.{alias.name}" for alias in node.names}
-        names |= {(name if name in modules else base, inside) for name in full}
-    return names
+def test_a_planted_import_from_above_is_found(tmp_path: Path) -> None:
+    package = tmp_path / "edgevit"
+    for room in ("core", "build"):
+        (package / room).mkdir(parents=True)
+        (package / room / "__init__.py").touch()
+    (package / "__init__.py").touch()
+    (package / "build" / "line.py").write_text("import edgevit.core\n")
+    assert list_strays(package) == []
+    (package / "core" / "low.py").write_text("def f() -> None:\n    from edgevit.build import line\n")
+    assert list_strays(package) == ["edgevit.core.low imports edgevit.build.line"]
 
 
-def draw(root: Path) -> dict[str, set[str]]:
-    """Of every module, the modules of the same package that it imports."""
-    modules = name_modules(root)
-    return {
-        name: {other for other, _ in read_imports(path, modules) if other in modules} - {name}
-        for name, path in modules.items()
-    }
-
-
-def find_circle(graph: dict[str, set[str]]) -> list[str]:
-    """The modules of one circle of imports, or none."""
-    try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as exc:
-        return list(reversed(exc.args[1]))
-    return []
+def test_the_rooms_are_drawn_with_their_lines() -> None:
+    rows = [line.split() for line in draw_rooms().splitlines()[1:]]
+    assert [row[0] for row in rows] == list(BELOW)
+    assert all(int(row[1]) > 0 and int(row[2]) > 0 for row in rows)
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    graph = draw(ROOT)
+    graph = draw()
     assert len(graph) > 200
     assert find_circle(graph) == []
 
@@ -103,15 +64,6 @@ def test_a_planted_circle_inside_a_function_is_found_and_one_for_type_checkers_i
     assert find_circle(draw(package)) == []
     (package / "low.py").write_text("def f():\n    from planted import high\n")
     assert set(find_circle(draw(package))) == {"planted.high", "planted.low"}
-
-
-@pytest.mark.parametrize("package", BELOW)
-def test_a_package_imports_from_those_below_it_alone(package: str) -> None:
-    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
-    graph = draw(ROOT)
-    own = f"edgevit.{package}"
-    imported = {other for name in graph if name == own or name.startswith(f"{own}.") for other in graph[name]}
-    assert {name.split(".")[1] for name in imported if "." in name} & packages - {package} <= BELOW[package]
 
 
 def test_the_command_line_is_imported_by_nothing_but_the_module_that_runs_it() -> None:

@@ -28,7 +28,9 @@ def unpacked(tmp_path_factory) -> Path:
 def test_wheel_holds_models_images_targets_and_recipes(unpacked):
     package = unpacked / "edgevit"
     for name in ("digits.npz", "vit_digits/model.safetensors", "swin_digits/config.json", "README.md"):
-        assert (package / "demo" / name).read_bytes() == (ROOT / "edgevit" / "demo" / name).read_bytes()
+        assert (package / "cli/demo_models" / name).read_bytes() == (
+            ROOT / "edgevit/cli/demo_models" / name
+        ).read_bytes()
     for folder in ("targets", "calibration"):
         shipped = {path.name for path in (package / "_data" / folder).glob("*.toml")}
         assert shipped == {path.name for path in (ROOT / folder).glob("*.toml")}
@@ -37,7 +39,8 @@ def test_wheel_holds_models_images_targets_and_recipes(unpacked):
 
 def test_installed_package_finds_its_data_beside_itself(unpacked):
     code = (
-        "import edgevit, edgevit.core.recipe, edgevit.core.target as t; from edgevit.cli.demo_models import load_digits\n"
+        "import edgevit, edgevit.core.recipe, edgevit.core.target as t\n"
+        "from edgevit.cli.demo_models import load_digits\n"
         "print(edgevit.__file__, t.find_targets_directory(), len(t.list_targets()), len(load_digits()[0]))\n"
         "edgevit.load_recipe('default')"
     )

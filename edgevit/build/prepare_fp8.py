@@ -107,7 +107,7 @@ def prepare_fp8(
 
 
 def requantize_fp8(source: Path, record: QuantizationRecord, backend: str, path: Path) -> Mapping[str, int]:
-    """Write the graph with the pairs of the record's FP8 sites; as :func:`edgevit.build.prepare_quantized.requantize`."""
+    """Write the graph with the pairs of the FP8 sites; as :func:`~edgevit.build.prepare_quantized.requantize`."""
     from edgevit.graph.graph import Graph
     from edgevit.quantize.fp8 import Fp8Plan
 

@@ -82,7 +82,7 @@ def run_under(
 
 
 def _start(limit: str) -> subprocess.Popen[bytes]:
-    package_parent = str(Path(__file__).resolve().parents[1])
+    package_parent = str(Path(__file__).resolve().parents[2])
     paths = [package_parent, *sys.path]  # what the function's module was found by
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p), LIMIT_VARIABLE: limit}
     try:

@@ -47,7 +47,8 @@ class GraphFile:
     Attributes:
         path: The optimised graph; of INT8 with its Q/DQ pairs.
         inputs: Plain data that identifies its content.
-        trial: Its engine, judged on calibration images, where :func:`edgevit.build.judge.try_graph` has done so already.
+        trial: Its engine, judged on calibration images, where :func:`edgevit.build.judge.try_graph` has done so
+            already.
         precision: What it is compiled to, where that is not the variant's name.
         floats: What is not quantised is computed in this type; ``None``: in that of the precision.
         library: The engine library, where that is not the target's ``backend``.

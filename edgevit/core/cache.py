@@ -229,8 +229,8 @@ def _versions() -> Mapping[str, str]:
 def _code() -> str:
     """edgevit's own source: a stage of another version, or of an edited checkout, is not taken for this one's."""
     total = hashlib.sha256()
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     for path in sorted(package.rglob("*.py")):
-        if path.relative_to(package).parts[0] not in ("cli", "demo"):
+        if path.relative_to(package).parts[0] != "cli":
             total.update(path.read_bytes())
     return total.hexdigest()

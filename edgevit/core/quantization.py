@@ -35,7 +35,7 @@ class Quantization:
         weight_group: Largest group of 4-bit weights.
         observer: How the range of a Linear's input is chosen: by the error of its ``output``; by that with tokens
             weighted by what they do to the logits (``loss``, :mod:`edgevit.quantize.token_importance`); or by what
-            :func:`edgevit.quantize.calibrate.calibrate_graph` saw of it, see ``edgevit/observers/``.
+            :func:`edgevit.quantize.calibrate.calibrate_graph` saw of it, see ``edgevit/quantize/observers/``.
         percentile: Of the observer ``percentile``: share of values inside the range, in percent.
         products: Which products of attention may be INT8: none, queries·keys, both, or (``auto``) those that gain
             speed with the engine library.
@@ -54,7 +54,8 @@ class Quantization:
         equalize: Bring the channels of queries and keys to the same ranges, and those of values closer to one another
             (:mod:`edgevit.quantize.methods.channel_equalization`).
         row_gain: Raise softmax's rows in front of their quantiser (:mod:`edgevit.quantize.methods.probability_gain`).
-        norm_scale: Bring the channels of a LayerNorm's output to one range (:mod:`edgevit.quantize.methods.norm_scale`).
+        norm_scale: Bring the channels of a LayerNorm's output to one range
+            (:mod:`edgevit.quantize.methods.norm_scale`).
         smooth: SmoothQuant between GELU and the second MLP Linear, α chosen per site from a grid that contains off.
         bias_correction: Keep the mean of every Linear's output, on quantised inputs.
         rounding: Of weights: to the nearest, or by GPTQ against the quantised inputs.

@@ -91,7 +91,7 @@ class Recipe:
 
 def find_recipes_directory() -> Path:
     """The folder of the recipes that ship with the package: inside a wheel, or beside the package in a checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     packed = package / "_data" / "calibration"
     return packed if packed.is_dir() else package.parent / "calibration"
 

@@ -175,7 +175,7 @@ class Budget:
 
 def find_targets_directory() -> Path:
     """The folder of the profiles that ship with the package: inside a wheel, or beside the package in a checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     packed = package / "_data" / "targets"
     return packed if packed.is_dir() else package.parent / "targets"
 

@@ -11,8 +11,8 @@ from edgevit.models.layers import Activation, Mlp, split_heads
 class AttentionPool(nn.Module):
     """One learned query attends to all tokens, and an MLP with a residual follows: ``(B, N, C) → (B, C)``.
 
-    The query is the same for every image. :mod:`edgevit.models.folds.attention_pool` multiplies it into the key projection:
-    ``score`` then gives every head's scores by one Linear from C to A.
+    The query is the same for every image. :mod:`edgevit.models.folds.attention_pool` multiplies it into the key
+    projection: ``score`` then gives every head's scores by one Linear from C to A.
     """
 
     def __init__(self, width: int, heads: int, mlp_width: int, activation: Activation, norm_eps: float) -> None:

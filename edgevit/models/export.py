@@ -42,8 +42,8 @@ def export_model(
     Args:
         model: What :func:`edgevit.checkpoints.read_checkpoint` gave.
         form: Which folds, and which form of q/k/v.
-        opset: ONNX opset of the result, which is 18 for an older one: :mod:`edgevit.graph.opset` restates it when all passes
-            are through.
+        opset: ONNX opset of the result, which is 18 for an older one: :mod:`edgevit.graph.opset` restates it when all
+            passes are through.
         batch: Smallest, usual and largest batch. Three equal numbers make it static.
 
     Returns:

@@ -70,8 +70,8 @@ class Model:
 
     Attributes:
         module: A canonical module in evaluation mode, float32, without gradients: normalised pixels
-            ``(B, 3, H, W) float32 → (B, classes) float32`` logits, or what :func:`edgevit.models.select_task.select_task`
-            made of it.
+            ``(B, 3, H, W) float32 → (B, classes) float32`` logits, or what
+            :func:`edgevit.models.select_task.select_task` made of it.
         preprocess: How an image becomes the module's input.
         labels: A name for every class, or ``None`` where the checkpoint has none.
         task: What the module computes.

@@ -20,8 +20,8 @@ __all__ = ["EncoderBlock", "ViT", "ViTConfig"]
 class EncoderBlock(nn.Module):
     """Pre-norm encoder block: ``(B, N, C) → (B, N, C)``, or ``(B, queries, C)`` where ``queries`` is set.
 
-    ``queries`` is set on the last block alone, by :mod:`edgevit.models.folds.last_block`; ``apart``, ``tokens`` and the parts
-    whose names begin with ``token_`` by :mod:`edgevit.models.folds.class_token_mlp`.
+    ``queries`` is set on the last block alone, by :mod:`edgevit.models.folds.last_block`; ``apart``, ``tokens`` and the
+    parts whose names begin with ``token_`` by :mod:`edgevit.models.folds.class_token_mlp`.
     """
 
     def __init__(self, config: ViTConfig) -> None:

@@ -15,9 +15,9 @@ GridKind: TypeAlias = Literal["u8", "i8", "u8_zero"]
 """``u8``: asymmetric, 0 … 255 with a zero point. ``i8``: symmetric, −127 … 127. ``u8_zero``: 0 … 255, zero point 0."""
 
 
-# Features behind the way back from a rotation (edgevit.models.folds.residual_rotation), OpenVINO, held-out photos, float
-# against INT8. The shared Swin: 44.0, 41.6, 38.3 dB against 37.3, 37.0, 34.1 at 1.02 of the time. DeiT-T: 40.7, 30.8,
-# 27.5, 25.2 against 36.7, 30.1, 27.1, 24.8 at 1.00 to 1.04.
+# Features behind the way back from a rotation (edgevit.models.folds.residual_rotation), OpenVINO, held-out photos,
+# float against INT8. The shared Swin: 44.0, 41.6, 38.3 dB against 37.3, 37.0, 34.1 at 1.02 of the time. DeiT-T: 40.7,
+# 30.8, 27.5, 25.2 against 36.7, 30.1, 27.1, 24.8 at 1.00 to 1.04.
 _RESTORED = {"outlets.*.restore": "features are its result: INT8 would cost decibels and save next to no time"}
 
 
@@ -43,9 +43,9 @@ class Placement:
         apart_token: Whether the class token's MLP may be computed apart: a single row costs little in float.
         float_sites: Patterns of sites that gain nothing by INT8, with the reason.
         paired_weights: Whether neighbouring weights share a limit, so that their products with u8 do not overflow 16
-            bits on processors without VNNI (:mod:`edgevit.quantize.methods.weight_pairs`). DeiT-T, OpenVINO, 100 photos: 28.1
-            dB on every processor, where full weights have 28.3 with VNNI and 13.8 without; the shared Swin:
-            41.4 and 12.1 without the limit. ONNX Runtime multiplies u8 by u8 there instead.
+            bits on processors without VNNI (:mod:`edgevit.quantize.methods.weight_pairs`). DeiT-T, OpenVINO, 100
+            photos: 28.1 dB on every processor, where full weights have 28.3 with VNNI and 13.8 without; the shared
+            Swin: 41.4 and 12.1 without the limit. ONNX Runtime multiplies u8 by u8 there instead.
     """
 
     linear: GridKind

@@ -45,7 +45,8 @@ def finish_on(
 ) -> BuildResult:
     """Compile and measure a portable bundle on a device over ssh, and bring the finished one back.
 
-    As :func:`edgevit.build.finish.finish_bundle`, which runs there. A call that was broken off goes on when it is made again.
+    As :func:`edgevit.build.finish.finish_bundle`, which runs there. A call that was broken off goes on when it is made
+    again.
 
     Args:
         host: What ``ssh`` takes.

@@ -28,7 +28,7 @@ def test_wheel_holds_the_package_with_its_data_and_no_caches(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         assert archive.testzip() is None
-        assert archive.read("edgevit/remote/agent.py") == (ROOT / "edgevit" / "devices" / "agent.py").read_bytes()
+        assert archive.read("edgevit/remote/agent.py") == (ROOT / "edgevit/remote/agent.py").read_bytes()
         record = list(csv.reader(io.StringIO(archive.read(next(n for n in names if n.endswith("/RECORD"))).decode())))
         sizes = {name: archive.getinfo(name).file_size for name in names}
     assert {row[0] for row in record} == names

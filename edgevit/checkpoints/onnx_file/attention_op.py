@@ -1,10 +1,10 @@
 """ONNX's Attention operator (opset 23), taken apart into the operators that it stands for.
 
 What comes out is ``MatMul → Add → Softmax → MatMul`` on ``(B, A, N, D)``, the scale on the queries: the form in which
-other exports have it, and in which :mod:`edgevit.graph.patterns.attention` reads it. Taken apart are inputs of rank 3 and 4,
-constant masks of numbers or truths, computed masks of numbers, and ``is_causal``. Left alone, with the reason: caches
-of keys and values, their padding, groups of heads that share keys, soft caps and scores as a result, which no image
-encoder has, and masks that close a row, whose probabilities the operator's versions define in different ways.
+other exports have it, and in which :mod:`edgevit.graph.patterns.attention` reads it. Taken apart are inputs of rank 3
+and 4, constant masks of numbers or truths, computed masks of numbers, and ``is_causal``. Left alone, with the reason:
+caches of keys and values, their padding, groups of heads that share keys, soft caps and scores as a result, which no
+image encoder has, and masks that close a row, whose probabilities the operator's versions define in different ways.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Compiling with TensorRT or TensorRT-RTX to ``model.plan``; one module, as both have the same Python interface.
 
-The graph is strongly typed already (:mod:`edgevit.engines.tensorrt.typed`), so no flag says how anything is computed; for TensorRT
-before 10.3 :mod:`edgevit.engines.tensorrt.builder_flags` does. TensorRT compiles on the GPU that it compiles for; TensorRT-RTX
-compiles for a compute capability that it is told, and needs no GPU.
+The graph is strongly typed already (:mod:`edgevit.engines.tensorrt.typed`), so no flag says how anything is computed;
+for TensorRT before 10.3 :mod:`edgevit.engines.tensorrt.builder_flags` does. TensorRT compiles on the GPU that it
+compiles for; TensorRT-RTX compiles for a compute capability that it is told, and needs no GPU.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ class TensorRT:
         model_info: Mapping[str, str] | None = None,
         batch: tuple[int, int, int] | None = None,
     ) -> Engine:
-        """Type the graph, and write the plan and what the compiler fused; see :func:`edgevit.engines.compile.compile_engine`.
+        """Type the graph, and write the plan and what the compiler fused; see
+        :func:`edgevit.engines.compile.compile_engine`.
 
         What is not quantised is computed in float16, of ``fp32`` in float32. ``model_info`` is OpenVINO's and is not
         used.
@@ -244,7 +245,8 @@ def load_fusion(directory: Path) -> FusionRecord | None:
 def type_for_compiler(graph: Graph, target: Target, precision: str, model_path: Path) -> Graph:
     """The graph as the compiler gets it: what is not quantised is float16, of ``fp32`` or by builder flags float32.
 
-    With builder flags, weights are float constants that TensorRT quantises (:mod:`edgevit.engines.tensorrt.float_weights`).
+    With builder flags, weights are float constants that TensorRT quantises
+    (:mod:`edgevit.engines.tensorrt.float_weights`).
 
     Args:
         graph: Float32, with Q/DQ pairs where it is quantised; not changed.

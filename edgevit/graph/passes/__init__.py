@@ -1,8 +1,8 @@
 """Rewrites of the ONNX graph, one a file, applied in the order of ``ORDER``.
 
-A pass takes a :class:`~edgevit.graph.graph.Graph`, changes it in place and returns a :class:`~edgevit.core.pass_record.PassRecord`.
-:mod:`edgevit.graph.passes.fuse_row_gather` is not in ``ORDER``: it is for graphs with Q/DQ pairs, and
-OpenVINO's backend runs it.
+A pass takes a :class:`~edgevit.graph.graph.Graph`, changes it in place and returns a
+:class:`~edgevit.core.pass_record.PassRecord`. :mod:`edgevit.graph.passes.fuse_row_gather` is not in ``ORDER``: it is
+for graphs with Q/DQ pairs, and OpenVINO's backend runs it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Combine what is added to attention's scores: position bias and mask become one constant, at the scores' own rank.
 
 Swin's exports reshape the scores to rank 5 to add a mask per window, which takes the pattern away from every engine's
-fused attention. This is for attention that :mod:`edgevit.graph.passes.fuse_attention` did not bring to form, as its queries
-or keys are not plain projections; the rest has one constant already.
+fused attention. This is for attention that :mod:`edgevit.graph.passes.fuse_attention` did not bring to form, as its
+queries or keys are not plain projections; the rest has one constant already.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ What comes out: q, k and v by three Linears or a packed one, with the scale of t
 projections on, where a permute of rank 5 would stay a copy; ``MatMul → Add → Softmax → MatMul`` with position bias and
 mask in one constant. Rows of tokens stay where they were, so windows and the output projection are not touched.
 
-Left alone, with the reason: whatever :func:`edgevit.graph.patterns.attention.find_attention` does not recognise, such as
-queries that are normalised or rotated behind their projection.
+Left alone, with the reason: whatever :func:`edgevit.graph.patterns.attention.find_attention` does not recognise, such
+as queries that are normalised or rotated behind their projection.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from edgevit.core.report.conditions import Conditions, Span
 from edgevit.measure.machine.sensors import Reading, read_sensors
 
 STAGE = "latency"
-"""The stage of :func:`edgevit.measure.latency.measure_latency`, which reports between turns and never in a timed region."""
+"""The stage of :func:`edgevit.measure.latency.measure_latency`; it reports between turns, never in a timed region."""
 _LEAST_SECONDS = 0.1
 
 

@@ -1,6 +1,7 @@
 """Fold layer scale into the Linear in front of it: ``γ⊙(W·x + b) = (diag γ·W)·x + γ⊙b``.
 
-What is left is the residual stream's own Add, and :mod:`edgevit.models.folds.residual_rotation` can turn what writes to it.
+What is left is the residual stream's own Add, and :mod:`edgevit.models.folds.residual_rotation` can turn what writes to
+it.
 """
 
 from __future__ import annotations

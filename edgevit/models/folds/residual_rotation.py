@@ -6,12 +6,12 @@ into everything that reads it, at no cost at run time. The idea is that of Slice
 arXiv:2401.15024 and arXiv:2404.00456), who rotate RMSNorm models; the all-ones condition carries it over to LayerNorm.
 
 Scope: streams between pre-norm blocks whose LayerNorms and layer scales are folded
-(:mod:`edgevit.models.folds.layer_norm_affine`, :mod:`edgevit.models.folds.layer_scale`). The norm before a CLIP's blocks writes to
-the stream with an affine part, which no rotation passes through: a Linear behind it takes up that part and R, for a
-twelfth of one block's products. In a Swin every stage has its own R; the first one keeps its stream, because the norm
-behind the patch embedding, where tokens are many and the Linear would cost more, writes to it with an affine part; in a
-Swin V2 all norms do so. Where pooled features or feature maps are the output, a Linear with Rᵀ takes them back, and the
-affine part of the LayerNorm in front of it goes into that.
+(:mod:`edgevit.models.folds.layer_norm_affine`, :mod:`edgevit.models.folds.layer_scale`). The norm before a CLIP's
+blocks writes to the stream with an affine part, which no rotation passes through: a Linear behind it takes up that part
+and R, for a twelfth of one block's products. In a Swin every stage has its own R; the first one keeps its stream,
+because the norm behind the patch embedding, where tokens are many and the Linear would cost more, writes to it with an
+affine part; in a Swin V2 all norms do so. Where pooled features or feature maps are the output, a Linear with Rᵀ takes
+them back, and the affine part of the LayerNorm in front of it goes into that.
 """
 
 from __future__ import annotations

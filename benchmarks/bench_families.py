@@ -41,7 +41,7 @@ from edgevit.core.target import Budget, load_target
 from edgevit.measure.machine.local import describe_machine
 from edgevit.measure.reference import generate_images
 from edgevit.pixels.images import ImageSet
-from tests.reference import randomise
+from tests.support.reference import randomise
 
 PARTS = ("fp16", "int8")
 CALIBRATION_IMAGES, VALIDATION_IMAGES = 32, 32

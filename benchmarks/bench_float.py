@@ -28,7 +28,7 @@ from edgevit.measure.latency import LatencyComparison, measure_latency
 from edgevit.measure.machine.local import describe_machine
 from edgevit.models.export import export_model
 from edgevit.runtime.session import open_engine
-from tests.reference import import_timm, randomise, save_timm_folder
+from tests.support.reference import import_timm, randomise, save_timm_folder
 
 MODELS = ("deit_tiny_patch16_224", "deit_small_patch16_224", "swin_tiny_patch4_window7_224")
 BAR = 0.95

@@ -32,7 +32,7 @@ from edgevit.models.export import export_model
 from edgevit.pixels.images import ImageSet
 from edgevit.pixels.preprocess import Preprocess
 from edgevit.runtime.session import Session, open_engine
-from tests.foreign_exports import Exporter, export_asset
+from tests.support.foreign_exports import Exporter, export_asset
 
 MODELS = {"deit_tiny_imagenet": "imagenet", "swin_imagenette": "imagenette"}  # and whose images it answers
 EXPORTERS: tuple[Exporter, ...] = ("dynamo", "script")

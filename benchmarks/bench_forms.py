@@ -26,7 +26,7 @@ from edgevit.core.errors import CompileError
 from edgevit.core.target import load_target
 from edgevit.engines.tensorrt.backend import TENSORRT_RTX
 from edgevit.models.model import Model
-from tests.reference import import_timm, randomise, save_timm_folder
+from tests.support.reference import import_timm, randomise, save_timm_folder
 
 MODELS = ("deit_tiny_patch16_224", "deit_small_patch16_224", "swin_tiny_patch4_window7_224")
 USED = FORMS[0]

@@ -31,7 +31,7 @@ from edgevit.models.export import export_model
 from edgevit.models.model import Model
 from edgevit.quantize.fp8 import quantize_fp8
 from edgevit.quantize.quantize import quantize_graph
-from tests.reference import import_timm, randomise, save_timm_folder
+from tests.support.reference import import_timm, randomise, save_timm_folder
 
 MODELS = (
     "deit_tiny_patch16_224",

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgevit.core.task import Task
 from tests.parity import timm_vit, transformers_vit
-from tests.reference import import_timm, import_torchvision, import_transformers
+from tests.support.reference import import_timm, import_torchvision, import_transformers
 
 _DINOV2 = {"hidden_size": 384, "num_attention_heads": 6, "image_size": 224}
 

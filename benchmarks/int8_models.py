@@ -11,7 +11,7 @@ from edgevit.checkpoints import read_checkpoint
 from edgevit.measure.reference import generate_images
 from edgevit.models.model import Model
 from edgevit.pixels.images import ImageSet
-from tests.reference import import_timm, randomise, save_timm_folder
+from tests.support.reference import import_timm, randomise, save_timm_folder
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ VIT = {"image_shape": (32, 32, 3), "patch_size": 8, "num_layers": 2, "num_heads"
 
 
 def randomise(model: Any, generator: np.random.Generator) -> Any:
-    """Values with which every parameter matters, as tests/reference.py gives them to torch modules."""
+    """Values with which every parameter matters, as tests/support/reference.py gives them to torch modules."""
     for variable in model.trainable_variables:
         noise = generator.standard_normal(variable.shape)
         if any(part in variable.path for part in ("token", "position_embedding")):

@@ -23,7 +23,7 @@ OUT = Path(__file__).parent.parent / "tests" / "checkpoints" / "mindspore"
 
 
 def randomise(net: nn.Cell, generator: np.random.Generator) -> nn.Cell:
-    """Values with which every parameter matters, as tests/reference.py gives them to torch modules."""
+    """Values with which every parameter matters, as tests/support/reference.py gives them to torch modules."""
     for parameter in net.get_parameters():
         if not parameter.requires_grad:  # masks and indices
             continue

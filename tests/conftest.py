@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from edgevit.core.isa import TIERS, list_tiers
-from tests.gpu_double import Machine, install_everywhere
+from tests.support.gpu_double import Machine, install_everywhere
 
 # A deadline and the check of how fast examples are drawn measure the machine, which may be busy.
 settings.register_profile("edgevit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -35,7 +35,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file: str = super()._split_scope(nodeid)
-            return next((f for f in ("tests/cli/", "tests/devices/") if file.startswith(f)), file)
+            return next((f for f in ("tests/cli/", "tests/remote/") if file.startswith(f)), file)
 
     config.option.loadscopereorder = False
     return ByFile(config, log)

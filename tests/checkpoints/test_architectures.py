@@ -12,7 +12,7 @@ from edgevit.checkpoints.timm.timm import find_names, join_biases
 from edgevit.core.errors import CheckpointError
 from edgevit.models import ViTConfig, build_module
 from edgevit.models.layers import ACTIVATIONS
-from tests.reference import import_timm
+from tests.support.reference import import_timm
 
 # Initial values take timm a while; its Swin V2 cannot leave them out.
 SKIP = {"vit": {"weight_init": "skip"}, "deit": {"weight_init": "skip"}, "deit3": {"weight_init": "skip"}}

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.models import SwinConfig, ViTConfig
-from tests.reference import import_timm, relative_error, save_deit_as_transformers, save_swin_as_transformers
+from tests.support.reference import import_timm, relative_error, save_deit_as_transformers, save_swin_as_transformers
 
 
 def test_deit_is_read_with_its_preprocessing_and_equals_timm(assets: Path) -> None:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.errors import CheckpointError
-from tests.checkpoints.small import small_tensors, write_folder
+from tests.support.small_checkpoints import small_tensors, write_folder
 
 
 def test_read_when_tensors_are_missing_unexpected_and_wrongly_shaped_lists_all(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.errors import CheckpointError
-from tests.checkpoints.small import ARGS, CONFIG, small_tensors
+from tests.support.small_checkpoints import ARGS, CONFIG, small_tensors
 
 SCALARS = st.none() | st.booleans() | st.integers(-3, 40) | st.integers() | st.floats() | st.text(max_size=5)
 VALUES = st.recursive(

@@ -14,12 +14,12 @@ import torch
 from edgevit.checkpoints import READERS
 from edgevit.checkpoints.files.files import find_files
 from edgevit.models.layers import sincos_positions
-from tests.checkpoints.small import small_tensors, write_folder
-from tests.checkpoints.test_dino import dino_checkpoint, name_as_dinov2
-from tests.checkpoints.test_jax import SMALL, make_arrays
-from tests.checkpoints.test_torchvision import build_swin, build_vit
-from tests.checkpoints.test_training_checkpoints import build, save_swin
-from tests.reference import import_transformers
+from tests.checkpoints.published.test_dino import dino_checkpoint, name_as_dinov2
+from tests.checkpoints.published.test_jax import SMALL, make_arrays
+from tests.checkpoints.published.test_torchvision import build_swin, build_vit
+from tests.checkpoints.published.test_training_checkpoints import build, save_swin
+from tests.support.reference import import_transformers
+from tests.support.small_checkpoints import small_tensors, write_folder
 
 FIXTURES = Path(__file__).parent / "mindspore"
 KERAS = Path(__file__).parent / "keras"

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from edgevit.cli.demo_models import MODELS
-from tests.tiny_bundle import make_portable_bundle
+from tests.support.tiny_bundle import make_portable_bundle
 
 VIT = MODELS["vit"]
 

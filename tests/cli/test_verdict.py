@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgevit.cli.verdict import suggest_next
-from tests.tiny_bundle import make_bundle, make_manifest
+from tests.support.tiny_bundle import make_bundle, make_manifest
 
 
 @pytest.mark.parametrize("name", ["plain", "größe mit leer", "it's; here"])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgevit.models.layers import Attention, attend
-from tests.reference import randomise, relative_error
+from tests.support.reference import randomise, relative_error
 
 
 class _Attend(nn.Module):

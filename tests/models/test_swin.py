@@ -12,7 +12,7 @@ import torch
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.models import SwinConfig
-from tests.reference import import_timm, import_transformers, randomise, relative_error
+from tests.support.reference import import_timm, import_transformers, randomise, relative_error
 
 TOLERANCE = 1e-4
 SMALL: dict[str, Any] = {"embed_dim": 16, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8)}

@@ -18,7 +18,7 @@ from edgevit.core.task import Task
 from edgevit.models import SwinV2Config
 from edgevit.models.select_task import select_task
 from edgevit.models.swin_v2 import HeadCosine, log_spaced_offsets
-from tests.reference import import_timm, import_transformers, randomise, relative_error
+from tests.support.reference import import_timm, import_transformers, randomise, relative_error
 
 TOLERANCE = 1e-4
 SMALL: dict[str, Any] = {"embed_dim": 16, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8)}

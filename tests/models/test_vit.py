@@ -14,7 +14,7 @@ import torch
 from edgevit.checkpoints import read_checkpoint
 from edgevit.models import ViT, ViTConfig
 from edgevit.models.layers import sincos_positions
-from tests.reference import import_timm, import_transformers, randomise, relative_error
+from tests.support.reference import import_timm, import_transformers, randomise, relative_error
 
 TOLERANCE = 1e-4
 

@@ -18,7 +18,7 @@ from edgevit.core.task import Task, TaskName
 from edgevit.models import ViTConfig
 from edgevit.models.model import Model
 from edgevit.models.select_task import select_task
-from tests.reference import randomise, relative_error
+from tests.support.reference import randomise, relative_error
 
 TOLERANCE = 1e-4
 TASKS: tuple[TaskName, ...] = ("classify", "embed", "features")

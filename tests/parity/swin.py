@@ -12,7 +12,7 @@ from torch import Tensor
 from edgevit.core.task import TaskName
 from tests.parity.case import Answer, Case, read_inputs, read_outputs
 from tests.parity.timm_vit import save as save_timm
-from tests.reference import import_timm, import_transformers
+from tests.support.reference import import_timm, import_transformers
 
 _TIMM: Mapping[TaskName, Answer] = {
     "classify": lambda module, pixels: module(pixels),

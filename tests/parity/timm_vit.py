@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgevit.core.task import TaskName
 from tests.parity.case import Answer, Case
-from tests.reference import import_timm
+from tests.support.reference import import_timm
 
 
 def read_tokens(module: Any, pixels: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from edgevit.core.task import TaskName
 from tests.parity.case import Answer, Case, read_inputs
-from tests.reference import import_transformers
+from tests.support.reference import import_transformers
 
 _TINY = {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768}
 _SMALL = {"hidden_size": 384, "num_attention_heads": 6}

@@ -27,8 +27,8 @@ from edgevit.runtime.canary_file import Canary, dump_canary, read_canary
 from edgevit.runtime.manifest import dump_manifest, hash_file
 from edgevit.runtime.onnxruntime import OnnxRuntimeExecutor
 from edgevit.runtime.session import open_engine
-from tests.tiny_bundle import make_bundle
-from tests.tiny_onnx import CLASSES, SIZE
+from tests.support.tiny_bundle import make_bundle
+from tests.support.tiny_onnx import CLASSES, SIZE
 
 SETTINGS = {"session.set_denormal_as_zero": "1"}
 """One of ONNX Runtime's own, which may change answers."""

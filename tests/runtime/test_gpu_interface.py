@@ -11,9 +11,9 @@ import pytest
 
 from edgevit.core.errors import MissingPackageError
 from edgevit.runtime.cuda import import_cudart
-from tests.gpu_double import ORIN, Machine, builder
-from tests.gpu_double import cudart as cudart_double
-from tests.gpu_double import tensorrt as tensorrt_double
+from tests.support.gpu_double import ORIN, Machine, builder
+from tests.support.gpu_double import cudart as cudart_double
+from tests.support.gpu_double import tensorrt as tensorrt_double
 
 CALLS = sorted(name for name in vars(cudart_double.Cudart) if name.startswith("cuda") and name[4].isupper())
 FUNCTIONS = [name for name in CALLS if callable(vars(cudart_double.Cudart)[name]) and not name.endswith("_t")]

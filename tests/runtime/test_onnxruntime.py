@@ -9,8 +9,8 @@ from edgevit.core.errors import DeviceError
 from edgevit.runtime import onnxruntime as runtime
 from edgevit.runtime.session import open_engine
 from edgevit.runtime.settings import OpenSettings
-from tests.tiny_bundle import make_bundle
-from tests.tiny_onnx import write_classifier
+from tests.support.tiny_bundle import make_bundle
+from tests.support.tiny_onnx import write_classifier
 
 ENGINE = Engine(
     backend="onnxruntime",

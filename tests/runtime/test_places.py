@@ -17,7 +17,7 @@ from edgevit.core.report.place import Place
 from edgevit.runtime.processor_name import read_name
 from edgevit.runtime.session import get_runtime
 from edgevit.runtime.tensorrt.open_plan import TENSORRT
-from tests.gpu_double import ORIN, Machine
+from tests.support.gpu_double import ORIN, Machine
 
 SPECS = (TensorSpec("image", (1, 4, 4, 3), "uint8"),), (TensorSpec("logits", (1, 2), "float32"),)
 SETTINGS = {

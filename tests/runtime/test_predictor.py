@@ -15,8 +15,8 @@ from edgevit.core.target import load_target
 from edgevit.runtime import Prediction, Predictor, open_bundle
 from edgevit.runtime import predictor as module
 from edgevit.runtime.bundle import Bundle
-from tests.tiny_bundle import LABELS, make_bundle, make_portable_bundle
-from tests.tiny_onnx import compute_logits, make_images
+from tests.support.tiny_bundle import LABELS, make_bundle, make_portable_bundle
+from tests.support.tiny_onnx import compute_logits, make_images
 
 
 @pytest.fixture(scope="module", params=["cpu", "intel-cpu"])

@@ -16,9 +16,9 @@ from edgevit.core.target import load_target
 from edgevit.engines.tensorrt.backend import PLAN_FILE, TENSORRT, TENSORRT_RTX
 from edgevit.runtime import open_bundle
 from edgevit.runtime.bundle import Bundle
-from tests.gpu_double import Machine
-from tests.tiny_bundle import make_manifest
-from tests.tiny_onnx import compute_logits, make_images, write_classifier
+from tests.support.gpu_double import Machine
+from tests.support.tiny_bundle import make_manifest
+from tests.support.tiny_onnx import compute_logits, make_images, write_classifier
 
 
 def make_bundle(tmp_path: Path, target_name: str) -> Bundle:

@@ -17,7 +17,7 @@ from edgevit.core.errors import BundleError, DataError, DeviceError
 from edgevit.core.target import load_target
 from edgevit.engines.compile import compile_engine
 from edgevit.runtime.session import Session, open_engine
-from tests.tiny_onnx import compute_grid, compute_logits, make_images, write_classifier
+from tests.support.tiny_onnx import compute_grid, compute_logits, make_images, write_classifier
 
 BACKENDS = ("cpu", "intel-cpu")
 

@@ -26,9 +26,9 @@ from edgevit.runtime.nvidia import read_gpus
 from edgevit.runtime.session import get_runtime, open_engine
 from edgevit.runtime.tensorrt.open_plan import import_tensorrt
 from edgevit.runtime.versions import parse_version
-from tests.gpu_double import ORIN, RTX_3060, Machine, install
-from tests.gpu_double.tensorrt import CONTEXT_BYTES, write_plan
-from tests.tiny_onnx import compute_grid, compute_logits, make_images, write_classifier
+from tests.support.gpu_double import ORIN, RTX_3060, Machine, install
+from tests.support.gpu_double.tensorrt import CONTEXT_BYTES, write_plan
+from tests.support.tiny_onnx import compute_grid, compute_logits, make_images, write_classifier
 
 TOLERANCE = 1e-3
 """Of logits around 10, in float32; a GPU sums up in another order than numpy."""

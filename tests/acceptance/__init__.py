@@ -1,0 +1,1 @@
+"""The whole line on real weights and images, and engines under every instruction set."""

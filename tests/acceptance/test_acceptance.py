@@ -1,0 +1,99 @@
+"""The whole line on real weights and real photos, by the figures in the assets' own READMEs.
+
+transformers' own processor and model give the same counts as timm's for the folders that these tests save.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from click.testing import CliRunner
+
+from edgevit.cli import main
+from tests.support.reference import save_deit_as_transformers, save_swin_as_transformers
+
+# There is one variant, so no choice that hundreds of calibration images would have to carry.
+QUICK = "latency_runs = 20\nlatency_seconds = 0.5\ntune_settings = false\nchoice_images = 40\n"
+
+
+def build(assets: Path, folder: Path, source: Path, data: str, target: str) -> dict[str, Any]:
+    recipe = folder / "quick.toml"
+    recipe.write_text(QUICK)
+    arguments = ["build", source, "--target", target, "--precision", "fp32", "--recipe", recipe]
+    arguments += ["--calibration", assets / data / "calibration.csv"]
+    arguments += ["--validation", assets / data / "validation.csv", "--out", folder / "bundle", "--json"]
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exit_code == 0, result.output
+    document: dict[str, Any] = json.loads(result.stdout)
+    return document
+
+
+def accuracy(document: dict[str, Any]) -> dict[str, Any]:
+    (variant,) = document["report"]["variants"]
+    figures: dict[str, Any] = variant["accuracy"]
+    return figures
+
+
+def assert_deit_figures(document: dict[str, Any]) -> None:
+    figures = accuracy(document)
+    assert (figures["images"], figures["top1"], figures["top5"], figures["agreement"]) == (600, 512, 588, 600)
+
+
+def assert_swin_figures(document: dict[str, Any]) -> None:
+    figures = accuracy(document)
+    assert (figures["images"], figures["top1"], figures["top5"], figures["agreement"]) == (1000, 651, 942, 1000)
+
+
+def test_deit_tiny_for_intel_cpu_reports_its_known_accuracy(assets, tmp_path):
+    document = build(assets, tmp_path, assets / "deit_tiny_imagenet", "imagenet", "intel-cpu")
+    assert_deit_figures(document)
+    assert document["report"]["variants"][0]["latency"]["runs"] >= 20
+
+
+def test_swin_for_intel_cpu_reports_its_known_accuracy(assets, tmp_path):
+    document = build(assets, tmp_path, assets / "swin_imagenette", "imagenette", "intel-cpu")
+    assert_swin_figures(document)
+    assert document["manifest"]["labels"][0] == "tench"
+
+
+@pytest.mark.slow  # that the two layouts give one module is compared in tests/parity
+def test_deit_tiny_as_a_transformers_folder_reports_the_same(assets, tmp_path):
+    save_deit_as_transformers(assets / "deit_tiny_imagenet", tmp_path / "checkpoint")
+    document = build(assets, tmp_path, tmp_path / "checkpoint", "imagenet", "intel-cpu")
+    assert document["report"]["source"]["layout"].startswith("transformers folder")
+    assert_deit_figures(document)
+
+
+@pytest.mark.slow  # that the two layouts give one module is compared in tests/parity
+def test_swin_as_a_transformers_folder_reports_the_same(assets, tmp_path):
+    save_swin_as_transformers(assets / "swin_imagenette", tmp_path / "checkpoint")
+    document = build(assets, tmp_path, tmp_path / "checkpoint", "imagenette", "intel-cpu")
+    assert_swin_figures(document)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "check"),
+    [
+        pytest.param("deit_tiny_imagenet", "imagenet", assert_deit_figures, marks=pytest.mark.slow),
+        ("swin_imagenette", "imagenette", assert_swin_figures),
+    ],
+)
+def test_jetson_build_ends_in_a_portable_bundle_with_full_agreement(assets, tmp_path, name, data, check):
+    document = build(assets, tmp_path, assets / name, data, "jetson")
+    check(document)
+    assert document["manifest"]["target"]["name"] == "jetson-orin-nano"
+    assert "engine" not in document["manifest"]
+    path = tmp_path / "bundle" / "model.onnx"
+    onnx.checker.check_model(str(path), full_check=True)
+    with np.load(tmp_path / "bundle" / "parity.npz") as stored:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        for pixels, logits in zip(stored["pixels"], stored["logits"], strict=True):
+            actual = session.run(None, {"image": pixels[None]})[0][0]
+            assert np.abs(actual - logits).max() <= 1e-4 * np.abs(logits).max()
+            assert actual.argmax() == logits.argmax()

@@ -1,0 +1,211 @@
+"""Files that are fixed to several images a call: brought to any number, or left with the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+import torch
+
+from edgevit.checkpoints import read_checkpoint
+from edgevit.checkpoints.onnx_file.batch import set_batch
+from edgevit.checkpoints.onnx_file.file import read_file
+from edgevit.checkpoints.onnx_file.module import ForeignModule
+from edgevit.checkpoints.onnx_file.prepare import load_graph
+from edgevit.core.errors import CheckpointError, CompileError
+from edgevit.core.target import ExportForm
+from edgevit.graph.graph import Graph
+from edgevit.graph.passes.optimize import optimize_graph
+from edgevit.graph.patterns.pieces import MismatchError
+from edgevit.models.export import export_model
+from tests.support.foreign_exports import Exporter, export
+from tests.support.pass_graphs import constant, draw, parse, run
+
+NAMES = (
+    "timm_vit",
+    "timm_swin",
+    "timm_deit_distilled",
+    "torchvision_vit",
+    "torchvision_swin",
+    "transformers_vit",
+    "transformers_swin",
+)
+FILES: list[tuple[str, Exporter]] = [(name, "script") for name in NAMES]
+FILES += [(name, "dynamo") for name in NAMES if name not in ("transformers_swin", "timm_deit_distilled")]
+
+
+def answer(data: bytes | str, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    session = onnxruntime.InferenceSession(data)
+    result: npt.NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: images})[0]
+    return result
+
+
+@pytest.mark.parametrize(("name", "exporter"), FILES)
+def test_file_of_four_images_is_the_canonical_model_of_an_open_batch(name: str, exporter: Exporter) -> None:
+    fixed = read_checkpoint(export(name, exporter, batch=4).path)
+    dynamic = read_checkpoint(export(name, exporter).path)
+    assert not isinstance(fixed.module, ForeignModule), fixed.source.notes[0]
+    assert fixed.config == dynamic.config
+    (record,) = (r for r in fixed.passes if r.name == "fold_batch")
+    assert record.applied[0].endswith("exported for 4")
+    ours, theirs = fixed.module.state_dict(), dynamic.module.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all((ours[key] - theirs[key]).abs().max() <= 1e-6 for key in ours)
+    counts = [optimize_graph(export_model(m, ExportForm())[0])[0].op_counts() for m in (fixed, dynamic)]
+    assert counts[0] == counts[1]
+
+
+RESTATED: list[tuple[str, Exporter]] = [
+    ("timm_swin", "script"),
+    ("torchvision_vit", "script"),
+    ("torchvision_swin", "script"),
+    ("torchvision_swin", "dynamo"),
+    ("transformers_vit", "dynamo"),
+]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 6])
+@pytest.mark.parametrize(("name", "exporter"), RESTATED)
+def test_restated_graph_answers_every_image_as_the_file_does(name: str, exporter: Exporter, batch: int) -> None:
+    path = export(name, exporter, batch=4).path
+    graph, _ = load_graph(read_file(path), batch)
+    images = draw(8, 3, 32, 32)
+    expected = np.concatenate([answer(str(path), images[:4]), answer(str(path), images[4:])])[:batch]
+    found = answer(ir.serde.serialize_model(graph.model).SerializeToString(), images[:batch])
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def restate(body: str, old: str = "float[4,6] x", new: int = 1) -> Graph:
+    graph = parse(body, inputs=old)
+    set_batch(graph, 4, new)
+    return graph
+
+
+def test_constant_that_is_repeated_for_every_image_is_stated_for_the_new_ones() -> None:
+    row = np.arange(6, dtype=np.float32)
+    graph = restate(constant("c", np.tile(row, (4, 1))) + "y = Add (x, c)", new=3)
+    x = draw(3, 6)
+    np.testing.assert_array_equal(run(graph, {"x": x}), x + row)
+
+
+def test_batch_that_was_merged_with_windows_is_found_behind_them() -> None:
+    body = (
+        constant("apart", np.asarray([4, 2, 3])) + constant("merged", np.asarray([3, 8]))
+        + constant("back", np.asarray([3, 4, 2])) + constant("flat", np.asarray([4, 6]))
+        + "a = Reshape (x, apart) b = Transpose <perm = [2, 0, 1]> (a) c = Reshape (b, merged) d = Relu (c)"
+        " e = Reshape (d, back) f = Transpose <perm = [1, 2, 0]> (e) y = Reshape (f, flat)"
+    )  # fmt: skip
+    graph = restate(body, new=2)
+    x = draw(2, 6)
+    np.testing.assert_array_equal(run(graph, {"x": x}), np.maximum(x, 0))
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4, 7])
+def test_gather_over_a_flattened_batch_takes_the_same_entries_of_every_image(batch: int) -> None:
+    """Twice a row of columns in another order, with the batch between: (2, 4, 3) entries of (4, 6) as (4, 2, 3)."""
+    entries = np.arange(4).reshape(1, 4, 1) * 6 + np.asarray([[5, 1, 0], [2, 2, 4]]).reshape(2, 1, 3)
+    flat = constant("flat", np.asarray([24]))
+    graph = restate(
+        f"{flat} f = Reshape (x, flat) " + constant("i", entries - 24) + "g = Gather <axis = 0> (f, i) "
+        "t = Transpose <perm = [1, 0, 2]> (g) " + constant("rows", np.asarray([4, 6])) + "y = Reshape (t, rows)",
+        new=batch,
+    )  # fmt: skip
+    x = draw(batch, 6)
+    np.testing.assert_array_equal(run(graph, {"x": x}), x[:, [5, 1, 0, 2, 2, 4]])
+
+
+def test_gather_between_outer_and_inner_entries_is_restated() -> None:
+    """(3, 4·2) entries by columns, of which the first and the last of three are taken."""
+    taken = np.asarray([0, 2]).reshape(2, 1, 1) * 8 + np.arange(4).reshape(1, 4, 1) * 2 + np.asarray([1, 0])
+    body = (
+        constant("apart", np.asarray([4, 3, 2])) + constant("flat", np.asarray([24])) + constant("i", taken)
+        + constant("rows", np.asarray([4, 4]))
+        + "a = Reshape (x, apart) b = Transpose <perm = [1, 0, 2]> (a) c = Reshape (b, flat)"
+        " g = Gather <axis = 0> (c, i) d = Transpose <perm = [1, 0, 2]> (g) y = Reshape (d, rows)"
+    )  # fmt: skip
+    x = draw(2, 6)
+    np.testing.assert_array_equal(run(restate(body, new=2), {"x": x}), x[:, [1, 0, 5, 4]])
+
+
+MIXED = {
+    "mean": constant("zero", np.asarray([0])) + "m = ReduceMean (x, zero) y = Sub (x, m)",
+    "softmax": "y = Softmax <axis = 0> (x)",
+    "own constant": constant("c", np.arange(24, dtype=np.float32).reshape(4, 6)) + "y = Add (x, c)",
+    "one image": constant("i", np.asarray([0])) + "a = Gather <axis = 0> (x, i) y = Add (x, a)",
+    "strides of another image": constant("f", np.asarray([24]))
+    + constant("i", np.roll(np.arange(24).reshape(4, 6), 1, axis=0)) + "r = Reshape (x, f) "
+    "y = Gather <axis = 0> (r, i)",
+    "strides of its own": constant("f", np.asarray([24]))
+    + constant("i", np.arange(4)[:, None] * 6 + np.asarray([[0], [0], [1], [0]])) + "r = Reshape (x, f) "
+    "y = Gather <axis = 0> (r, i)",
+    "turned": constant("s", np.asarray([3])) + constant("e", np.asarray([-9])) + constant("a", np.asarray([0]))
+    + constant("t", np.asarray([-1])) + "y = Slice (x, s, e, a, t)",
+    "product": "t = Transpose <perm = [1, 0]> (x) p = MatMul (x, t) y = MatMul (p, x)",
+    "split batch": constant("s", np.asarray([2, 12])) + constant("f", np.asarray([4, 6]))
+    + "r = Reshape (x, s) y = Reshape (r, f)",
+    "unknown": constant("k", np.asarray([2])) + "v, i = TopK (x, k) y = Add (v, v)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MIXED)
+def test_graph_that_mixes_images_is_left_as_it_was(case: str) -> None:
+    graph = parse(MIXED[case], inputs="float[4,6] x")
+    before = ir.serde.serialize_model(graph.model).SerializeToString()
+    with pytest.raises(MismatchError):
+        set_batch(graph, 4, 1)
+    assert ir.serde.serialize_model(graph.model).SerializeToString() == before
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """A ViT of four images whose logits are centred over the batch."""
+    model = onnx.load(str(export("timm_vit", "script", batch=4).path))
+    last = model.graph.node[-1]
+    last.output[0] = "own"
+    model.graph.node.append(onnx.helper.make_node("ReduceMean", ["own"], ["mean"], axes=[0], keepdims=1))
+    model.graph.node.append(onnx.helper.make_node("Sub", ["own", "mean"], ["logits"]))
+    onnx.save(model, str(tmp_path / "mixed.onnx"))
+    return tmp_path / "mixed.onnx"
+
+
+def test_file_that_mixes_images_is_kept_at_its_own_number_with_the_reason(mixed: Path) -> None:
+    model = read_checkpoint(mixed)
+    assert "exported for 4 images a call and cannot be brought to one: it mixes the images" in model.source.notes[0]
+    assert model.float_only
+    with pytest.raises(CompileError, match="exported for 4 images a call, not 1") as caught:
+        export_model(model, ExportForm())
+    assert "--batch 4" in caught.value.hint
+    assert export_model(model, ExportForm(), batch=(4, 4, 4))[0].op_counts()["Softmax"] == 2
+
+
+def test_batch_that_is_open_in_name_alone_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    model = onnx.load(str(export("timm_vit", "script", batch=4).path))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n"
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    with pytest.raises(CheckpointError, match=r"cannot run .* on 1 × 3 × 32 × 32") as caught:
+        read_checkpoint(tmp_path / "model.onnx")
+    assert "number of images" in caught.value.hint
+
+
+def test_normalisation_in_front_is_folded_and_said(tmp_path: Path) -> None:
+    path = export("timm_vit", "script").path
+    model = onnx.load(str(path))
+    for node in model.graph.node:
+        node.input[:] = ["scaled" if name == "image" else name for name in node.input]
+    mean, std = (np.asarray(v, np.float32).reshape(1, 3, 1, 1) for v in ([0.4, 0.5, 0.6], [0.2, 0.3, 0.4]))
+    for name, numbers in (("mean", mean), ("std", std)):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(numbers, name))
+    model.graph.node.insert(0, onnx.helper.make_node("Div", ["shifted", "std"], ["scaled"]))
+    model.graph.node.insert(0, onnx.helper.make_node("Sub", ["image", "mean"], ["shifted"]))
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    found, plain = read_checkpoint(tmp_path / "model.onnx"), read_checkpoint(path)
+    assert any("mean and standard deviation come ahead of that: Sub" in note for note in found.source.notes)
+    images = torch.from_numpy(draw(2, 3, 32, 32))
+    with torch.inference_mode():
+        expected = plain.module((images - torch.from_numpy(mean)) / torch.from_numpy(std))
+        assert (found.module(images) - expected).abs().max() <= 1e-5 * expected.abs().max()

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import io
+import os
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from edgevit.core.errors import DataError
+from edgevit.pixels.decode import MAX_PIXELS, decode_image
+from tests.support.photos import make_photo
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+
+
+def encode(image: Image.Image, format: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, format, **options)
+    return stream.getvalue()
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image)
+
+
+PHOTO = make_photo(40, 60)
+FILES = {format: encode(PHOTO, format) for format in FORMATS}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_decode_image_when_rgb_gives_pillows_pixels(format: str, tmp_path: Path) -> None:
+    path = tmp_path / "photo.dat"  # the contents decide, not the name
+    path.write_bytes(FILES[format])
+    expected = pixels(Image.open(path))
+    for source in (path, str(path), FILES[format], Image.open(path)):
+        image = decode_image(source)
+        assert image.mode == "RGB"
+        np.testing.assert_array_equal(pixels(image), expected)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "HSV", "PA"])
+def test_decode_image_when_other_mode_converts_to_rgb_as_timm_does(mode: str) -> None:
+    image = PHOTO.convert("L").convert("LA").convert("PA") if mode == "PA" else PHOTO.convert(mode)
+    decoded = decode_image(image)
+    assert decoded.mode == "RGB"
+    np.testing.assert_array_equal(pixels(decoded), pixels(image.convert("RGB")))
+
+
+def test_decode_image_when_cmyk_jpeg_stands_near_the_original() -> None:
+    smooth = PHOTO.resize((12, 8)).resize((120, 80))
+    decoded = decode_image(encode(smooth.convert("CMYK"), "JPEG", quality=100, subsampling=0))
+    assert np.abs(pixels(decoded).astype(int) - pixels(smooth)).max() < 12  # an inverted one would be off by 255
+
+
+def test_decode_image_when_transparent_keeps_the_colours_beneath() -> None:
+    rgba = PHOTO.convert("RGBA")
+    rgba.putalpha(Image.new("L", PHOTO.size, 0))
+    np.testing.assert_array_equal(pixels(decode_image(encode(rgba, "PNG"))), pixels(PHOTO))
+
+
+def test_decode_image_when_palette_has_transparency_ignores_it_without_a_warning() -> None:
+    palette = PHOTO.quantize(32)
+    expected = pixels(palette.convert("RGB"))
+    data = encode(palette, "PNG", transparency=bytes(range(0, 256, 8)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(pixels(decode_image(data)), expected)
+
+
+def test_decode_image_when_grey_has_16_bits_scales_them() -> None:
+    values = np.linspace(0, 65535, 300).astype(np.uint16).reshape(10, 30)
+    decoded = pixels(decode_image(encode(Image.fromarray(values), "PNG")))
+    np.testing.assert_array_equal(decoded, np.repeat(np.rint(values / 257).astype(np.uint8)[..., None], 3, axis=2))
+    np.testing.assert_array_equal(pixels(decode_image(Image.fromarray(values.astype(np.int32)))), decoded)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_decode_image_when_exif_orientation_is_set_turns_the_image_once(format: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(PHOTO, format, exif=exif)
+    expected = pixels(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    decoded = decode_image(data)
+    np.testing.assert_array_equal(pixels(decoded), expected)
+    np.testing.assert_array_equal(pixels(decode_image(decoded)), expected)
+    np.testing.assert_array_equal(pixels(decode_image(Image.open(io.BytesIO(data)))), expected)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+@pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0garbage", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\0\0", b"x"])
+def test_decode_image_when_exif_is_damaged_still_gives_the_pixels(exif: bytes) -> None:
+    data = encode(PHOTO, "JPEG", exif=exif)
+    np.testing.assert_array_equal(pixels(decode_image(data)), pixels(Image.open(io.BytesIO(FILES["JPEG"]))))
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP"])
+def test_decode_image_when_animated_takes_the_first_frame(format: str) -> None:
+    frames = [PHOTO, ImageOps.invert(PHOTO)]
+    data = encode(frames[0], format, save_all=True, append_images=frames[1:], lossless=True)
+    np.testing.assert_array_equal(pixels(decode_image(data)), pixels(PHOTO))
+
+
+def test_decode_image_when_source_is_an_image_leaves_it_as_it_is() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.open(io.BytesIO(encode(PHOTO, "PNG", exif=exif)))
+    decode_image(image).paste(0, (0, 0, 5, 5))
+    np.testing.assert_array_equal(pixels(image), pixels(PHOTO))
+    assert image.getexif()[0x0112] == 6
+
+
+def test_decode_image_when_array_gives_its_pixels_and_refuses_others() -> None:
+    array = pixels(PHOTO)
+    np.testing.assert_array_equal(pixels(decode_image(array[:, ::-1])), array[:, ::-1])
+    for wrong in (array.astype(np.float32), array[..., 0], array[..., :2], array[:0]):
+        with pytest.raises(DataError, match="is not RGB pixels"):
+            decode_image(wrong)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("part", [0.02, 0.5, 0.95])
+def test_decode_image_when_truncated_refuses_it_by_name(format: str, part: float, tmp_path: Path) -> None:
+    path = tmp_path / "photo"
+    path.write_bytes(FILES[format][: int(len(FILES[format]) * part)])
+    with pytest.raises(DataError, match=r"photo: .+") as caught:
+        decode_image(path)
+    assert caught.value.hint
+    with pytest.raises(DataError, match="kitten"):
+        decode_image(path, name="kitten")
+
+
+@pytest.mark.parametrize("data", [b"", b"\0" * 100, b"<html>", encode(PHOTO, "GIF"), encode(PHOTO, "TIFF")])
+def test_decode_image_when_not_such_an_image_refuses_it(data: bytes) -> None:
+    with pytest.raises(DataError, match="not a JPEG, PNG, WebP or BMP image"):
+        decode_image(data)
+
+
+def test_decode_image_when_path_is_no_file_refuses_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="No such file"):
+        decode_image(tmp_path / "none.jpg")
+    with pytest.raises(DataError, match="not a file"):
+        decode_image(tmp_path)
+    with pytest.raises(DataError, match="null byte"):
+        decode_image("a\0b")
+    with pytest.raises(DataError, match="int"):
+        decode_image(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_decode_image_when_path_is_a_pipe_does_not_wait_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(DataError, match="not a file"):
+        decode_image(tmp_path / "pipe.jpg")
+
+
+def make_png_header(width: int, height: int) -> bytes:
+    """A PNG that says it is huge, in a hundred bytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("size", [(10_000, MAX_PIXELS // 10_000 + 1), (30_000, 30_000), (2**31 - 1, 2**31 - 1)])
+def test_decode_image_when_decompression_bomb_refuses_it(size: tuple[int, int]) -> None:
+    with pytest.raises(DataError, match=r"limit|pixels"):
+        decode_image(make_png_header(*size))
+
+
+@pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
+def test_decode_image_when_warnings_are_errors_still_refuses_bombs_as_data_error() -> None:
+    with pytest.raises(DataError, match="limit"):
+        decode_image(make_png_header(10_000, MAX_PIXELS // 10_000 + 1))
+
+
+def test_decode_image_when_limit_is_given_keeps_to_it() -> None:
+    assert decode_image(FILES["PNG"], max_pixels=2400).size == (60, 40)
+    with pytest.raises(DataError, match="60 × 40 pixels exceed the limit of 2399"):
+        decode_image(FILES["PNG"], max_pixels=2399)
+    with pytest.raises(DataError, match="exceed the limit"):
+        decode_image(PHOTO, max_pixels=2399)
+
+
+def test_decode_image_when_pixels_are_floating_point_refuses_them() -> None:
+    with pytest.raises(DataError, match="floating-point"):
+        decode_image(Image.new("F", (4, 4)))
+
+
+def test_decode_image_when_image_has_no_pixels_refuses_it() -> None:
+    with pytest.raises(DataError, match="no pixels"):
+        decode_image(Image.new("RGB", (0, 4)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    format=st.sampled_from(FORMATS),
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8),
+    front=st.booleans(),
+)
+@pytest.mark.filterwarnings("ignore")
+def test_decode_image_when_bytes_are_damaged_raises_no_other_error(
+    format: str, changes: list[tuple[float, int]], front: bool
+) -> None:
+    data = bytearray(FILES[format])
+    span = min(len(data), 80) if front else len(data)  # headers break in more ways than pixels
+    for place, value in changes:
+        data[int(place * span)] = value
+    try:
+        image = decode_image(bytes(data), max_pixels=1_000_000)
+    except DataError:
+        return
+    assert image.mode == "RGB"

@@ -24,7 +24,9 @@ def fold_class_token_share(pixels: PixelModel) -> PassRecord:
     name, site, model = "class_token_share", "patch_embed", pixels.model
     if not isinstance(model, ViT) or model.suffix is None:
         return PassRecord(name, "module", skipped=(Skip(site, "the class token has no copies"),))
-    copies, hidden = model.suffix.shape[1], model.blocks[0].attn.mask
+    copies, first = model.suffix.shape[1], model.blocks[0]
+    assert isinstance(first, EncoderBlock)
+    hidden = first.attn.mask
     assert hidden is not None
     places = torch.tensor([0, *range(hidden.shape[-1] - copies, hidden.shape[-1])])
     shares = torch.zeros_like(hidden).index_fill_(-1, places, -math.log(1 + copies))

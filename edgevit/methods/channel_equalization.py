@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgevit.linears import find_bias_value, is_transposed, read_weight
 from edgevit.methods.attention_centring import Attention, find_linear
-from edgevit.plan import find_bias_value, is_transposed, read_weight
 
 Values = npt.NDArray[np.float32]
 
@@ -45,8 +45,8 @@ def balance_factors(queries: Values, keys: Values) -> Values:
 
 def equalize_products(queries: ir.Node, keys: ir.Node, factors: Values) -> None:
     """Scale the output channels of both Linears in place, ``factors (C,)``; their products stay what they are."""
-    for linear, own in ((queries, factors), (keys, 1 / factors)):
-        _scale_outputs(linear, own)
+    _scale_outputs(queries, factors)
+    _scale_outputs(keys, (1 / factors).astype(np.float32))
 
 
 def equalize_values(attention: Attention, factors: Values) -> None:
@@ -54,7 +54,7 @@ def equalize_values(attention: Attention, factors: Values) -> None:
     _scale_outputs(attention.values, factors)
     weight = attention.output.inputs[1]
     assert weight is not None
-    rows = 1 / factors
+    rows = (1 / factors).astype(np.float32)
     _scale(weight, rows if is_transposed(attention.output) else rows[:, None])
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgevit.linears import find_bias_value, is_transposed, read_weight
+from edgevit.plan import find_bias_value, is_transposed, read_weight
 from edgevit.methods.attention_centring import Attention, find_linear
 
 Values = npt.NDArray[np.float32]

@@ -8,6 +8,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -19,6 +20,9 @@ from edgevit.graph.graph import Graph
 from edgevit.models.folds import apply_folds
 from edgevit.models.model import Model, OwnGraph
 from edgevit.models.pixels import PixelModel, copy_structure
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 INPUT, BATCH_AXIS = "image", "batch"
 
@@ -55,7 +59,9 @@ def export_model(
     """
     _require_packages()
     if isinstance(model.module, OwnGraph):
-        return model.module.export(model.preprocess, form, batch)
+        graph, records = model.module.export(model.preprocess, form, batch)
+        _drop_traces(graph.model)
+        return graph, records
     pixels, records = fold_model(model, form)
     height, width = model.config.image_size
     dynamic = batch[0] != batch[2]
@@ -84,7 +90,14 @@ def export_model(
     assert program is not None
     ir_model = program.model
     ir_model.producer_name, ir_model.producer_version = "edgevit", None
+    _drop_traces(ir_model)
     return Graph(ir_model), records
+
+
+def _drop_traces(model: ir.Model) -> None:
+    """The exporter notes for every node the lines of Python that made it, with the folders of this machine."""
+    for node in model.graph.all_nodes():
+        node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
 
 
 def _require_packages() -> None:

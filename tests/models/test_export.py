@@ -44,6 +44,13 @@ def check_output(model: Model, path: Path, batch: int) -> None:
     assert np.abs(actual - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
+def test_a_graph_names_no_file_of_the_machine_that_exported_it(tmp_path: Path) -> None:
+    build(make_model(VIT), ExportForm(), tmp_path / "model.onnx")
+    content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b".py" not in content
+    assert str(Path(torch.__file__).parent).encode() not in content
+
+
 @pytest.mark.parametrize("name", ["distilled", "mean", "no_biases"])
 def test_vit_graph_computes_what_the_module_computes(name: str, tmp_path: Path) -> None:
     model = make_model(VITS[name])

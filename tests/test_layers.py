@@ -1,14 +1,27 @@
-"""Who imports whom: the rooms' table, no circles, and a device runtime of numpy and Pillow alone.
+"""Who imports whom: the rooms' table, no circles, a device runtime of numpy and Pillow; and what CONTRIBUTING names.
 
 Read from the sources, so imports inside functions count, and for the rooms those for type checkers too.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
-from tests.support.layers import BELOW, ROOT, draw, draw_rooms, find_circle, list_strays, name_modules, read_imports
+from tests.support.layers import (
+    BELOW,
+    ROOT,
+    draw,
+    draw_picture,
+    draw_rooms,
+    find_circle,
+    list_strays,
+    name_modules,
+    read_imports,
+)
+
+CONTRIBUTING = (ROOT.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 # What the device runtime may import: at once (tomli is Python's own tomllib before 3.11), and where it is used.
 AT_ONCE = {"numpy", "PIL", "tomli"}
@@ -47,6 +60,43 @@ def test_the_rooms_are_drawn_with_their_lines() -> None:
     rows = [line.split() for line in draw_rooms().splitlines()[1:]]
     assert [row[0] for row in rows] == list(BELOW)
     assert all(int(row[1]) > 0 and int(row[2]) > 0 for row in rows)
+
+
+def test_the_picture_in_contributing_is_the_table() -> None:
+    assert f"```\n{draw_picture()}\n```" in CONTRIBUTING, "paste what python -m tests.support.layers picture prints"
+
+
+def test_every_path_that_contributing_names_exists() -> None:
+    named = set(re.findall(r"`([\w./<>-]+(?:/|\.(?:py|md|toml)))`", CONTRIBUTING))
+    assert {"edgevit/core/isa.py", "tests/parity/cases.py", "targets/<name>.toml"} <= named
+    assert [path for path in sorted(named) if "<" not in path and not (ROOT.parent / path).exists()] == []
+    # Of a new file the folder exists.
+    assert [path for path in sorted(named) if "<" in path and not (ROOT.parent / path).parent.is_dir()] == []
+
+
+def test_every_table_that_contributing_names_lies_in_its_file() -> None:
+    text = " ".join(CONTRIBUTING.split())
+    named = re.findall(r"`([A-Za-z_]+)`(?: or `([A-Za-z_]+)`)? (?:of|in) `(edgevit/[\w./]+\.py)`", text)
+    assert len(named) > 12
+    lost = [
+        f"{name} in {path}"
+        for *names, path in named
+        for name in filter(None, names)
+        if not re.search(rf"^(def |class )?{name}\b", (ROOT.parent / path).read_text(encoding="utf-8"), re.M)
+    ]
+    assert lost == []
+
+
+def test_every_verb_of_the_line_in_contributing_is_a_function_of_its_file() -> None:
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| `([\w/.]+)` \|", CONTRIBUTING, re.M)
+    assert len(rows) > 20
+    lost = [
+        f"{verb} of {path}"
+        for verbs, path in rows
+        for verb in re.findall(r"\w+", verbs)
+        if not re.search(rf"^def {verb}\(", (ROOT.parent / path).read_text(encoding="utf-8"), re.M)
+    ]
+    assert lost == []
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:

@@ -1,1 +1,1 @@
-"""The line from a checkpoint to a bundle, and the one that finishes a portable bundle."""
+"""The line from a checkpoint to a bundle, and its end on a device."""

@@ -1,4 +1,4 @@
-"""The command line: a skin over the library. Each command parses, calls one function and prints.
+"""The command line: each command parses, calls one function and prints.
 
 Exit status: 0 done, 1 a budget was missed or a check failed, 2 bad usage or input, 130 interrupted. An error is two
 lines on standard error, ``error: what happened`` and ``hint: what to do``; with ``--json`` it is also the document on

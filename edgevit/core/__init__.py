@@ -1,1 +1,1 @@
-"""Nouns and helpers that every room may use: what a target, a recipe, an engine and a report are."""
+"""Nouns that every room may use: target, recipe, engine, report."""

@@ -1,1 +1,1 @@
-"""An ONNX graph: what is in it, how it is cut, and how it is rewritten."""
+"""An ONNX graph: its contents, its cuts and its rewrites."""

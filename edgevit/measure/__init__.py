@@ -1,1 +1,1 @@
-"""Latency, accuracy, parity and cold start of engines and bundles."""
+"""Latency, accuracy, parity and cold start, and the machine."""

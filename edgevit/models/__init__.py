@@ -1,4 +1,4 @@
-"""Canonical models: one config dataclass and one module a family."""
+"""Canonical models, one module a family, and their folds."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Where engines are compiled and measured."""
+"""Building and measuring on another machine, over ssh."""

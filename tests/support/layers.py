@@ -1,11 +1,13 @@
 """The rooms of edgevit, and who may import whom; read from the sources.
 
-python -m tests.support.layers        # the rooms from the top, their lines, and what each imports
+python -m tests.support.layers            # the rooms from the top, their lines, and what each imports
+python -m tests.support.layers picture    # what each is for and may import: the picture in CONTRIBUTING.md
 """
 
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -126,5 +128,18 @@ def draw_rooms(root: Path = ROOT) -> str:
     return "\n".join(rows)
 
 
+def draw_picture(root: Path = ROOT, below: dict[str, tuple[str, ...]] = BELOW) -> str:
+    """The rooms from the top, one a line: the first line of its docstring, and the rooms that each may import."""
+    order = list(below)
+    rows = [f"{'room':<12} {'what it is':<70} may import"]
+    for room, others in below.items():
+        lines = ast.get_docstring(ast.parse((root / room / "__init__.py").read_text(encoding="utf-8")))
+        assert lines, f"{room} says nothing of itself"
+        everything = set(others) == set(order[order.index(room) + 1 :]) and len(others) > 1
+        allowed = "all below" if everything else " ".join(others) or "–"
+        rows.append(f"{room:<12} {lines.splitlines()[0]:<70} {allowed}")
+    return "\n".join(rows)
+
+
 if __name__ == "__main__":
-    print(draw_rooms())
+    print(draw_picture() if sys.argv[1:] == ["picture"] else draw_rooms())

@@ -56,6 +56,21 @@ def test_a_planted_import_from_above_is_found(tmp_path: Path) -> None:
     assert list_strays(package) == ["edgevit.core.low imports edgevit.build.line"]
 
 
+def test_no_test_file_imports_another() -> None:
+    tests = ROOT.parent / "tests"
+    files = list(tests.rglob("*.py"))
+    assert len(files) > 150
+    shared = [
+        f"{path.relative_to(tests)} imports {name}"
+        for path in files
+        for name, _ in read_imports(path, name_modules(tests), types=True)
+        if re.match(r"tests\.(.*\.)?test_", name)
+    ]
+    assert shared == [], "what test files share lies in tests/support/"
+    strings = re.compile(r"(?:from|import) tests\.(?:\w+\.)*test_\w")  # of what a process of its own is told to do
+    assert [path.name for path in files if strings.search(path.read_text(encoding="utf-8"))] == []
+
+
 def test_the_rooms_are_drawn_with_their_lines() -> None:
     rows = [line.split() for line in draw_rooms().splitlines()[1:]]
     assert [row[0] for row in rows] == list(BELOW)

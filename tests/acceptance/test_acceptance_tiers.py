@@ -19,8 +19,7 @@ from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.measure.reference import run_outputs
 from edgevit.models.export import export_model
 from edgevit.pixels.images import ImageSet
-from tests.acceptance.test_engines_under_tiers import HERE, REFUSED, measure_sqnr
-from tests.support.tier_engines import Job, answer_jobs
+from tests.support.tier_engines import HERE, REFUSED, Job, answer_jobs, measure_sqnr
 from tests.support.under_tier import run_under_tier
 
 PHOTOS, CALIBRATION = 200, 128

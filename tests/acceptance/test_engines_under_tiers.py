@@ -33,10 +33,9 @@ from edgevit.models.swin_v2 import SwinV2Config
 from edgevit.quantize.plan import apply_plan
 from edgevit.quantize.quantize import plan_quantization
 from tests.support.small_models import SWIN, SWINS, VIT, VITS, make_images, make_model
-from tests.support.tier_engines import Answers, Job, answer_jobs
+from tests.support.tier_engines import HERE, REFUSED, Answers, Job, answer_jobs, measure_sqnr
 from tests.support.under_tier import run_under_tier
 
-HERE = [tier for tier in list_tiers() if TIERS[tier].limit is not None]
 LEAST_DB = {("fp32", "f32"): 90.0, ("fp32", "bf16"): 30.0, ("int8", "f32"): 30.0, ("int8", "bf16"): 24.0}
 """Seen: 120, 36, 38 (codes at ties), 28; engines that saturate have 20 at most, wrong attentions 23."""
 
@@ -61,8 +60,6 @@ WHOLE = {
     "swin_embed": (SWIN, Task("embed")),
     "swin_features": (SWIN, Task("features")),
 }
-REFUSED = {"sse4.1": "bad combination"}
-"""Tiers for which OpenVINO 2026.4.1 compiles no LayerNorm, with its last words: engines are refused there, or right."""
 
 
 @dataclass(frozen=True)
@@ -140,15 +137,6 @@ def answer_graph(path: Path, pixels) -> Answers:
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     parts = [session.run(None, {"image": image[None]}) for image in pixels]
     return tuple(np.concatenate(values) for values in zip(*parts, strict=True))
-
-
-def measure_sqnr(found: Answers, expected: Answers) -> float:
-    """Of all outputs together, in decibels; −inf where a number is not finite."""
-    assert [a.shape for a in found] == [a.shape for a in expected]
-    ours, theirs = (np.concatenate([a.astype(np.float64).ravel() for a in part]) for part in (found, expected))
-    if not np.isfinite(ours).all():
-        return -np.inf
-    return 10 * float(np.log10((theirs**2).sum() / max(((ours - theirs) ** 2).sum(), 1e-30)))
 
 
 def assert_right(found: Mapping[Job, float], precision: str) -> None:

@@ -187,7 +187,7 @@ def test_rtx_build_of_one_precision_packs_that_engine(digits: DigitFiles, cache:
 
 def test_graph_that_breaks_a_rule_is_not_supported_and_names_the_site(tmp_path: Path) -> None:
     from edgevit.build.evidence import Evidence
-    from tests.engines.tensorrt.test_typed_rules import use_unknown_op
+    from tests.support.broken_rules import use_unknown_op
     from tests.support.small_graphs import make_pixels, run_graph
     from tests.support.tiny_bundle import PREPROCESS
 

@@ -14,11 +14,11 @@ import torch
 from edgevit.checkpoints import READERS
 from edgevit.checkpoints.files.files import find_files
 from edgevit.models.layers import sincos_positions
-from tests.checkpoints.published.test_dino import dino_checkpoint, name_as_dinov2
-from tests.checkpoints.published.test_jax import SMALL, make_arrays
-from tests.checkpoints.published.test_torchvision import build_swin, build_vit
-from tests.checkpoints.published.test_training_checkpoints import build, save_swin
-from tests.support.reference import import_transformers
+from tests.support.published.dino import dino_checkpoint, name_as_dinov2
+from tests.support.published.jax import SMALL, make_arrays
+from tests.support.published.swin import save_swin
+from tests.support.published.torchvision import build_swin, build_vit
+from tests.support.reference import build_timm, import_transformers
 from tests.support.small_checkpoints import small_tensors, write_folder
 
 FIXTURES = Path(__file__).parent / "mindspore"
@@ -50,24 +50,24 @@ def write_jax(folder: Path) -> Path:
 
 def write_mae(folder: Path, fine_tuned: bool) -> Path:
     pool = {"global_pool": "avg"} if fine_tuned else {"num_classes": 0}
-    state = build("vit_base_patch16_224", depth=1, **pool).state_dict()
+    state = build_timm("vit_base_patch16_224", depth=1, **pool).state_dict()
     if not fine_tuned:
         state["pos_embed"] = sincos_positions((14, 14), 768, 1)
     return write_torch({"model": state}, folder)
 
 
 def write_swin(folder: Path, name: str = "swin_tiny_patch4_window7_224") -> Path:
-    save_swin(build(name, depths=(1, 1), num_heads=(3, 6)), folder / "w.pth")
+    save_swin(build_timm(name, depths=(1, 1), num_heads=(3, 6)), folder / "w.pth")
     return folder / "w.pth"
 
 
 def write_dino(folder: Path) -> Path:
-    both = [build("vit_tiny_patch16_224", num_classes=0, depth=1) for _ in range(2)]
+    both = [build_timm("vit_tiny_patch16_224", num_classes=0, depth=1) for _ in range(2)]
     return write_torch(dino_checkpoint(*both), folder)
 
 
 def make_dinov2(chunks: int = 0) -> dict[str, torch.Tensor]:
-    return name_as_dinov2(build("vit_small_patch14_dinov2", depth=1, img_size=28).state_dict(), chunks)
+    return name_as_dinov2(build_timm("vit_small_patch14_dinov2", depth=1, img_size=28).state_dict(), chunks)
 
 
 def write_open_clip(folder: Path) -> Path:
@@ -98,10 +98,10 @@ SAMPLES: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "keras backbone": ("keras", lambda f: Path(shutil.copytree(KERAS / "bfloat16", f / "vit"))),
     "keras archive": ("keras", lambda f: Path(shutil.copy(KERAS / "deit.keras", f))),
     "keras bare": ("keras", lambda f: Path(shutil.copy(KERAS / "swin.weights.h5", f))),
-    "deit": ("deit", lambda f: write_torch({"model": build("deit_tiny_patch16_224").state_dict()}, f)),
+    "deit": ("deit", lambda f: write_torch({"model": build_timm("deit_tiny_patch16_224").state_dict()}, f)),
     "deit distilled": (
         "deit",
-        lambda f: write_torch({"model": build("deit_tiny_distilled_patch16_224").state_dict()}, f),
+        lambda f: write_torch({"model": build_timm("deit_tiny_distilled_patch16_224").state_dict()}, f),
     ),
     "mae fine-tuned": ("mae", lambda f: write_mae(f, True)),
     "mae pre-trained": ("mae", lambda f: write_mae(f, False)),
@@ -117,20 +117,22 @@ SAMPLES: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "open_clip, timm's tower": ("open_clip", lambda f: write_torch({"visual.trunk.cls_token": torch.ones(1)}, f)),
     "bare, timm's dinov2": (
         "bare",
-        lambda f: write_torch(build("vit_small_patch14_dinov2", depth=1, img_size=28).state_dict(), f),
+        lambda f: write_torch(build_timm("vit_small_patch14_dinov2", depth=1, img_size=28).state_dict(), f),
     ),
     "bare, timm's names": ("bare", lambda f: write_torch(small_tensors(), f)),
     "bare, timm's training checkpoint": (
         "bare",
-        lambda f: write_torch({"arch": "vit", "state_dict": build("vit_tiny_patch16_224").state_dict()}, f),
+        lambda f: write_torch({"arch": "vit", "state_dict": build_timm("vit_tiny_patch16_224").state_dict()}, f),
     ),
     "bare, timm's swin": (
         "bare",
-        lambda f: write_torch(build("swin_tiny_patch4_window7_224", depths=(1, 1), num_heads=(3, 6)).state_dict(), f),
+        lambda f: write_torch(
+            build_timm("swin_tiny_patch4_window7_224", depths=(1, 1), num_heads=(3, 6)).state_dict(), f
+        ),
     ),
     "bare, timm's swin v2": (
         "bare",
-        lambda f: write_torch(build("swinv2_tiny_window8_256", depths=(1, 1), num_heads=(3, 6)).state_dict(), f),
+        lambda f: write_torch(build_timm("swinv2_tiny_window8_256", depths=(1, 1), num_heads=(3, 6)).state_dict(), f),
     ),
     "bare, transformers' names": ("bare", write_bare_transformers),
 }

@@ -5,41 +5,15 @@ from __future__ import annotations
 import gc
 import itertools
 import threading
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from edgevit.core.errors import DeviceError
 from edgevit.measure.latency import LatencyComparison, measure_latency, measure_session_throughput
+from tests.support.fake_session import Clock, FakeSession
 
 BATCH = np.zeros((2, 4, 4, 3), np.uint8)
-
-
-class Clock:
-    """Nanoseconds, moved by the sessions that share it."""
-
-    def __init__(self) -> None:
-        self.now = 0
-        self.calls: list[str] = []
-
-    def __call__(self) -> int:
-        return self.now
-
-
-class FakeSession:
-    """Takes the given milliseconds, one after the other and over again."""
-
-    def __init__(self, clock: Clock, name: str, *milliseconds: float) -> None:
-        self.clock, self.name, self.settings, self.streams = clock, name, {"threads": 2}, 3
-        self.times: Iterator[float] = itertools.cycle(milliseconds)
-        self.collecting: set[bool] = set()
-
-    def run_outputs(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
-        self.clock.now += round(next(self.times) * 1e6)
-        self.clock.calls.append(self.name)
-        self.collecting.add(gc.isenabled())
-        return (np.zeros((len(batch), 2), np.float32),)
 
 
 def compare(**milliseconds: tuple[float, ...]) -> tuple[LatencyComparison, Clock]:

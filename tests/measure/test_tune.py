@@ -15,7 +15,7 @@ from edgevit.core.engine import Engine, Setting, TensorSpec
 from edgevit.measure import tune
 from edgevit.measure.latency import measure_latency
 from edgevit.measure.tune import list_candidates, tune_settings
-from tests.measure.test_latency import Clock, FakeSession
+from tests.support.fake_session import Clock, FakeSession
 from tests.support.tiny_engine import compile_tiny_engine
 from tests.support.tiny_onnx import make_images
 

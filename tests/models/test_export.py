@@ -19,7 +19,7 @@ from edgevit.models.export import export_model, float_module
 from edgevit.models.model import Model
 from edgevit.models.swin import SwinConfig
 from edgevit.models.vit import ViTConfig
-from tests.models.folds.test_folds import NOTHING, SWITCHES
+from tests.support.export_forms import NOTHING, SWITCHES
 from tests.support.reference import count_flops
 from tests.support.small_models import SWIN, SWINS, VIT, VITS, make_images, make_model
 

@@ -13,14 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from edgevit.core.task import TaskName
-from tests.checkpoints.published.test_dino import dino_checkpoint, name_as_dinov2
-from tests.checkpoints.published.test_jax import name_as_jax
-from tests.checkpoints.published.test_mindspore import value as write_parameter
-from tests.checkpoints.published.test_open_clip import build as build_open_clip
-from tests.checkpoints.published.test_open_clip import save_folder
-from tests.checkpoints.published.test_training_checkpoints import save_swin as save_swin_file
 from tests.parity.case import Answer, Case, read_inputs, read_outputs
 from tests.parity.timm_vit import read_tokens
+from tests.support.published.dino import dino_checkpoint, name_as_dinov2
+from tests.support.published.jax import name_as_jax
+from tests.support.published.mindspore import write_parameter
+from tests.support.published.open_clip import build_open_clip, save_folder
+from tests.support.published.swin import save_swin as save_swin_file
 from tests.support.reference import import_timm, import_torchvision
 
 

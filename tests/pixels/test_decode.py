@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import io
 import os
-import struct
 import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from PIL import Image, ImageOps
 from edgevit.core.errors import DataError
 from edgevit.pixels.decode import MAX_PIXELS, decode_image
 from tests.support.photos import make_photo
+from tests.support.png_header import make_png_header
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 
@@ -159,18 +158,6 @@ def test_decode_image_when_path_is_a_pipe_does_not_wait_for_it(tmp_path: Path) -
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(DataError, match="not a file"):
         decode_image(tmp_path / "pipe.jpg")
-
-
-def make_png_header(width: int, height: int) -> bytes:
-    """A PNG that says it is huge, in a hundred bytes."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
-    )
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

@@ -16,8 +16,8 @@ from PIL import Image
 from edgevit.core.errors import DataError
 from edgevit.pixels.images import ImageSet
 from edgevit.pixels.preprocess import Preprocess
-from tests.pixels.test_decode import make_png_header
 from tests.support.photos import make_photo
+from tests.support.png_header import make_png_header
 
 SMALL = Preprocess(16, 16, "shortest", 18, 18, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 

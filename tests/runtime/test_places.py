@@ -11,29 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.core.engine import Engine, TensorSpec
 from edgevit.core.isa import LIMIT_VARIABLE, TIERS, list_tiers, read_tier
-from edgevit.core.report.place import Place
 from edgevit.runtime.processor_name import read_name
 from edgevit.runtime.session import get_runtime
 from edgevit.runtime.tensorrt.open_plan import TENSORRT
 from tests.support.gpu_double import ORIN, Machine
-
-SPECS = (TensorSpec("image", (1, 4, 4, 3), "uint8"),), (TensorSpec("logits", (1, 2), "float32"),)
-SETTINGS = {
-    "hint": "latency",
-    "threads": 2,
-    "streams": 1,
-    "wait": "spin",
-    "cuda_graph": True,
-    "transfers": "included",
-    "inference_precision": "f32",
-}
-
-
-def describe(backend: str, device: str = "CPU") -> Place:
-    engine = Engine(backend=backend, device=device, precision="fp32", files=("x",), inputs=SPECS[0], outputs=SPECS[1])
-    return get_runtime(backend).describe_place(engine, SETTINGS)
+from tests.support.places import describe
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
@@ -51,7 +34,7 @@ def test_the_two_libraries_obey_different_limits() -> None:
     if platform.machine() != "x86_64" or len(able) < 2:
         pytest.skip("this machine has no two tiers that oneDNN can be limited to")
     code = (
-        "import json; from edgevit.core.schema import to_data; from tests.runtime.test_places import describe; "
+        "import json; from edgevit.core.schema import to_data; from tests.support.places import describe; "
         "print(json.dumps([to_data(describe(b))['instruction_set'] for b in ('openvino', 'onnxruntime')]))"
     )
     environment = {**os.environ, LIMIT_VARIABLE: str(TIERS[able[0]].limit)}

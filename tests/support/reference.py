@@ -46,6 +46,11 @@ def import_timm() -> ModuleType:
     return module
 
 
+def build_timm(name: str, seed: int = 0, **args: Any) -> nn.Module:
+    """timm's module of that name with random values in every parameter."""
+    return randomise(import_timm().create_model(name, **args), seed)
+
+
 def import_transformers() -> ModuleType:
     """Import transformers; its image processors import torchvision."""
     import_torchvision()

@@ -11,11 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.core.errors import CompileError
+from edgevit.core.isa import TIERS, list_tiers
 from edgevit.core.target import load_target
 from edgevit.engines.compile import compile_engine
 from edgevit.runtime.session import open_engine
 
 Answers: TypeAlias = tuple[npt.NDArray[Any], ...]
+
+HERE = [tier for tier in list_tiers() if TIERS[tier].limit is not None]
+REFUSED = {"sse4.1": "bad combination"}
+"""Tiers for which OpenVINO 2026.4.1 compiles no LayerNorm, with its last words: engines are refused there, or right."""
 
 
 @dataclass(frozen=True)
@@ -51,3 +56,12 @@ def _answer(job: Job, folder: Path) -> Answers | str:
     with open_engine(engine) as session:
         parts = [session.run_outputs(pixels[None]) for pixels in np.load(job.pixels)]
     return tuple(np.concatenate(values) for values in zip(*parts, strict=True))
+
+
+def measure_sqnr(found: Answers, expected: Answers) -> float:
+    """Of all outputs together, in decibels; −inf where a number is not finite."""
+    assert [a.shape for a in found] == [a.shape for a in expected]
+    ours, theirs = (np.concatenate([a.astype(np.float64).ravel() for a in part]) for part in (found, expected))
+    if not np.isfinite(ours).all():
+        return -np.inf
+    return 10 * float(np.log10((theirs**2).sum() / max(((ours - theirs) ** 2).sum(), 1e-30)))

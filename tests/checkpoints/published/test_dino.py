@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.errors import CheckpointError
-from tests.support.reference import import_timm, randomise, relative_error
-
-State = dict[str, Tensor]
-
-
-def build(name: str, seed: int = 0, **args: Any) -> torch.nn.Module:
-    return randomise(import_timm().create_model(name, **args), seed)
+from tests.support.published.dino import dino_checkpoint, name_as_dinov2
+from tests.support.reference import build_timm, randomise, relative_error
 
 
 def compare(ours: torch.nn.Module, theirs: torch.nn.Module, side: int) -> float:
@@ -28,26 +21,9 @@ def compare(ours: torch.nn.Module, theirs: torch.nn.Module, side: int) -> float:
         return relative_error(ours(pixels), theirs(pixels))
 
 
-def dino_checkpoint(student: torch.nn.Module, teacher: torch.nn.Module) -> dict[str, Any]:
-    """What ``main_dino.py`` saves; the student is wrapped for parallel training, the teacher is not."""
-
-    def name(state: State, before: str) -> State:
-        head = {f"{before}head.mlp.0.weight": torch.ones(8, 4), f"{before}head.last_layer.weight_g": torch.ones(8, 1)}
-        return {f"{before}backbone.{n}": t for n, t in state.items()} | head
-
-    return {
-        "student": name(student.state_dict(), "module."),
-        "teacher": name(teacher.state_dict(), ""),
-        "optimizer": {"state": {}, "param_groups": []},
-        "epoch": 100,
-        "args": argparse.Namespace(arch="vit_small", patch_size=16),
-        "dino_loss": {"center": torch.zeros(1, 65536)},
-    }
-
-
 @pytest.mark.parametrize(("weights", "seed"), [(None, 1), ("ema", 1), ("model", 0)])
 def test_dino_checkpoint_gives_teacher_or_student(tmp_path: Path, weights: Any, seed: int) -> None:
-    both = [build("vit_small_patch16_224", s, num_classes=0, depth=2) for s in (0, 1)]
+    both = [build_timm("vit_small_patch16_224", s, num_classes=0, depth=2) for s in (0, 1)]
     torch.save(dino_checkpoint(*both), tmp_path / "checkpoint.pth")
     model = read_checkpoint(tmp_path / "checkpoint.pth", weights=weights)
     assert (model.source.layout, model.classes) == ("DINO training checkpoint", 0)
@@ -57,7 +33,7 @@ def test_dino_checkpoint_gives_teacher_or_student(tmp_path: Path, weights: Any, 
 
 @pytest.mark.parametrize("size", [(320, 320), (160, 208)])
 def test_dino_at_another_size_resamples_positions_as_its_module_does(tmp_path: Path, size: tuple[int, int]) -> None:
-    theirs = build("vit_small_patch16_224", num_classes=0, depth=1)
+    theirs = build_timm("vit_small_patch16_224", num_classes=0, depth=1)
     torch.save(dino_checkpoint(theirs, theirs), tmp_path / "w.pth")
     model = read_checkpoint(tmp_path / "w.pth", image_size=size)
     # The published code: a scale with an offset of 0.1 patches, and no antialiasing.
@@ -67,27 +43,9 @@ def test_dino_at_another_size_resamples_positions_as_its_module_does(tmp_path: P
     assert torch.allclose(model.module.state_dict()["pos_embed"][:, 1:], wanted, atol=1e-6)
 
 
-def name_as_dinov2(state: State, chunks: int = 0) -> State:
-    """timm's names back to DINOv2's; timm adds the class token's position to the token where there are registers."""
-    renamed: State = {"mask_token": torch.zeros(1, state["norm.weight"].numel())}
-    blocks = 1 + max(int(n.split(".")[1]) for n in state if n.startswith("blocks."))
-    for timms, value in state.items():
-        name = timms.replace("reg_token", "register_tokens")
-        if name.startswith("blocks.") and chunks:
-            number = int(name.split(".")[1])
-            renamed[name.replace(f"blocks.{number}.", f"blocks.{number * chunks // blocks}.{number}.")] = value
-        else:
-            renamed[name] = value
-    if "register_tokens" in renamed:
-        position = torch.randn(1, 1, renamed["pos_embed"].shape[-1])
-        renamed["pos_embed"] = torch.cat([position, renamed["pos_embed"]], dim=1)
-        renamed["cls_token"] = renamed["cls_token"] - position
-    return renamed
-
-
 @pytest.mark.parametrize("name", ["vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2"])
 def test_dinov2_backbone_of_real_size_equals_timm(tmp_path: Path, name: str) -> None:
-    theirs = build(name)
+    theirs = build_timm(name)
     torch.save(name_as_dinov2(theirs.state_dict()), tmp_path / "w.pth")
     model = read_checkpoint(tmp_path / "w.pth")
     assert model.source.architecture == "dinov2_vits14" + ("_reg4" if "reg4" in name else "")
@@ -98,7 +56,7 @@ def test_dinov2_backbone_of_real_size_equals_timm(tmp_path: Path, name: str) -> 
 
 @pytest.mark.parametrize("chunks", [0, 2])
 def test_dinov2_giant_in_a_training_checkpoint_equals_timm(tmp_path: Path, chunks: int) -> None:
-    theirs = build("vit_giant_patch14_dinov2", depth=2, img_size=28)
+    theirs = build_timm("vit_giant_patch14_dinov2", depth=2, img_size=28)
     state = {
         n.replace("mlp.fc1", "mlp.w12").replace("mlp.fc2", "mlp.w3"): t
         for n, t in name_as_dinov2(theirs.state_dict(), chunks).items()
@@ -111,7 +69,7 @@ def test_dinov2_giant_in_a_training_checkpoint_equals_timm(tmp_path: Path, chunk
 
 
 def test_dinov2_hub_classifier_reads_token_and_mean(tmp_path: Path) -> None:
-    backbone = build("vit_small_patch14_dinov2", depth=2, img_size=28)
+    backbone = build_timm("vit_small_patch14_dinov2", depth=2, img_size=28)
     linear = randomise(torch.nn.Linear(2 * 384, 10), 3)
     state = {f"backbone.{n}": t for n, t in name_as_dinov2(backbone.state_dict()).items()}
     state |= {f"linear_head.{n}": t for n, t in linear.state_dict().items()}
@@ -126,7 +84,7 @@ def test_dinov2_hub_classifier_reads_token_and_mean(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("registers", [False, True])
 def test_dinov2_at_another_size_resamples_positions_as_its_module_does(tmp_path: Path, registers: bool) -> None:
-    theirs = build(f"vit_small_patch14_{'reg4_' if registers else ''}dinov2", depth=1)
+    theirs = build_timm(f"vit_small_patch14_{'reg4_' if registers else ''}dinov2", depth=1)
     state = name_as_dinov2(theirs.state_dict())
     torch.save(state, tmp_path / "w.pth")
     model = read_checkpoint(tmp_path / "w.pth", image_size=(224, 196))
@@ -142,7 +100,7 @@ def test_dinov2_at_another_size_resamples_positions_as_its_module_does(tmp_path:
 
 
 def test_dinov2_backbone_that_is_not_whole_lists_everything(tmp_path: Path) -> None:
-    state = name_as_dinov2(build("vit_small_patch14_dinov2", depth=1, img_size=28).state_dict())
+    state = name_as_dinov2(build_timm("vit_small_patch14_dinov2", depth=1, img_size=28).state_dict())
     del state["blocks.0.ls2.gamma"]
     state["extra"] = torch.ones(1)
     torch.save(state, tmp_path / "w.pth")

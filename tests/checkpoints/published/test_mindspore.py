@@ -17,6 +17,7 @@ from edgevit.checkpoints import read_checkpoint, shapes
 from edgevit.checkpoints.files.mindspore_file import is_mindspore, read_mindspore
 from edgevit.core.errors import CheckpointError
 from edgevit.models import SwinConfig
+from tests.support.published.mindspore import write_field, write_parameter
 from tests.support.reference import relative_error
 
 FIXTURES = Path(__file__).parents[1] / "mindspore"
@@ -77,26 +78,6 @@ def test_checkpoint_with_another_byte_misses_its_checksum(tmp_path: Path) -> Non
         read_checkpoint(tmp_path / "w.ckpt")
 
 
-def field(number: int, content: bytes | int) -> bytes:
-    """A protobuf field, written here from the specification of its wire format."""
-
-    def varint(value: int) -> bytes:
-        parts = []
-        while value > 127:
-            parts.append(value & 127 | 128)
-            value >>= 7
-        return bytes([*parts, value])
-
-    if isinstance(content, int):
-        return varint(number << 3) + varint(content)
-    return varint(number << 3 | 2) + varint(len(content)) + content
-
-
-def value(name: str, shape: tuple[int, ...], kind: str, data: bytes) -> bytes:
-    dims = b"".join(field(1, size) for size in shape)
-    return field(1, field(1, name.encode()) + field(2, dims + field(2, kind.encode()) + field(3, data)))
-
-
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=200)
 SHAPES = st.lists(st.integers(1, 5), max_size=3).map(tuple)
 TYPES = st.sampled_from([("Float32", "f4"), ("Float16", "f2"), ("Float64", "f8"), ("Int32", "i4"), ("Bool", "?")])
@@ -109,9 +90,9 @@ def test_file_of_any_tensors_is_read_as_they_were(tmp_path: Path, tensors: Any) 
     arrays = {n: generator.integers(0, 2, shape).astype(dtype) for n, (shape, (_, dtype)) in tensors.items()}
     path = tmp_path / "w.ckpt"
     path.write_bytes(
-        b"".join(value(n, a.shape, tensors[n][1][0], a.tobytes()) for n, a in arrays.items())
-        + value("scalar", (0,), "Float32", np.float32(7).tobytes())
-        + value("note", (3,), "str", b"abc")
+        b"".join(write_parameter(n, a.shape, tensors[n][1][0], a.tobytes()) for n, a in arrays.items())
+        + write_parameter("scalar", (0,), "Float32", np.float32(7).tobytes())
+        + write_parameter("note", (3,), "str", b"abc")
     )
     assert is_mindspore(path.read_bytes()[:9])
     found = read_mindspore(path)
@@ -124,30 +105,33 @@ def test_file_of_any_tensors_is_read_as_they_were(tmp_path: Path, tensors: Any) 
 
 def test_file_with_a_tensor_in_slices_joins_them(tmp_path: Path) -> None:
     whole = np.arange(12, dtype="f4").reshape(4, 3)
-    slices = [value("w", (4, 3), "Float32", part.tobytes()) for part in np.array_split(whole, 3)]
-    (tmp_path / "w.ckpt").write_bytes(b"".join(slices) + value("v", (1,), "Float32", np.float32(2).tobytes()))
+    slices = [write_parameter("w", (4, 3), "Float32", part.tobytes()) for part in np.array_split(whole, 3)]
+    (tmp_path / "w.ckpt").write_bytes(b"".join(slices) + write_parameter("v", (1,), "Float32", np.float32(2).tobytes()))
     assert np.array_equal(read_mindspore(tmp_path / "w.ckpt")["w"].numpy(), whole)
 
 
 def test_file_with_packed_dimensions_and_unknown_fields_is_read(tmp_path: Path) -> None:
-    tensor = field(1, bytes([2, 3])) + field(2, b"Float32") + field(3, bytes(24)) + field(9, 5)
+    tensor = write_field(1, bytes([2, 3])) + write_field(2, b"Float32") + write_field(3, bytes(24)) + write_field(9, 5)
     tensor += b"\x55\0\0\0\0" + b"\x59" + bytes(8)  # numbers of 4 and 8 bytes in fields 10 and 11
-    (tmp_path / "w.ckpt").write_bytes(field(1, field(1, b"w") + field(2, tensor)))
+    (tmp_path / "w.ckpt").write_bytes(write_field(1, write_field(1, b"w") + write_field(2, tensor)))
     assert read_mindspore(tmp_path / "w.ckpt")["w"].shape == (2, 3)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (value("w", (2,), "Float32", bytes(7)), "w has 7 bytes, not the 8"),
-        (value("w", (2**62, 2**62), "Float32", bytes(8)), "damaged"),
-        (value("w", (2,), "QInt4", bytes(8)), "w: QInt4"),
-        (field(1, field(1, b"table") + field(3, b"")), "table: a map of tensors"),
-        (value("w", (1,), "Float32", bytes(4)) + value("w", (2,), "Float32", bytes(4)), "changes its shape"),
-        (field(1, field(1, b"w")), "no tensor"),
-        (value("w", (1,), "Float32", bytes(4))[:-1], "longer than what is left"),
-        (value("w", (1,), "Float32", bytes(4)) + b"\x0b", "wire type 3"),
-        (value("w", (1,), "Float32", bytes(4)) + b"\xff" * 12, "does not end"),
+        (write_parameter("w", (2,), "Float32", bytes(7)), "w has 7 bytes, not the 8"),
+        (write_parameter("w", (2**62, 2**62), "Float32", bytes(8)), "damaged"),
+        (write_parameter("w", (2,), "QInt4", bytes(8)), "w: QInt4"),
+        (write_field(1, write_field(1, b"table") + write_field(3, b"")), "table: a map of tensors"),
+        (
+            write_parameter("w", (1,), "Float32", bytes(4)) + write_parameter("w", (2,), "Float32", bytes(4)),
+            "changes its shape",
+        ),
+        (write_field(1, write_field(1, b"w")), "no tensor"),
+        (write_parameter("w", (1,), "Float32", bytes(4))[:-1], "longer than what is left"),
+        (write_parameter("w", (1,), "Float32", bytes(4)) + b"\x0b", "wire type 3"),
+        (write_parameter("w", (1,), "Float32", bytes(4)) + b"\xff" * 12, "does not end"),
     ],
 )
 def test_file_that_is_damaged_or_has_other_values_says_so(tmp_path: Path, content: bytes, message: str) -> None:
@@ -171,7 +155,7 @@ def test_checkpoint_with_damaged_bytes_is_read_or_refused(tmp_path: Path, data: 
 def test_checkpoint_that_is_not_whole_lists_everything(tmp_path: Path) -> None:
     vit = (FIXTURES / "vit.ckpt").read_bytes()
     (tmp_path / "w.ckpt").write_bytes(
-        vit.replace(b"blocks.1.norm2.gamma", b"blocks.1.norm3.gamma") + value("w", (1,), "Float32", bytes(4))
+        vit.replace(b"blocks.1.norm2.gamma", b"blocks.1.norm3.gamma") + write_parameter("w", (1,), "Float32", bytes(4))
     )
     with pytest.raises(CheckpointError, match="1 missing, 2 unexpected") as caught:
         read_checkpoint(tmp_path / "w.ckpt")
@@ -191,9 +175,9 @@ def test_checkpoint_written_by_mindspore_here_is_read(tmp_path: Path) -> None:
 def test_checkpoint_with_numbers_that_its_training_appended_drops_them(tmp_path: Path) -> None:
     # As ``save_checkpoint(…, append_dict={"epoch": 3, "best_acc": 0.5, "name": "run"})`` writes them.
     appended = [
-        value("epoch", (0,), "Int64", np.int64(3).tobytes()),
-        value("best_acc", (0,), "Float32", np.float32(0.5).tobytes()),
-        value("name", (0,), "str", b"run"),
+        write_parameter("epoch", (0,), "Int64", np.int64(3).tobytes()),
+        write_parameter("best_acc", (0,), "Float32", np.float32(0.5).tobytes()),
+        write_parameter("name", (0,), "str", b"run"),
     ]
     (tmp_path / "w.ckpt").write_bytes((FIXTURES / "vit.ckpt").read_bytes() + b"".join(appended))
     model = read_checkpoint(tmp_path / "w.ckpt")

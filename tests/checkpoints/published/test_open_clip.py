@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,46 +14,8 @@ from safetensors.torch import save_file
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.errors import CheckpointError
-from tests.support.reference import import_torchvision, randomise, relative_error
-
-
-def import_open_clip() -> Any:
-    import_torchvision()
-    return pytest.importorskip("open_clip", reason="open_clip_torch is not installed")
-
-
-def build(name: str, **vision: Any) -> tuple[Any, dict[str, Any]]:
-    """A model of open_clip's configurations, its text tower cut down, and that configuration."""
-    open_clip = import_open_clip()
-    config = open_clip.get_model_config(name)
-    config["vision_cfg"] |= vision
-    config["text_cfg"] |= {"layers": 1, "width": 64, "heads": 1, "vocab_size": 100}
-    config["text_cfg"].pop("hf_tokenizer_name", None)
-    custom = "timm_model_name" in config["vision_cfg"]
-    kind = open_clip.model.CustomTextCLIP if custom else open_clip.CLIP
-    args = {k: v for k, v in config.items() if k not in ("custom_text",)}
-    module = kind(**args)
-    randomise(module)
-    with torch.no_grad():
-        if not custom:  # their ends in the tests' names do not say that they are tokens and positions
-            module.visual.class_embedding.mul_(2)
-            module.visual.positional_embedding.copy_(torch.randn(module.visual.positional_embedding.shape) / 2)
-    return module, config
-
-
-def save_folder(module: Any, config: dict[str, Any], folder: Path) -> Path:
-    """As open_clip's ``save_for_hf`` does, less the tokenizer."""
-    from open_clip.model import set_model_preprocess_cfg
-    from open_clip.push_to_hf_hub import save_config_for_hf
-    from open_clip.transform import PreprocessCfg
-
-    siglip = "timm_model_name" in config["vision_cfg"]
-    pixels: dict[str, Any] = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "resize_mode": "squash"} if siglip else {}
-    set_model_preprocess_cfg(module, asdict(PreprocessCfg(**pixels)))
-    folder.mkdir()
-    save_file({n: t.contiguous() for n, t in module.state_dict().items()}, folder / "open_clip_model.safetensors")
-    save_config_for_hf(module, folder / "open_clip_config.json", config)
-    return folder
+from tests.support.published.open_clip import build_open_clip, import_open_clip, save_folder
+from tests.support.reference import relative_error
 
 
 def compare(ours: torch.nn.Module, theirs: Any, side: int) -> float:
@@ -68,7 +29,7 @@ def compare(ours: torch.nn.Module, theirs: Any, side: int) -> float:
     [("ViT-B-32", {}), ("ViT-B-32-quickgelu", {"layers": 2}), ("ViT-H-14", {"layers": 1, "image_size": 28})],
 )
 def test_folder_equals_open_clip(tmp_path: Path, name: str, vision: dict[str, Any]) -> None:
-    theirs, config = build(name, **vision)
+    theirs, config = build_open_clip(name, **vision)
     model = read_checkpoint(save_folder(theirs, config, tmp_path / "m"))
     side = config["vision_cfg"]["image_size"]
     assert (model.source.layout, model.image_size, model.classes) == ("open_clip image tower", (side, side), 0)
@@ -77,14 +38,14 @@ def test_folder_equals_open_clip(tmp_path: Path, name: str, vision: dict[str, An
 
 
 def test_folder_with_a_siglip_tower_equals_open_clip(tmp_path: Path) -> None:
-    theirs, config = build("ViT-B-16-SigLIP")
+    theirs, config = build_open_clip("ViT-B-16-SigLIP")
     model = read_checkpoint(save_folder(theirs, config, tmp_path / "m"))
     assert model.source.architecture == "vit_base_patch16_siglip_224"
     assert compare(model.module, theirs, 224) <= 1e-4
 
 
 def test_preprocessing_equals_open_clips_transform(tmp_path: Path) -> None:
-    theirs, config = build("ViT-B-32", layers=1)
+    theirs, config = build_open_clip("ViT-B-32", layers=1)
     model = read_checkpoint(save_folder(theirs, config, tmp_path / "m"))
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
@@ -97,7 +58,7 @@ def test_preprocessing_equals_open_clips_transform(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arch", [None, "ViT-B-32-quickgelu"])
 def test_bare_file_takes_the_activation_from_the_name(tmp_path: Path, arch: str | None) -> None:
-    theirs, _ = build("ViT-B-32" if arch is None else arch, layers=1)
+    theirs, _ = build_open_clip("ViT-B-32" if arch is None else arch, layers=1)
     torch.save(
         {"epoch": 3, "state_dict": {f"module.{n}": t for n, t in theirs.state_dict().items()}}, tmp_path / "w.pt"
     )
@@ -120,13 +81,13 @@ def test_bare_timm_tower_without_a_name_says_how_to_give_one(tmp_path: Path) -> 
 
 
 def test_image_tower_saved_alone_equals_open_clip(tmp_path: Path) -> None:
-    theirs, _ = build("ViT-B-32", layers=1)
+    theirs, _ = build_open_clip("ViT-B-32", layers=1)
     torch.save(theirs.visual.state_dict(), tmp_path / "w.pt")
     assert compare(read_checkpoint(tmp_path / "w.pt").module, theirs, 224) <= 1e-4
 
 
 def test_bare_siglip_tower_takes_what_open_clip_publishes_for_all_of_them(tmp_path: Path) -> None:
-    theirs, _ = build("ViT-B-16-SigLIP2")
+    theirs, _ = build_open_clip("ViT-B-16-SigLIP2")
     torch.save({"state_dict": theirs.state_dict()}, tmp_path / "w.pt")
     model = read_checkpoint(tmp_path / "w.pt", arch="vit_base_patch16_siglip_224")
     published = import_open_clip().get_pretrained_cfg("ViT-B-16-SigLIP2", "webli")
@@ -149,7 +110,7 @@ def test_folder_with_a_tower_of_another_family_is_refused_by_its_name(tmp_path: 
 
 def test_folder_that_also_has_a_transformers_configuration_is_read_by_its_weights(tmp_path: Path) -> None:
     # The hub's CLIP models are there for both; a download of safetensors may bring open_clip's alone.
-    theirs, config = build("ViT-B-32", layers=1)
+    theirs, config = build_open_clip("ViT-B-32", layers=1)
     folder = save_folder(theirs, config, tmp_path / "m")
     (folder / "config.json").write_text(json.dumps({"model_type": "clip", "architectures": ["CLIPModel"]}))
     model = read_checkpoint(folder)

@@ -17,6 +17,7 @@ from edgevit.checkpoints import read_checkpoint, shapes
 from edgevit.checkpoints.documented import document_preprocess
 from edgevit.checkpoints.published.torchvision import TRANSFORMS
 from edgevit.core.errors import CheckpointError
+from tests.support.published.torchvision import build_swin, build_vit
 from tests.support.reference import import_torchvision, randomise, relative_error
 
 
@@ -25,25 +26,6 @@ def build(name: str, **args: Any) -> torch.nn.Module:
     from torchvision import models
 
     return randomise(getattr(models, name)(**args))
-
-
-def build_vit(**changes: Any) -> torch.nn.Module:
-    import_torchvision()
-    from torchvision.models.vision_transformer import VisionTransformer
-
-    args: dict[str, Any] = {"image_size": 32, "patch_size": 8, "num_layers": 2, "num_heads": 2, "hidden_dim": 16}
-    return randomise(VisionTransformer(**{**args, "mlp_dim": 24, "num_classes": 5, **changes}))
-
-
-def build_swin(**changes: Any) -> torch.nn.Module:
-    import_torchvision()
-    from torchvision.models.swin_transformer import SwinTransformer
-
-    args: dict[str, Any] = {
-        "patch_size": [4, 4], "embed_dim": 12, "depths": [2, 2], "num_heads": [2, 3], "window_size": [3, 3],
-        "num_classes": 4,
-    }  # fmt: skip
-    return randomise(SwinTransformer(**{**args, **changes}))
 
 
 def save(module: torch.nn.Module, path: Path) -> Path:

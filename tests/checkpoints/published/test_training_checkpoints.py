@@ -16,11 +16,8 @@ from torch.nn import functional as F
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.errors import CheckpointError
 from edgevit.models.layers import sincos_positions
-from tests.support.reference import import_timm, import_torchvision, randomise, relative_error
-
-
-def build(name: str, **args: Any) -> torch.nn.Module:
-    return randomise(import_timm().create_model(name, **args))
+from tests.support.published.swin import save_swin
+from tests.support.reference import build_timm, import_torchvision, relative_error
 
 
 def compare(ours: torch.nn.Module, theirs: torch.nn.Module, side: int) -> float:
@@ -53,11 +50,11 @@ def assert_same_pixels(model: Any, theirs: Any) -> None:
     ("name", "key"), [("deit_tiny_patch16_224", "model"), ("deit_tiny_distilled_patch16_224", "model_ema")]
 )
 def test_deit_file_equals_timm_with_deits_own_transform(tmp_path: Path, name: str, key: str) -> None:
-    theirs = build(name)
+    theirs = build_timm(name)
     args = argparse.Namespace(model=name, input_size=224, distillation_type="none", finetune="")
     content: dict[str, Any] = {"epoch": 3, "optimizer": {"state": {}}, "args": args, key: theirs.state_dict()}
     if key == "model_ema":
-        content["model"] = build(name).state_dict()
+        content["model"] = build_timm(name).state_dict()
     torch.save(content, tmp_path / "checkpoint.pth")
     model = read_checkpoint(tmp_path / "checkpoint.pth")
     assert (model.source.layout, model.source.architecture) == ("DeiT training checkpoint", name)
@@ -66,7 +63,7 @@ def test_deit_file_equals_timm_with_deits_own_transform(tmp_path: Path, name: st
 
 
 def test_deit_file_at_384_is_read_with_its_own_size(tmp_path: Path) -> None:
-    theirs = build("deit_tiny_patch16_224", img_size=384, num_classes=7)
+    theirs = build_timm("deit_tiny_patch16_224", img_size=384, num_classes=7)
     torch.save({"model": theirs.state_dict()}, tmp_path / "w.pth")
     model = read_checkpoint(tmp_path / "w.pth")
     assert (model.source.architecture, model.classes) == ("deit_tiny_patch16_384", 7)
@@ -82,7 +79,7 @@ def test_deit_file_at_384_is_read_with_its_own_size(tmp_path: Path) -> None:
     ],
 )
 def test_deit3_file_equals_timm_with_its_own_transform(tmp_path: Path, name: str, args: Any) -> None:
-    theirs = build(name, **args)
+    theirs = build_timm(name, **args)
     # DeiT's own names; its positions are of the patches alone, as timm's.
     state = {re.sub(r"\.ls([12])\.gamma", r".gamma_\1", n): value for n, value in theirs.state_dict().items()}
     assert "blocks.0.gamma_1" in state
@@ -97,7 +94,7 @@ def test_deit3_file_equals_timm_with_its_own_transform(tmp_path: Path, name: str
 @pytest.mark.parametrize("place", ["args", "file"])
 def test_vit_with_axial_rope_is_refused_where_its_file_says_so(tmp_path: Path, place: str) -> None:
     # Its tensors are those of a DeiT III, name by name and shape by shape.
-    theirs = build("vit_small_patch16_rope_ape_224", num_classes=3)
+    theirs = build_timm("vit_small_patch16_rope_ape_224", num_classes=3)
     assert theirs.state_dict()["blocks.0.gamma_1"].shape == (384,)
     args = argparse.Namespace(model="rope_axial_ape_deit_small_patch16_LS" if place == "args" else "x")
     path = tmp_path / ("w.pth" if place == "args" else "rope_axial_ape_deit_small_patch16_LS.pth")
@@ -112,7 +109,7 @@ def test_vit_with_axial_rope_is_refused_where_its_file_says_so(tmp_path: Path, p
 
 @pytest.mark.parametrize("args", [{"qk_norm": True}, {"init_values": 1e-5}, {"reg_tokens": 2}, {"pre_norm": True}])
 def test_file_of_deits_size_with_parts_that_deit_has_not_asks_for_the_architecture(tmp_path: Path, args: Any) -> None:
-    torch.save({"model": build("vit_tiny_patch16_224", num_classes=3, **args).state_dict()}, tmp_path / "w.pth")
+    torch.save({"model": build_timm("vit_tiny_patch16_224", num_classes=3, **args).state_dict()}, tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match="does not say its architecture"):
         read_checkpoint(tmp_path / "w.pth")
 
@@ -122,7 +119,7 @@ def test_file_of_deits_size_with_parts_that_deit_has_not_asks_for_the_architectu
 def test_positions_at_another_size_are_resampled_as_deit_and_mae_do(
     tmp_path: Path, project: str, args: Any, size: tuple[int, int]
 ) -> None:
-    state = build("vit_tiny_patch16_224", num_classes=3, **args).state_dict()
+    state = build_timm("vit_tiny_patch16_224", num_classes=3, **args).state_dict()
     torch.save({"model": state}, tmp_path / "w.pth")
     model = read_checkpoint(tmp_path / "w.pth", image_size=size)
     assert model.source.layout.startswith(project)
@@ -135,7 +132,7 @@ def test_positions_at_another_size_are_resampled_as_deit_and_mae_do(
 
 
 def test_deit_file_with_an_architecture_given_takes_timms_preprocessing(tmp_path: Path) -> None:
-    torch.save({"model": build("vit_tiny_patch16_224", num_classes=3).state_dict()}, tmp_path / "w.pth")
+    torch.save({"model": build_timm("vit_tiny_patch16_224", num_classes=3).state_dict()}, tmp_path / "w.pth")
     assumed = read_checkpoint(tmp_path / "w.pth")
     assert any("--arch NAME" in note for note in assumed.source.notes)
     told = read_checkpoint(tmp_path / "w.pth", arch="vit_tiny_patch16_224")
@@ -150,7 +147,7 @@ def mae_args(**more: Any) -> argparse.Namespace:
 @pytest.mark.parametrize("pool", ["avg", "token"])
 def test_mae_fine_tuned_file_equals_timm_with_maes_own_transform(tmp_path: Path, pool: str) -> None:
     # One block: the base model's width, without the other eleven.
-    theirs = build("vit_base_patch16_224", depth=1, num_classes=10, global_pool=pool)
+    theirs = build_timm("vit_base_patch16_224", depth=1, num_classes=10, global_pool=pool)
     content = {"model": theirs.state_dict(), "args": mae_args(global_pool=pool == "avg"), "epoch": 1}
     torch.save(content, tmp_path / "w.pth")
     model = read_checkpoint(tmp_path / "w.pth")
@@ -161,37 +158,23 @@ def test_mae_fine_tuned_file_equals_timm_with_maes_own_transform(tmp_path: Path,
 
 @pytest.mark.parametrize("decoder", [True, False])
 def test_mae_pretrained_file_is_recognised_by_its_decoder_or_positions(tmp_path: Path, decoder: bool) -> None:
-    state = build("vit_base_patch16_224", depth=1, num_classes=0).state_dict()
+    state = build_timm("vit_base_patch16_224", depth=1, num_classes=0).state_dict()
     state["pos_embed"] = torch.randn(1, 197, 768) if decoder else sincos_positions((14, 14), 768, 1)
     if decoder:
         state |= {"decoder_pos_embed": torch.randn(1, 197, 512), "mask_token": torch.randn(1, 1, 512)}
     torch.save({"model": state}, tmp_path / "w.pth")
     model = read_checkpoint(tmp_path / "w.pth")
     assert (model.source.layout, model.classes) == ("MAE checkpoint", 0)
-    theirs = build("vit_base_patch16_224", depth=1, num_classes=0)
+    theirs = build_timm("vit_base_patch16_224", depth=1, num_classes=0)
     theirs.load_state_dict({name: value for name, value in state.items() if name in theirs.state_dict()})
     assert compare(model.module, theirs, 224) <= 1e-4
-
-
-def save_swin(theirs: torch.nn.Module, path: Path) -> None:
-    """Microsoft's names: a merging at its stage's end, a head without ``fc``, masks and indices stored."""
-    names: dict[str, torch.Tensor] = {}
-    for name, value in theirs.state_dict(keep_vars=True).items():
-        parts = name.split(".")
-        if "downsample" in parts:
-            parts[1] = str(int(parts[1]) - 1)
-        names[".".join(parts).replace("head.fc.", "head.")] = value.detach()
-    for name, buffer in theirs.named_buffers():
-        if name.endswith(("attn_mask", "relative_position_index", "relative_coords_table")):
-            names[name] = buffer
-    torch.save({"model": names}, path)
 
 
 @pytest.mark.parametrize(("size", "window"), [(224, 7), (384, 12), (256, 4)])
 def test_swin_file_equals_timm_with_swins_own_transform(tmp_path: Path, size: int, window: int) -> None:
     real = size == 224
     args = {} if real else {"depths": (2, 1), "num_heads": (3, 6), "num_classes": 4}
-    theirs = build("swin_tiny_patch4_window7_224", img_size=size, window_size=window, **args)
+    theirs = build_timm("swin_tiny_patch4_window7_224", img_size=size, window_size=window, **args)
     save_swin(theirs, tmp_path / "w.pth")
     model = read_checkpoint(tmp_path / "w.pth")
     assert (model.source.layout, model.image_size) == ("Swin training checkpoint", (size, size))
@@ -205,7 +188,7 @@ SMALL_V2 = {"depths": (2, 1, 1), "num_heads": (3, 6, 12), "num_classes": 4}
 
 
 def test_swin_v2_file_of_real_size_equals_timm_with_swins_own_transform(tmp_path: Path) -> None:
-    theirs = build("swinv2_tiny_window8_256")
+    theirs = build_timm("swinv2_tiny_window8_256")
     save_swin(theirs, tmp_path / "w.pth")
     model = read_checkpoint(tmp_path / "w.pth")
     assert (model.source.layout, model.image_size) == ("Swin training checkpoint", (256, 256))
@@ -226,7 +209,7 @@ def test_swin_v2_file_shows_its_windows_and_those_of_pre_training(
     tmp_path: Path, size: int, window: int, trained: tuple[int, ...], name: str
 ) -> None:
     args = {"img_size": size, "window_size": window, "pretrained_window_sizes": trained, **SMALL_V2}
-    theirs = build("swinv2_tiny_window8_256", **args)
+    theirs = build_timm("swinv2_tiny_window8_256", **args)
     save_swin(theirs, tmp_path / "w.pth")
     model = read_checkpoint(tmp_path / "w.pth")
     assert model.source.architecture == f"Swin V2 of width 96, depths 2-1-1, window {name}"
@@ -235,18 +218,18 @@ def test_swin_v2_file_shows_its_windows_and_those_of_pre_training(
 
 
 def test_swin_v2_file_at_another_size_keeps_the_offsets_that_its_windows_were_trained_with(tmp_path: Path) -> None:
-    theirs = build("swinv2_tiny_window8_256", img_size=128, **SMALL_V2)
+    theirs = build_timm("swinv2_tiny_window8_256", img_size=128, **SMALL_V2)
     save_swin(theirs, tmp_path / "w.pth")
     model = read_checkpoint(tmp_path / "w.pth", image_size=(64, 64))
     # What its training script builds for the other size, told the windows of pre-training.
     trained = {"pretrained_window_sizes": (8, 8, 8), "window_size": 8}
-    other = build("swinv2_tiny_window8_256", img_size=64, **SMALL_V2, **trained)
+    other = build_timm("swinv2_tiny_window8_256", img_size=64, **SMALL_V2, **trained)
     other.load_state_dict(theirs.state_dict())
     assert compare(model.module, other, 64) <= 1e-4
 
 
 def test_swin_v2_file_without_offsets_is_refused_or_read_by_timms_name(tmp_path: Path) -> None:
-    theirs = build("swinv2_tiny_window8_256")
+    theirs = build_timm("swinv2_tiny_window8_256")
     save_swin(theirs, tmp_path / "w.pth")
     content = torch.load(tmp_path / "w.pth")
     left = {name: value for name, value in content["model"].items() if not name.endswith("coords_table")}
@@ -260,7 +243,7 @@ def test_swin_v2_file_without_offsets_is_refused_or_read_by_timms_name(tmp_path:
 
 def test_swin_file_on_a_smaller_grid_has_its_biases_resampled_as_microsoft_does(tmp_path: Path) -> None:
     args: dict[str, Any] = {"depths": (2, 2), "num_heads": (3, 6), "num_classes": 4}
-    theirs = build("swin_tiny_patch4_window7_224", img_size=56, **args)
+    theirs = build_timm("swin_tiny_patch4_window7_224", img_size=56, **args)
     save_swin(theirs, tmp_path / "w.pth")
     model = read_checkpoint(tmp_path / "w.pth", image_size=(40, 40))  # grids of 10 and 5
     # load_pretrained in Microsoft's utils.py: bicubic, to the window that the smaller grid leaves.
@@ -277,10 +260,10 @@ def test_swin_file_on_a_smaller_grid_has_its_biases_resampled_as_microsoft_does(
 
 def test_swin_file_on_a_wide_grid_shifts_where_microsoft_does(tmp_path: Path) -> None:
     args: dict[str, Any] = {"depths": (2, 2), "num_heads": (3, 6), "num_classes": 4}
-    theirs = build("swin_tiny_patch4_window7_224", img_size=56, **args)
+    theirs = build_timm("swin_tiny_patch4_window7_224", img_size=56, **args)
     save_swin(theirs, tmp_path / "w.pth")
     model = read_checkpoint(tmp_path / "w.pth", image_size=(56, 112))  # grids of 14 × 28 and 7 × 14
-    other: Any = build("swin_tiny_patch4_window7_224", img_size=(56, 112), **args)
+    other: Any = build_timm("swin_tiny_patch4_window7_224", img_size=(56, 112), **args)
     other.load_state_dict(theirs.state_dict())
     # Microsoft's rule: where the smaller side is no larger than the window, nothing is shifted. timm shifts the other.
     block = other.layers[1].blocks[1]
@@ -292,7 +275,7 @@ def test_swin_file_on_a_wide_grid_shifts_where_microsoft_does(tmp_path: Path) ->
 
 
 def test_swin_file_without_masks_says_which_size_is_assumed(tmp_path: Path) -> None:
-    theirs = build("swin_tiny_patch4_window7_224", depths=(1, 1), num_heads=(3, 6), num_classes=4)
+    theirs = build_timm("swin_tiny_patch4_window7_224", depths=(1, 1), num_heads=(3, 6), num_classes=4)
     save_swin(theirs, tmp_path / "w.pth")
     model = read_checkpoint(tmp_path / "w.pth")
     assert any("the image size is not stored; 224 is assumed" in note for note in model.source.notes)
@@ -300,7 +283,7 @@ def test_swin_file_without_masks_says_which_size_is_assumed(tmp_path: Path) -> N
 
 
 def test_swin_file_that_is_not_whole_lists_everything(tmp_path: Path) -> None:
-    save_swin(build("swin_tiny_patch4_window7_224", depths=(1, 1), num_heads=(3, 6)), tmp_path / "w.pth")
+    save_swin(build_timm("swin_tiny_patch4_window7_224", depths=(1, 1), num_heads=(3, 6)), tmp_path / "w.pth")
     content = torch.load(tmp_path / "w.pth")
     del content["model"]["layers.0.downsample.norm.bias"]
     content["model"]["absolute_pos_embed"] = torch.ones(1, 3136, 96)
@@ -313,7 +296,7 @@ def test_swin_file_that_is_not_whole_lists_everything(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256"])
 def test_swin_file_without_a_head_gives_features(tmp_path: Path, name: str) -> None:
-    theirs = build(name, depths=(1, 1), num_heads=(3, 6), num_classes=0)
+    theirs = build_timm(name, depths=(1, 1), num_heads=(3, 6), num_classes=0)
     save_swin(theirs, tmp_path / "w.pth")
     model = read_checkpoint(tmp_path / "w.pth")
     assert model.classes == 0

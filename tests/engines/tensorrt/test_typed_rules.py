@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import pytest
 
 from edgevit.core.quantization import Quantization
@@ -17,7 +16,18 @@ from edgevit.engines.tensorrt.typed_rules import KNOWN_OPS, find_violations
 from edgevit.graph.graph import Graph
 from edgevit.quantize.quantize import quantize_graph
 from edgevit.runtime.tensorrt.log import get_log
-from tests.support.small_graphs import find_node, make_graph, make_pixels
+from tests.support.broken_rules import (
+    insert_cast,
+    make_negative,
+    make_unsigned,
+    mix_types,
+    move_zero,
+    scale_channels,
+    use_fp8,
+    use_unknown_op,
+    widen_scale,
+)
+from tests.support.small_graphs import make_graph, make_pixels
 
 
 @pytest.fixture(scope="module", params=["vit", "swin"])
@@ -25,84 +35,6 @@ def quantized(request: pytest.FixtureRequest) -> Graph:
     graph = make_graph(request.param, ExportForm(qkv="packed", fold_residual_rotation=True))
     pixels = make_pixels(request.param, 2)
     return quantize_graph(graph, pixels, Quantization(float_share=0.0, rounding="nearest"), "tensorrt_rtx")[0]
-
-
-def first_pair(graph: Graph) -> ir.Node:
-    return next(n for n in graph.model.graph if n.op_type == "QuantizeLinear")
-
-
-def first_quantized(graph: Graph) -> ir.Node:
-    return next(
-        n
-        for n in graph.model.graph
-        if n.op_type == "MatMul" and n.inputs[1].producer() and n.inputs[1].producer().op_type == "DequantizeLinear"
-    )
-
-
-def set_constant(value: ir.Value, numbers: np.ndarray) -> None:
-    value.const_value = ir.tensor(numbers, name=value.name)
-    value.type = ir.TensorType(ir.DataType.from_numpy(numbers.dtype))
-
-
-def move_zero(graph: Graph) -> tuple[str, str]:
-    node = first_pair(graph)
-    set_constant(node.inputs[2], np.asarray(3, np.int8))
-    return node.name, "zero point is not 0"
-
-
-def make_unsigned(graph: Graph) -> tuple[str, str]:
-    node = first_pair(graph)
-    node.outputs[0].type = ir.TensorType(ir.DataType.UINT8)
-    return node.name, "no unsigned codes"
-
-
-def widen_scale(graph: Graph) -> tuple[str, str]:
-    node = first_pair(graph)
-    set_constant(node.inputs[1], np.asarray(0.5, np.float32))
-    return node.name, "its scale is float and its data float16"
-
-
-def make_negative(graph: Graph) -> tuple[str, str]:
-    node = first_pair(graph)
-    set_constant(node.inputs[1], np.asarray(-0.5, np.float16))
-    return node.name, "not above 0"
-
-
-def scale_channels(graph: Graph) -> tuple[str, str]:
-    node = first_pair(graph)
-    set_constant(node.inputs[1], np.full(8, 0.5, np.float16))
-    return node.name, "one scale, not 8"
-
-
-def use_fp8(graph: Graph) -> tuple[str, str]:
-    node = first_pair(graph)
-    node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT8E4M3FN)
-    return node.name, "fp8 begins with compute capability 8.9"
-
-
-def insert_cast(graph: Graph) -> tuple[str, str]:
-    node = first_quantized(graph)
-    cast = ir.node("Cast", [node.inputs[1]], {"to": ir.DataType.FLOAT16}, name="planted")
-    cast.outputs[0].dtype = ir.DataType.FLOAT16
-    graph.model.graph.insert_before(node, cast)
-    node.replace_input_with(1, cast.outputs[0])
-    return node.name, "Cast (planted) stands between"
-
-
-def use_unknown_op(graph: Graph) -> tuple[str, str]:
-    node = next(n for n in graph.model.graph if n.op_type == "Gelu")
-    twin = ir.node("FastGelu", [node.inputs[0]], domain="com.microsoft", name=node.name)
-    graph.model.graph.insert_before(node, twin)
-    for use in list(node.outputs[0].uses()):
-        use.node.replace_input_with(use.idx, twin.outputs[0])
-    graph.model.graph.remove(node)
-    return twin.name, "no operator com.microsoft.FastGelu"
-
-
-def mix_types(graph: Graph) -> tuple[str, str]:
-    node = find_node(graph, next(n.name for n in graph.model.graph if n.op_type == "Add"))
-    node.inputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-    return node.name, "and nothing casts them"
 
 
 FAULTS = (

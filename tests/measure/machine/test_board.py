@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from edgevit.core import schema
@@ -11,6 +9,7 @@ from edgevit.core.errors import BundleError
 from edgevit.core.report.conditions import Platform, PowerMode, list_platform_risks
 from edgevit.measure.machine.board import parse_driver, parse_packages, parse_release, read_platform
 from edgevit.measure.machine.nvpmodel import Mode, choose_mode, parse_modes, parse_number
+from tests.support.planted_files import plant
 
 RELEASE = (
     "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, "
@@ -68,13 +67,6 @@ GPU MAX_FREQ 408000000
 
 < PM_CONFIG DEFAULT=1 >
 """
-
-
-def plant(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-    return root
 
 
 def test_orin_with_jetpack_6_is_described(tmp_path):

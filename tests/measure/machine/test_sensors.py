@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgevit.measure.machine.sensors import Reading, read_sensors
-from tests.measure.machine.test_board import plant
+from tests.support.planted_files import plant
 
 ORIN = {
     "sys/devices/system/cpu/cpufreq/policy0/scaling_cur_freq": "729600\n",

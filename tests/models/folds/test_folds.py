@@ -20,15 +20,13 @@ from edgevit.models.layers import LayerScale, PatchEmbedding
 from edgevit.models.pixels import PixelModel
 from edgevit.models.swin import ConstantBias, SwinConfig
 from edgevit.models.vit import ViTConfig
+from tests.support.export_forms import EVERYTHING, NOTHING
 from tests.support.small_models import SWIN, SWINS, VIT, VITS, copy_pixels, make_images, make_model, relative_error
 
 CONFIGS: dict[str, ViTConfig | SwinConfig] = {
     **{f"vit_{name}": config for name, config in VITS.items()},
     **{f"swin_{name}": config for name, config in SWINS.items()},
 }
-SWITCHES = [f.name for f in dataclasses.fields(ExportForm) if f.name.startswith("fold_")]
-EVERYTHING = ExportForm(**dict.fromkeys(SWITCHES, True))
-NOTHING = ExportForm(qkv="packed", patch_embedding="conv", **dict.fromkeys(SWITCHES, False))
 TOLERANCE = 1e-5
 
 

@@ -1,0 +1,1 @@
+"""Files in the layouts of publishers, of random weights; the rooms of ``edgevit/checkpoints/published``."""

@@ -23,8 +23,8 @@ from edgevit.graph.segments import SegmentRunner, extract_segment, release_weigh
 from edgevit.quantize.placement import PLACEMENTS
 from edgevit.quantize.plan import insert_behind, list_readers, replace_readers
 from edgevit.quantize.quantize import match_sites
-from edgevit.quantize.segment_fit import count_rows, reads_image
 from edgevit.quantize.sensitivity import choose_float, rank_groups, rank_sites
+from edgevit.quantize.site_inputs import count_rows, reads_image
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -27,8 +27,9 @@ from edgevit.quantize.grid import TensorStatistics
 from edgevit.quantize.observers import OBSERVERS
 from edgevit.quantize.placement import PLACEMENTS, check_weight_bits
 from edgevit.quantize.plan import QuantizationPlan, apply_plan
-from edgevit.quantize.segment_fit import SegmentFit, reads_image
+from edgevit.quantize.segment_fit import SegmentFit
 from edgevit.quantize.sensitivity import choose_float, find_group_pattern, rank_groups, rank_sites
+from edgevit.quantize.site_inputs import reads_image
 from edgevit.quantize.token_importance import Importance
 
 Pixels = npt.NDArray[np.uint8]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -13,7 +12,6 @@ import onnx_ir as ir
 
 from edgevit.core.errors import CalibrationError
 from edgevit.core.quantization import Observer, Quantization
-from edgevit.graph.graph import static_shape
 from edgevit.graph.linears import read_weight, trace_layout
 from edgevit.graph.segments import Segment, SegmentRunner, extract_segment
 from edgevit.quantize.grid import Grid, TensorStatistics
@@ -33,6 +31,7 @@ from edgevit.quantize.methods.weight_scale import find_group
 from edgevit.quantize.observers import OBSERVERS
 from edgevit.quantize.placement import Placement
 from edgevit.quantize.plan import QuantizationPlan, SitePlan
+from edgevit.quantize.site_inputs import count_rows, find_tap, keeps_rows, may_scale, reads_image
 from edgevit.quantize.token_importance import Importance
 
 Values = npt.NDArray[np.float32]
@@ -86,10 +85,10 @@ class SegmentFit:
     def _observe(self, stream: list[npt.NDArray[np.generic]], groups: Sequence[Sequence[ir.Node]]) -> None:
         """Of the Linears' inputs a sample of tokens, of the products' operands the ranges."""
         linears = [group[0] for group in groups if read_weight(group[0]) is not None]
-        taps = {_find_tap(node): len(_read(node)) for node in linears}
+        taps = {find_tap(node): len(_read(node)) for node in linears}
         products = [group[0] for group in groups if read_weight(group[0]) is None]
         self._operands = {v.name: OperandRange() for node in products for v in node.inputs if v is not None and v.name}
-        counted = {_find_tap(group[0]): rows for group in groups if (rows := self._count_tokens(group)) is not None}
+        counted = {find_tap(group[0]): rows for group in groups if (rows := self._count_tokens(group)) is not None}
         names = [*taps, *(name for name in self._operands if name not in taps)]
         for place, out in enumerate(self._capture(stream, names)):
             seen = dict(zip(names, out[1:], strict=True))
@@ -160,7 +159,7 @@ class SegmentFit:
             if attention is None or not self._is_wanted(attention.output):
                 continue
             weight = _read(attention.output)
-            few, tap = inputs[:_CENTRE_IMAGES], _find_tap(attention.output)
+            few, tap = inputs[:_CENTRE_IMAGES], find_tap(attention.output)
             taken = (out[1].reshape(-1, len(weight)) for out in self._capture(few, [tap]))
             tokens = np.concatenate([every[self._draw(len(every), len(few))] for every in taken])
             equalize_values(attention, choose_factors(tokens, weight, self._placement, self._quantization))
@@ -254,7 +253,7 @@ class SegmentFit:
         value = group[0].inputs[0]
         assert value is not None
         source = trace_layout(value)
-        tap, observer = _find_tap(group[0]), self._find_observer(group)
+        tap, observer = find_tap(group[0]), self._find_observer(group)
         shares = self._shares.pop(tap)
         fitted = fit_linears(
             group,
@@ -262,7 +261,7 @@ class SegmentFit:
             self._placement,
             dataclasses.replace(self._quantization, observer=observer),
             image=reads_image(group[0]),
-            scalable=_may_scale(source),
+            scalable=may_scale(source),
             statistics=self._ranges.get(source.name or "") if observer in dict(OBSERVERS) else None,
             shares=shares if observer == "loss" else None,
         )
@@ -285,7 +284,7 @@ class SegmentFit:
         What is known is the importance of a Linear's own rows; a Gather in front of it has them in another order.
         """
         rows = [
-            self._importance[node.name or ""] for node in group if node.name in self._importance and _keeps_rows(node)
+            self._importance[node.name or ""] for node in group if node.name in self._importance and keeps_rows(node)
         ]
         return np.sum(rows, axis=0, dtype=np.float32) if rows and len({r.shape for r in rows}) == 1 else None
 
@@ -307,50 +306,7 @@ def _output_name(linear: ir.Node) -> str:
     return next(iter(linear.outputs[0].uses())).node.outputs[0].name or ""
 
 
-def reads_image(node: ir.Node) -> bool:
-    """Whether a Linear's input is the uint8 image itself."""
-    value = node.inputs[0]
-    producer = value.producer() if value is not None else None
-    return producer is not None and producer.op_type == "Cast"
-
-
-def count_rows(node: ir.Node) -> float:
-    """Of a Linear's input a call; infinite where a dimension is not known."""
-    value = node.inputs[0]
-    shape = static_shape(value)
-    return math.inf if shape is None else math.prod(shape[:-1])
-
-
-def _find_tap(node: ir.Node) -> str:
-    """The value whose tokens a Linear is fitted on: its input, traced back to where it was computed.
-
-    Heads are put side by side between attention's product and the output projection: a row of the product is no token.
-    """
-    value = node.inputs[0]
-    assert value is not None
-    source = trace_layout(value)
-    moved = source.shape is None or value.shape is None or source.shape[-1] != value.shape[-1]
-    return (value.name if moved or reads_image(node) else source.name) or ""
-
-
-def _keeps_rows(node: ir.Node) -> bool:
-    """Whether a Linear reads the tokens of its tap in their order."""
-    value, tap = node.inputs[0], _find_tap(node)
-    while value is not None and value.name != tap:
-        producer = value.producer()
-        if producer is None or producer.op_type not in ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"):
-            return False
-        value = producer.inputs[0]
-    return True
-
-
 def _read(node: ir.Node) -> Values:
     weight = read_weight(node)
     assert weight is not None
     return weight
-
-
-def _may_scale(source: ir.Value) -> bool:
-    """Whether factors may stand in front of the quantiser: behind an activation function that one Linear reads."""
-    producer = source.producer()
-    return producer is not None and producer.op_type in ("Gelu", "Relu", "Mul") and len(source.uses()) == 1

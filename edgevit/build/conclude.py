@@ -164,8 +164,7 @@ def pack_result(
     lock: OutputLock,
     evidence: Evidence,
 ) -> BuildResult:
-    """Write the bundle of the variant that the report's verdict chose: the manifest's engine with its canary, or
-    ``files``."""
+    """Write the bundle of the chosen variant: the manifest's engine with its canary, or ``files``."""
     variant = next(v for v in report.variants if v.name == report.verdict.chosen)
     content: dict[str, Path | bytes] = dict(files)
     if manifest.engine is not None:

@@ -21,6 +21,7 @@ def check_names(
     names: Names,
     source: str,
 ) -> None:
+    """Raise CheckpointError where tensors are missing, unexpected or of another shape; all of them are listed."""
     theirs = {ours: name for name, ours in canonical.items()}
     # A fixed table needs no weights: it is there already, everything else is on the meta device.
     absent = [n for n, v in expected.items() if n not in found and v.is_meta]
@@ -56,6 +57,7 @@ def check_names(
 
 
 def check_values(found: Mapping[str, Tensor], canonical: Mapping[str, str], source: str) -> None:
+    """Raise CheckpointError where values are no floats, or not finite; all of them are listed."""
     theirs = {ours: name for name, ours in canonical.items()}
     kinds = [
         f"{theirs[n]}: {str(t.dtype).removeprefix('torch.')}{'' if t.layout == torch.strided else f', {t.layout}'}"

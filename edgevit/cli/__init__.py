@@ -38,9 +38,11 @@ class CommandLine(click.Group):
     """The table above as a click group, with edgevit's errors and exit statuses."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of :data:`COMMANDS`, in their order."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, whose module is imported now; ``None`` where there is none."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"edgevit.cli.{cmd_name}").command
@@ -54,6 +56,7 @@ class CommandLine(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
+        """Run a command, turn its errors into two lines, and exit with its status."""
         arguments = list(sys.argv[1:] if args is None else args) or ["--help"]
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):

@@ -29,6 +29,7 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # no parameters befo
     def convert(
         self, value: str | tuple[int, int], param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int]:
+        """Read a size, or fail with an example."""
         if isinstance(value, tuple):
             return value
         match = re.fullmatch(r"(\d{1,5})(?:[x×](\d{1,5}))?", value.strip())
@@ -45,6 +46,7 @@ class LevelsType(click.ParamType):  # type: ignore[type-arg]
     def convert(
         self, value: str | tuple[int, ...], param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, ...]:
+        """Read whole numbers, or fail with an example."""
         if isinstance(value, tuple):
             return value
         if not re.fullmatch(r"\s*\d{1,4}(\s*,\s*\d{1,4})*\s*", value):
@@ -60,6 +62,7 @@ class BatchType(click.ParamType):  # type: ignore[type-arg]
     def convert(
         self, value: str | tuple[int, int, int], param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int, int]:
+        """Read a batch, or fail with an example or the order."""
         if isinstance(value, tuple):
             return value
         match = re.fullmatch(r"(\d{1,5})(?::(\d{1,5}):(\d{1,5}))?", value.strip())
@@ -79,6 +82,7 @@ class TripleType(click.ParamType):  # type: ignore[type-arg]
     def convert(
         self, value: str | tuple[float, float, float], param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[float, float, float]:
+        """Read one number or three, or fail with an example."""
         if isinstance(value, tuple):
             return value
         try:
@@ -99,6 +103,7 @@ class ResizeType(click.ParamType):  # type: ignore[type-arg]
     def convert(
         self, value: str | int | tuple[int, int], param: click.Parameter | None, ctx: click.Context | None
     ) -> int | tuple[int, int]:
+        """Read one side or both, or fail with an example."""
         if not isinstance(value, str):
             return value
         match = re.fullmatch(r"(\d{1,5})(?:[x×](\d{1,5}))?", value.strip())

@@ -33,7 +33,8 @@ BACKENDS: dict[str, str] = {
 class Backend(Protocol):
     """What a backend's module provides."""
 
-    def check(self, model_path: Path, target: Target) -> None: ...
+    def check(self, model_path: Path, target: Target) -> None:
+        """Refuse early: package, device, model."""
 
     def compile(
         self,
@@ -45,11 +46,14 @@ class Backend(Protocol):
         *,
         model_info: Mapping[str, str] | None = None,
         batch: tuple[int, int, int] | None = None,
-    ) -> Engine: ...
+    ) -> Engine:
+        """Compile a model into a folder; see :func:`edgevit.engines.compile.compile_engine`."""
 
-    def available(self) -> tuple[str, ...]: ...
+    def available(self) -> tuple[str, ...]:
+        """Devices that the library finds on this machine."""
 
-    def versions(self) -> dict[str, str]: ...
+    def versions(self) -> dict[str, str]:
+        """The library's versions, recorded with every engine."""
 
 
 def get_backend(name: str) -> Backend:

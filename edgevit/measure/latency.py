@@ -68,7 +68,7 @@ def measure_latency(
     progress: Progress = ignore_progress,
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> LatencyComparison:
-    """Time calls of one or several sessions, in turns: A B, B A, A B, …
+    """Time calls of one or several sessions, in turns: A B, B A, A B and so on.
 
     Every session is warmed up, then timed in every round until it has its share of ``runs`` and of ``seconds``; so each
     is called at least ``runs`` times and for at least ``seconds``. Where there are several, a session's first call in a

@@ -138,6 +138,7 @@ class RolledWindows(nn.Module):
         return F.pad(x, (0, 0, 0, pw - w, 0, ph - h)) if (ph, pw) != (h, w) else x
 
     def split(self, x: Tensor) -> Tensor:
+        """``(B, L, C)`` tokens to ``(B·nW, M·M, C)`` windows, shifted and padded."""
         batch, _, channels = x.shape
         (h, w), (sh, sw), (mh, mw), (ph, pw) = self.grid, self.shift, self.window, self.padded
         x = x.reshape(batch, h, w, channels)
@@ -151,6 +152,7 @@ class RolledWindows(nn.Module):
         return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, mh * mw, channels)
 
     def merge(self, windows: Tensor) -> Tensor:
+        """``(B·nW, M·M, C)`` windows back to ``(B, L, C)`` tokens."""
         (h, w), (sh, sw), (mh, mw), (ph, pw) = self.grid, self.shift, self.window, self.padded
         channels = windows.shape[-1]
         x = windows.reshape(-1, ph // mh, pw // mw, mh, mw, channels)

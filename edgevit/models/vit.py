@@ -1,6 +1,8 @@
-"""Vision Transformer (Dosovitskiy et al., 2021, arXiv:2010.11929) and what was made of it: DeiT and DeiT III (Touvron
-et al., arXiv:2012.12877 and 2204.07118), DINO and DINOv2 (arXiv:2104.14294, 2304.07193, with registers 2309.16588), MAE
-(arXiv:2111.06377), and the image towers of CLIP (arXiv:2103.00020) and SigLIP (arXiv:2303.15343).
+"""Vision Transformer (Dosovitskiy et al., 2021, arXiv:2010.11929) and what was made of it.
+
+That is DeiT and DeiT III (Touvron et al., arXiv:2012.12877 and 2204.07118), DINO and DINOv2 (arXiv:2104.14294,
+2304.07193, with registers 2309.16588), MAE (arXiv:2111.06377), and the image towers of CLIP (arXiv:2103.00020) and
+SigLIP (arXiv:2303.15343).
 
 Stated once, in the form that exports best; :mod:`edgevit.checkpoints` maps every publisher's weights onto it.
 """

@@ -112,8 +112,9 @@ def _index_folders(
 
 
 def list_csv(path: Path, labels: Sequence[str] | None) -> Listing:
-    """The rows of a CSV, whose files may be missing; the rules are those of
-    :meth:`edgevit.pixels.images.ImageSet.read`.
+    """The rows of a CSV, whose files may be missing.
+
+    The rules are those of :meth:`edgevit.pixels.images.ImageSet.read`.
 
     Raises:
         DataError: Not a CSV, or one without the column ``file``.

@@ -312,6 +312,7 @@ def write_status(job: str, status: dict[str, Any]) -> None:
 
 
 def log_size(job: str) -> int:
+    """Bytes of a job's log; 0 where it has none."""
     path = os.path.join(job, "log")
     return os.path.getsize(path) if os.path.exists(path) else 0
 
@@ -325,6 +326,7 @@ def has_module(name: str) -> bool:
 
 
 def find_version(package: str) -> str | None:
+    """Of a package of this interpreter's."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -332,6 +334,7 @@ def find_version(package: str) -> str | None:
 
 
 def read_text(path: str) -> str | None:
+    """A file's text without blanks at its ends; ``None`` where it is empty or cannot be read."""
     try:
         with open(path, errors="replace") as stream:
             return stream.read().strip("\0 \n\t") or None
@@ -340,6 +343,7 @@ def read_text(path: str) -> str | None:
 
 
 def hash_file(path: str) -> str:
+    """SHA-256, in hexadecimal digits."""
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
         while block := stream.read(BLOCK):
@@ -358,16 +362,19 @@ def copy(source: Any, sink: Any, size: int) -> None:
 
 
 def say(data: dict[str, Any]) -> None:
+    """Answer with a line of JSON."""
     sys.stdout.buffer.write(json.dumps(data).encode() + b"\n")
     sys.stdout.buffer.flush()
 
 
 def read_line() -> dict[str, Any]:
+    """The next line that was sent; empty where the stream has ended."""
     data: dict[str, Any] = json.loads(sys.stdin.buffer.readline() or b"{}")
     return data
 
 
 def fail(message: str, hint: str) -> None:
+    """Answer with an error, and end."""
     say({"error": message, "hint": hint})
     sys.exit(1)
 

@@ -203,6 +203,7 @@ def unpack_wheel(job: str) -> str:
 
 
 def find_wheel(job: str) -> str:
+    """edgevit's wheel among what was sent."""
     folder = os.path.join(job, "input")
     return next(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".whl"))
 
@@ -217,12 +218,14 @@ def read_requirements(wheel: str) -> str:
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command and keep what it says; its status is for the caller to judge."""
     return subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
     )
 
 
 def read_text(path: str) -> str | None:
+    """A file's text; ``None`` where it cannot be read."""
     try:
         with open(path) as stream:
             return stream.read()
@@ -231,6 +234,7 @@ def read_text(path: str) -> str | None:
 
 
 def write_status(job: str, status: Status, stage: str) -> None:
+    """Write the job's status with its stage, in one step."""
     status["stage"] = stage
     path = os.path.join(job, "status.json")
     with open(path + ".part", "w") as stream:
@@ -239,6 +243,7 @@ def write_status(job: str, status: Status, stage: str) -> None:
 
 
 def log(text: str) -> None:
+    """Write a line of the job's log."""
     print(text, flush=True)
 
 

@@ -46,11 +46,14 @@ class Executor(Protocol):
 class Runtime(Protocol):
     """What a module of ``RUNTIMES`` provides."""
 
-    def open_executor(self, engine: Engine, settings: Mapping[str, Setting]) -> Executor: ...
+    def open_executor(self, engine: Engine, settings: Mapping[str, Setting]) -> Executor:
+        """Load the engine's files with these settings."""
 
-    def list_devices(self) -> tuple[str, ...]: ...
+    def list_devices(self) -> tuple[str, ...]:
+        """Devices that the library finds on this machine."""
 
-    def read_versions(self) -> dict[str, str]: ...
+    def read_versions(self) -> dict[str, str]:
+        """The library's versions, by its name."""
 
     def find_mismatch(self, engine: Engine) -> str | None:
         """Why this machine cannot open the engine with its settings, with both values; ``None`` where it can."""

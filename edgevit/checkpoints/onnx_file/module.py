@@ -63,6 +63,7 @@ class ForeignModule(nn.Module):
         self.weights = nn.ParameterList([nn.Parameter(w, requires_grad=False) for w in weights])
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Raise CompileError: there is nothing that runs in torch."""
         raise CompileError(
             f"{self.file.path} was recognised in part: it has no module that runs in torch",
             "build it in float; edgevit inspect says what was not recognised and why",

@@ -1,7 +1,7 @@
-"""DeiT's and DeiT III's own files: ``{"model": …}`` with timm's names, as ``facebookresearch/deit`` publishes and saves
-them; DeiT III with its layer scale as ``gamma_1`` and positions of the patches alone.
+"""DeiT's and DeiT III's own files, as ``facebookresearch/deit`` publishes and saves them.
 
-Written from its ``main.py``, ``models.py``, ``models_v2.py`` and ``datasets.py``. Sizes follow from the tensors.
+They hold ``{"model": …}`` with timm's names; DeiT III has its layer scale as ``gamma_1``, and positions for the patches
+only. Written from its ``main.py``, ``models.py``, ``models_v2.py`` and ``datasets.py``. Sizes follow from the tensors.
 Evaluation resizes to the image size over 0.875, and for DeiT III (Touvron et al., 2022, arXiv:2204.07118) to the image
 size itself.
 """

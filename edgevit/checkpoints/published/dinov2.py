@@ -1,5 +1,7 @@
-"""DINOv2's own files, as ``facebookresearch/dinov2`` publishes and saves them: a backbone; a training checkpoint with a
-``teacher``; or a hub classifier, a backbone with a linear head on the class token beside the mean of the patches.
+"""DINOv2's own files, as ``facebookresearch/dinov2`` publishes and saves them.
+
+A file is a backbone; a training checkpoint with a ``teacher``; or a hub classifier, a backbone with a linear head on
+the class token beside the mean of the patches.
 
 Written from its ``models/vision_transformer.py``, ``layers/``, ``hub/`` and ``data/transforms.py``. In training the
 blocks lie in chunks, ``blocks.0.3`` for block 3. Weights are for 518 pixels; positions for other sizes are resampled as

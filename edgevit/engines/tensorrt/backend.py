@@ -85,11 +85,10 @@ class TensorRT:
         model_info: Mapping[str, str] | None = None,
         batch: tuple[int, int, int] | None = None,
     ) -> Engine:
-        """Type the graph, and write the plan and what the compiler fused; see
-        :func:`edgevit.engines.compile.compile_engine`.
+        """Type the graph, and write the plan and what the compiler fused.
 
-        What is not quantised is computed in float16, of ``fp32`` in float32. ``model_info`` is OpenVINO's and is not
-        used.
+        As :func:`edgevit.engines.compile.compile_engine`. What is not quantised is computed in float16, of ``fp32`` in
+        float32. ``model_info`` is OpenVINO's and is not used.
         """
         graph = type_for_compiler(Graph.load(model_path), target, precision, model_path)
         model_path = directory / TYPED_FILE

@@ -33,6 +33,7 @@ class Watch:
         self._readings: list[tuple[float, Reading]] = []
 
     def __call__(self, stage: str, done: int, total: int) -> None:
+        """Pass a step on; after a turn of a measurement, read the sensors before."""
         if stage == STAGE:
             now = self._clock()
             if not self._readings or done >= total or now - self._readings[-1][0] >= _LEAST_SECONDS:

@@ -1,5 +1,7 @@
-"""Class token and registers with their positions in one constant, the convolution's bias + the patches' positions in
-another. A norm before the blocks, which sees each token for itself, is computed for the first constant here.
+"""Class token and registers with their positions in one constant; the patches' positions with the bias in another.
+
+The bias is the convolution's. A norm before the blocks, which sees each token for itself, is computed for the first
+constant here.
 """
 
 from __future__ import annotations

@@ -47,11 +47,13 @@ class GatheredWindows(nn.Module):
         self.enter, self.leave = enter, leave
 
     def split(self, x: Tensor) -> Tensor:
+        """``(B, L, C)`` tokens to ``(B·nW, M·M, C)`` windows."""
         if self.enter is not None:
             x = self.enter(x)
         return x.reshape(-1, self.side, x.shape[-1])
 
     def merge(self, windows: Tensor) -> Tensor:
+        """``(B·nW, M·M, C)`` windows back to ``(B, L, C)`` tokens."""
         x = windows.reshape(-1, self.count * self.side, windows.shape[-1])
         return x if self.leave is None else self.leave(x)
 

@@ -40,7 +40,7 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8", "fp8")
 @click.option("--min-cosine", type=click.FloatRange(0, 1), metavar="COSINE", help="Of embeddings, on average (0.99).")
 @click.option("--min-recall", type=click.FloatRange(0, 100), metavar="PERCENT", help="Of embeddings without labels.")
 @click.option("--min-sqnr", type=click.FloatRange(-20, 200), metavar="DB", help="Of the worst level of features (20).")
-@click.option("--max-latency", type=click.FloatRange(0, min_open=True), metavar="MS", help="Largest median latency.")
+@click.option("--max-latency", type=click.FloatRange(0, min_open=True), metavar="MS", help="Largest p50 latency.")
 @click.option("--batch", type=BatchType(), metavar="N|MIN:OPT:MAX", help="Images a call, or a range of them (1).")
 @click.option(
     "--image-size", type=SizeType(), metavar="PIXELS|HxW", help="Height and width, instead of the checkpoint's own."

@@ -33,7 +33,7 @@ class Output:
 
     Attributes:
         as_json: One JSON document on standard output and nothing else there.
-        quiet: No progress and no notes; results and errors alone.
+        quiet: No progress and no notes; only results and errors.
     """
 
     as_json: bool = False

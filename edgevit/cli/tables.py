@@ -83,7 +83,7 @@ def make_verdict_table(report: Report) -> Table:
 def make_sites_table(
     record: QuantizationRecord, count: int = 5, groups: int = 3, *, precision: str = "int8"
 ) -> Table | None:
-    """The sites that do most damage, by the logits' SQNR where each alone is quantised; ``None`` if none was measured.
+    """The sites that do most damage, by the logits' SQNR where only one is quantised; ``None`` if none was measured.
 
     Behind them the worst groups, each by the pattern that pins it in a recipe.
     """

@@ -6,7 +6,7 @@ those of an earlier edgevit, which made no mark). In any other a folder of edgev
 touched.
 
 Wherever it lies, only names that the cache makes are ever removed, below the folders that it makes, and nothing behind
-a link. The standard library alone, as the device runtime reads it; ``devices/agent.py`` has the same rules.
+a link. Only the standard library, as the device runtime reads it; ``remote/agent.py`` has the same rules.
 """
 
 from __future__ import annotations

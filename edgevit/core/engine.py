@@ -1,6 +1,6 @@
 """Engine: what a compiler leaves on disk, and everything that is needed to open it again.
 
-Standard library alone, because the device runtime reads it.
+Only the standard library, because the device runtime reads it.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A tier stands for every processor that has its instructions. oneDNN, and with it
 older instructions by an environment variable that it reads once, when it is first used: one machine then stands for
 several, and really executes what they execute.
 
-Standard library alone, because the device runtime reads it.
+Only the standard library, because the device runtime reads it.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 def release_memory() -> None:
     """Collect garbage, and return freed pages to the system where its allocator would keep them.
 
-    A graph's nodes and values refer to each other, so their weights go with the garbage collector alone. glibc keeps
+    A graph's nodes and values refer to each other, so their weights go only with the garbage collector. glibc keeps
     what was freed below something that is still in use: hundreds of megabytes behind a run of a large module.
     """
     gc.collect()

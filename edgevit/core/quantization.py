@@ -1,6 +1,6 @@
 """Quantization: what a recipe decides about INT8, and what a quantiser reports.
 
-Standard library alone: recipes and reports hold these nouns.
+Only the standard library: recipes and reports hold these nouns.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Quantization:
 
     Attributes:
         images: Calibration images that ranges and weights are fitted on, a seeded, class-balanced sample.
-        activations: ``int8``, or ``float`` for weights alone: a quarter of the size, and float arithmetic.
+        activations: ``int8``, or ``float`` for weights only: a quarter of the size, and float arithmetic.
         weight_bits: 8, or 4 with ``activations = "float"``, where the engine library runs that: weights in groups of
             ``weight_group`` input channels with a scale each.
         weight_group: Largest group of 4-bit weights.
@@ -117,7 +117,7 @@ class SiteRecord:
         name: ``blocks.3.mlp.fc2``, ``blocks.3.attn/context``.
         precision: ``int8`` or ``float``; in an FP8 graph ``fp8`` or ``float``.
         reason: Why it is float; empty where it is quantised.
-        sqnr_db: Logit SQNR where this site alone is quantised, in dB; ``None`` where it was not measured.
+        sqnr_db: Logit SQNR where only this site is quantised, in dB; ``None`` where it was not measured.
     """
 
     name: str
@@ -160,7 +160,7 @@ class QuantizationRecord:
 
     Attributes:
         images: Calibration images that it saw.
-        random: Whether these were random pixels, so that the result is for timing alone.
+        random: Whether these were random pixels, so that the result is only for timing.
         sites: In the order of execution.
         groups: Logit SQNR in dB where all sites of a pattern (``blocks.*.mlp.fc2``) and no others are quantised.
         fallback: Sites that were set back to float for the damage that they do: by the quantiser itself, then for the

@@ -1,6 +1,6 @@
 """Frozen dataclasses to and from plain data (JSON, TOML), refusing what they do not know.
 
-Standard library alone, because the device runtime reads its manifest with it.
+Only the standard library, because the device runtime reads its manifest with it.
 """
 
 from __future__ import annotations

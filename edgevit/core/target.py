@@ -37,17 +37,17 @@ class ExportForm:
         fold_attention_scale: 1/√d in the weights of the queries.
         fold_input_normalization: Mean, std and rescale in the patch embedding; otherwise as ops in front of it.
         fold_position_embedding: Class token and positions in one constant.
-        fold_last_block: The last block for the class token alone, where the head reads nothing else.
+        fold_last_block: The last block only for the class token, where the head reads nothing else.
         fold_layer_scale: A layer scale's factors in the Linear in front of it.
         fold_attention_pool: The learned query of an attention pool in its key projection.
         fold_attention_bias: Relative position bias and shift mask in one constant.
         fold_window_gather: Swin's shift and window partition as one Gather each way.
-        fold_residual_rotation: Rotate the residual stream; it flattens outlier channels, and is for quantisers alone.
-        fold_class_token_mlp: In the second half of a ViT, the class token's MLP apart from the patches'; for quantisers
-            alone.
+        fold_residual_rotation: Rotate the residual stream; it flattens outlier channels, and is only for quantisers.
+        fold_class_token_mlp: In the second half of a ViT, the class token's MLP apart from the patches'; only for
+            quantisers.
         fold_token_padding: A token more where their number is a prime or the like, for kernels that cut it into blocks.
-        fold_class_token_share: Attention to the class token divided among it and the copies that padding made; for
-            quantisers alone.
+        fold_class_token_share: Attention to the class token divided among it and the copies that padding made; only
+            for quantisers.
     """
 
     qkv: Literal["separate", "packed"] = "separate"
@@ -89,7 +89,7 @@ class Target:
         compute_capability: Of an NVIDIA GPU, as in ``8.7``.
         runtime_version: Lowest version of the engine library that the profile is for.
         strongly_typed: Whether precision lies in the graph's types, as TensorRT 10.3 and later take it; otherwise
-            builder flags ask for it. Of TensorRT alone.
+            builder flags ask for it. Only of TensorRT.
         preference: Precisions, the most wanted first, where latency cannot be measured; those left out come last. By
             default the order of ``precisions``.
         aliases: Further names.
@@ -162,7 +162,7 @@ class Budget:
             where there are no labels.
         min_cosine: Of embeddings, the smallest mean cosine with the float model's.
         min_level_sqnr_db: Of features, the smallest SQNR of any level, in dB.
-        max_latency_ms: Largest median latency, if any.
+        max_latency_ms: Largest p50 of the latency, if any.
     """
 
     max_drop_points: float = 0.5

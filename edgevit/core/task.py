@@ -1,6 +1,6 @@
 """Task: what an engine gives for an image.
 
-Standard library alone: recipes and manifests hold it.
+Only the standard library: recipes and manifests hold it.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ class Builder:
     """Nodes that are inserted ahead of one node of a graph.
 
     Args:
-        graph: Changed by :meth:`insert` alone.
+        graph: Changed only by :meth:`insert`.
         stem: What new names begin with.
         like: Gives the trace of the module that they belong to.
     """

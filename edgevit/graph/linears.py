@@ -31,7 +31,7 @@ def _moves_activation(node: ir.Node) -> bool:
 
 
 def find_bias(node: ir.Node) -> ir.Node | None:
-    """The Add of a constant vector that alone reads a Linear's output."""
+    """The Add of a constant vector, where nothing else reads the Linear's output."""
     readers = [use.node for use in node.outputs[0].uses()]
     if len(readers) != 1 or readers[0].op_type != "Add":
         return None

@@ -30,7 +30,7 @@ class View:
 
     Attributes:
         source: The value that was computed; ``None`` where all is constant.
-        index: Of the traced value's shape; ``NOWHERE`` where the number is a constant alone.
+        index: Of the traced value's shape; ``NOWHERE`` where the number is only a constant.
         scale: One factor, or an array of ``index``'s shape.
         offset: Of ``index``'s shape; ``None`` for zeros.
         nodes: What was passed on the way, from the source on.
@@ -54,7 +54,7 @@ class View:
 
     @property
     def is_flat(self) -> bool:
-        """Whether the numbers keep their order: reshapes alone."""
+        """Whether the numbers keep their order: nothing but reshapes."""
         count = self.index.size
         if self.source is None or (shape := static_shape(self.source)) is None or int(np.prod(shape)) != count:
             return False
@@ -92,7 +92,7 @@ def trace(value: ir.Value, *, arithmetic: bool = True) -> View:
 
     Args:
         value: Of a graph whose constants are initializers.
-        arithmetic: Go on through constants that are added or multiplied; else movements alone.
+        arithmetic: Go on through constants that are added or multiplied; else only through movements.
 
     Raises:
         ValueError: The shape of a value on the way is not static.

@@ -169,7 +169,7 @@ def measure_accuracy(
 
     Args:
         run: The engine's.
-        images: The set; unlabelled ones give agreement and SQNR alone.
+        images: The set; unlabelled ones give only agreement and SQNR.
         preprocess: The model's.
         reference: The float model, or its logits ``(N, K)`` for the images in the set's order.
         batch_size: Images a call; the last one may have fewer.

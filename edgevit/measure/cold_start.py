@@ -123,7 +123,7 @@ def read_peak_memory(status: Path = Path("/proc/self/status")) -> int | None:
     """Largest resident set of this process in bytes, ``None`` where the system does not tell.
 
     ``getrusage`` comes second, because on Linux its figure survives exec: a child of a large process starts with its
-    parent's peak. ``VmHWM`` belongs to the new program alone.
+    parent's peak. ``VmHWM`` belongs only to the new program.
     """
     try:
         for line in status.read_text().splitlines():

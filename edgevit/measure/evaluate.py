@@ -72,7 +72,7 @@ def evaluate_bundle(
         bundle: The folder.
         data: A folder per class, or a CSV; see :meth:`edgevit.pixels.images.ImageSet.read`.
         reference: The checkpoint that the bundle was built from, to compare every answer with its float module's. Needs
-            the extra ``build``; without it, labels alone judge.
+            the extra ``build``; without it, only labels judge.
         arch: Architecture of the reference, where it is a file of bare weights.
         skip_bad_images: Go on without images that cannot be read.
         check: Whether the bundle's canary is answered first, where it is opened here; see
@@ -83,7 +83,7 @@ def evaluate_bundle(
     Raises:
         BundleError: The bundle is damaged or portable.
         DataError: The bundle's preprocessing was assumed; bad images; or neither labels nor a reference to judge by:
-            embeddings and features are judged by a reference alone.
+            embeddings and features are judged only by a reference.
         CheckpointError: The reference cannot be read, or answers in another form.
     """
     from edgevit.pixels.images import ImageSet

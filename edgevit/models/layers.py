@@ -135,7 +135,7 @@ class Attention(nn.Module):
         Args:
             x: Tokens, ``(B, N, C)``.
             bias: Added to the scores before softmax; broadcasts to ``(B, A, Q, N)``.
-            queries: Compute the result for the first ``queries`` tokens alone; ``None`` for all.
+            queries: Compute the result only for the first ``queries`` tokens; ``None`` for all.
             arrange: Moves tokens in front of the output projection, where they are still bytes in an INT8 engine.
         """
         q, k, v = self.project(x, queries)

@@ -45,7 +45,7 @@ class PixelModel(nn.Module):
     def _normalize(self, image: Tensor) -> Tensor:
         if self.channels_last:
             return image
-        # Cast before the permute: engines then see the permute as a change of layout alone and copy nothing.
+        # Cast before the permute: engines then see the permute as nothing but a change of layout and copy nothing.
         x = image.to(torch.float32).permute(0, 3, 1, 2)
         if self.gain is not None and self.offset is not None:
             x = x * self.gain + self.offset

@@ -29,7 +29,7 @@ class SwinConfig:
         classes: Outputs of the head; 0 for none (the pooled features are the output).
         resample_norm_eps: Epsilon of the norms behind the patch embedding and in patch merging, where transformers
             ignores the configured one.
-        merging_norm_eps: Of those in patch merging alone, where MindCV's differs; by default ``resample_norm_eps``.
+        merging_norm_eps: Only of those in patch merging, where MindCV's differs; by default ``resample_norm_eps``.
         window_fit: How a window shrinks on a small grid: each axis for itself (timm); both to the smaller side, and
             no shift at all (transformers, the original); never (timm's ``always_partition``); never, and without a
             shift along an axis that one window covers (torchvision); or both as the rows ask (transformers' Swin V2).

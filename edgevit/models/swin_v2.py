@@ -69,7 +69,7 @@ class HeadCosine(nn.Module):
         self.factor: Tensor | None
 
     def compute_factor(self) -> Tensor | None:
-        """What the vectors of root mean square 1 are multiplied by, queries alone: scale / D for both operands."""
+        """What the vectors of root mean square 1 are multiplied by, only of queries: scale / D for both operands."""
         if self.logit_scale is None:
             return None
         return self.logit_scale.clamp(max=math.log(_LARGEST_SCALE)).exp().unsqueeze(0) / self.head_width

@@ -22,7 +22,7 @@ __all__ = ["EncoderBlock", "ViT", "ViTConfig"]
 class EncoderBlock(nn.Module):
     """Pre-norm encoder block: ``(B, N, C) → (B, N, C)``, or ``(B, queries, C)`` where ``queries`` is set.
 
-    ``queries`` is set on the last block alone, by :mod:`edgevit.models.folds.last_block`; ``apart``, ``tokens`` and the
+    ``queries`` is set only on the last block, by :mod:`edgevit.models.folds.last_block`; ``apart``, ``tokens`` and the
     parts whose names begin with ``token_`` by :mod:`edgevit.models.folds.class_token_mlp`.
     """
 

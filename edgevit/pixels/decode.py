@@ -8,7 +8,7 @@ What becomes of the rarer kinds of images:
 - 16-bit grey is scaled to 8 bits; Pillow's own conversion would turn everything above 255 white.
 - Of an animation the first frame is taken.
 
-Standard library, numpy and Pillow alone, because the device runtime decodes with it.
+Only the standard library, numpy and Pillow, because the device runtime decodes with it.
 """
 
 from __future__ import annotations

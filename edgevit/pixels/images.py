@@ -1,6 +1,6 @@
 """ImageSet: labelled or unlabelled images from a folder or a CSV, read as a stream.
 
-Standard library, numpy and Pillow alone.
+Only the standard library, numpy and Pillow.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class ImageSet:
     ) -> ImageSet:
         """List the images of a folder or a CSV; no image is opened yet, see :meth:`check`.
 
-        A folder holds one folder per class, searched to any depth; or images alone, which makes an unlabelled set. A
+        A folder holds one folder per class, searched to any depth; or only images, which makes an unlabelled set. A
         CSV has the columns ``file`` (relative to the CSV) and, unless the set is unlabelled, ``label``; others are
         ignored.
 

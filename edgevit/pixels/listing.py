@@ -35,7 +35,7 @@ class Listing:
 
 
 def list_folder(root: Path, labels: Sequence[str] | None) -> Listing:
-    """One folder per class, or images alone; the rules are those of :meth:`edgevit.pixels.images.ImageSet.read`.
+    """One folder per class, or only images; the rules are those of :meth:`edgevit.pixels.images.ImageSet.read`.
 
     Raises:
         DataError: Images beside folders, or folders that do not fit ``labels``.

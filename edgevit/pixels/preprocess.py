@@ -3,7 +3,7 @@
 :meth:`Preprocess.apply` gives 8-bit pixels. The normalisation behind it is stored here and folded into the model's
 first layer, so an engine takes those pixels as they are.
 
-Standard library, numpy and Pillow alone, because the device runtime applies it.
+Only the standard library, numpy and Pillow, because the device runtime applies it.
 """
 
 from __future__ import annotations

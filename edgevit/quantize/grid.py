@@ -1,6 +1,6 @@
 """Grid: an eight-bit grid of real numbers. Ranges: what calibration saw of each activation.
 
-numpy and the standard library alone.
+Only numpy and the standard library.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Grid:
             first, last = (-128, 127) if signed else (0, 255)
             scale = (high - low) / (last - first)
         if scale == 0:
-            scale = 1.0  # of zeros alone, for which any grid will do
+            scale = 1.0  # of nothing but zeros, for which any grid will do
         scale = float(np.float32(max(scale, float(np.finfo(np.float32).tiny))))  # engines flush subnormals to 0
         if not symmetric:
             zero = min(max(first + round(-low / scale), first), last)

@@ -1,4 +1,4 @@
-"""How much damage each site does: SQNR at the logits where it alone is INT8; and which sites are better left float.
+"""How much damage each site does: SQNR at the logits where only it is INT8; and which sites are better left float.
 
 Of a model with several outputs the noise over signal is the mean of that of each: all levels of features count alike.
 """
@@ -47,7 +47,7 @@ _PRODUCT_COST = 1.5  # around a product of activations the tensors grow too
 
 
 def rank_sites(graph: Graph, plan: SitePlans, pixels: Pixels, progress: Progress = ignore_progress) -> dict[str, float]:
-    """SQNR in dB at the logits by site, where the site alone is quantised.
+    """SQNR in dB at the logits by site, where only that site is quantised.
 
     Every site is measured on a few images, and those that do most damage again on more of them.
 

@@ -1,4 +1,4 @@
-"""What answers on the device. Sent over ssh and run by ``python3 -c``, so it needs the standard library alone.
+"""What answers on the device. Sent over ssh and run by ``python3 -c``, so it needs only the standard library.
 
 Everything that it writes lies below one folder, ``device`` in edgevit's cache (by ``$EDGEVIT_CACHE``, or in the user's
 cache folder; see ``cache_folder.py``). A job is a folder there, with its input, its log and its result::
@@ -67,7 +67,7 @@ def make_root() -> str:
 
 
 def holds_others(folder: str) -> bool:
-    """Whether a folder that the user named holds files of others: neither marked, nor with a cache's files alone."""
+    """Whether a folder that the user named holds files of others: unmarked, and with more than a cache's files."""
     if os.path.isfile(os.path.join(folder, MARK_FILE)):
         return False
     try:

@@ -88,7 +88,7 @@ def finish_on(
 
 def _take(folder: Path, out: Path, lock: OutputLock) -> BuildResult:
     finished = folder / "bundle"
-    if not finished.is_dir():  # nothing computes what the model computes: there is a report alone
+    if not finished.is_dir():  # nothing computes what the model computes: there is only a report
         report = Report.load(folder / f"bundle.{REPORT_FILE}")
         report.save(out.with_name(f"{out.name}.{REPORT_FILE}"))
         return BuildResult(None, report, None)

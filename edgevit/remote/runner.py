@@ -1,6 +1,6 @@
 """The job on the device, in a session of its own: waits its turn, sees to an environment, runs edgevit.
 
-Started by ``agent.py`` with the system's Python, so it needs the standard library alone. It lives on when the
+Started by ``agent.py`` with the system's Python, so it needs only the standard library. It lives on when the
 connection is lost. What it has done is kept: an environment by its stamp, compiled engines in edgevit's own cache.
 """
 

@@ -27,7 +27,7 @@ CONNECT_SECONDS = 15
 GREETING_SECONDS = 90
 """For a login and the start of a Python, on a slow board that is busy. A hung one accepts connections and no more."""
 OPTIONS = (
-    "BatchMode=yes",  # never a question: keys and known hosts alone decide
+    "BatchMode=yes",  # never a question: only keys and known hosts decide
     f"ConnectTimeout={CONNECT_SECONDS}",
     "ServerAliveInterval=15",
     "ServerAliveCountMax=4",  # a device that was unplugged is noticed within a minute

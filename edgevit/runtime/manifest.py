@@ -105,7 +105,7 @@ class Manifest:
 
     @property
     def for_trials(self) -> bool:
-        """Whether random pixels calibrated it, so that its latency alone means something."""
+        """Whether random pixels calibrated it, so that only its latency means something."""
         return bool(self.figures.get("calibration") == RANDOM_MARK)
 
     @property

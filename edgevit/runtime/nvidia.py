@@ -1,4 +1,4 @@
-"""NVIDIA GPUs on this machine, asked of the driver alone.
+"""NVIDIA GPUs on this machine, asked only of the driver.
 
 TensorRT's own runtime can end the process where there is no driver, so the driver is asked first.
 """

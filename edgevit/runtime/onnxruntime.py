@@ -1,4 +1,4 @@
-"""Opening ONNX Runtime engines on the CPU; needs numpy and onnxruntime alone."""
+"""Opening ONNX Runtime engines on the CPU; needs only numpy and onnxruntime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening OpenVINO engines; needs numpy and openvino alone."""
+"""Opening OpenVINO engines; needs only numpy and openvino."""
 
 from __future__ import annotations
 

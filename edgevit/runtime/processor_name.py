@@ -1,6 +1,6 @@
 """The processor's name, as Linux describes it.
 
-Standard library alone, because the device runtime reads it.
+Only the standard library, because the device runtime reads it.
 """
 
 from __future__ import annotations

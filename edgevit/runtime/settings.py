@@ -15,8 +15,8 @@
 
 A library's own properties pass through: keys in capitals for OpenVINO (``ENABLE_CPU_PINNING``), keys with a dot for
 ONNX Runtime's session configuration (``session.intra_op.allow_spinning``). That is for whoever opens an engine. A
-bundle comes from somewhere, and some properties write files, or load some: it may set those of ``BUNDLE_PROPERTIES``
-alone.
+bundle comes from somewhere, and some properties write files, or load some: it may set only those of
+``BUNDLE_PROPERTIES``.
 """
 
 from __future__ import annotations

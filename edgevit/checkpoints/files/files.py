@@ -25,7 +25,7 @@ _WEIGHTS = (
     *("model.safetensors", "pytorch_model.bin"),
     *("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
 )  # in order of preference
-# What training scripts and other publishers call their files; read where a folder has one alone.
+# What training scripts and other publishers call their files; read where a folder has only one.
 _LOOSE_WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".npz", ".ckpt", ".tar", ".keras", ".h5")
 _HUB_PREFIXES = ("hf-hub:", "hf_hub:")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?")
@@ -243,7 +243,7 @@ def _read_index(index: Path) -> dict[str, str]:
     if not isinstance(shards, dict) or not shards or not all(isinstance(f, str) for f in shards.values()):
         raise CheckpointError(f"{index} has no weight_map of tensor names to file names", "save the checkpoint again")
     files = sorted(set(shards.values()))
-    # A name alone: an index from elsewhere must not make edgevit open files outside its folder.
+    # Nothing but a name: an index from elsewhere must not make edgevit open files outside its folder.
     outside = [f for f in files if f in ("", ".", "..") or Path(f).name != f or "\\" in f or "\0" in f]
     if outside:
         raise CheckpointError(

@@ -113,7 +113,7 @@ def require_shape(value: ir.Value | None, node: ir.Node | None) -> tuple[int, ..
 
 
 def _only(node: ir.Node, found: Sequence[tuple[int, Place]]) -> tuple[tuple[int, ...], Place]:
-    """Shape and place of a node's first input, which alone holds images."""
+    """Shape and place of a node's first input, the only one that holds images."""
     if [number for number, _ in found] != [0]:
         raise MismatchError(node, "it reads images where it is expected to read constants")
     return require_shape(node.inputs[0], node), found[0][1]

@@ -1,6 +1,6 @@
 """An ONNX file, refused in one sentence or ready to be rewritten.
 
-Everything here looks at the graph alone: weights in a file beside it are not read.
+Everything here looks only at the graph: weights in a file beside it are not read.
 """
 
 from __future__ import annotations

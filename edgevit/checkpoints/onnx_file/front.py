@@ -35,7 +35,7 @@ def put_front(graph: Graph, preprocess: Preprocess, *, fold: bool) -> PassRecord
     build = Builder(graph, "front", first)
     floats = build.add("Cast", [image], "cast", (batch, height, width, channels), to=ir.DataType.FLOAT.value)
     floats.type = ir.TensorType(ir.DataType.FLOAT)
-    # Cast before the permute: engines then see the permute as a change of layout alone and copy nothing.
+    # Cast before the permute: engines then see the permute as nothing but a change of layout and copy nothing.
     pixels = build.add("Transpose", [floats], "channels_first", shape, perm=[0, 3, 1, 2])
     if reason:
         side = (1, channels, 1, 1)

@@ -20,7 +20,7 @@ class Patches:
     Attributes:
         weight: ``(C, 3, p, p) float32``.
         constants: ``(N, C) float32``: bias, positions, class token.
-        prefix: Tokens that are constants alone, ahead of the patches.
+        prefix: Tokens that are nothing but constants, ahead of the patches.
         padding: Rows and columns of zeros at the image's bottom and right.
     """
 

@@ -20,7 +20,7 @@ OPSET = 20
 
 
 def load_graph(file: ForeignFile, batch: int) -> tuple[Graph, tuple[PassRecord, ...]]:
-    """Read a file with a number of images a call, its logits alone.
+    """Read a file with a number of images a call, with only its logits.
 
     Raises:
         CheckpointError: It cannot be brought to opset 20, or is not valid.
@@ -73,7 +73,7 @@ def convert_opset(graph: Graph, file: ForeignFile) -> PassRecord:
 
 
 def _upgrade(graph: Graph, file: ForeignFile) -> None:
-    """By onnx's own converter, with small tensors alone: it copies what it is given."""
+    """By onnx's own converter, with only small tensors: it copies what it is given."""
     import onnx
     import onnx_ir as ir
 

@@ -25,7 +25,7 @@ _FEATURES = {
     r"absolute_pos_embed": "absolute positions in a Swin",
 }
 
-# Arguments that change training or checks alone.
+# Arguments that change only training or checks.
 _HARMLESS = re.compile(
     r".*drop.*|weight_init|fix_init|num_classes|dynamic_img_size|strict_img_size|pretrained|pretrained_cfg.*|device|dtype"
 )

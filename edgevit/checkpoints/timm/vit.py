@@ -104,7 +104,7 @@ def _describe_pool(
     pool = fields.text("global_pool", default)
     if pool not in _POOLS:
         unsupported.append(f"pooling {pool!r}")
-    # timm moves the norm behind pooling by itself for the mean alone; a base without it says otherwise.
+    # timm moves the norm behind pooling by itself only for the mean; a base without it says otherwise.
     kept = base.pool == "mean" and base.norm_before_pool
     moved = fields.flag("fc_norm", after if after != before else pool == "avg" and not kept)
     final = fields.flag("final_norm", base.norm_before_pool or base.norm_after_pool)

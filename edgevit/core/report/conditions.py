@@ -1,6 +1,6 @@
 """What a device's own software says of it, and what its sensors said while something was measured.
 
-Standard library alone; a report holds these. A field is ``None``, or a table empty, where the system does not tell.
+Only the standard library; a report holds these. A field is ``None``, or a table empty, where the system does not tell.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Conditions:
         samples: How many there were.
         clocks_mhz: ``CPU`` (its fastest core) and ``GPU``.
         temperatures_c: By thermal zone.
-        power_w: By rail, as the board's sensors name it; ``package-0`` and the like are Intel's RAPL, and means alone.
+        power_w: By rail, as the board's sensors name it; ``package-0`` and the like are Intel's RAPL, and only means.
         throttling: What slowed the device down meanwhile, a phrase each; empty where nothing was seen.
     """
 

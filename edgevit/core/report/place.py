@@ -1,6 +1,6 @@
 """Place: everything that may change what an engine answers, and the record of a bundle's canary.
 
-Standard library alone, because the device runtime reads it.
+Only the standard library, because the device runtime reads it.
 """
 
 from __future__ import annotations

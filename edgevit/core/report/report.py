@@ -1,6 +1,6 @@
 """Report: what a build found out, as plain figures that survive a round trip through JSON.
 
-Standard library alone. What it is made of can be imported from here as well; every noun's file is named below.
+Only the standard library. What it is made of can be imported from here as well; every noun's file is named below.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ FOREIGN: tuple[tuple[str, Pass], ...] = (
     ("fuse_gelu", fuse_gelu),
 )
 
-# One that was recognised in part alone: the form that engines fuse. The last two shorten what the others leave.
+# One that was recognised only in part: the form that engines fuse. The last two shorten what the others leave.
 PARTIAL: dict[str, tuple[tuple[str, Pass], ...]] = {
     form: (
         ("fuse_attention", fuse),

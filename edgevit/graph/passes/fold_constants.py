@@ -1,6 +1,6 @@
-"""Compute what depends on constants alone: transposed weights, reshape targets, expanded biases.
+"""Compute what depends only on constants: transposed weights, reshape targets, expanded biases.
 
-onnxscript's folder does the work. It is asked for folding alone; its rewriter would also join the two transposes in
+onnxscript's folder does the work. It is asked only to fold; its rewriter would also join the two transposes in
 front of q·kᵀ into one, which OpenVINO then executes as a copy instead of reading k transposed.
 """
 

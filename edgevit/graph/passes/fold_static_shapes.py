@@ -1,4 +1,4 @@
-"""Give every value its static shape, and compute what depends on shapes and constants alone.
+"""Give every value its static shape, and compute what depends only on shapes and constants.
 
 TorchScript's exporter computes every Reshape's target, every mask and every square root of a head's width in the graph.
 Once the batch is a number, all of it is constant. onnx's own shape functions work node by node here, each with the
@@ -50,7 +50,7 @@ def fold_static_shapes(graph: Graph) -> PassRecord:
 
 
 def _settle_cast(graph: Graph, node: Any) -> Any:
-    """CastLike as Cast: it reads another value for its type alone, which would keep a constant from being one."""
+    """CastLike as Cast: it reads another value only for its type, which would keep a constant from being one."""
     import onnx_ir as ir
 
     kind = node.inputs[1].dtype if node.op_type == "CastLike" and node.inputs[1] is not None else None

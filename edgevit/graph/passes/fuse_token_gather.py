@@ -57,7 +57,7 @@ def _is_long(view: View) -> bool:
 
 
 def _is_of_heads(view: View) -> bool:
-    """Whether there are permutes of up to rank 4 alone, as in front of attention's products: engines take those in."""
+    """Whether there are only permutes of up to rank 4, as in front of attention's products: engines take those in."""
     turns = [n for n in view.nodes if n.op_type in _TURNS]
     return all(n.op_type == "Transpose" and len(n.attributes["perm"].as_ints()) <= 4 for n in turns)
 

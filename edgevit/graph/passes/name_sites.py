@@ -2,7 +2,7 @@
 
 ``blocks.3.attn.qkv`` is the MatMul of that Linear, ``blocks.3.attn.qkv/bias`` its Add; a block's two activation
 products are ``blocks.3.attn/scores`` and, behind softmax, ``blocks.3.attn/context``. Names are a function of the
-canonical model alone, so a recipe that pins a site keeps its meaning whatever torch's exporter calls its nodes.
+canonical model only, so a recipe that pins a site keeps its meaning whatever torch's exporter calls its nodes.
 """
 
 from __future__ import annotations

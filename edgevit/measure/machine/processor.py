@@ -71,7 +71,7 @@ def read_cpu_limit(root: Path) -> float | None:
 
 
 def _list_groups(mount: Path, group: str) -> list[Path]:
-    """A control group's folder and those around it; a container may see the host's name, but its own mount alone."""
+    """A control group's folder and those around it; a container may see the host's name, but only its own mount."""
     inner = mount / group.strip("/")
     return [inner, *(folder for folder in inner.parents if folder == mount or mount in folder.parents)]
 

@@ -1,6 +1,6 @@
 """One reading of a Linux machine's clocks, temperatures, power and signs of throttling, from ``/sys`` and NVML.
 
-What is not there, or may not be read, is left out: RAPL is root's alone on most systems.
+What is not there, or may not be read, is left out: on most systems only root reads RAPL.
 """
 
 from __future__ import annotations

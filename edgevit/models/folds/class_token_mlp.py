@@ -20,7 +20,7 @@ from edgevit.models.vit import EncoderBlock, ViT
 def fold_class_token_mlp(pixels: PixelModel) -> PassRecord:
     """Split the MLPs of the second half of the blocks, in place; exact.
 
-    The last block is left out, as it is computed for the class token alone (:mod:`edgevit.models.folds.last_block`); so
+    The last block is left out, as it is computed only for the class token (:mod:`edgevit.models.folds.last_block`); so
     is the first half, where the same costs as much and wins a tenth as many decibels.
     """
     name, model = "class_token_mlp", pixels.model

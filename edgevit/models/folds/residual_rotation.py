@@ -113,7 +113,7 @@ def _rotate_vit(model: ViT, rotation: Tensor) -> None:
     proj = model.patch_embed.proj
     assert isinstance(proj, (nn.Linear, nn.Conv2d))
     if isinstance(model.norm_pre, nn.LayerNorm):
-        # It is of the patches alone: the prefix, which is rotated below, went through the norm as a constant.
+        # It is only of the patches: the prefix, which is rotated below, went through the norm as a constant.
         model.norm_pre = RotatedNorm(model.norm_pre, rotation)
     else:
         _rotate_output(proj, rotation)

@@ -1,6 +1,6 @@
 """Bias correction: keep the mean of a Linear's output, on the inputs that the quantised model really has.
 
-Each Linear answers for its own rounding alone: a bias that also made up for sites before it would be wrong as soon as
+Each Linear answers only for its own rounding: a bias that also made up for sites before it would be wrong as soon as
 one of those is set back to float.
 
 Nagel et al., 2019, arXiv:1906.04721, section 4.2, with the means measured instead of derived.

@@ -124,7 +124,7 @@ def _round(
     importance = np.diag(moments.covariance) + moments.mean**2
     if quantization.rounding == "nearest":
         importance = np.ones(len(weight))
-    paired = paired and quantization.activations == "int8"  # weights alone are widened, and multiplied in float
+    paired = paired and quantization.activations == "int8"  # otherwise weights are widened, and multiplied in float
     group = find_group(len(weight), quantization.weight_group) if quantization.weight_bits == 4 else None
     if group is None:
         scale = choose_weight_scale(weight, importance, largest, paired=paired)

@@ -1,41 +1,29 @@
-"""What a build and ``edgevit finish`` end with: choose by measurement, say where it was measured, pack the bundle."""
+"""conclude: the report, the recipe and the manifest of a build or of ``edgevit finish``, each made once."""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from edgevit.build.canary import make_canary
 from edgevit.build.evidence import Evidence
-from edgevit.build.libraries import add_libraries
-from edgevit.build.lock import OutputLock
-from edgevit.build.pack import pack_bundle
-from edgevit.build.precisions import Arithmetic, list_arithmetics
-from edgevit.build.rehearsal import list_fusion_warnings, read_fusion
-from edgevit.build.tier_process import run_under
-from edgevit.build.tiers import add_judgements, describe_plan, plan_tiers
-from edgevit.build.trial import GraphFile, refuse_trial
-from edgevit.build.try_engines import SearchResult, search_recipe
-from edgevit.build.verdict.choose import choose_variant
-from edgevit.core.cache import StageCache
-from edgevit.core.errors import DeviceError
-from edgevit.core.isa import TierName, read_tier
-from edgevit.core.progress import Progress
-from edgevit.core.quantization import RANDOM_MARK
-from edgevit.core.recipe import Choice as PrecisionChoice
-from edgevit.core.recipe import Recipe
+from edgevit.build.set_back import pin_set_back
+from edgevit.build.verdict.quantized import explain_set_back, list_calibration_risks
+from edgevit.build.verdict.write import Grounds, write_verdict
+from edgevit.core.quantization import RANDOM_MARK, QuantizationRecord
+from edgevit.core.recipe import Choice, Recipe
 from edgevit.core.report.conditions import list_condition_risks
-from edgevit.core.report.place import CANARY_FILE
-from edgevit.core.report.report import Accuracy, Machine, Report, Variant, Verdict
-from edgevit.core.target import Budget, Target
-from edgevit.measure.cold_start import measure_cold_start
+from edgevit.core.report.report import Accuracy, DataUse, GraphSummary, Machine, Report, Variant
 from edgevit.measure.machine.local import list_measuring_risks
-from edgevit.runtime.bundle import RECIPE_FILE, REPORT_FILE
 from edgevit.runtime.manifest import Manifest
+
+if TYPE_CHECKING:
+    from edgevit.build.bench import Bench
+    from edgevit.build.order import Order
+    from edgevit.build.outcome import Outcome
+    from edgevit.build.trial import GraphFile
 
 
 @dataclass(frozen=True)
@@ -54,148 +42,156 @@ class BuildResult:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What was tried on this machine, and what came of it.
+class Background:
+    """What is known of the model and the machine, whatever the engines come to.
 
     Attributes:
-        found: Trials, latencies and conditions.
-        variants: Judged, in the order of the table.
-        verdict: By measured latency.
-        tiers: By instruction set, the variants as they were judged under it, where it is not this process's own alone.
+        manifest: The bundle's, without an engine.
+        source: The checkpoint, as plain data.
+        preprocess: One line.
+        base: How the float graph was made.
+        machine: Where engines are measured.
+        data: The image sets by use.
+        notes: Defaults assumed and the like.
+        before: What the build of the portable bundle found out, where this is the device.
+        left: Variants that are not tried, as the build found them outside the budget.
     """
 
-    found: SearchResult
-    variants: tuple[Variant, ...]
-    verdict: Verdict
-    tiers: Mapping[str, tuple[Variant, ...]]
+    manifest: Manifest
+    source: Mapping[str, Any]
+    preprocess: str
+    base: GraphSummary
+    machine: Machine
+    data: Mapping[str, DataUse] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    before: Report | None = None
+    left: tuple[Variant, ...] = ()
 
 
-def choose_and_start(
-    graphs: Mapping[str, GraphFile],
-    target: Target,
-    recipe: Recipe,
-    budget: Budget,
-    evidence: Evidence,
-    cache: StageCache,
-    *,
-    labels: Sequence[str] | None,
-    progress: Progress,
-) -> Choice:
-    """Try every graph on this machine, choose by measured latency, and start the chosen one in fresh processes.
+@dataclass(frozen=True)
+class Findings:
+    """What a build came to, ready to be packed.
 
-    Where the target names instruction sets, this happens under them, in processes of their own.
+    Attributes:
+        report: Everything that was found out.
+        recipe: It builds the chosen engine again; what a portable bundle leaves open is for its device to choose.
+        manifest: With the chosen engine, and the figures that somebody who holds the bundle asks for first.
+        evidence: Images and the float model's answers, and those of the quantised graphs.
+    """
+
+    report: Report
+    recipe: Recipe
+    manifest: Manifest
+    evidence: Evidence
+
+
+def conclude(
+    outcome: Outcome, graphs: Mapping[str, GraphFile], order: Order, bench: Bench, background: Background
+) -> Findings:
+    """Report, recipe and manifest of what was found.
 
     Args:
+        outcome: What came of trying the graphs.
         graphs: By precision.
-        target: What is built for.
-        recipe: Batch, engine settings, and how long to measure.
-        budget: What a faster variant may cost.
-        evidence: Images and the float model's answers.
-        cache: Where compiled engines are kept.
-        labels: Names of the classes.
-        progress: Told about every stage.
+        order: What was asked for.
+        bench: Images and the float model's answers, and how long the stages took.
+        background: What is known of the model and the machine.
     """
-    plan = plan_tiers(target)
-    arithmetics = list_arithmetics(tuple(graphs), target, recipe, plan.floats)
-    tried = {name: _choose_floats(graphs[a.precision], a, first=name == a.precision) for name, a in arithmetics.items()}
-    added, absent = add_libraries(graphs, target, recipe, plan.floats)
-    tried |= added
-    info = find_model_info(target, evidence, labels)
-    arguments = (tried, target, recipe, evidence, cache)
-    found = run_under(plan.ranked, search_recipe, *arguments, model_info=info, progress=progress)
-    tiers: dict[TierName, tuple[Variant, ...]] = {
-        tier: _judge_elsewhere(tier, *arguments, model_info=info, progress=progress) for tier in plan.others
-    }
-    for trial in found.trials:
-        if trial.engine is not None:
-            cache.hold(trial.engine.directory)  # another process may have made it
-    variants, verdict = choose_variant(
-        add_judgements([t.variant for t in found.trials], tiers, budget),
-        budget,
-        preference=target.precisions,
-        ratio=found.comparison.ratio if found.comparison is not None else None,
+    before, chosen = background.before, outcome.chosen
+    made = {p: graph.record for p, graph in graphs.items() if graph.record is not None}
+    records = _read_records(before) | made
+    variants = outcome.variants
+    for precision, record in made.items():
+        variants = explain_set_back(variants, record, precision)
+    variants += background.left
+    packed = graphs.get(chosen.precision) if chosen is not None else None
+    summary = packed.made if packed is not None else background.base
+    grounds = Grounds(
+        where=order.place.where,
+        title=order.target.title,
+        risks=(
+            *outcome.risks,
+            *((order.precisions.untried,) if order.precisions.untried else ()),
+            *(risk for p, record in records.items() if p in graphs for risk in list_calibration_risks(record, p)),
+            *(("parity was checked on generated images, as none were given",) if bench.evidence.generated else ()),
+            *(list_measuring_risks(background.machine) if any(v.latency is not None for v in variants) else ()),
+            *(list_condition_risks(outcome.found.conditions) if outcome.found.conditions is not None else ()),
+        ),
+        random=_find_random(chosen, records),
+        recalled=_recall(chosen, before),
     )
-    warnings = (*verdict.warnings, *absent, *describe_plan(plan, target), *list_fusion_warnings(read_fusion(found)))
-    verdict = dataclasses.replace(verdict, warnings=warnings)
-    engine = next((t.engine for t in found.trials if t.variant.name == verdict.chosen), None)
-    if engine is not None:
-        progress("cold start", 0, 1)
-        cold = measure_cold_start(engine.directory, settings=engine.settings, tier=plan.ranked)
-        progress("cold start", 1, 1)
-        variants = tuple(dataclasses.replace(v, cold_start=cold) if v.name == verdict.chosen else v for v in variants)
-    judged: dict[str, tuple[Variant, ...]] = {str(tier): under for tier, under in tiers.items()}
-    if judged or plan.ranked != read_tier():
-        judged = {str(plan.ranked): tuple(t.variant for t in found.trials), **judged}
-    return Choice(found, variants, verdict, judged)
+    report = Report(
+        source=background.source,
+        target=order.target.name,
+        budget=order.budget,
+        machine=background.machine,
+        variants=variants,
+        verdict=write_verdict(outcome.ruling, grounds),
+        preprocess=background.preprocess,
+        passes=summary.passes,
+        op_counts=summary.op_counts,
+        data=background.data,
+        stages=dict(bench.stages),
+        notes=background.notes,
+        quantization=records.get("int8"),
+        fp8=records.get("fp8"),
+        settings_tried=outcome.found.settings_tried,
+        fusion=outcome.rehearsal.fusion or (before.fusion if before is not None else {}),
+        conditions=outcome.found.conditions,
+        tiers=outcome.tiers,
+        graphs={} if order.place.compiles else _summarise_graphs(graphs, background.base),
+    )
+    return Findings(
+        report,
+        _settle_recipe(outcome, graphs, order),
+        _settle_manifest(outcome, report, background.manifest),
+        dataclasses.replace(bench.evidence, graph_outputs=outcome.graph_outputs),
+    )
 
 
-def _choose_floats(graph: GraphFile, arithmetic: Arithmetic, *, first: bool) -> GraphFile:
-    """Figures of an earlier trial are those of the precision's first variant."""
+def _read_records(before: Report | None) -> dict[str, QuantizationRecord]:
+    """How the build of a portable bundle made its quantised graphs, by precision."""
+    stored = {} if before is None else {"int8": before.quantization, "fp8": before.fp8}
+    return {precision: record for precision, record in stored.items() if record is not None}
+
+
+def _find_random(chosen: Variant | None, records: Mapping[str, QuantizationRecord]) -> str:
+    record = records.get(chosen.precision) if chosen is not None else None
+    return chosen.precision if chosen is not None and record is not None and record.random else ""
+
+
+def _recall(chosen: Variant | None, before: Report | None) -> Variant | None:
+    """The device has no images to judge by; the build had, and judged the graph of the precision."""
+    if chosen is None or before is None:
+        return None
+    return next((v for v in before.variants if v.name == chosen.precision and v.accuracy is not None), None)
+
+
+def _summarise_graphs(graphs: Mapping[str, GraphFile], base: GraphSummary) -> dict[str, GraphSummary]:
+    return {"float": base, **{p: graph.made for p, graph in graphs.items() if graph.record is not None}}
+
+
+def _settle_recipe(outcome: Outcome, graphs: Mapping[str, GraphFile], order: Order) -> Recipe:
+    """With what was set back as pins: of the chosen graph or, of a portable bundle, else of the first that has any."""
+    recipe, chosen, engine = order.recipe, outcome.chosen, outcome.engine
+    quantized = {p: graph.record for p, graph in graphs.items() if graph.record is not None}
+    pinned = quantized.get(chosen.precision) if chosen is not None else None
+    if pinned is None and not order.place.compiles:
+        pinned = next(iter(quantized.values()), None)
+    if pinned is not None:
+        recipe = pin_set_back(recipe, pinned)
+    if engine is None:
+        return recipe
+    return dataclasses.replace(recipe, precision=cast(Choice, engine.precision), settings=engine.settings)
+
+
+def _settle_manifest(outcome: Outcome, report: Report, manifest: Manifest) -> Manifest:
+    variant = next((v for v in report.variants if v.name == report.verdict.chosen), None)
+    if variant is None:
+        return manifest
     return dataclasses.replace(
-        graph, precision=arithmetic.precision, floats=arithmetic.floats, trial=graph.trial if first else None
+        manifest, engine=outcome.engine, precision=variant.precision, figures=_figures(variant, report)
     )
-
-
-def _judge_elsewhere(
-    tier: TierName, graphs: Mapping[str, GraphFile], *arguments: Any, progress: Progress, **options: Any
-) -> tuple[Variant, ...]:
-    graphs = {name: dataclasses.replace(graph, trial=None) for name, graph in graphs.items()}
-    try:
-        found = run_under(tier, search_recipe, graphs, *arguments, measure=False, progress=progress, **options)
-    except DeviceError as exc:  # no engine opens there
-        return tuple(refuse_trial(graph.precision or name, exc, name).variant for name, graph in graphs.items())
-    return tuple(trial.variant for trial in found.trials)
-
-
-def add_circumstances(machine: Machine, report: Report) -> Report:
-    """Where it was measured, and a warning for everything there and meanwhile that weakens a measured latency."""
-    risks = list_measuring_risks(machine) if any(v.latency is not None for v in report.variants) else ()
-    risks += list_condition_risks(report.conditions) if report.conditions is not None else ()
-    verdict = dataclasses.replace(report.verdict, warnings=(*report.verdict.warnings, *risks))
-    return dataclasses.replace(report, machine=machine, verdict=verdict)
-
-
-def pack_result(
-    out: Path,
-    manifest: Manifest,
-    recipe: Recipe,
-    report: Report,
-    files: Mapping[str, Path | bytes],
-    lock: OutputLock,
-    evidence: Evidence,
-) -> BuildResult:
-    """Write the bundle of the chosen variant: the manifest's engine with its canary, or ``files``."""
-    variant = next(v for v in report.variants if v.name == report.verdict.chosen)
-    content: dict[str, Path | bytes] = dict(files)
-    if manifest.engine is not None:
-        # The recipe builds this engine again; what is left open in a portable bundle is for its device to choose.
-        precision = cast(PrecisionChoice, manifest.engine.precision)
-        recipe = dataclasses.replace(recipe, precision=precision, settings=manifest.engine.settings)
-        content.update({name: manifest.engine.directory / name for name in manifest.engine.files})
-        # where it was judged, and without the sets of images, which need not travel there
-        few = dataclasses.replace(evidence, choice=None, validation=None)
-        canary = run_under(plan_tiers(manifest.target).ranked, make_canary, manifest.engine, few)
-        if canary is not None:
-            content[CANARY_FILE], record = canary
-            manifest = dataclasses.replace(manifest, canary=record)
-    content[RECIPE_FILE] = recipe.dumps().encode()
-    content[REPORT_FILE] = report.dumps().encode()
-    manifest = dataclasses.replace(
-        manifest,
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        precision=variant.precision,
-        figures=_figures(variant, report),
-    )
-    bundle = pack_bundle(out, files=content, manifest=manifest, lock=lock)
-    return BuildResult(bundle.path, report, bundle.manifest)
-
-
-def find_model_info(target: Target, evidence: Evidence, labels: Sequence[str] | None) -> dict[str, str] | None:
-    """What OpenVINO's model_api reads from a classifier's file; ``None`` for others."""
-    from edgevit.engines.model_info import describe_model_info
-
-    wanted = "openvino" in (target.backend, *target.also) and evidence.task.name == "classify"
-    return dict(describe_model_info(evidence.preprocess, labels)) if wanted else None
 
 
 def _worst_level(figures: Accuracy | None) -> float | None:

@@ -21,6 +21,7 @@ from edgevit.pixels.images import ImageSet
 from edgevit.runtime.session import Outputs
 
 if TYPE_CHECKING:
+    from edgevit.build.order import Inputs
     from edgevit.core.cache import StageCache
     from edgevit.core.recipe import Recipe
     from edgevit.models.model import Model
@@ -55,6 +56,7 @@ class Evidence:
         validation: Held-out images: what is reported.
         graph_outputs: By quantised precision, what its graph gives in ONNX Runtime, where the graph was judged apart
             from the engine.
+        labels: Names of the classes.
     """
 
     preprocess: Preprocess
@@ -65,6 +67,7 @@ class Evidence:
     choice: Judged | None = None
     validation: Judged | None = None
     graph_outputs: Mapping[str, Outputs] = field(default_factory=dict)
+    labels: tuple[str, ...] | None = None
 
     @property
     def data(self) -> dict[str, DataUse]:
@@ -91,22 +94,24 @@ class ImageSets:
 
 
 def read_image_sets(
-    model: Model,
-    recipe: Recipe,
-    calibration: str | Path | None,
-    validation: str | Path | None,
-    *,
-    skip_bad: bool,
-    progress: Progress,
-    note: Callable[[str], None],
+    model: Model, recipe: Recipe, inputs: Inputs, progress: Progress, note: Callable[[str], None]
 ) -> ImageSets:
     """Read both sets and decode every image once, before anything slow.
 
     The calibration set is reduced to the recipe's seeded, class-balanced samples.
 
+    Args:
+        model: Its classes, labels and preprocessing.
+        recipe: Sizes of the samples, and their seed.
+        inputs: Where the images are, and whether those that cannot be used are left out.
+        progress: Told about every image.
+        note: Told how classes were numbered, and what was left out.
+
     Raises:
         DataError: Listing every bad image, or images that are in both sets.
     """
+
+    skip_bad = inputs.skip_bad_images
 
     def read(use: str, path: str | Path | None) -> ImageSet | None:
         if path is None:
@@ -127,7 +132,7 @@ def read_image_sets(
             note(f"{use}: {counted} left out")
         return images
 
-    sets = ImageSets(read("calibration", calibration), read("validation", validation))
+    sets = ImageSets(read("calibration", inputs.choice), read("validation", inputs.validation))
     if sets.calibration is None:
         return sets
     if sets.validation is not None:
@@ -197,6 +202,7 @@ def gather_evidence(model: Model, recipe: Recipe, sets: ImageSets, cache: StageC
         generated=some is None,
         choice=_judge(model, sets.calibration, "calibration", recipe.seed, cache, progress),
         validation=_judge(model, sets.validation, "validation", recipe.seed, cache, progress),
+        labels=model.labels,
     )
 
 

@@ -12,33 +12,28 @@ import numpy.typing as npt
 from edgevit.build.precisions import QUANTIZED_PRECISIONS
 from edgevit.build.trial import GraphFile, compile_graph
 from edgevit.core.errors import CompileError
-from edgevit.core.progress import Progress, ignore_progress
-from edgevit.core.target import Target, load_target
+from edgevit.core.target import Precision, load_target
 from edgevit.runtime.session import Outputs, Session, open_engine
 
 if TYPE_CHECKING:
-    from edgevit.build.evidence import Evidence
-    from edgevit.core.cache import StageCache
-    from edgevit.core.recipe import Recipe
-
+    from edgevit.build.bench import Bench
+    from edgevit.build.order import Order
 
 JUDGE_SETTINGS = {"session.disable_quant_qdq": "1"}
 """Q/DQ pairs as they stand, in float arithmetic: what the graph says, and faster than the integer forms of Linears."""
 
 
-def stand_in_target(target: Target) -> Target:
-    """ONNX Runtime on this machine's CPU, for graphs of a target that is elsewhere."""
-    return dataclasses.replace(load_target("cpu"), precisions=target.precisions, dynamic_batch=target.dynamic_batch)
+def stand_in(order: Order, precision: Precision | None = None) -> Order:
+    """ONNX Runtime on this machine's CPU, for graphs of a target that is elsewhere, or of one of its precisions."""
+    target = dataclasses.replace(
+        load_target("cpu"),
+        precisions=order.target.precisions if precision is None else (precision,),
+        dynamic_batch=order.target.dynamic_batch,
+    )
+    return dataclasses.replace(order, target=target, recipe=dataclasses.replace(order.recipe, settings=JUDGE_SETTINGS))
 
 
-def answer_graphs(
-    graphs: Mapping[str, GraphFile],
-    target: Target,
-    recipe: Recipe,
-    evidence: Evidence,
-    cache: StageCache,
-    progress: Progress = ignore_progress,
-) -> dict[str, Outputs]:
+def answer_graphs(graphs: Mapping[str, GraphFile], order: Order, bench: Bench) -> dict[str, Outputs]:
     """By quantised precision, the answers to the evidence's images with Q/DQ pairs in float arithmetic.
 
     A library that multiplies these integers in another way is right where it comes to the same, and an engine that does
@@ -47,18 +42,17 @@ def answer_graphs(
     Raises:
         CompileError: ONNX Runtime does not take a graph.
     """
-    judge = dataclasses.replace(stand_in_target(target), precisions=("int8",))
-    plain = dataclasses.replace(recipe, settings=JUDGE_SETTINGS)
+    judge, evidence, progress = stand_in(order, "int8"), bench.evidence, bench.progress
     found = {}
     for precision, graph in graphs.items():
         if precision not in QUANTIZED_PRECISIONS:
             continue
         progress("graph answers", 0, 1)
-        trial = compile_graph(dataclasses.replace(graph, trial=None), judge, "int8", plain, cache)
+        trial = compile_graph(dataclasses.replace(graph, trial=None), "int8", judge, bench.quiet())
         if trial.engine is None:
             raise CompileError(f"the {precision} graph: {trial.variant.reason}", "report the model")
         with open_engine(trial.engine) as session:
-            found[precision] = answer_pixels(session, evidence.pixels, recipe.batch[0])
+            found[precision] = answer_pixels(session, evidence.pixels, order.recipe.batch[0])
         progress("graph answers", 1, 1)
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +12,7 @@ from edgevit.build.trial import GraphFile, Trial, compile_graph, refuse_trial
 from edgevit.core.engine import Engine
 from edgevit.core.errors import DeviceError
 from edgevit.core.isa import TIERS, TierName, read_tier
-from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Accuracy, Parity, Variant
-from edgevit.core.target import Target
 from edgevit.measure.accuracy import measure_accuracy
 from edgevit.measure.embeddings import measure_embeddings
 from edgevit.measure.features import measure_features
@@ -23,70 +20,52 @@ from edgevit.measure.parity import GRAPH_TOLERANCE, PARITY_TOLERANCES, check_out
 from edgevit.runtime.session import Outputs, Session, open_engine
 
 if TYPE_CHECKING:
+    from edgevit.build.bench import Bench
     from edgevit.build.evidence import Evidence, Judged
-    from edgevit.core.cache import StageCache
+    from edgevit.build.order import Order
     from edgevit.core.recipe import Recipe
 
 
-def try_graph(
-    graph: GraphFile,
-    target: Target,
-    precision: str,
-    recipe: Recipe,
-    evidence: Evidence,
-    cache: StageCache,
-    *,
-    model_info: Mapping[str, str] | None = None,
-    progress: Progress = ignore_progress,
-) -> Trial:
+def try_graph(graph: GraphFile, precision: str, order: Order, bench: Bench) -> Trial:
     """Compile one graph and judge it on the calibration images of the choice, where there are any, and on nothing else.
 
-    Arguments and a graph that does not compile or run are as in :func:`edgevit.build.try_engines.search_recipe`.
+    Arguments and a graph that does not compile or run are as in :func:`edgevit.build.try_engines.try_engines`.
     """
-    trial = compile_graph(graph, target, precision, recipe, cache, model_info=model_info, progress=progress)
+    trial = compile_graph(graph, precision, order, bench)
     if trial.engine is None:
         return trial
     try:
         with open_engine(trial.engine) as session:
-            accuracy = _measure(evidence.choice, f"calibration {precision}", session, recipe, evidence, progress)
+            accuracy = _measure(bench.evidence.choice, f"calibration {precision}", session, order, bench)
     except DeviceError as exc:
         return refuse_trial(precision, exc)
     return dataclasses.replace(trial, variant=dataclasses.replace(trial.variant, choice_accuracy=accuracy))
 
 
-def judge_trial(
-    trial: Trial,
-    session: Session,
-    recipe: Recipe,
-    evidence: Evidence,
-    progress: Progress = ignore_progress,
-    *,
-    choice: bool = True,
-) -> Variant:
+def judge_trial(trial: Trial, session: Session, order: Order, bench: Bench, *, choice: bool = True) -> Variant:
     """The trial's variant with parity, and with accuracy on both sets of images where parity does not fail.
 
     Args:
         trial: Whose variant it is.
         session: Computes its answers.
-        recipe: Batches.
-        evidence: Images and the float model's answers.
-        progress: Told about every image.
+        order: Its recipe gives the batches.
+        bench: Images and the float model's answers, and who is told about every image.
         choice: Whether the calibration images are looked at.
     """
     variant = trial.variant
-    parity = _check(variant.precision, session, recipe, evidence)
+    parity = _check(variant.precision, session, order.recipe, bench.evidence)
     if parity is not None and not parity.passed:
         cause = _guess_cause(trial.engine, read_tier())
         return dataclasses.replace(variant, parity=dataclasses.replace(parity, reason=f"{parity.reason}{cause}"))
 
     def measure(judged: Judged | None, what: str) -> Accuracy | None:
-        return _measure(judged, f"{what} {variant.name}", session, recipe, evidence, progress)
+        return _measure(judged, f"{what} {variant.name}", session, order, bench)
 
     return dataclasses.replace(
         variant,
         parity=parity,
-        choice_accuracy=variant.choice_accuracy or (measure(evidence.choice, "calibration") if choice else None),
-        accuracy=measure(evidence.validation, "validation"),
+        choice_accuracy=variant.choice_accuracy or (measure(bench.evidence.choice, "calibration") if choice else None),
+        accuracy=measure(bench.evidence.validation, "validation"),
     )
 
 
@@ -108,12 +87,11 @@ def _guess_cause(engine: Engine | None, tier: TierName | None) -> str:
     return ""
 
 
-def _measure(
-    judged: Judged | None, stage: str, session: Session, recipe: Recipe, evidence: Evidence, progress: Progress
-) -> Accuracy | None:
+def _measure(judged: Judged | None, stage: str, session: Session, order: Order, bench: Bench) -> Accuracy | None:
     if judged is None:
         return None
-    images, preprocess, size = judged.images, evidence.preprocess, recipe.batch[1]
+    evidence, progress = bench.evidence, bench.progress
+    images, preprocess, size = judged.images, evidence.preprocess, order.recipe.batch[1]
     if evidence.task.name == "features":
         names = [spec.name for spec in session.outputs]
         run = session.run_outputs

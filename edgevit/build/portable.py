@@ -19,6 +19,7 @@ from edgevit.build.precisions import FLOAT_PRECISIONS, QUANTIZED_PRECISIONS
 from edgevit.build.trial import GraphFile
 from edgevit.core.errors import BundleError
 from edgevit.core.recipe import Recipe, load_recipe
+from edgevit.core.report.report import GraphSummary, Report
 from edgevit.runtime.bundle import PARITY_FILE, PORTABLE_MODEL_FILE, RECIPE_FILE
 from edgevit.runtime.bundle_settings import check_portable_recipe
 
@@ -72,13 +73,21 @@ def collect_portable_files(
     return {**files, PARITY_FILE: buffer.getvalue()}
 
 
-def read_portable_graphs(bundle: Bundle, precisions: tuple[str, ...]) -> dict[str, GraphFile]:
-    """The graphs of some precisions, out of those that the bundle carries."""
+def read_portable_graphs(bundle: Bundle, report: Report, precisions: tuple[str, ...]) -> dict[str, GraphFile]:
+    """The graphs of some precisions, out of those that the bundle carries.
+
+    Args:
+        bundle: A portable one.
+        report: Its report, which knows how each graph was made.
+        precisions: Those that are wanted.
+    """
     found = {}
+    otherwise = GraphSummary(report.passes, report.op_counts)
     for precision in precisions:
         name = name_graph(precision)
         if name in bundle.manifest.files:
-            found[precision] = GraphFile(bundle.path / name, {"graph": bundle.manifest.files[name].sha256})
+            made = report.graphs.get("float" if precision in FLOAT_PRECISIONS else precision, otherwise)
+            found[precision] = GraphFile(bundle.path / name, {"graph": bundle.manifest.files[name].sha256}, made=made)
     return found
 
 
@@ -111,6 +120,7 @@ def read_portable_evidence(bundle: Bundle) -> Evidence:
                 tuple(stored[name] for name in names),
                 bundle.manifest.read_task(),
                 graph_outputs={p: tuple(stored[f"{name}.{p}"] for name in names) for p in present},
+                labels=bundle.manifest.labels,
             )
     except (OSError, ValueError, KeyError) as exc:
         raise BundleError(f"{bundle.path / PARITY_FILE} cannot be read: {exc}", "build the bundle again") from exc

@@ -27,11 +27,10 @@ from edgevit.core.quantization import QuantizationRecord, SetBack, SiteChoice, S
 from edgevit.core.report.report import Accuracy
 
 if TYPE_CHECKING:
-    from edgevit.build.evidence import Evidence
-    from edgevit.core.cache import StageCache
-    from edgevit.core.isa import read_tier
+    from edgevit.build.bench import Bench
+    from edgevit.build.order import Order
     from edgevit.core.recipe import Recipe
-from edgevit.core.target import Budget, Target
+    from edgevit.core.target import Budget
 
 LARGEST_SHARE = 1 / 3
 """Of the quantised sites. With a third in float, INT8 that is twice as fast as float is 1.5 times as fast at most,
@@ -53,28 +52,15 @@ Judge: TypeAlias = Callable[[tuple[str, ...]], Accuracy | None]
 """Figures on the choice's images with some sites set back to float; ``None`` where that does not compile."""
 
 
-def set_back_sites(
-    quantized: QuantizedGraph,
-    target: Target,
-    recipe: Recipe,
-    budget: Budget,
-    evidence: Evidence,
-    cache: StageCache,
-    *,
-    model_info: Mapping[str, str] | None = None,
-    progress: Progress = ignore_progress,
-) -> tuple[QuantizedGraph, GraphFile]:
+def set_back_sites(quantized: QuantizedGraph, order: Order, bench: Bench) -> tuple[QuantizedGraph, GraphFile]:
     """Judge an INT8 or FP8 graph, and set back the fewest sites that the accuracy budget asks for.
 
     Args:
         quantized: With its plan on disk.
-        target: Gives the backend and device that it is judged on.
-        recipe: Batch and engine settings. Sites that it pins are not set back.
-        budget: What quantising may cost; its latency does not matter here.
-        evidence: The choice's images are looked at; without any, nothing is set back.
-        cache: Compiled engines, and the result of an earlier search.
-        model_info: For OpenVINO's model_api.
-        progress: Told about the first judgement, and about every trial.
+        order: The library and device that it is judged on, and what quantising may cost; latency does not matter here.
+            Sites that the recipe pins are not set back.
+        bench: The choice's images are looked at; without any, nothing is set back. Told about the first judgement, and
+            about every trial.
 
     Returns:
         The graph to use with its record, and what to compile. They are the given ones where it meets the budget or
@@ -83,10 +69,10 @@ def set_back_sites(
     """
     file, precision = GraphFile(quantized.path, quantized.inputs), quantized.precision
     write = _WRITERS[precision]
-    first = try_graph(file, target, precision, recipe, evidence, cache, model_info=model_info, progress=progress)
+    first = try_graph(file, precision, order, bench)
     file = dataclasses.replace(file, trial=first)
     before = first.variant.choice_accuracy
-    if before is None or find_miss(before, budget) is None:
+    if before is None or find_miss(before, order.budget) is None:
         return quantized, file
 
     def judge(sites: tuple[str, ...]) -> Accuracy | None:
@@ -94,11 +80,11 @@ def set_back_sites(
             path = Path(folder) / QUANTIZED_FILE
             write(quantized.source, mark_float(quantized.record, sites), quantized.backend, path)
             graph = GraphFile(path, _identify_graph(quantized, sites))
-            trial = try_graph(graph, target, precision, recipe, evidence, cache, model_info=model_info)
+            trial = try_graph(graph, precision, order, bench.quiet())
         return trial.variant.choice_accuracy
 
     def search(folder: Path) -> None:
-        result = search_set_back(quantized.record, recipe, budget, before, judge, progress)
+        result = search_set_back(quantized.record, order.recipe, order.budget, before, judge, bench.progress)
         op_counts: Mapping[str, int] = {}
         if result.sites:
             record = mark_float(quantized.record, result.sites)
@@ -106,7 +92,7 @@ def set_back_sites(
         data = {"result": schema.to_data(result), "op_counts": dict(op_counts)}
         (folder / RESULT_FILE).write_text(json.dumps(data), encoding="utf-8")
 
-    folder, _ = cache.run("set_back", _identify_search(quantized, target, recipe, budget, evidence), search)
+    folder, _ = bench.cache.run("set_back", _identify_search(quantized, order, bench), search)
     data = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
     result = schema.from_data(SetBack, data["result"], str(folder), CompileError)
     record = dataclasses.replace(mark_float(quantized.record, result.sites), set_back=result)
@@ -245,10 +231,9 @@ def _identify_graph(quantized: QuantizedGraph, sites: tuple[str, ...]) -> dict[s
     return {**quantized.inputs, "set_back": sorted(sites)}
 
 
-def _identify_search(
-    quantized: QuantizedGraph, target: Target, recipe: Recipe, budget: Budget, evidence: Evidence
-) -> dict[str, Any]:
-    assert evidence.choice is not None
+def _identify_search(quantized: QuantizedGraph, order: Order, bench: Bench) -> dict[str, Any]:
+    target, recipe, budget, choice = order.target, order.recipe, order.budget, bench.evidence.choice
+    assert choice is not None
     return {
         **quantized.inputs,
         "device": target.device,
@@ -262,5 +247,5 @@ def _identify_search(
             budget.min_cosine,
             budget.min_level_sqnr_db,
         ],
-        "choice": evidence.choice.use.sha256,
+        "choice": choice.use.sha256,
     }

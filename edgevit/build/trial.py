@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from edgevit.core.engine import Engine, load_engine
 from edgevit.core.errors import CompileError, EdgevitError
 from edgevit.core.isa import read_tier
-from edgevit.core.progress import Progress, ignore_progress
-from edgevit.core.report.report import Variant
+from edgevit.core.report.report import GraphSummary, Variant
 from edgevit.core.schema import to_data
 from edgevit.core.target import Target, use_library
 from edgevit.engines import get_backend
@@ -20,7 +19,10 @@ from edgevit.engines.compile import compile_engine
 from edgevit.runtime.nvidia import find_gpu
 
 if TYPE_CHECKING:
-    from edgevit.core.cache import StageCache
+    from edgevit.build.bench import Bench
+    from edgevit.build.evidence import Evidence
+    from edgevit.build.order import Order
+    from edgevit.core.quantization import QuantizationRecord
     from edgevit.core.recipe import Recipe
     from edgevit.engines.openvino_faults import Executed
 
@@ -52,6 +54,9 @@ class GraphFile:
         precision: What it is compiled to, where that is not the variant's name.
         floats: What is not quantised is computed in this type; ``None``: in that of the precision.
         library: The engine library, where that is not the target's ``backend``.
+        made: Its folds, rewrites and nodes, for the report.
+        record: How this build quantised it. A float graph has none, and one that came in a portable bundle neither: its
+            record is in the bundle's report, and its pins are in the bundle's recipe.
     """
 
     path: Path
@@ -60,25 +65,20 @@ class GraphFile:
     precision: str | None = None
     floats: str | None = None
     library: str | None = None
+    made: GraphSummary = field(default_factory=GraphSummary)
+    record: QuantizationRecord | None = None
 
 
-def compile_graph(
-    graph: GraphFile,
-    target: Target,
-    precision: str,
-    recipe: Recipe,
-    cache: StageCache,
-    *,
-    name: str | None = None,
-    model_info: Mapping[str, str] | None = None,
-    progress: Progress = ignore_progress,
-) -> Trial:
+def compile_graph(graph: GraphFile, precision: str, order: Order, bench: Bench, *, name: str | None = None) -> Trial:
     """Compile one graph, or take its engine from the cache; nothing is judged or measured.
 
-    Arguments and a graph that does not compile are as in :func:`search_recipe`; ``name`` is the variant's, by default
-    that of the precision. Variants of one precision share an engine's files, and are opened with other settings.
+    Arguments and a graph that does not compile are as in :func:`edgevit.build.try_engines.try_engines`; ``name`` is the
+    variant's, by default that of the precision. Variants of one precision share an engine's files, and are opened with
+    other settings.
     """
     name = name or precision
+    target, recipe, progress = order.target, order.recipe, bench.progress
+    model_info = _find_model_info(target, bench.evidence)
     if graph.library is not None:
         target = use_library(target, graph.library)
     stage = f"compile {name}"
@@ -108,7 +108,7 @@ def compile_graph(
 
     try:
         _refuse_faults(graph, target, precision, recipe)
-        folder, _ = cache.run("engine", key, produce)
+        folder, _ = bench.cache.run("engine", key, produce)
     except CompileError as exc:
         progress(stage, 1, 1)
         return refuse_trial(precision, exc, name)
@@ -134,6 +134,14 @@ def _refuse_faults(graph: GraphFile, target: Target, precision: str, recipe: Rec
     reasons = [f.reason for tier in tiers for f in list_faults(loaded, cast("Executed", floats), tier)]
     if reasons:
         raise CompileError("; ".join(dict.fromkeys(reasons)), "build another precision")
+
+
+def _find_model_info(target: Target, evidence: Evidence) -> dict[str, str] | None:
+    """What OpenVINO's model_api reads from a classifier's file; ``None`` for others."""
+    from edgevit.engines.model_info import describe_model_info
+
+    wanted = "openvino" in (target.backend, *target.also) and evidence.task.name == "classify"
+    return dict(describe_model_info(evidence.preprocess, evidence.labels)) if wanted else None
 
 
 def _identify_nvidia(target: Target) -> dict[str, Any]:

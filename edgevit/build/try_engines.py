@@ -1,4 +1,4 @@
-"""search_recipe: try the precisions that a target supports, measure each, keep the fastest inside the budget."""
+"""try_engines: try the precisions that a target supports, measure each, keep the fastest inside the budget."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from edgevit.build.judge import judge_trial
 from edgevit.build.trial import GraphFile, Trial, compile_graph, refuse_trial, shorten_message
 from edgevit.core.engine import Engine, Setting
 from edgevit.core.errors import DeviceError
-from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.progress import Progress
 from edgevit.core.report.conditions import Conditions
 from edgevit.core.report.report import SettingsTrial, Variant
-from edgevit.core.target import Target
 from edgevit.measure.latency import LatencyComparison, measure_latency
 from edgevit.measure.machine.watch import Watch
 from edgevit.measure.tune import tune_settings
 from edgevit.runtime.session import Session, open_engine
 
 if TYPE_CHECKING:
+    from edgevit.build.bench import Bench
     from edgevit.build.evidence import Evidence
-    from edgevit.core.cache import StageCache
+    from edgevit.build.order import Order
     from edgevit.core.recipe import Recipe
 
 _FIRST_ANSWERS = 3
@@ -57,28 +57,14 @@ class SearchResult:
     conditions: Conditions | None = None
 
 
-def search_recipe(
-    graphs: Mapping[str, GraphFile],
-    target: Target,
-    recipe: Recipe,
-    evidence: Evidence,
-    cache: StageCache,
-    *,
-    model_info: Mapping[str, str] | None = None,
-    measure: bool = True,
-    progress: Progress = ignore_progress,
-) -> SearchResult:
+def try_engines(graphs: Mapping[str, GraphFile], order: Order, bench: Bench, *, measure: bool = True) -> SearchResult:
     """Compile, check and measure a variant for every precision.
 
     Args:
         graphs: By the variant's name, in the order in which the table shows them; latency ratios are over the first.
-        target: Gives backend and device.
-        recipe: Batch, engine settings, and how long to measure.
-        evidence: Images and the float model's answers.
-        cache: Where compiled engines are kept.
-        model_info: For OpenVINO's model_api.
+        order: Gives library, device, batch, engine settings, and how long to measure.
+        bench: Images and the float model's answers; told about every image and round.
         measure: Whether latency is measured.
-        progress: Told about every image and round.
 
     Returns:
         A precision that the device cannot compile, or whose engine does not run there, is ``NOT SUPPORTED`` with the
@@ -88,20 +74,11 @@ def search_recipe(
         DeviceError: No engine can be opened.
     """
     trials = [
-        graph.trial
-        or compile_graph(
-            graph,
-            target,
-            graph.precision or name,
-            recipe,
-            cache,
-            name=name,
-            model_info=model_info,
-            progress=progress,
-        )
+        graph.trial or compile_graph(graph, graph.precision or name, order, bench, name=name)
         for name, graph in graphs.items()
     ]
-    trials = _judge_all(trials, recipe, evidence, progress)
+    trials = _judge_all(trials, order, bench)
+    recipe, evidence, progress = order.recipe, bench.evidence, bench.progress
     engines = [t.engine for t in trials if t.engine is not None and _is_faithful(t.variant)]
     if not measure or not engines:
         return SearchResult(tuple(trials))
@@ -119,7 +96,7 @@ def search_recipe(
     return SearchResult(measured, comparison, tried, watch.conditions)
 
 
-def _judge_all(trials: Sequence[Trial], recipe: Recipe, evidence: Evidence, progress: Progress) -> list[Trial]:
+def _judge_all(trials: Sequence[Trial], order: Order, bench: Bench) -> list[Trial]:
     """Every engine by itself. One that does not run is out, unless none runs: then the device is at fault.
 
     Raises:
@@ -135,11 +112,11 @@ def _judge_all(trials: Sequence[Trial], recipe: Recipe, evidence: Evidence, prog
         try:
             with open_engine(trial.engine) as session:
                 check_arithmetic(trial.engine, session)
-                seconds = _time_answer(session, _make_batch(recipe, evidence))
+                seconds = _time_answer(session, _make_batch(order.recipe, bench.evidence))
                 if seconds > max(_PATIENCE_SECONDS, _PATIENCE * fastest):
                     raise DeviceError(f"an answer takes {seconds:.2g} s, and {fastest:.2g} s by another variant")
                 fastest = min(fastest, seconds)
-                variant = judge_trial(trial, session, recipe, evidence, progress)
+                variant = judge_trial(trial, session, order, bench)
             judged.append(dataclasses.replace(trial, variant=variant))
         except DeviceError as exc:
             failures.append(exc)

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgevit.build.bench import Bench
 from edgevit.build.build import build_model
 from edgevit.build.conclude import BuildResult
-from edgevit.build.desk import judge_at_desk
+from edgevit.build.desk import try_at_desk
 from edgevit.build.finish import finish_bundle
+from edgevit.build.order import Order, Place
 from edgevit.build.pack import pack_bundle
 from edgevit.build.portable import list_quantized, read_portable_evidence
 from edgevit.build.trial import GraphFile
@@ -21,7 +23,7 @@ from edgevit.core.cache import StageCache
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe
 from edgevit.core.report.report import Report
-from edgevit.core.target import Budget, load_target
+from edgevit.core.target import load_target
 from edgevit.runtime.bundle import verify_bundle
 from edgevit.runtime.manifest import load_manifest
 from tests.support.small_graphs import make_graph
@@ -200,8 +202,8 @@ def test_graph_that_breaks_a_rule_is_not_supported_and_names_the_site(tmp_path: 
     files = {"fp32": GraphFile(tmp_path / "good.onnx", {"g": 1}), "fp16": GraphFile(tmp_path / "bad.onnx", {"g": 2})}
     target = load_target("jetson")
     cache = StageCache(tmp_path / "cache")
-    found = judge_at_desk(files, target, QUICK, Budget(), evidence, cache, compiles=False)
+    found = try_at_desk(files, Order(target, QUICK, place=Place("elsewhere")), Bench(evidence, cache))
     assert [v.status for v in found.variants] == ["NOT MEASURED", "NOT SUPPORTED"]
     assert site in found.variants[1].reason
-    assert found.verdict.chosen == "fp32"
+    assert found.ruling.chosen == "fp32"
     assert "fp16" not in found.rehearsal.fusion

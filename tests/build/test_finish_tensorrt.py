@@ -157,7 +157,7 @@ def test_wrong_answers_at_the_largest_batch_alone_are_found(
 def test_engine_of_the_cache_is_not_taken_for_another_gpu_or_version(
     jetson: Machine, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgevit.build.conclude.measure_cold_start", lambda folder, **_: None)
+    monkeypatch.setattr("edgevit.build.here.measure_cold_start", lambda folder, **_: None)
     first = run("finish", bundle, "--out", tmp_path / "first")
     assert first.exit_code in (0, 1), first.output
     monkeypatch.setattr(sys.modules["tensorrt"], "__version__", "10.4.0")
@@ -191,7 +191,7 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_cold_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fresh processes take seconds."""
-    monkeypatch.setattr("edgevit.build.conclude.measure_cold_start", lambda folder, **_: None)
+    monkeypatch.setattr("edgevit.build.here.measure_cold_start", lambda folder, **_: None)
 
 
 def finish_quantized(quantized: Path, out: Path) -> Report:

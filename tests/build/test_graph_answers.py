@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgevit.build.bench import Bench
 from edgevit.build.evidence import Evidence
 from edgevit.build.graph_answers import answer_graphs
+from edgevit.build.order import Order
 from edgevit.build.trial import GraphFile
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import CompileError
@@ -27,7 +29,9 @@ def test_every_image_is_answered_by_the_quantised_graphs_alone(tmp_path: Path, b
     pixels = make_images(4)
     evidence = Evidence(PREPROCESS, pixels, (np.zeros((4, 10), np.float32),))
     recipe = Recipe(batch=batch)
-    found = answer_graphs({"fp32": graph, "int8": graph}, TARGET, recipe, evidence, StageCache(tmp_path / "cache"))
+    found = answer_graphs(
+        {"fp32": graph, "int8": graph}, Order(TARGET, recipe), Bench(evidence, StageCache(tmp_path / "cache"))
+    )
     assert set(found) == {"int8"}
     np.testing.assert_allclose(found["int8"][0], compute_logits(pixels), rtol=1e-4, atol=1e-5)
 
@@ -37,4 +41,4 @@ def test_a_graph_that_onnx_runtime_refuses_is_an_error_with_its_reason(tmp_path:
     path.write_bytes(write_classifier(tmp_path / "tiny.onnx").read_bytes().replace(b"LayerNorm", b"LaxerNorm"))
     evidence = Evidence(PREPROCESS, make_images(1), (np.zeros((1, 10), np.float32),))
     with pytest.raises(CompileError, match="int8 graph"):
-        answer_graphs({"int8": GraphFile(path, {})}, TARGET, Recipe(), evidence, StageCache(tmp_path / "cache"))
+        answer_graphs({"int8": GraphFile(path, {})}, Order(TARGET), Bench(evidence, StageCache(tmp_path / "cache")))

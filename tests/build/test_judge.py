@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgevit.build.bench import Bench
 from edgevit.build.evidence import Evidence, Judged
 from edgevit.build.judge import judge_trial, try_graph
+from edgevit.build.order import Order
 from edgevit.build.trial import GraphFile, Trial, compile_graph
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import DeviceError
-from edgevit.core.recipe import Recipe
 from edgevit.core.report.report import DataUse
 from edgevit.core.target import load_target
 from edgevit.pixels.images import ImageSet
@@ -22,8 +23,13 @@ from edgevit.pixels.preprocess import Preprocess
 from edgevit.runtime.session import open_engine
 from tests.support.tiny_onnx import SIZE, compute_logits, make_images, write_classifier
 
-CPU = load_target("cpu")
+ORDER = Order(load_target("cpu"))
 PREPROCESS = Preprocess(SIZE, SIZE, "none", SIZE, SIZE, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def make_bench(evidence: Evidence) -> Bench:
+    """Whose cache nothing is taken from."""
+    return Bench(evidence, StageCache())
 
 
 def judged(folder: Path, count: int, seed: int) -> Judged:
@@ -55,17 +61,17 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
 
 
 @pytest.fixture(scope="module")
-def trial(tmp_path_factory: pytest.TempPathFactory) -> Trial:
+def trial(tmp_path_factory: pytest.TempPathFactory, evidence: Evidence) -> Trial:
     root = tmp_path_factory.mktemp("engine")
     graph = GraphFile(write_classifier(root / "tiny.onnx"), {})
-    return compile_graph(graph, CPU, "fp32", Recipe(), StageCache(root / "cache"))
+    return compile_graph(graph, "fp32", ORDER, Bench(evidence, StageCache(root / "cache")))
 
 
 def test_judge_trial_when_answers_are_the_models_counts_both_sets(trial: Trial, evidence: Evidence) -> None:
     assert trial.engine is not None
     with open_engine(trial.engine) as session:
-        variant = judge_trial(trial, session, Recipe(), evidence)
-        held_out = judge_trial(trial, session, Recipe(), evidence, choice=False)
+        variant = judge_trial(trial, session, ORDER, make_bench(evidence))
+        held_out = judge_trial(trial, session, ORDER, make_bench(evidence), choice=False)
     assert variant.parity is not None
     assert variant.parity.passed
     assert variant.parity.images == 4
@@ -83,7 +89,7 @@ def test_judge_trial_when_answers_are_not_the_models_fails_parity_and_counts_not
     assert trial.engine is not None
     wrong = dataclasses.replace(evidence, outputs=(evidence.outputs[0] * np.float32(1.01),))
     with open_engine(trial.engine) as session:
-        variant = judge_trial(trial, session, Recipe(), wrong)
+        variant = judge_trial(trial, session, ORDER, make_bench(wrong))
     assert variant.parity is not None
     assert not variant.parity.passed
     assert variant.parity.relative_error == pytest.approx(0.01 / 1.01, rel=0.01)
@@ -98,15 +104,15 @@ def test_judge_trial_compares_a_quantised_engine_with_its_graph_and_not_with_the
     far = (evidence.outputs[0] * np.float32(1.5),)
     of_graph = dataclasses.replace(evidence, outputs=far, graph_outputs={"int8": evidence.outputs})
     with open_engine(trial.engine) as session:
-        assert judge_trial(quantised, session, Recipe(), evidence).parity is None
-        parity = judge_trial(quantised, session, Recipe(), of_graph).parity
+        assert judge_trial(quantised, session, ORDER, make_bench(evidence)).parity is None
+        parity = judge_trial(quantised, session, ORDER, make_bench(of_graph)).parity
     assert parity is not None
     assert parity.passed
 
 
 def test_try_graph_judges_on_calibration_images_alone(tmp_path: Path, evidence: Evidence) -> None:
     graph = GraphFile(write_classifier(tmp_path / "tiny.onnx"), {})
-    tried = try_graph(graph, CPU, "fp32", Recipe(), evidence, StageCache(tmp_path / "cache"))
+    tried = try_graph(graph, "fp32", ORDER, Bench(evidence, StageCache(tmp_path / "cache")))
     assert tried.variant.choice_accuracy is not None
     assert tried.variant.choice_accuracy.agreement == 5
     assert (tried.variant.accuracy, tried.variant.parity) == (None, None)
@@ -120,7 +126,7 @@ def test_try_graph_when_the_engine_does_not_run_gives_the_reason(
 
     monkeypatch.setattr("edgevit.build.judge.open_engine", refuse)
     graph = GraphFile(write_classifier(tmp_path / "tiny.onnx"), {})
-    tried = try_graph(graph, CPU, "fp32", Recipe(), evidence, StageCache(tmp_path / "cache"))
+    tried = try_graph(graph, "fp32", ORDER, Bench(evidence, StageCache(tmp_path / "cache")))
     assert (tried.engine, tried.variant.status, tried.variant.reason) == (None, "NOT SUPPORTED", "out of memory")
 
 
@@ -144,7 +150,7 @@ def test_an_int8_engine_that_computes_something_else_says_what_is_probably_the_c
     wrong = dataclasses.replace(evidence, graph_outputs={"int8": (-evidence.outputs[0],)})
     monkeypatch.setattr("edgevit.build.judge.read_tier", lambda: tier)
     with open_engine(trial.engine) as session:
-        parity = judge_trial(int8, session, Recipe(), wrong).parity
+        parity = judge_trial(int8, session, ORDER, make_bench(wrong)).parity
     assert parity is not None
     assert not parity.passed
     assert words in parity.reason

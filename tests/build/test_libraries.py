@@ -12,10 +12,12 @@ import pytest
 
 from edgevit.build import libraries
 from edgevit.build import try_engines as search
+from edgevit.build.bench import Bench
 from edgevit.build.build import build_model
 from edgevit.build.conclude import BuildResult
 from edgevit.build.finish import finish_bundle
 from edgevit.build.libraries import add_libraries
+from edgevit.build.order import Order
 from edgevit.build.portable import read_portable_evidence, read_portable_graphs
 from edgevit.build.trial import GraphFile
 from edgevit.cli.demo_models import MODELS, write_digits
@@ -25,6 +27,7 @@ from edgevit.core.errors import TargetError
 from edgevit.core.isa import read_tier
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe
+from edgevit.core.report.report import Report
 from edgevit.core.report.timings import Ratio, SettingsTrial
 from edgevit.core.target import load_target, use_library
 from edgevit.engines.availability import Status
@@ -149,10 +152,12 @@ def test_settings_are_tuned_for_each_library(
 
     monkeypatch.setattr(search, "tune_settings", tune)
     bundle = verify_bundle(portable[0])
-    graphs, target = read_portable_graphs(bundle, ("fp32", "int8")), bundle.manifest.target
+    report, target = Report.load(bundle.path / "report.json"), bundle.manifest.target
+    graphs = read_portable_graphs(bundle, report, ("fp32", "int8"))
     added, _ = add_libraries(graphs, target, QUICK, read_tier())
     recipe = dataclasses.replace(QUICK, tune_settings=True)
-    found = search.search_recipe({**graphs, **added}, target, recipe, read_portable_evidence(bundle), portable[1])
+    bench = Bench(read_portable_evidence(bundle), portable[1])
+    found = search.try_engines({**graphs, **added}, Order(target, recipe), bench)
     threads = {t.variant.name: t.engine.settings["threads"] for t in found.trials if t.engine is not None}
     assert [trial.library for trial in found.settings_tried] == ["onnxruntime", "openvino"]
     assert {name: count for name, count in threads.items() if name in ("fp32", "int8")} == {"fp32": 2, "int8": 2}

@@ -5,24 +5,34 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from edgevit.build.bench import Bench
+from edgevit.build.evidence import Evidence
+from edgevit.build.order import Order
 from edgevit.build.trial import GraphFile, compile_graph, refuse_trial
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import CompileError
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
 from edgevit.engines.openvino_faults import Fault
-from tests.support.tiny_onnx import write_classifier
+from edgevit.pixels.preprocess import Preprocess
+from tests.support.tiny_onnx import SIZE, compute_logits, make_images, write_classifier
 
 CPU = load_target("cpu")
+PREPROCESS = Preprocess(SIZE, SIZE, "none", SIZE, SIZE, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+EVIDENCE = Evidence(PREPROCESS, make_images(1), (compute_logits(make_images(1)).astype(np.float32),))
 
 
 def test_compile_graph_gives_an_engine_of_which_nothing_is_measured(tmp_path: Path) -> None:
     graph = GraphFile(write_classifier(tmp_path / "tiny.onnx"), {"weights": 0})
     told: list[tuple[str, int, int]] = []
     trial = compile_graph(
-        graph, CPU, "fp16", Recipe(), StageCache(tmp_path / "cache"), progress=lambda *step: told.append(step)
+        graph,
+        "fp16",
+        Order(CPU),
+        Bench(EVIDENCE, StageCache(tmp_path / "cache"), lambda *step: told.append(step)),
     )
     assert trial.engine is not None
     assert trial.variant.size_bytes == trial.engine.size_bytes > 0
@@ -34,13 +44,14 @@ def test_compile_graph_takes_the_engine_from_the_cache_unless_something_that_it_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph, cache = GraphFile(write_classifier(tmp_path / "tiny.onnx"), {"weights": 0}), StageCache(tmp_path / "cache")
-    first = compile_graph(graph, CPU, "fp32", Recipe(), cache)
+    bench = Bench(EVIDENCE, cache)
+    first = compile_graph(graph, "fp32", Order(CPU), bench)
 
     def count(*args: object, **kwargs: object) -> None:
         raise CompileError("compiled again", "")
 
     monkeypatch.setattr("edgevit.build.trial.compile_engine", count)
-    assert compile_graph(graph, CPU, "fp32", Recipe(), cache) == first
+    assert compile_graph(graph, "fp32", Order(CPU), bench) == first
     others = [
         (GraphFile(graph.path, {"weights": 1}), "fp32", Recipe()),
         (graph, "fp16", Recipe()),
@@ -48,13 +59,13 @@ def test_compile_graph_takes_the_engine_from_the_cache_unless_something_that_it_
         (graph, "fp32", Recipe(batch=(1, 2, 2))),
     ]
     for file, precision, recipe in others:
-        assert compile_graph(file, CPU, precision, recipe, cache).variant.reason == "compiled again"
+        assert compile_graph(file, precision, Order(CPU, recipe), bench).variant.reason == "compiled again"
 
 
 def test_compile_graph_when_the_library_refuses_the_file_gives_its_reason(tmp_path: Path) -> None:
     path = tmp_path / "damaged.onnx"
     path.write_bytes(write_classifier(tmp_path / "tiny.onnx").read_bytes().replace(b"LayerNorm", b"LaxerNorm"))
-    trial = compile_graph(GraphFile(path, {}), CPU, "fp32", Recipe(), StageCache(tmp_path / "cache"))
+    trial = compile_graph(GraphFile(path, {}), "fp32", Order(CPU), Bench(EVIDENCE, StageCache(tmp_path / "cache")))
     assert trial.engine is None
     assert trial.variant.status == "NOT SUPPORTED"
     assert "LaxerNorm" in trial.variant.reason
@@ -94,6 +105,8 @@ def test_known_faults_are_looked_for_in_the_type_that_the_engine_computes_in(
     monkeypatch.setattr("edgevit.engines.openvino_faults.list_faults", find)
     graph = GraphFile(write_classifier(tmp_path / "tiny.onnx"), {}, floats=floats)
     target = dataclasses.replace(load_target("intel-cpu"), isa=("avx2",))
-    trial = compile_graph(graph, target, precision, Recipe(settings=settings), StageCache(tmp_path / "cache"))
+    trial = compile_graph(
+        graph, precision, Order(target, Recipe(settings=settings)), Bench(EVIDENCE, StageCache(tmp_path / "cache"))
+    )
     assert (trial.variant.status, trial.variant.reason) == ("NOT SUPPORTED", "it is known to be wrong")
     assert asked == [executed]

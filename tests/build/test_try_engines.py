@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgevit.build.bench import Bench
 from edgevit.build.evidence import Evidence
+from edgevit.build.order import Order
 from edgevit.build.trial import GraphFile
-from edgevit.build.try_engines import SearchResult, search_recipe
+from edgevit.build.try_engines import SearchResult, try_engines
 from edgevit.core.cache import StageCache
 from edgevit.core.engine import Engine
 from edgevit.core.errors import DeviceError
@@ -39,7 +41,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, GraphFile]:
 def search(files: dict[str, GraphFile], tmp_path: Path, *, measure: bool = True) -> SearchResult:
     pixels = make_images(4)
     evidence = Evidence(PREPROCESS, pixels, (compute_logits(pixels).astype(np.float32),))
-    return search_recipe(files, CPU, QUICK, evidence, StageCache(tmp_path / "cache"), measure=measure)
+    return try_engines(files, Order(CPU, QUICK), Bench(evidence, StageCache(tmp_path / "cache")), measure=measure)
 
 
 def refuse_some(monkeypatch: pytest.MonkeyPatch, *precisions: str, after: int = 0) -> None:
@@ -55,7 +57,7 @@ def refuse_some(monkeypatch: pytest.MonkeyPatch, *precisions: str, after: int = 
     monkeypatch.setattr("edgevit.build.try_engines.open_engine", open_or_refuse)
 
 
-def test_search_recipe_times_all_and_takes_ratios_over_the_first(graphs: dict[str, GraphFile], tmp_path: Path) -> None:
+def test_try_engines_times_all_and_takes_ratios_over_the_first(graphs: dict[str, GraphFile], tmp_path: Path) -> None:
     result = search({"fp32": graphs["model"], "fp16": graphs["model"]}, tmp_path)
     first, second = (trial.variant for trial in result.trials)
     assert (first.name, second.name) == ("fp32", "fp16")
@@ -67,7 +69,7 @@ def test_search_recipe_times_all_and_takes_ratios_over_the_first(graphs: dict[st
     assert set(result.comparison.latencies) == {"fp32", "fp16"}
 
 
-def test_search_recipe_when_not_measuring_checks_parity_alone(graphs: dict[str, GraphFile], tmp_path: Path) -> None:
+def test_try_engines_when_not_measuring_checks_parity_alone(graphs: dict[str, GraphFile], tmp_path: Path) -> None:
     result = search({"fp32": graphs["model"]}, tmp_path, measure=False)
     (trial,) = result.trials
     assert trial.variant.parity is not None
@@ -75,7 +77,7 @@ def test_search_recipe_when_not_measuring_checks_parity_alone(graphs: dict[str, 
     assert (trial.variant.latency, result.comparison) == (None, None)
 
 
-def test_search_recipe_times_nothing_that_fails_parity(graphs: dict[str, GraphFile], tmp_path: Path) -> None:
+def test_try_engines_times_nothing_that_fails_parity(graphs: dict[str, GraphFile], tmp_path: Path) -> None:
     result = search({"fp32": graphs["model"], "fp16": graphs["other"]}, tmp_path)
     right, wrong = (trial.variant for trial in result.trials)
     assert right.latency is not None
@@ -84,7 +86,7 @@ def test_search_recipe_times_nothing_that_fails_parity(graphs: dict[str, GraphFi
     assert wrong.latency is None
 
 
-def test_search_recipe_when_one_engine_does_not_run_goes_on_with_the_others(
+def test_try_engines_when_one_engine_does_not_run_goes_on_with_the_others(
     graphs: dict[str, GraphFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refuse_some(monkeypatch, "fp16")
@@ -94,7 +96,7 @@ def test_search_recipe_when_one_engine_does_not_run_goes_on_with_the_others(
     assert (refused.status, refused.reason) == ("NOT SUPPORTED", "no memory for fp16")
 
 
-def test_search_recipe_when_no_engine_runs_blames_the_device(
+def test_try_engines_when_no_engine_runs_blames_the_device(
     graphs: dict[str, GraphFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refuse_some(monkeypatch, "fp32", "fp16")
@@ -102,7 +104,7 @@ def test_search_recipe_when_no_engine_runs_blames_the_device(
         search({"fp32": graphs["model"], "fp16": graphs["model"]}, tmp_path)
 
 
-def test_search_recipe_when_engines_do_not_fit_in_together_times_the_last(
+def test_try_engines_when_engines_do_not_fit_in_together_times_the_last(
     graphs: dict[str, GraphFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refuse_some(monkeypatch, "fp32", after=2)  # each opens alone, for its parity
@@ -130,13 +132,14 @@ def test_fp16_on_a_cpu_is_tuned_by_the_size_that_it_is_widened_to(
     sizes = {}
     for precision in ("fp32", "fp16"):
         cache = StageCache(tmp_path / precision)
-        found = search_recipe({precision: graphs["model"]}, CPU, recipe, evidence, cache)
+        found = try_engines({precision: graphs["model"]}, Order(CPU, recipe), Bench(evidence, cache))
         assert found.trials[0].engine is not None
         sizes[precision] = found.trials[0].engine.size_bytes
     assert tuned == ["fp32", "fp16"]
     monkeypatch.setattr("edgevit.build.try_engines._LARGEST_TUNED_BYTES", max(sizes.values()))
     for precision in sizes:
-        search_recipe({precision: graphs["model"]}, CPU, recipe, evidence, StageCache(tmp_path / precision))
+        cache = StageCache(tmp_path / precision)
+        try_engines({precision: graphs["model"]}, Order(CPU, recipe), Bench(evidence, cache))
     assert tuned == ["fp32", "fp16", "fp32"]
 
 
@@ -168,8 +171,8 @@ def test_variants_of_one_precision_share_their_files_and_are_opened_in_their_own
 def search_openvino(files: dict[str, GraphFile], tmp_path: Path) -> SearchResult:
     pixels = make_images(4)
     evidence = Evidence(PREPROCESS, pixels, (compute_logits(pixels).astype(np.float32),))
-    target = load_target("intel-cpu")
-    return search_recipe(files, target, QUICK, evidence, StageCache(tmp_path / "cache"), measure=False)
+    order = Order(load_target("intel-cpu"), QUICK)
+    return try_engines(files, order, Bench(evidence, StageCache(tmp_path / "cache")), measure=False)
 
 
 def has_float16() -> bool:

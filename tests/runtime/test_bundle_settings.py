@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from edgevit.build.build import build_model
-from edgevit.build.desk import JUDGE_SETTINGS
 from edgevit.build.finish import finish_bundle
+from edgevit.build.graph_answers import JUDGE_SETTINGS
 from edgevit.build.pack import pack_bundle
 from edgevit.cli import main
 from edgevit.core.errors import BundleError, DeviceError, OutputError, RecipeError, TargetError

@@ -1,4 +1,4 @@
-"""The verdict: which variant is packed, why the others lost, and what the evidence is worth.
+"""choose_variant: which variant is packed and why the others lost, as facts; ``write.py`` puts them into sentences.
 
 The order of the rules:
 
@@ -21,25 +21,20 @@ The order of the rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 from edgevit.build.precisions import FLOAT_PRECISIONS
 from edgevit.build.verdict.sentences import (
-    compare_baseline,
-    describe_accuracy,
     describe_win,
     format_agreement,
     format_ratio,
     format_share,
     get_least_agreement,
-    list_warnings,
     name_agreement,
     name_top1,
-    suggest_accuracy,
-    suggest_evidence,
 )
-from edgevit.core.report.report import Accuracy, Ratio, Status, Variant, Verdict
+from edgevit.core.report.report import Accuracy, Ratio, Status, Variant
 from edgevit.core.target import Budget
 
 PairRatio: TypeAlias = Callable[[str, str], Ratio]
@@ -48,6 +43,43 @@ PairRatio: TypeAlias = Callable[[str, str], Ratio]
 _ROUNDING = 1e-9
 _CLEAR_TIE = 1.1  # an interval wider than this from end to end could hide a difference that somebody would care about
 
+Cause: TypeAlias = Literal["fastest", "only one", "first in order", "exact", "too slow", "late miss", "closest", "none"]
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What the figures of a build came to.
+
+    Attributes:
+        variants: With status and reason, in the order of the table.
+        cause: ``fastest``: of those within the budget. ``only one``: that was tried. ``first in order``: in the
+            target's order of precisions, as nothing was measured. ``exact``: in float, in place of ``beaten``.
+            ``too slow``: the fastest is over the latency budget. ``late miss``: outside the accuracy budget on
+            validation images. ``closest``: to the accuracy budget, which all miss. ``none``: computes what the model
+            computes.
+        budget: What a variant may cost.
+        best: The chosen one of ``variants``; ``None`` where the cause is ``none``.
+        beaten: What was chosen by calibration images, and missed the budget on validation images.
+        blurred: Ties that say more about the noise than about the variants: each with its latency ratio to ``best``.
+    """
+
+    variants: tuple[Variant, ...]
+    cause: Cause
+    budget: Budget
+    best: Variant | None = None
+    beaten: Variant | None = None
+    blurred: tuple[tuple[str, Ratio], ...] = ()
+
+    @property
+    def chosen(self) -> str | None:
+        """The name of the chosen variant."""
+        return None if self.best is None else self.best.name
+
+    @property
+    def passed(self) -> bool:
+        """Whether the budget was kept, as far as it was judged."""
+        return self.cause in ("fastest", "only one", "first in order", "exact")
+
 
 def choose_variant(
     variants: Sequence[Variant],
@@ -55,7 +87,7 @@ def choose_variant(
     *,
     preference: Sequence[str] = (),
     ratio: PairRatio | None = None,
-) -> tuple[tuple[Variant, ...], Verdict]:
+) -> Ruling:
     """Judge the variants of a build and choose one.
 
     Args:
@@ -67,8 +99,8 @@ def choose_variant(
             intervals count as equally fast; without these either, every difference of medians counts as real.
 
     Returns:
-        The variants with status and reason, and the verdict. Where all miss the budget, the verdict has not passed and
-        names the one that comes closest; where none passes parity, it names none.
+        The variants with status and reason, and which is chosen and why. Where all miss the budget it is the one that
+        comes closest, and has not passed; where none passes parity, it is none.
 
     Raises:
         ValueError: Two variants have the same name.
@@ -81,16 +113,16 @@ def choose_variant(
     measured = [v for v in within if v.latency is not None]
     fast = [v for v in measured if _keeps_latency(v, budget)]
     if not usable:
-        return tuple(judged.values()), _refuse_all(tuple(judged.values()))
+        return Ruling(tuple(judged.values()), "none", budget)
     if not within:
         best = min(usable, key=_accuracy_loss)
-        judged[best.name] = replace(best, reason=f"{best.reason}; comes closest")
-        return tuple(judged.values()), _miss_accuracy(best, budget)
+        judged[best.name] = best = replace(best, reason=f"{best.reason}; comes closest")
+        return Ruling(tuple(judged.values()), "closest", budget, best)
     rank = {precision: i for i, precision in enumerate(preference)}
     if not measured:
         return _settle_unmeasured(judged, within, lambda v: rank.get(v.precision, len(rank)), budget)
     best, same = _pick_fastest(fast or measured, rank, ratio)
-    late_miss = _find_late_miss(best, budget)
+    late_miss = find_late_miss(best, budget)
     exact = [v for v in fast if _is_exact(v, budget)]
     beaten = None
     if late_miss and exact:
@@ -99,7 +131,7 @@ def choose_variant(
         best, same = _pick_fastest(exact, rank, ratio)
         for variant in measured:  # faster ones may be among them, and may not take its place either
             if variant.name != beaten.name and variant not in exact:
-                miss = _find_late_miss(variant, budget)
+                miss = find_late_miss(variant, budget)
                 reason = f"{miss} on validation images" if miss else "parity was not checked"
                 status: Status = "ACCURACY DROP" if miss else "NOT MEASURED"
                 judged[variant.name] = replace(variant, status=status, reason=reason)
@@ -203,49 +235,35 @@ def _explain(
     return settle("SLOWER", f"{format_ratio(ratio(variant.name, best.name))} × the latency of {best.name}")
 
 
-def _find_blurred(best: Variant, same: Sequence[Variant], ratio: PairRatio | None) -> tuple[str, ...]:
-    """Ties that say more about the noise than about the variants, as warnings."""
+def _find_blurred(best: Variant, same: Sequence[Variant], ratio: PairRatio | None) -> tuple[tuple[str, Ratio], ...]:
     if ratio is None:
         return ()
     pairs = [(v.name, ratio(v.name, best.name)) for v in same if v.name != best.name]
-    return tuple(
-        f"too noisy to tell {name} from {best.name}: ratio {format_ratio(r)}; measure again on a quiet machine"
-        for name, r in pairs
-        if r.high > _CLEAR_TIE * r.low
-    )
+    return tuple((name, found) for name, found in pairs if found.high > _CLEAR_TIE * found.low)
 
 
 def _conclude(
-    judged: dict[str, Variant], best: Variant, budget: Budget, blurred: tuple[str, ...], beaten: Variant | None
-) -> tuple[tuple[Variant, ...], Verdict]:
-    """The verdict where latencies were measured, with the chosen one judged by validation images."""
-    chosen = judged[best.name]
-    too_slow = chosen.status == "TOO SLOW"
-    late_miss = _find_late_miss(best, budget)
-    if late_miss and not too_slow:
-        judged[best.name] = chosen = replace(chosen, status="ACCURACY DROP", reason=f"{late_miss} on validation images")
-    if too_slow:
-        lead = f"over the latency budget: {best.name} comes closest with {chosen.reason}"
-        step: str | None = "allow more latency, or build a smaller model or for a faster target"
+    judged: dict[str, Variant],
+    best: Variant,
+    budget: Budget,
+    blurred: tuple[tuple[str, Ratio], ...],
+    beaten: Variant | None,
+) -> Ruling:
+    """The ruling where latencies were measured, with the chosen one judged by validation images."""
+    cause: Cause = "fastest"
+    late_miss = find_late_miss(best, budget)
+    if judged[best.name].status == "TOO SLOW":
+        cause = "too slow"
     elif late_miss:
-        lead = f"{best.name} was chosen on calibration images, but on validation images {late_miss}"
-        step = suggest_accuracy(best, best.accuracy)
+        cause = "late miss"
+        judged[best.name] = replace(
+            judged[best.name], status="ACCURACY DROP", reason=f"{late_miss} on validation images"
+        )
     elif beaten is not None:
-        alone = f"{beaten.name} was within the budget on calibration images alone"
-        lead = f"{best.name} is chosen, as {alone}: {beaten.reason}"
-        step = suggest_accuracy(beaten, beaten.accuracy, replaced=True)
+        cause = "exact"
     elif len(judged) == 1:
-        lead, step = f"{best.name} is {'within the budget' if best.accuracy else 'the only one tried'}", None
-    else:
-        lead, step = f"{best.name} is chosen: {chosen.reason}{compare_baseline(judged, best)}", None
-    passed = not too_slow and late_miss is None
-    return tuple(judged.values()), Verdict(
-        chosen=best.name,
-        passed=passed,
-        sentence=f"{lead}; {describe_accuracy(best)}",
-        warnings=(*list_warnings(best, list(judged.values()), budget), *blurred),
-        next_step=step or suggest_evidence(best),
-    )
+        cause = "only one"
+    return Ruling(tuple(judged.values()), cause, budget, judged[best.name], beaten, blurred)
 
 
 def _settle_unmeasured(
@@ -253,55 +271,29 @@ def _settle_unmeasured(
     within: Sequence[Variant],
     order: Callable[[Variant], int],
     budget: Budget,
-) -> tuple[tuple[Variant, ...], Verdict]:
+) -> Ruling:
     """Rule 5."""
     best = min(within, key=order)
-    beaten, late_miss = None, _find_late_miss(best, budget)
+    beaten, late_miss = None, find_late_miss(best, budget)
     exact = [v for v in within if _is_exact(v, budget)]
     if late_miss and exact:
         beaten = replace(best, status="ACCURACY DROP", reason=f"{late_miss} on validation images")
         judged[best.name] = beaten
         within, best = [v for v in within if v.name != beaten.name], min(exact, key=order)
         for variant in within:
-            if miss := _find_late_miss(variant, budget):
+            if miss := find_late_miss(variant, budget):
                 judged[variant.name] = replace(variant, status="ACCURACY DROP", reason=f"{miss} on validation images")
-        within = [v for v in within if _find_late_miss(v, budget) is None]
+        within = [v for v in within if find_late_miss(v, budget) is None]
         late_miss = None
     for variant in within:
         if variant.name != best.name:
             judged[variant.name] = replace(variant, reason=f"latency was not measured; {best.name} comes first")
     judged[best.name] = replace(best, status="CHOSEN", reason="first in the target's order; latency was not measured")
+    cause: Cause = "first in order" if beaten is None else "exact"
     if late_miss:
+        cause = "late miss"
         judged[best.name] = replace(best, status="ACCURACY DROP", reason=f"{late_miss} on validation images")
-        lead = f"{best.name} was chosen on calibration images, but on validation images {late_miss}"
-    elif beaten is not None:
-        alone = f"{beaten.name} was within the budget on calibration images alone"
-        lead = f"{best.name} is chosen, as {alone}: {beaten.reason}; latency was not measured"
-    else:
-        lead = f"{best.name} is chosen by the target's order of precisions, as latency was not measured"
-    warnings = list_warnings(best, list(judged.values()), budget)
-    if budget.max_latency_ms is not None:
-        warnings += (f"the latency budget of {budget.max_latency_ms:g} ms was not judged: nothing was measured",)
-    step = suggest_accuracy(best, best.accuracy) if late_miss else "measure on the device: edgevit finish BUNDLE"
-    sentence = f"{lead}; {describe_accuracy(best)}"
-    return tuple(judged.values()), Verdict(best.name, late_miss is None, sentence, warnings, step)
-
-
-def _refuse_all(variants: Sequence[Variant]) -> Verdict:
-    failed = [f"{v.name}: {v.reason}" for v in variants]
-    return Verdict(
-        chosen=None,
-        passed=False,
-        sentence="no variant can be used: " + "; ".join(failed) if failed else "there is no variant to choose from",
-        next_step="try another precision or another version of the engine library, and report the model",
-    )
-
-
-def _miss_accuracy(best: Variant, budget: Budget) -> Verdict:
-    sentence = f"no variant is within the accuracy budget; {best.name} comes closest; {describe_accuracy(best)}"
-    figures = best.choice_accuracy or best.accuracy
-    warnings = list_warnings(best, [best], budget)
-    return Verdict(best.name, False, sentence, warnings, suggest_accuracy(best, figures))
+    return Ruling(tuple(judged.values()), cause, budget, judged[best.name], beaten)
 
 
 def _is_exact(variant: Variant, budget: Budget) -> bool:
@@ -310,9 +302,9 @@ def _is_exact(variant: Variant, budget: Budget) -> bool:
     The parity of a quantised engine is with its own graph.
     """
     passed = variant.parity is not None and variant.parity.passed
-    return passed and variant.precision in FLOAT_PRECISIONS and _find_late_miss(variant, budget) is None
+    return passed and variant.precision in FLOAT_PRECISIONS and find_late_miss(variant, budget) is None
 
 
-def _find_late_miss(best: Variant, budget: Budget) -> str | None:
+def find_late_miss(best: Variant, budget: Budget) -> str | None:
     """How the validation figures miss the budget, where the choice was made by other ones."""
     return None if best.accuracy is None else find_miss(best.accuracy, budget)

@@ -7,37 +7,19 @@ from dataclasses import replace
 
 from edgevit.build.verdict.sentences import describe_set_back
 from edgevit.core.quantization import RANDOM_MARK, QuantizationRecord
-from edgevit.core.report.report import Variant, Verdict
+from edgevit.core.report.report import Variant
 
 FEW_IMAGES = 32
 
 
-def judge_calibration(
-    verdict: Verdict, record: QuantizationRecord | None, *, chosen: bool, untried: str, name: str = "int8"
-) -> Verdict:
-    """Add what weakens the evidence for a quantised precision; calibrated on random pixels, it does not pass.
-
-    Args:
-        verdict: By latency and accuracy.
-        record: How the quantised variant was made; ``None`` where none was.
-        chosen: Whether the verdict chose it.
-        untried: Why it was not tried; empty where it was, or nobody asked.
-        name: Of the precision.
-    """
-    warnings = [untried] if untried else []
-    if record is not None and record.random:
-        warnings.append(f"{name} was {RANDOM_MARK}")
-        if chosen:
-            verdict = replace(
-                verdict,
-                passed=False,
-                sentence=f"{verdict.sentence}; {RANDOM_MARK}",
-                next_step=f"give --calibration DATA for an {name} engine to use",
-            )
-    elif record is not None and record.images < FEW_IMAGES:
-        images = "1 image" if record.images == 1 else f"{record.images} images"
-        warnings.append(f"{name} was calibrated on {images}, fewer than {FEW_IMAGES}: give more with --calibration")
-    return replace(verdict, warnings=(*verdict.warnings, *warnings))
+def list_calibration_risks(record: QuantizationRecord, precision: str = "int8") -> tuple[str, ...]:
+    """What weakens the evidence for a quantised precision: random pixels, or few images."""
+    if record.random:
+        return (f"{precision} was {RANDOM_MARK}",)
+    if record.images >= FEW_IMAGES:
+        return ()
+    images = "1 image" if record.images == 1 else f"{record.images} images"
+    return (f"{precision} was calibrated on {images}, fewer than {FEW_IMAGES}: give more with --calibration",)
 
 
 def explain_set_back(

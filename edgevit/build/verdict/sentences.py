@@ -161,9 +161,9 @@ def suggest_evidence(best: Variant) -> str | None:
     return "give labelled images with --validation to judge the accuracy"
 
 
-def compare_baseline(judged: dict[str, Variant], best: Variant) -> str:
+def compare_baseline(variants: Sequence[Variant], best: Variant) -> str:
     """``best`` against the first variant, for the end of a sentence; nothing where they are the same."""
-    baseline = next(iter(judged.values()))
+    baseline = variants[0]
     if best.ratio is None or best.ratio.low <= 1 <= best.ratio.high:
         return ""
     return f", {format_ratio(best.ratio)} × the latency of {baseline.name}"

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgevit.build.verdict.choose import choose_variant
+from edgevit.build.verdict.write import Grounds, write_verdict
 from edgevit.core.report.report import Accuracy, Latency, Parity, Ratio, Variant, Verdict
 from edgevit.core.target import Budget
 from edgevit.measure.intervals import paired_difference_interval, wilson_interval
@@ -68,11 +69,11 @@ def compare_within(variants: list[Variant], width: float):  # type: ignore[no-un
 def decide(
     *variants: Variant, budget: Budget | None = None, width: float = 0.02, preference: tuple[str, ...] = ()
 ) -> tuple[dict[str, Variant], Verdict]:
-    found, verdict = choose_variant(
+    ruling = choose_variant(
         variants, budget or Budget(), preference=preference, ratio=compare_within(list(variants), width)
     )
-    assert [v.name for v in found] == [v.name for v in variants]
-    return {v.name: v for v in found}, verdict
+    assert [v.name for v in ruling.variants] == [v.name for v in variants]
+    return {v.name: v for v in ruling.variants}, write_verdict(ruling, Grounds())
 
 
 def test_fastest_within_the_budget_is_chosen() -> None:
@@ -119,8 +120,8 @@ def test_ratios_to_the_baseline_decide_when_pairs_are_not_given() -> None:
     fp32 = dataclasses.replace(make("fp32", 20.0, 400), ratio=Ratio(1, 1, 1, 20))
     near = dataclasses.replace(make("fp16", 20.1, 200), ratio=Ratio(1.005, 0.99, 1.02, 20))
     far = dataclasses.replace(make("fp16", 20.1, 200), ratio=Ratio(1.005, 1.001, 1.02, 20))
-    assert choose_variant([fp32, near], Budget())[1].chosen == "fp16"
-    assert choose_variant([fp32, far], Budget())[1].chosen == "fp32"
+    assert choose_variant([fp32, near], Budget()).chosen == "fp16"
+    assert choose_variant([fp32, far], Budget()).chosen == "fp32"
 
 
 def test_accuracy_drop_excludes_the_fastest() -> None:
@@ -183,7 +184,7 @@ def test_unsupported_variant_keeps_its_reason() -> None:
     assert found["fp8"] == unsupported
     assert verdict.chosen == "fp32"
     assert "only one within the budget" in found["fp32"].reason
-    assert choose_variant([unsupported], Budget())[1].chosen is None
+    assert choose_variant([unsupported], Budget()).chosen is None
 
 
 def test_closest_is_named_and_fails_when_all_drop_too_much() -> None:
@@ -314,7 +315,8 @@ VARIANTS = st.lists(
 @given(VARIANTS, st.none() | st.floats(1, 100), st.floats(0, 0.3))
 def test_any_build_gets_one_consistent_verdict(variants: list[Variant], limit: float | None, width: float) -> None:
     budget = Budget(max_latency_ms=limit)
-    found, verdict = choose_variant(variants, budget, ratio=compare_within(variants, width))
+    ruling = choose_variant(variants, budget, ratio=compare_within(variants, width))
+    found, verdict = ruling.variants, write_verdict(ruling, Grounds())
     assert [v.name for v in found] == [v.name for v in variants]
     assert all(v.reason for v in found)
     chosen = [v.name for v in found if v.status == "CHOSEN"]
@@ -335,15 +337,20 @@ def test_unmeasured_choice_follows_the_preference_and_gives_way_to_float_as_a_me
     fp32, fp16 = make("fp32", accuracy=judge()), make("fp16", accuracy=judge())
     int8 = make("int8", accuracy=judge(lost=1), choice=judge(lost=0, images=512), parity=None)
     order = ("int8", "fp16", "fp32")
-    _, verdict = choose_variant([fp32, fp16, int8], Budget(), preference=order)
-    assert (verdict.chosen, verdict.passed) == ("int8", True)
+    ruling = choose_variant([fp32, fp16, int8], Budget(), preference=order)
+    assert (ruling.chosen, ruling.passed) == ("int8", True)
     missed = dataclasses.replace(int8, accuracy=judge(lost=9))
-    found, verdict = choose_variant([fp32, fp16, missed], Budget(), preference=order)
+    ruling = choose_variant([fp32, fp16, missed], Budget(), preference=order)
+    verdict = write_verdict(ruling, Grounds())
     assert (verdict.chosen, verdict.passed) == ("fp16", True)
-    assert {v.name: v.status for v in found} == {"fp32": "NOT MEASURED", "fp16": "CHOSEN", "int8": "ACCURACY DROP"}
+    assert {v.name: v.status for v in ruling.variants} == {
+        "fp32": "NOT MEASURED",
+        "fp16": "CHOSEN",
+        "int8": "ACCURACY DROP",
+    }
     assert "int8 was within the budget on calibration images alone: top-1 drops by 1.50" in verdict.sentence
-    _, verdict = choose_variant([missed], Budget(), preference=order)
-    assert (verdict.chosen, verdict.passed) == ("int8", False)
+    ruling = choose_variant([missed], Budget(), preference=order)
+    assert (ruling.chosen, ruling.passed) == ("int8", False)
 
 
 def test_quantised_engine_that_equals_its_own_graph_does_not_count_as_the_float_model() -> None:

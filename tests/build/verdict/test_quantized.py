@@ -4,49 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from edgevit.build.verdict.quantized import explain_set_back, judge_calibration
+from edgevit.build.verdict.quantized import explain_set_back, list_calibration_risks
 from edgevit.build.verdict.sentences import describe_set_back
 from edgevit.core.quantization import QuantizationRecord, SetBack
-from edgevit.core.report.report import Variant, Verdict
-
-VERDICT = Verdict("int8", True, "int8 is chosen", ("a warning",))
+from edgevit.core.report.report import Variant
 
 
-def judge(record, chosen=True, untried=""):
-    return judge_calibration(VERDICT, record, chosen=chosen, untried=untried)
-
-
-def test_enough_images_change_nothing():
-    assert judge(QuantizationRecord(32)) == VERDICT
+def test_enough_images_weaken_nothing():
+    assert list_calibration_risks(QuantizationRecord(32)) == ()
 
 
 @pytest.mark.parametrize(("images", "words"), [(31, "31 images"), (1, "1 image,")])
-def test_few_images_are_a_warning_behind_the_others(images, words):
-    verdict = judge(QuantizationRecord(images))
-    assert verdict.passed
-    assert verdict.warnings[0] == "a warning"
-    assert words in verdict.warnings[1]
-    assert "fewer than 32" in verdict.warnings[1]
+def test_few_images_are_a_warning(images, words):
+    (warning,) = list_calibration_risks(QuantizationRecord(images), "fp8")
+    assert warning.startswith(f"fp8 was calibrated on {words}")
+    assert "fewer than 32" in warning
 
 
-def test_random_pixels_that_were_chosen_do_not_pass():
-    verdict = judge(QuantizationRecord(8, random=True))
-    assert not verdict.passed
-    assert verdict.chosen == "int8"
-    assert "random pixels: for latency trials, not for use" in verdict.sentence
-    assert "--calibration DATA" in verdict.next_step
-    assert len(verdict.warnings) == 2, "that there are few of them does not matter"
-
-
-def test_random_pixels_of_another_variant_are_a_warning():
-    verdict = judge(QuantizationRecord(8, random=True), chosen=False)
-    assert verdict.passed
-    assert verdict.sentence == VERDICT.sentence
-    assert "random pixels" in verdict.warnings[1]
-
-
-def test_reason_for_not_trying_is_a_warning():
-    assert judge(None, chosen=False, untried="int8 was not tried").warnings == ("a warning", "int8 was not tried")
+def test_random_pixels_are_a_warning_and_that_there_are_few_of_them_does_not_matter():
+    (warning,) = list_calibration_risks(QuantizationRecord(8, random=True))
+    assert warning == "int8 was calibrated on random pixels: for latency trials, not for use"
 
 
 MET = SetBack(("a", "b"), 49, 2, 3, 512, 3.125, 0.0, True)

@@ -1,0 +1,95 @@
+"""make_graphs: the graphs that a build tries, by precision; quantised ones keep to the budget's accuracy."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from edgevit.build.graph_answers import stand_in
+from edgevit.build.prepare import PreparedGraph, prepare_graph, prepare_half_range, read_range_pixels
+from edgevit.build.prepare_fp8 import prepare_fp8
+from edgevit.build.prepare_quantized import QuantizedGraph, check_pins, prepare_quantized
+from edgevit.build.rehearsal import REHEARSED_BACKENDS
+from edgevit.build.set_back import set_back_sites
+from edgevit.build.trial import GraphFile
+from edgevit.core.report.report import GraphSummary
+
+if TYPE_CHECKING:
+    from edgevit.build.bench import Bench
+    from edgevit.build.order import Order
+    from edgevit.core.cache import StageCache
+    from edgevit.core.progress import Progress
+    from edgevit.models.model import Model
+    from edgevit.pixels.images import ImageSet
+
+
+def make_base(model: Model, order: Order, cache: StageCache, progress: Progress) -> PreparedGraph:
+    """Export and optimise the float graph; refuse pins of no site before minutes of the float model.
+
+    Raises:
+        ExportError: torch's exporter refused the module.
+        PassError: A rewrite failed.
+        RecipeError: A pin of the recipe names no site.
+        CompileError: The result is not valid ONNX.
+    """
+    base = prepare_graph(model, order.target, order.recipe, cache, progress)
+    if "int8" in order.precisions.tried and (order.recipe.quantization.sites or order.recipe.quantization.observers):
+        check_pins(model, order.target, order.recipe, cache, progress)
+    return base
+
+
+def make_graphs(
+    base: PreparedGraph, model: Model, images: ImageSet | None, order: Order, bench: Bench
+) -> tuple[dict[str, GraphFile], GraphSummary]:
+    """What is compiled for each precision, in the order of the table, and how the float graph was made.
+
+    Args:
+        base: The float graph, as :func:`make_base` gave it.
+        model: What it was exported from; INT8 has an export of its own.
+        images: Calibration images; ``None``: random pixels.
+        order: What is tried, and what quantising may cost.
+        bench: Images and the float model's answers.
+
+    Raises:
+        CalibrationError: Activations that are not finite, or fewer images than one call of the graph takes.
+        CompileError: A graph is not valid ONNX.
+    """
+    recipe, stages = order.recipe, bench.stages
+    pixels = bench.evidence.pixels
+    if order.target.backend in REHEARSED_BACKENDS:
+        with stages.time("float16 range"):
+            ranged = read_range_pixels(images, model.preprocess, pixels)
+            base = prepare_half_range(base, ranged, recipe.batch[0], bench.cache, bench.progress)
+    summary = GraphSummary(base.passes, base.op_counts)
+    graphs = {p: GraphFile(base.path, base.inputs, made=summary) for p in order.precisions.tried}
+    quantized = _quantize(base, model, images, order, bench)
+    if not quantized:
+        return graphs, summary
+    with stages.time("fallback"):
+        for precision, made in quantized.items():
+            if order.place.measures:
+                graph, file = bench.run_under(order.tiers.ranked, set_back_sites, made, order)
+            else:
+                graph, file = bench.run_under(None, set_back_sites, made, stand_in(order))
+            bench.cache.hold(file.path.parent)
+            made_of = GraphSummary(graph.passes, graph.op_counts)
+            graphs[precision] = dataclasses.replace(file, made=made_of, record=graph.record)
+    return graphs, summary
+
+
+def _quantize(
+    base: PreparedGraph, model: Model, images: ImageSet | None, order: Order, bench: Bench
+) -> dict[str, QuantizedGraph]:
+    tried, recipe, stages = order.precisions.tried, order.recipe, bench.stages
+    found: dict[str, QuantizedGraph] = {}
+    if "int8" in tried:
+        with stages.time("quantize"):
+            found["int8"] = prepare_quantized(model, order.target, recipe, images, bench.cache, bench.progress)
+    if "fp8" in tried:
+        with stages.time("quantize fp8"):
+            shared = (images, model.preprocess, bench.evidence.pixels)
+            found["fp8"] = prepare_fp8(base, order.target, recipe, *shared, bench.cache, bench.progress)
+    for precision, made in found.items():
+        if made.reused:
+            bench.note(f"{precision}: calibrated by an earlier build of the same model, recipe and images; used again")
+    return found

@@ -88,7 +88,6 @@ def _type_file(graph: GraphFile, precision: str, order: Order, bench: Bench) -> 
     Raises:
         CompileError: It breaks them, or has no float16 form; every site is named.
     """
-
     target = order.target
 
     def write(folder: Path) -> None:

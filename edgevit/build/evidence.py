@@ -110,7 +110,6 @@ def read_image_sets(
     Raises:
         DataError: Listing every bad image, or images that are in both sets.
     """
-
     skip_bad = inputs.skip_bad_images
 
     def read(use: str, path: str | Path | None) -> ImageSet | None:

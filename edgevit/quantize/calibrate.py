@@ -124,9 +124,6 @@ class Accumulator:
             histogram=self.histogram.copy(),
             histogram_low=self.first * width,
             bin_width=width,
-            channel_low=self.low,
-            channel_high=self.high,
-            channel_mean=(self.sums / self.rows).astype(np.float32),
         )
 
     def _cover(self, low: float, high: float) -> None:

@@ -5,11 +5,9 @@ Only numpy and the standard library.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BINS = 2048
-FORMAT = 1
-MAX_FILE_BYTES = 1 << 28  # a hundred activations of ViT-B need about 8 MB
-MAX_CHANNELS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -134,9 +129,6 @@ class TensorStatistics:
             cover ``low`` to ``high``, at most about twice as far in all.
         histogram_low: Where the first bin begins.
         bin_width: Of each bin.
-        channel_low: ``(C,) float32``, the smallest value of each index of the last axis.
-        channel_high: ``(C,) float32``.
-        channel_mean: ``(C,) float32``.
     """
 
     low: float
@@ -146,9 +138,6 @@ class TensorStatistics:
     histogram: NDArray[np.int64] = field(repr=False)
     histogram_low: float
     bin_width: float
-    channel_low: NDArray[np.float32] = field(repr=False)
-    channel_high: NDArray[np.float32] = field(repr=False)
-    channel_mean: NDArray[np.float32] = field(repr=False)
 
     @property
     def edges(self) -> NDArray[np.float64]:
@@ -184,88 +173,3 @@ class Ranges:
                 f"{len(bad)} of {len(self.tensors)} activations are not finite:\n{format_offenders(bad)}",
                 "the checkpoint is damaged, or its activations are beyond float32's range on these images",
             )
-
-    def save(self, path: Path) -> None:
-        """Write JSON that :meth:`load` reads back exactly."""
-        tensors = {}
-        for name, statistics in self.tensors.items():
-            values = {f.name: getattr(statistics, f.name) for f in fields(statistics)}
-            tensors[name] = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()}
-        document = {"format": FORMAT, "images": self.images, "tensors": tensors}
-        path.write_text(json.dumps(document, allow_nan=False, separators=(",", ":")), encoding="utf-8")
-
-    @classmethod
-    def load(cls, path: Path) -> Ranges:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            CalibrationError: A file that is too large, damaged or of another format, with everything wrong in it.
-        """
-        hint = "delete the file and calibrate again"
-        try:
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise CalibrationError(f"{path} is larger than {MAX_FILE_BYTES} bytes", hint)
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as exc:
-            raise CalibrationError(f"{path}: {exc.strerror}", "check the path and its permissions") from exc
-        except (ValueError, RecursionError) as exc:
-            raise CalibrationError(f"{path} is not JSON: {exc}", hint) from exc
-        if not isinstance(document, dict) or document.get("format") != FORMAT:
-            raise CalibrationError(f"{path} is not a file of ranges of format {FORMAT}", hint)
-        images, entries = document.get("images"), document.get("tensors")
-        complaints = []
-        if not isinstance(images, int) or images < 1:
-            images = 0
-            complaints.append("images is not a number above 0")
-        tensors = {}
-        for name, entry in entries.items() if isinstance(entries, dict) else ():
-            try:
-                tensors[name] = _read_statistics(entry)
-            except (ValueError, TypeError, OverflowError) as exc:
-                complaints.append(f"{name[:200]}: {exc}")
-        if not tensors and not complaints:
-            complaints.append("it has no tensors")
-        if complaints:
-            raise CalibrationError(f"{path} is damaged:\n{format_offenders(complaints)}", hint)
-        return cls(tensors, images)
-
-
-def _read_statistics(entry: object) -> TensorStatistics:
-    names = [f.name for f in fields(TensorStatistics)]
-    if not isinstance(entry, dict) or sorted(entry) != sorted(names):
-        raise ValueError(f"its keys are not {', '.join(names)}")
-    for name in ("low", "high", "mean", "histogram_low", "bin_width"):
-        if type(entry[name]) not in (int, float) or not math.isfinite(entry[name]):
-            raise ValueError(f"{name} is not a finite number")
-    count, low, high = entry["count"], float(entry["low"]), float(entry["high"])
-    histogram = np.asarray(entry["histogram"])
-    if histogram.dtype != np.int64 or histogram.shape != (BINS,) or histogram.min() < 0:
-        raise ValueError(f"histogram is not {BINS} counts")
-    if type(count) is not int or not 0 < int(histogram.sum(dtype=object)) <= count:
-        raise ValueError("count and histogram do not fit")
-    channels = {}
-    for name in ("channel_low", "channel_high", "channel_mean"):
-        values = np.asarray(entry[name])
-        if values.dtype.kind not in "if" or values.ndim != 1 or not 1 <= values.size <= MAX_CHANNELS:
-            raise ValueError(f"{name} is not a list of numbers")
-        with np.errstate(over="ignore"):
-            channels[name] = values.astype(np.float32)
-        if not np.isfinite(channels[name]).all():
-            raise ValueError(f"{name} is not finite")
-    if len({c.size for c in channels.values()}) > 1:
-        raise ValueError("channel_low, channel_high and channel_mean differ in length")
-    begin, width = float(entry["histogram_low"]), float(entry["bin_width"])
-    if not (width > 0 and begin <= low <= high <= begin + BINS * width < math.inf):
-        raise ValueError("low, high and the histogram's bins do not fit")
-    return TensorStatistics(
-        low=low,
-        high=high,
-        mean=float(entry["mean"]),
-        count=count,
-        histogram=histogram,
-        histogram_low=begin,
-        bin_width=width,
-        channel_low=channels["channel_low"],
-        channel_high=channels["channel_high"],
-        channel_mean=channels["channel_mean"],
-    )

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from edgevit.core.errors import CalibrationError
 from edgevit.graph.graph import Graph
 from edgevit.quantize.calibrate import Accumulator, calibrate_graph
-from edgevit.quantize.grid import BINS, Ranges, TensorStatistics
+from edgevit.quantize.grid import BINS, TensorStatistics
 from tests.support.tiny_onnx import make_images, write_classifier
 
 TAPS = ["normed", "hidden", "active", "scores"]
@@ -42,14 +42,10 @@ def run_all(folder: Path, name: str, images: npt.NDArray[np.uint8]) -> npt.NDArr
 
 
 def check(statistics: TensorStatistics, values: npt.NDArray[np.float32], sampled: bool = False) -> None:
-    table = values.reshape(-1, values.shape[-1])
     assert statistics.count == values.size
     assert statistics.low == values.min()
     assert statistics.high == values.max()
     np.testing.assert_allclose(statistics.mean, values.mean(dtype=np.float64), rtol=1e-9, atol=1e-12)
-    np.testing.assert_array_equal(statistics.channel_low, table.min(0))
-    np.testing.assert_array_equal(statistics.channel_high, table.max(0))
-    np.testing.assert_allclose(statistics.channel_mean, table.mean(0, dtype=np.float64), rtol=1e-6)
     edges = statistics.edges
     assert len(edges) == BINS + 1
     assert edges[0] <= values.min()
@@ -72,8 +68,6 @@ def test_calibrate_graph_equals_numpy_on_all_images_at_once(tmp_path: Path, batc
         assert seen.count == whole.size
         np.testing.assert_allclose([seen.low, seen.high], [whole.min(), whole.max()], rtol=1e-5)
         np.testing.assert_allclose(seen.mean, whole.mean(dtype=np.float64), rtol=1e-4, atol=1e-6)
-        np.testing.assert_allclose(seen.channel_low, whole.min((0, 1)), rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(seen.channel_mean, whole.mean((0, 1)), rtol=1e-4, atol=1e-5)
         cdf = np.cumsum(seen.histogram) / whole.size
         np.testing.assert_allclose(cdf, [(whole < e).mean() for e in seen.edges[1:]], atol=3 / whole.size)
 
@@ -231,12 +225,3 @@ def test_calibrate_graph_resident_memory_does_not_grow_with_images(tmp_path: Pat
     unit = 1 if sys.platform == "darwin" else 1024
     # One image's taps are 6 MB: 40 more of them would be 250 MB.
     assert (many - few) * unit < 40e6
-
-
-def test_ranges_of_a_calibration_survive_the_file(tmp_path: Path) -> None:
-    ranges = calibrate_graph(load(tmp_path), TAPS, [make_images(2)])
-    ranges.save(tmp_path / "ranges.json")
-    read = Ranges.load(tmp_path / "ranges.json")
-    for name in TAPS:
-        np.testing.assert_array_equal(read.tensors[name].histogram, ranges.tensors[name].histogram)
-        np.testing.assert_array_equal(read.tensors[name].edges, ranges.tensors[name].edges)

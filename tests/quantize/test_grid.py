@@ -1,10 +1,8 @@
-"""Grid against ONNX Runtime's own operators; Ranges through its file."""
+"""Grid against ONNX Runtime's own operators; Ranges refuse what is not finite."""
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -124,24 +122,8 @@ def make_statistics(**changes: Any) -> TensorStatistics:
         "histogram": histogram.astype(np.int64),
         "histogram_low": -8.0,
         "bin_width": 16 / BINS,
-        "channel_low": values.min(0),
-        "channel_high": values.max(0),
-        "channel_mean": values.mean(0),
     }
     return TensorStatistics(**{**fields, **changes})
-
-
-def test_ranges_load_of_saved_returns_the_same_bit_for_bit(tmp_path: Path) -> None:
-    before = Ranges({"blocks.0.mlp.fc1": make_statistics(), "ä/b": make_statistics(low=-3.3)}, 12)
-    before.save(tmp_path / "ranges.json")
-    after = Ranges.load(tmp_path / "ranges.json")
-    assert after.images == 12
-    assert list(after.tensors) == list(before.tensors)
-    for name, expected in before.tensors.items():
-        for key, value in vars(expected).items():
-            read = getattr(after.tensors[name], key)
-            np.testing.assert_array_equal(read, value)
-            assert np.asarray(read).dtype == np.asarray(value).dtype
 
 
 def test_ranges_with_values_that_are_not_finite_lists_all_tensors() -> None:
@@ -150,49 +132,3 @@ def test_ranges_with_values_that_are_not_finite_lists_all_tensors() -> None:
         Ranges(tensors, 1)
     lines = caught.value.message.splitlines()[1:]
     assert [line.split(":")[0].strip() for line in lines] == ["a", "c"]
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("low", math.nan),
-        ("high", "1"),
-        ("high", 1e9),
-        ("mean", None),
-        ("mean", 10**400),
-        ("count", 1),
-        ("count", 1.5),
-        ("histogram", [1, 2]),
-        ("histogram", [-1] * BINS),
-        ("histogram", [0] * BINS),
-        ("histogram", [2**62] * BINS),
-        ("histogram", [10**30] * BINS),
-        ("bin_width", 0),
-        ("histogram_low", 1e308),
-        ("channel_low", []),
-        ("channel_low", [[1.0] * 7]),
-        ("channel_high", [1.0] * 6),
-        ("channel_mean", [1e39] * 7),
-        ("channel_mean", ["x"] * 7),
-        ("extra", 1),
-    ],
-)
-def test_ranges_load_of_damaged_file_names_the_tensor(tmp_path: Path, key: str, value: object) -> None:
-    path = tmp_path / "ranges.json"
-    Ranges({"good": make_statistics(), "fc1": make_statistics()}, 1).save(path)
-    document = json.loads(path.read_text())
-    document["tensors"]["fc1"][key] = value
-    path.write_text(json.dumps(document))
-    with pytest.raises(CalibrationError, match="fc1") as caught:
-        Ranges.load(path)
-    assert "good" not in caught.value.message
-
-
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "images": 1, "tensors": {}}', "[" * 100_000, "\x80"]
-)
-def test_ranges_load_of_another_file_raises(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "ranges.json"
-    path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(CalibrationError):
-        Ranges.load(path)

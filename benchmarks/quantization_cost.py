@@ -76,12 +76,14 @@ def _quantize_ours(checkpoint: Path, export: Path, images: ImageSet, folder: Pat
     from edgevit.build.prepare_quantized import prepare_quantized
     from edgevit.checkpoints import read_checkpoint
     from edgevit.core.cache import StageCache
+    from edgevit.core.memory import collect_new_alone
     from edgevit.core.recipe import load_recipe
     from edgevit.core.target import load_target
 
     model, target, recipe = read_checkpoint(checkpoint), load_target("intel-cpu"), load_recipe("default")
     before, started = _peak_bytes(), time.perf_counter()
-    prepare_quantized(model, target, recipe, images, StageCache(folder / "cache"), ignore_progress)
+    with collect_new_alone():  # as the command line does
+        prepare_quantized(model, target, recipe, images, StageCache(folder / "cache"), ignore_progress)
     return _figures(before, started)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from edgevit.core.isa import TIERS, list_tiers
+from edgevit.core.memory import collect_new_alone
 from tests.support.gpu_double import Machine, install_everywhere
 
 # A deadline and the check of how fast examples are drawn measure the machine, which may be busy.
@@ -65,6 +67,21 @@ def exporter() -> Iterator[None]:
         apis = _registration.onnxscript_apis
         patch.setattr(apis, "get_torchlib_ops", functools.cache(apis.get_torchlib_ops))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imports_left_alone() -> Iterator[None]:
+    """As under the command line, or a quantisation would take half as long again to look at torch's objects."""
+    with collect_new_alone():
+        yield
+
+
+@pytest.fixture
+def thawed() -> Iterator[None]:
+    """A process in which nothing is frozen yet."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from edgevit.build.rehearsal import describe_rehearsal
 from edgevit.core import schema
 from edgevit.core.cache import StageCache
 from edgevit.core.engine import TensorSpec
-from edgevit.core.memory import collect_new_alone, release_memory
+from edgevit.core.memory import release_memory
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.recipe import Recipe
 from edgevit.core.report.report import GraphSummary, Machine
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from edgevit.models.model import Model
 
 
-@collect_new_alone()
 def build_model(
     source: str | Path,
     target: Target,

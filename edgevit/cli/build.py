@@ -85,6 +85,7 @@ def command(output: Output, source: str, target: str, out: Path | None, host: st
     """
     from edgevit.build.build import build_model
     from edgevit.cli.verdict import describe_result, exit_status, show_result
+    from edgevit.core.memory import collect_new_alone
     from edgevit.core.target import load_target
 
     calibration, recipe = options["calibration"], options["recipe"]
@@ -106,7 +107,7 @@ def command(output: Output, source: str, target: str, out: Path | None, host: st
         "preprocess": read_preprocess(options),
         "note": output.note,
     }
-    with output.progress() as progress:
+    with output.progress() as progress, collect_new_alone():
         if host is None:
             result = build_model(source, profile, progress=progress, **arguments)
         else:

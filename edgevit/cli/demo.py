@@ -39,6 +39,7 @@ def command(output: Output, target: str | None, out: Path) -> int:
     from edgevit.build.build import build_model
     from edgevit.cli.demo_models import MODELS, write_digits
     from edgevit.cli.verdict import describe_result, exit_status, show_result
+    from edgevit.core.memory import collect_new_alone
     from edgevit.core.quantization import Quantization
     from edgevit.core.recipe import Recipe
     from edgevit.core.target import load_target
@@ -48,7 +49,7 @@ def command(output: Output, target: str | None, out: Path) -> int:
     results: dict[str, BuildResult] = {}
     for name, checkpoint in MODELS.items():
         output.note(f"building {name}_digits for {profile.name}")
-        with output.progress() as progress, _one_torch_thread():
+        with output.progress() as progress, _one_torch_thread(), collect_new_alone():
             results[name] = build_model(
                 str(checkpoint),
                 profile,

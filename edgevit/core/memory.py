@@ -26,8 +26,9 @@ def collect_new_alone() -> Iterator[None]:
     """Within it, collections look at nothing that was there before.
 
     Half a million objects of torch and its like stay for ever, and a collection takes a third of a second to look at
-    them: longer than it takes to quantise a small segment. Does nothing where somebody has frozen objects already,
-    since Python knows only how to thaw all of them.
+    them: longer than it takes to quantise a small segment. It is for a program of edgevit's own: what an app holds is
+    the app's to freeze. Does nothing where somebody has frozen objects already, since Python knows only how to thaw all
+    of them.
     """
     if gc.get_freeze_count():
         yield

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.core.errors import CalibrationError, RecipeError
-from edgevit.core.memory import collect_new_alone, release_memory
+from edgevit.core.memory import release_memory
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.quantization import Quantization, QuantizationRecord, SiteRecord
 from edgevit.graph.graph import Graph
@@ -72,7 +72,6 @@ def quantize_graph(
     return apply_plan(base, plan, chosen), plan, record
 
 
-@collect_new_alone()
 def plan_quantization(
     graph: Graph,
     pixels: Iterable[Pixels],

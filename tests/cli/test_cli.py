@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -13,8 +14,9 @@ from click.testing import CliRunner
 
 from edgevit import __version__
 from edgevit.cli import COMMANDS, main
+from edgevit.cli.demo_models import MODELS
 from edgevit.cli.output import output_options
-from edgevit.core.errors import DataError
+from edgevit.core.errors import DataError, EdgevitError
 
 COMMAND_NAMES = list(COMMANDS)
 
@@ -211,3 +213,18 @@ def test_reader_that_leaves_early_gets_no_traceback():
     result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert "Traceback" not in result.stderr
     assert "BrokenPipe" not in result.stderr
+
+
+@pytest.mark.usefixtures("thawed")
+@pytest.mark.parametrize("arguments", [["build", str(MODELS["vit"]), "--target", "cpu"], ["demo", "--target", "cpu"]])
+def test_build_looks_at_no_object_of_the_imports_and_gives_them_back(runner, monkeypatch, tmp_path, arguments):
+    frozen = []
+
+    def build_model(*_, **__):
+        frozen.append(gc.get_freeze_count())
+        raise EdgevitError("far enough", "")
+
+    monkeypatch.setattr("edgevit.build.build.build_model", build_model)
+    assert "far enough" in runner.invoke(main, [*arguments, "--out", str(tmp_path / "out")]).output
+    assert frozen[0] > 0
+    assert gc.get_freeze_count() == 0

@@ -43,6 +43,7 @@ def test_release_memory_of_a_cycle_collects_it() -> None:
     assert collected == [True]
 
 
+@pytest.mark.usefixtures("thawed")
 def test_collect_new_alone_frees_new_cycles_at_once_and_old_ones_afterwards() -> None:
     collected = []
 
@@ -56,7 +57,7 @@ def test_collect_new_alone_frees_new_cycles_at_once_and_old_ones_afterwards() ->
     gc.collect()
     old = Node("old")
     with collect_new_alone():
-        with collect_new_alone():  # a quantisation within a build
+        with collect_new_alone():
             Node("new")
             release_memory()
             assert collected == ["new"]
@@ -69,6 +70,7 @@ def test_collect_new_alone_frees_new_cycles_at_once_and_old_ones_afterwards() ->
     assert collected == ["new", "old"]
 
 
+@pytest.mark.usefixtures("thawed")
 def test_collect_new_alone_leaves_what_somebody_else_froze_and_thaws_after_an_error() -> None:
     with pytest.raises(ValueError), collect_new_alone():
         raise ValueError

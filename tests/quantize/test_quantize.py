@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,14 @@ def test_match_sites_with_unknown_names_lists_them_all() -> None:
 def test_quantize_graph_without_images_raises(graph: Graph) -> None:
     with pytest.raises(CalibrationError, match="no calibration images"):
         quantize_graph(graph, [], Quantization(), "openvino")
+
+
+@pytest.mark.usefixtures("thawed")
+def test_plan_quantization_freezes_nothing_of_the_app_that_calls_it(graph: Graph, images: Images) -> None:
+    frozen = set()
+    nearest = Quantization(rounding="nearest")
+    plan_quantization(graph, images, nearest, "onnxruntime", progress=lambda *_: frozen.add(gc.get_freeze_count()))
+    assert frozen == {0}
 
 
 def test_quantize_graph_with_an_unknown_pin_raises(graph: Graph, images: Images) -> None:

@@ -76,15 +76,11 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
         yield find_real_place()
         return
     rtx = request.param == "tensorrt_rtx"
-    gc.freeze()  # hundreds of collections follow, which need not look at torch's half a million objects each time
-    try:
-        machine = Machine(RTX_3060 if rtx else ORIN)
-        install(machine, {"tensorrt_rtx": "1.7.1.116"} if rtx else {"tensorrt": "10.3.0"}, monkeypatch.setitem)
-        yield Place(TENSORRT_RTX if rtx else TENSORRT, load_target("rtx-30" if rtx else "jetson"), machine)
-        gc.collect()
-        assert machine.held == {}, "everything is given back"
-    finally:
-        gc.unfreeze()
+    machine = Machine(RTX_3060 if rtx else ORIN)
+    install(machine, {"tensorrt_rtx": "1.7.1.116"} if rtx else {"tensorrt": "10.3.0"}, monkeypatch.setitem)
+    yield Place(TENSORRT_RTX if rtx else TENSORRT, load_target("rtx-30" if rtx else "jetson"), machine)
+    gc.collect()
+    assert machine.held == {}, "everything is given back"
 
 
 def test_answers_are_right_at_every_size_of_batch_in_any_order(place: Place, tmp_path: Path) -> None:

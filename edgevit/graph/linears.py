@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from edgevit.graph.moves import LAYOUT_OPS
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
 AFFINE_SUFFIXES = ("/center", "/factor")
 """Of the names of the nodes that move and scale an activation in front of its quantiser."""
-# Ops that move numbers and compute none: a grid passes through them.
-LAYOUT_OPS = ("Reshape", "Transpose", "Gather", "Slice", "Squeeze", "Unsqueeze", "Flatten", "Identity")
 
 
 def trace_layout(value: ir.Value) -> ir.Value:

@@ -335,10 +335,6 @@ _STEPS: dict[str, Step] = {
 }
 
 
-MOVES = frozenset(_STEPS) - {"Add", "Sub", "Mul", "Div"}
-"""Operators that only move numbers, or fill with zeros."""
-
-
 def _tile(node: ir.Node, memo: _Memo) -> View | None:
     repeats = _constant_ints(node, 1)
     return None if repeats is None else _source(node, memo).move(lambda x: np.tile(x, repeats), node)

@@ -14,7 +14,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgevit.graph.graph import Graph
-from edgevit.graph.linears import LAYOUT_OPS, find_bias, find_bias_value, is_transposed, trace_layout
+from edgevit.graph.linears import find_bias, find_bias_value, is_transposed, trace_layout
+from edgevit.graph.moves import LAYOUT_OPS
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from edgevit.graph.graph import static_shape
 from edgevit.graph.linears import trace_layout
+from edgevit.graph.moves import RESHAPES
 
 
 def reads_image(node: ir.Node) -> bool:
@@ -41,7 +42,7 @@ def keeps_rows(node: ir.Node) -> bool:
     value, tap = node.inputs[0], find_tap(node)
     while value is not None and value.name != tap:
         producer = value.producer()
-        if producer is None or producer.op_type not in ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"):
+        if producer is None or producer.op_type not in (*RESHAPES, "Identity"):
             return False
         value = producer.inputs[0]
     return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgevit.graph import movement, moves
 from edgevit.graph.movement import trace
 from tests.support.pass_graphs import constant, draw, parse, run
 
@@ -49,3 +50,8 @@ def test_trace_stops_at_what_is_computed(body: str) -> None:
     assert view.source.name == "r"
     assert view.moves_alone
     assert view.is_flat
+
+
+def test_every_operator_of_the_list_of_moves_can_be_followed() -> None:
+    assert set(movement._STEPS) - set(moves.MOVES) == {"Add", "Sub", "Mul", "Div"}
+    assert set(moves.MOVES) <= set(movement._STEPS)

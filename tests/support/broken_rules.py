@@ -71,6 +71,15 @@ def insert_cast(graph: Graph) -> tuple[str, str]:
     return node.name, "Cast (planted) stands between"
 
 
+def insert_flatten(graph: Graph) -> tuple[str, str]:
+    node = first_quantized(graph)
+    moved = ir.node("Flatten", [node.inputs[1]], name="planted")
+    moved.outputs[0].dtype = node.inputs[1].dtype
+    graph.model.graph.insert_before(node, moved)
+    node.replace_input_with(1, moved.outputs[0])
+    return node.name, "Flatten (planted) stands between"
+
+
 def use_unknown_op(graph: Graph) -> tuple[str, str]:
     node = next(n for n in graph.model.graph if n.op_type == "Gelu")
     twin = ir.node("FastGelu", [node.inputs[0]], domain="com.microsoft", name=node.name)

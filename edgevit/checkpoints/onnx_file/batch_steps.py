@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from edgevit.graph.graph import Graph, static_shape
 from edgevit.graph.movement import constant_of
+from edgevit.graph.moves import RESHAPES
 from edgevit.graph.patterns.pieces import MismatchError
 
 _SAME = frozenset(
@@ -30,7 +31,6 @@ _BROADCAST = frozenset(
 )
 _FIRST = frozenset({"AveragePool", "Conv", "ConvTranspose", "GlobalAveragePool", "GlobalMaxPool", "MaxPool"})
 _OVER_AXIS = frozenset({"LogSoftmax", "Softmax"})
-_RESHAPES = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 
 
 @dataclass(frozen=True)
@@ -304,7 +304,7 @@ STEPS: dict[str, _Step] = {
     **dict.fromkeys(_BROADCAST, _broadcast),
     **dict.fromkeys(_FIRST, _first),
     **dict.fromkeys(_OVER_AXIS, _over_axis),
-    **dict.fromkeys(_RESHAPES, _reshape),
+    **dict.fromkeys(RESHAPES, _reshape),
     **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceL2"), _reduce),
     "BatchNormalization": _batch_norm,
     "Concat": _concat,

@@ -14,24 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgevit.core.report.fusion_record import FusionRecord
+from edgevit.graph.moves import MOVING_OPS
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgevit.graph.graph import Graph
 
-MOVING_OPS = (
-    "Reshape",
-    "Transpose",
-    "Gather",
-    "Slice",
-    "Split",
-    "Squeeze",
-    "Unsqueeze",
-    "Flatten",
-    "Concat",
-    "Identity",
-)
 _LAYER = re.compile(r"^Name: (?P<name>.*?), LayerType: (?P<kind>\w+), (?P<rest>.*)$", re.MULTILINE)
 _NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 # A word, or before TensorRT 10 a phrase: "Thirty-two wide channel vectorized row major Int8 format".

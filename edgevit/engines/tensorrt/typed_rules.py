@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgevit.graph.graph import Graph
+from edgevit.graph.moves import LAYOUT_OPS
 
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 _PRODUCTS = ("MatMul", "Gemm", "Conv")
@@ -92,7 +93,7 @@ def _check_product(node: ir.Node, name: str) -> Iterator[str]:
     value = node.inputs[1]
     between = []
     producer = value.producer() if value is not None else None
-    while producer is not None and producer.op_type in ("Cast", "Transpose", "Reshape", "Identity"):
+    while producer is not None and producer.op_type in (*LAYOUT_OPS, "Cast"):
         between.append(producer)
         value = producer.inputs[0]
         producer = value.producer() if value is not None else None

@@ -15,7 +15,8 @@ import onnx_ir as ir
 from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.graph.builder import Builder
 from edgevit.graph.graph import Graph, static_shape
-from edgevit.graph.movement import MOVES, NOWHERE, Index, View, trace
+from edgevit.graph.movement import NOWHERE, Index, View, trace
+from edgevit.graph.moves import MOVES
 from edgevit.graph.patterns.pieces import MismatchError, token_rows
 
 _TURNS = ("Transpose", "Slice", "Concat", "Pad", "Gather", "Split")

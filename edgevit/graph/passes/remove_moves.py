@@ -14,7 +14,8 @@ import onnx_ir as ir
 from edgevit.core.pass_record import PassRecord
 from edgevit.graph.builder import Builder
 from edgevit.graph.graph import Graph, static_shape
-from edgevit.graph.movement import MOVES, View, identity, step_view, trace
+from edgevit.graph.movement import View, identity, step_view, trace
+from edgevit.graph.moves import MOVES
 
 
 def remove_moves(graph: Graph) -> PassRecord:

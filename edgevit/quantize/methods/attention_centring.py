@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgevit.graph.linears import LAYOUT_OPS, find_bias_value, read_weight, trace_layout
+from edgevit.graph.linears import find_bias_value, read_weight, trace_layout
+from edgevit.graph.moves import LAYOUT_OPS
 
 
 @dataclass(frozen=True)

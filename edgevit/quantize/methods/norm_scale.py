@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgevit.graph.linears import LAYOUT_OPS, find_bias_value, is_transposed, read_weight
+from edgevit.graph.linears import find_bias_value, is_transposed, read_weight
+from edgevit.graph.moves import LAYOUT_OPS
 
 _LARGEST_FACTOR = 20.0  # a channel that is nearly silent must not be blown up
 

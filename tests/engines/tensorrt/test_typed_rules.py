@@ -18,6 +18,7 @@ from edgevit.quantize.quantize import quantize_graph
 from edgevit.runtime.tensorrt.log import get_log
 from tests.support.broken_rules import (
     insert_cast,
+    insert_flatten,
     make_negative,
     make_unsigned,
     mix_types,
@@ -45,6 +46,7 @@ FAULTS = (
     scale_channels,
     use_fp8,
     insert_cast,
+    insert_flatten,
     use_unknown_op,
     mix_types,
 )

@@ -29,8 +29,10 @@ from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.measure.reference import generate_images
 from edgevit.models.export import export_model
 from edgevit.models.model import Model
-from edgevit.quantize.fp8 import quantize_fp8
-from edgevit.quantize.quantize import quantize_graph
+from edgevit.quantize.fp8 import plan_fp8
+from edgevit.quantize.placement import PLACEMENTS
+from edgevit.quantize.quantize import plan_quantization
+from edgevit.quantize.write_quantized import write_quantized
 from tests.support.reference import import_timm, randomise, save_timm_folder
 
 MODELS = (
@@ -58,9 +60,11 @@ def make_graph(model: Model, precision: str, form: ExportForm) -> Graph:
     graph = optimize_graph(export_model(model, form)[0])[0]
     pixels = generate_images(2, *model.config.image_size, 0)[:, None]
     if precision == "int8":
-        return quantize_graph(graph, pixels, QUANTIZATION, "tensorrt_rtx")[0]
+        base, plan, record = plan_quantization(graph, pixels, QUANTIZATION, "tensorrt_rtx")
+        return write_quantized(base, plan, record, PLACEMENTS["tensorrt_rtx"])
     if precision == "fp8":
-        return quantize_fp8(graph, pixels, "tensorrt_rtx", {})[0]
+        scales, record = plan_fp8(graph, pixels, "tensorrt_rtx", {})
+        return write_quantized(graph, scales, record, PLACEMENTS["tensorrt_rtx"])
     return graph
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgevit.build.prepare import PreparedGraph, check_graph
-from edgevit.build.prepare_quantized import BASE_FILE, PLAN_FILE, QuantizedGraph
+from edgevit.build.prepare import PreparedGraph
+from edgevit.build.prepare_quantized import BASE_FILE, PLAN_FILE, QuantizedGraph, requantize
 from edgevit.core import schema
 from edgevit.core.errors import CompileError
 from edgevit.core.progress import Progress
@@ -74,6 +73,7 @@ def prepare_fp8(
 
         from edgevit.graph.graph import Graph
         from edgevit.quantize.fp8 import plan_fp8
+        from edgevit.quantize.plan_file import save_plan
 
         pixels = otherwise
         if sample is not None:
@@ -94,8 +94,8 @@ def prepare_fp8(
         )
         record = dataclasses.replace(record, images=len(pixels), random=sample is None)
         base.save(folder / BASE_FILE, beside=True)
-        (folder / PLAN_FILE).write_text(json.dumps(schema.to_data(plan)), encoding="utf-8")
-        op_counts = requantize_fp8(folder, record, target.backend, folder / FP8_FILE)
+        save_plan(plan, folder / PLAN_FILE)
+        op_counts = requantize(folder, record, target.backend, folder / FP8_FILE)
         data = {"record": schema.to_data(record), "op_counts": op_counts}
         (folder / RECORD_FILE).write_text(json.dumps(data), encoding="utf-8")
 
@@ -104,18 +104,3 @@ def prepare_fp8(
     record = schema.from_data(QuantizationRecord, data["record"], str(folder), CompileError)
     path, op_counts = folder / FP8_FILE, data["op_counts"]
     return QuantizedGraph(path, record, inputs, prepared.passes, op_counts, folder, "fp8", reused)
-
-
-def requantize_fp8(source: Path, record: QuantizationRecord, backend: str, path: Path) -> Mapping[str, int]:
-    """Write the graph with the pairs of the FP8 sites; as :func:`~edgevit.build.prepare_quantized.requantize`."""
-    from edgevit.graph.graph import Graph
-    from edgevit.quantize.fp8 import Fp8Plan
-
-    del backend  # the plan has it in its sites already
-    data = json.loads((source / PLAN_FILE).read_text(encoding="utf-8"))
-    plan = schema.from_data(Fp8Plan, data, str(source), CompileError)
-    sites = [site.name for site in record.sites if site.precision == "fp8"]
-    graph = plan.apply(Graph.load(source / BASE_FILE), sites)
-    graph.save(path)
-    check_graph(path)
-    return dict(graph.op_counts())

@@ -169,7 +169,7 @@ def _choose_form(target: Target, recipe: Recipe) -> ExportForm:
 
 
 def requantize(source: Path, record: QuantizationRecord, backend: str, path: Path) -> Mapping[str, int]:
-    """Write the graph with the pairs of the record's INT8 sites; nothing is calibrated again.
+    """Write the graph with the pairs of the record's quantised sites; nothing is calibrated again.
 
     Args:
         source: Folder of the float graph and its plan.
@@ -184,15 +184,11 @@ def requantize(source: Path, record: QuantizationRecord, backend: str, path: Pat
         CompileError: The result is not valid ONNX.
     """
     from edgevit.graph.graph import Graph
-    from edgevit.graph.passes.fuse_row_gather import fuse_row_gather
-    from edgevit.quantize.plan import apply_plan
     from edgevit.quantize.plan_file import load_plan
+    from edgevit.quantize.write_quantized import write_quantized
 
     base, plan = Graph.load(source / BASE_FILE), load_plan(source / PLAN_FILE)
-    sites = [site.name for site in record.sites if site.precision == "int8"]
-    graph = apply_plan(base, plan, sites)
-    if PLACEMENTS[backend].gather_rows:
-        fuse_row_gather(graph)
+    graph = write_quantized(base, plan, record, PLACEMENTS[backend])
     graph.save(path)
     check_graph(path)
     return dict(graph.op_counts())

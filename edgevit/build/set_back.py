@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgevit.build.judge import try_graph
-from edgevit.build.prepare_fp8 import requantize_fp8
 from edgevit.build.prepare_quantized import QUANTIZED_FILE, QuantizedGraph, requantize
+from edgevit.build.prepare_quantized import requantize as requantize_fp8
 from edgevit.build.trial import GraphFile
 from edgevit.build.verdict.choose import find_miss
 from edgevit.core import schema

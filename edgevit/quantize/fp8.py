@@ -1,4 +1,4 @@
-"""quantize_fp8, plan_fp8: from a float graph and calibration images to a graph with Q/DQ pairs of FP8 (E4M3).
+"""plan_fp8: from a float graph and calibration images to a plan of its Q/DQ pairs of FP8 (E4M3).
 
 An FP8 number has three bits of mantissa at every size, so a range that is twice too wide costs nothing but the smallest
 numbers: a scale brings the largest magnitude that was seen to the largest number, and nothing that the INT8 quantiser
@@ -34,18 +34,6 @@ LARGEST = 448.0
 _SCORING_IMAGES = 32  # that sites are chosen on
 _KIND = ir.DataType.FLOAT8E4M3FN
 _SMALLEST_SCALE = 2.0**-14  # float16's smallest normal number, as the scale becomes float16
-
-
-def quantize_fp8(
-    graph: Graph, pixels: Iterable[npt.NDArray[np.uint8]], backend: str, pins: Mapping[str, str], **options: Any
-) -> tuple[Graph, QuantizationRecord]:
-    """Quantise the Linears that the placement table allows, and write the pairs; arguments are :func:`plan_fp8`'s.
-
-    Returns:
-        The graph with Q/DQ pairs, and what was quantised.
-    """
-    plan, record = plan_fp8(graph, pixels, backend, pins, **options)
-    return plan.apply(graph, [site.name for site in record.sites if site.precision == "fp8"]), record
 
 
 def plan_fp8(

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.core.errors import CalibrationError
+from edgevit.quantize.fp8 import Fp8Plan
 from edgevit.quantize.plan import QuantizationPlan
 
 FORMAT = 1
@@ -25,7 +26,7 @@ FORMAT = 1
 Array = npt.NDArray[Any]
 
 
-def save_plan(plan: QuantizationPlan, path: Path) -> None:
+def save_plan(plan: QuantizationPlan | Fp8Plan, path: Path) -> None:
     """Write a plan that :func:`load_plan` reads back exactly: to the bit, with the arrays' types and shapes.
 
     Args:
@@ -43,7 +44,7 @@ def save_plan(plan: QuantizationPlan, path: Path) -> None:
     path.write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
 
 
-def load_plan(path: Path) -> QuantizationPlan:
+def load_plan(path: Path) -> QuantizationPlan | Fp8Plan:
     """Read what :func:`save_plan` wrote.
 
     Raises:
@@ -58,7 +59,7 @@ def load_plan(path: Path) -> QuantizationPlan:
             plan = _decode(document["plan"], dict(stored))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, zipfile.BadZipFile) as exc:
         raise CalibrationError(f"{path} is no plan that can be read: {exc}", hint) from exc
-    if not isinstance(plan, QuantizationPlan):
+    if not isinstance(plan, QuantizationPlan | Fp8Plan):
         raise CalibrationError(f"{path} holds no plan", hint)
     return plan
 

@@ -1,4 +1,4 @@
-"""quantize_graph: from a float graph and calibration images to a graph with Q/DQ pairs.
+"""plan_quantization: from a float graph and calibration images to a plan of its Q/DQ pairs.
 
 The float graph is walked segment by segment with the calibration images' activations. Each site is fitted to do to its
 inputs, once they are quantised, what the float site does to them, and corrects no error but its own: so any of them
@@ -26,7 +26,7 @@ from edgevit.quantize.calibrate import calibrate_graph
 from edgevit.quantize.grid import TensorStatistics
 from edgevit.quantize.observers import OBSERVERS
 from edgevit.quantize.placement import PLACEMENTS, check_weight_bits
-from edgevit.quantize.plan import QuantizationPlan, apply_plan
+from edgevit.quantize.plan import QuantizationPlan
 from edgevit.quantize.segment_fit import SegmentFit
 from edgevit.quantize.sensitivity import choose_float, find_group_pattern, rank_groups, rank_sites
 from edgevit.quantize.site_inputs import reads_image
@@ -40,38 +40,6 @@ Choice = TypeVar("Choice")
 _SCORING_IMAGES = 32
 
 
-def quantize_graph(
-    graph: Graph,
-    pixels: Iterable[Pixels],
-    quantization: Quantization,
-    backend: str,
-    *,
-    seed: int = 0,
-    progress: Progress = ignore_progress,
-) -> tuple[Graph, QuantizationPlan, QuantizationRecord]:
-    """Quantise a graph for an engine library.
-
-    Args:
-        graph: Optimised, exported with ``fold_residual_rotation`` where the recipe says so; it is not changed.
-        pixels: Calibration images, ``(1, H, W, 3) uint8`` each.
-        quantization: The recipe's decisions.
-        backend: A key of :data:`edgevit.quantize.placement.PLACEMENTS`.
-        seed: Of the sample of tokens.
-        progress: Told about every segment and step.
-
-    Returns:
-        The graph with Q/DQ pairs; the plan that made it, which also holds sites that were left float for their damage;
-        and the record for the report.
-
-    Raises:
-        CalibrationError: No images, or activations that are not finite, with their names.
-        RecipeError: A pin that names no site.
-    """
-    base, plan, record = plan_quantization(graph, pixels, quantization, backend, seed=seed, progress=progress)
-    chosen = [site.name for site in record.sites if site.precision == "int8"]
-    return apply_plan(base, plan, chosen), plan, record
-
-
 def plan_quantization(
     graph: Graph,
     pixels: Iterable[Pixels],
@@ -82,10 +50,25 @@ def plan_quantization(
     importance: Importance | None = None,
     progress: Progress = ignore_progress,
 ) -> tuple[Graph, QuantizationPlan, QuantizationRecord]:
-    """As :func:`quantize_graph`, but the first result is the float graph that the plan applies to.
+    """Fit every site for an engine library, and choose those that become INT8.
 
-    It computes what ``graph`` computes; biases may have moved (:mod:`edgevit.quantize.methods.attention_centring`).
-    ``importance`` is for the observer ``loss``, for the items of ``pixels`` in their order.
+    Args:
+        graph: Optimised, exported with ``fold_residual_rotation`` where the recipe says so; it is not changed.
+        pixels: Calibration images, ``(1, H, W, 3) uint8`` each.
+        quantization: The recipe's decisions.
+        backend: A key of :data:`edgevit.quantize.placement.PLACEMENTS`.
+        seed: Of the sample of tokens.
+        importance: For the observer ``loss``, for the items of ``pixels`` in their order.
+        progress: Told about every segment and step.
+
+    Returns:
+        The float graph that the plan is for, which computes what ``graph`` computes; biases may have moved
+        (:mod:`edgevit.quantize.methods.attention_centring`). The plan, which also holds sites that were left float for
+        their damage. The record for the report.
+
+    Raises:
+        CalibrationError: No images, or activations that are not finite, with their names.
+        RecipeError: A pin that names no site.
     """
     placement = PLACEMENTS[backend]
     check_weight_bits(quantization.weight_bits, backend)

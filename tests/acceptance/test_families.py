@@ -21,7 +21,7 @@ from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model, float_module
 from edgevit.models.model import Model
-from edgevit.quantize.quantize import quantize_graph
+from tests.support.quantized import quantize_graph
 from tests.support.reference import count_flops
 from tests.support.small_graphs import run_graph
 from tests.support.small_models import VITS, make_images, make_model

@@ -12,8 +12,8 @@ import edgevit.build.set_back
 from edgevit.build.build import build_model
 from edgevit.build.conclude import BuildResult
 from edgevit.build.prepare import prepare_graph
-from edgevit.build.prepare_fp8 import prepare_fp8, requantize_fp8
-from edgevit.build.prepare_quantized import QuantizedGraph
+from edgevit.build.prepare_fp8 import prepare_fp8
+from edgevit.build.prepare_quantized import QuantizedGraph, requantize
 from edgevit.build.set_back import REASON, STAGE, mark_float
 from edgevit.cli.demo_models import MODELS, DigitFiles, write_digits
 from edgevit.core.cache import StageCache
@@ -24,8 +24,8 @@ from edgevit.core.target import Budget, load_target
 from edgevit.graph.graph import Graph
 from edgevit.measure.reference import generate_images
 from edgevit.pixels.images import ImageSet
-from edgevit.quantize.fp8 import quantize_fp8
 from tests.support.outliers import plant_outliers
+from tests.support.quantized import quantize_fp8
 from tests.support.small_models import VIT, make_model
 
 # Nothing stays float for its noise, so that the budget is missed. 448 is 2.3e5 times the smallest number of E4M3.
@@ -166,11 +166,11 @@ def test_sites_are_ranked_also_where_none_may_stay_float_for_its_noise(tmp_path:
 def test_graph_is_written_again_without_a_site_and_nothing_is_calibrated(tmp_path: Path) -> None:
     base, made = prepare(tmp_path, float_share=0.0)
     again = tmp_path / "again.onnx"
-    assert requantize_fp8(made.source, made.record, made.backend, again) == made.op_counts
+    assert requantize(made.source, made.record, made.backend, again) == made.op_counts
     assert again.read_bytes() == made.path.read_bytes()
     site = "blocks.0.mlp.fc2"
     record = mark_float(made.record, (site,))
-    requantize_fp8(made.source, record, made.backend, tmp_path / "partly.onnx")
+    requantize(made.source, record, made.backend, tmp_path / "partly.onnx")
     names = {i.name for i in onnx.load(tmp_path / "partly.onnx").graph.initializer}
     assert f"{site}.weight.codes" not in names
     assert f"{site}.weight.codes" in {i.name for i in onnx.load(made.path).graph.initializer}

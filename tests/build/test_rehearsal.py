@@ -103,7 +103,7 @@ def test_quantisers_left_alone_and_products_in_a_wider_type_are_warnings() -> No
 def test_graph_for_builder_flags_is_rehearsed_as_a_strongly_typed_one(tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
     from edgevit.core.quantization import Quantization
-    from edgevit.quantize.quantize import quantize_graph
+    from tests.support.quantized import quantize_graph
     from tests.support.small_graphs import make_pixels
 
     form = ExportForm(qkv="packed", fold_residual_rotation=True)

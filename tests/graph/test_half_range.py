@@ -19,7 +19,8 @@ from edgevit.graph.graph import Graph
 from edgevit.graph.half_range import LARGEST_HALF, MARK, is_wide, mark_wide
 from edgevit.graph.linears import find_bias_value
 from edgevit.quantize.plan import Affine, apply_plan
-from edgevit.quantize.quantize import plan_quantization, quantize_graph
+from edgevit.quantize.quantize import plan_quantization
+from tests.support.quantized import quantize_graph
 from tests.support.small_graphs import find_node, make_graph, make_pixels, run_graph
 
 FAMILIES = {"vit": "blocks.0", "swin": "layers.0.blocks.0"}

@@ -22,7 +22,7 @@ from edgevit.graph.graph import Graph
 from edgevit.graph.opset import restate_opset
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model
-from edgevit.quantize.quantize import quantize_graph
+from tests.support.quantized import quantize_graph
 from tests.support.small_graphs import CONFIGS, find_node, make_graph, make_pixels, run_graph
 from tests.support.small_models import SWINS, make_model
 

@@ -16,7 +16,8 @@ from edgevit.engines.tensorrt.typed import type_graph
 from edgevit.engines.tensorrt.typed_rules import find_violations
 from edgevit.graph.graph import Graph
 from edgevit.graph.linears import read_weight, trace_layout
-from edgevit.quantize.fp8 import LARGEST, quantize_fp8
+from edgevit.quantize.fp8 import LARGEST
+from tests.support.quantized import quantize_fp8
 from tests.support.small_graphs import find_node, make_graph, make_pixels, run_graph
 
 PACKED = ExportForm(qkv="packed")

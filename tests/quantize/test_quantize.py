@@ -14,7 +14,8 @@ import pytest
 from edgevit.core.errors import CalibrationError, RecipeError
 from edgevit.core.quantization import Quantization
 from edgevit.graph.graph import Graph
-from edgevit.quantize.quantize import match_sites, plan_quantization, quantize_graph
+from edgevit.quantize.quantize import match_sites, plan_quantization
+from tests.support.quantized import quantize_graph
 from tests.support.small_graphs import Images, find_node, make_graph, make_pixels, run_graph
 
 SITES = ["patch_embed.proj", "blocks.0.mlp.fc1", "blocks.0.mlp.fc2", "blocks.1.mlp.fc1", "blocks.1.mlp.fc2", "head"]

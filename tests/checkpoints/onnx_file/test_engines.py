@@ -23,9 +23,9 @@ from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.measure.reference import generate_images
 from edgevit.models.export import export_model
-from edgevit.quantize.quantize import quantize_graph
 from edgevit.runtime import open_bundle
 from tests.support.foreign_exports import Exporter, build, export, export_asset
+from tests.support.quantized import quantize_graph
 from tests.support.reference import save_timm_folder
 
 BLOCKS = {"timm_vit": 2, "timm_swin": 4}

@@ -17,8 +17,8 @@ from edgevit.engines.tensorrt.backend import PLAN_FILE, TENSORRT, TENSORRT_RTX, 
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model
-from edgevit.quantize.quantize import quantize_graph
 from tests.support.broken_rules import insert_cast, move_zero, use_fp8, use_unknown_op
+from tests.support.quantized import quantize_graph
 from tests.support.small_graphs import CONFIGS, make_graph, make_pixels
 from tests.support.small_models import make_model
 

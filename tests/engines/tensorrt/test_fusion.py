@@ -11,7 +11,7 @@ from edgevit.core.report.fusion_record import FusionRecord
 from edgevit.core.target import ExportForm
 from edgevit.engines.tensorrt.fusion import prove_fusion, read_layers, read_types
 from edgevit.engines.tensorrt.typed import type_graph
-from edgevit.quantize.quantize import quantize_graph
+from tests.support.quantized import quantize_graph
 from tests.support.small_graphs import make_graph, make_pixels
 
 

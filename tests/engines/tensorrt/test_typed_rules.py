@@ -14,7 +14,6 @@ from edgevit.core.target import ExportForm, load_target
 from edgevit.engines.tensorrt.typed import type_graph
 from edgevit.engines.tensorrt.typed_rules import KNOWN_OPS, find_violations
 from edgevit.graph.graph import Graph
-from edgevit.quantize.quantize import quantize_graph
 from edgevit.runtime.tensorrt.log import get_log
 from tests.support.broken_rules import (
     insert_cast,
@@ -28,6 +27,7 @@ from tests.support.broken_rules import (
     use_unknown_op,
     widen_scale,
 )
+from tests.support.quantized import quantize_graph
 from tests.support.small_graphs import make_graph, make_pixels
 
 

@@ -1,0 +1,35 @@
+"""Graphs quantised as a build does it: planned, and written by what writes those that are shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgevit.core.quantization import Quantization, QuantizationRecord
+from edgevit.graph.graph import Graph
+from edgevit.quantize.fp8 import plan_fp8
+from edgevit.quantize.placement import PLACEMENTS
+from edgevit.quantize.plan import QuantizationPlan
+from edgevit.quantize.quantize import plan_quantization
+from edgevit.quantize.write_quantized import write_quantized
+
+Pixels = Iterable[npt.NDArray[np.uint8]]
+
+
+def quantize_graph(
+    graph: Graph, pixels: Pixels, quantization: Quantization, backend: str
+) -> tuple[Graph, QuantizationPlan, QuantizationRecord]:
+    """An INT8 graph, its plan and its record."""
+    base, plan, record = plan_quantization(graph, pixels, quantization, backend)
+    return write_quantized(base, plan, record, PLACEMENTS[backend]), plan, record
+
+
+def quantize_fp8(
+    graph: Graph, pixels: Pixels, backend: str, pins: Mapping[str, str], **options: Any
+) -> tuple[Graph, QuantizationRecord]:
+    """An FP8 graph and its record; arguments are those of ``plan_fp8``."""
+    plan, record = plan_fp8(graph, pixels, backend, pins, **options)
+    return write_quantized(graph, plan, record, PLACEMENTS[backend]), record

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgevit.build.judge import try_graph
 from edgevit.build.prepare_quantized import QUANTIZED_FILE, QuantizedGraph, requantize
-from edgevit.build.prepare_quantized import requantize as requantize_fp8
 from edgevit.build.trial import GraphFile
 from edgevit.build.verdict.choose import find_miss
 from edgevit.core import schema
@@ -43,11 +42,6 @@ STAGE = "set back sites"
 REASON = "set back to float to stay within --max-drop"
 RESULT_FILE = "set_back.json"
 
-_WRITERS: Mapping[str, Callable[[Path, QuantizationRecord, str, Path], Mapping[str, int]]] = {
-    "int8": requantize,
-    "fp8": requantize_fp8,
-}
-
 Judge: TypeAlias = Callable[[tuple[str, ...]], Accuracy | None]
 """Figures on the choice's images with some sites set back to float; ``None`` where that does not compile."""
 
@@ -68,7 +62,6 @@ def set_back_sites(quantized: QuantizedGraph, order: Order, bench: Bench) -> tup
         and what that gained.
     """
     file, precision = GraphFile(quantized.path, quantized.inputs), quantized.precision
-    write = _WRITERS[precision]
     first = try_graph(file, precision, order, bench)
     file = dataclasses.replace(file, trial=first)
     before = first.variant.choice_accuracy
@@ -78,7 +71,7 @@ def set_back_sites(quantized: QuantizedGraph, order: Order, bench: Bench) -> tup
     def judge(sites: tuple[str, ...]) -> Accuracy | None:
         with tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
             path = Path(folder) / QUANTIZED_FILE
-            write(quantized.source, mark_float(quantized.record, sites), quantized.backend, path)
+            requantize(quantized.source, mark_float(quantized.record, sites), quantized.backend, path)
             graph = GraphFile(path, _identify_graph(quantized, sites))
             trial = try_graph(graph, precision, order, bench.quiet())
         return trial.variant.choice_accuracy
@@ -88,7 +81,7 @@ def set_back_sites(quantized: QuantizedGraph, order: Order, bench: Bench) -> tup
         op_counts: Mapping[str, int] = {}
         if result.sites:
             record = mark_float(quantized.record, result.sites)
-            op_counts = write(quantized.source, record, quantized.backend, folder / QUANTIZED_FILE)
+            op_counts = requantize(quantized.source, record, quantized.backend, folder / QUANTIZED_FILE)
         data = {"result": schema.to_data(result), "op_counts": dict(op_counts)}
         (folder / RESULT_FILE).write_text(json.dumps(data), encoding="utf-8")
 

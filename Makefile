@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 TEST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-gpu test-arm check bench clean
+.PHONY: help demo test test-slow test-bench test-gpu test-arm check bench clean
 
 help:  ## Show this help.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -18,8 +18,11 @@ demo: $(VENV)/demo  ## The whole line on a small ViT and a small Swin, under two
 test: $(VENV)/test  ## The test suite; no network, no GPU.
 	$(TEST) -n auto --dist loadfile
 
-test-slow: $(VENV)/test  ## Tests that take minutes.
-	$(TEST) -m slow
+test-slow: $(VENV)/test  ## Tests that take minutes, and drawn examples by the hundred.
+	$(TEST) -m 'slow or hypothesis' --hypothesis-profile thorough
+
+test-bench: $(VENV)/test  ## Tests of the benchmarks' tables.
+	$(TEST) -m bench
 
 test-gpu: $(VENV)/test  ## Tests that need an NVIDIA driver.
 	$(TEST) -m gpu

@@ -15,10 +15,13 @@ from hypothesis import HealthCheck, settings
 
 from edgevit.core.isa import TIERS, list_tiers
 from edgevit.core.memory import collect_new_alone
+from edgevit.measure.cold_start import measure_cold_start
+from tests.support.exports_folder import SHARED_EXPORTS
 from tests.support.gpu_double import Machine, install_everywhere
 
 # A deadline and the check of how fast examples are drawn measure the machine, which may be busy.
-settings.register_profile("edgevit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("edgevit", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("edgevit"), max_examples=500)
 settings.load_profile("edgevit")
 
 
@@ -43,6 +46,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByFile(config, log)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest chain that one process runs comes first, so that none waits for it at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/remote/"))
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Which instruction sets engines were run under: machines differ, and those of CI too."""
     reports = [report for group in terminalreporter.stats.values() for report in group]
@@ -57,15 +65,23 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def exporter() -> Iterator[None]:
-    """torch's exporter parses the source of all its operators at every export, a quarter of a second; here once."""
+    """torch's exporter reads all its operators anew at every export, a third of a small model's; here once.
+
+    Their sources are parsed, their signatures read, and the dispatcher's operators made attributes. Nothing that is
+    tested registers operators of its own.
+    """
     if "torch" not in sys.modules:
         yield
         return
+    from torch._export import utils
     from torch.onnx._internal.exporter import _registration
 
+    registry = _registration.ONNXRegistry
     with pytest.MonkeyPatch.context() as patch:
         apis = _registration.onnxscript_apis
         patch.setattr(apis, "get_torchlib_ops", functools.cache(apis.get_torchlib_ops))
+        patch.setattr(registry, "from_torchlib", staticmethod(functools.cache(registry.from_torchlib)))
+        patch.setattr(utils, "_materialize_cpp_cia_ops", functools.cache(utils._materialize_cpp_cia_ops))
         yield
 
 
@@ -96,14 +112,23 @@ def assets() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A build cache of the tests' own, shared among them."""
-    before = os.environ.get("EDGEVIT_CACHE")
-    os.environ["EDGEVIT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    yield
-    if before is None:
-        del os.environ["EDGEVIT_CACHE"]
-    else:
-        os.environ["EDGEVIT_CACHE"] = before
+    """A build cache of the tests' own, and a folder for files that they export, shared by all processes of a run."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, name in (("EDGEVIT_CACHE", "shared-cache"), (SHARED_EXPORTS, "shared-exports")):
+            (base / name).mkdir(exist_ok=True)
+            patch.setenv(variable, str(base / name))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_cold_start() -> Iterator[None]:
+    """Builds start one fresh process, not three, of which the median is none of the tests' matter."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(measure_cold_start.__kwdefaults__, "processes", 1)
+        yield
 
 
 @pytest.fixture

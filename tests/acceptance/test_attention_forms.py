@@ -13,6 +13,8 @@ from edgevit.measure.reference import generate_images
 from edgevit.models.export import float_module, fold_model
 from tests.support.small_models import SWIN, VIT, make_model
 
+pytestmark = pytest.mark.bench
+
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @pytest.mark.parametrize("config", [VIT, SWIN], ids=["vit", "swin"])

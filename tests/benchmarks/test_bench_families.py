@@ -11,6 +11,8 @@ from benchmarks.bench_families import judge_row
 from benchmarks.family_models import MODELS, PUBLISHERS
 from benchmarks.family_table import render_table
 
+pytestmark = pytest.mark.bench
+
 
 def _variant(name: str, **more: Any) -> dict[str, Any]:
     figures = {"agreement_percent": 75.0, "sqnr_db": 30.0, "cosine_mean": None, "worst_level_db": None}

@@ -26,6 +26,8 @@ from edgevit.measure.latency import LatencyComparison
 from tests.support.small_graphs import make_graph, make_pixels, run_graph
 from tests.support.small_models import make_preprocess
 
+pytestmark = pytest.mark.bench
+
 MACHINE = {"cpu": "Some CPU", "usable_cores": 2, "virtual": True, "isa": ["avx2"], "packages": {"openvino": "1"}}
 ENGINES = ("int8", "fp32", "bf16", f"int8 {UNPADDED}", f"fp32 {UNPADDED}", f"bf16 {UNPADDED}")
 

@@ -25,6 +25,8 @@ from edgevit.measure.latency import measure_latency
 from edgevit.pixels.images import ImageSet
 from tests.support.small_models import make_preprocess
 
+pytestmark = pytest.mark.bench
+
 MACHINE = {"cpu": "Some CPU", "usable_cores": 2, "virtual": True, "packages": {"nncf": "3.4.0", "openvino": "1"}}
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from edgevit.build.build import build_model
 from edgevit.cli.demo_models import MODELS, write_digits
-from edgevit.core.cache import StageCache
 from edgevit.core.errors import CalibrationError, RecipeError
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe, load_recipe
@@ -194,6 +193,7 @@ def test_four_bit_weights_that_the_library_does_not_run_are_refused_before_the_c
 
 
 def test_build_with_the_same_calibration_does_not_calibrate_again_and_says_so(tmp_path, digits):
+    """In the cache of all tests, where the float graphs are, with numbers of images that no other test has."""
     stages, notes = set(), []
 
     def build(**changes):
@@ -201,11 +201,10 @@ def test_build_with_the_same_calibration_does_not_calibrate_again_and_says_so(tm
             MODELS["vit"],
             CPU,
             out=tmp_path / "b",
-            recipe=dataclasses.replace(INT8, **changes),
+            recipe=dataclasses.replace(INT8, **{"quantization": Quantization(images=38), **changes}),
             calibration=digits.calibration,
             progress=lambda stage, done, total: stages.add(stage),
             note=notes.append,
-            cache=StageCache(tmp_path / "cache"),
         )
         return [text for text in notes if text.startswith("int8: calibrated by an earlier build")]
 
@@ -214,7 +213,7 @@ def test_build_with_the_same_calibration_does_not_calibrate_again_and_says_so(tm
     stages.clear()
     assert len(build(latency_runs=3)) == 1
     assert "quantize" not in stages
-    assert len(build(quantization=Quantization(images=30))) == 1, "of the build before"
+    assert len(build(quantization=Quantization(images=37))) == 1, "of the build before"
     assert "quantize" in stages
 
 

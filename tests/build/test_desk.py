@@ -42,8 +42,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> DigitFiles:
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> StageCache:
-    return StageCache(tmp_path_factory.mktemp("cache"))
+def cache() -> StageCache:
+    return StageCache()
 
 
 def build(name: str, digits: DigitFiles, cache: StageCache, out: Path, family: str = "vit", **options) -> BuildResult:

@@ -54,7 +54,7 @@ def portable(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StageCache
     for number in range(10):
         for path in sorted((digits.validation / str(number)).glob("*.png"))[6:]:
             path.unlink()
-    cache = StageCache(folder / "cache")
+    cache = StageCache()
     target = dataclasses.replace(load_target("raspberry-pi-5"), architecture=None)
     result = build_model(
         MODELS["vit"],

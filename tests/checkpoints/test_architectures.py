@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 
@@ -18,6 +20,14 @@ from tests.support.reference import import_timm
 SKIP = {"vit": {"weight_init": "skip"}, "deit": {"weight_init": "skip"}, "deit3": {"weight_init": "skip"}}
 
 
+@pytest.fixture
+def uninitialised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parameters on the meta device hold no numbers, and drawing them takes most of the time of making a module."""
+    for name in ("uniform_", "normal_", "erfinv_", "clamp_", "zero_", "fill_", "mul_", "add_", "div_"):
+        monkeypatch.setattr(torch.Tensor, name, lambda tensor, *args, **kwargs: tensor)
+
+
+@functools.cache
 def list_timm_names() -> list[str]:
     """Names of timm that are in the table's forms, older ones too."""
     timm = import_timm()
@@ -37,7 +47,7 @@ def test_examples_include_what_timm_has() -> None:
     assert {"vit_base_patch32_384", "deit_small_distilled_patch16_224", "swin_large_patch4_window12_384"} <= registered
 
 
-def test_architectures_have_timms_parameters() -> None:
+def test_architectures_have_timms_parameters(uninitialised) -> None:
     timm = import_timm()
     names = list_timm_names()
     assert len(names) >= 145
@@ -58,7 +68,7 @@ def test_architectures_have_timms_parameters() -> None:
         assert eps == {m.eps for m in ours.modules() if isinstance(m, torch.nn.LayerNorm)}, name
 
 
-def test_architectures_compute_what_timms_do() -> None:
+def test_architectures_compute_what_timms_do(uninitialised) -> None:
     """The parts without parameters, which shapes do not show: activation, pooling, where the norms are."""
     timm = import_timm()
     for name in list_timm_names():

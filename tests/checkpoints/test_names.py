@@ -8,7 +8,7 @@ import torch
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.timm import timm
 from edgevit.checkpoints.timm import vit as timm_vit
-from edgevit.checkpoints.transformers import transformers
+from edgevit.checkpoints.transformers import swin as transformers_swin
 from edgevit.checkpoints.transformers import vit as transformers_vit
 from edgevit.models import SwinConfig, ViTConfig, build_module
 
@@ -27,7 +27,7 @@ TABLES = {
     "timm vit, gated": (timm_vit.GATED_VIT_NAMES, ViTConfig(gated_mlp=True)),
     "timm swin": (timm.SWIN_NAMES, SwinConfig()),
     "timm swin, old": (timm.OLD_SWIN_NAMES, SwinConfig()),
-    "transformers swin": (transformers.SWIN_NAMES, SwinConfig()),
+    "transformers swin": (transformers_swin.SWIN_NAMES, SwinConfig()),
     "transformers vit": (name_class("deit", 1), ViTConfig(distillation_token=True, distillation_head=True)),
     "transformers dinov2": (name_class("dinov2_with_registers", 0), ViTConfig(register_tokens=2, layer_scale=True)),
     "transformers dinov2, gated": (name_class("dinov2", 0), ViTConfig(layer_scale=True, gated_mlp=True)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +17,50 @@ from edgevit.core.target import ExportForm
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model, float_module
+from edgevit.models.folds import apply_folds
 from edgevit.models.model import Model
 from edgevit.models.swin import SwinConfig
 from edgevit.models.vit import ViTConfig
 from tests.support.export_forms import NOTHING, SWITCHES
 from tests.support.reference import count_flops
-from tests.support.small_models import SWIN, SWINS, VIT, VITS, make_images, make_model
+from tests.support.small_models import SWIN, SWINS, VIT, VITS, copy_pixels, make_images, make_model
 
-PARTS = {"vit": VIT, "swin": SWIN}
+PARTS = {
+    "vit": dataclasses.replace(VIT, depth=2),
+    # grids of 8 and 4 with windows of 4: shifted windows, a merging, and a stage that is one window
+    "swin": dataclasses.replace(SWIN, image_size=(32, 32), depths=(2, 2), heads=(1, 2)),
+}
+# What the form decides of each: to switch off a fold that finds nothing gives the graph of the other tests once more.
+DECIDED = {
+    "vit": [
+        "fold_layer_norm_affine",
+        "fold_attention_scale",
+        "fold_input_normalization",
+        "fold_position_embedding",
+        "fold_last_block",
+        "qkv",
+        "patch_embedding",
+    ],
+    "swin": [
+        "fold_layer_norm_affine",
+        "fold_attention_scale",
+        "fold_input_normalization",
+        "fold_attention_bias",
+        "fold_window_gather",
+        "qkv",
+        "patch_embedding",
+    ],
+}
+
+
+@functools.cache
+def export(config: ViTConfig | SwinConfig, form: ExportForm, batch: tuple[int, int, int]) -> Graph:
+    """Once a process, of the model that every test here makes of a configuration."""
+    return optimize_graph(export_model(make_model(config), form, batch=batch)[0])[0]
 
 
 def build(model: Model, form: ExportForm, path: Path, batch: tuple[int, int, int] = (1, 1, 1)) -> Graph:
-    exported, _ = export_model(model, form, batch=batch)
-    graph, _ = optimize_graph(exported)
+    graph = export(model.config, form, batch).copy()
     graph.save(path)
     onnx.checker.check_model(str(path), full_check=True)
     return graph
@@ -66,7 +98,13 @@ def test_swin_graph_computes_what_the_module_computes(name: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("family", PARTS)
-@pytest.mark.parametrize("switch", [*SWITCHES, "qkv", "patch_embedding"])
+def test_folds_that_find_something_are_those_that_are_switched_off_one_by_one(family: str) -> None:
+    records = apply_folds(copy_pixels(make_model(PARTS[family])), ExportForm())
+    found = {f"fold_{record.name}" for record in records if record.applied}
+    assert found & set(SWITCHES) == set(DECIDED[family]) & set(SWITCHES)
+
+
+@pytest.mark.parametrize(("family", "switch"), [(family, switch) for family in PARTS for switch in DECIDED[family]])
 def test_graph_without_one_fold_computes_the_same(switch: str, family: str, tmp_path: Path) -> None:
     other = {"qkv": "packed", "patch_embedding": "conv"}.get(switch, False)
     model = make_model(PARTS[family])
@@ -168,8 +206,8 @@ def test_sites_are_named_by_module_whatever_the_exporter_calls_them(tmp_path: Pa
 
 def test_two_exports_of_one_model_are_the_same_bytes(tmp_path: Path) -> None:
     model = make_model(VIT)
-    build(model, ExportForm(), tmp_path / "a.onnx")
-    build(model, ExportForm(), tmp_path / "b.onnx")
+    for name in ("a.onnx", "b.onnx"):
+        optimize_graph(export_model(model, ExportForm())[0])[0].save(tmp_path / name)
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 

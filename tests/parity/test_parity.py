@@ -10,8 +10,13 @@ from scripts.list_models import DOCUMENT, read_rows, render_row
 from tests.parity.case import TOLERANCE, Case, measure
 from tests.parity.cases import CASES
 
+# Of other sizes than the smallest of their kind, which is run; hundreds of megabytes each.
+LARGER = {f"torchvision {name}" for name in ("vit_b_32", "vit_l_32", "swin_s", "swin_b", "swin_v2_s", "swin_v2_b")}
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, id=str(c), marks=[pytest.mark.slow] if str(c) in LARGER else []) for c in CASES]
+)
 def test_module_equals_the_publishers_own(case: Case) -> None:
     figures = measure(case)
     documented = read_rows(DOCUMENT)[str(case)]
@@ -26,6 +31,7 @@ def test_document_lists_every_case_once_and_no_other() -> None:
     names = [str(case) for case in CASES]
     assert len(set(names)) == len(names)
     assert list(read_rows(DOCUMENT)) == names
+    assert set(names) >= LARGER
 
 
 def test_rows_are_read_as_they_are_written(tmp_path: Path) -> None:

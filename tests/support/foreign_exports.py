@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from tests.support.exports_folder import export_once
 from tests.support.reference import import_timm, import_torchvision, import_transformers, randomise
+
+if TYPE_CHECKING:
+    from edgevit.models.model import Model
 
 Exporter = Literal["dynamo", "script"]
 VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 10}
@@ -88,11 +91,6 @@ class Export:
 
 
 @cache
-def _folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="edgevit-exports-"))
-
-
-@cache
 def build(name: str) -> Any:
     """The publisher's module, with random weights for every parameter."""
     import torch
@@ -105,7 +103,7 @@ def build(name: str) -> Any:
 def export(
     name: str, exporter: Exporter, *, opset: int | None = None, batch: int | None = None, optimize: bool = True
 ) -> Export:
-    """Write a file, once in a session.
+    """Write a file, once in a run of the tests.
 
     Args:
         name: Of ``MODELS``.
@@ -114,11 +112,17 @@ def export(
         batch: Images a call; ``None`` leaves it open.
         optimize: Whether ``dynamo``'s exporter folds constants and fuses behind itself.
     """
-    import torch
-
     module = build(name)
     size = 40 if name == "timm_swin_padded" else 32
-    path = _folder() / f"{name}-{exporter}-{opset}-{batch}-{optimize}.onnx"
+    write = partial(_export, module, size, exporter, opset, batch, optimize)
+    return Export(export_once(f"{name}-{exporter}-{opset}-{batch}-{optimize}.onnx", write), module, size)
+
+
+def _export(
+    module: Any, size: int, exporter: Exporter, opset: int | None, batch: int | None, optimize: bool, path: Path
+) -> None:
+    import torch
+
     image = torch.randn(batch or 2, 3, size, size)
     # torchvision's attention goes through a kernel that neither exporter knows, unless told not to.
     fast = torch.backends.mha.get_fastpath_enabled()
@@ -139,7 +143,14 @@ def export(
                 )  # fmt: skip
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-    return Export(path, module, size)
+
+
+@cache
+def read(name: str, exporter: Exporter, *, batch: int | None = None) -> Model:
+    """What the reader makes of a file; for tests that change nothing of it."""
+    from edgevit.checkpoints import read_checkpoint
+
+    return read_checkpoint(export(name, exporter, batch=batch).path)
 
 
 OPTIMUM_AXES = {
@@ -158,14 +169,16 @@ def export_as_optimum(name: str) -> Export:
     import torch
 
     module = build(name)
-    path = _folder() / f"{name}-optimum.onnx"
-    with silence():
-        torch.onnx.export(
-            module, ({"pixel_values": torch.randn(2, 3, 32, 32)},), str(path), dynamo=False, opset_version=18,
-            do_constant_folding=True, dynamic_axes=OPTIMUM_AXES, input_names=["pixel_values"],
-            output_names=["logits"],
-        )  # fmt: skip
-    return Export(path, module, 32)
+
+    def write(path: Path) -> None:
+        with silence():
+            torch.onnx.export(
+                module, ({"pixel_values": torch.randn(2, 3, 32, 32)},), str(path), dynamo=False, opset_version=18,
+                do_constant_folding=True, dynamic_axes=OPTIMUM_AXES, input_names=["pixel_values"],
+                output_names=["logits"],
+            )  # fmt: skip
+
+    return Export(export_once(f"{name}-optimum.onnx", write), module, 32)
 
 
 @contextlib.contextmanager

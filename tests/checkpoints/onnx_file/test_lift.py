@@ -13,16 +13,12 @@ from edgevit.models import SwinConfig, ViTConfig
 from edgevit.models.folds import apply_folds
 from edgevit.models.model import Model
 from edgevit.models.pixels import PixelModel, copy_structure
-from tests.support.foreign_exports import MODELS, Export, Exporter, export
+from tests.support.foreign_exports import MODELS, Export, Exporter, export, read
 from tests.support.reference import relative_error
 
 # transformers' Swin cannot be exported by dynamo with an open batch, and takes long with a fixed one.
 DYNAMO = ("timm_vit", "timm_swin", "torchvision_vit", "torchvision_swin", "transformers_vit")
 FILES: list[tuple[str, Exporter]] = [(name, "script") for name in MODELS] + [(name, "dynamo") for name in DYNAMO]
-
-
-def read(name: str, exporter: Exporter) -> Model:
-    return read_checkpoint(export(name, exporter).path)
 
 
 def assert_equal_answers(file: Export, model: Model) -> None:
@@ -42,7 +38,9 @@ def test_lifted_module_answers_as_the_publishers_own(name: str, exporter: Export
     assert model.passes[-1].skipped == ()
 
 
-@pytest.mark.parametrize("name", ["timm_vit", "timm_swin", "torchvision_swin", "transformers_vit"])
+@pytest.mark.parametrize(
+    "name", ["timm_vit", pytest.param("timm_swin", marks=pytest.mark.slow), "torchvision_swin", "transformers_vit"]
+)
 def test_file_that_dynamo_did_not_optimise_is_the_canonical_model(name: str) -> None:
     file = export(name, "dynamo", optimize=False)
     model = read_checkpoint(file.path)

@@ -25,6 +25,21 @@ settings.register_profile("thorough", settings.get_profile("edgevit"), max_examp
 settings.load_profile("edgevit")
 
 
+def pytest_configure() -> None:
+    """Each process of a run has cores of its own, also for what it starts.
+
+    Engine libraries start a thread for every core, and these spin; two processes with two threads each on two cores
+    wait for one another longer than they compute.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if not worker or not hasattr(os, "sched_setaffinity"):
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    if own := cores[int(worker.removeprefix("gw")) :: count]:
+        os.sched_setaffinity(0, own)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """One process runs a file, or a folder that shares a session's fixture, so that a model is built once.

@@ -189,7 +189,7 @@ def test_int8_weights_that_share_no_limit_saturate_without_vnni(small, tmp_path)
 def test_padding_is_among_what_is_run(small):
     job = next(job for job in small.jobs if job.name == "padded.fp32.f32")
     shapes = {tuple(v.const_value.shape.numpy()) for v in Graph.load(job.graph).model.graph.initializers.values()}
-    assert {(1, 4, 66, 66), (1, 4, 2, 66)} <= shapes
+    assert (1, 4, 1, 66) in shapes
 
 
 def test_a_process_computes_with_the_tier_that_it_is_limited_to():

@@ -112,7 +112,7 @@ def test_cold_start_is_the_median_of_times_and_the_maximum_of_memory(
     runs = [{**FIGURES, "load_ms": t, "peak_memory_bytes": m} for t, m in ((9.0, 10), (1.0, 30), (2.0, 20))]
     outputs = [(0, f"a library's banner\n{json.dumps(r)}\nand its goodbye\n", "") for r in runs]
     monkeypatch.setattr(cold_start.subprocess, "run", FakeProcess(*outputs))
-    found = measure_cold_start(tmp_path)
+    found = measure_cold_start(tmp_path, processes=3)
     assert (found.load_ms, found.peak_memory_bytes, found.processes) == (2.0, 30, 3)
 
 

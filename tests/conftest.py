@@ -18,6 +18,7 @@ from edgevit.core.memory import collect_new_alone
 from edgevit.measure.cold_start import measure_cold_start
 from tests.support.exports_folder import SHARED_EXPORTS
 from tests.support.gpu_double import Machine, install_everywhere
+from tests.support.under_tier import ALL_CORES
 
 # A deadline and the check of how fast examples are drawn measure the machine, which may be busy.
 settings.register_profile("edgevit", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -29,13 +30,15 @@ def pytest_configure() -> None:
     """Each process of a run has cores of its own, also for what it starts.
 
     Engine libraries start a thread for every core, and these spin; two processes with two threads each on two cores
-    wait for one another longer than they compute.
+    wait for one another longer than they compute. What runs engines under a tier takes all cores again
+    (:mod:`tests.support.under_tier`), so that kernels are run with several threads too.
     """
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if not worker or not hasattr(os, "sched_setaffinity"):
         return
     cores = sorted(os.sched_getaffinity(0))
+    os.environ[ALL_CORES] = ",".join(map(str, cores))
     if own := cores[int(worker.removeprefix("gw")) :: count]:
         os.sched_setaffinity(0, own)
 

@@ -83,7 +83,7 @@ def prepare_quantized(
         RecipeError: A pin of the recipe names no site.
         CompileError: The result is not valid ONNX.
     """
-    quantization, form = recipe.quantization, _choose_form(target, recipe)
+    quantization, form = recipe.quantization, choose_form(target, recipe)
     prepared = prepare_graph(model, target, dataclasses.replace(recipe, export=form), cache, progress)
     count = min(quantization.images, RANDOM_IMAGES) if images is None else len(images)
     inputs = {
@@ -151,13 +151,13 @@ def check_pins(model: Model, target: Target, recipe: Recipe, cache: StageCache, 
     from edgevit.graph.graph import Graph
     from edgevit.quantize.quantize import match_sites
 
-    form = _choose_form(target, recipe)
+    form = choose_form(target, recipe)
     prepared = prepare_graph(model, target, dataclasses.replace(recipe, export=form), cache, progress)
     names = [site.name for site in Graph.load(prepared.path).sites()]
     match_sites(names, {**recipe.quantization.observers, **recipe.quantization.sites})
 
 
-def _choose_form(target: Target, recipe: Recipe) -> ExportForm:
+def choose_form(target: Target, recipe: Recipe) -> ExportForm:
     """Of the float graph that INT8 is made from."""
     quantization = recipe.quantization
     return dataclasses.replace(

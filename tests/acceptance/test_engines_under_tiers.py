@@ -7,6 +7,7 @@ with Q/DQ pairs in float, so that what a processor's kernels make of it shows ap
 from __future__ import annotations
 
 import dataclasses
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,24 +18,26 @@ import onnx_ir as ir
 import pytest
 
 from edgevit.build.graph_answers import JUDGE_SETTINGS
+from edgevit.build.prepare_quantized import choose_form
 from edgevit.core.isa import TIERS, TierName, list_tiers
 from edgevit.core.quantization import Quantization
+from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
 from edgevit.core.task import Task
 from edgevit.engines.openvino_faults import list_faults
 from edgevit.graph.graph import Graph
-from edgevit.graph.passes.fuse_row_gather import fuse_row_gather
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.measure.reference import run_outputs
 from edgevit.models.export import export_model
 from edgevit.models.model import Model
 from edgevit.models.select_task import select_task
 from edgevit.models.swin_v2 import SwinV2Config
-from edgevit.quantize.plan import apply_plan
+from edgevit.quantize.placement import PLACEMENTS
 from edgevit.quantize.quantize import plan_quantization
+from edgevit.quantize.write_quantized import write_quantized
 from tests.support.small_models import SWIN, SWINS, VIT, VITS, make_images, make_model
 from tests.support.tier_engines import HERE, REFUSED, Answers, Job, answer_jobs, measure_sqnr
-from tests.support.under_tier import run_under_tier
+from tests.support.under_tier import ALL_CORES, run_under_tier
 
 LEAST_DB = {("fp32", "f32"): 90.0, ("fp32", "bf16"): 30.0, ("int8", "f32"): 30.0, ("int8", "bf16"): 24.0}
 """Seen: 120, 36, 38 (codes at ties), 28; engines that saturate have 20 at most, wrong attentions 23."""
@@ -109,13 +112,18 @@ def make_suite(cases: Mapping[str, tuple[object, Task]], folder: Path) -> Suite:
 
 def add_model(jobs, expected, folder, name, model: Model, pixels, calibration, recipe: Quantization) -> None:
     """Its float graph and that of INT8, with the answers to ``pixels``."""
-    graph = optimize_graph(export_model(model, load_target("intel-cpu").export)[0])[0]
+    target = load_target("intel-cpu")
+    graph = optimize_graph(export_model(model, target.export)[0])[0]
     np.save(folder / f"{name}.npy", pixels)
     wanted = {"fp32": run_outputs(model)(pixels)}
     graph.save(folder / f"{name}.fp32.onnx")
-    base, plan, _ = plan_quantization(graph, calibration, recipe, "openvino")
-    quantized = apply_plan(base, plan)
-    fuse_row_gather(quantized)
+    form = choose_form(
+        target, Recipe(quantization=recipe)
+    )  # as builds have it: rotated, the class token's attention shared
+    base, plan, record = plan_quantization(
+        optimize_graph(export_model(model, form)[0])[0], calibration, recipe, "openvino"
+    )
+    quantized = write_quantized(base, plan, record, PLACEMENTS["openvino"])
     quantized.save(folder / f"{name}.int8.onnx")
     wanted["int8"] = answer_graph(folder / f"{name}.int8.onnx", pixels)
     for precision, answers in wanted.items():
@@ -192,8 +200,27 @@ def test_padding_is_among_what_is_run(small):
     assert (1, 4, 1, 66) in shapes
 
 
+def test_an_attention_that_is_shared_with_copies_of_the_class_token_is_among_what_is_run_in_int8(small):
+    job = next(job for job in small.jobs if job.name == "padded.int8.f32")
+    constants = [v.const_value.numpy() for v in Graph.load(job.graph).model.graph.initializers.values()]
+    shares = next(c for c in constants if c.shape == (1, 4, 1, 66))
+    np.testing.assert_allclose(np.exp(shares[..., [0, -1]]), 0.5, rtol=1e-6)
+    assert (shares[..., 1:-1] == 0).all()
+
+
 def test_a_process_computes_with_the_tier_that_it_is_limited_to():
     assert [run_under_tier(tier, list_tiers)[-1] for tier in HERE] == HERE
+
+
+def list_cores() -> set[int]:
+    return os.sched_getaffinity(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not bind processes to cores")
+def test_a_process_under_a_tier_has_all_cores_of_the_run():
+    cores = os.environ.get(ALL_CORES)
+    expected = {int(core) for core in cores.split(",")} if cores else os.sched_getaffinity(0)
+    assert run_under_tier(HERE[0], list_cores) == expected
 
 
 def test_an_error_under_a_tier_is_shown():

@@ -21,6 +21,8 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 ROOT = Path(__file__).resolve().parents[2]
+ALL_CORES = "EDGEVIT_TEST_CORES"
+"""Variable with the cores of the whole run, where a test's own process has only some of them."""
 
 
 def run_under_tier(
@@ -56,6 +58,8 @@ def run_under_tier(
 def main() -> None:
     """Answer the call of a file into another."""
     tier, call, result = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    if cores := os.environ.get(ALL_CORES):  # users' engines have several threads, and kernels split work by them
+        os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
     assert read_tier() == tier, f"computing with {read_tier()}, not {tier}"
     module, name, args, kwargs = pickle.loads(call.read_bytes())
     answer = getattr(importlib.import_module(module), name)(*args, **kwargs)

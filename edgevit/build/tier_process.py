@@ -118,7 +118,7 @@ def _serve(source: BinaryIO, answers: BinaryIO) -> None:
         exc.__traceback__, exc.__cause__, exc.__context__ = None, None, None
         try:
             pickle.loads(pickle.dumps(exc))
-        except Exception:
+        except Exception:  # a class whose __init__ or __reduce__ does not fit: its words travel without it
             exc = RuntimeError(f"{type(exc).__name__}: {exc}")
         send("error", exc)
     else:

@@ -4,8 +4,11 @@ In the second half of a ViT most queries look at the class token most: in DeiT-T
 probability of three rows in four. The grid of quantised probabilities is as wide as the largest, so that one token
 makes the step coarse for all others. The copies of :mod:`edgevit.models.folds.token_padding` have its key and value:
 where a constant of −log R stands in the scores of all R of them, each gets the R-th part of the probability, their
-values add up to what they were, and the largest is an R-th. On DeiT-Tiny's calibration images the output of INT8
-attention wins 4 to 7 dB in each of blocks 5 to 11 with a single copy, and nothing more with others.
+values add up to what they were, and the largest is an R-th.
+
+On DeiT-Tiny's calibration images the output of INT8 attention wins 4 to 7 dB in each of blocks 5 to 11 with a single
+copy. In the first blocks, which look at their own patch most, it wins nothing, and what is rounded of the class token
+counts R times: block 0's products lose 2 dB at the logits there (34.6 to 32.3), and as much in the demonstration's ViT.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ and the kernels then take 1.2 times as long as for 198 (measured on an AMD EPYC 
 against 1.42 ms for six blocks' MLPs and output projections of DeiT-Tiny; likewise 257 and 258, 201 and 203). The tokens
 that are put behind the others are copies of the class token. No token reads them, so nothing changes: a constant in the
 scores hides them, which the fused attention adds for next to nothing, where slices of keys and values took 4 % of the
-time.
+time. For INT8 :mod:`edgevit.models.folds.class_token_share` puts shares in its place.
 
 The constant is stated for every head, and all blocks share it. OpenVINO 2026.4's fused attention adds one of as many
 numbers as there are keys wrongly wherever it multiplies in bfloat16, and in int8 with AMX

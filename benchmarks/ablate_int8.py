@@ -106,7 +106,7 @@ def ablate(bench: BenchModel, assets: Path, options: argparse.Namespace, folder:
             kept = {k: v for k, v in {"float_share": 0.0, **change}.items() if v is not None}
             own = dataclasses.replace(recipe, quantization=dataclasses.replace(recipe.quantization, **kept))
             cache = StageCache(folder / "cache")
-            made = prepare_quantized(model, load_target(target), own, images, cache, ignore_progress)
+            made = prepare_quantized("int8", model, load_target(target), own, images, cache, ignore_progress)
             run = compile_openvino(made.path, 2) if target == TARGET else _run_onnx(made.path)
             figures = summarize_accuracy(collect_logits(run, judged, model.preprocess), reference, judged)
             quantized = sum(site.precision == "int8" for site in made.record.sites)

@@ -58,12 +58,11 @@ def bench_model(bench: BenchModel, assets: Path, calibration: int, folder: Path)
     ).report
     (variant,) = report.variants
     assert variant.accuracy is not None
-    assert report.quantization is not None
-    sites = report.quantization.sites
+    sites = report.quantization["int8"].sites
     return {
         "model": bench.name,
         "machine": schema.to_data(describe_machine()),
-        "calibration_images": report.quantization.images,
+        "calibration_images": report.quantization["int8"].images,
         "sites": len(sites),
         "int8_sites": sum(site.precision == "int8" for site in sites),
         "accuracy": schema.to_data(variant.accuracy),

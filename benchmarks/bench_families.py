@@ -127,7 +127,7 @@ def describe_fp16(report: Report) -> dict[str, Any]:
 def describe_int8(result: BuildResult) -> dict[str, Any]:
     """The verdict, every variant, and what became of the sites."""
     report = result.report
-    record = report.quantization
+    record = report.quantization["int8"]
     assert record is not None
     counts = {kind: sum(site.precision == kind for site in record.sites) for kind in ("int8", "float")}
     return {

@@ -29,7 +29,6 @@ from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.measure.reference import generate_images
 from edgevit.models.export import export_model
 from edgevit.models.model import Model
-from edgevit.quantize.fp8 import plan_fp8
 from edgevit.quantize.placement import PLACEMENTS
 from edgevit.quantize.quantize import plan_quantization
 from edgevit.quantize.write_quantized import write_quantized
@@ -59,12 +58,9 @@ def make_graph(model: Model, precision: str, form: ExportForm) -> Graph:
     form = dataclasses.replace(form, fold_residual_rotation=precision == "int8" and QUANTIZATION.rotate)
     graph = optimize_graph(export_model(model, form)[0])[0]
     pixels = generate_images(2, *model.config.image_size, 0)[:, None]
-    if precision == "int8":
-        base, plan, record = plan_quantization(graph, pixels, QUANTIZATION, "tensorrt_rtx")
+    if precision in ("int8", "fp8"):
+        base, plan, record = plan_quantization(graph, pixels, QUANTIZATION, "tensorrt_rtx", precision=precision)
         return write_quantized(base, plan, record, PLACEMENTS["tensorrt_rtx"])
-    if precision == "fp8":
-        scales, record = plan_fp8(graph, pixels, "tensorrt_rtx", {})
-        return write_quantized(graph, scales, record, PLACEMENTS["tensorrt_rtx"])
     return graph
 
 

@@ -82,7 +82,7 @@ class Setup:
 def build_ours(model: Model, target: str, images: ImageSet) -> tuple[Path, float | None]:
     """Our quantised ONNX file for a target, by the default recipe, and the seconds that quantising took."""
     recipe = load_recipe("default")
-    made = prepare_quantized(model, load_target(target), recipe, images, StageCache(), ignore_progress)
+    made = prepare_quantized("int8", model, load_target(target), recipe, images, StageCache(), ignore_progress)
     seconds = made.record.seconds
     return made.path, sum(seconds.values()) if seconds else None
 

@@ -83,7 +83,7 @@ def _quantize_ours(checkpoint: Path, export: Path, images: ImageSet, folder: Pat
     model, target, recipe = read_checkpoint(checkpoint), load_target("intel-cpu"), load_recipe("default")
     before, started = _peak_bytes(), time.perf_counter()
     with collect_new_alone():  # as the command line does
-        prepare_quantized(model, target, recipe, images, StageCache(folder / "cache"), ignore_progress)
+        prepare_quantized("int8", model, target, recipe, images, StageCache(folder / "cache"), ignore_progress)
     return _figures(before, started)
 
 

@@ -137,7 +137,7 @@ def _prepare_graphs(model: Model, images: ImageSet, stages: Path, say: Callable[
     say("ours, float")
     padded = prepare_graph(model, target, recipe, cache, ignore_progress)
     say("ours, int8")
-    quantized = prepare_quantized(model, target, recipe, images, cache, ignore_progress)
+    quantized = prepare_quantized("int8", model, target, recipe, images, cache, ignore_progress)
     graphs = {"int8": quantized.path} | dict.fromkeys(floats, padded.path)
     if not any(record.name == "token_padding" and record.applied for record in padded.passes):
         return graphs
@@ -156,7 +156,7 @@ def _quantize_alike(
     quantization = dataclasses.replace(recipe.quantization, sites=cast("Any", sites), sqnr_db=-20.0)
     few = images.subset(min(UNPADDED_IMAGES, len(images)), seed=0)
     alike = dataclasses.replace(recipe, quantization=quantization)
-    return prepare_quantized(model, target, alike, few, cache, ignore_progress).path
+    return prepare_quantized("int8", model, target, alike, few, cache, ignore_progress).path
 
 
 def _list_faults(path: Path) -> dict[str, dict[str, str]]:

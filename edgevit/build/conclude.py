@@ -99,7 +99,7 @@ def conclude(
     """
     before, chosen = background.before, outcome.chosen
     made = {p: graph.record for p, graph in graphs.items() if graph.record is not None}
-    records = _read_records(before) | made
+    records = {**(before.quantization if before is not None else {}), **made}
     variants = outcome.variants
     for precision, record in made.items():
         variants = explain_set_back(variants, record, precision)
@@ -133,8 +133,7 @@ def conclude(
         data=background.data,
         stages=dict(bench.stages),
         notes=background.notes,
-        quantization=records.get("int8"),
-        fp8=records.get("fp8"),
+        quantization=records,
         settings_tried=outcome.found.settings_tried,
         fusion=outcome.rehearsal.fusion or (before.fusion if before is not None else {}),
         conditions=outcome.found.conditions,
@@ -147,12 +146,6 @@ def conclude(
         _settle_manifest(outcome, report, background.manifest),
         dataclasses.replace(bench.evidence, graph_outputs=outcome.graph_outputs),
     )
-
-
-def _read_records(before: Report | None) -> dict[str, QuantizationRecord]:
-    """How the build of a portable bundle made its quantised graphs, by precision."""
-    stored = {} if before is None else {"int8": before.quantization, "fp8": before.fp8}
-    return {precision: record for precision, record in stored.items() if record is not None}
 
 
 def _find_random(chosen: Variant | None, records: Mapping[str, QuantizationRecord]) -> str:
@@ -213,7 +206,7 @@ def _figures(variant: Variant, report: Report) -> dict[str, float | int | str | 
         "cosine_mean": variant.accuracy.cosine_mean if variant.accuracy else None,
         "worst_level_sqnr_db": _worst_level(variant.accuracy),
     }
-    record = {"int8": report.quantization, "fp8": report.fp8}.get(variant.precision)
+    record = report.quantization.get(variant.precision)
     if record is not None:
         figures["calibration"] = RANDOM_MARK if record.random else f"calibrated on {record.images} images"
     return {name: value for name, value in figures.items() if value is not None}

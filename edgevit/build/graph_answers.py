@@ -43,7 +43,7 @@ def answer_graphs(graphs: Mapping[str, GraphFile], order: Order, bench: Bench) -
         CompileError: ONNX Runtime does not take a graph.
     """
     judge, evidence, progress = stand_in(order, "int8"), bench.evidence, bench.progress
-    found = {}
+    found: dict[str, Outputs] = {}
     for precision, graph in graphs.items():
         if precision not in QUANTIZED_PRECISIONS:
             continue

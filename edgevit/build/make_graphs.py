@@ -6,9 +6,9 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from edgevit.build.graph_answers import stand_in
+from edgevit.build.precisions import QUANTIZED_PRECISIONS
 from edgevit.build.prepare import PreparedGraph, prepare_graph, prepare_half_range, read_range_pixels
-from edgevit.build.prepare_fp8 import prepare_fp8
-from edgevit.build.prepare_quantized import QuantizedGraph, check_pins, prepare_quantized
+from edgevit.build.prepare_quantized import check_pins, prepare_quantized
 from edgevit.build.rehearsal import REHEARSED_BACKENDS
 from edgevit.build.set_back import set_back_sites
 from edgevit.build.trial import GraphFile
@@ -62,7 +62,15 @@ def make_graphs(
             base = prepare_half_range(base, ranged, recipe.batch[0], bench.cache, bench.progress)
     summary = GraphSummary(base.passes, base.op_counts)
     graphs = {p: GraphFile(base.path, base.inputs, made=summary) for p in order.precisions.tried}
-    quantized = _quantize(base, model, images, order, bench)
+    quantized = {}
+    for precision in QUANTIZED_PRECISIONS:
+        if precision in graphs:
+            with stages.time(f"quantize {precision}"):
+                made = prepare_quantized(precision, model, order.target, recipe, images, bench.cache, bench.progress)
+            if made.reused:
+                again = "calibrated by an earlier build of the same model, recipe and images; used again"
+                bench.note(f"{precision}: {again}")
+            quantized[precision] = made
     if not quantized:
         return graphs, summary
     with stages.time("fallback"):
@@ -75,21 +83,3 @@ def make_graphs(
             made_of = GraphSummary(graph.passes, graph.op_counts)
             graphs[precision] = dataclasses.replace(file, made=made_of, record=graph.record)
     return graphs, summary
-
-
-def _quantize(
-    base: PreparedGraph, model: Model, images: ImageSet | None, order: Order, bench: Bench
-) -> dict[str, QuantizedGraph]:
-    tried, recipe, stages = order.precisions.tried, order.recipe, bench.stages
-    found: dict[str, QuantizedGraph] = {}
-    if "int8" in tried:
-        with stages.time("quantize"):
-            found["int8"] = prepare_quantized(model, order.target, recipe, images, bench.cache, bench.progress)
-    if "fp8" in tried:
-        with stages.time("quantize fp8"):
-            shared = (images, model.preprocess, bench.evidence.pixels)
-            found["fp8"] = prepare_fp8(base, order.target, recipe, *shared, bench.cache, bench.progress)
-    for precision, made in found.items():
-        if made.reused:
-            bench.note(f"{precision}: calibrated by an earlier build of the same model, recipe and images; used again")
-    return found

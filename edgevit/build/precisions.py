@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from edgevit.core.errors import CalibrationError, CompileError
 from edgevit.core.isa import TIERS, TierName
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from edgevit.core.target import Target
 
 FLOAT_PRECISIONS = ("fp32", "fp16", "bf16")  # made from the float graph alone
-QUANTIZED_PRECISIONS = ("int8", "fp8")  # each has a graph of its own, with ranges from calibration images
+QuantizedPrecision: TypeAlias = Literal["int8", "fp8"]
+# Each has a graph of its own, with ranges from calibration images.
+QUANTIZED_PRECISIONS: tuple[QuantizedPrecision, ...] = ("int8", "fp8")
 
 
 @dataclass(frozen=True)

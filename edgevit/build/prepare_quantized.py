@@ -1,4 +1,4 @@
-"""prepare_quantized: rotate, calibrate and quantise, or take the result from the cache."""
+"""prepare_quantized: export, calibrate and quantise for one precision, or take the result from the cache."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgevit.build.precisions import QuantizedPrecision
 from edgevit.build.prepare import RANGE_IMAGES, check_graph, prepare_graph
 from edgevit.build.rehearsal import REHEARSED_BACKENDS
 from edgevit.core import schema
@@ -33,6 +34,8 @@ QUANTIZED_FILE, RECORD_FILE = "quantized.onnx", "quantization.json"
 BASE_FILE, PLAN_FILE = "base.onnx", "plan.json"
 RANDOM_IMAGES = 32
 """Random images at most: latency does not depend on what the ranges are."""
+FP8_IMAGES = 128
+"""Calibration images of FP8 at most: a largest magnitude that a few more images would raise changes nothing."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class QuantizedGraph:
     passes: tuple[PassRecord, ...]
     op_counts: Mapping[str, int]
     source: Path
-    precision: Literal["int8", "fp8"] = "int8"
+    precision: QuantizedPrecision
     reused: bool = field(default=False, compare=False)
 
     @property
@@ -66,15 +69,22 @@ class QuantizedGraph:
 
 
 def prepare_quantized(
-    model: Model, target: Target, recipe: Recipe, images: ImageSet | None, cache: StageCache, progress: Progress
+    precision: QuantizedPrecision,
+    model: Model,
+    target: Target,
+    recipe: Recipe,
+    images: ImageSet | None,
+    cache: StageCache,
+    progress: Progress,
 ) -> QuantizedGraph:
-    """Export in the form for INT8, optimise and quantise.
+    """Export in the form for the precision, optimise and quantise.
 
     Args:
+        precision: Of the quantised sites.
         model: What :func:`edgevit.checkpoints.read_checkpoint` gave.
         target: Gives the export form and the engine library that the Q/DQ pairs are placed for.
         recipe: Its ``quantization`` and ``seed``.
-        images: Calibration images, all of which are used; ``None``: random pixels, for timing alone.
+        images: Calibration images; INT8 uses all of them. ``None``: random pixels, for timing alone.
         cache: Finished stages.
         progress: Told about every stage.
 
@@ -83,11 +93,14 @@ def prepare_quantized(
         RecipeError: A pin of the recipe names no site.
         CompileError: The result is not valid ONNX.
     """
-    quantization, form = recipe.quantization, choose_form(target, recipe)
+    quantization, form = recipe.quantization, choose_form(target, recipe, precision)
+    if precision == "fp8" and images is not None:
+        images = images.subset(FP8_IMAGES, recipe.seed)
     prepared = prepare_graph(model, target, dataclasses.replace(recipe, export=form), cache, progress)
     count = min(quantization.images, RANDOM_IMAGES) if images is None else len(images)
     inputs = {
         **prepared.inputs,
+        "precision": precision,
         "quantization": _identify(quantization),
         "backend": target.backend,
         "seed": recipe.seed,
@@ -112,7 +125,7 @@ def prepare_quantized(
         if target.backend in REHEARSED_BACKENDS:
             fed = kept = list(fed)
             sample = kept[:: max(1, len(kept) // RANGE_IMAGES)]
-        if quantization.uses_observer("loss"):
+        if precision == "int8" and quantization.uses_observer("loss"):
             fed = kept = list(fed)
             importance = measure_importance(model, form, kept, seed=recipe.seed, progress=progress)
         base, plan, record = plan_quantization(
@@ -120,6 +133,7 @@ def prepare_quantized(
             fed,
             quantization,
             target.backend,
+            precision=precision,
             seed=recipe.seed,
             importance=importance,
             progress=progress,
@@ -140,7 +154,8 @@ def prepare_quantized(
     passes = prepared.passes
     if target.backend in REHEARSED_BACKENDS:
         passes = (*passes, PassRecord("float16_range", "graph", applied=tuple(data["float32"])))
-    return QuantizedGraph(folder / QUANTIZED_FILE, record, inputs, passes, data["op_counts"], folder, reused=reused)
+    path, op_counts = folder / QUANTIZED_FILE, data["op_counts"]
+    return QuantizedGraph(path, record, inputs, passes, op_counts, folder, precision, reused)
 
 
 def check_pins(model: Model, target: Target, recipe: Recipe, cache: StageCache, progress: Progress) -> None:
@@ -157,9 +172,11 @@ def check_pins(model: Model, target: Target, recipe: Recipe, cache: StageCache, 
     match_sites(names, {**recipe.quantization.observers, **recipe.quantization.sites})
 
 
-def choose_form(target: Target, recipe: Recipe) -> ExportForm:
-    """Of the float graph that INT8 is made from."""
+def choose_form(target: Target, recipe: Recipe, precision: QuantizedPrecision = "int8") -> ExportForm:
+    """Of the float graph that a precision is made from: FP8 from the one that float engines have."""
     quantization = recipe.quantization
+    if precision == "fp8":
+        return recipe.export or target.export
     return dataclasses.replace(
         recipe.export or target.export,
         fold_residual_rotation=quantization.rotate,

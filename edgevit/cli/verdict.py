@@ -35,10 +35,8 @@ def show_report(output: Output, report: Report) -> None:
 
     if report.variants:
         output.show(make_verdict_table(report), "")
-    if report.quantization is not None:
-        show_quantization(output, report.quantization, "int8")
-    if report.fp8 is not None:
-        show_quantization(output, report.fp8, "fp8")
+    for precision, record in report.quantization.items():
+        show_quantization(output, record, precision)
     for trial in report.settings_tried:
         if trial.chosen:
             alone = len({other.library for other in report.settings_tried}) == 1

@@ -1,16 +1,14 @@
-"""Grid: an eight-bit grid of real numbers. Ranges: what calibration saw of each activation.
-
-Only numpy and the standard library.
-"""
+"""Grid, FloatGrid: the numbers that eight-bit codes stand for. Ranges: what calibration saw of each activation."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import onnx_ir as ir
 
 from edgevit.core.errors import CalibrationError, format_offenders
 
@@ -81,6 +79,11 @@ class Grid:
         return self.low_code < 0
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the codes."""
+        return np.dtype(np.int8 if self.signed else np.uint8)
+
+    @property
     def low(self) -> float:
         """The smallest number of the grid."""
         return (self.low_code - self.zero_point) * self.scale
@@ -114,6 +117,24 @@ class Grid:
         steps += 0.0  # there is no code of -0
         steps *= np.float32(self.scale)
         return steps
+
+
+@dataclass(frozen=True)
+class FloatGrid:
+    """FP8 numbers (E4M3) times a scale; Micikevicius et al. 2022, FP8 Formats for Deep Learning.
+
+    Attributes:
+        scale: Above 0.
+    """
+
+    scale: float
+    zero_point: ClassVar[int] = 0
+    largest: ClassVar[float] = 448.0
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the codes."""
+        return ir.DataType.FLOAT8E4M3FN.numpy()
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """QuantizationPlan: grids, weights and biases by site, and the graph with the Q/DQ pairs of a plan.
 
-A plan knows every site that could be INT8; which of them are is the caller's choice, so that a site can be set back to
-float, or be the only one that is quantised, without calibrating again.
+A plan knows every site that could be quantised; which of them are is the caller's choice, so that a site can be set
+back to float, or be the only one that is quantised, without calibrating again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from edgevit.graph.moves import LAYOUT_OPS
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from edgevit.quantize.grid import Grid
+    from edgevit.quantize.grid import FloatGrid, Grid
 
 _INT4_OPSET = 21  # the first with INT4 and blocks of DequantizeLinear
 
@@ -40,13 +40,13 @@ class Affine:
 
 @dataclass(frozen=True)
 class SitePlan:
-    """How one site becomes INT8.
+    """How one site is quantised.
 
     Attributes:
         inputs: Names of the values that are quantised for it, traced back through layout ops: its activation, or both
             operands of a product.
         grids: One for each input.
-        weight: ``(K, N) int8``, for a Linear; 4-bit codes are −7 … 7.
+        weight: ``(K, N)``, for a Linear: ``int8``, in which 4-bit codes are −7 … 7, or ``float8_e4m3fn``.
         scale: ``(N,) float32``; of 4-bit codes ``(G, N)``, a row for every K / G input channels.
         bias: ``(N,) float32`` instead of the Linear's own.
         affine: In front of the first input's quantiser.
@@ -55,8 +55,8 @@ class SitePlan:
     """
 
     inputs: tuple[str, ...]
-    grids: tuple[Grid, ...]
-    weight: npt.NDArray[np.int8] | None = None
+    grids: tuple[Grid | FloatGrid, ...]
+    weight: npt.NDArray[Any] | None = None
     scale: npt.NDArray[np.float32] | None = None
     bias: npt.NDArray[np.float32] | None = None
     affine: Affine | None = None
@@ -69,10 +69,6 @@ class QuantizationPlan:
 
     sites: dict[str, SitePlan] = field(default_factory=dict)
     at: str = "producer"
-
-    def apply(self, graph: Graph, sites: Collection[str]) -> Graph:
-        """See :func:`apply_plan`."""
-        return apply_plan(graph, self, sites)
 
 
 def spread_scale(scale: npt.NDArray[np.float32], channels: int) -> npt.NDArray[np.float32]:
@@ -168,14 +164,13 @@ def _typed(node: ir.Node, name: str, dtype: ir.DataType, like: ir.Value | None) 
     return out
 
 
-def _insert_pair(inner: ir.Graph, value: ir.Value, grid: Grid, before: ir.Node | None) -> ir.Value:
+def _insert_pair(inner: ir.Graph, value: ir.Value, grid: Grid | FloatGrid, before: ir.Node | None) -> ir.Value:
     """Q and DQ behind a value; gives the DQ's output."""
-    kind = np.int8 if grid.low_code < 0 else np.uint8
     stem = value.name if before is None else f"{value.name}/{before.name}"
     scale = _constant(inner, f"{stem}.scale", np.asarray(grid.scale, np.float32))
-    zero = _constant(inner, f"{stem}.zero_point", np.asarray(grid.zero_point, kind))
+    zero = _constant(inner, f"{stem}.zero_point", np.asarray(grid.zero_point, grid.dtype))
     quantize = ir.node("QuantizeLinear", [value, scale, zero], name=f"{stem}/quantize")
-    codes = _typed(quantize, f"{stem}/codes", ir.DataType.from_numpy(np.dtype(kind)), value)
+    codes = _typed(quantize, f"{stem}/codes", ir.DataType.from_numpy(grid.dtype), value)
     dequantize = ir.node("DequantizeLinear", [codes, scale, zero], name=f"{stem}/dequantize")
     result = _typed(dequantize, f"{stem}/dequantized", ir.DataType.FLOAT, value)
     insert_behind(inner, value, before, (quantize, dequantize))
@@ -266,7 +261,7 @@ def _set_weight(inner: ir.Graph, node: ir.Node, site: SitePlan) -> None:
         places = {"axis": int(transposed), "block_size": len(site.weight) // len(site.scale)}
     else:
         places = {"axis": int(not transposed)}
-        inputs.append(_constant(inner, f"{node.name}.weight.zero_point", np.zeros(len(site.scale), np.int8)))
+        inputs.append(_constant(inner, f"{node.name}.weight.zero_point", np.zeros(len(site.scale), codes.dtype)))
     dequantize = ir.node("DequantizeLinear", inputs, places, name=f"{node.name}/weight")
     inner.insert_before(node, [dequantize])
     node.replace_input_with(1, _typed(dequantize, f"{node.name}/weight", ir.DataType.FLOAT, old))

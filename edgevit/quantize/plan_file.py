@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.core.errors import CalibrationError
-from edgevit.quantize.fp8 import Fp8Plan
 from edgevit.quantize.plan import QuantizationPlan
 
 FORMAT = 1
@@ -26,7 +25,7 @@ FORMAT = 1
 Array = npt.NDArray[Any]
 
 
-def save_plan(plan: QuantizationPlan | Fp8Plan, path: Path) -> None:
+def save_plan(plan: QuantizationPlan, path: Path) -> None:
     """Write a plan that :func:`load_plan` reads back exactly: to the bit, with the arrays' types and shapes.
 
     Args:
@@ -44,7 +43,7 @@ def save_plan(plan: QuantizationPlan | Fp8Plan, path: Path) -> None:
     path.write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
 
 
-def load_plan(path: Path) -> QuantizationPlan | Fp8Plan:
+def load_plan(path: Path) -> QuantizationPlan:
     """Read what :func:`save_plan` wrote.
 
     Raises:
@@ -59,7 +58,7 @@ def load_plan(path: Path) -> QuantizationPlan | Fp8Plan:
             plan = _decode(document["plan"], dict(stored))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, zipfile.BadZipFile) as exc:
         raise CalibrationError(f"{path} is no plan that can be read: {exc}", hint) from exc
-    if not isinstance(plan, QuantizationPlan | Fp8Plan):
+    if not isinstance(plan, QuantizationPlan):
         raise CalibrationError(f"{path} holds no plan", hint)
     return plan
 
@@ -69,6 +68,9 @@ def _encode(value: Any, arrays: list[Array]) -> Any:
     if isinstance(value, (np.ndarray, np.generic)):
         if value.dtype.hasobject:
             raise TypeError(f"an array of {value.dtype} has no place in a plan")
+        if value.dtype.kind == "V":  # FP8, of which numpy's files keep only the bytes
+            arrays.append(np.asarray(value).view(np.uint8))
+            return ["bytes", len(arrays) - 1, value.dtype.name]
         arrays.append(np.asarray(value))
         return ["array" if isinstance(value, np.ndarray) else "number", len(arrays) - 1]
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -91,6 +93,8 @@ def _decode(data: Any, arrays: Mapping[str, Array]) -> Any:
     if what in ("array", "number"):
         found = arrays[str(items[0])]
         return found if what == "array" else found[()]
+    if what == "bytes":
+        return arrays[str(items[0])].view(items[1])
     if what in ("tuple", "list"):
         values = [_decode(item, arrays) for item in items]
         return tuple(values) if what == "tuple" else values

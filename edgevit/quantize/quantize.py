@@ -1,8 +1,8 @@
 """plan_quantization: from a float graph and calibration images to a plan of its Q/DQ pairs.
 
-The float graph is walked segment by segment with the calibration images' activations. Each site is fitted to do to its
-inputs, once they are quantised, what the float site does to them, and corrects no error but its own: so any of them
-can be set back to float, and the others stay right.
+For INT8 the float graph is walked segment by segment with the calibration images' activations. Each site is fitted to
+do to its inputs, once they are quantised, what the float site does to them, and corrects no error but its own: so any
+of them can be set back to float, and the others stay right. FP8 needs scales only (:mod:`edgevit.quantize.fp8`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from edgevit.graph.graph import Graph
 from edgevit.graph.linears import read_weight, trace_layout
 from edgevit.graph.segments import release_weights, split_graph
 from edgevit.quantize.calibrate import calibrate_graph
+from edgevit.quantize.fp8 import fit_fp8
 from edgevit.quantize.grid import TensorStatistics
 from edgevit.quantize.observers import OBSERVERS
 from edgevit.quantize.placement import PLACEMENTS, check_weight_bits
@@ -46,17 +47,19 @@ def plan_quantization(
     quantization: Quantization,
     backend: str,
     *,
+    precision: Literal["int8", "fp8"] = "int8",
     seed: int = 0,
     importance: Importance | None = None,
     progress: Progress = ignore_progress,
 ) -> tuple[Graph, QuantizationPlan, QuantizationRecord]:
-    """Fit every site for an engine library, and choose those that become INT8.
+    """Fit every site for an engine library, and choose those that are quantised.
 
     Args:
         graph: Optimised, exported with ``fold_residual_rotation`` where the recipe says so; it is not changed.
         pixels: Calibration images, ``(1, H, W, 3) uint8`` each.
         quantization: The recipe's decisions.
         backend: A key of :data:`edgevit.quantize.placement.PLACEMENTS`.
+        precision: What sites become. FP8 reads only the pins, the products, and what may stay float for its noise.
         seed: Of the sample of tokens.
         importance: For the observer ``loss``, for the items of ``pixels`` in their order.
         progress: Told about every segment and step.
@@ -71,7 +74,8 @@ def plan_quantization(
         RecipeError: A pin that names no site.
     """
     placement = PLACEMENTS[backend]
-    check_weight_bits(quantization.weight_bits, backend)
+    if precision == "int8":
+        check_weight_bits(quantization.weight_bits, backend)
     images: list[npt.NDArray[np.generic]] = list(pixels)
     if not images:
         raise CalibrationError("there are no calibration images", "give --calibration DATA")
@@ -88,31 +92,34 @@ def plan_quantization(
     started = time.perf_counter()
     plan = QuantizationPlan(at=placement.quantize_at)
     products = placement.products if quantization.products == "auto" else quantization.products
-    if quantization.activations == "float":
-        products = "float"
-    segments = split_graph(base)
-    ranges = _observe_inputs(base, stream, quantization, observers, progress)
     reasons: dict[str, str] = {}
-    for index, segment in enumerate(segments):
-        progress("quantize", index, len(segments))
-        fit = SegmentFit(
-            segment,
-            plan,
-            placement,
-            quantization,
-            products,
-            pins,
-            observers,
-            reasons,
-            ranges,
-            importance,
-            generator,
-        )
-        fit.run(stream)
-        release_weights(segment)
-        release_memory()
+    if precision == "fp8":
+        plan.sites.update(fit_fp8(base, stream, placement, products, pins, reasons, progress))
+    else:
+        if quantization.activations == "float":
+            products = "float"
+        segments = split_graph(base)
+        ranges = _observe_inputs(base, stream, quantization, observers, progress)
+        for index, segment in enumerate(segments):
+            progress("quantize", index, len(segments))
+            fit = SegmentFit(
+                segment,
+                plan,
+                placement,
+                quantization,
+                products,
+                pins,
+                observers,
+                reasons,
+                ranges,
+                importance,
+                generator,
+            )
+            fit.run(stream)
+            release_weights(segment)
+            release_memory()
+        progress("quantize", len(segments), len(segments))
     stream.clear()
-    progress("quantize", len(segments), len(segments))
     seconds = {"fit": round(time.perf_counter() - started, 2)}
     started = time.perf_counter()
     damage = rank_sites(base, plan, sample, progress)
@@ -127,15 +134,15 @@ def plan_quantization(
         pins=pins,
         progress=progress,
     )
-    reasons.update(dict.fromkeys(choice.sites, "it makes much noise for the time that INT8 would save"))
+    reasons.update(dict.fromkeys(choice.sites, f"it makes much noise for the time that {precision.upper()} would save"))
     seconds["sensitivity"] = round(time.perf_counter() - started, 2)
     records = []
     for site in base.sites():
         quantized = site.name in plan.sites and site.name not in reasons
         reason = "" if quantized else reasons.get(site.name, "the recipe or the engine keeps it float")
-        records.append(SiteRecord(site.name, "int8" if quantized else "float", reason, damage.get(site.name)))
+        records.append(SiteRecord(site.name, precision if quantized else "float", reason, damage.get(site.name)))
     alone = f"weights alone are int{quantization.weight_bits}: the recipe keeps activations float"
-    notes = (alone,) if quantization.activations == "float" else ()
+    notes = (alone,) if quantization.activations == "float" and precision == "int8" else ()
     record = QuantizationRecord(
         count, sites=tuple(records), groups=groups, fallback=choice.sites, seconds=seconds, notes=notes
     )

@@ -1,4 +1,4 @@
-"""How much damage each site does: SQNR at the logits where only it is INT8; and which sites are better left float.
+"""How much damage each site does: SQNR at the logits where only it is quantised; and which sites are better left float.
 
 Of a model with several outputs the noise over signal is the mean of that of each: all levels of features count alike.
 """
@@ -9,7 +9,6 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,21 +18,10 @@ from edgevit.core.progress import Progress, ignore_progress
 from edgevit.graph.graph import Graph
 from edgevit.graph.linears import read_weight
 from edgevit.graph.segments import Segment, SegmentRunner, extract_segment, join_segments, split_graph
+from edgevit.quantize.plan import QuantizationPlan, apply_plan
 
 Pixels = Sequence[npt.NDArray[np.generic]]
 Answers = Sequence[Sequence[npt.NDArray[np.float32]]]
-
-
-class SitePlans(Protocol):
-    """Sites that can be quantised, and how: :class:`edgevit.quantize.plan.QuantizationPlan`, or of FP8."""
-
-    @property
-    def sites(self) -> Mapping[str, object]:
-        """By name, in the order of execution."""
-
-    def apply(self, graph: Graph, sites: Collection[str]) -> Graph:
-        """A copy of the graph, or of a segment of it, with the pairs of those of the sites that are in it."""
-
 
 _FIRST_IMAGES = 3
 _MOST_IMAGES = 16
@@ -46,7 +34,9 @@ _WEIGHT_COST = 32  # a Linear of few tokens waits for its weights: 16 on an AMD 
 _PRODUCT_COST = 1.5  # around a product of activations the tensors grow too
 
 
-def rank_sites(graph: Graph, plan: SitePlans, pixels: Pixels, progress: Progress = ignore_progress) -> dict[str, float]:
+def rank_sites(
+    graph: Graph, plan: QuantizationPlan, pixels: Pixels, progress: Progress = ignore_progress
+) -> dict[str, float]:
     """SQNR in dB at the logits by site, where only that site is quantised.
 
     Every site is measured on a few images, and those that do most damage again on more of them.
@@ -74,7 +64,7 @@ def rank_sites(graph: Graph, plan: SitePlans, pixels: Pixels, progress: Progress
 
 
 def rank_groups(
-    graph: Graph, plan: SitePlans, pixels: Pixels, progress: Progress = ignore_progress
+    graph: Graph, plan: QuantizationPlan, pixels: Pixels, progress: Progress = ignore_progress
 ) -> dict[str, float]:
     """SQNR in dB at the logits by group, where all sites of the group are quantised and no others.
 
@@ -109,7 +99,7 @@ def find_group_pattern(name: str) -> str:
 
 def measure_sites(
     graph: Graph,
-    plan: SitePlans,
+    plan: QuantizationPlan,
     sites: Collection[str],
     pixels: Pixels,
     progress: Progress = ignore_progress,
@@ -130,7 +120,7 @@ def measure_sites(
         names = [node.name or "" for node in segment.nodes if node.name in sites and node.name in plan.sites]
         suffix = SegmentRunner(_extract(join_segments(rest))) if rest and names else None
         for name in names:
-            quantized = SegmentRunner(plan.apply(part, [name]))
+            quantized = SegmentRunner(apply_plan(part, plan, [name]))
             noise = np.zeros(len(outputs))
             for value, wanted in zip(stream, reference, strict=True):
                 answers = quantized.run_named(value)
@@ -155,13 +145,13 @@ def _extract(segment: Segment) -> Graph:
 
 def measure_noise(
     graph: Graph,
-    plan: SitePlans,
+    plan: QuantizationPlan,
     sites: Collection[str],
     pixels: Pixels,
     reference: Answers,
 ) -> float:
     """Noise over signal at the logits with some sites quantised; ``reference`` is :func:`run_graph`'s."""
-    found = _run(plan.apply(graph, sites), pixels)
+    found = _run(apply_plan(graph, plan, sites), pixels)
     noise = [[a - b for a, b in zip(*pair, strict=True)] for pair in zip(found, reference, strict=True)]
     return float((_measure_power(noise) / _measure_power(reference)).mean())
 
@@ -181,7 +171,7 @@ class FloatChoice:
 
 def choose_float(
     graph: Graph,
-    plan: SitePlans,
+    plan: QuantizationPlan,
     pixels: Pixels,
     damage: Mapping[str, float],
     *,
@@ -190,11 +180,11 @@ def choose_float(
     pins: Mapping[str, str],
     progress: Progress = ignore_progress,
 ) -> FloatChoice:
-    """Leave float, until the logits keep ``sqnr_db``, the sites that make most noise for what INT8 saves there.
+    """Leave float, until the logits keep ``sqnr_db``, the sites that make most noise for what quantising saves there.
 
     Args:
         graph: The float graph.
-        plan: Of it; all its sites would be INT8.
+        plan: Of it; all its sites would be quantised.
         pixels: Calibration images.
         damage: SQNR in dB of each site alone.
         sqnr_db: What is wanted.

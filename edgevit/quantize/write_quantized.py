@@ -6,19 +6,19 @@ from edgevit.core.quantization import QuantizationRecord
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.fuse_row_gather import fuse_row_gather
 from edgevit.quantize.placement import Placement
-from edgevit.quantize.sensitivity import SitePlans
+from edgevit.quantize.plan import QuantizationPlan, apply_plan
 
 
-def write_quantized(base: Graph, plan: SitePlans, record: QuantizationRecord, placement: Placement) -> Graph:
+def write_quantized(base: Graph, plan: QuantizationPlan, record: QuantizationRecord, placement: Placement) -> Graph:
     """Put in the Q/DQ pairs of the sites that are quantised, and bring heads into the library's order.
 
     Args:
         base: The float graph that the plan was made for; not changed.
-        plan: Of INT8 or of FP8.
+        plan: Of INT8 or FP8.
         record: Its sites and their precisions.
         placement: The engine library's.
     """
-    graph = plan.apply(base, [site.name for site in record.sites if site.precision != "float"])
+    graph = apply_plan(base, plan, [site.name for site in record.sites if site.precision != "float"])
     if placement.gather_rows:
         fuse_row_gather(graph)
     return graph

@@ -60,7 +60,9 @@ def test_real_photos_get_the_float_models_answers(model, tier, tmp_path, record_
     name, found, calibration, folder = model
     # Tiers that are given the same graph share it
     cache = StageCache(folder / "cache")
-    quantized = prepare_quantized(found, load_target("intel-cpu"), Recipe(), calibration, cache, ignore_progress)
+    quantized = prepare_quantized(
+        "int8", found, load_target("intel-cpu"), Recipe(), calibration, cache, ignore_progress
+    )
     floats = ("f32", "bf16") if TIERS[tier].bf16 else ("f32",)
     graphs = {"fp32": folder / "float.onnx", "int8": quantized.path}
     jobs = [Job(f"{p}.{f}", graphs[p], p, f, folder / "photos.npy") for p in graphs for f in floats]

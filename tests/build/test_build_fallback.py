@@ -58,7 +58,7 @@ def built(planted, tmp_path_factory):
 
 
 def test_budget_is_met_with_few_sites_in_float(built):
-    record = built.report.quantization
+    record = built.report.quantization["int8"]
     result = record.set_back
     assert result.before > 5, "or nothing was planted"
     assert result.after <= 0
@@ -72,15 +72,15 @@ def test_budget_is_met_with_few_sites_in_float(built):
 
 def test_engine_that_is_packed_judged_and_timed_is_the_one_with_sites_in_float(built):
     (variant,) = built.report.variants
-    assert variant.choice_accuracy.drop_points == built.report.quantization.set_back.after
+    assert variant.choice_accuracy.drop_points == built.report.quantization["int8"].set_back.after
     assert variant.latency is not None
     engine = verify_bundle(built.bundle).manifest.engine
     assert sum((built.bundle / name).stat().st_size for name in engine.files) == variant.size_bytes
     graph = onnx.load(built.bundle / "model.onnx").graph
     codes = {i.name for i in graph.initializer if i.data_type == onnx.TensorProto.INT8 and len(i.dims) == 2}
     quantized = {name.removesuffix(".weight.codes") for name in codes}
-    linears = {s.name for s in built.report.quantization.sites if not s.name.endswith(("/scores", "/context"))}
-    floats = {s.name for s in built.report.quantization.sites if s.precision == "float"}
+    linears = {s.name for s in built.report.quantization["int8"].sites if not s.name.endswith(("/scores", "/context"))}
+    floats = {s.name for s in built.report.quantization["int8"].sites if s.precision == "float"}
     assert quantized == linears - floats
     assert Report.load(built.bundle / "report.json") == built.report
 
@@ -89,19 +89,19 @@ def test_equal_build_searches_once(built, planted, tmp_path):
     stages = set()
     again = build(planted, tmp_path / "b", progress=lambda stage, done, total: stages.add(stage))
     assert STAGE not in stages
-    assert again.report.quantization == built.report.quantization
+    assert again.report.quantization["int8"] == built.report.quantization["int8"]
     assert again.report.op_counts == built.report.op_counts
 
 
 def test_bundle_s_recipe_keeps_the_sites_float_under_any_budget(built, planted, tmp_path):
     recipe = load_recipe(built.bundle / "recipe.toml")
-    sites = built.report.quantization.set_back.sites
+    sites = built.report.quantization["int8"].set_back.sites
     assert recipe.quantization.sites == dict.fromkeys(sites, "float")
     stages = set()
     again = build(planted, tmp_path / "b", recipe, Budget(100), lambda stage, done, total: stages.add(stage))
     assert STAGE not in stages
-    found = {s.name: s.precision for s in again.report.quantization.sites}
-    assert found == {s.name: s.precision for s in built.report.quantization.sites}
+    found = {s.name: s.precision for s in again.report.quantization["int8"].sites}
+    assert found == {s.name: s.precision for s in built.report.quantization["int8"].sites}
     assert np.isclose(again.report.variants[0].size_bytes, built.report.variants[0].size_bytes, rtol=0.01)
 
 
@@ -110,8 +110,8 @@ def test_budget_that_is_met_sets_nothing_back_and_measures_once(planted, tmp_pat
     result = build(
         planted, tmp_path / "b", budget=Budget(100), progress=lambda stage, done, total: stages.append(stage)
     )
-    assert result.report.quantization.set_back is None
-    assert result.report.quantization.fallback == ()
+    assert result.report.quantization["int8"].set_back is None
+    assert result.report.quantization["int8"].fallback == ()
     assert stages.count("calibration int8") == 1 + 200, "as often as there are images"
 
 
@@ -120,7 +120,7 @@ def test_budget_that_a_third_of_the_sites_does_not_meet_keeps_float_and_says_why
     result = build(planted, tmp_path / "b", recipe=QUICK, budget=Budget(0.1))  # another budget, as results are cached
     assert result.manifest.precision in ("fp32", "fp16")
     assert result.report.verdict.passed
-    record = result.report.quantization
+    record = result.report.quantization["int8"]
     assert (record.set_back.sites, record.set_back.tried, record.fallback) == ((), 1, ())
     variant = next(v for v in result.report.variants if v.name == "int8")
     assert variant.status == "ACCURACY DROP"
@@ -130,9 +130,9 @@ def test_budget_that_a_third_of_the_sites_does_not_meet_keeps_float_and_says_why
 
 
 def test_sites_that_the_recipe_pins_are_not_set_back(planted, built, tmp_path):
-    worst = built.report.quantization.set_back.sites[0]
+    worst = built.report.quantization["int8"].set_back.sites[0]
     pinned = dataclasses.replace(INT8, quantization=dataclasses.replace(PLAIN, sites={worst: "int8"}))
-    record = build(planted, tmp_path / "b", recipe=pinned).report.quantization
+    record = build(planted, tmp_path / "b", recipe=pinned).report.quantization["int8"]
     assert record.set_back is not None
     assert worst not in record.set_back.sites
     assert {s.name: s.precision for s in record.sites}[worst] == "int8"

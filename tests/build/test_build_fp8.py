@@ -12,8 +12,7 @@ import edgevit.build.set_back
 from edgevit.build.build import build_model
 from edgevit.build.conclude import BuildResult
 from edgevit.build.prepare import prepare_graph
-from edgevit.build.prepare_fp8 import prepare_fp8
-from edgevit.build.prepare_quantized import QuantizedGraph, requantize
+from edgevit.build.prepare_quantized import QuantizedGraph, prepare_quantized, requantize
 from edgevit.build.set_back import REASON, STAGE, mark_float
 from edgevit.cli.demo_models import MODELS, DigitFiles, write_digits
 from edgevit.core.cache import StageCache
@@ -25,7 +24,7 @@ from edgevit.graph.graph import Graph
 from edgevit.measure.reference import generate_images
 from edgevit.pixels.images import ImageSet
 from tests.support.outliers import plant_outliers
-from tests.support.quantized import quantize_fp8
+from tests.support.quantized import plan_fp8, quantize_fp8
 from tests.support.small_models import VIT, make_model
 
 # Nothing stays float for its noise, so that the budget is missed. 448 is 2.3e5 times the smallest number of E4M3.
@@ -73,8 +72,7 @@ def built(planted: tuple[Path, DigitFiles], tmp_path_factory: pytest.TempPathFac
 
 
 def test_budget_is_met_with_the_site_of_the_outliers_in_float(built: BuildResult) -> None:
-    record = built.report.fp8
-    assert record is not None
+    record = built.report.quantization["fp8"]
     assert record.set_back is not None
     assert record.set_back.before > 5, "or nothing was planted"
     assert record.set_back.after <= 0
@@ -82,12 +80,11 @@ def test_budget_is_met_with_the_site_of_the_outliers_in_float(built: BuildResult
     found = {s.name: (s.precision, s.reason) for s in record.sites}
     assert found[FC2] == ("float", REASON)
     assert sum(precision == "fp8" for precision, _ in found.values()) == record.set_back.quantized - 1
-    assert built.report.quantization is None, "that is of int8"
+    assert list(built.report.quantization) == ["fp8"]
 
 
 def test_engine_that_is_packed_is_the_one_with_the_site_in_float(built: BuildResult) -> None:
-    record, (variant,) = built.report.fp8, built.report.variants
-    assert record is not None
+    record, (variant,) = built.report.quantization["fp8"], built.report.variants
     assert variant.choice_accuracy.drop_points == record.set_back.after
     assert built.report.verdict.passed
     assert built.report.fusion["fp8"].products["fp8"] == record.set_back.quantized - 1
@@ -118,7 +115,7 @@ def test_equal_build_searches_once(built: BuildResult, planted: tuple[Path, Digi
     stages = set()
     again = build(planted, tmp_path / "b", progress=lambda stage, done, total: stages.add(stage))
     assert STAGE not in stages
-    assert again.report.fp8 == built.report.fp8
+    assert again.report.quantization["fp8"] == built.report.quantization["fp8"]
     assert again.report.op_counts == built.report.op_counts
 
 
@@ -128,8 +125,7 @@ def test_site_that_the_recipe_pins_stays_fp8_and_the_reason_says_how_far_it_was_
     monkeypatch.setattr(edgevit.build.set_back, "LARGEST_SHARE", 0.1)
     pinned = dataclasses.replace(QUANTIZATION, sites={FC2: "int8"})
     result = build(planted, tmp_path / "b", dataclasses.replace(RECIPE, quantization=pinned))
-    record, (variant,) = result.report.fp8, result.report.variants
-    assert record is not None
+    record, (variant,) = result.report.quantization["fp8"], result.report.variants
     assert record.set_back is not None
     assert (record.set_back.sites, record.set_back.tried, record.fallback) == ((), 1, ())
     assert {s.name: s.precision for s in record.sites}[FC2] == "fp8"
@@ -149,9 +145,7 @@ def prepare(tmp_path: Path, **settings: object) -> tuple[Path, QuantizedGraph]:
     model, cache = make_model(VIT), StageCache(tmp_path / "cache")
     recipe = Recipe(quantization=Quantization(**settings))
     graph = prepare_graph(model, RTX, recipe, cache, ignore_progress)
-    otherwise = generate_images(2, *model.config.image_size, 0)
-    images = ImageSet.read(folder)
-    made = prepare_fp8(graph, RTX, recipe, images, model.preprocess, otherwise, cache, ignore_progress)
+    made = prepare_quantized("fp8", model, RTX, recipe, ImageSet.read(folder), cache, ignore_progress)
     return graph.path, made
 
 
@@ -179,15 +173,15 @@ def test_graph_is_written_again_without_a_site_and_nothing_is_calibrated(tmp_pat
 
 
 def test_plan_applied_is_what_the_quantiser_gives() -> None:
-    from edgevit.quantize.fp8 import plan_fp8
+    from edgevit.quantize.plan import apply_plan
     from tests.support.small_graphs import make_graph, make_pixels, run_graph
 
     graph, images = make_graph("vit"), make_pixels("vit", 3)
     whole, record = quantize_fp8(graph, images, "tensorrt_rtx", {}, sqnr_db=60, float_share=0.3)
-    plan, same = plan_fp8(graph, images, "tensorrt_rtx", {}, sqnr_db=60, float_share=0.3)
-    assert same == record
+    _, plan, same = plan_fp8(graph, images, "tensorrt_rtx", {}, sqnr_db=60, float_share=0.3)
+    assert dataclasses.replace(same, seconds=record.seconds) == record
     assert set(record.fallback) < set(plan.sites), "what stays float for its noise can be taken back"
     taken = [s.name for s in record.sites if s.precision == "fp8"]
     (wanted,) = run_graph(whole, images)
-    (found,) = run_graph(plan.apply(graph, taken), images)
+    (found,) = run_graph(apply_plan(graph, plan, taken), images)
     assert (wanted == found).all()

@@ -57,8 +57,8 @@ def test_auto_with_calibration_images_tries_int8_beside_the_float_ones(tmp_path,
     assert variants["int8"].choice_accuracy.images == 40
     assert variants["int8"].ratio is not None
     assert variants["int8"].size_bytes < variants["fp16"].size_bytes
-    assert result.report.quantization.images == 40
-    assert result.report.stages["quantize"] > 0
+    assert result.report.quantization["int8"].images == 40
+    assert result.report.stages["quantize int8"] > 0
 
 
 def test_int8_bundle_is_whole_and_its_recipe_builds_it_again(built, digits, tmp_path):
@@ -109,7 +109,7 @@ def test_report_of_an_int8_bundle_describes_the_graph_that_is_in_it(built):
     result, _ = built
     assert result.report.op_counts["QuantizeLinear"] > 0
     assert next(r for r in result.report.passes if r.name == "residual_rotation").applied == ("blocks",)
-    assert result.report.quantization.worst[0].sqnr_db <= result.report.quantization.worst[-1].sqnr_db
+    assert result.report.quantization["int8"].worst[0].sqnr_db <= result.report.quantization["int8"].worst[-1].sqnr_db
     assert result.manifest.figures["calibration"] == "calibrated on 40 images"
 
 
@@ -124,7 +124,7 @@ def test_sample_for_int8_is_drawn_from_all_images_not_from_those_of_the_choice(t
     result = build_model(
         MODELS["vit"], CPU, out=tmp_path / "b", recipe=recipe, calibration=digits.calibration, note=notes.append
     )
-    assert result.report.quantization.images == 33
+    assert result.report.quantization["int8"].images == 33
     assert result.report.data["calibration"].images == 15
     assert "calibration: 33 of 200 images, 3 or 4 of each class, seed 0" in notes
 
@@ -133,7 +133,7 @@ def test_auto_without_calibration_images_says_that_int8_was_not_tried(tmp_path):
     result = build_model(MODELS["vit"], CPU, out=tmp_path / "b", recipe=QUICK)
     assert [v.name for v in result.report.variants] == ["fp32", "fp16"]
     assert any("int8 was not tried" in w and "--calibration DATA" in w for w in result.report.verdict.warnings)
-    assert result.report.quantization is None
+    assert not result.report.quantization
 
 
 def test_int8_without_calibration_images_is_refused_before_the_checkpoint_is_read(tmp_path):
@@ -152,7 +152,7 @@ def test_random_pixels_give_a_bundle_that_is_marked_everywhere_and_has_not_passe
     assert figures["passed"] is False
     assert mark in figures["verdict"]
     assert mark in figures["calibration"]
-    assert result.report.quantization.random
+    assert result.report.quantization["int8"].random
     assert "calibration" not in result.report.data
     assert result.report.variants[0].latency is not None
 
@@ -167,7 +167,7 @@ def test_site_that_is_pinned_to_float_stays_float_and_an_unknown_one_is_refused(
     pinned = Quantization(images=32, sites={"blocks.*.mlp.fc2": "float", "blocks.1.mlp.fc2": "int8"})
     recipe = dataclasses.replace(INT8, quantization=pinned)
     result = build_model(MODELS["vit"], CPU, out=tmp_path / "b", recipe=recipe, calibration=digits.calibration)
-    found = {s.name: s.precision for s in result.report.quantization.sites if s.name.endswith("mlp.fc2")}
+    found = {s.name: s.precision for s in result.report.quantization["int8"].sites if s.name.endswith("mlp.fc2")}
     assert found == {f"blocks.{i}.mlp.fc2": "int8" if i == 1 else "float" for i in range(len(found))}
     unknown = dataclasses.replace(INT8, quantization=Quantization(images=32, sites={"layers.*": "float"}))
     with pytest.raises(RecipeError, match=r"layers\.\*"):

@@ -59,7 +59,7 @@ def test_int8_engine_of_swin_v2_keeps_the_modules_answers(name, checkpoint, phot
     report = result.report
     assert report.verdict.chosen in ("int8", "int8-bf16")  # by the processor
     assert report.verdict.passed
-    record = report.quantization
+    record = report.quantization["int8"]
     quantized = {site.name for site in record.sites if site.precision == "int8"}
     for block in ("layers.0.blocks.1", "layers.1.blocks.0"):
         assert {f"{block}.mlp.fc1", f"{block}.mlp.fc2"} <= quantized

@@ -76,8 +76,7 @@ def test_recipe_of_the_bundle_holds_the_task_as_it_was_decided(built) -> None:
 
 def test_what_restores_rotated_features_stays_float_and_says_why(built) -> None:
     _, task, result, _ = built
-    assert result.report.quantization is not None
-    sites = {site.name: site for site in result.report.quantization.sites if site.name.endswith(".restore")}
+    sites = {site.name: site for site in result.report.quantization["int8"].sites if site.name.endswith(".restore")}
     assert list(sites) == (["outlets.1.restore"] if task.name == "features" else [])
     assert all(site.precision == "float" and "save next to no time" in site.reason for site in sites.values())
 

@@ -51,7 +51,7 @@ def calls(monkeypatch):
 
 def prepare(model, images, tmp_path, **settings):
     cache = StageCache(tmp_path / "cache")
-    return prepare_quantized(model, CPU, Recipe(**settings), images, cache, ignore_progress)
+    return prepare_quantized("int8", model, CPU, Recipe(**settings), images, cache, ignore_progress)
 
 
 def names(result, kind):

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from edgevit.core import schema
 from edgevit.core.errors import BundleError, OutputError
-from edgevit.core.report.report import Machine, Report, Verdict
+from edgevit.core.quantization import QuantizationRecord, SiteRecord
+from edgevit.core.report.report import SCHEMA_VERSION, Machine, Report, Verdict
 from edgevit.core.target import Budget
 
 JSON = st.recursive(
@@ -55,7 +56,7 @@ def build(kind: Any) -> st.SearchStrategy[Any]:
 @settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
 @given(report=build(Report))
 def test_report_is_the_same_after_saving_and_loading(report: Report, tmp_path_factory: pytest.TempPathFactory) -> None:
-    report = dataclasses.replace(report, schema_version=1)
+    report = dataclasses.replace(report, schema_version=SCHEMA_VERSION)
     path = tmp_path_factory.mktemp("report") / "report.json"
     report.save(path)
     json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)  # strict: no NaN, no Infinity
@@ -92,10 +93,30 @@ def test_report_of_a_version_before_platforms_and_conditions_loads(tmp_path: Pat
     assert Report.load(tmp_path / "report.json").conditions is None
 
 
+@pytest.mark.parametrize(
+    "fields", [{"quantization": "int8"}, {"fp8": "fp8"}, {"quantization": "int8", "fp8": "fp8"}, {}]
+)
+def test_report_of_schema_1_gives_the_records_of_its_two_fields_by_precision(
+    fields: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "report.json"
+    records = {
+        precision: QuantizationRecord(40, sites=(SiteRecord("blocks.0.mlp.fc2", precision, "", 31.5),))
+        for precision in ("int8", "fp8")
+    }
+    before = {field: schema.to_data(records[precision]) for field, precision in fields.items()}
+    others = {key: value for key, value in schema.to_data(make_report()).items() if key != "quantization"}
+    path.write_text(json.dumps({**others, **before, "schema_version": 1}))
+    report = Report.load(path)
+    assert report.quantization == {precision: records[precision] for precision in fields.values()}
+    report.save(path)
+    assert Report.load(path) == report
+
+
 def test_report_is_refused_when_a_newer_version_wrote_it(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
-    dataclasses.replace(make_report(), schema_version=2).save(path)
-    with pytest.raises(BundleError, match="schema 2; this edgevit reads up to 1"):
+    dataclasses.replace(make_report(), schema_version=SCHEMA_VERSION + 1).save(path)
+    with pytest.raises(BundleError, match="schema 3; this edgevit reads up to 2"):
         Report.load(path)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from edgevit.core.errors import CalibrationError
 from edgevit.core.quantization import Quantization
-from edgevit.quantize.grid import Grid
+from edgevit.quantize.grid import FloatGrid, Grid
 from edgevit.quantize.plan import Affine, QuantizationPlan, SitePlan, apply_plan
 from edgevit.quantize.plan_file import load_plan, save_plan
 from edgevit.quantize.quantize import plan_quantization
@@ -51,11 +52,12 @@ GRIDS = st.builds(
 )
 FLOATS = hnp.arrays(np.float32, hnp.array_shapes(min_dims=0, max_dims=2, max_side=4), elements=st.floats(width=32))
 CODES = hnp.arrays(np.int8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=4))
+FP8_CODES = CODES.map(lambda codes: codes.view(ml_dtypes.float8_e4m3fn))
 SITES = st.builds(
     SitePlan,
     inputs=st.lists(st.text(), max_size=2).map(tuple),
-    grids=st.lists(GRIDS, max_size=2).map(tuple),
-    weight=st.none() | CODES | CODES.map(np.asfortranarray),
+    grids=st.lists(GRIDS | st.builds(FloatGrid, st.floats(1e-30, 1e30)), max_size=2).map(tuple),
+    weight=st.none() | CODES | CODES.map(np.asfortranarray) | FP8_CODES,
     scale=st.none() | FLOATS,
     bias=st.none() | FLOATS,
     affine=st.none() | st.builds(Affine, FLOATS, FLOATS),
@@ -148,12 +150,15 @@ def test_file_of_another_noun_is_refused(tmp_path):
         load_plan(path)
 
 
-@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
-def test_plan_from_disk_makes_the_same_graph(backend, tmp_path):
+@pytest.mark.parametrize(
+    ("backend", "precision"), [("openvino", "int8"), ("onnxruntime", "int8"), ("tensorrt_rtx", "fp8")]
+)
+def test_plan_from_disk_makes_the_same_graph(backend, precision, tmp_path):
     """Of the float graph from disk, too: with all sites, and with some set back."""
     from edgevit.graph.graph import Graph
 
-    base, plan, _ = plan_quantization(make_graph("vit"), make_pixels("vit", 4), Quantization(), backend)
+    pixels, quantization = make_pixels("vit", 4), Quantization()
+    base, plan, _ = plan_quantization(make_graph("vit"), pixels, quantization, backend, precision=precision)
     save_plan(plan, tmp_path / "plan.json")
     base.save(tmp_path / "base.onnx")
     assert_same(load_plan(tmp_path / "plan.json"), plan)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from edgevit.core.quantization import Quantization, QuantizationRecord
-from edgevit.quantize.fp8 import plan_fp8
 from edgevit.quantize.placement import PLACEMENTS
 from edgevit.quantize.quantize import plan_quantization
 from edgevit.quantize.write_quantized import write_quantized
+from tests.support.quantized import plan_fp8
 from tests.support.small_graphs import make_graph, make_pixels
 
 OPENVINO, RTX = PLACEMENTS["openvino"], PLACEMENTS["tensorrt_rtx"]
@@ -22,7 +22,7 @@ def keep_float(record: QuantizationRecord, name: str) -> QuantizationRecord:
 
 def test_write_quantized_of_fp8_gives_weights_to_no_site_but_the_records() -> None:
     graph = make_graph("vit")
-    plan, record = plan_fp8(graph, make_pixels("vit", 1), "tensorrt_rtx", {})
+    _, plan, record = plan_fp8(graph, make_pixels("vit", 1), "tensorrt_rtx", {})
     before = graph.op_counts()
     whole = write_quantized(graph, plan, record, RTX)
     partly = write_quantized(graph, plan, keep_float(record, FC2), RTX)

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from edgevit.core.quantization import Quantization, QuantizationRecord
 from edgevit.graph.graph import Graph
-from edgevit.quantize.fp8 import plan_fp8
 from edgevit.quantize.placement import PLACEMENTS
 from edgevit.quantize.plan import QuantizationPlan
 from edgevit.quantize.quantize import plan_quantization
@@ -30,6 +29,14 @@ def quantize_graph(
 def quantize_fp8(
     graph: Graph, pixels: Pixels, backend: str, pins: Mapping[str, str], **options: Any
 ) -> tuple[Graph, QuantizationRecord]:
-    """An FP8 graph and its record; arguments are those of ``plan_fp8``."""
-    plan, record = plan_fp8(graph, pixels, backend, pins, **options)
+    """An FP8 graph and its record; ``options`` are fields of the recipe's quantization."""
+    _, plan, record = plan_fp8(graph, pixels, backend, pins, **options)
     return write_quantized(graph, plan, record, PLACEMENTS[backend]), record
+
+
+def plan_fp8(
+    graph: Graph, pixels: Pixels, backend: str, pins: Mapping[str, str], **options: Any
+) -> tuple[Graph, QuantizationPlan, QuantizationRecord]:
+    """Of FP8, with no site in float for its noise unless ``options`` say so."""
+    quantization = Quantization(**{"float_share": 0.0, "sites": pins, **options})
+    return plan_quantization(graph, pixels, quantization, backend, precision="fp8")

@@ -41,7 +41,7 @@ __all__ = [
     "Verdict",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 had a field for INT8's record and one for FP8's
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,7 @@ class Report:
         data: The image sets by use: ``calibration``, ``validation``.
         stages: Seconds by stage.
         notes: Defaults assumed, tensors dropped and the like.
-        quantization: How the INT8 variant was made, where one was tried.
-        fp8: How the FP8 variant was made, where one was tried.
+        quantization: How each quantised precision that was tried was made.
         fusion: What TensorRT's compiler made of each precision's graph, with the compiler and the device that it
             compiled for.
         conditions: Clocks, temperatures, power and throttling while the latencies were measured.
@@ -111,8 +110,7 @@ class Report:
     data: Mapping[str, DataUse] = field(default_factory=dict)
     stages: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    quantization: QuantizationRecord | None = None
-    fp8: QuantizationRecord | None = None
+    quantization: Mapping[str, QuantizationRecord] = field(default_factory=dict)
     settings_tried: tuple[SettingsTrial, ...] = ()
     fusion: Mapping[str, FusionRecord] = field(default_factory=dict)
     conditions: Conditions | None = None
@@ -144,7 +142,7 @@ class Report:
 
     @classmethod
     def load(cls, path: str | Path) -> Report:
-        """Read what :meth:`save` wrote.
+        """Read what :meth:`save` wrote, now or in a version of schema 1.
 
         Raises:
             BundleError: The file is missing or damaged, or a later version of edgevit wrote it.
@@ -159,4 +157,8 @@ class Report:
             raise BundleError(
                 f"{path} has report schema {version}; this edgevit reads up to {SCHEMA_VERSION}", "update edgevit"
             )
+        if version == 1:
+            records = {"int8": data.pop("quantization", None), "fp8": data.pop("fp8", None)}
+            made = {precision: record for precision, record in records.items() if record is not None}
+            data = {**data, "quantization": made, "schema_version": SCHEMA_VERSION}
         return schema.from_data(cls, data, str(path), BundleError)

@@ -13,9 +13,7 @@ from edgevit.core.engine import Engine
 from edgevit.core.errors import DeviceError
 from edgevit.core.isa import TIERS, TierName, read_tier
 from edgevit.core.report.report import Accuracy, Parity, Variant
-from edgevit.measure.accuracy import measure_accuracy
-from edgevit.measure.embeddings import measure_embeddings
-from edgevit.measure.features import measure_features
+from edgevit.measure.answers import measure_answers
 from edgevit.measure.parity import GRAPH_TOLERANCE, PARITY_TOLERANCES, check_output_parity, check_parity
 from edgevit.runtime.session import Outputs, Session, open_engine
 
@@ -90,29 +88,15 @@ def _guess_cause(engine: Engine | None, tier: TierName | None) -> str:
 def _measure(judged: Judged | None, stage: str, session: Session, order: Order, bench: Bench) -> Accuracy | None:
     if judged is None:
         return None
-    evidence, progress = bench.evidence, bench.progress
-    images, preprocess, size = judged.images, evidence.preprocess, order.recipe.batch[1]
-    if evidence.task.name == "features":
-        names = [spec.name for spec in session.outputs]
-        run = session.run_outputs
-        return measure_features(
-            run,
-            images,
-            preprocess,
-            names=names,
-            reference=judged.outputs,
-            batch_size=size,
-            progress=progress,
-            stage=stage,
-        )
-    measure = measure_embeddings if evidence.task.name == "embed" else measure_accuracy
-    return measure(
-        session.run,
-        images,
-        preprocess,
-        reference=judged.outputs[0],
-        batch_size=size,
-        progress=progress,
+    return measure_answers(
+        session.run_outputs,
+        judged.images,
+        bench.evidence.preprocess,
+        bench.evidence.task.name,
+        session.outputs,
+        reference=judged.outputs,
+        batch_size=order.recipe.batch[1],
+        progress=bench.progress,
         stage=stage,
     )
 

@@ -9,23 +9,18 @@ no order among equal logits; counts differ from it only where a label's logit eq
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from edgevit.core.errors import CheckpointError, CompileError, DataError, EdgevitError, format_offenders
-from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Accuracy, ClassChange
 from edgevit.measure.intervals import paired_difference_interval, wilson_interval
 
 if TYPE_CHECKING:
-    from edgevit.pixels.images import ImageSet
-    from edgevit.pixels.preprocess import Preprocess
-
-Run: TypeAlias = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
-"""Pixels ``(B, H, W, 3) uint8`` to logits ``(B, K) float32``; a :meth:`Session.run` is one."""
+    pass
 
 _Counts: TypeAlias = npt.NDArray[np.int64]
 
@@ -153,51 +148,6 @@ class AccuracyMeter:
                 for k in np.flatnonzero(self._class_correct != self._class_reference_correct)
             ),
         )
-
-
-def measure_accuracy(
-    run: Run,
-    images: ImageSet,
-    preprocess: Preprocess,
-    *,
-    reference: Run | npt.NDArray[Any],
-    batch_size: int = 1,
-    progress: Progress = ignore_progress,
-    stage: str = "accuracy",
-) -> Accuracy:
-    """Run an engine over a set of images and compare it with the float model and, where there are labels, with these.
-
-    Args:
-        run: The engine's.
-        images: The set; unlabelled ones give only agreement and SQNR.
-        preprocess: The model's.
-        reference: The float model, or its logits ``(N, K)`` for the images in the set's order.
-        batch_size: Images a call; the last one may have fewer.
-        progress: Called after every batch with the images done.
-        stage: What ``progress`` calls it.
-
-    Raises:
-        CompileError: The engine gave logits of a wrong shape or that are not finite.
-        CheckpointError: The float model did.
-        DataError: No images, or labels that are not classes.
-    """
-    given = None if callable(reference) else np.asarray(reference)
-    if given is not None and len(given) != len(images):
-        raise ValueError(f"{len(given)} reference logits for {len(images)} images")
-    meter: AccuracyMeter | None = None
-    done = 0
-    progress(stage, 0, len(images))
-    for batch in images.batches(preprocess, batch_size):
-        size = len(batch.pixels)
-        expected = given[done : done + size] if given is not None else reference(batch.pixels)  # type: ignore[operator]
-        if meter is None:
-            meter = AccuracyMeter(expected.shape[-1], labelled=images.labels is not None)
-        meter.update(run(batch.pixels), expected, batch.labels, batch.files)
-        done += size
-        progress(stage, done, len(images))
-    if meter is None:
-        raise DataError("accuracy was measured on no images", "give at least one image")
-    return meter.result(skipped_images=len(images.skipped))
 
 
 def decibels(signal: float, noise: float) -> float | None:

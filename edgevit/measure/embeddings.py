@@ -13,15 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.core.errors import CheckpointError, CompileError, DataError
-from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Accuracy
 from edgevit.measure.accuracy import check_answers, decibels
 from edgevit.measure.intervals import paired_difference_interval, wilson_interval
 
 if TYPE_CHECKING:
-    from edgevit.measure.accuracy import Run
-    from edgevit.pixels.images import ImageSet
-    from edgevit.pixels.preprocess import Preprocess
+    pass
 
 _RECALLED = 10
 # Of the weighted vote of Wu et al. (2018, arXiv:1805.01978), with the numbers of DINO (Caron et al., 2021,
@@ -153,40 +150,6 @@ class EmbeddingMeter:
             cosine_min=self._least,
             skipped_images=skipped_images,
         )
-
-
-def measure_embeddings(
-    run: Run,
-    images: ImageSet,
-    preprocess: Preprocess,
-    *,
-    reference: npt.NDArray[Any],
-    batch_size: int = 1,
-    progress: Progress = ignore_progress,
-    stage: str = "accuracy",
-) -> Accuracy:
-    """Run an engine over a set of images and compare its embeddings with the float model's.
-
-    Args:
-        run: The engine's.
-        images: The set.
-        preprocess: The model's.
-        reference: The float model's embeddings ``(N, C)`` for the images in the set's order.
-        batch_size: Images a call; the last one may have fewer.
-        progress: Called after every batch with the images done.
-        stage: What ``progress`` calls it.
-
-    Raises:
-        CompileError: The engine gave embeddings of a wrong shape or that are not finite.
-        CheckpointError: The float model's are not finite.
-        DataError: No images.
-    """
-    meter = EmbeddingMeter(reference, images.labels)
-    progress(stage, 0, len(images))
-    for batch in images.batches(preprocess, batch_size):
-        meter.update(run(batch.pixels), batch.files)
-        progress(stage, meter.images, len(images))
-    return meter.result(skipped_images=len(images.skipped))
 
 
 def _to_unit(values: Values) -> Values:

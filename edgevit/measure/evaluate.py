@@ -16,17 +16,10 @@ from edgevit.measure.figure_change import FigureChange, compare_figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeAlias
 
-    import numpy as np
-    import numpy.typing as npt
-
-    from edgevit.pixels.images import ImageSet
+    from edgevit.measure.answers import Run
     from edgevit.runtime import Predictor
     from edgevit.runtime.canary import CanaryCheck, Check
-    from edgevit.runtime.session import Outputs
-
-    RunOutputs: TypeAlias = Callable[[npt.NDArray[np.uint8]], Outputs]
 
 BATCH = 16
 """Images decoded at a time; a session splits them by what its engine takes."""
@@ -86,6 +79,7 @@ def evaluate_bundle(
             embeddings and features are judged only by a reference.
         CheckpointError: The reference cannot be read, or answers in another form.
     """
+    from edgevit.measure.answers import measure_answers
     from edgevit.pixels.images import ImageSet
     from edgevit.runtime import open_bundle
     from edgevit.runtime.manifest import load_manifest
@@ -120,7 +114,16 @@ def evaluate_bundle(
         )
         use = DataUse(str(data), len(images), images.labels is not None, images.sha256(), len(images.skipped))
         run_reference = None if reference is None else _open_reference(reference, arch, predictor)
-        result = _MEASURES[task](predictor, images, run_reference, progress)
+        result = measure_answers(
+            predictor.run_outputs,
+            images,
+            predictor.preprocess,
+            task,
+            predictor.manifest.outputs,
+            reference=run_reference,
+            batch_size=1 if task == "features" else BATCH,  # maps are large
+            progress=progress,
+        )
         canary = predictor.canary
     compared = None if reference is None else result
     top1, top5 = (result.top1, result.top5) if task == "classify" else (None, None)
@@ -132,62 +135,7 @@ def evaluate_bundle(
     return Evaluation(str(bundle), use, top1, top5, compared, named, canary, changes)
 
 
-def _measure_answers(
-    predictor: Predictor, images: ImageSet, run_reference: RunOutputs | None, progress: Progress
-) -> Accuracy:
-    from edgevit.measure.accuracy import AccuracyMeter
-
-    meter, done = AccuracyMeter(predictor.manifest.classes, labelled=images.labels is not None), 0
-    progress("accuracy", 0, len(images))
-    for batch in images.batches(predictor.preprocess, BATCH):
-        logits = predictor.run(batch.pixels)
-        # Without a reference, compared with itself: only the counts of right answers are kept.
-        expected = logits if run_reference is None else run_reference(batch.pixels)[0]
-        meter.update(logits, expected, batch.labels, batch.files)
-        done += len(batch.pixels)
-        progress("accuracy", done, len(images))
-    return meter.result(skipped_images=len(images.skipped))
-
-
-def _measure_embeddings(
-    predictor: Predictor, images: ImageSet, run_reference: RunOutputs | None, progress: Progress
-) -> Accuracy:
-    """The reference's embeddings of all images come first: they are what is searched."""
-    import numpy as np
-
-    from edgevit.measure.embeddings import measure_embeddings
-
-    assert run_reference is not None
-    found, done = [], 0
-    progress("reference", 0, len(images))
-    for batch in images.batches(predictor.preprocess, BATCH):
-        found.append(run_reference(batch.pixels)[0])
-        done += len(batch.pixels)
-        progress("reference", done, len(images))
-    reference = np.concatenate(found)
-    return measure_embeddings(
-        predictor.run, images, predictor.preprocess, reference=reference, batch_size=BATCH, progress=progress
-    )
-
-
-def _measure_features(
-    predictor: Predictor, images: ImageSet, run_reference: RunOutputs | None, progress: Progress
-) -> Accuracy:
-    from edgevit.measure.features import FeatureMeter
-
-    assert run_reference is not None
-    meter = FeatureMeter([spec.name for spec in predictor.manifest.outputs])
-    progress("accuracy", 0, len(images))
-    for batch in images.batches(predictor.preprocess, 1):  # maps are large
-        meter.update(predictor.run_outputs(batch.pixels), run_reference(batch.pixels), batch.files)
-        progress("accuracy", meter.images, len(images))
-    return meter.result(skipped_images=len(images.skipped))
-
-
-_MEASURES = {"classify": _measure_answers, "embed": _measure_embeddings, "features": _measure_features}
-
-
-def _open_reference(reference: str | Path, arch: str | None, predictor: Predictor) -> RunOutputs:
+def _open_reference(reference: str | Path, arch: str | None, predictor: Predictor) -> Run:
     """The checkpoint's float module, for the bundle's own preprocessed pixels and its task."""
     from edgevit.checkpoints import read_checkpoint
     from edgevit.measure.reference import run_outputs

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from edgevit.core.errors import CheckpointError, CompileError, DataError
-from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Accuracy
 from edgevit.measure.accuracy import check_answers, decibels
 
 if TYPE_CHECKING:
-    from edgevit.pixels.images import ImageSet
-    from edgevit.pixels.preprocess import Preprocess
     from edgevit.runtime.session import Outputs
 
 
@@ -87,40 +83,3 @@ class FeatureMeter:
             level_sqnr_db=levels,
             skipped_images=skipped_images,
         )
-
-
-def measure_features(
-    run: Callable[[npt.NDArray[np.uint8]], Outputs],
-    images: ImageSet,
-    preprocess: Preprocess,
-    *,
-    names: Sequence[str],
-    reference: Outputs,
-    batch_size: int = 1,
-    progress: Progress = ignore_progress,
-    stage: str = "accuracy",
-) -> Accuracy:
-    """Run an engine over a set of images and compare every level of its features with the float model's.
-
-    Args:
-        run: The engine's, ``(B, H, W, 3) uint8`` to ``(B, …) float32`` for each level.
-        images: The set; labels are not used.
-        preprocess: The model's.
-        names: Of the levels.
-        reference: The float model's features, ``(N, …)`` for each level, for the images in the set's order.
-        batch_size: Images a call; the last one may have fewer.
-        progress: Called after every batch with the images done.
-        stage: What ``progress`` calls it.
-
-    Raises:
-        CompileError: The engine gave features of a wrong shape or that are not finite.
-        CheckpointError: The float model's are not finite.
-        DataError: No images.
-    """
-    meter = FeatureMeter(names)
-    progress(stage, 0, len(images))
-    for batch in images.batches(preprocess, batch_size):
-        at: Any = slice(meter.images, meter.images + len(batch.pixels))
-        meter.update(run(batch.pixels), tuple(values[at] for values in reference), batch.files)
-        progress(stage, meter.images, len(images))
-    return meter.result(skipped_images=len(images.skipped))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from edgevit.core.errors import CheckpointError, DataError
 from edgevit.core.report.report import Parity
-from edgevit.measure.accuracy import Run
 from edgevit.runtime.session import Outputs
+
+Run: TypeAlias = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+"""Pixels ``(B, H, W, 3) uint8`` to logits ``(B, K) float32``; a :meth:`Session.run` is one."""
 
 
 @dataclass(frozen=True)

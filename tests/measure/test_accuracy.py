@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image
 
 from edgevit.core.errors import CheckpointError, CompileError, DataError
 from edgevit.core.report.report import Accuracy
-from edgevit.measure.accuracy import AccuracyMeter, measure_accuracy
-from edgevit.pixels.images import ImageSet
-from edgevit.pixels.preprocess import Preprocess
+from edgevit.measure.accuracy import AccuracyMeter
 
 # Whole numbers, so that ties are frequent.
 LOGITS = hnp.arrays(np.float32, st.tuples(st.integers(1, 30), st.integers(2, 9)), elements=st.integers(-3, 3))
@@ -118,48 +114,3 @@ def test_meter_refuses_logits_of_another_shape() -> None:
 def test_meter_without_images_has_no_result() -> None:
     with pytest.raises(DataError, match="no images"):
         AccuracyMeter(4, labelled=False).result()
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> ImageSet:
-    """Five grey images, whose mean is their number, in two classes."""
-    lines = ["file,label"]
-    for i in range(5):
-        Image.new("RGB", (8, 8), (i, i, i)).save(tmp_path / f"{i}.png")
-        lines.append(f"{i}.png,{i % 2}")
-    (tmp_path / "list.csv").write_text("\n".join(lines))
-    return ImageSet.read(tmp_path / "list.csv")
-
-
-PREPROCESS = Preprocess(8, 8, "none", 8, 8, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-
-
-def run_parity_model(pixels: np.ndarray) -> np.ndarray:
-    """Says 1 for odd pixels and 0 for even ones."""
-    odd = pixels[:, 0, 0, 0] % 2
-    return np.stack([1 - odd, odd], axis=1).astype(np.float32)
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, 5, 8])
-def test_measure_accuracy_streams_every_image_once(images: ImageSet, batch_size: int) -> None:
-    calls: list[tuple[str, int, int]] = []
-    found = measure_accuracy(
-        run_parity_model,
-        images,
-        PREPROCESS,
-        reference=lambda pixels: -run_parity_model(pixels),
-        batch_size=batch_size,
-        progress=lambda *call: calls.append(call),
-        stage="judging",
-    )
-    assert (found.images, found.top1, found.reference_top1, found.gained, found.agreement) == (5, 5, 0, 5, 0)
-    assert calls[0] == ("judging", 0, 5)
-    assert calls[-1] == ("judging", 5, 5)
-
-
-def test_measure_accuracy_takes_reference_logits_in_the_sets_order(images: ImageSet) -> None:
-    reference = np.asarray([[1, 0], [0, 1], [1, 0], [0, 1], [0, 1]], np.float32)
-    found = measure_accuracy(run_parity_model, images, PREPROCESS, reference=reference, batch_size=2)
-    assert (found.agreement, found.reference_top1, found.lost) == (4, 4, 0)
-    with pytest.raises(ValueError, match="4 reference logits for 5 images"):
-        measure_accuracy(run_parity_model, images, PREPROCESS, reference=reference[:4])

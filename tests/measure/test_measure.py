@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from edgevit.core.engine import Engine
-from edgevit.measure.accuracy import measure_accuracy
+from edgevit.measure.answers import measure_answers
 from edgevit.measure.latency import measure_latency, measure_throughput
 from edgevit.measure.parity import PARITY_TOLERANCES, check_parity
 from edgevit.pixels.images import ImageSet
@@ -58,8 +58,14 @@ def test_real_engine_has_parity_and_full_agreement(engines: dict[str, Engine], b
     preprocess = Preprocess(SIZE, SIZE, "none", SIZE, SIZE, "bilinear", (0.0,) * 3, (1.0,) * 3)
     with open_engine(engines[backend]) as session:
         parity = check_parity(session.run, compute_logits, [make_images(7)], PARITY_TOLERANCES["fp32"])
-        found = measure_accuracy(
-            session.run, ImageSet.read(tmp_path / "list.csv"), preprocess, reference=compute_logits, batch_size=3
+        found = measure_answers(
+            session.run_outputs,
+            ImageSet.read(tmp_path / "list.csv"),
+            preprocess,
+            "classify",
+            session.outputs,
+            reference=lambda pixels: (compute_logits(pixels),),
+            batch_size=3,
         )
     assert parity.passed
     assert parity.images == 7

@@ -10,12 +10,12 @@ import click
 
 from edgevit.cli.options import (
     WEIGHTS,
-    BatchType,
-    LevelsType,
-    SizeType,
     on_option,
     preprocess_options,
+    read_batch,
+    read_levels,
     read_preprocess,
+    read_size,
     read_source,
     refuse_missing,
 )
@@ -30,7 +30,7 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8", "fp8")
 @click.option("--target", required=True, metavar="NAME", help="Profile to build for, or a TOML file of your own.")
 @click.option("--task", type=click.Choice(TASKS), help="What it computes; auto: logits, or without a head embeddings.")
 @click.option("--normalize", is_flag=True, help="Embeddings of length 1.")
-@click.option("--levels", type=LevelsType(), metavar="N,N,…", help="Stages or blocks that give features, from 0.")
+@click.option("--levels", type=read_levels, metavar="N,N,…", help="Stages or blocks that give features, from 0.")
 @click.option("--tokens", is_flag=True, help="Features as tokens (B, h·w, C), not as maps (B, C, h, w).")
 @click.option("--level-norm/--no-level-norm", default=None, help="A ViT's last norm on its features, or not.")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="One precision, or the best inside the budget.")
@@ -41,9 +41,9 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8", "fp8")
 @click.option("--min-recall", type=click.FloatRange(0, 100), metavar="PERCENT", help="Of embeddings without labels.")
 @click.option("--min-sqnr", type=click.FloatRange(-20, 200), metavar="DB", help="Of the worst level of features (20).")
 @click.option("--max-latency", type=click.FloatRange(0, min_open=True), metavar="MS", help="Largest p50 latency.")
-@click.option("--batch", type=BatchType(), metavar="N|MIN:OPT:MAX", help="Images a call, or a range of them (1).")
+@click.option("--batch", type=read_batch, metavar="N|MIN:OPT:MAX", help="Images a call, or a range of them (1).")
 @click.option(
-    "--image-size", type=SizeType(), metavar="PIXELS|HxW", help="Height and width, instead of the checkpoint's own."
+    "--image-size", type=read_size, metavar="PIXELS|HxW", help="Height and width, instead of the checkpoint's own."
 )
 @click.option("--arch", metavar="NAME", help="Architecture, for a file of bare weights (deit_tiny_patch16_224).")
 @WEIGHTS

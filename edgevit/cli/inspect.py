@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgevit.cli.options import WEIGHTS, SizeType, preprocess_options, read_preprocess
+from edgevit.cli.options import WEIGHTS, preprocess_options, read_preprocess, read_size
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("source")
 @click.option("--arch", metavar="NAME", help="Architecture, for a file of bare weights (deit_tiny_patch16_224).")
 @click.option(
-    "--image-size", type=SizeType(), metavar="PIXELS|HxW", help="Height and width, instead of the checkpoint's own."
+    "--image-size", type=read_size, metavar="PIXELS|HxW", help="Height and width, instead of the checkpoint's own."
 )
 @WEIGHTS
 @preprocess_options

@@ -16,7 +16,6 @@ from edgevit.measure.features import FeatureMeter
 if TYPE_CHECKING:
     from edgevit.core.engine import TensorSpec
     from edgevit.core.report.report import Accuracy
-    from edgevit.core.task import TaskName
     from edgevit.pixels.images import Batch, ImageSet
     from edgevit.pixels.preprocess import Preprocess
     from edgevit.runtime.session import Outputs
@@ -31,7 +30,7 @@ def measure_answers(
     run: Run,
     images: ImageSet,
     preprocess: Preprocess,
-    task: TaskName,
+    task: str,
     outputs: Sequence[TensorSpec],
     *,
     reference: Run | Outputs | None,
@@ -45,7 +44,7 @@ def measure_answers(
         run: The engine's.
         images: The set. Without labels, only the float model judges; features have no use for labels.
         preprocess: The model's.
-        task: What the answers are.
+        task: ``classify``, ``embed`` or ``features``.
         outputs: Their names and shapes.
         reference: The float model, or its outputs ``(N, …)`` for the images in the set's order. ``None``: logits are
             held against themselves, so that only the counts of right answers mean anything.
@@ -78,7 +77,7 @@ def measure_answers(
 
 
 def _start_meter(
-    task: TaskName, outputs: Sequence[TensorSpec], images: ImageSet, reference: Run | Outputs | None
+    task: str, outputs: Sequence[TensorSpec], images: ImageSet, reference: Run | Outputs | None
 ) -> tuple[_Meter, Callable[[Outputs, Outputs, Batch], None]]:
     """The task's meter, and what gives it the answers and the expected ones of a batch."""
     if task == "features":

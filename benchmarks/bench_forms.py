@@ -24,8 +24,8 @@ from benchmarks.bench_fusion import ENGINES, count_layers, make_graph
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.errors import CompileError
 from edgevit.core.target import load_target
-from edgevit.engines.tensorrt.backend import TENSORRT_RTX
 from edgevit.models.model import Model
+from edgevit.runtime.session import get_runtime
 from tests.support.reference import import_timm, randomise, save_timm_folder
 
 MODELS = ("deit_tiny_patch16_224", "deit_small_patch16_224", "swin_tiny_patch4_window7_224")
@@ -131,7 +131,7 @@ def main() -> int:
     stored = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.is_file() else []
     known = {(row["model"], row["precision"], row["form"]): row for row in stored}
     order = list(itertools.product(MODELS, names, (form.name for form in FORMS)))
-    compiler = " ".join(next(iter(TENSORRT_RTX.versions().items())))
+    compiler = " ".join(next(iter(get_runtime("tensorrt_rtx").read_versions().items())))
     rows = [known[key] for key in order if key in known]
     for name, precision in itertools.product(wanted.models, wanted.precisions):
         with tempfile.TemporaryDirectory(prefix="edgevit-") as folder:

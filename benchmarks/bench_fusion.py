@@ -32,6 +32,7 @@ from edgevit.models.model import Model
 from edgevit.quantize.placement import PLACEMENTS
 from edgevit.quantize.quantize import plan_quantization
 from edgevit.quantize.write_quantized import write_quantized
+from edgevit.runtime.session import get_runtime
 from tests.support.reference import import_timm, randomise, save_timm_folder
 
 MODELS = (
@@ -152,7 +153,7 @@ def main() -> int:
             fresh = bench_model(name, Path(folder), lambda text: print(text, file=sys.stderr, flush=True))
         rows = [row for row in rows if row["model"] != name] + fresh
         rows.sort(key=lambda row: MODELS.index(row["model"]))
-        compiler = " ".join(next(iter(TENSORRT_RTX.versions().items())))
+        compiler = " ".join(next(iter(get_runtime("tensorrt_rtx").read_versions().items())))
         document = {"compiler": compiler, "rows": rows}
         RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         RESULTS.with_suffix(".md").write_text(render_table(rows, compiler), encoding="utf-8")

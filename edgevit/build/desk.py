@@ -17,11 +17,12 @@ from edgevit.build.graph_answers import answer_pixels, stand_in
 from edgevit.build.judge import judge_trial
 from edgevit.build.outcome import Outcome
 from edgevit.build.precisions import QUANTIZED_PRECISIONS
-from edgevit.build.rehearsal import REHEARSED_BACKENDS, Rehearsal, list_fusion_warnings, read_fusion, rehearse_fusion
+from edgevit.build.rehearsal import Rehearsal, list_fusion_warnings, read_fusion, rehearse_fusion
 from edgevit.build.trial import GraphFile, Trial, compile_graph, refuse_trial
 from edgevit.build.try_engines import SearchResult
 from edgevit.build.verdict.choose import choose_variant
 from edgevit.core.errors import CompileError
+from edgevit.core.libraries import LIBRARIES
 from edgevit.core.report.report import Variant
 from edgevit.core.target import Precision
 from edgevit.runtime.session import Outputs, open_engine
@@ -45,7 +46,7 @@ def try_at_desk(graphs: Mapping[str, GraphFile], order: Order, bench: Bench) -> 
     target, compiles = order.target, order.place.compiles
     trials: list[Trial] = []
     outputs: dict[str, Outputs] = {}
-    typed = target.backend in REHEARSED_BACKENDS
+    typed = LIBRARIES[target.backend].nvidia
     for precision, graph in graphs.items():
         try:
             file = _type_file(graph, precision, order, bench) if typed else graph
@@ -104,7 +105,7 @@ def _type_file(graph: GraphFile, precision: str, order: Order, bench: Bench) -> 
 def _judge_graph(graph: GraphFile, precision: str, order: Order, bench: Bench) -> tuple[Trial, Outputs | None]:
     """Parity and accuracy in ONNX Runtime, and the answers to the evidence's images."""
     # What a typed graph's arithmetic is lies in the graph; ONNX Runtime's own fp16 is another thing.
-    stored = cast("Precision", "int8" if order.target.backend in REHEARSED_BACKENDS else precision)
+    stored = cast("Precision", "int8" if LIBRARIES[order.target.backend].nvidia else precision)
     judge, evidence = stand_in(order, stored), bench.evidence
     trial = compile_graph(graph, stored, judge, bench.quiet())
     known = graph.trial.variant.choice_accuracy if graph.trial is not None else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgevit.core.errors import DeviceError, MissingPackageError
+from edgevit.core.libraries import LIBRARIES
 
 if TYPE_CHECKING:
     from edgevit.core.isa import TierName
@@ -32,18 +33,10 @@ REQUIREMENTS = (
     Requirement("h5py", "build", "read Keras' weights"),
     Requirement("huggingface-hub", "build", "fetch checkpoints by hub id"),
     Requirement("tomli-w", "build", "write a bundle's recipe.toml"),
-    Requirement("openvino", "openvino", "compile and run for Intel devices"),
-    Requirement("onnxruntime", "onnxruntime", "compile and run for any CPU"),
-    Requirement("tensorrt-rtx", "rtx", "compile for GeForce RTX, and run there"),
-    Requirement("tensorrt", "tensorrt", "compile and run on Jetson and other NVIDIA GPUs"),
+    *(Requirement(library.distribution, library.extra, library.purpose) for library in LIBRARIES.values()),
     Requirement("cuda-bindings", "tensorrt", "run on NVIDIA GPUs"),
 )
-# NVIDIA has a distribution for every major version of CUDA; "tensorrt" brings the newest of them
-_OTHER_NAMES = {
-    "tensorrt": ("tensorrt_cu12", "tensorrt_cu13"),
-    "tensorrt-rtx": ("tensorrt_rtx_cu12", "tensorrt_rtx_cu13"),
-}
-_WITH_GPU = ("tensorrt",)
+_WITH_GPU = tuple(library.extra for library in LIBRARIES.values() if library.nvidia and not library.ahead)
 """Extras that are of no use without an NVIDIA driver."""
 
 
@@ -110,15 +103,16 @@ def diagnose_machine() -> Diagnosis:
     from edgevit import __version__
     from edgevit.core.isa import list_tiers
     from edgevit.core.target import list_targets
-    from edgevit.engines import BACKENDS, get_backend
     from edgevit.engines.availability import target_status
     from edgevit.measure.machine.local import describe_machine
+    from edgevit.runtime.session import get_runtime
 
     packages = tuple(PackageStatus(*r, version=find_version(r.package)) for r in REQUIREMENTS)
     devices = {}
-    for name in BACKENDS:
+    for name in LIBRARIES:
+        runtime = get_runtime(name)
         try:
-            devices[name] = tuple(get_backend(name).available())
+            devices[name] = runtime.list_devices() if runtime.read_versions() else ()
         except MissingPackageError:
             continue  # it stands among the packages
     nvidia = diagnose_nvidia()
@@ -154,7 +148,8 @@ def diagnose_nvidia() -> NvidiaStatus:
 
 def find_version(package: str) -> str | None:
     """Version of an installed distribution, or ``None``; nothing is imported."""
-    for name in (package, *_OTHER_NAMES.get(package, ())):
+    twins = next((library.twins for library in LIBRARIES.values() if library.distribution == package), ())
+    for name in (package, *twins):
         try:
             return importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -12,6 +12,7 @@ from edgevit.build.trial import GraphFile, Trial, compile_graph, refuse_trial
 from edgevit.core.engine import Engine
 from edgevit.core.errors import DeviceError
 from edgevit.core.isa import TIERS, TierName, read_tier
+from edgevit.core.libraries import LIBRARIES
 from edgevit.core.report.report import Accuracy, Parity, Variant
 from edgevit.measure.answers import measure_answers
 from edgevit.measure.parity import GRAPH_TOLERANCE, PARITY_TOLERANCES, check_output_parity, check_parity
@@ -74,7 +75,8 @@ def _guess_cause(engine: Engine | None, tier: TierName | None) -> str:
     floats = engine.settings.get("inference_precision")
     if floats in ("bf16", "f16"):
         return f"; the likely cause is {engine.backend}'s arithmetic in {floats} under {TIERS[tier].title}"
-    if engine.backend != "openvino" or engine.precision != "int8":  # ONNX Runtime multiplies u8 by u8 where it has to
+    # ONNX Runtime multiplies u8 by u8 where it has to
+    if not LIBRARIES[engine.backend].onednn or engine.precision != "int8":
         return ""
     if TIERS[tier].saturates:
         return (

@@ -9,9 +9,9 @@ from edgevit.build.graph_answers import stand_in
 from edgevit.build.precisions import QUANTIZED_PRECISIONS
 from edgevit.build.prepare import PreparedGraph, prepare_graph, prepare_half_range, read_range_pixels
 from edgevit.build.prepare_quantized import check_pins, prepare_quantized
-from edgevit.build.rehearsal import REHEARSED_BACKENDS
 from edgevit.build.set_back import set_back_sites
 from edgevit.build.trial import GraphFile
+from edgevit.core.libraries import LIBRARIES
 from edgevit.core.report.report import GraphSummary
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def make_graphs(
     """
     recipe, stages = order.recipe, bench.stages
     pixels = bench.evidence.pixels
-    if order.target.backend in REHEARSED_BACKENDS:
+    if LIBRARIES[order.target.backend].nvidia:
         with stages.time("float16 range"):
             ranged = read_range_pixels(images, model.preprocess, pixels)
             base = prepare_half_range(base, ranged, recipe.batch[0], bench.cache, bench.progress)

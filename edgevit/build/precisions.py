@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from edgevit.core.errors import CalibrationError, CompileError
 from edgevit.core.isa import TIERS, TierName
+from edgevit.core.libraries import LIBRARIES
 
 if TYPE_CHECKING:
     from edgevit.core.recipe import Recipe
@@ -66,7 +67,7 @@ def list_arithmetics(
         tier: The processor's; ``None`` where it is not known.
     """
     settled = {**target.settings, **recipe.settings}.get("inference_precision")
-    if target.backend != "openvino" or target.device != "CPU" or settled is not None:
+    if not _chooses_floats(target) or settled is not None:
         return {precision: Arithmetic(precision) for precision in precisions}
     able = {"f32"} | ({"bf16"} if _has(tier, "bf16") else set()) | ({"f16"} if _has(tier, "f16") else set())
     found = {}
@@ -75,6 +76,10 @@ def list_arithmetics(
             if floats in able:
                 found[precision if place == 0 else f"{precision}-{floats}"] = Arithmetic(precision, floats)
     return found
+
+
+def _chooses_floats(target: Target) -> bool:
+    return LIBRARIES[target.backend].onednn and target.device == "CPU"
 
 
 def _has(tier: TierName | None, floats: str) -> bool:
@@ -107,9 +112,8 @@ def choose_precisions(target: Target, recipe: Recipe, *, calibrated: bool, tier:
         raise CompileError(f"bf16 cannot be built: {what}", "give --precision auto, fp32 or int8")
     wanted = target.precisions if recipe.precision == "auto" else (recipe.precision,)
     settled = {**target.settings, **recipe.settings}.get("inference_precision", "bf16")
-    on_cpu = target.backend == "openvino" and target.device == "CPU"
     asked = {**target.settings, **recipe.settings}.get("inference_precision", "f32")
-    if on_cpu and tier is not None and asked != "f32" and not _has(tier, str(asked)):
+    if _chooses_floats(target) and tier is not None and asked != "f32" and not _has(tier, str(asked)):
         raise CompileError(
             f"inference_precision = {asked} is settled, and {TIERS[tier].title} has no products of it",
             "leave it out of the recipe's or target's settings",

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from edgevit.build.precisions import QuantizedPrecision
 from edgevit.build.prepare import RANGE_IMAGES, check_graph, prepare_graph
-from edgevit.build.rehearsal import REHEARSED_BACKENDS
 from edgevit.core import schema
 from edgevit.core.errors import CalibrationError, CompileError
+from edgevit.core.libraries import LIBRARIES
 from edgevit.core.pass_record import PassRecord
 from edgevit.core.progress import Progress
 from edgevit.core.quantization import Quantization, QuantizationRecord
@@ -122,7 +122,7 @@ def prepare_quantized(
         fed: Iterable[npt.NDArray[np.uint8]] = _group(pixels, recipe.batch[0])
         importance = None
         sample: list[npt.NDArray[np.uint8]] = []
-        if target.backend in REHEARSED_BACKENDS:
+        if LIBRARIES[target.backend].nvidia:
             fed = kept = list(fed)
             sample = kept[:: max(1, len(kept) // RANGE_IMAGES)]
         if precision == "int8" and quantization.uses_observer("loss"):
@@ -152,7 +152,7 @@ def prepare_quantized(
     data = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
     record = schema.from_data(QuantizationRecord, data["record"], str(folder), CompileError)
     passes = prepared.passes
-    if target.backend in REHEARSED_BACKENDS:
+    if LIBRARIES[target.backend].nvidia:
         passes = (*passes, PassRecord("float16_range", "graph", applied=tuple(data["float32"])))
     path, op_counts = folder / QUANTIZED_FILE, data["op_counts"]
     return QuantizedGraph(path, record, inputs, passes, op_counts, folder, precision, reused)

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevit.core.errors import CompileError, MissingPackageError
+from edgevit.core.libraries import LIBRARIES
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.fusion_record import FusionRecord
+from edgevit.runtime.session import get_runtime
 
 if TYPE_CHECKING:
     from edgevit.build.trial import GraphFile
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from edgevit.core.cache import StageCache
     from edgevit.core.target import Target
 
-REHEARSED_BACKENDS = ("tensorrt", "tensorrt_rtx")
 # Orin is of the Ampere family as 8.6 is, Thor of the Blackwell family as 12.0 is.
 _STAND_INS = {"8.7": "8.6", "9.0": "8.9", "10.0": "12.0", "10.3": "12.0", "11.0": "12.0", "12.1": "12.1"}
 _DEFAULT = "8.6"
@@ -61,7 +62,7 @@ def rehearse_fusion(
     from edgevit.engines.tensorrt.backend import FUSION_FILE, TENSORRT_RTX, load_fusion
 
     try:
-        TENSORRT_RTX.versions()
+        compiler = get_runtime("tensorrt_rtx").read_versions()
     except MissingPackageError as exc:
         return Rehearsal(notes=(f"what TensorRT would fuse was not looked at: {exc.message}: {exc.hint}",))
     stand_in = find_stand_in(target)
@@ -78,7 +79,7 @@ def rehearse_fusion(
 
         key = {**graph.inputs, "precision": precision, "capability": stand_in.compute_capability, "batch": list(batch)}
         try:
-            folder, _ = cache.run("rehearsal", {**key, **TENSORRT_RTX.versions()}, rehearse)
+            folder, _ = cache.run("rehearsal", {**key, **compiler}, rehearse)
         except CompileError as exc:
             notes.append(f"TensorRT-RTX refused {precision}: {exc.message}")
             continue
@@ -115,7 +116,7 @@ def _raise_opset(path: Path, folder: Path) -> Path:
 def read_fusion(found: SearchResult) -> Rehearsal:
     """What the compiler fused, of engines that were compiled here; nothing where the library is another."""
     engines = {t.variant.precision: t.engine for t in found.trials if t.engine is not None}
-    if not any(engine.backend in REHEARSED_BACKENDS for engine in engines.values()):
+    if not any(LIBRARIES[engine.backend].nvidia for engine in engines.values()):
         return Rehearsal()
     from edgevit.engines.tensorrt.backend import load_fusion
 

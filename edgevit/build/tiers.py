@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from edgevit.build.verdict.choose import find_miss
 from edgevit.core.isa import TIERS, TierName, list_tiers, read_tier
+from edgevit.core.libraries import LIBRARIES
 from edgevit.core.report.report import Variant
 from edgevit.core.target import Budget, Target
 
@@ -34,7 +35,7 @@ def plan_tiers(target: Target) -> TierPlan:
     if not target.isa:
         return TierPlan(here, floats=here)
     # ONNX Runtime knows no limit: it computes in the newest that the processor has.
-    able = list_tiers() if target.backend == "openvino" else ((here,) if here is not None else ())
+    able = list_tiers() if LIBRARIES[target.backend].onednn else ((here,) if here is not None else ())
     present = tuple(tier for tier in target.isa if tier in able)
     ranked = present[0] if present else here
     first = target.isa[0]
@@ -52,7 +53,7 @@ def describe_plan(plan: TierPlan, target: Target) -> tuple[str, ...]:
     stand_in = "an unknown processor" if plan.ranked is None else TIERS[plan.ranked].title
     if plan.absent:
         names = " and ".join(TIERS[tier].title for tier in plan.absent)
-        limit = "" if target.backend == "openvino" else " (ONNX Runtime cannot be limited to older instructions)"
+        limit = "" if LIBRARIES[target.backend].onednn else " (ONNX Runtime cannot be limited to older instructions)"
         warnings.append(
             f"{names} cannot be run here{limit}: engines were judged under {stand_in}, whose latencies may rank them "
             "in another order; the first opening on such a processor answers the bundle's canary"

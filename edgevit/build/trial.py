@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from edgevit.core.engine import Engine, load_engine
 from edgevit.core.errors import CompileError, EdgevitError
 from edgevit.core.isa import read_tier
+from edgevit.core.libraries import LIBRARIES
 from edgevit.core.report.report import GraphSummary, Variant
 from edgevit.core.schema import to_data
 from edgevit.core.target import Target, use_library
-from edgevit.engines import get_backend
 from edgevit.engines.compile import compile_engine
 from edgevit.runtime.nvidia import find_gpu
+from edgevit.runtime.session import get_runtime
 
 if TYPE_CHECKING:
     from edgevit.build.bench import Bench
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from edgevit.build.order import Order
     from edgevit.core.quantization import QuantizationRecord
     from edgevit.core.recipe import Recipe
-    from edgevit.engines.openvino_faults import Executed
 
 _LONGEST_REASON = 400  # characters of a table's footnote: compilers say more than anybody reads there
 
@@ -121,17 +122,18 @@ def compile_graph(graph: GraphFile, precision: str, order: Order, bench: Bench, 
 
 def _refuse_faults(graph: GraphFile, target: Target, precision: str, recipe: Recipe) -> None:
     """Raise CompileError for what the library is known to compute wrongly on a processor that the target names."""
-    if target.backend != "openvino" or target.device != "CPU":
+    faults = LIBRARIES[target.backend].faults
+    if not faults or target.device != "CPU":
         return
-    from edgevit.engines.openvino_faults import list_faults
     from edgevit.graph.graph import Graph
 
+    list_faults = importlib.import_module(faults).list_faults
     settled = {**target.settings, **recipe.settings}.get("inference_precision")
     floats = graph.floats or settled or ("bf16" if precision == "bf16" else "f32")
     loaded = Graph.load(graph.path)
     here = read_tier()
     tiers = target.isa or ((here,) if here is not None else ())
-    reasons = [f.reason for tier in tiers for f in list_faults(loaded, cast("Executed", floats), tier)]
+    reasons = [f.reason for tier in tiers for f in list_faults(loaded, floats, tier)]
     if reasons:
         raise CompileError("; ".join(dict.fromkeys(reasons)), "build another precision")
 
@@ -140,16 +142,18 @@ def _find_model_info(target: Target, evidence: Evidence) -> dict[str, str] | Non
     """What OpenVINO's model_api reads from a classifier's file; ``None`` for others."""
     from edgevit.engines.model_info import describe_model_info
 
-    wanted = "openvino" in (target.backend, *target.also) and evidence.task.name == "classify"
-    return dict(describe_model_info(evidence.preprocess, evidence.labels)) if wanted else None
+    if evidence.task.name != "classify" or not any(LIBRARIES[n].model_info for n in (target.backend, *target.also)):
+        return None
+    return dict(describe_model_info(evidence.preprocess, evidence.labels))
 
 
 def _identify_nvidia(target: Target) -> dict[str, Any]:
     """What a plan fits: one version of its library and, of TensorRT, one GPU."""
-    if not target.backend.startswith("tensorrt"):
+    library = LIBRARIES[target.backend]
+    if not library.nvidia:
         return {}
-    gpu = find_gpu(target.compute_capability) if target.backend == "tensorrt" else None
-    return {"versions": get_backend(target.backend).versions(), "gpu": to_data(gpu)}
+    gpu = None if library.ahead else find_gpu(target.compute_capability)
+    return {"versions": get_runtime(target.backend).read_versions(), "gpu": to_data(gpu)}
 
 
 def refuse_trial(precision: str, exc: EdgevitError, name: str | None = None) -> Trial:

@@ -20,10 +20,9 @@ from edgevit.core import schema
 from edgevit.core.engine import Setting
 from edgevit.core.errors import TargetError
 from edgevit.core.isa import TIERS, TierName
+from edgevit.core.libraries import LIBRARIES, BackendName
 
 Precision: TypeAlias = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
-BackendName: TypeAlias = Literal["openvino", "onnxruntime", "tensorrt", "tensorrt_rtx"]
-_CPU_LIBRARIES: tuple[BackendName, ...] = ("openvino", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,11 @@ class Target:
     also: tuple[BackendName, ...] = ()
 
     def __post_init__(self) -> None:
-        problems = []
+        if self.backend not in LIBRARIES:
+            raise schema.FieldError([f"backend = {self.backend!r} is not one of {', '.join(LIBRARIES)}"])
+        library, problems = LIBRARIES[self.backend], []
+        rivals = [name for name, other in LIBRARIES.items() if other.cpu and name != self.backend]
+        on_cpu = library.cpu and self.device == "CPU"
         if not self.precisions:
             problems.append("precisions is empty")
         if not 17 <= self.opset <= 24:
@@ -126,21 +129,21 @@ class Target:
         unknown = [p for p in self.preference if p not in self.precisions]
         if unknown:
             problems.append(f"preference has {', '.join(unknown)}, which precisions has not")
-        if self.isa and (self.device != "CPU" or self.backend not in _CPU_LIBRARIES):
+        if self.isa and not on_cpu:
             problems.append("isa is of a CPU, and the device is not one")
         if len(set(self.isa)) < len(self.isa):
             problems.append(f"isa = {list(self.isa)} names an instruction set twice")
         if len({TIERS[name].architecture for name in self.isa}) > 1:
             problems.append(f"isa = {list(self.isa)} is of several architectures")
-        if self.backend == "openvino" and "sse4.1" in self.isa:
-            problems.append("isa has sse4.1, for which OpenVINO has no kernels of a LayerNorm")
+        lacking = [name for name in self.isa if name in library.lacks_isa]
+        problems += [f"isa has {name}, for which {library.lacks_isa[name]}" for name in lacking]
         foreign = [name for name in self.isa if self.architecture not in (None, TIERS[name].architecture)]
         if foreign:
             problems.append(f"isa has {', '.join(foreign)}, which {self.architecture} has not")
-        rivals = [name for name in self.also if name not in _CPU_LIBRARIES or name == self.backend]
-        if rivals or (self.also and (self.device != "CPU" or self.backend not in _CPU_LIBRARIES)):
-            wanted = " and ".join(name for name in _CPU_LIBRARIES if name != self.backend)
-            problems.append(f"also = {', '.join(self.also)}: a CPU may have {wanted} beside its backend, nothing else")
+        if self.also and not (on_cpu and set(self.also) <= set(rivals)):
+            problems.append(
+                f"also = {', '.join(self.also)}: a CPU may have {' and '.join(rivals)} beside its backend, nothing else"
+            )
         if self.memory_bytes is not None and self.memory_bytes <= 0:
             problems.append(f"memory_bytes = {self.memory_bytes} is not above 0")
         if self.compute_capability is not None and not re.fullmatch(r"\d+\.\d", self.compute_capability):

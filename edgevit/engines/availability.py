@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgevit.core.errors import DeviceError, MissingPackageError
+from edgevit.core.libraries import LIBRARIES
 from edgevit.core.target import Target, read_architecture
-from edgevit.engines import get_backend
+from edgevit.runtime.session import get_runtime
 from edgevit.runtime.versions import parse_version
-
-_NVIDIA = ("tensorrt", "tensorrt_rtx")
 
 
 @dataclass(frozen=True)
@@ -35,41 +34,45 @@ def target_status(target: Target) -> Status:
     here = read_architecture()
     if target.architecture not in (None, here):  # nothing that is installed here would help
         return Status(False, False, (f"a machine with {target.architecture} (this one has {here})",))
-    if target.backend not in _NVIDIA:
+    library = LIBRARIES[target.backend]
+    if not library.nvidia:
         missing = tuple(_find_missing_library(target))
         return Status(not missing, not missing, missing)
     absent = _find_missing_compiler(target)
     device = (*_find_missing_gpu(target), *_find_missing_runtime(target))
-    ahead = target.backend == "tensorrt_rtx"  # compiles for a GPU that is not here
-    return Status(not absent and (ahead or not device), not absent and not device, (*absent, *device))
+    return Status(not absent and (library.ahead or not device), not absent and not device, (*absent, *device))
 
 
 def _find_missing_library(target: Target) -> list[str]:
-    backend = get_backend(target.backend)
+    runtime = get_runtime(target.backend)
     try:
-        devices, version = backend.available(), backend.versions()[target.backend]
+        devices, version = runtime.list_devices(), runtime.read_versions()[target.backend]
     except MissingPackageError as exc:
         return [f"{exc.message}: {exc.hint}"]
     missing = []
     if not any(device == target.device or device.startswith(f"{target.device}.") for device in devices):
         missing.append(f"{target.backend}'s device {target.device} (here: {', '.join(devices) or 'none'})")
-    if target.runtime_version is not None and parse_version(version) < parse_version(target.runtime_version):
-        missing.append(f"{target.backend} {target.runtime_version} or later (here: {version})")
-    return missing
+    return missing + _find_old_version(target, version)
+
+
+def _find_old_version(target: Target, version: str) -> list[str]:
+    if target.runtime_version is None or parse_version(version) >= parse_version(target.runtime_version):
+        return []
+    return [f"{target.backend} {target.runtime_version} or later (here: {version})"]
 
 
 def _find_missing_compiler(target: Target) -> list[str]:
     """What TensorRT's compiler lacks; the GPU apart."""
-    from edgevit.engines.tensorrt.backend import TENSORRT, TENSORRT_RTX
+    from edgevit.engines.tensorrt.backend import TENSORRT_RTX
 
-    ahead = target.backend == "tensorrt_rtx"
+    ahead = LIBRARIES[target.backend].ahead
     try:
-        version = (TENSORRT_RTX if ahead else TENSORRT).versions()[target.backend]
+        version = get_runtime(target.backend).read_versions()[target.backend]
         known = TENSORRT_RTX.capabilities() if ahead else ()
     except MissingPackageError as exc:
         return [f"{exc.message}: {exc.hint}"]
-    if target.runtime_version is not None and parse_version(version) < parse_version(target.runtime_version):
-        return [f"{target.backend} {target.runtime_version} or later (here: {version})"]
+    if old := _find_old_version(target, version):
+        return old
     wanted = f"SM{(target.compute_capability or '').replace('.', '')}"
     if ahead and wanted not in known:
         return [f"a compute capability that {target.backend} {version} compiles for ({', '.join(known)})"]
@@ -82,7 +85,7 @@ def _find_missing_runtime(target: Target) -> list[str]:
     from edgevit.runtime.nvidia import read_driver_version
 
     try:
-        fault = find_cuda_fault(read_driver_version(), "rtx" if target.backend == "tensorrt_rtx" else "tensorrt")
+        fault = find_cuda_fault(read_driver_version(), LIBRARIES[target.backend].extra)
     except DeviceError:
         return []  # the missing driver is named already
     return [fault] if fault is not None else []

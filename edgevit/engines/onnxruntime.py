@@ -27,16 +27,6 @@ _INLINE_LIMIT_BYTES = 128 << 20
 _LARGEST_FP16 = 65504.0
 
 
-def available() -> tuple[str, ...]:
-    """``("CPU",)``."""
-    return list_devices()
-
-
-def versions() -> dict[str, str]:
-    """``{"onnxruntime": …}``."""
-    return read_versions()
-
-
 def check(model_path: Path, target: Target) -> None:
     """Refuse early.
 

@@ -17,11 +17,11 @@ from edgevit.core.engine import Engine, Setting, TensorSpec
 from edgevit.core.errors import CompileError, DeviceError, OutputError
 from edgevit.core.target import Target
 from edgevit.engines.model_file import check_model, find_batch
+from edgevit.runtime.library import import_library
 from edgevit.runtime.openvino import (
     build_config,
     get_core,
     has_device,
-    import_openvino,
     is_property,
     list_devices,
     read_versions,
@@ -36,16 +36,6 @@ _ARITHMETIC = {
 }
 
 
-def available() -> tuple[str, ...]:
-    """OpenVINO's devices on this machine."""
-    return list_devices()
-
-
-def versions() -> dict[str, str]:
-    """``{"openvino": …}``."""
-    return read_versions()
-
-
 def check(model_path: Path, target: Target) -> None:
     """Refuse early.
 
@@ -54,7 +44,7 @@ def check(model_path: Path, target: Target) -> None:
         DeviceError: The target's device is not on this machine.
         CompileError: OpenVINO cannot read the model, or it is not an image classifier of the expected form.
     """
-    import_openvino()
+    import_library("openvino")
     if not has_device(target.device):
         raise DeviceError(
             f"OpenVINO finds no device {target.device} on this machine; here: {', '.join(list_devices()) or 'none'}",
@@ -75,7 +65,7 @@ def compile(
     batch: tuple[int, int, int] | None = None,
 ) -> Engine:
     """Write the IR and prove that the device takes it; see :func:`edgevit.engines.compile.compile_engine`."""
-    openvino = import_openvino()
+    openvino = import_library("openvino")
     arithmetic = _ARITHMETIC.get(target.device.split(".")[0], {}).get(precision)
     defaults: dict[str, Setting] = {"hint": "latency"}
     if arithmetic is not None:

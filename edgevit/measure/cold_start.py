@@ -22,6 +22,7 @@ from typing import Any
 from edgevit.core.engine import Setting
 from edgevit.core.errors import DeviceError, EdgevitError
 from edgevit.core.isa import LIMIT_VARIABLE, TIERS, TierName
+from edgevit.core.libraries import LIBRARIES
 from edgevit.core.report.report import ColdStart
 
 _LAST_LINES = 12
@@ -30,7 +31,6 @@ _START = (
     "import sys; sys.path[:1] = [p for p in sys.path[:1] if p]; "
     "from edgevit.measure.cold_start import main; sys.exit(main(sys.argv[1:]))"
 )
-_LIBRARIES = ("openvino", "onnxruntime", "tensorrt", "tensorrt_rtx")  # backends are called as the packages are
 
 
 def measure_cold_start(
@@ -182,7 +182,7 @@ def _read_backend(description: Path) -> str | None:
         backend = data.get("backend") or data["engine"]["backend"]
     except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return None
-    return backend if backend in _LIBRARIES else None
+    return backend if backend in LIBRARIES else None  # which are called as the packages are
 
 
 def _find_size(opened: Any) -> tuple[int, int]:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.core.engine import Engine, Setting
+from edgevit.core.libraries import LIBRARIES
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import SettingsTrial
 from edgevit.measure.latency import measure_latency
@@ -23,10 +24,6 @@ Settings = Mapping[str, Setting]
 
 _CLEARLY = 0.97  # the interval of what replaces the library's choice ends below this ratio
 _MOST_COUNTS = 4
-_PROPERTIES: Mapping[str, tuple[Settings, ...]] = {
-    "openvino": ({"ENABLE_CPU_PINNING": False},),
-    "onnxruntime": (),
-}
 _DEFAULT = "default"
 
 
@@ -42,8 +39,7 @@ def list_candidates(engine: Engine, opened: Settings) -> tuple[Settings, ...]:
     found: list[Settings] = []
     if "threads" not in engine.settings:
         found += [{"threads": count} for count in _list_counts() if count != opened.get("threads")]
-    properties = _PROPERTIES.get(engine.backend, ())
-    return (*found, *(p for p in properties if not set(p) & set(engine.settings)))
+    return (*found, *(p for p in LIBRARIES[engine.backend].tuned if not set(p) & set(engine.settings)))
 
 
 def _list_counts() -> tuple[int, ...]:

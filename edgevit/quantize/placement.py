@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from edgevit.core.errors import RecipeError
+from edgevit.core.libraries import LIBRARIES
 
 GridKind: TypeAlias = Literal["u8", "i8", "u8_zero"]
 """``u8``: asymmetric, 0 … 255 with a zero point. ``i8``: symmetric, −127 … 127. ``u8_zero``: 0 … 255, zero point 0."""
@@ -83,7 +84,7 @@ _TENSORRT = Placement(
 # OpenVINO: u8 activations with zero points; products of two activations want symmetric operands. A Mul in front of a
 # FakeQuantize becomes part of it. TensorRT: zero points must be 0, no unsigned input; K or N below 16 is not worth it.
 # ONNX Runtime's CPU kernels multiply u8 by i8; its products of two activations gain nothing from int8.
-PLACEMENTS: Mapping[str, Placement] = {
+_BY_NAME: Mapping[str, Placement] = {
     "openvino": Placement(
         "u8",
         "i8",
@@ -99,8 +100,9 @@ PLACEMENTS: Mapping[str, Placement] = {
     ),
     "onnxruntime": Placement("u8", "i8", "u8_zero", "u8_zero", False, "producer", "float"),
     "tensorrt": _TENSORRT,
-    "tensorrt_rtx": _TENSORRT,
 }
+PLACEMENTS = {name: _BY_NAME[library.placement] for name, library in LIBRARIES.items()}
+"""By engine library."""
 
 
 def check_weight_bits(bits: int, backend: str) -> None:

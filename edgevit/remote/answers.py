@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from edgevit.core import schema
 from edgevit.core.errors import DeviceError
+from edgevit.core.libraries import LIBRARIES
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.target import use_library
 from edgevit.pixels.preprocess import Preprocess
 from edgevit.remote.job import Job, list_bundle, persist, run_job
-from edgevit.remote.probe import EXTRAS, estimate_environment, probe_device
+from edgevit.remote.probe import estimate_environment, probe_device
 from edgevit.remote.ssh import Connection, Exchange
 from edgevit.remote.ssh_errors import OutOfReachError
 from edgevit.remote.transfer import hash_job
@@ -127,7 +128,7 @@ def open_on(
     target = use_library(bundle.manifest.target, backend)  # it may be one of the further libraries
     found = probe_device(connection, target)
     log(found.describe())
-    extras = (EXTRAS[backend],)
+    extras = (LIBRARIES[backend].extra,)
     with pack_wheel() as wheel, tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
         files = {**list_bundle("bundle", bundle), wheel.name: wheel}
         job = Job(

@@ -17,10 +17,11 @@ from edgevit.build.pack import check_output, pack_bundle
 from edgevit.build.portable import read_portable_recipe
 from edgevit.core import schema
 from edgevit.core.errors import BundleError, EdgevitError
+from edgevit.core.libraries import LIBRARIES
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Report
 from edgevit.remote.job import Job, list_bundle, run_job
-from edgevit.remote.probe import EXTRAS, estimate_environment, probe_device
+from edgevit.remote.probe import estimate_environment, probe_device
 from edgevit.remote.ssh import Connection
 from edgevit.remote.ssh_errors import OutOfReachError
 from edgevit.remote.transfer import hash_job
@@ -72,7 +73,7 @@ def finish_on(
     log(found.describe())
     with lock_output(out) as lock, pack_wheel() as wheel:
         check_output(out)
-        extras = ("finish", EXTRAS[target.backend])
+        extras = ("finish", LIBRARIES[target.backend].extra)
         job = Job(
             name="finish-" + _identify(host, out, bundle, wheel),
             arguments=("-m", "edgevit", "finish", "input/bundle", "--out", "output/bundle", "--json"),

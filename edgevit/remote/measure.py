@@ -12,11 +12,12 @@ from pathlib import Path
 
 from edgevit.core import schema
 from edgevit.core.errors import DeviceError
+from edgevit.core.libraries import LIBRARIES
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.target import use_library
 from edgevit.measure.bench import Comparison
 from edgevit.remote.job import Job, list_bundle, run_job
-from edgevit.remote.probe import EXTRAS, estimate_environment, probe_device
+from edgevit.remote.probe import estimate_environment, probe_device
 from edgevit.remote.ssh import Connection
 from edgevit.remote.transfer import hash_job
 from edgevit.remote.wheel import pack_wheel
@@ -51,7 +52,7 @@ def bench_on(
     for target in targets:
         found = probe_device(connection, target)
     log(found.describe())
-    extras = tuple(dict.fromkeys(EXTRAS[target.backend] for target in targets))
+    extras = tuple(dict.fromkeys(LIBRARIES[target.backend].extra for target in targets))
     with pack_wheel() as wheel, tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
         files = {wheel.name: wheel}
         for index, bundle in enumerate(opened):

@@ -8,19 +8,16 @@ from typing import TYPE_CHECKING
 
 from edgevit.core import schema
 from edgevit.core.errors import DeviceError
+from edgevit.core.libraries import LIBRARIES
 from edgevit.runtime.versions import parse_version
 
 if TYPE_CHECKING:
     from edgevit.core.target import Target
     from edgevit.remote.ssh import Connection
 
-EXTRAS = {"openvino": "openvino", "onnxruntime": "onnxruntime", "tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
 _PACKAGES = {"numpy": "numpy", "PIL": "pillow"}
 _FINISH_PACKAGES = {"onnx_ir": "onnx-ir", "tomli_w": "tomli-w"}
 """Modules and the packages that have them; an engine library's are called as its backend."""
-
-_ENVIRONMENT_BYTES = {"openvino": 500 << 20, "onnxruntime": 400 << 20, "tensorrt": 400 << 20, "tensorrt_rtx": 1 << 30}
-"""What a fresh environment takes with pip's own needs, measured on x86-64 and rounded up."""
 
 
 @dataclass(frozen=True)
@@ -106,4 +103,4 @@ def estimate_environment(connection: Connection, found: Probe, target: Target, e
     """Bytes that the environment for some extras of the wheel still takes there; 0 where it was made before."""
     version = ".".join(found.python.split(".")[:2])
     there = connection.own_python is not None or f"env-{version}-{'-'.join(extras)}" in found.environments
-    return 0 if there else _ENVIRONMENT_BYTES[target.backend]
+    return 0 if there else LIBRARIES[target.backend].environment_bytes

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.core.engine import Engine, Setting
-from edgevit.core.errors import DeviceError, MissingPackageError
+from edgevit.core.errors import DeviceError
 from edgevit.core.isa import list_tiers
 from edgevit.core.report.place import Place, select_settings
 from edgevit.runtime.cores import choose_threads
+from edgevit.runtime.library import import_library
 from edgevit.runtime.processor_name import read_name
 from edgevit.runtime.session import Outputs
 from edgevit.runtime.settings import OpenSettings, read_settings
@@ -36,11 +37,7 @@ def import_onnxruntime() -> Any:
     Raises:
         MissingPackageError: It is not installed, or does not load.
     """
-    try:
-        import onnxruntime
-    except ImportError as exc:
-        reason = "is not installed" if getattr(exc, "name", None) == "onnxruntime" else f"cannot be imported: {exc}"
-        raise MissingPackageError(f"onnxruntime {reason}", 'pip install "edgevit[onnxruntime]"') from exc
+    onnxruntime = import_library("onnxruntime")
     onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
     return onnxruntime
 

@@ -11,33 +11,20 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.core.engine import Engine, Setting
-from edgevit.core.errors import DeviceError, MissingPackageError
+from edgevit.core.errors import DeviceError
 from edgevit.core.isa import TIERS, TierName, read_tier
 from edgevit.core.report.place import Place, select_settings
 from edgevit.runtime.cores import choose_threads, count_logical_cores, count_physical_cores
+from edgevit.runtime.library import import_library
 from edgevit.runtime.session import Outputs
 from edgevit.runtime.settings import OpenSettings, read_settings
 from edgevit.runtime.versions import parse_version
 
 
-def import_openvino() -> Any:
-    """The openvino package.
-
-    Raises:
-        MissingPackageError: It is not installed, or does not load.
-    """
-    try:
-        import openvino
-    except ImportError as exc:
-        reason = "is not installed" if getattr(exc, "name", None) == "openvino" else f"cannot be imported: {exc}"
-        raise MissingPackageError(f"openvino {reason}", 'pip install "edgevit[openvino]"') from exc
-    return openvino
-
-
 @functools.cache
 def get_core() -> Any:
     """The process's one ``openvino.Core``, which is safe to share between threads."""
-    return import_openvino().Core()
+    return import_library("openvino").Core()
 
 
 @functools.cache
@@ -48,7 +35,7 @@ def list_devices() -> tuple[str, ...]:
 
 def read_versions() -> dict[str, str]:
     """``{"openvino": …}``."""
-    return {"openvino": str(import_openvino().get_version())}
+    return {"openvino": str(import_library("openvino").get_version())}
 
 
 def has_device(name: str) -> bool:

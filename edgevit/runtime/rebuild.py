@@ -5,10 +5,9 @@ from __future__ import annotations
 import shlex
 
 from edgevit.core.errors import DeviceError
+from edgevit.core.libraries import LIBRARIES
 from edgevit.core.target import list_targets, read_architecture
 from edgevit.runtime.bundle import Bundle
-
-_NVIDIA = ("tensorrt", "tensorrt_rtx")
 
 
 def rebuild_command(bundle: Bundle, target: str | None = None) -> str:
@@ -27,7 +26,7 @@ def rebuild_command(bundle: Bundle, target: str | None = None) -> str:
 def suggest_rebuild(bundle: Bundle) -> str:
     """A hint for a bundle that does not open here: the command for this machine's own GPU, where it is for one."""
     target = bundle.manifest.target
-    if target.backend not in _NVIDIA:
+    if not LIBRARIES[target.backend].nvidia:
         return f"build it again for this device: {rebuild_command(bundle)}"
     from edgevit.runtime.nvidia import read_gpus
 
@@ -49,7 +48,7 @@ def suggest_rebuild(bundle: Bundle) -> str:
     command = rebuild_command(bundle, name)
     if target.build_on == "host":
         built = bundle.engine.versions.get(target.backend)
-        package = target.backend.replace("_", "-")
+        package = LIBRARIES[target.backend].distribution
         other = f', or install the version that it was built with: pip install "{package}=={built}"'
         return f"build it again for this GPU: {command}{other if built and name == target.name else ''}"
     return f"on this machine, run edgevit finish on its portable bundle, or build it again: {command}"

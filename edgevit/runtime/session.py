@@ -13,15 +13,8 @@ import numpy.typing as npt
 
 from edgevit.core.engine import Engine, Setting, TensorSpec
 from edgevit.core.errors import BundleError, DataError, DeviceError
+from edgevit.core.libraries import LIBRARIES
 from edgevit.core.report.place import Place
-
-RUNTIMES: dict[str, str] = {
-    "openvino": "edgevit.runtime.openvino",
-    "onnxruntime": "edgevit.runtime.onnxruntime",
-    "tensorrt": "edgevit.runtime.tensorrt.open_plan:TENSORRT",
-    "tensorrt_rtx": "edgevit.runtime.tensorrt.open_plan:TENSORRT_RTX",
-}
-"""A module, or an object in one that serves two libraries."""
 
 Outputs: TypeAlias = tuple[npt.NDArray[np.float32], ...]
 """One array for every output of an engine, ``(B, …) float32``."""
@@ -44,7 +37,7 @@ class Executor(Protocol):
 
 
 class Runtime(Protocol):
-    """What a module of ``RUNTIMES`` provides."""
+    """What the module of a library that opens its engines provides, or its object."""
 
     def open_executor(self, engine: Engine, settings: Mapping[str, Setting]) -> Executor:
         """Load the engine's files with these settings."""
@@ -157,11 +150,11 @@ def get_runtime(backend: str) -> Runtime:
     Raises:
         BundleError: This version of edgevit opens no such engines.
     """
-    if backend not in RUNTIMES:
+    if backend not in LIBRARIES:
         raise BundleError(
-            f"this version of edgevit opens no {backend} engines", f"it opens those of {', '.join(RUNTIMES)}"
+            f"this version of edgevit opens no {backend} engines", f"it opens those of {', '.join(LIBRARIES)}"
         )
-    module, _, name = RUNTIMES[backend].partition(":")
+    module, _, name = LIBRARIES[backend].runtime.partition(":")
     runtime = importlib.import_module(module)
     return cast(Runtime, getattr(runtime, name) if name else runtime)
 

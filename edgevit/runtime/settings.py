@@ -15,8 +15,8 @@
 
 A library's own properties pass through: keys in capitals for OpenVINO (``ENABLE_CPU_PINNING``), keys with a dot for
 ONNX Runtime's session configuration (``session.intra_op.allow_spinning``). That is for whoever opens an engine. A
-bundle comes from somewhere, and some properties write files, or load some: it may set only those of
-``BUNDLE_PROPERTIES``.
+bundle comes from somewhere, and some properties write files, or load some: it may set only those of its library's
+``bundle_properties`` (:data:`edgevit.core.libraries.LIBRARIES`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 
 from edgevit.core.engine import Setting
 from edgevit.core.errors import DeviceError, EdgevitError, format_offenders
+from edgevit.core.libraries import LIBRARIES
 
 _CHOICES = {
     "hint": ("latency", "throughput"),
@@ -38,25 +39,6 @@ _COUNTS = ("threads", "streams")
 _SWITCHES = ("cuda_graph",)
 KEYS = ("hint", "threads", "streams", "inference_precision")
 GPU_KEYS = ("hint", "streams", "cuda_graph", "wait", "transfers")
-
-_SWITCH = (True, False)
-_TEXT_SWITCH = (True, False, "0", "1")
-BUNDLE_PROPERTIES: Mapping[str, Mapping[str, tuple[Setting, ...]]] = {
-    "openvino": {
-        "ENABLE_CPU_PINNING": _SWITCH,
-        "ENABLE_HYPER_THREADING": _SWITCH,
-        "SCHEDULING_CORE_TYPE": ("ANY_CORE", "PCORE_ONLY", "ECORE_ONLY"),
-    },
-    "onnxruntime": {
-        "mlas.enable_gemm_fastmath_arm64_bfloat16": _TEXT_SWITCH,
-        "session.intra_op.allow_spinning": _TEXT_SWITCH,
-        "session.set_denormal_as_zero": _TEXT_SWITCH,
-        "session.x64quantprecision": _TEXT_SWITCH,
-    },
-    "tensorrt": {},
-    "tensorrt_rtx": {},
-}
-"""Properties that a bundle may set, by engine library, with their values: none writes, reads or loads a file."""
 
 
 @dataclass(frozen=True)
@@ -128,10 +110,10 @@ def check_bundled_settings(
     Raises:
         EdgevitError: As ``error``, listing every key and value that is not in the tables above.
     """
-    properties = BUNDLE_PROPERTIES.get(backend)
-    if properties is None:
+    library = LIBRARIES.get(backend)
+    if library is None:
         return
-    keys = GPU_KEYS if backend.startswith("tensorrt") else KEYS
+    properties, keys = library.bundle_properties, GPU_KEYS if library.nvidia else KEYS
     offenders = []
     for key, value in settings.items():
         setting = f"{key if key.isprintable() else ascii(key)} = {value!r}"

@@ -45,10 +45,10 @@ def test_jetson_is_rehearsed_for_the_same_family(graphs: dict[str, GraphFile], t
 def test_without_the_compiler_it_says_how_to_get_it(
     graphs: dict[str, GraphFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: object) -> None:
+    def refuse(name: str) -> None:
         raise MissingPackageError("tensorrt_rtx cannot be imported: no module", 'pip install "edgevit[rtx]"')
 
-    monkeypatch.setattr("edgevit.engines.tensorrt.backend.TensorRT._import", refuse)
+    monkeypatch.setattr("edgevit.runtime.tensorrt.open_plan.import_tensorrt", refuse)
     found = rehearse_fusion(graphs, JETSON, (1, 1, 1), StageCache(tmp_path / "cache"))
     assert found.fusion == {}
     assert "edgevit[rtx]" in list_fusion_warnings(found)[0]

@@ -18,7 +18,7 @@ NAMES = tuple(target.name for target in list_targets())
 def _pretend(
     monkeypatch: pytest.MonkeyPatch, backend: str, devices: tuple[str, ...], version: str, machine: str
 ) -> None:
-    module = f"edgevit.engines.{backend}"
+    module = f"edgevit.runtime.{backend}"
     monkeypatch.setattr(f"{module}.list_devices", lambda: devices)
     monkeypatch.setattr(f"{module}.read_versions", lambda: {backend: version})
     monkeypatch.setattr(platform, "machine", lambda: machine)
@@ -68,7 +68,7 @@ def test_absent_package_is_named_with_its_install_line(monkeypatch: pytest.Monke
     def refuse() -> tuple[str, ...]:
         raise MissingPackageError("openvino is not installed", 'pip install "edgevit[openvino]"')
 
-    monkeypatch.setattr("edgevit.engines.openvino.list_devices", refuse)
+    monkeypatch.setattr("edgevit.runtime.openvino.list_devices", refuse)
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     assert target_status(load_target("intel-cpu")).missing == (
         'openvino is not installed: pip install "edgevit[openvino]"',

@@ -13,6 +13,7 @@ from edgevit.core.errors import CompileError, DeviceError, MissingPackageError
 from edgevit.core.target import load_target
 from edgevit.engines import openvino as backend
 from edgevit.engines.compile import compile_engine
+from edgevit.runtime import openvino as runtime
 from edgevit.runtime.session import open_engine
 from tests.support.tiny_onnx import compute_logits, make_images, make_weights, write_classifier
 
@@ -61,7 +62,7 @@ def test_engine_describes_its_input_and_output(tmp_path: Path) -> None:
     assert engine.batch == (1, 1, 1)
     assert engine.files == ("model.xml", "model.bin")
     assert engine.size_bytes == sum(p.stat().st_size for p in (tmp_path / "engine").glob("model.*"))
-    assert engine.versions == backend.versions()
+    assert engine.versions == runtime.read_versions()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -126,7 +127,7 @@ def test_unknown_operator_raises_naming_it(tmp_path: Path) -> None:
 
 
 def test_absent_device_raises_naming_those_that_are_here(tmp_path: Path) -> None:
-    if any(device.startswith("NPU") for device in backend.available()):
+    if any(device.startswith("NPU") for device in runtime.list_devices()):
         pytest.skip("this machine has an NPU")
     model = write_classifier(tmp_path / "float.onnx")
     with pytest.raises(DeviceError, match=r"no device NPU.*CPU"):

@@ -21,18 +21,18 @@ from edgevit.build.graph_answers import JUDGE_SETTINGS
 from edgevit.build.pack import pack_bundle
 from edgevit.cli import main
 from edgevit.core.errors import BundleError, DeviceError, OutputError, RecipeError, TargetError
+from edgevit.core.libraries import LIBRARIES
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import list_targets, load_target
 from edgevit.measure.bench import bench_bundles
 from edgevit.measure.cold_start import measure_cold_start
 from edgevit.measure.evaluate import evaluate_bundle
-from edgevit.measure.tune import _PROPERTIES
 from edgevit.runtime import open_bundle
 from edgevit.runtime.bundle_settings import check_build_settings
 from edgevit.runtime.onnxruntime import is_property as is_onnxruntime_property
 from edgevit.runtime.openvino import get_core
 from edgevit.runtime.openvino import is_property as is_openvino_property
-from edgevit.runtime.settings import BUNDLE_PROPERTIES, GPU_KEYS, KEYS, check_bundled_settings
+from edgevit.runtime.settings import GPU_KEYS, KEYS, check_bundled_settings
 from tests.support.tiny_bundle import make_bundle, make_manifest
 from tests.support.tiny_onnx import make_images, write_classifier
 
@@ -129,8 +129,9 @@ def test_properties_of_the_list_are_taken(prepared: Path) -> None:
         bundle = make_bundle(prepared / target, prepared / f"{target}-work", target=target).path
         with open_bundle(bundle) as predictor:
             expected = predictor.run(make_images(1))
-        for values in zip(*(choices[:2] for choices in BUNDLE_PROPERTIES[backend].values()), strict=True):
-            settings = dict(zip(BUNDLE_PROPERTIES[backend], values, strict=True))
+        properties = LIBRARIES[backend].bundle_properties
+        for values in zip(*(choices[:2] for choices in properties.values()), strict=True):
+            settings = dict(zip(properties, values, strict=True))
             forge(bundle, set_engine(**settings))
             with open_bundle(bundle) as predictor:
                 assert {key: predictor.settings[key] for key in settings} == settings
@@ -138,15 +139,15 @@ def test_properties_of_the_list_are_taken(prepared: Path) -> None:
 
 
 def test_properties_of_the_list_are_the_librarys_own_and_none_is_of_edgevit() -> None:
-    assert all(map(is_openvino_property, BUNDLE_PROPERTIES["openvino"]))
-    assert all(map(is_onnxruntime_property, BUNDLE_PROPERTIES["onnxruntime"]))
-    assert {*BUNDLE_PROPERTIES["openvino"]} <= {*get_core().get_property("CPU", "SUPPORTED_PROPERTIES")}
-    assert not {key for table in BUNDLE_PROPERTIES.values() for key in table} & {*KEYS, *GPU_KEYS}
+    assert all(map(is_openvino_property, LIBRARIES["openvino"].bundle_properties))
+    assert all(map(is_onnxruntime_property, LIBRARIES["onnxruntime"].bundle_properties))
+    assert {*LIBRARIES["openvino"].bundle_properties} <= {*get_core().get_property("CPU", "SUPPORTED_PROPERTIES")}
+    assert not {key for library in LIBRARIES.values() for key in library.bundle_properties} & {*KEYS, *GPU_KEYS}
 
 
 def test_what_the_build_itself_writes_is_in_the_list_and_what_judges_is_not() -> None:
-    for backend, tried in _PROPERTIES.items():
-        for settings in tried:
+    for backend, library in LIBRARIES.items():
+        for settings in library.tuned:
             check_bundled_settings(settings, backend, "tuned", BundleError, "")
     for target in list_targets():
         check_build_settings(target, {})
@@ -246,5 +247,5 @@ def test_engine_of_a_library_that_is_not_known_is_refused_for_that() -> None:
 
 def test_documented_properties_are_those_of_the_table() -> None:
     text = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text(encoding="utf-8")
-    for table in BUNDLE_PROPERTIES.values():
-        assert all(f"`{key}`" in text for key in table)
+    for library in LIBRARIES.values():
+        assert all(f"`{key}`" in text for key in library.bundle_properties)

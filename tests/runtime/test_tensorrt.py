@@ -56,7 +56,7 @@ def find_real_place() -> Place:
         if f"SM{capability.replace('.', '')}" in TENSORRT_RTX.capabilities():
             return Place(TENSORRT_RTX, dataclasses.replace(load_target("rtx-30"), compute_capability=capability), None)
     try:
-        version = parse_version(TENSORRT.versions()["tensorrt"], 2)
+        version = parse_version(get_runtime("tensorrt").read_versions()["tensorrt"], 2)
     except MissingPackageError as exc:
         pytest.skip(f"nothing here compiles for compute capability {capability}: {exc.message}: {exc.hint}")
     target = load_target("nvidia-gpu" if version >= (10, 3) else "jetson-jetpack-6.0")

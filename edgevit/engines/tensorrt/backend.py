@@ -25,6 +25,7 @@ from edgevit.engines.tensorrt.timing_cache import TimingCache
 from edgevit.graph.graph import Graph
 from edgevit.runtime.cuda import Cuda, import_cudart
 from edgevit.runtime.nvidia import find_gpu, read_gpus
+from edgevit.runtime.session import get_runtime
 from edgevit.runtime.tensorrt.log import Said, get_log
 from edgevit.runtime.tensorrt.open_plan import import_tensorrt
 
@@ -37,23 +38,11 @@ class TensorRT:
     """One of the two libraries.
 
     Args:
-        name: ``tensorrt`` or ``tensorrt_rtx``: the module, and the key in ``BACKENDS``.
+        name: ``tensorrt`` or ``tensorrt_rtx``: the module, and the key in ``LIBRARIES``.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-
-    def versions(self) -> dict[str, str]:
-        """``{"tensorrt_rtx": …}``."""
-        return {self.name: str(self._import().__version__)}
-
-    def available(self) -> tuple[str, ...]:
-        """The GPUs here."""
-        self._import()
-        try:
-            return tuple(gpu.name for gpu in read_gpus())
-        except DeviceError:
-            return ()
 
     def capabilities(self) -> tuple[str, ...]:
         """The compute capabilities that TensorRT-RTX compiles for without such a GPU, ``SM86`` and others."""
@@ -98,7 +87,7 @@ class TensorRT:
         plan, layers, notes = self._build(model_path, target, inputs[0], batch, precision, _list_wide(graph))
         (directory / PLAN_FILE).write_bytes(plan)
         op_types = {node.name or "": node.op_type for node in graph.model.graph}
-        versions = self.versions()
+        versions = get_runtime(self.name).read_versions()
         compiler = f"{self.name} {versions[self.name]}"
         record = prove_fusion(layers, op_types, compiler, self._find_device(target), read_types(graph))
         record = dataclasses.replace(record, notes=(*record.notes, *notes))

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from edgevit.core.errors import DeviceError
+from edgevit.core.libraries import LIBRARIES
 from edgevit.core.report.conditions import list_platform_risks
 from edgevit.core.report.machine import Gpu
 from edgevit.core.report.report import Machine
@@ -31,10 +32,7 @@ PACKAGES = (
     "edgevit",
     "numpy",
     "pillow",
-    "onnxruntime",
-    "openvino",
-    "tensorrt",
-    "tensorrt-rtx",
+    *(library.distribution for library in LIBRARIES.values()),
     "cuda-bindings",
     "torch",
     "onnx",

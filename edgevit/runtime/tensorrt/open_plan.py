@@ -10,22 +10,22 @@ TensorRT-RTX documentation, Engine Compatibility). It fits one compute capabilit
 
 from __future__ import annotations
 
-import importlib
 import platform
 from collections.abc import Mapping
 from typing import Any
 
 from edgevit.core.engine import Engine, Setting
-from edgevit.core.errors import DeviceError, MissingPackageError
+from edgevit.core.errors import DeviceError
+from edgevit.core.libraries import LIBRARIES
 from edgevit.core.report.machine import Gpu
 from edgevit.core.report.place import Place, select_settings
 from edgevit.runtime.cuda import import_cudart
+from edgevit.runtime.library import import_library
 from edgevit.runtime.nvidia import HINT, choose_gpu, describe_driver, read_gpus
 from edgevit.runtime.settings import GPU_KEYS, read_settings
 from edgevit.runtime.tensorrt.executor import TensorRTExecutor
 from edgevit.runtime.versions import parse_version
 
-_EXTRAS = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
 _RELEASE = 3
 """Parts of a version that name a release; a fourth is the build's."""
 
@@ -36,14 +36,9 @@ def import_tensorrt(name: str) -> Any:
     Raises:
         MissingPackageError: It is not installed, or does not load.
     """
-    try:
-        return importlib.import_module(name)
-    except ImportError as exc:
-        reason = "is not installed" if getattr(exc, "name", None) == name else f"cannot be imported: {exc}"
-        hint = f'pip install "edgevit[{_EXTRAS[name]}]"'
-        if name == "tensorrt" and platform.machine() == "aarch64":
-            hint = f"on a Jetson make the virtual environment with --system-site-packages; otherwise {hint}"
-        raise MissingPackageError(f"{name} {reason}", hint) from exc
+    jetson = name == "tensorrt" and platform.machine() == "aarch64"
+    advice = "on a Jetson make the virtual environment with --system-site-packages; otherwise " if jetson else ""
+    return import_library(name, advice)
 
 
 class TensorRTRuntime:
@@ -62,7 +57,8 @@ class TensorRTRuntime:
         gpu = choose_gpu(read_gpus(), engine.gpu)
         if gpu is None:
             raise DeviceError("the GPU that the engine is for is not here", "make it visible: see CUDA_VISIBLE_DEVICES")
-        return TensorRTExecutor(import_tensorrt(self.name), import_cudart(_EXTRAS[self.name]), engine, opened, gpu)
+        cudart = import_cudart(LIBRARIES[self.name].extra)
+        return TensorRTExecutor(import_tensorrt(self.name), cudart, engine, opened, gpu)
 
     def list_devices(self) -> tuple[str, ...]:
         """Names of the GPUs here."""

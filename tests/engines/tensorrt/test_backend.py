@@ -13,10 +13,11 @@ from edgevit.core.errors import CompileError, DeviceError, MissingPackageError
 from edgevit.core.quantization import Quantization
 from edgevit.core.report.fusion_record import FusionRecord
 from edgevit.core.target import ExportForm, Target, load_target
-from edgevit.engines.tensorrt.backend import PLAN_FILE, TENSORRT, TENSORRT_RTX, TensorRT, load_fusion
+from edgevit.engines.tensorrt.backend import PLAN_FILE, TENSORRT_RTX, TensorRT, load_fusion
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model
+from edgevit.runtime.session import get_runtime
 from tests.support.broken_rules import insert_cast, move_zero, use_fp8, use_unknown_op
 from tests.support.quantized import quantize_graph
 from tests.support.small_graphs import CONFIGS, make_graph, make_pixels
@@ -58,7 +59,7 @@ def test_engine_of_every_precision_and_device(family: str, precision: str, capab
     assert engine.gpu == GpuRecord(capability)
     assert (record.device, record.compiler) == (
         f"SM{capability.replace('.', '')}",
-        f"tensorrt_rtx {TENSORRT_RTX.versions()['tensorrt_rtx']}",
+        f"tensorrt_rtx {get_runtime('tensorrt_rtx').read_versions()['tensorrt_rtx']}",
     )
     blocks = CONFIGS[family].depth if family == "vit" else sum(CONFIGS[family].depths)
     assert len(record.attention) + len(record.unfused_attention) == blocks
@@ -141,9 +142,10 @@ def test_missing_library_says_how_to_install_it(monkeypatch) -> None:
             raise ImportError("no module named tensorrt")
         return importlib.__import__(name)
 
+    runtime = get_runtime("tensorrt")
     monkeypatch.setattr(importlib, "import_module", refuse)
     with pytest.raises(MissingPackageError) as caught:
-        TENSORRT.versions()
+        runtime.read_versions()
     assert "edgevit[tensorrt]" in caught.value.hint
 
 

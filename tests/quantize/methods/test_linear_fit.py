@@ -7,8 +7,8 @@ import numpy.typing as npt
 import onnx_ir as ir
 import pytest
 
+from edgevit.core.libraries import BackendName
 from edgevit.core.quantization import Quantization
-from edgevit.core.target import BackendName
 from edgevit.quantize.grid import Grid
 from edgevit.quantize.methods.linear_fit import choose_factors, fit_linears
 from edgevit.quantize.placement import PLACEMENTS

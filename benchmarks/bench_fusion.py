@@ -23,7 +23,8 @@ from edgevit.core import schema
 from edgevit.core.quantization import Quantization
 from edgevit.core.report.fusion_record import FusionRecord
 from edgevit.core.target import ExportForm, Target, load_target
-from edgevit.engines.tensorrt.backend import TENSORRT_RTX, load_fusion
+from edgevit.engines.fusion_file import load_fusion
+from edgevit.engines.tensorrt.backend import TENSORRT_RTX
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.measure.reference import generate_images

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevit.core.errors import CompileError, MissingPackageError
-from edgevit.core.libraries import LIBRARIES
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.fusion_record import FusionRecord
+from edgevit.engines.fusion_file import FUSION_FILE, load_fusion
 from edgevit.runtime.session import get_runtime
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def rehearse_fusion(
         cache: Of finished rehearsals.
         progress: Told about every precision.
     """
-    from edgevit.engines.tensorrt.backend import FUSION_FILE, TENSORRT_RTX, load_fusion
+    from edgevit.engines.tensorrt.backend import TENSORRT_RTX
 
     try:
         compiler = get_runtime("tensorrt_rtx").read_versions()
@@ -114,12 +115,8 @@ def _raise_opset(path: Path, folder: Path) -> Path:
 
 
 def read_fusion(found: SearchResult) -> Rehearsal:
-    """What the compiler fused, of engines that were compiled here; nothing where the library is another."""
+    """What the library made of each graph, of engines that were compiled here; nothing where it does not tell."""
     engines = {t.variant.precision: t.engine for t in found.trials if t.engine is not None}
-    if not any(LIBRARIES[engine.backend].nvidia for engine in engines.values()):
-        return Rehearsal()
-    from edgevit.engines.tensorrt.backend import load_fusion
-
     records = {precision: load_fusion(engine.directory) for precision, engine in engines.items()}
     return Rehearsal({precision: record for precision, record in records.items() if record is not None})
 
@@ -147,10 +144,22 @@ def _name_some(sites: Sequence[str]) -> str:
     return ", ".join(sites[:3]) + (", …" if len(sites) > 3 else "")
 
 
+def _count_types(nodes: Sequence[str]) -> str:
+    """``12 Softmax, 1 Gather``, of nodes that are given by op type and name."""
+    return ", ".join(f"{count} {kind}" for kind, count in Counter(n.partition(" ")[0] for n in nodes).most_common())
+
+
 def list_fusion_warnings(rehearsal: Rehearsal) -> tuple[str, ...]:
     """What the compiler left unfused that it is expected to fuse, and what it refused."""
     warnings = list(rehearsal.notes)
     for precision, record in rehearsal.fusion.items():
+        if (found := record.assignment) is not None:
+            if found.left:
+                warnings.append(
+                    f"{precision}: {len(found.left)} of {found.nodes} nodes fell back from {record.device} to the CPU: "
+                    f"{_count_types(found.left)}"
+                )
+            continue
         if not record.layers:
             warnings.append(f"{precision}: {record.compiler} listed no layers, so what it fused is not known")
             continue

@@ -89,7 +89,7 @@ def compile_graph(graph: GraphFile, precision: str, order: Order, bench: Bench, 
         "precision": precision,
         "backend": target.backend,
         "device": [target.device, target.compute_capability],
-        **_identify_nvidia(target),
+        **_identify_library(target),
         "settings": {**target.settings, **recipe.settings},
         "batch": recipe.batch,
         "model_info": dict(model_info or {}),
@@ -147,12 +147,12 @@ def _find_model_info(target: Target, evidence: Evidence) -> dict[str, str] | Non
     return dict(describe_model_info(evidence.preprocess, evidence.labels))
 
 
-def _identify_nvidia(target: Target) -> dict[str, Any]:
-    """What a plan fits: one version of its library and, of TensorRT, one GPU."""
+def _identify_library(target: Target) -> dict[str, Any]:
+    """What an engine for a GPU or an execution provider fits: one version of its library and, of TensorRT, one GPU."""
     library = LIBRARIES[target.backend]
-    if not library.nvidia:
+    if not library.nvidia and (not library.devices or target.device == "CPU"):
         return {}
-    gpu = None if library.ahead else find_gpu(target.compute_capability)
+    gpu = find_gpu(target.compute_capability) if library.nvidia and not library.ahead else None
     return {"versions": get_runtime(target.backend).read_versions(), "gpu": to_data(gpu)}
 
 

@@ -121,7 +121,7 @@ def _show_bundle(output: Output, found: BundleInspection) -> None:
         show_pass(output, record)
     if report.fusion:
         output.line()
-        output.line("What TensorRT's compiler made of it:")
+        output.line("What the engine library made of it:")
         for precision, fusion in report.fusion.items():
             output.line(f"  {precision}, {fusion.compiler} for {fusion.device}: {fusion.describe()}")
             for text, sites in fusion.leftovers().items():

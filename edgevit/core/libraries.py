@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 from edgevit.core.engine import Setting
 from edgevit.core.isa import TierName
+from edgevit.core.providers import PROVIDERS, ExecutionProvider, list_choices
 
 BackendName: TypeAlias = Literal["openvino", "onnxruntime", "tensorrt", "tensorrt_rtx"]
 """The keys of the table, which are the names of the libraries' Python packages."""
@@ -32,6 +33,7 @@ class EngineLibrary:
         bundle_properties: Its own properties that a bundle may set, with their values: none writes, reads or loads a
             file.
         tuned: Ways to open an engine on a CPU that are worth timing, besides numbers of threads.
+        devices: What each device of a target is to it, where it says so itself; otherwise the machine tells.
         cpu: Whether its device ``CPU`` is this processor.
         onednn: Whether oneDNN computes there: in a float type of choice, and under the instruction sets of a limit.
         lacks_isa: Instruction sets that it does not run under, with the reason.
@@ -51,6 +53,7 @@ class EngineLibrary:
     placement: str
     bundle_properties: Mapping[str, tuple[Setting, ...]] = field(default_factory=dict)
     tuned: tuple[Mapping[str, Setting], ...] = ()
+    devices: Mapping[str, ExecutionProvider] = field(default_factory=dict)
     cpu: bool = False
     onednn: bool = False
     lacks_isa: Mapping[TierName, str] = field(default_factory=dict)
@@ -88,8 +91,9 @@ LIBRARIES: Mapping[str, EngineLibrary] = {
         compiler="edgevit.engines.onnxruntime",
         runtime="edgevit.runtime.onnxruntime",
         distribution="onnxruntime",
+        twins=tuple(dict.fromkeys(p.distribution for p in PROVIDERS.values() if p.distribution != "onnxruntime")),
         extra="onnxruntime",
-        purpose="compile and run for any CPU",
+        purpose="compile and run for any CPU, and with execution providers",
         environment_bytes=400 << 20,
         placement="onnxruntime",
         bundle_properties={
@@ -97,7 +101,9 @@ LIBRARIES: Mapping[str, EngineLibrary] = {
             "session.intra_op.allow_spinning": _TEXT_SWITCH,
             "session.set_denormal_as_zero": _TEXT_SWITCH,
             "session.x64quantprecision": _TEXT_SWITCH,
+            **list_choices(),
         },
+        devices=PROVIDERS,
         cpu=True,
     ),
     "tensorrt": EngineLibrary(

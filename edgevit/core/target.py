@@ -74,7 +74,8 @@ class Target:
         name: The file's stem.
         title: For people.
         backend: The engine library.
-        device: The library's name of the device (``CPU``, ``GPU``, ``NPU``); for NVIDIA the name of the GPU or family.
+        device: The library's name of the device (``CPU``, ``GPU``, ``NPU``); for NVIDIA the name of the GPU or family;
+            of ONNX Runtime a key of :data:`edgevit.core.providers.PROVIDERS`.
         build_on: ``host``: an engine is compiled where the build runs; ``device``: only on the device itself.
         precisions: What the device and its library support.
         opset: ONNX opset of the export.
@@ -122,6 +123,8 @@ class Target:
         library, problems = LIBRARIES[self.backend], []
         rivals = [name for name, other in LIBRARIES.items() if other.cpu and name != self.backend]
         on_cpu = library.cpu and self.device == "CPU"
+        if library.devices and self.device not in library.devices:
+            problems.append(f"device = {self.device!r} is not one of {self.backend}'s: {', '.join(library.devices)}")
         if not self.precisions:
             problems.append("precisions is empty")
         if not 17 <= self.opset <= 24:

@@ -44,14 +44,18 @@ def target_status(target: Target) -> Status:
 
 
 def _find_missing_library(target: Target) -> list[str]:
-    runtime = get_runtime(target.backend)
+    library, runtime = LIBRARIES[target.backend], get_runtime(target.backend)
     try:
         devices, version = runtime.list_devices(), runtime.read_versions()[target.backend]
     except MissingPackageError as exc:
         return [f"{exc.message}: {exc.hint}"]
     missing = []
     if not any(device == target.device or device.startswith(f"{target.device}.") for device in devices):
-        missing.append(f"{target.backend}'s device {target.device} (here: {', '.join(devices) or 'none'})")
+        brings = library.devices[target.device].install if library.devices else ""
+        missing.append(
+            f"{target.backend}'s device {target.device} (here: {', '.join(devices) or 'none'})"
+            + (f": {brings}" if brings else "")
+        )
     return missing + _find_old_version(target, version)
 
 

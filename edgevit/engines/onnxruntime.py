@@ -16,10 +16,14 @@ import numpy as np
 
 from edgevit.core.engine import Engine, Setting, TensorSpec
 from edgevit.core.errors import CompileError, DeviceError, MissingPackageError
+from edgevit.core.providers import PROVIDERS
+from edgevit.core.report.fusion_record import FusionRecord
 from edgevit.core.target import Target
+from edgevit.engines.fusion_file import save_fusion
 from edgevit.engines.model_file import check_model, find_batch
 from edgevit.graph.graph import Graph
-from edgevit.runtime.onnxruntime import is_property, list_devices, open_session, read_versions
+from edgevit.runtime.onnxruntime import import_onnxruntime, is_property, list_devices, open_session, read_versions
+from edgevit.runtime.providers import find_absence, read_assignment
 from edgevit.runtime.settings import OpenSettings, read_settings
 
 # Weights above it lie in a file beside the graph, which ONNX Runtime maps; those in the graph it parses and copies.
@@ -32,14 +36,14 @@ def check(model_path: Path, target: Target) -> None:
 
     Raises:
         MissingPackageError: onnxruntime is not installed.
-        DeviceError: The target's device is not the CPU.
+        DeviceError: The execution provider of the target's device is not here.
         CompileError: ONNX Runtime cannot read the model, or it is not an image classifier of the expected form.
     """
-    if target.device not in list_devices():
+    if absence := find_absence(import_onnxruntime(), target.device):
         raise DeviceError(
-            f"ONNX Runtime is used on the CPU alone, not on {target.device}", 'give the target device = "CPU"'
+            absence, f"build on a machine that has it, or give the target one of {', '.join(list_devices())}"
         )
-    _read_ports(model_path, OpenSettings())
+    _read_ports(_open(model_path, OpenSettings(), "CPU"), model_path)
 
 
 def compile(
@@ -66,7 +70,11 @@ def compile(
     graph.save(path, beside=beside)
     files = (path.name, path.with_suffix(".data").name) if beside else (path.name,)
     del graph  # before the session takes as much memory again
-    inputs, outputs = _read_ports(path, opened)
+    session = _open(path, opened, target.device)
+    inputs, outputs = _read_ports(session, path)
+    if target.device != "CPU":
+        save_fusion(_describe_assignment(session, target.device), directory)
+    del session
     batch = find_batch(inputs[0], batch, model_path)
     return Engine(
         backend="onnxruntime",
@@ -82,21 +90,34 @@ def compile(
     )
 
 
-def _read_ports(path: Path, settings: OpenSettings) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs, as ONNX Runtime itself sees them."""
+def _open(path: Path, settings: OpenSettings, device: str) -> Any:
     try:
-        session, _, _ = open_session(str(path), settings)
+        session, _, _ = open_session(str(path), settings, device)
     except MissingPackageError:
         raise
+    except DeviceError as exc:  # of this graph: a provider that is not here at all was refused before
+        raise CompileError(exc.message, exc.hint) from exc
     except Exception as exc:  # onnxruntime's exceptions have no common class of their own
         lines = [line for line in str(exc).splitlines() if line.strip()]
         raise CompileError(
             f"ONNX Runtime cannot open {path}:\n" + "\n".join(f"  {line}" for line in lines[-12:]),
             "export the model again; the file may be damaged",
         ) from exc
+    return session
+
+
+def _read_ports(session: Any, path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs, as ONNX Runtime itself sees them."""
     inputs, outputs = _describe_ports(session.get_inputs()), _describe_ports(session.get_outputs())
     check_model(inputs, outputs, path)
     return inputs, outputs
+
+
+def _describe_assignment(session: Any, device: str) -> FusionRecord:
+    """What the device's provider took of the graph, for the report."""
+    pieces, assignment = read_assignment(session, device)
+    compiler = f"onnxruntime {read_versions()['onnxruntime']}"
+    return FusionRecord(compiler, PROVIDERS[device].name, pieces, assignment=assignment)
 
 
 def _describe_ports(ports: Any) -> tuple[TensorSpec, ...]:

@@ -1,4 +1,4 @@
-"""Opening ONNX Runtime engines on the CPU; needs only numpy and onnxruntime."""
+"""Opening ONNX Runtime engines, on the CPU or with an execution provider; needs only numpy and onnxruntime."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ import numpy.typing as npt
 from edgevit.core.engine import Engine, Setting
 from edgevit.core.errors import DeviceError
 from edgevit.core.isa import list_tiers
+from edgevit.core.providers import PROVIDERS
 from edgevit.core.report.place import Place, select_settings
 from edgevit.runtime.cores import choose_threads
 from edgevit.runtime.library import import_library
+from edgevit.runtime.nvidia import describe_driver, read_gpus
 from edgevit.runtime.processor_name import read_name
+from edgevit.runtime.providers import find_absence, list_providers, read_assignment, split_options
 from edgevit.runtime.session import Outputs
 from edgevit.runtime.settings import OpenSettings, read_settings
 from edgevit.runtime.versions import parse_version
@@ -23,11 +26,10 @@ from edgevit.runtime.versions import parse_version
 MINIMUM_VERSION = "1.17"
 """The first with opset 20."""
 
-_PROVIDERS = {"CPU": "CPUExecutionProvider"}
 _ERRORS_ONLY = 3
 # On x86 without VNNI the library's products of u8 and i8 add pairs in 16 bits, which two large ones overflow: 13 dB for
 # DeiT-T instead of 28. With this it multiplies u8 by u8 there, exactly. It changes nothing on other processors.
-_DEFAULTS: Mapping[str, Setting] = {"session.x64quantprecision": "1"}
+_DEFAULTS: Mapping[str, str] = {"session.x64quantprecision": "1"}
 
 
 @functools.cache
@@ -43,9 +45,8 @@ def import_onnxruntime() -> Any:
 
 
 def list_devices() -> tuple[str, ...]:
-    """``("CPU",)``: the one device that this package uses ONNX Runtime for."""
-    providers = import_onnxruntime().get_available_providers()
-    return tuple(device for device, provider in _PROVIDERS.items() if provider in providers)
+    """``CPU``, and the devices whose execution providers this build of ONNX Runtime has."""
+    return list_providers(import_onnxruntime())
 
 
 def read_versions() -> dict[str, str]:
@@ -55,6 +56,8 @@ def read_versions() -> dict[str, str]:
 
 def find_mismatch(engine: Engine) -> str | None:
     """The device is not here, or this ONNX Runtime is too old for the opset."""
+    if absence := find_absence(import_onnxruntime(), engine.device):
+        return f"the engine is for ONNX Runtime's device {engine.device}: {absence}"
     if engine.device not in list_devices():
         return f"the engine is for ONNX Runtime's device {engine.device}; here: {', '.join(list_devices()) or 'none'}"
     here = read_versions()["onnxruntime"]
@@ -71,23 +74,37 @@ def find_differences(engine: Engine) -> tuple[str, ...]:
 
 def describe_place(engine: Engine, settings: Mapping[str, Setting]) -> Place:
     """See :class:`edgevit.runtime.session.Runtime`."""
-    tiers = list_tiers(limit="")  # its kernels on the CPU are its own, which oneDNN's limit does not reach
+    # its kernels on the CPU are its own, which oneDNN's limit does not reach; OpenVINO's are oneDNN's
+    tiers = list_tiers() if engine.device == "openvino" else list_tiers(limit="")
+    gpus = _list_gpus() if engine.device == "cuda" else ()
     return Place(
         backend="onnxruntime",
         version=read_versions()["onnxruntime"],
-        device=read_name(),
+        device=gpus[0] if gpus else read_name(),
         instruction_set=tiers[-1] if tiers else None,
+        driver=describe_driver() if gpus else None,
         settings=select_settings(settings),
     )
 
 
+def _list_gpus() -> tuple[str, ...]:
+    try:
+        return tuple(gpu.name for gpu in read_gpus())
+    except DeviceError:
+        return ()
+
+
 def is_property(key: str) -> bool:
-    """ONNX Runtime's session configuration has keys with a dot."""
+    """ONNX Runtime's session configuration has keys with a dot, and a provider's options are ``device.option`` here."""
     return "." in key
 
 
-def open_session(path: str, settings: OpenSettings) -> tuple[Any, int, int]:
-    """``(InferenceSession, threads, streams)``; each batch has its share of the threads."""
+def open_session(path: str, settings: OpenSettings, device: str = "CPU") -> tuple[Any, int, int]:
+    """``(InferenceSession, threads, streams)``; each batch has its share of the threads.
+
+    Raises:
+        DeviceError: The device's provider did not start or computes nothing, or the settings are another's.
+    """
     onnxruntime = import_onnxruntime()
     threads = settings.threads or choose_threads()
     streams = settings.streams or (threads if settings.hint == "throughput" else 1)
@@ -98,9 +115,15 @@ def open_session(path: str, settings: OpenSettings) -> tuple[Any, int, int]:
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = _ERRORS_ONLY
-    for key, value in {**_DEFAULTS, **settings.properties}.items():
-        options.add_session_config_entry(key, str(int(value)) if isinstance(value, bool) else str(value))
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"]), threads, streams
+    chosen, entries = split_options(device, settings, max(1, threads // streams))
+    for key, value in {**_DEFAULTS, **entries}.items():
+        options.add_session_config_entry(key, value)
+    providers: list[Any] = [(PROVIDERS[device].name, chosen)] if device != "CPU" else []
+    providers.append("CPUExecutionProvider")
+    session = onnxruntime.InferenceSession(path, options, providers=providers, enable_fallback=0)
+    if device != "CPU":
+        read_assignment(session, device)  # refuses one that fell back as a whole
+    return session, threads, streams
 
 
 class OnnxRuntimeExecutor:
@@ -110,11 +133,13 @@ class OnnxRuntimeExecutor:
         if settings.inference_precision not in (None, "f32"):
             raise DeviceError(
                 f"ONNX Runtime computes in f32 on the CPU, not in {settings.inference_precision}",
-                "leave inference_precision out",
+                "leave inference_precision out; execution providers have options of their own",
             )
         self._session: Any
         try:
-            self._session, threads, self.streams = open_session(str(engine.path), settings)
+            self._session, threads, self.streams = open_session(str(engine.path), settings, engine.device)
+        except DeviceError:
+            raise
         except Exception as exc:  # onnxruntime's exceptions have no common class of their own
             raise DeviceError(
                 f"ONNX Runtime cannot open {engine.path.name}: {exc}", "build the bundle again on this machine"
@@ -124,7 +149,7 @@ class OnnxRuntimeExecutor:
             "hint": settings.hint,
             "threads": threads,
             "streams": self.streams,
-            "inference_precision": "f32",
+            **({"inference_precision": "f32"} if engine.device == "CPU" else {}),
             **settings.properties,
         }
 

@@ -130,7 +130,7 @@ def test_build_for_a_gpu_elsewhere_shows_what_its_compiler_fuses(line, run):
     assert "rehearsal of fp16 by tensorrt_rtx" in result.stderr
     assert "for SM120, not on NVIDIA Jetson Thor" in result.stderr
     shown = run("inspect", out).stdout
-    assert "What TensorRT's compiler made of it:" in shown
+    assert "What the engine library made of it:" in shown
     assert "float16_range: 0 places" in shown
     assert "layers; attention" in shown
     report = Report.load(out / "report.json")

@@ -11,7 +11,7 @@ import onnx_ir
 import pytest
 
 from edgevit.core.engine import Engine
-from edgevit.core.errors import CompileError, DeviceError, MissingPackageError
+from edgevit.core.errors import CompileError, MissingPackageError
 from edgevit.core.target import load_target
 from edgevit.engines import onnxruntime as backend
 from edgevit.engines.compile import compile_engine
@@ -143,12 +143,6 @@ def test_damaged_model_raises_with_the_compilers_own_words(tmp_path: Path) -> No
     with pytest.raises(CompileError, match="cannot open") as caught:
         compile_engine(model, TARGET, "fp32", tmp_path / "engine")
     assert len(caught.value.message.splitlines()) > 1
-
-
-def test_other_device_than_the_cpu_raises(tmp_path: Path) -> None:
-    target = dataclasses.replace(TARGET, device="GPU")
-    with pytest.raises(DeviceError, match="not on GPU"):
-        compile_engine(write_classifier(tmp_path / "float.onnx"), target, "fp32", tmp_path / "engine")
 
 
 def test_absent_package_raises_with_the_install_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

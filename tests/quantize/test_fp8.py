@@ -11,7 +11,8 @@ import pytest
 
 from edgevit.core.errors import CalibrationError, CompileError, RecipeError
 from edgevit.core.target import ExportForm, load_target
-from edgevit.engines.tensorrt.backend import TENSORRT_RTX, load_fusion
+from edgevit.engines.fusion_file import load_fusion
+from edgevit.engines.tensorrt.backend import TENSORRT_RTX
 from edgevit.engines.tensorrt.typed import type_graph
 from edgevit.engines.tensorrt.typed_rules import find_violations
 from edgevit.graph.graph import Graph

@@ -129,7 +129,8 @@ def test_properties_of_the_list_are_taken(prepared: Path) -> None:
         bundle = make_bundle(prepared / target, prepared / f"{target}-work", target=target).path
         with open_bundle(bundle) as predictor:
             expected = predictor.run(make_images(1))
-        properties = LIBRARIES[backend].bundle_properties
+        own, devices = LIBRARIES[backend].bundle_properties, LIBRARIES[backend].devices
+        properties = {key: values for key, values in own.items() if key.partition(".")[0] not in devices}
         for values in zip(*(choices[:2] for choices in properties.values()), strict=True):
             settings = dict(zip(properties, values, strict=True))
             forge(bundle, set_engine(**settings))
@@ -246,6 +247,7 @@ def test_engine_of_a_library_that_is_not_known_is_refused_for_that() -> None:
 
 
 def test_documented_properties_are_those_of_the_table() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text(encoding="utf-8")
+    docs = Path(__file__).parents[2] / "docs"
+    text = "".join((docs / name).read_text(encoding="utf-8") for name in ("bundle.md", "providers.md"))
     for library in LIBRARIES.values():
         assert all(f"`{key}`" in text for key in library.bundle_properties)

@@ -89,8 +89,8 @@ class Report:
         stages: Seconds by stage.
         notes: Defaults assumed, tensors dropped and the like.
         quantization: How each quantised precision that was tried was made.
-        fusion: What TensorRT's compiler made of each precision's graph, with the compiler and the device that it
-            compiled for.
+        fusion: What became of each precision's graph, with the compiler and the device that it compiled for, or the
+            execution provider: of TensorRT's engines and rehearsals, and of ONNX Runtime's devices but the CPU.
         conditions: Clocks, temperatures, power and throttling while the latencies were measured.
         settings_tried: Ways to open the engines that were timed; all variants were then measured in the chosen one.
         tiers: By instruction set, the variants as they were judged under it, where the target names several.

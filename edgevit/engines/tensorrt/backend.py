@@ -8,16 +8,14 @@ compiles for; TensorRT-RTX compiles for a compute capability that it is told, an
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgevit.core import schema
 from edgevit.core.engine import Engine, GpuRecord, Setting, TensorSpec
 from edgevit.core.errors import CompileError, DeviceError, format_offenders
-from edgevit.core.report.fusion_record import FusionRecord
 from edgevit.core.target import Target
+from edgevit.engines.fusion_file import save_fusion
 from edgevit.engines.model_file import check_model, find_batch
 from edgevit.engines.tensorrt.builder_flags import allow_precision, create_network, share_profiles
 from edgevit.engines.tensorrt.fusion import EngineLayer, prove_fusion, read_layers, read_types
@@ -29,7 +27,7 @@ from edgevit.runtime.session import get_runtime
 from edgevit.runtime.tensorrt.log import Said, get_log
 from edgevit.runtime.tensorrt.open_plan import import_tensorrt
 
-PLAN_FILE, FUSION_FILE, TYPED_FILE = "model.plan", "fusion.json", "typed.onnx"
+PLAN_FILE, TYPED_FILE = "model.plan", "typed.onnx"
 _WORKSPACE_SHARE = 4
 """Of a device's memory, which on a Jetson the rest of the system shares, the share that tactics may use: a quarter."""
 
@@ -91,7 +89,7 @@ class TensorRT:
         compiler = f"{self.name} {versions[self.name]}"
         record = prove_fusion(layers, op_types, compiler, self._find_device(target), read_types(graph))
         record = dataclasses.replace(record, notes=(*record.notes, *notes))
-        (directory / FUSION_FILE).write_text(json.dumps(schema.to_data(record), indent=1), encoding="utf-8")
+        save_fusion(record, directory)
         return Engine(
             backend=self.name,
             device=target.device,
@@ -220,14 +218,6 @@ def _inspect_plan(library: Any, log: Any, plan: bytes) -> str:
     if engine is None:
         return ""
     return str(engine.create_engine_inspector().get_engine_information(library.LayerInformationFormat.ONELINE))
-
-
-def load_fusion(directory: Path) -> FusionRecord | None:
-    """What the compiler fused, of an engine's folder; ``None`` for an engine of another library."""
-    path = directory / FUSION_FILE
-    if not path.is_file():
-        return None
-    return schema.from_data(FusionRecord, json.loads(path.read_text(encoding="utf-8")), str(path), CompileError)
 
 
 def type_for_compiler(graph: Graph, target: Target, precision: str, model_path: Path) -> Graph:

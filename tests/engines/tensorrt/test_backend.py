@@ -13,7 +13,8 @@ from edgevit.core.errors import CompileError, DeviceError, MissingPackageError
 from edgevit.core.quantization import Quantization
 from edgevit.core.report.fusion_record import FusionRecord
 from edgevit.core.target import ExportForm, Target, load_target
-from edgevit.engines.tensorrt.backend import PLAN_FILE, TENSORRT_RTX, TensorRT, load_fusion
+from edgevit.engines.fusion_file import load_fusion
+from edgevit.engines.tensorrt.backend import PLAN_FILE, TENSORRT_RTX, TensorRT
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model

@@ -10,7 +10,8 @@ import onnx
 import pytest
 
 from edgevit.core.target import load_target
-from edgevit.engines.tensorrt.backend import TENSORRT, load_fusion
+from edgevit.engines.fusion_file import load_fusion
+from edgevit.engines.tensorrt.backend import TENSORRT
 from edgevit.engines.tensorrt.builder_flags import allow_precision, create_network, share_profiles
 from tests.support.gpu_double import Machine
 from tests.support.tiny_onnx import write_classifier

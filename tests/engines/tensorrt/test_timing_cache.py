@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from edgevit.core.target import load_target
-from edgevit.engines.tensorrt.backend import TENSORRT, TENSORRT_RTX, load_fusion
+from edgevit.engines.fusion_file import load_fusion
+from edgevit.engines.tensorrt.backend import TENSORRT, TENSORRT_RTX
 from edgevit.engines.tensorrt.timing_cache import TimingCache
 from tests.support.gpu_double import ORIN, Machine
 from tests.support.tiny_onnx import write_classifier

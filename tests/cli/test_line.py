@@ -19,7 +19,7 @@ def test_build_document_holds_report_and_manifest(line):
     report, manifest = line.document["report"], line.document["manifest"]
     assert line.document["bundle"] == str(line.bundle)
     assert [v["name"] for v in report["variants"]] == ["fp32", "fp16", "int8"]
-    assert report["quantization"]["images"] == 40
+    assert report["quantization"]["int8"]["images"] == 40
     assert [v["status"] for v in report["variants"]].count("CHOSEN") == 1
     assert report["verdict"]["passed"] is True
     assert report["data"]["validation"]["images"] == 597

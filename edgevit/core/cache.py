@@ -34,6 +34,7 @@ from edgevit.core.cache_folder import (
     list_partial,
 )
 from edgevit.core.errors import OutputError
+from edgevit.core.own_source import hash_source
 
 DONE = "done.json"
 LIMIT_BYTES = 8 << 30
@@ -67,7 +68,8 @@ class StageCache:
 
         Args:
             stage: Its name, one of :data:`edgevit.core.cache_folder.STAGES`.
-            inputs: Plain data on which the result depends; versions and edgevit's own code are added.
+            inputs: Plain data on which the result depends. Versions are added, and the code of edgevit that ``produce``
+                may run or that made what it starts from (:mod:`edgevit.core.own_source`).
             produce: Writes the stage's files into an empty folder.
 
         Returns:
@@ -78,7 +80,7 @@ class StageCache:
         """
         if stage not in STAGES:  # it would never make room
             raise ValueError(f"{stage} is not in STAGES of edgevit/core/cache_folder.py")
-        key = _fingerprint(stage, inputs)
+        key = _fingerprint(stage, inputs, produce.__module__)
         final = self.root / stage / key
         if self._take(final):
             return final, True
@@ -209,8 +211,9 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def _fingerprint(stage: str, inputs: Mapping[str, Any]) -> str:
-    text = json.dumps([stage, inputs, _versions(), _code()], sort_keys=True)
+def _fingerprint(stage: str, inputs: Mapping[str, Any], module: str) -> str:
+    code = hash_source(module, *(f"edgevit.{name}" for name in STAGES[stage]))
+    text = json.dumps([stage, inputs, _versions(), code], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -223,14 +226,3 @@ def _versions() -> Mapping[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-@functools.cache
-def _code() -> str:
-    """edgevit's own source: a stage of another version, or of an edited checkout, is not taken for this one's."""
-    total = hashlib.sha256()
-    package = Path(__file__).parents[1]
-    for path in sorted(package.rglob("*.py")):
-        if path.relative_to(package).parts[0] != "cli":
-            total.update(path.read_bytes())
-    return total.hexdigest()

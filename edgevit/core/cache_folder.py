@@ -15,6 +15,7 @@ import contextlib
 import errno
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgevit.core.errors import OutputError
@@ -24,20 +25,24 @@ MARK_FILE = ".edgevit-cache"
 OWN_FOLDER = "edgevit-cache"
 """Made in a folder that holds somebody else's files."""
 
-STAGES = (
-    "export",
-    "optimize",
-    "half_range",
-    "reference",
-    "quantize",
-    "fp8",
-    "set_back",
-    "typed",
-    "rehearsal",
-    "engine",
-    "portable",
-)
-"""Every stage of a build that is kept."""
+# Below edgevit, by short names: own_source.py takes whole ones for imports, and most modules import this one.
+_MODEL = ("checkpoints", "models.select_task")
+_GRAPHS = (*_MODEL, "build.make_graphs")
+
+STAGES: Mapping[str, tuple[str, ...]] = {
+    "export": _MODEL,
+    "optimize": _MODEL,
+    "half_range": _MODEL,
+    "reference": _MODEL,
+    "quantize": _MODEL,
+    "fp8": _MODEL,
+    "set_back": _GRAPHS,
+    "typed": _GRAPHS,
+    "rehearsal": _GRAPHS,
+    "engine": _GRAPHS,
+    "portable": _GRAPHS,
+}
+"""Every stage of a build that is kept, with the modules that make what it starts from: their code counts as its own."""
 
 CONTENTS = (*STAGES, "canary", "tensorrt", "tensorrt_rtx", "device")
 """Everything that lies in a cache, beside its mark."""

@@ -43,6 +43,22 @@ def test_other_inputs_or_another_stage_run_again(tmp_path, stage, inputs):
     assert (folder / "file").read_text() == "two"
 
 
+def test_other_code_runs_again_and_what_is_not_its_code_does_not(tmp_path, monkeypatch):
+    counted = []
+
+    def hash_source(*modules):
+        counted.append(modules)
+        return code
+
+    monkeypatch.setattr("edgevit.core.cache.hash_source", hash_source)
+    code = "one"
+    folder, _ = StageCache(tmp_path).run("export", {}, write("one"))
+    assert StageCache(tmp_path).run("export", {}, fail) == (folder, True)
+    code = "two"
+    assert not StageCache(tmp_path).run("export", {}, write("two"))[1]
+    assert set(counted) == {(__name__, "edgevit.checkpoints", "edgevit.models.select_task")}
+
+
 def test_failed_stage_leaves_nothing_and_runs_again(tmp_path):
     cache = StageCache(tmp_path)
 

@@ -1,0 +1,74 @@
+"""hash_source: a hash over the files of edgevit that a module's results may depend on.
+
+These are the module, everything that it imports and what that imports in turn, wherever the import stands: in a
+function too, and for type checkers, as those name the classes of what a function is given. A module's name in a string
+counts as well, since tables of modules are strings. All of it is sought in the text: to parse every file would take
+seconds.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+
+_NAME = re.compile(r"edgevit(?:\.\w+)+")
+_FROM = re.compile(r"from (edgevit[\w.]*) import (\([^)]*\)|.*)")
+_REFERENCE = "`~/"  # in front of a name that a docstring refers to
+
+
+@functools.cache
+def hash_source(*roots: str, package: Path = PACKAGE) -> str:
+    """A hash of the names and texts of :func:`find_modules`, as they are at the first call."""
+    total = hashlib.sha256()
+    for name in sorted(find_modules(*roots, package=package)):
+        total.update(name.encode() + _read(_list_modules(package)[name])[1])
+    return total.hexdigest()
+
+
+def find_modules(*roots: str, package: Path = PACKAGE) -> set[str]:
+    """The roots and the modules that they import, directly or not, with the packages that these lie in.
+
+    The package ``edgevit`` is among them and is not followed, as it imports only what an app asks it for.
+
+    Args:
+        roots: Such as ``edgevit.build.trial``. Where one is no module of edgevit's, what it uses of edgevit is not
+            looked at: then it is all of it.
+        package: The folder ``edgevit``.
+    """
+    modules = _list_modules(package)
+    if not all(root in modules for root in roots):
+        return set(modules)
+    seen: set[str] = set()
+    pending = set(roots)
+    while pending:
+        name = pending.pop()
+        seen.add(name)
+        found = set(_read(modules[name])[0]) if name in modules and name != "edgevit" else set()
+        if "." in name:  # importing a module runs its package; or the name is one in a module
+            found.add(name.rpartition(".")[0])
+        pending |= found - seen
+    return seen & modules.keys()
+
+
+@functools.cache
+def _list_modules(package: Path) -> dict[str, Path]:
+    found = {}
+    for path in package.rglob("*.py"):
+        parts = ["edgevit", *path.relative_to(package).with_suffix("").parts]
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+@functools.cache
+def _read(path: Path) -> tuple[frozenset[str], bytes]:
+    """Names that modules may have, and a digest of the text."""
+    content = path.read_bytes()
+    text = content.decode()
+    names = {m.group() for m in _NAME.finditer(text) if text[m.start() - 1] not in _REFERENCE}
+    for module, imported in _FROM.findall(text):
+        names |= {f"{module}.{name}" for name in re.findall(r"\w+", imported)}
+    return frozenset(names), hashlib.sha256(content).digest()

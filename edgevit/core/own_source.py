@@ -1,9 +1,9 @@
 """hash_source: a hash over the files of edgevit that a module's results may depend on.
 
 These are the module, everything that it imports and what that imports in turn, wherever the import stands: in a
-function too, and for type checkers, as those name the classes of what a function is given. A module's name in a string
-counts as well, since tables of modules are strings. All of it is sought in the text: to parse every file would take
-seconds.
+function too, and for type checkers, as those name the classes of what a function is given. Tables of modules are
+strings: a module that a string names counts where anything of its room is imported, as who loads it by its name lies
+there, or imports what does. All of it is sought in the text: to parse every file would take seconds.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import functools
 import hashlib
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGE = Path(__file__).parents[1]
 
+_FROM = re.compile(r"^[ \t]*from (edgevit[\w.]*) import (\([^)]*\)|.*)", re.MULTILINE)
+_IMPORT = re.compile(r"^[ \t]*import (edgevit[\w.]*)", re.MULTILINE)
 _NAME = re.compile(r"edgevit(?:\.\w+)+")
-_FROM = re.compile(r"from (edgevit[\w.]*) import (\([^)]*\)|.*)")
 _REFERENCE = "`~/"  # in front of a name that a docstring refers to
 
 
@@ -25,7 +27,7 @@ def hash_source(*roots: str, package: Path = PACKAGE) -> str:
     """A hash of the names and texts of :func:`find_modules`, as they are at the first call."""
     total = hashlib.sha256()
     for name in sorted(find_modules(*roots, package=package)):
-        total.update(name.encode() + _read(_list_modules(package)[name])[1])
+        total.update(name.encode() + _read(_list_modules(package)[name]).digest)
     return total.hexdigest()
 
 
@@ -43,14 +45,19 @@ def find_modules(*roots: str, package: Path = PACKAGE) -> set[str]:
     if not all(root in modules for root in roots):
         return set(modules)
     seen: set[str] = set()
+    named: set[str] = set()
     pending = set(roots)
     while pending:
         name = pending.pop()
         seen.add(name)
-        found = set(_read(modules[name])[0]) if name in modules and name != "edgevit" else set()
         if "." in name:  # importing a module runs its package; or the name is one in a module
-            found.add(name.rpartition(".")[0])
-        pending |= found - seen
+            pending.add(name.rpartition(".")[0])
+            if name in modules:
+                source = _read(modules[name])
+                pending |= source.imports
+                named |= source.names
+        pending -= seen
+        pending = pending or {n for n in named - seen if ".".join(n.split(".")[:2]) in seen}
     return seen & modules.keys()
 
 
@@ -63,12 +70,18 @@ def _list_modules(package: Path) -> dict[str, Path]:
     return found
 
 
+class _Source(NamedTuple):
+    imports: frozenset[str]
+    names: frozenset[str]  # that stand in it, in an import or not
+    digest: bytes
+
+
 @functools.cache
-def _read(path: Path) -> tuple[frozenset[str], bytes]:
-    """Names that modules may have, and a digest of the text."""
+def _read(path: Path) -> _Source:
     content = path.read_bytes()
     text = content.decode()
-    names = {m.group() for m in _NAME.finditer(text) if text[m.start() - 1] not in _REFERENCE}
+    imports = set(_IMPORT.findall(text))
     for module, imported in _FROM.findall(text):
-        names |= {f"{module}.{name}" for name in re.findall(r"\w+", imported)}
-    return frozenset(names), hashlib.sha256(content).digest()
+        imports |= {module, *(f"{module}.{name}" for name in re.findall(r"\w+", imported))}
+    names = {m.group() for m in _NAME.finditer(text) if text[m.start() - 1] not in _REFERENCE}
+    return _Source(frozenset(imports), frozenset(names), hashlib.sha256(content).digest())

@@ -34,8 +34,8 @@ class Quantization:
             ``weight_group`` input channels with a scale each.
         weight_group: Largest group of 4-bit weights.
         observer: How the range of a Linear's input is chosen: by the error of its ``output``; by that with tokens
-            weighted by what they do to the logits (``loss``, :mod:`edgevit.quantize.token_importance`); or by what
-            :func:`edgevit.quantize.calibrate.calibrate_graph` saw of it, see ``edgevit/quantize/observers/``.
+            weighted by what they do to the logits (``loss``, :mod:`edgevit.quantize.token_importance`); or by its
+            range and histogram (:mod:`edgevit.quantize.observers`).
         percentile: Of the observer ``percentile``: share of values inside the range, in percent.
         products: Which products of attention may be INT8: none, queries·keys, both, or (``auto``) those that gain
             speed with the engine library.

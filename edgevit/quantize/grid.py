@@ -1,21 +1,16 @@
-"""Grid, FloatGrid: the numbers that eight-bit codes stand for. Ranges: what calibration saw of each activation."""
+"""Grid, FloatGrid: the numbers that eight-bit codes stand for."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.core.errors import CalibrationError, format_offenders
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-BINS = 2048
 
 
 @dataclass(frozen=True)
@@ -135,62 +130,3 @@ class FloatGrid:
     def dtype(self) -> np.dtype[Any]:
         """Of the codes."""
         return ir.DataType.FLOAT8E4M3FN.numpy()
-
-
-@dataclass(frozen=True, eq=False)
-class TensorStatistics:
-    """What calibration keeps of one activation, in the unit of its values; its size does not grow with the images.
-
-    Attributes:
-        low: Smallest value.
-        high: Largest value.
-        mean: Of all values.
-        count: Values seen.
-        histogram: ``(BINS,) int64``: how many of a sample of the values lie in each bin. The bins have equal width and
-            cover ``low`` to ``high``, at most about twice as far in all.
-        histogram_low: Where the first bin begins.
-        bin_width: Of each bin.
-    """
-
-    low: float
-    high: float
-    mean: float
-    count: int
-    histogram: NDArray[np.int64] = field(repr=False)
-    histogram_low: float
-    bin_width: float
-
-    @property
-    def edges(self) -> NDArray[np.float64]:
-        """Where bins begin and end: ``(BINS + 1,) float64``."""
-        steps: NDArray[np.float64] = np.arange(self.histogram.size + 1, dtype=np.float64)
-        return self.histogram_low + self.bin_width * steps
-
-    @property
-    def finite(self) -> bool:
-        """Whether no value was NaN or infinite."""
-        return all(map(math.isfinite, (self.low, self.high, self.mean)))
-
-
-@dataclass(frozen=True, eq=False)
-class Ranges:
-    """What calibration saw, activation by activation.
-
-    Attributes:
-        tensors: By the value's name in the graph.
-        images: That it saw.
-
-    Raises:
-        CalibrationError: Activations that are not finite, all of them.
-    """
-
-    tensors: Mapping[str, TensorStatistics]
-    images: int
-
-    def __post_init__(self) -> None:
-        bad = [f"{name}: {t.low} to {t.high}" for name, t in self.tensors.items() if not t.finite]
-        if bad:
-            raise CalibrationError(
-                f"{len(bad)} of {len(self.tensors)} activations are not finite:\n{format_offenders(bad)}",
-                "the checkpoint is damaged, or its activations are beyond float32's range on these images",
-            )

@@ -20,17 +20,12 @@ from edgevit.core.memory import release_memory
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.quantization import Quantization, QuantizationRecord, SiteRecord
 from edgevit.graph.graph import Graph
-from edgevit.graph.linears import read_weight, trace_layout
 from edgevit.graph.segments import release_weights, split_graph
-from edgevit.quantize.calibrate import calibrate_graph
 from edgevit.quantize.fp8 import fit_fp8
-from edgevit.quantize.grid import TensorStatistics
-from edgevit.quantize.observers import OBSERVERS
 from edgevit.quantize.placement import PLACEMENTS, check_weight_bits
 from edgevit.quantize.plan import QuantizationPlan
 from edgevit.quantize.segment_fit import SegmentFit
 from edgevit.quantize.sensitivity import choose_float, find_group_pattern, rank_groups, rank_sites
-from edgevit.quantize.site_inputs import reads_image
 from edgevit.quantize.token_importance import Importance
 
 Pixels = npt.NDArray[np.uint8]
@@ -96,26 +91,11 @@ def plan_quantization(
     if precision == "fp8":
         plan.sites.update(fit_fp8(base, stream, placement, products, pins, reasons, progress))
     else:
-        if quantization.activations == "float":
-            products = "float"
+        fit = SegmentFit(plan, placement, quantization, products, pins, observers, reasons, importance, generator)
         segments = split_graph(base)
-        ranges = _observe_inputs(base, stream, quantization, observers, progress)
         for index, segment in enumerate(segments):
             progress("quantize", index, len(segments))
-            fit = SegmentFit(
-                segment,
-                plan,
-                placement,
-                quantization,
-                products,
-                pins,
-                observers,
-                reasons,
-                ranges,
-                importance,
-                generator,
-            )
-            fit.run(stream)
+            fit.run(segment, stream)
             release_weights(segment)
             release_memory()
         progress("quantize", len(segments), len(segments))
@@ -147,26 +127,6 @@ def plan_quantization(
         count, sites=tuple(records), groups=groups, fallback=choice.sites, seconds=seconds, notes=notes
     )
     return base, plan, record
-
-
-def _observe_inputs(
-    graph: Graph,
-    images: Sequence[npt.NDArray[np.generic]],
-    quantization: Quantization,
-    observers: Mapping[str, str],
-    progress: Progress,
-) -> Mapping[str, TensorStatistics]:
-    """What the recipe's observers look at; nothing for those that need the activations themselves."""
-    names = []
-    for node in graph.model.graph:
-        if node.op_type in ("MatMul", "Gemm") and read_weight(node) is not None and not reads_image(node):
-            assert node.inputs[0] is not None
-            if observers.get(node.name or "", quantization.observer) in dict(OBSERVERS):
-                names.append(trace_layout(node.inputs[0]).name or "")
-    if not names or quantization.activations == "float":
-        return {}
-    batches = (np.asarray(image, np.uint8) for image in images)
-    return calibrate_graph(graph, list(dict.fromkeys(names)), batches, images=len(images), progress=progress).tensors
 
 
 def match_sites(sites: Sequence[str], pins: Mapping[str, Choice]) -> dict[str, Choice]:

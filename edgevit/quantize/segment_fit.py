@@ -1,4 +1,4 @@
-"""SegmentFit: the sites of one segment, each fitted to do to its quantised inputs what the float site does to them."""
+"""SegmentFit: the sites of a segment, each fitted to do to its quantised inputs what the float site does to them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgevit.core.errors import CalibrationError
-from edgevit.core.quantization import Observer, Quantization
+from edgevit.core.quantization import Observer, Products, Quantization
 from edgevit.graph.linears import read_weight, trace_layout
 from edgevit.graph.segments import Segment, SegmentRunner, extract_segment
-from edgevit.quantize.grid import Grid, TensorStatistics
+from edgevit.quantize.grid import Grid
 from edgevit.quantize.methods.activation_grid import make_grid
-from edgevit.quantize.methods.attention_centring import center_attention, find_attention
+from edgevit.quantize.methods.attention_centring import Attention, center_attention, find_attention
 from edgevit.quantize.methods.channel_equalization import (
     balance_factors,
     equalize_products,
@@ -32,6 +32,7 @@ from edgevit.quantize.observers import OBSERVERS
 from edgevit.quantize.placement import Placement
 from edgevit.quantize.plan import QuantizationPlan, SitePlan
 from edgevit.quantize.site_inputs import count_rows, find_tap, keeps_rows, may_scale, reads_image
+from edgevit.quantize.statistics import TensorStatistics
 from edgevit.quantize.token_importance import Importance
 
 Values = npt.NDArray[np.float32]
@@ -42,55 +43,73 @@ _HEADROOM = 1.1  # of operands of products, for images not seen: clipping costs 
 
 
 class SegmentFit:
-    """Fits the sites of one segment, in the order of execution."""
+    """Fits the sites of a graph segment by segment, in the order of execution.
+
+    Args:
+        plan: Gets the sites.
+        placement: The engine library's grids.
+        quantization: The recipe's decisions.
+        products: Those of attention that it quantises.
+        pins: Its choice by site.
+        observers: Its observer by site, where it names one.
+        reasons: Is told why sites stay float.
+        importance: For the observer ``loss``, for the items of the stream in their order.
+        generator: Of the sample of tokens.
+    """
 
     def __init__(
         self,
-        segment: Segment,
         plan: QuantizationPlan,
         placement: Placement,
         quantization: Quantization,
-        products: str,
+        products: Products,
         pins: Mapping[str, str],
         observers: Mapping[str, Observer],
         reasons: dict[str, str],
-        ranges: Mapping[str, TensorStatistics],
         importance: Importance,
         generator: np.random.Generator,
     ) -> None:
-        self._segment, self._plan, self._placement, self._quantization = segment, plan, placement, quantization
-        self._products, self._pins, self._reasons, self._generator = products, pins, reasons, generator
-        self._observers, self._ranges, self._importance = observers, ranges, importance
+        self._plan, self._placement, self._quantization = plan, placement, quantization
+        self._pins, self._observers, self._importance, self._generator = pins, observers, importance, generator
+        self._products = "float" if quantization.activations == "float" else products
+        self._reasons = reasons
+        # Of the segment that is fitted, by the values' names:
         self._tokens: dict[str, Values] = {}
         self._shares: dict[str, Values] = {}  # of the tokens, how much each counts
+        self._statistics: dict[str, TensorStatistics] = {}
         self._operands: dict[str, OperandRange] = {}
 
-    def run(self, stream: list[npt.NDArray[np.generic]]) -> None:
+    def run(self, segment: Segment, stream: list[npt.NDArray[np.generic]]) -> None:
         """Fit on what enters the segment, an item for each image, and put in its place what leaves it."""
-        if self._quantization.center_attention:
-            self._center_attention(stream)
-        if self._quantization.equalize:
-            self._equalize_channels(stream)
-            self._equalize_values(stream)
+        if self._products != "float":
+            if self._quantization.center_attention:
+                _center_attention(segment, stream)
+            if self._quantization.equalize:
+                _equalize_channels(segment, stream)
+        if self._quantization.activations != "float" and self._quantization.equalize:
+            self._equalize_values(segment, stream)
         if self._quantization.norm_scale:
-            self._scale_norms(stream)
-        groups = self._list_groups()
-        self._observe(stream, groups)
+            _scale_norms(segment, stream)
+        groups = self._list_groups(segment)
+        self._observe(segment, stream, groups)
         for group in groups:
             if read_weight(group[0]) is None:
                 self._fit_product(group[0])
             else:
                 self._fit_linears(group)
 
-    def _observe(self, stream: list[npt.NDArray[np.generic]], groups: Sequence[Sequence[ir.Node]]) -> None:
-        """Of the Linears' inputs a sample of tokens, of the products' operands the ranges."""
-        linears = [group[0] for group in groups if read_weight(group[0]) is not None]
-        taps = {find_tap(node): len(_read(node)) for node in linears}
+    def _observe(
+        self, segment: Segment, stream: list[npt.NDArray[np.generic]], groups: Sequence[Sequence[ir.Node]]
+    ) -> None:
+        """Of the Linears' inputs a sample of tokens and what observers want, of the products' operands the ranges."""
+        linears = [group for group in groups if read_weight(group[0]) is not None]
         products = [group[0] for group in groups if read_weight(group[0]) is None]
+        taps = {find_tap(group[0]): len(_read(group[0])) for group in linears}
+        self._statistics = {find_tap(group[0]): TensorStatistics() for group in linears if self._is_observed(group)}
         self._operands = {v.name: OperandRange() for node in products for v in node.inputs if v is not None and v.name}
-        counted = {find_tap(group[0]): rows for group in groups if (rows := self._count_tokens(group)) is not None}
+        counted = {find_tap(group[0]): rows for group in linears if (rows := self._count_tokens(group)) is not None}
         names = [*taps, *(name for name in self._operands if name not in taps)]
-        for place, out in enumerate(self._capture(stream, names)):
+        for place, out in enumerate(_capture(segment, stream, names)):
             seen = dict(zip(names, out[1:], strict=True))
             for tap, width in taps.items():
                 every = seen[tap].reshape(-1, width)
@@ -101,8 +120,8 @@ class SegmentFit:
                 self._tokens[tap][place] = every[kept]
                 if tap in counted and counted[tap].shape[1] == len(every):
                     self._shares[tap][place] = counted[tap][place, kept]
-            for name, operand in self._operands.items():
-                operand.add(seen[name])
+            for name, watcher in (*self._statistics.items(), *self._operands.items()):
+                watcher.add(seen[name])
             if not place:
                 block = _reuse_block(stream, out[0].shape)
             block[place] = out[0]
@@ -111,77 +130,25 @@ class SegmentFit:
         self._shares = {tap: shares.ravel() for tap, shares in self._shares.items()}
         # The smallest and the largest, as a mask of all would be a quarter as large as the tokens.
         bad = [tap for tap, values in self._tokens.items() if not np.isfinite([values.min(), values.max()]).all()]
+        bad += [tap for tap, seen in self._statistics.items() if not seen.finite and tap not in bad]
         if bad:
             raise CalibrationError(f"activations of {', '.join(bad)} are not finite", "the checkpoint may be damaged")
 
-    def _capture(self, inputs: Sequence[npt.NDArray[np.generic]], taps: Sequence[str]) -> Iterable[list[Values]]:
-        runner = SegmentRunner(extract_segment(self._segment, taps))
-        for value in inputs:
-            yield runner.run(value)
-
-    def _center_attention(self, inputs: Sequence[npt.NDArray[np.generic]]) -> None:
-        if self._products == "float":
-            return
-        for node in self._segment.nodes:
-            if node.op_type != "MatMul" or not (node.name or "").endswith("/context"):
-                continue
-            attention = find_attention(node)
-            if attention is None:
-                continue
-            taps = [_output_name(attention.keys), _output_name(attention.values)]
-            sums = [
-                [tap.reshape(-1, tap.shape[-1]).mean(axis=0, dtype=np.float64) for tap in taken[1:]]
-                for taken in self._capture(inputs[:_CENTRE_IMAGES], taps)
-            ]
-            key_mean, value_mean = (np.mean([s[i] for s in sums], axis=0).astype(np.float32) for i in (0, 1))
-            center_attention(attention, key_mean, value_mean)
-
-    def _equalize_channels(self, inputs: Sequence[npt.NDArray[np.generic]]) -> None:
-        if self._products == "float":
-            return
-        for node in self._segment.nodes:
-            attention = find_attention(node) if (node.name or "").endswith("/context") else None
-            queries = find_queries(attention) if attention is not None else None
-            if attention is None or queries is None:
-                continue
-            taps = [_output_name(queries), _output_name(attention.keys)]
-            largest = [np.zeros(1, np.float32), np.zeros(1, np.float32)]
-            for taken in self._capture(inputs[:_CENTRE_IMAGES], taps):
-                seen = (np.abs(tap).reshape(-1, tap.shape[-1]).max(axis=0) for tap in taken[1:])
-                largest = [np.maximum(a, b) for a, b in zip(largest, seen, strict=True)]
-            equalize_products(queries, attention.keys, balance_factors(*largest))
-
-    def _equalize_values(self, inputs: Sequence[npt.NDArray[np.generic]]) -> None:
-        if self._quantization.activations == "float":
-            return
-        for node in self._segment.nodes:
-            attention = find_attention(node) if (node.name or "").endswith("/context") else None
-            if attention is None or not self._is_wanted(attention.output):
+    def _equalize_values(self, segment: Segment, inputs: Sequence[npt.NDArray[np.generic]]) -> None:
+        for attention in _find_attentions(segment):
+            if not self._is_wanted(attention.output):
                 continue
             weight = _read(attention.output)
             few, tap = inputs[:_CENTRE_IMAGES], find_tap(attention.output)
-            taken = (out[1].reshape(-1, len(weight)) for out in self._capture(few, [tap]))
+            taken = (out[1].reshape(-1, len(weight)) for out in _capture(segment, few, [tap]))
             tokens = np.concatenate([every[self._draw(len(every), len(few))] for every in taken])
             equalize_values(attention, choose_factors(tokens, weight, self._placement, self._quantization))
 
-    def _scale_norms(self, inputs: Sequence[npt.NDArray[np.generic]]) -> None:
-        for node in self._segment.nodes:
-            readers = find_norm_readers(node) if node.op_type == "LayerNormalization" else None
-            if readers is None or not set(readers) <= set(self._segment.nodes):
-                continue
-            tap = node.outputs[0].name or ""
-            seen = [out[1] for out in self._capture(inputs[:_CENTRE_IMAGES], [tap])]
-            low, high = (
-                reduce([reduce(v.reshape(-1, v.shape[-1]), axis=0) for v in seen], axis=0)
-                for reduce in (np.min, np.max)
-            )
-            fold_norm_scale(node, readers, *choose_norm_scale(low, high))
-
-    def _list_groups(self) -> list[list[ir.Node]]:
+    def _list_groups(self, segment: Segment) -> list[list[ir.Node]]:
         """Linears that read the same value are fitted together."""
         groups: list[list[ir.Node]] = []
         by_input: dict[str, list[ir.Node]] = {}
-        for node in self._segment.nodes:
+        for node in segment.nodes:
             if node.op_type not in ("MatMul", "Gemm") or not self._is_wanted(node):
                 continue
             weight = read_weight(node)
@@ -262,7 +229,7 @@ class SegmentFit:
             dataclasses.replace(self._quantization, observer=observer),
             image=reads_image(group[0]),
             scalable=may_scale(source),
-            statistics=self._ranges.get(source.name or "") if observer in dict(OBSERVERS) else None,
+            statistics=self._statistics.get(tap),
             shares=shares if observer == "loss" else None,
         )
         for node, site in zip(group, fitted, strict=True):
@@ -273,6 +240,11 @@ class SegmentFit:
         """Of the range that the Linears share: the recipe's for the first that it names, else for all."""
         named = (self._observers.get(node.name or "") for node in group)
         return next(filter(None, named), self._quantization.observer)
+
+    def _is_observed(self, group: Sequence[ir.Node]) -> bool:
+        """Whether an observer chooses the range of what the Linears read."""
+        floats = self._quantization.activations == "float"
+        return self._find_observer(group) in dict(OBSERVERS) and not floats and not reads_image(group[0])
 
     def _draw(self, tokens: int, images: int) -> npt.NDArray[np.int64]:
         """Which tokens of an image are kept."""
@@ -287,6 +259,59 @@ class SegmentFit:
             self._importance[node.name or ""] for node in group if node.name in self._importance and keeps_rows(node)
         ]
         return np.sum(rows, axis=0, dtype=np.float32) if rows and len({r.shape for r in rows}) == 1 else None
+
+
+def _capture(
+    segment: Segment, inputs: Sequence[npt.NDArray[np.generic]], taps: Sequence[str]
+) -> Iterable[list[Values]]:
+    """For each input what leaves the segment, then the taps."""
+    runner = SegmentRunner(extract_segment(segment, taps))
+    for value in inputs:
+        yield runner.run(value)
+
+
+def _find_attentions(segment: Segment) -> Iterable[Attention]:
+    for node in segment.nodes:
+        attention = find_attention(node) if (node.name or "").endswith("/context") else None
+        if attention is not None:
+            yield attention
+
+
+def _center_attention(segment: Segment, inputs: Sequence[npt.NDArray[np.generic]]) -> None:
+    for attention in _find_attentions(segment):
+        taps = [_output_name(attention.keys), _output_name(attention.values)]
+        sums = [
+            [tap.reshape(-1, tap.shape[-1]).mean(axis=0, dtype=np.float64) for tap in taken[1:]]
+            for taken in _capture(segment, inputs[:_CENTRE_IMAGES], taps)
+        ]
+        key_mean, value_mean = (np.mean([s[i] for s in sums], axis=0).astype(np.float32) for i in (0, 1))
+        center_attention(attention, key_mean, value_mean)
+
+
+def _equalize_channels(segment: Segment, inputs: Sequence[npt.NDArray[np.generic]]) -> None:
+    for attention in _find_attentions(segment):
+        queries = find_queries(attention)
+        if queries is None:
+            continue
+        taps = [_output_name(queries), _output_name(attention.keys)]
+        largest = [np.zeros(1, np.float32), np.zeros(1, np.float32)]
+        for taken in _capture(segment, inputs[:_CENTRE_IMAGES], taps):
+            seen = (np.abs(tap).reshape(-1, tap.shape[-1]).max(axis=0) for tap in taken[1:])
+            largest = [np.maximum(a, b) for a, b in zip(largest, seen, strict=True)]
+        equalize_products(queries, attention.keys, balance_factors(*largest))
+
+
+def _scale_norms(segment: Segment, inputs: Sequence[npt.NDArray[np.generic]]) -> None:
+    for node in segment.nodes:
+        readers = find_norm_readers(node) if node.op_type == "LayerNormalization" else None
+        if readers is None or not set(readers) <= set(segment.nodes):
+            continue
+        tap = node.outputs[0].name or ""
+        seen = [out[1] for out in _capture(segment, inputs[:_CENTRE_IMAGES], [tap])]
+        low, high = (
+            reduce([reduce(v.reshape(-1, v.shape[-1]), axis=0) for v in seen], axis=0) for reduce in (np.min, np.max)
+        )
+        fold_norm_scale(node, readers, *choose_norm_scale(low, high))
 
 
 def _reuse_block(stream: Sequence[npt.NDArray[np.generic]], shape: tuple[int, ...]) -> Values:

@@ -208,6 +208,17 @@ def test_plan_quantization_with_an_observer_takes_its_range(graph: Graph, images
         assert abs(grid.low - values.min()) <= grid.scale
 
 
+def test_plan_quantization_with_an_observer_looks_at_the_graph_that_it_quantises(graph: Graph, images: Images) -> None:
+    """Values are centred and equalised before they are quantised: the range is that of what is left."""
+    quantization = Quantization(observer="minmax", products="both")
+    base, plan, _ = plan_quantization(graph, images, quantization, "openvino")
+    for site in ("blocks.0.attn.proj", "blocks.1.attn.proj"):
+        values, before = (run_graph(g, images, plan.sites[site].inputs)[0] for g in (base, graph))
+        assert abs(values.max() / before.max() - 1) > 0.05
+        grid = plan.sites[site].grids[0]
+        np.testing.assert_allclose(grid.scale, (values.max() - values.min()) / 255, rtol=1e-5)
+
+
 def test_plan_quantization_takes_the_observer_that_the_recipe_names_for_a_site(graph: Graph, images: Images) -> None:
     def plan(**recipe: Any) -> Any:
         return plan_quantization(graph, images, Quantization(products="float", **recipe), "openvino")[1].sites

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from edgevit.core.quantization import Quantization
 from edgevit.graph.linears import find_bias_value, read_weight
-from edgevit.quantize.grid import Grid, TensorStatistics
+from edgevit.quantize.grid import Grid
 from edgevit.quantize.methods.activation_grid import choose_grid, make_grid
 from edgevit.quantize.methods.bias_correction import correct_bias
 from edgevit.quantize.methods.gptq import DAMPING, LARGEST_CODE, round_gptq
@@ -22,6 +22,7 @@ from edgevit.quantize.methods.weight_scale import LARGEST_CODE_4, choose_group_s
 from edgevit.quantize.observers import OBSERVERS
 from edgevit.quantize.placement import GridKind, Placement
 from edgevit.quantize.plan import Affine, SitePlan, spread_scale
+from edgevit.quantize.statistics import TensorStatistics
 
 Values = npt.NDArray[np.float32]
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from edgevit.quantize.grid import TensorStatistics
 from edgevit.quantize.observers import minmax, mse, percentile
+from edgevit.quantize.statistics import TensorStatistics
 
 
 class Observer(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgevit.quantize.grid import TensorStatistics
+from edgevit.quantize.statistics import TensorStatistics
 
 
 def choose_range(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgevit.quantize.grid import TensorStatistics
+from edgevit.quantize.statistics import TensorStatistics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

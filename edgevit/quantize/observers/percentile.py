@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgevit.quantize.grid import TensorStatistics
+from edgevit.quantize.statistics import TensorStatistics
 
 
 def choose_range(

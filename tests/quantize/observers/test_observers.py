@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgevit.quantize.calibrate import Accumulator
-from edgevit.quantize.grid import Grid, TensorStatistics
+from edgevit.quantize.grid import Grid
 from edgevit.quantize.observers import OBSERVERS
+from edgevit.quantize.statistics import TensorStatistics
 
 KINDS = [(False, False), (True, False), (True, True), (False, True)]
 CHOOSE = dict(OBSERVERS)
@@ -35,10 +35,10 @@ NAMES = ["normal", "shifted", "gelu", "outliers", "probabilities", "negative", "
 
 
 def observe(values: npt.NDArray[np.float32]) -> TensorStatistics:
-    accumulator = Accumulator(sample=values.size)
+    statistics = TensorStatistics(sample=values.size)
     for part in np.array_split(values, 3):
-        accumulator.add(part)
-    return accumulator.finish()
+        statistics.add(part)
+    return statistics
 
 
 def measure_error(values: npt.NDArray[np.float32], low: float, high: float, signed: bool, symmetric: bool) -> float:

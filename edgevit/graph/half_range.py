@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.graph.graph import Graph
-from edgevit.graph.segments import SegmentRunner, extract_segment, release_weights, split_graph
+from edgevit.graph.magnitudes import measure_magnitudes
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -38,21 +38,10 @@ def mark_wide(
     """
     limit = LARGEST_HALF / HEADROOM
     large = {name for name, v in graph.model.graph.initializers.items() if _exceeds(v, limit)}
-    stream: list[npt.NDArray[np.generic]] = list(pixels)
-    segments, whole = split_graph(graph), find_whole_numbers(graph)
-    for index, segment in enumerate(segments):
-        progress("float16 range", index, len(segments))
-        names = [v.name or "" for node in segment.nodes for v in node.outputs if v.dtype in _FLOATS]
-        names = [name for name in names if name != segment.result.name and name not in whole]
-        runner = SegmentRunner(extract_segment(segment, names))
-        for place, value in enumerate(stream):
-            result, *tapped = runner.run(value)
-            for name, numbers in zip((segment.result.name or "", *names), (result, *tapped), strict=True):
-                if not np.abs(numbers).max(initial=0.0) <= limit:  # also where it is not a number
-                    large.add(name)
-            stream[place] = result
-        release_weights(segment)
-    progress("float16 range", len(segments), len(segments))
+    whole = find_whole_numbers(graph)
+    values = [v for node in graph.model.graph for v in node.outputs if v.dtype in _FLOATS and v.name not in whole]
+    largest = measure_magnitudes(graph, [v.name or "" for v in values], pixels, "float16 range", progress)
+    large.update(name for name, found in largest.items() if not found <= limit)  # also where it is not a number
     marked = []
     for node in graph.model.graph:
         if any(v is not None and v.name in large for v in (*node.inputs, *node.outputs)):

@@ -12,6 +12,8 @@ import onnx_ir as ir
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgevit.quantize.placement import GridKind
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -38,16 +40,13 @@ class Grid:
         object.__setattr__(self, "scale", scale)
 
     @classmethod
-    def from_range(cls, low: float, high: float, *, signed: bool, symmetric: bool, narrow: bool = True) -> Grid:
-        """The finest grid from ``low`` to ``high``, after these are widened to include 0.
+    def from_range(cls, kind: GridKind, low: float, high: float) -> Grid:
+        """The finest grid of a placement's kind from ``low`` to ``high``, after these are widened to include 0.
 
         Args:
-            low: In the unit of the values; ignored by a symmetric unsigned grid, where values below 0 become 0.
+            kind: Symmetric grids reach code -128 for values beyond the range, as ONNX's QuantizeLinear does.
+            low: In the unit of the values; ignored by ``u8_zero``, where values below 0 become 0.
             high: Not below ``low``.
-            signed: int8, else uint8.
-            symmetric: With zero point 0.
-            narrow: Whether a symmetric signed grid ends at code -127; else values beyond the range reach -128, as they
-                do in ONNX's QuantizeLinear. The scale is the same.
 
         Raises:
             ValueError: A range that is not finite, or is upside down.
@@ -55,18 +54,11 @@ class Grid:
         if not (math.isfinite(low) and math.isfinite(high) and low <= high):
             raise ValueError(f"no grid from {low} to {high}")
         low, high = min(float(low), 0.0), max(float(high), 0.0)
-        if symmetric:
-            first, last, zero = (-127 if narrow else -128, 127, 0) if signed else (0, 255, 0)
-            scale = (max(-low, high) if signed else high) / last
-        else:
-            first, last = (-128, 127) if signed else (0, 255)
-            scale = (high - low) / (last - first)
-        if scale == 0:
-            scale = 1.0  # of nothing but zeros, for which any grid will do
+        scale = {"u8": (high - low) / 255, "u8_zero": high / 255, "i8": max(-low, high) / 127}[kind]
+        scale = scale or 1.0  # of nothing but zeros, for which any grid will do
         scale = float(np.float32(max(scale, float(np.finfo(np.float32).tiny))))  # engines flush subnormals to 0
-        if not symmetric:
-            zero = min(max(first + round(-low / scale), first), last)
-        return cls(scale, zero, first, last)
+        zero = min(max(round(-low / scale), 0), 255) if kind == "u8" else 0
+        return cls(scale, zero, -128 if kind == "i8" else 0, 127 if kind == "i8" else 255)
 
     @property
     def signed(self) -> bool:
@@ -77,31 +69,6 @@ class Grid:
     def dtype(self) -> np.dtype[Any]:
         """Of the codes."""
         return np.dtype(np.int8 if self.signed else np.uint8)
-
-    @property
-    def low(self) -> float:
-        """The smallest number of the grid."""
-        return (self.low_code - self.zero_point) * self.scale
-
-    @property
-    def high(self) -> float:
-        """The largest number of the grid."""
-        return (self.high_code - self.zero_point) * self.scale
-
-    def quantize(self, values: NDArray[np.floating[Any]]) -> NDArray[np.int8] | NDArray[np.uint8]:
-        """Codes ``int8`` or ``uint8`` of the shape of ``values``: ONNX's QuantizeLinear of float32, half to even."""
-        with np.errstate(over="ignore"):
-            codes = np.asarray(values, np.float32) / np.float32(self.scale)
-        np.rint(codes, out=codes)
-        np.clip(codes, self.low_code - self.zero_point, self.high_code - self.zero_point, out=codes)
-        codes += np.float32(self.zero_point)
-        return codes.astype(np.int8) if self.signed else codes.astype(np.uint8)
-
-    def dequantize(self, codes: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-        """ONNX's DequantizeLinear to float32."""
-        numbers: NDArray[np.float32] = (codes.astype(np.int32) - self.zero_point).astype(np.float32)
-        numbers *= np.float32(self.scale)
-        return numbers
 
     def apply(self, values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """What is left of ``values`` after a QuantizeLinear and DequantizeLinear of ONNX, bit for bit."""

@@ -15,7 +15,6 @@ from edgevit.core.quantization import Observer, Products, Quantization
 from edgevit.graph.linears import read_weight, trace_layout
 from edgevit.graph.segments import Segment, SegmentRunner, extract_segment
 from edgevit.quantize.grid import Grid
-from edgevit.quantize.methods.activation_grid import make_grid
 from edgevit.quantize.methods.attention_centring import Attention, center_attention, find_attention
 from edgevit.quantize.methods.channel_equalization import (
     balance_factors,
@@ -120,8 +119,10 @@ class SegmentFit:
                 self._tokens[tap][place] = every[kept]
                 if tap in counted and counted[tap].shape[1] == len(every):
                     self._shares[tap][place] = counted[tap][place, kept]
-            for name, watcher in (*self._statistics.items(), *self._operands.items()):
-                watcher.add(seen[name])
+            for tap, statistics in self._statistics.items():
+                statistics.add(seen[tap])
+            for name, operand in self._operands.items():
+                operand.add(seen[name])
             if not place:
                 block = _reuse_block(stream, out[0].shape)
             block[place] = out[0]
@@ -130,7 +131,7 @@ class SegmentFit:
         self._shares = {tap: shares.ravel() for tap, shares in self._shares.items()}
         # The smallest and the largest, as a mask of all would be a quarter as large as the tokens.
         bad = [tap for tap, values in self._tokens.items() if not np.isfinite([values.min(), values.max()]).all()]
-        bad += [tap for tap, seen in self._statistics.items() if not seen.finite and tap not in bad]
+        bad += [tap for tap, statistics in self._statistics.items() if not statistics.finite and tap not in bad]
         if bad:
             raise CalibrationError(f"activations of {', '.join(bad)} are not finite", "the checkpoint may be damaged")
 
@@ -210,11 +211,11 @@ class SegmentFit:
         several = first.rows.shape[1] > 1
         gain = choose_gain(first.rows) if several and self._quantization.row_gain else None
         high = first.high if gain is None else float((first.rows * gain[0, :, :, 0]).max())
-        grid = make_grid(self._placement.probability, 0.0, high)
+        grid = Grid.from_range(self._placement.probability, 0.0, high)
         self._plan.sites[name] = SitePlan(names, (grid, self._make_product_grid(second)), gain=gain)
 
     def _make_product_grid(self, seen: OperandRange) -> Grid:
-        return make_grid(self._placement.product, _HEADROOM * seen.low, _HEADROOM * seen.high)
+        return Grid.from_range(self._placement.product, _HEADROOM * seen.low, _HEADROOM * seen.high)
 
     def _fit_linears(self, group: Sequence[ir.Node]) -> None:
         value = group[0].inputs[0]
@@ -244,7 +245,7 @@ class SegmentFit:
     def _is_observed(self, group: Sequence[ir.Node]) -> bool:
         """Whether an observer chooses the range of what the Linears read."""
         floats = self._quantization.activations == "float"
-        return self._find_observer(group) in dict(OBSERVERS) and not floats and not reads_image(group[0])
+        return self._find_observer(group) in OBSERVERS and not floats and not reads_image(group[0])
 
     def _draw(self, tokens: int, images: int) -> npt.NDArray[np.int64]:
         """Which tokens of an image are kept."""

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from edgevit.quantize.grid import Grid
+from edgevit.quantize.placement import GridKind
 
+KINDS: tuple[GridKind, ...] = ("u8", "i8", "u8_zero")
 FLOATS = st.floats(-1e6, 1e6, width=32)
 
 
@@ -43,64 +45,52 @@ def run_onnx(values: npt.NDArray[np.float32], grid: Grid) -> tuple[npt.NDArray[A
     return codes, numbers
 
 
-@pytest.mark.parametrize("signed", [False, True])
-@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("low", "high"), [(-1.7, 3.1), (0, 6), (-5, 0), (-1e-6, 2e-6), (-3e8, 1e9), (2, 3)])
-def test_grid_apply_of_any_kind_equals_onnxruntime_bit_for_bit(
-    signed: bool, symmetric: bool, low: float, high: float
-) -> None:
-    grid = Grid.from_range(low, high, signed=signed, symmetric=symmetric, narrow=False)
+def test_grid_apply_of_any_kind_equals_onnxruntime_bit_for_bit(kind: GridKind, low: float, high: float) -> None:
+    grid = Grid.from_range(kind, low, high)
     rng = np.random.default_rng(0)
     halves = (np.arange(-300, 300) + 0.5) * grid.scale  # ties
     spread = rng.uniform(2 * low - high, 2 * high - low, 5000)
     values = np.concatenate([halves, spread, [0, low, high, 1e38, -1e38, 1e-40]]).astype(np.float32)
     codes, numbers = run_onnx(values, grid)
-    assert grid.quantize(values).dtype == codes.dtype
-    np.testing.assert_array_equal(grid.quantize(values), codes)
+    assert (codes.min(), codes.max()) == (grid.low_code, grid.high_code)
     np.testing.assert_array_equal(grid.apply(values).view(np.int32), numbers.view(np.int32))
 
 
-def test_grid_quantize_of_narrow_grid_differs_from_onnx_in_code_minus_128_alone() -> None:
-    grid = Grid.from_range(-1, 1, signed=True, symmetric=True)
-    values = np.linspace(-1.2, 1.2, 4001, dtype=np.float32)
-    codes, _ = run_onnx(values, grid)
-    assert codes.min() == -128
-    np.testing.assert_array_equal(grid.quantize(values), np.maximum(codes, -127))
-
-
 @settings(max_examples=200, deadline=None)
-@given(FLOATS, FLOATS, st.booleans())
-def test_grid_from_range_of_asymmetric_range_covers_it_to_half_a_step(a: float, b: float, signed: bool) -> None:
+@given(FLOATS, FLOATS)
+def test_grid_from_range_of_asymmetric_range_covers_it_to_half_a_step(a: float, b: float) -> None:
     low, high = min(a, b), max(a, b)
-    grid = Grid.from_range(low, high, signed=signed, symmetric=False)
+    grid = Grid.from_range("u8", low, high)
     assert grid.apply(np.zeros(1)) == 0
+    first, last = ((code - grid.zero_point) * grid.scale for code in (grid.low_code, grid.high_code))
     slack = 0.5001 * grid.scale
-    assert grid.low - slack <= min(low, 0)
-    assert max(high, 0) <= grid.high + slack
+    assert first - slack <= min(low, 0)
+    assert max(high, 0) <= last + slack
     if high > 0 > low or max(abs(low), abs(high)) > 1e-30:
-        assert math.isclose(grid.high - grid.low, max(high, 0) - min(low, 0), rel_tol=1e-6)
+        assert math.isclose(last - first, max(high, 0) - min(low, 0), rel_tol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "signed", "expected"),
+    ("kind", "low", "high", "expected"),
     [
-        (-2.0, 1.0, True, (np.float32(2 / 127), 0, -127, 127)),
-        (0.0, 1.0, False, (np.float32(1 / 255), 0, 0, 255)),
-        (-0.1, 1.0, False, (np.float32(1 / 255), 0, 0, 255)),
-        (0.0, 0.0, True, (1.0, 0, -127, 127)),
+        ("i8", -2.0, 1.0, Grid(2 / 127, 0, -128, 127)),
+        ("u8_zero", 0.0, 1.0, Grid(1 / 255, 0, 0, 255)),
+        ("u8_zero", -0.1, 1.0, Grid(1 / 255, 0, 0, 255)),
+        ("i8", 0.0, 0.0, Grid(1.0, 0, -128, 127)),
+        ("u8", -1.0, 2.0, Grid(3 / 255, 85, 0, 255)),
+        ("i8", -1.0, 2.0, Grid(2 / 127, 0, -128, 127)),
     ],
 )
-def test_grid_from_range_when_symmetric_has_zero_point_0(
-    low: float, high: float, signed: bool, expected: tuple[float, int, int, int]
-) -> None:
-    grid = Grid.from_range(low, high, signed=signed, symmetric=True)
-    assert (grid.scale, grid.zero_point, grid.low_code, grid.high_code) == expected
+def test_grid_from_range_of_each_kind(kind: GridKind, low: float, high: float, expected: Grid) -> None:
+    assert Grid.from_range(kind, low, high) == expected
 
 
 @pytest.mark.parametrize(("low", "high"), [(math.nan, 1), (0, math.inf), (1, 0)])
 def test_grid_from_range_of_no_range_raises(low: float, high: float) -> None:
     with pytest.raises(ValueError, match="no grid"):
-        Grid.from_range(low, high, signed=False, symmetric=False)
+        Grid.from_range("u8", low, high)
 
 
 @pytest.mark.parametrize("codes", [(0, -1, 255), (300, 0, 255), (0, -128, 255), (0, 0, 256)])

@@ -9,7 +9,7 @@ import pytest
 
 from edgevit.core.errors import TargetError
 from edgevit.core.toml import load_toml
-from edgevit.quantize.methods.activation_grid import make_grid
+from edgevit.quantize.grid import Grid
 from edgevit.quantize.placement import PLACEMENTS
 
 TARGETS = Path(__file__).resolve().parents[2] / "targets"
@@ -25,7 +25,7 @@ def test_placement_of_tensorrt_has_neither_zero_points_nor_unsigned_codes(name: 
     placement = PLACEMENTS[name]
     assert placement.image is None
     for kind in (placement.linear, placement.product, placement.probability):
-        grid = make_grid(kind, -0.3, 2.0)
+        grid = Grid.from_range(kind, -0.3, 2.0)
         assert grid.zero_point == 0
         assert grid.signed
 
@@ -33,8 +33,8 @@ def test_placement_of_tensorrt_has_neither_zero_points_nor_unsigned_codes(name: 
 @pytest.mark.parametrize("name", sorted(PLACEMENTS))
 def test_placement_of_a_product_needs_no_zero_points(name: str) -> None:
     placement = PLACEMENTS[name]
-    assert make_grid(placement.product, -0.3, 2.0).zero_point == 0
-    assert make_grid(placement.probability, 0.0, 1.0).zero_point == 0
+    assert Grid.from_range(placement.product, -0.3, 2.0).zero_point == 0
+    assert Grid.from_range(placement.probability, 0.0, 1.0).zero_point == 0
 
 
 @pytest.mark.parametrize("name", sorted(PLACEMENTS))

@@ -205,7 +205,7 @@ def test_plan_quantization_with_an_observer_takes_its_range(graph: Graph, images
         values = run_graph(graph, images, (tensor,))[0]
         grid = plan.sites[site].grids[0]
         np.testing.assert_allclose(grid.scale, (values.max() - values.min()) / 255, rtol=1e-5)
-        assert abs(grid.low - values.min()) <= grid.scale
+        assert abs((grid.low_code - grid.zero_point) * grid.scale - values.min()) <= grid.scale
 
 
 def test_plan_quantization_with_an_observer_looks_at_the_graph_that_it_quantises(graph: Graph, images: Images) -> None:

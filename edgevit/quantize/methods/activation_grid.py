@@ -14,12 +14,6 @@ from edgevit.quantize.placement import GridKind
 _FRACTIONS = (1.0, 0.87, 0.75, 0.64, 0.53, 0.43, 0.33, 0.24)
 
 
-def make_grid(kind: GridKind, low: float, high: float) -> Grid:
-    """A grid of a placement's kind over a range."""
-    signed, symmetric = kind == "i8", kind != "u8"
-    return Grid.from_range(low, high, signed=signed, symmetric=symmetric, narrow=False)
-
-
 def choose_grid(
     kind: GridKind, values: npt.NDArray[np.float32], measure: Callable[[npt.NDArray[np.float32]], float] | None = None
 ) -> Grid:
@@ -34,13 +28,13 @@ def choose_grid(
     """
     loss_of = measure or (lambda error: float(np.square(error, dtype=np.float64).sum()))
     low, high = float(values.min()), float(values.max())
-    best, best_loss = make_grid(kind, low, high), np.inf
+    best, best_loss = Grid.from_range(kind, low, high), np.inf
     tried: dict[tuple[float, float], float] = {}
 
     def try_range(a: float, b: float) -> float:
         nonlocal best, best_loss
         if (a, b) not in tried:
-            grid = make_grid(kind, a * low, b * high)
+            grid = Grid.from_range(kind, a * low, b * high)
             tried[a, b] = loss_of(grid.apply(values) - values)
             if tried[a, b] < best_loss:
                 best, best_loss = grid, tried[a, b]

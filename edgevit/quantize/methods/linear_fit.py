@@ -12,7 +12,7 @@ import onnx_ir as ir
 from edgevit.core.quantization import Quantization
 from edgevit.graph.linears import find_bias_value, read_weight
 from edgevit.quantize.grid import Grid
-from edgevit.quantize.methods.activation_grid import choose_grid, make_grid
+from edgevit.quantize.methods.activation_grid import choose_grid
 from edgevit.quantize.methods.bias_correction import correct_bias
 from edgevit.quantize.methods.gptq import DAMPING, LARGEST_CODE, round_gptq
 from edgevit.quantize.methods.moments import Moments, MomentSums
@@ -63,7 +63,9 @@ def fit_linears(
     elif image:
         grid = Grid(1.0, 0, 0, 255)
     elif statistics is not None:
-        grid = _observe(statistics, placement.linear, quantization)
+        choose_range = OBSERVERS[quantization.observer]
+        low, high = choose_range(statistics, placement.linear, quantization.percentile / 100)
+        grid = Grid.from_range(placement.linear, low, high)
     else:
         biased = all(_read_bias(node) is not None for node in group)  # a centre needs one to be undone in
         every = np.concatenate(weights, axis=1)
@@ -148,13 +150,6 @@ def _read_bias(node: ir.Node) -> Values | None:
     if value is None or value.const_value is None:
         return None
     return value.const_value.numpy().astype(np.float32)
-
-
-def _observe(statistics: TensorStatistics, kind: GridKind, quantization: Quantization) -> Grid:
-    observer = dict(OBSERVERS)[quantization.observer]
-    share = quantization.percentile / 100
-    low, high = observer(statistics, signed=kind == "i8", symmetric=kind != "u8", share=share)
-    return make_grid(kind, low, high)
 
 
 def _choose_grid(

@@ -1,34 +1,23 @@
 """How the range of an activation is chosen from its statistics, one way a file.
 
-``Grid.from_range(*choose_range(statistics, signed=s, symmetric=t), signed=s, symmetric=t)`` is the activation's grid.
+``Grid.from_range(kind, *choose_range(statistics, kind, share))`` is the activation's grid. ``share`` is for
+``percentile``: of the values that shall lie inside, above 0.5 and at most 1.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 from edgevit.quantize.observers import minmax, mse, percentile
+from edgevit.quantize.placement import GridKind
 from edgevit.quantize.statistics import TensorStatistics
 
+Observer: TypeAlias = Callable[[TensorStatistics, GridKind, float], tuple[float, float]]
+"""From statistics, the grid's kind and a share to the range's (low, high), in the unit of the values."""
 
-class Observer(Protocol):
-    """A way to choose a range."""
-
-    def __call__(
-        self, statistics: TensorStatistics, *, signed: bool, symmetric: bool, share: float = ...
-    ) -> tuple[float, float]:
-        """The range's (low, high), in the unit of the values.
-
-        Args:
-            statistics: What calibration saw.
-            signed: As in :meth:`edgevit.quantize.grid.Grid.from_range`.
-            symmetric: As there.
-            share: Of the observer ``percentile``: of the values that shall lie inside, above 0.5 and at most 1.
-        """
-
-
-OBSERVERS: tuple[tuple[str, Observer], ...] = (
-    ("minmax", minmax.choose_range),
-    ("percentile", percentile.choose_range),
-    ("mse", mse.choose_range),
-)
+OBSERVERS: Mapping[str, Observer] = {
+    "minmax": minmax.choose_range,
+    "percentile": percentile.choose_range,
+    "mse": mse.choose_range,
+}

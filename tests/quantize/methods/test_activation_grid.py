@@ -6,22 +6,10 @@ import numpy as np
 import pytest
 
 from edgevit.quantize.grid import Grid
-from edgevit.quantize.methods.activation_grid import choose_grid, make_grid
+from edgevit.quantize.methods.activation_grid import choose_grid
 from edgevit.quantize.placement import GridKind
 
 KINDS: tuple[GridKind, ...] = ("u8", "i8", "u8_zero")
-
-
-@pytest.mark.parametrize(
-    ("kind", "wanted"),
-    [
-        ("u8", Grid(3 / 255, 85, 0, 255)),
-        ("i8", Grid(2 / 127, 0, -128, 127)),
-        ("u8_zero", Grid(2 / 255, 0, 0, 255)),
-    ],
-)
-def test_make_grid_of_each_kind_covers_the_range(kind: GridKind, wanted: Grid) -> None:
-    assert make_grid(kind, -1.0, 2.0) == wanted
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -36,9 +24,9 @@ def test_choose_grid_of_a_long_tail_is_near_the_best_and_beats_the_whole_range(k
         return float(np.square(grid.apply(values) - values, dtype=np.float64).sum())
 
     ends = np.linspace(0.05, 1, 20)
-    best = min(measure(make_grid(kind, a * low, b * high)) for a in ends for b in ends if a == b or kind == "u8")
+    best = min(measure(Grid.from_range(kind, a * low, b * high)) for a in ends for b in ends if a == b or kind == "u8")
     found = measure(choose_grid(kind, values))
-    assert found < 0.9 * measure(make_grid(kind, low, high))
+    assert found < 0.9 * measure(Grid.from_range(kind, low, high))
     # It tries eight fractions of each end, which are an eighth to a quarter apart.
     assert found < 1.25 * best
 
@@ -47,14 +35,15 @@ def test_choose_grid_of_a_long_tail_is_near_the_best_and_beats_the_whole_range(k
 def test_choose_grid_where_clipping_never_pays_is_the_whole_range(kind: GridKind) -> None:
     low = 0.0 if kind == "u8_zero" else -1.0
     values = np.linspace(low, 1, 1001, dtype=np.float32)
-    assert choose_grid(kind, values) == make_grid(kind, low, 1.0)
+    assert choose_grid(kind, values) == Grid.from_range(kind, low, 1.0)
 
 
 def test_choose_grid_of_one_tail_moves_that_end_alone() -> None:
     values = np.append(np.linspace(-1, 1, 1_000_000), 4.0).astype(np.float32)
     grid = choose_grid("u8", values)
-    assert grid.high < 3
-    np.testing.assert_allclose(grid.low, -1, atol=2 * grid.scale)
+    low, high = ((code - grid.zero_point) * grid.scale for code in (grid.low_code, grid.high_code))
+    assert high < 3
+    np.testing.assert_allclose(low, -1, atol=2 * grid.scale)
 
 
 def test_choose_grid_minimises_the_measure_that_it_is_given() -> None:

@@ -8,10 +8,10 @@ a product.
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.models.attention_pool import AttentionPool
+from edgevit.models.folds.weights import make_linear
 from edgevit.models.pixels import PixelModel
 
 
@@ -24,9 +24,8 @@ def fold_attention_pool(pixels: PixelModel) -> PassRecord:
         with torch.no_grad():
             query = pool.query().double()[0, :, 0]  # (A, D)
             keys = pool.k.weight.detach().double().reshape(pool.heads, -1, pool.k.in_features)  # (A, D, C)
-            weight = torch.einsum("ad,adc->ac", query, keys).float()
-        pool.score = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-        pool.score.weight = nn.Parameter(weight, requires_grad=False)
+            weight = torch.einsum("ad,adc->ac", query, keys)
+        pool.score = make_linear(weight)
         pool.latent = pool.q = pool.k = None
         applied.append(name)
     skipped = () if applied else (Skip("head", "the model does not pool by attention"),)

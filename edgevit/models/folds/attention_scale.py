@@ -6,9 +6,10 @@ Where queries are normalised behind their projection, the norm's affine part tak
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from edgevit.core.pass_record import PassRecord
+from edgevit.models.folds.weights import scale_outputs
 from edgevit.models.layers import Attention
 from edgevit.models.pixels import PixelModel
 from edgevit.models.swin_v2 import HeadCosine
@@ -26,21 +27,13 @@ def fold_attention_scale(pixels: PixelModel) -> PassRecord:
         if not isinstance(attn, Attention) or attn.scale == 1.0:
             continue
         if isinstance(attn.q_norm, nn.LayerNorm):
-            _scale(attn.q_norm, torch.tensor(attn.scale))
+            scale_outputs(attn.q_norm, torch.tensor(attn.scale))
         else:
             linear = attn.qkv if attn.qkv is not None else attn.q
             assert linear is not None
             factor = torch.ones(linear.out_features, dtype=linear.weight.dtype)
             factor[: attn.heads * attn.head_width] = attn.scale
-            _scale(linear, factor)
+            scale_outputs(linear, factor)
         attn.scale = 1.0
         applied.append(name)
     return PassRecord("attention_scale", "module", tuple(applied))
-
-
-def _scale(layer: nn.Linear | nn.LayerNorm, factor: Tensor) -> None:
-    # New tensors: the originals may be shared with the model that the parity check runs.
-    rows = factor[:, None] if layer.weight.ndim == 2 else factor
-    layer.weight = nn.Parameter(layer.weight.detach() * rows, requires_grad=False)
-    if layer.bias is not None:
-        layer.bias = nn.Parameter(layer.bias.detach() * factor, requires_grad=False)

@@ -7,9 +7,9 @@ for an app to normalise differently.
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from edgevit.core.pass_record import PassRecord, Skip
+from edgevit.models.folds.weights import set_weights
 from edgevit.models.layers import PatchEmbedding
 from edgevit.models.pixels import PixelModel
 from edgevit.models.swin import SwinConfig
@@ -33,7 +33,6 @@ def fold_input_normalization(pixels: PixelModel) -> PassRecord:
         weight = conv.weight.double()
         bias = conv.bias.double() if conv.bias is not None else torch.zeros(len(weight), dtype=torch.float64)
         bias = bias + (weight * pixels.offset.double()).sum(dim=(1, 2, 3))
-        conv.weight = nn.Parameter((weight * pixels.gain.double()).float(), requires_grad=False)
-        conv.bias = nn.Parameter(bias.float(), requires_grad=False)
+        set_weights(conv, weight * pixels.gain.double(), bias)
     pixels.gain = pixels.offset = None
     return PassRecord(name, "module", ("patch_embed",))

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor, nn
 
 from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.models.attention_pool import AttentionPool
+from edgevit.models.folds.weights import drop_affine, set_weights
 from edgevit.models.layers import Attention, GatedMlp, Mlp
 from edgevit.models.outlets import Outlet
 from edgevit.models.pixels import PixelModel
@@ -40,8 +40,7 @@ def fold_layer_norm_affine(pixels: PixelModel) -> PassRecord:
         for linear in readers:
             times = linear.in_features // len(weight)  # class token and mean side by side
             _absorb(linear, weight.repeat(times), bias.repeat(times))
-        norm.weight = nn.Parameter(torch.ones_like(norm.weight), requires_grad=False)
-        norm.bias = nn.Parameter(torch.zeros_like(norm.bias), requires_grad=False)
+        drop_affine(norm)
         applied.append(site)
     return PassRecord("layer_norm_affine", "module", tuple(applied), tuple(skipped))
 
@@ -51,8 +50,7 @@ def _absorb(linear: nn.Linear, weight: Tensor, bias: Tensor) -> None:
     offset = matrix @ bias
     if linear.bias is not None:
         offset = offset + linear.bias.detach().double()
-    linear.weight = nn.Parameter((matrix * weight).to(linear.weight.dtype), requires_grad=False)
-    linear.bias = nn.Parameter(offset.to(linear.weight.dtype), requires_grad=False)
+    set_weights(linear, matrix * weight, offset)
 
 
 def _pairs(model: nn.Module) -> Iterator[tuple[str, nn.Module, list[nn.Linear] | str]]:

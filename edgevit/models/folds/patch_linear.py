@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from edgevit.core.pass_record import PassRecord, Skip
+from edgevit.models.folds.weights import make_linear
 from edgevit.models.layers import PatchEmbedding
 from edgevit.models.pixels import PixelModel
 
@@ -21,10 +22,7 @@ class PatchLinear(nn.Module):
         super().__init__()
         self.patch = patch
         weight = conv.weight.detach().permute(0, 2, 3, 1).flatten(1)  # (C, ph·pw·3): the order of the pixels
-        self.proj = nn.Linear(weight.shape[1], weight.shape[0], bias=conv.bias is not None, device="meta")
-        self.proj.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
-        if conv.bias is not None:
-            self.proj.bias = nn.Parameter(conv.bias.detach(), requires_grad=False)
+        self.proj = make_linear(weight, conv.bias)
 
     def forward(self, image: Tensor) -> Tensor:
         _, height, width, channels = image.shape

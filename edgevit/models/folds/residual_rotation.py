@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from edgevit.core.pass_record import PassRecord, Skip
+from edgevit.models.folds.weights import drop_affine, make_linear, set_weights
 from edgevit.models.layers import Attention, GatedMlp, LayerScale, Mlp
 from edgevit.models.outlets import Outlet
 from edgevit.models.pixels import PixelModel
@@ -59,9 +60,7 @@ class RotatedNorm(nn.Module):
     def __init__(self, norm: nn.LayerNorm, rotation: Tensor) -> None:
         super().__init__()
         gain, offset = norm.weight.detach().double(), norm.bias.detach().double()
-        self.rotate = nn.Linear(len(gain), len(gain), device="meta")
-        self.rotate.weight = nn.Parameter((rotation * gain).float().contiguous(), requires_grad=False)
-        self.rotate.bias = nn.Parameter((rotation @ offset).float(), requires_grad=False)
+        self.rotate = make_linear(rotation * gain, rotation @ offset)
         self.norm = nn.LayerNorm(len(gain), eps=norm.eps, device=norm.weight.device).requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -195,27 +194,19 @@ def _restore(norm: nn.Module, rotation: Tensor, times: int = 1) -> nn.Linear:
     """
     weight = torch.kron(torch.eye(times, dtype=rotation.dtype), rotation).T
     bias = torch.zeros(len(weight), dtype=rotation.dtype)
-    linear = nn.Linear(len(weight), len(weight), device="meta")
     if isinstance(norm, nn.LayerNorm):
         repeats = len(weight) // len(norm.weight)
         weight = norm.weight.detach().double().repeat(repeats)[:, None] * weight
         bias = norm.bias.detach().double().repeat(repeats)
-        norm.weight = nn.Parameter(torch.ones_like(norm.weight), requires_grad=False)
-        norm.bias = nn.Parameter(torch.zeros_like(norm.bias), requires_grad=False)
-    linear.weight = nn.Parameter(weight.float().contiguous(), requires_grad=False)
-    linear.bias = nn.Parameter(bias.float(), requires_grad=False)
-    return linear
+        drop_affine(norm)
+    return make_linear(weight, bias)
 
 
 def _rotate_output(layer: nn.Linear | nn.Conv2d, rotation: Tensor) -> None:
     weight = layer.weight.detach().double()
     rotated = (rotation @ weight.flatten(1)).reshape(weight.shape)
-    layer.weight = nn.Parameter(rotated.to(layer.weight.dtype), requires_grad=False)
-    if layer.bias is not None:
-        bias = rotation @ layer.bias.detach().double()
-        layer.bias = nn.Parameter(bias.to(layer.weight.dtype), requires_grad=False)
+    set_weights(layer, rotated, None if layer.bias is None else rotation @ layer.bias.detach().double())
 
 
 def _rotate_input(linear: nn.Linear, rotation: Tensor) -> None:
-    weight = linear.weight.detach().double() @ rotation.T
-    linear.weight = nn.Parameter(weight.to(linear.weight.dtype), requires_grad=False)
+    set_weights(linear, linear.weight.detach().double() @ rotation.T, linear.bias)

@@ -40,7 +40,7 @@ DONE = "done.json"
 LIMIT_BYTES = 8 << 30
 ABANDONED_SECONDS = 24 * 3600
 # A stage's result may change with any of these.
-PACKAGES = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "openvino", "numpy", "pillow")
+PACKAGES = ("edgevit", "torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "openvino", "numpy", "pillow")
 
 
 class StageCache:

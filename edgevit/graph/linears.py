@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -61,3 +62,19 @@ def read_weight(node: ir.Node) -> npt.NDArray[np.float32] | None:
         return None
     weight = value.const_value.numpy()
     return weight.T if is_transposed(node) else weight
+
+
+def weight_of(node: ir.Node) -> npt.NDArray[np.float32]:
+    """The weight of a node that is known to be a Linear, ``(K, N) float32``."""
+    weight = read_weight(node)
+    assert weight is not None, f"{node.name} is a product of two activations"
+    return weight
+
+
+def change_constant(
+    value: ir.Value | None, change: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.floating]]
+) -> None:
+    """Put other numbers into an initializer, in float32."""
+    assert value is not None
+    assert value.const_value is not None, f"{value.name} is computed"
+    value.const_value = ir.tensor(change(value.const_value.numpy()).astype("float32"), name=value.name)

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from edgevit.core.errors import CalibrationError
 from edgevit.core.quantization import Observer, Products, Quantization
-from edgevit.graph.linears import read_weight, trace_layout
+from edgevit.graph.linears import read_weight, trace_layout, weight_of
 from edgevit.graph.segments import Segment, SegmentRunner, extract_segment
 from edgevit.quantize.grid import Grid
 from edgevit.quantize.methods.attention_centring import Attention, center_attention, find_attention
@@ -103,7 +103,7 @@ class SegmentFit:
         """Of the Linears' inputs a sample of tokens and what observers want, of the products' operands the ranges."""
         linears = [group for group in groups if read_weight(group[0]) is not None]
         products = [group[0] for group in groups if read_weight(group[0]) is None]
-        taps = {find_tap(group[0]): len(_read(group[0])) for group in linears}
+        taps = {find_tap(group[0]): len(weight_of(group[0])) for group in linears}
         self._statistics = {find_tap(group[0]): TensorStatistics() for group in linears if self._is_observed(group)}
         self._operands = {v.name: OperandRange() for node in products for v in node.inputs if v is not None and v.name}
         counted = {find_tap(group[0]): rows for group in linears if (rows := self._count_tokens(group)) is not None}
@@ -139,7 +139,7 @@ class SegmentFit:
         for attention in _find_attentions(segment):
             if not self._is_wanted(attention.output):
                 continue
-            weight = _read(attention.output)
+            weight = weight_of(attention.output)
             few, tap = inputs[:_CENTRE_IMAGES], find_tap(attention.output)
             taken = (out[1].reshape(-1, len(weight)) for out in _capture(segment, few, [tap]))
             tokens = np.concatenate([every[self._draw(len(every), len(few))] for every in taken])
@@ -330,9 +330,3 @@ def _reuse_block(stream: Sequence[npt.NDArray[np.generic]], shape: tuple[int, ..
 def _output_name(linear: ir.Node) -> str:
     """Of a Linear's output with its bias."""
     return next(iter(linear.outputs[0].uses())).node.outputs[0].name or ""
-
-
-def _read(node: ir.Node) -> Values:
-    weight = read_weight(node)
-    assert weight is not None
-    return weight

@@ -8,13 +8,14 @@ about zero, and errors of the quantised probabilities are no longer multiplied b
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgevit.graph.linears import find_bias_value, read_weight, trace_layout
+from edgevit.graph.linears import change_constant, find_bias_value, read_weight, trace_layout, weight_of
 from edgevit.graph.moves import LAYOUT_OPS
 
 
@@ -79,11 +80,6 @@ def center_attention(
         key_mean: ``(C,)`` of the keys with their bias.
         value_mean: ``(C,)`` of the values with theirs.
     """
-    weight = read_weight(attention.output)
-    assert weight is not None
-    shift = value_mean.astype(np.float64) @ weight.astype(np.float64)
+    shift = value_mean.astype(np.float64) @ weight_of(attention.output).astype(np.float64)
     for node, change in ((attention.keys, -key_mean), (attention.values, -value_mean), (attention.output, shift)):
-        bias = find_bias_value(node)
-        assert bias is not None
-        assert bias.const_value is not None
-        bias.const_value = ir.tensor((bias.const_value.numpy() + change).astype(np.float32), name=bias.name)
+        change_constant(find_bias_value(node), functools.partial(np.add, change))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgevit.core.quantization import Quantization
-from edgevit.graph.linears import find_bias_value, read_weight
+from edgevit.graph.linears import find_bias_value, weight_of
 from edgevit.quantize.grid import Grid
 from edgevit.quantize.methods.activation_grid import choose_grid
 from edgevit.quantize.methods.bias_correction import correct_bias
@@ -56,7 +56,7 @@ def fit_linears(
             by the error of the Linears' outputs.
         shares: ``(T,)``: how much each token's error counts in that choice; all the same where absent.
     """
-    weights = [_read(node) for node in group]
+    weights = [np.ascontiguousarray(weight_of(node)) for node in group]
     affine, grid = None, None
     if quantization.activations == "float":
         pass
@@ -210,9 +210,3 @@ def _choose_grid(
                 best = (loss, grid, None if plain_grid else make_affine(plain, factor, float(middle)))
     assert best is not None
     return best[1], best[2]
-
-
-def _read(node: ir.Node) -> Values:
-    weight = read_weight(node)
-    assert weight is not None
-    return np.ascontiguousarray(weight)

@@ -8,14 +8,13 @@ meant for residual streams with outlier channels. A rotated stream has none, so 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgevit.graph.linears import find_bias_value, is_transposed, read_weight
+from edgevit.graph.linears import change_constant, find_bias_value, is_transposed, read_weight, weight_of
 from edgevit.graph.moves import LAYOUT_OPS
 
 _LARGEST_FACTOR = 20.0  # a channel that is nearly silent must not be blown up
@@ -87,19 +86,11 @@ def fold_norm_scale(
         factor: ``(C,)``, above 0.
     """
     weight, bias = norm.inputs[1:3]
-    _change(weight, lambda old: old * factor)
-    _change(bias, lambda old: (old - center) * factor)
+    change_constant(weight, lambda old: old * factor)
+    change_constant(bias, lambda old: (old - center) * factor)
     for node in readers:
-        own = read_weight(node)
-        assert own is not None
-        shift = center.astype(np.float64) @ own.astype(np.float64)
-        _change(
+        shift = center.astype(np.float64) @ weight_of(node).astype(np.float64)
+        change_constant(
             node.inputs[1], functools.partial(np.multiply, 1 / (factor if is_transposed(node) else factor[:, None]))
         )
-        _change(find_bias_value(node), functools.partial(np.add, shift))
-
-
-def _change(value: ir.Value | None, change: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.floating[Any]]]) -> None:
-    assert value is not None
-    assert value.const_value is not None
-    value.const_value = ir.tensor(change(value.const_value.numpy()).astype(np.float32), name=value.name)
+        change_constant(find_bias_value(node), functools.partial(np.add, shift))

@@ -35,7 +35,6 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "half_range": _MODEL,
     "reference": _MODEL,
     "quantize": _MODEL,
-    "fp8": _MODEL,
     "set_back": _GRAPHS,
     "typed": _GRAPHS,
     "rehearsal": _GRAPHS,
@@ -44,7 +43,10 @@ STAGES: Mapping[str, tuple[str, ...]] = {
 }
 """Every stage of a build that is kept, with the modules that make what it starts from: their code counts as its own."""
 
-CONTENTS = (*STAGES, "canary", "tensorrt", "tensorrt_rtx", "device")
+RETIRED = ("fp8",)
+"""Stages of earlier versions of edgevit, which make room as the others do."""
+
+CONTENTS = (*STAGES, *RETIRED, "canary", "tensorrt", "tensorrt_rtx", "device")
 """Everything that lies in a cache, beside its mark."""
 
 _MARK_TEXT = "This is a cache of edgevit, which removes from it what it made itself. You may delete what it made.\n"
@@ -124,7 +126,7 @@ def _holds_others(folder: Path) -> bool:
 
 def _list_stages(root: Path, pattern: re.Pattern[str]) -> list[Path]:
     found = []
-    for folder in (root / stage for stage in STAGES):
+    for folder in (root / stage for stage in (*STAGES, *RETIRED)):
         if folder.is_symlink():
             continue
         with contextlib.suppress(OSError), os.scandir(folder) as entries:

@@ -95,6 +95,16 @@ def test_least_recently_used_stages_make_room(tmp_path):
     assert [p.exists() for p in (old, used, new)] == [False, True, True]
 
 
+def test_a_stage_that_no_build_runs_any_more_makes_room(tmp_path):
+    folder = tmp_path / "fp8" / ("a" * 32)
+    folder.mkdir(parents=True)
+    (folder / "done.json").write_text("{}")
+    cache = StageCache(tmp_path, limit_bytes=1)
+    assert cache.root == tmp_path, "a cache of an earlier version, which made no mark"
+    cache.run("export", {}, write("one"))
+    assert not folder.exists()
+
+
 def test_stages_of_the_running_build_stay_also_above_the_limit(tmp_path):
     earlier, cache = StageCache(tmp_path), StageCache(tmp_path, limit_bytes=1500)
     old, _ = earlier.run("export", {"n": 0}, write("x" * 1000))

@@ -17,7 +17,7 @@ from edgevit.core.errors import CalibrationError
 from edgevit.core.progress import Progress
 from edgevit.graph.graph import Graph
 from edgevit.graph.linears import read_weight, trace_layout
-from edgevit.graph.segments import SegmentRunner, extract_segment, release_weights, split_graph
+from edgevit.graph.magnitudes import measure_magnitudes
 from edgevit.quantize.grid import FloatGrid
 from edgevit.quantize.placement import Placement
 from edgevit.quantize.plan import SitePlan
@@ -64,7 +64,10 @@ def fit_fp8(
             else:
                 chosen.append(node)
     names = [trace_layout(v).name or "" for node in chosen for v in _list_operands(node)]
-    largest = _observe(graph, names, pixels, progress)
+    largest = measure_magnitudes(graph, names, pixels, "quantize fp8", progress)
+    bad = [name for name, value in largest.items() if not np.isfinite(value)]
+    if bad:
+        raise CalibrationError(f"activations of {', '.join(bad)} are not finite", "the checkpoint may be damaged")
     for node in chosen:
         sources = [trace_layout(v) for v in _list_operands(node)]
         grids = tuple(FloatGrid(_find_scale(source, largest)) for source in sources)
@@ -99,29 +102,3 @@ def _explain_float(node: ir.Node, placement: Placement, products: str, pins: Map
     if min(weight.shape) < placement.smallest_dimension:
         return f"a matrix of {' × '.join(map(str, weight.shape))} is no faster in FP8"
     return "a Linear of one row is no faster in FP8" if count_rows(node) < placement.smallest_rows else ""
-
-
-def _observe(
-    graph: Graph, names: Sequence[str], pixels: Sequence[npt.NDArray[np.generic]], progress: Progress
-) -> dict[str, float]:
-    """The largest magnitude of every value."""
-    stream: list[npt.NDArray[np.generic]] = list(pixels)
-    largest = dict.fromkeys(names, 0.0)
-    segments = split_graph(graph)
-    for index, segment in enumerate(segments):
-        progress("quantize fp8", index, len(segments))
-        made = [v.name or "" for node in segment.nodes for v in node.outputs]
-        taps = [name for name in made if name in largest and name != segment.result.name]
-        runner = SegmentRunner(extract_segment(segment, taps))
-        for place, item in enumerate(stream):
-            stream[place], *tapped = runner.run(item)
-            for name, values in zip((segment.result.name or "", *taps), (stream[place], *tapped), strict=True):
-                if name in largest:
-                    seen = float(np.abs(values).max(initial=0.0))
-                    largest[name] = seen if not seen <= largest[name] else largest[name]  # keeps what is no number
-        release_weights(segment)
-    progress("quantize fp8", len(segments), len(segments))
-    bad = [name for name, value in largest.items() if not np.isfinite(value)]
-    if bad:
-        raise CalibrationError(f"activations of {', '.join(bad)} are not finite", "the checkpoint may be damaged")
-    return largest

@@ -27,20 +27,22 @@ class Builder:
 
     def constant(self, name: str, numbers: npt.NDArray[Any]) -> ir.Value:
         """A new initializer."""
-        tensor = ir.tensor(np.ascontiguousarray(numbers) if numbers.ndim else numbers, name=f"{self.stem}.{name}")
-        kind = ir.TensorType(tensor.dtype)
-        value = ir.Value(name=tensor.name, shape=ir.Shape(numbers.shape), type=kind, const_value=tensor)
-        self.graph.model.graph.register_initializer(value)
-        return value
+        return self.graph.add_constant(f"{self.stem}.{name}", numbers)
 
     def add(
-        self, op_type: str, inputs: Sequence[ir.Value], name: str, shape: Sequence[int], **attributes: Any
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value],
+        name: str,
+        shape: Sequence[int] | ir.Shape | None,
+        **attributes: Any,
     ) -> ir.Value:
         """One node, its result of the first input's type."""
         node = ir.node(op_type, list(inputs), attributes, name=f"{self.stem}/{name}")
         node.metadata_props.update(self.like.metadata_props)
         value = node.outputs[0]
-        value.name, value.type, value.shape = node.name, inputs[0].type, ir.Shape(list(shape))
+        value.name, value.type = node.name, inputs[0].type
+        value.shape = shape if shape is None or isinstance(shape, ir.Shape) else ir.Shape(list(shape))
         self.nodes.append(node)
         return value
 
@@ -54,4 +56,12 @@ class Builder:
     def insert(self, before: ir.Node, old: ir.Value, new: ir.Value) -> None:
         """Put the nodes ahead of ``before``, and ``new`` in the place of ``old``."""
         self.graph.model.graph.insert_before(before, self.nodes)
+        old.replace_all_uses_with(new)
+
+    def replace(self, old: ir.Value, op_type: str, inputs: Sequence[ir.Value], name: str, **attributes: Any) -> None:
+        """One node in the place of a computed value and of what only led to it."""
+        new, producer = self.add(op_type, inputs, name, old.shape, **attributes), old.producer()
+        assert producer is not None
+        new.type = old.type
+        self.graph.model.graph.insert_after(producer, self.nodes)
         old.replace_all_uses_with(new)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -102,11 +102,29 @@ class Graph:
                 found.append(_site(node))
         return tuple(found)
 
-    def constant(self, value: ir.Value | None) -> NDArray[np.generic] | None:
-        """The numbers of a constant value, or ``None`` if it is computed."""
-        if value is None or value.const_value is None:
-            return None
-        return value.const_value.numpy()
+    def add_constant(self, name: str, numbers: NDArray[Any]) -> ir.Value:
+        """A new initializer of these numbers, their type and their shape."""
+        import onnx_ir as ir
+
+        tensor = ir.tensor(np.asarray(numbers, order="C"), name=name)
+        kind = ir.TensorType(tensor.dtype)
+        value = ir.Value(name=name, shape=ir.Shape(numbers.shape), type=kind, const_value=tensor)
+        self.model.graph.register_initializer(value)
+        return value
+
+
+def constant_of(value: ir.Value | None) -> NDArray[Any] | None:
+    """A constant's numbers, or ``None`` if it is computed."""
+    if value is None or value.const_value is None:
+        return None
+    return value.const_value.numpy()
+
+
+def reduced_axes(node: ir.Node) -> tuple[int, ...]:
+    """What a Reduce operator reduces, by an attribute or, since opset 18, a constant input; nothing stands for all."""
+    numbers = constant_of(node.inputs[1]) if len(node.inputs) > 1 else None
+    axes = node.attributes.get_ints("axes") or (() if numbers is None else numbers.reshape(-1))
+    return tuple(int(axis) for axis in axes)
 
 
 def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
@@ -128,6 +146,5 @@ def _site(node: ir.Node) -> Site:
         out = static_shape(node.outputs[0])
         macs = int(np.prod(out)) * int(np.prod(right[1:])) if out is not None else 0
     elif left is not None and right is not None:
-        transposed = "transB" in node.attributes and node.attributes["transB"].as_int() == 1
-        macs = int(np.prod(left)) * right[0 if transposed else -1]
+        macs = int(np.prod(left)) * right[0 if node.attributes.get_int("transB", 0) else -1]
     return Site(node.name or "", node.op_type, shape, macs)

@@ -52,7 +52,7 @@ def find_bias_value(node: ir.Node) -> ir.Value | None:
 
 def is_transposed(node: ir.Node) -> bool:
     """Whether a Linear's weight is stored ``(N, K)``."""
-    return node.op_type == "Gemm" and "transB" in node.attributes and node.attributes["transB"].as_int() == 1
+    return node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
 
 
 def read_weight(node: ir.Node) -> npt.NDArray[np.float32] | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.graph.graph import static_shape
+from edgevit.graph.graph import constant_of, static_shape
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -65,13 +65,6 @@ class View:
         scale = self.scale if isinstance(self.scale, float) else how(self.scale)
         offset = None if self.offset is None else how(self.offset)
         return View(self.source, how(self.index), scale, offset, (*self.nodes, node))
-
-
-def constant_of(value: ir.Value | None) -> npt.NDArray[Any] | None:
-    """A constant's numbers, or ``None``."""
-    if value is None or value.const_value is None:
-        return None
-    return value.const_value.numpy()
 
 
 class _Memo(dict["ir.Value", View]):
@@ -152,16 +145,6 @@ def _source(node: ir.Node, memo: _Memo, place: int = 0) -> View:
     return _trace(value, memo)
 
 
-def _ints(node: ir.Node, name: str) -> list[int] | None:
-    attribute = node.attributes.get(name)
-    return list(attribute.as_ints()) if attribute is not None else None
-
-
-def _int(node: ir.Node, name: str, default: int) -> int:
-    attribute = node.attributes.get(name)
-    return attribute.as_int() if attribute is not None else default
-
-
 def _constant_ints(node: ir.Node, place: int) -> list[int] | None:
     numbers = constant_of(node.inputs[place]) if place < len(node.inputs) else None
     return [int(n) for n in numbers.reshape(-1)] if numbers is not None else None
@@ -173,7 +156,7 @@ def _reshape(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
 
 
 def _transpose(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
-    perm = _ints(node, "perm")
+    perm = node.attributes.get_ints("perm")
     return _source(node, memo).move(lambda x: x.transpose(perm), node)
 
 
@@ -196,12 +179,12 @@ def _gather(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
     rows = constant_of(node.inputs[1])
     if rows is None:
         return None
-    axis = _int(node, "axis", 0)
+    axis = node.attributes.get_int("axis", 0)
     return _source(node, memo).move(lambda x: np.take(x, rows.astype(np.int64), axis=axis), node)
 
 
 def _split(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
-    axis, shapes = _int(node, "axis", 0), [static_shape(v) for v in node.outputs]
+    axis, shapes = node.attributes.get_int("axis", 0), [static_shape(v) for v in node.outputs]
     view = _source(node, memo)
     sizes = [shape[axis] for shape in shapes if shape is not None]
     if len(sizes) != len(shapes):
@@ -217,10 +200,14 @@ def _expand(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
     return None if shape is None else _source(node, memo).move(lambda x: np.broadcast_to(x, shape), node)
 
 
+def _tile(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
+    repeats = _constant_ints(node, 1)
+    return None if repeats is None else _source(node, memo).move(lambda x: np.tile(x, repeats), node)
+
+
 def _pad(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
-    mode = node.attributes.get("mode")
     pads, fill = _constant_ints(node, 1), constant_of(node.inputs[2]) if len(node.inputs) > 2 else None
-    if pads is None or (mode is not None and mode.as_string() != "constant") or min(pads, default=0) < 0:
+    if pads is None or node.attributes.get_string("mode", "constant") != "constant" or min(pads, default=0) < 0:
         return None
     if fill is not None and float(fill.reshape(-1)[0]) != 0.0:
         return None
@@ -240,7 +227,7 @@ def _concat(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
     sources = {view.source for view in views if view.source is not None}
     if len(sources) > 1:
         return None
-    axis = _int(node, "axis", 0)
+    axis = node.attributes.get_int("axis", 0)
     index = np.concatenate([view.index for view in views], axis)
     scales = [view.scale for view in views if view.source is not None]
     scale: float | Numbers = 1.0
@@ -325,7 +312,7 @@ _STEPS: dict[str, Step] = {
     "Gather": _gather,
     "Split": _split,
     "Expand": _expand,
-    "Tile": lambda node, value, memo: _tile(node, memo),
+    "Tile": _tile,
     "Pad": _pad,
     "Concat": _concat,
     "Add": _arithmetic,
@@ -333,8 +320,3 @@ _STEPS: dict[str, Step] = {
     "Mul": _arithmetic,
     "Div": _arithmetic,
 }
-
-
-def _tile(node: ir.Node, memo: _Memo) -> View | None:
-    repeats = _constant_ints(node, 1)
-    return None if repeats is None else _source(node, memo).move(lambda x: np.tile(x, repeats), node)

@@ -37,9 +37,9 @@ def restate_opset(graph: Graph, opset: int) -> None:
         )
     for node in list(inner):
         if node.op_type == "Split":
-            _restate_split(inner, node, opset)
+            _restate_split(graph, node, opset)
         elif node.op_type in _AXES_OPS:
-            _restate_axes(inner, node, opset)
+            _restate_axes(graph, node, opset)
     inner.opset_imports[""] = opset
 
 
@@ -47,44 +47,39 @@ def _is_later_pad(node: ir.Node, opset: int) -> bool:
     """Pad has axes as an input since 18, and the mode wrap since 19; as edgevit writes it, it has neither."""
     if node.op_type != "Pad":
         return False
-    mode = node.attributes["mode"].as_string() if "mode" in node.attributes else "constant"
+    mode = node.attributes.get_string("mode", "constant")
     return (opset < 18 and len(node.inputs) > 3 and node.inputs[3] is not None) or (opset < 19 and mode == "wrap")
 
 
-def _restate_split(inner: ir.Graph, node: ir.Node, opset: int) -> None:
+def _restate_split(graph: Graph, node: ir.Node, opset: int) -> None:
     """``num_outputs`` is of 18; sizes as an input are valid in all."""
     if "num_outputs" not in node.attributes or opset >= 18:
         return
     value, count = node.inputs[0], len(node.outputs)
-    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+    axis = node.attributes.get_int("axis", 0)
     size = value.shape[axis] if value is not None and value.shape is not None else None
     if not isinstance(size, int):
         raise CompileError(f"{node.name} splits an axis of unknown length", f"export it in opset 18 instead of {opset}")
     step = -(-size // count)
     del node.attributes["num_outputs"]
-    _set_second(inner, node, "lengths", [min(step, size - place * step) for place in range(count)])
+    _set_second(graph, node, "lengths", [min(step, size - place * step) for place in range(count)])
 
 
-def _restate_axes(inner: ir.Graph, node: ir.Node, opset: int) -> None:
+def _restate_axes(graph: Graph, node: ir.Node, opset: int) -> None:
     given = node.inputs[1] if len(node.inputs) > 1 else None
     if opset >= 18 and "axes" in node.attributes:
         axes = list(node.attributes["axes"].as_ints())
         del node.attributes["axes"]
-        _set_second(inner, node, "axes", axes)
+        _set_second(graph, node, "axes", axes)
     elif opset < 18 and given is not None and given.const_value is not None:
         node.attributes["axes"] = ir.AttrInt64s("axes", [int(axis) for axis in given.const_value.numpy().ravel()])
         node.resize_inputs(1)
         node.attributes.pop("noop_with_empty_axes", None)
         if not given.uses():
-            inner.initializers.pop(given.name or "", None)
+            graph.model.graph.initializers.pop(given.name or "", None)
 
 
-def _set_second(inner: ir.Graph, node: ir.Node, what: str, numbers: Sequence[int]) -> None:
-    name = f"{node.outputs[0].name}.{what}"
-    tensor = ir.tensor(np.asarray(numbers, np.int64), name=name)
-    value = ir.Value(
-        name=name, shape=ir.Shape([len(numbers)]), type=ir.TensorType(ir.DataType.INT64), const_value=tensor
-    )
-    inner.register_initializer(value)
+def _set_second(graph: Graph, node: ir.Node, what: str, numbers: Sequence[int]) -> None:
+    value = graph.add_constant(f"{node.outputs[0].name}.{what}", np.asarray(numbers, np.int64))
     node.resize_inputs(2)
     node.replace_input_with(1, value)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.graph.movement import constant_of
+from edgevit.graph.graph import constant_of, reduced_axes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -97,12 +97,8 @@ def _run(node: ir.Node, known: dict[ir.Value, Numbers]) -> Numbers | None:
 
 
 def _reduce_mean(node: ir.Node, inputs: list[Any]) -> Numbers:
-    attribute = node.attributes.get("axes")
-    axes = tuple(attribute.as_ints()) if attribute is not None else None
-    if axes is None and len(inputs) > 1 and inputs[1] is not None:
-        axes = tuple(int(a) for a in inputs[1].reshape(-1))
-    keep = node.attributes.get("keepdims")
-    result: Numbers = np.mean(inputs[0], axis=axes, keepdims=keep is None or keep.as_int() == 1)
+    keep = node.attributes.get_int("keepdims", 1) == 1
+    result: Numbers = np.mean(inputs[0], axis=reduced_axes(node) or None, keepdims=keep)
     return result
 
 

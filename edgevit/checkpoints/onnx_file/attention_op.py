@@ -16,8 +16,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgevit.graph.builder import Builder
-from edgevit.graph.graph import Graph, static_shape
-from edgevit.graph.movement import constant_of
+from edgevit.graph.graph import Graph, constant_of, static_shape
 
 ATTENTION = "Attention"
 _FLOAT = ir.DataType.FLOAT
@@ -55,9 +54,9 @@ def _find_obstacle(node: ir.Node) -> str | None:
         return "its scores or a cache are results too"
     if node.outputs[0].is_graph_output():
         return "its result is an output of the graph"
-    if _float(node, "softcap", 0.0) != 0.0:
+    if node.attributes.get_float("softcap", 0.0) != 0.0:
         return "its scores have a soft cap"
-    types = {ir.DataType(_int(node, "softmax_precision", _FLOAT)), *(value.dtype for value in _qkv(node))}
+    types = {ir.DataType(node.attributes.get_int("softmax_precision", _FLOAT)), *(value.dtype for value in _qkv(node))}
     if types != {_FLOAT}:
         return "it does not compute in float32"
     shapes = [static_shape(value) for value in _qkv(node)]
@@ -71,7 +70,7 @@ def _find_obstacle(node: ir.Node) -> str | None:
 
 
 def _find_mask_obstacle(node: ir.Node, queries: int, keys: int) -> str | None:
-    if _int(node, "is_causal", 0) and queries != keys:
+    if node.attributes.get_int("is_causal", 0) and queries != keys:
         return "it is causal, and has other numbers of queries than keys"
     mask = _mask(node)
     if mask is None:
@@ -82,7 +81,7 @@ def _find_mask_obstacle(node: ir.Node, queries: int, keys: int) -> str | None:
     if numbers is None:
         return None if mask.dtype == _FLOAT else "its mask of truths is computed"
     table = _as_numbers(numbers)
-    if _int(node, "is_causal", 0):
+    if node.attributes.get_int("is_causal", 0):
         table = table + _causal(keys)
     return "its mask closes a whole row" if not np.isfinite(table).any(-1).all() else None
 
@@ -92,7 +91,7 @@ def _rebuild(graph: Graph, node: ir.Node) -> None:
     q, k, v = (_split_heads(build, value, node, name) for value, name in zip(_qkv(node), "qkv", strict=True))
     batch, heads, tokens, width = static_shape(q) or ()
     keys, value_width = (static_shape(v) or ())[-2:]
-    scale = _float(node, "scale", width**-0.5)
+    scale = node.attributes.get_float("scale", width**-0.5)
     if scale != 1.0:
         factor = build.constant("scale", np.asarray(scale, np.float32))
         q = build.add("Mul", [q, factor], "q/scaled", (batch, heads, tokens, width))
@@ -117,7 +116,7 @@ def _masks(build: Builder, node: ir.Node, keys: int) -> list[ir.Value]:
     numbers = constant_of(mask)
     if numbers is not None:
         constant = _as_numbers(numbers)
-    if _int(node, "is_causal", 0):
+    if node.attributes.get_int("is_causal", 0):
         constant = _causal(keys) if constant is None else constant + _causal(keys)
     made = [build.constant("mask", constant)] if constant is not None else []
     return made if mask is None or numbers is not None else [mask, *made]
@@ -159,12 +158,4 @@ def _mask(node: ir.Node) -> ir.Value | None:
 def _count_heads(node: ir.Node, number: int) -> int:
     """Heads of queries, keys or values."""
     shape = static_shape(_qkv(node)[number]) or ()
-    return shape[1] if len(shape) == 4 else _int(node, "kv_num_heads" if number else "q_num_heads", 0)
-
-
-def _int(node: ir.Node, name: str, default: int) -> int:
-    return node.attributes[name].as_int() if name in node.attributes else int(default)
-
-
-def _float(node: ir.Node, name: str, default: float) -> float:
-    return node.attributes[name].as_float() if name in node.attributes else default
+    return shape[1] if len(shape) == 4 else node.attributes.get_int("kv_num_heads" if number else "q_num_heads", 0)

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgevit.graph.graph import Graph, static_shape
-from edgevit.graph.movement import constant_of
+from edgevit.graph.graph import Graph, constant_of, reduced_axes, static_shape
 from edgevit.graph.moves import RESHAPES
 from edgevit.graph.patterns.pieces import MismatchError
 
@@ -97,11 +96,7 @@ class Walk:
     def apply(self) -> None:
         """Put the restated constants in."""
         for count, (node, number, numbers) in enumerate(self.edits):
-            tensor = ir.tensor(np.ascontiguousarray(numbers), name=f"{node.name}/batch.{count}")
-            kind = ir.TensorType(tensor.dtype)
-            value = ir.Value(name=tensor.name, shape=ir.Shape(numbers.shape), type=kind, const_value=tensor)
-            self.graph.model.graph.register_initializer(value)
-            node.replace_input_with(number, value)
+            node.replace_input_with(number, self.graph.add_constant(f"{node.name}/batch.{count}", numbers))
 
 
 def require_shape(value: ir.Value | None, node: ir.Node | None) -> tuple[int, ...]:
@@ -135,7 +130,7 @@ def _check(good: bool, node: ir.Node, place: Place) -> Place:
 
 
 def _axis(node: ir.Node, default: int, rank: int) -> int:
-    return (node.attributes["axis"].as_int() if "axis" in node.attributes else default) % rank
+    return node.attributes.get_int("axis", default) % rank
 
 
 def _over_axis(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Place:
@@ -191,8 +186,7 @@ def _matmul(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Pl
 
 def _gemm(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Place:
     shape, place = _only(node, found)
-    turned = "transA" in node.attributes and node.attributes["transA"].as_int() == 1
-    _check(not turned and place.axis == 0, node, place)
+    _check(node.attributes.get_int("transA", 0) == 0 and place.axis == 0, node, place)
     bias = constant_of(node.inputs[2]) if len(node.inputs) > 2 else None
     if bias is not None and bias.ndim == len(shape) and bias.shape[0] > 1:
         raise MismatchError(node, "its bias differs from row to row")
@@ -201,7 +195,7 @@ def _gemm(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Plac
 
 def _transpose(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Place:
     shape, place = _only(node, found)
-    perm = node.attributes["perm"].as_ints() if "perm" in node.attributes else range(len(shape))[::-1]
+    perm = node.attributes.get_ints("perm", range(len(shape))[::-1])
     return replace(place, axis=list(perm).index(place.axis))
 
 
@@ -288,13 +282,9 @@ def _concat(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Pl
 
 def _reduce(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Place:
     shape, place = _only(node, found)
-    numbers = constant_of(node.inputs[1]) if len(node.inputs) > 1 else None
-    axes = list(numbers.reshape(-1)) if numbers is not None else []
-    if "axes" in node.attributes:
-        axes = list(node.attributes["axes"].as_ints())
-    over = {int(axis) % len(shape) for axis in axes}
+    over = {axis % len(shape) for axis in reduced_axes(node)}
     _check(bool(over) and place.axis not in over, node, place)
-    kept = "keepdims" not in node.attributes or node.attributes["keepdims"].as_int() == 1
+    kept = node.attributes.get_int("keepdims", 1) == 1
     return place if kept else replace(place, axis=place.axis - sum(axis < place.axis for axis in over))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.graph.graph import static_shape
+from edgevit.graph.graph import reduced_axes, static_shape
 from edgevit.graph.movement import NOWHERE, Index, View
 from edgevit.graph.patterns.attention import Attention, find_attention, find_output_projection
 from edgevit.graph.patterns.pieces import (
@@ -107,8 +107,8 @@ def _find_activation(node: ir.Node) -> tuple[str, ir.Value]:
     if node.op_type == "Relu":
         return "relu", node.inputs[0]
     if node.op_type == "Gelu":
-        kind = node.attributes["approximate"].as_string() if "approximate" in node.attributes else "none"
-        return ("gelu_tanh" if kind == "tanh" else "gelu"), node.inputs[0]
+        tanh = node.attributes.get_string("approximate") == "tanh"
+        return ("gelu_tanh" if tanh else "gelu"), node.inputs[0]
     for value, gate in (node.inputs, node.inputs[::-1]):
         sigmoid = gate.producer() if gate is not None else None
         if value is None or sigmoid is None or sigmoid.op_type != "Sigmoid" or sigmoid.inputs[0] is None:
@@ -289,14 +289,9 @@ def _find_mean(view: View, node: ir.Node) -> tuple[int, Index, ir.Value]:
 
 
 def _mean_axes(node: ir.Node, rank: int) -> list[int]:
-    from edgevit.graph.movement import constant_of
-
     if node.op_type == "GlobalAveragePool":
         return list(range(2, rank))
-    numbers = constant_of(node.inputs[1]) if len(node.inputs) > 1 else None
-    axes = list(numbers.reshape(-1)) if numbers is not None else []
-    if "axes" in node.attributes:
-        axes = list(node.attributes["axes"].as_ints())
+    axes = reduced_axes(node)
     if not axes:
         raise MismatchError(node, "the mean is over everything")
-    return sorted(int(a) % rank for a in axes)
+    return sorted(axis % rank for axis in axes)

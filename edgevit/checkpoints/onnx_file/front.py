@@ -7,8 +7,7 @@ import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.graph.builder import Builder
-from edgevit.graph.graph import Graph, static_shape
-from edgevit.graph.movement import constant_of
+from edgevit.graph.graph import Graph, constant_of, static_shape
 from edgevit.graph.patterns.pieces import Doubles
 from edgevit.pixels.preprocess import Preprocess
 
@@ -67,14 +66,11 @@ def _refuse(image: ir.Value) -> str | None:
     if len(readers) != 1 or readers[0].op_type != "Conv" or readers[0].inputs[0] is not image:
         return "the image is not read by one convolution alone"
     conv = readers[0]
-    pads = conv.attributes.get("pads")
-    automatic = conv.attributes.get("auto_pad")
-    if (pads is not None and any(pads.as_ints())) or (automatic is not None and automatic.as_string() != "NOTSET"):
+    if any(conv.attributes.get_ints("pads", ())) or conv.attributes.get_string("auto_pad", "NOTSET") != "NOTSET":
         return "the convolution pads with zeros after normalisation; the folded form would pad with another value"
     if any(v is not None and constant_of(v) is None for v in conv.inputs[1:]) or not conv.inputs[1:]:
         return "the convolution's weights are computed"
-    group = conv.attributes.get("group")
-    return "the convolution has groups" if group is not None and group.as_int() != 1 else None
+    return "the convolution has groups" if conv.attributes.get_int("group", 1) != 1 else None
 
 
 def _fold(build: Builder, image: ir.Value, gain: Doubles, offset: Doubles) -> None:
@@ -86,9 +82,5 @@ def _fold(build: Builder, image: ir.Value, gain: Doubles, offset: Doubles) -> No
     shift = shift + (weight * offset.reshape(1, -1, 1, 1)).sum(axis=(1, 2, 3))
     weight = weight * gain.reshape(1, -1, 1, 1)
     conv.replace_input_with(1, build.constant("weight", weight.astype(np.float32)))
-    constant = build.constant("bias", shift.astype(np.float32))
-    if len(conv.inputs) > 2:
-        conv.replace_input_with(2, constant)
-    else:
-        conv.resize_inputs(3)
-        conv.replace_input_with(2, constant)
+    conv.resize_inputs(3)
+    conv.replace_input_with(2, build.constant("bias", shift.astype(np.float32)))

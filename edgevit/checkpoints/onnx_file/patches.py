@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.graph.graph import static_shape
-from edgevit.graph.movement import NOWHERE, Index, View, constant_of
+from edgevit.graph.graph import constant_of, static_shape
+from edgevit.graph.movement import NOWHERE, Index, View
 from edgevit.graph.patterns.pieces import Doubles, MismatchError, Weights, find_product, look, producer
 
 
@@ -76,12 +76,9 @@ def _find_conv(node: ir.Node, image: ir.Value) -> tuple[Weights, Doubles, bool]:
     if kernel is None or kernel.ndim != 4 or (bias is None and len(node.inputs) > 2):
         raise MismatchError(node, "its kernel is not constant, or not of two dimensions")
     sides = list(kernel.shape[2:])
-    numbers = {"strides": [1, 1], "dilations": [1, 1], "pads": [0, 0, 0, 0]}
-    for name in numbers:
-        if name in node.attributes:
-            numbers[name] = list(node.attributes[name].as_ints())
-    group = node.attributes["group"].as_int() if "group" in node.attributes else 1
-    if numbers["strides"] != sides or numbers["dilations"] != [1, 1] or any(numbers["pads"]) or group != 1:
+    given = node.attributes
+    strides, dilations = (list(given.get_ints(name, (1, 1))) for name in ("strides", "dilations"))
+    if strides != sides or dilations != [1, 1] or any(given.get_ints("pads", ())) or given.get_int("group", 1) != 1:
         raise MismatchError(node, "its patches overlap, or leave gaps")
     assert node.inputs[0] is not None
     view = look(node.inputs[0])

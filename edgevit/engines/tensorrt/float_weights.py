@@ -37,16 +37,9 @@ def restate_weights(graph: Graph) -> int:
         numbers = codes.const_value.numpy()
         factors = scale.const_value.numpy()
         if factors.ndim:
-            axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+            axis = node.attributes.get_int("axis", 1)
             factors = factors.reshape([-1 if place == axis % numbers.ndim else 1 for place in range(numbers.ndim)])
-        tensor = ir.tensor(numbers.astype(np.float32) * factors, name=f"{codes.name}.float")
-        weight = ir.Value(
-            name=tensor.name,
-            shape=ir.Shape(numbers.shape),
-            type=ir.TensorType(ir.DataType.FLOAT),
-            const_value=tensor,
-        )
-        inner.register_initializer(weight)
+        weight = graph.add_constant(f"{codes.name}.float", numbers.astype(np.float32) * factors)
         quantize = ir.node(
             "QuantizeLinear",
             [weight, *node.inputs[1:]],

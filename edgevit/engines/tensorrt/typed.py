@@ -50,7 +50,7 @@ def type_graph(graph: Graph, arithmetic: Arithmetic) -> Graph:
 def _cast_image_first(graph: Graph) -> None:
     inner = graph.model.graph
     image = inner.inputs[0]
-    casts = [n for n in inner if n.op_type == "Cast" and n.inputs[0] is not None and _is_image(n.inputs[0], image)]
+    casts = [n for n in inner if n.op_type == "Cast" and n.inputs[0] and trace_layout(n.inputs[0]) is image]
     if len(casts) != 1 or casts[0].inputs[0] is image:
         return
     cast, out = casts[0], casts[0].outputs[0]
@@ -71,21 +71,13 @@ def _cast_image_first(graph: Graph) -> None:
                 _set_type(value, ir.DataType.FLOAT)
 
 
-def _is_image(value: ir.Value, image: ir.Value) -> bool:
-    return trace_layout(value) is image
-
-
 def _refuse(graph: Graph, wide: set[ir.Node]) -> None:
     offenders = []
-    quantized = any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in graph.model.graph)
+    quantizers = [node for node in graph.model.graph if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
     opset = graph.model.graph.opset_imports.get("", 0)
-    if quantized and opset < _HALF_SCALES_OPSET:
+    if quantizers and opset < _HALF_SCALES_OPSET:
         offenders.append(f"opset {opset}: float16 scales begin with opset {_HALF_SCALES_OPSET}")
-    scales = {
-        node.inputs[1].name
-        for node in graph.model.graph
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.inputs[1] is not None
-    }
+    scales = {node.inputs[1].name for node in quantizers if node.inputs[1] is not None}
     for name, value in graph.model.graph.initializers.items():
         tensor = value.const_value
         if tensor is None or tensor.dtype != ir.DataType.FLOAT or not tensor.size:
@@ -112,11 +104,7 @@ def _find_wide(graph: Graph) -> set[ir.Node]:
     """
     wide = {node for node in graph.model.graph if is_wide(node) and node.op_type != "Cast"}
     head = graph.model.graph.outputs[0].producer()
-    if (
-        head is not None
-        and head.op_type == "Gemm"
-        and all(v is not None and v.is_initializer() for v in head.inputs[1:])
-    ):
+    if head is not None and head.op_type == "Gemm" and all(v and v.is_initializer() for v in head.inputs[1:]):
         wide.add(head)
     size = -1
     while size != len(wide):
@@ -139,11 +127,11 @@ def _halve(graph: Graph, wide: set[ir.Node]) -> None:
     """All floats to float16 but what ``wide`` nodes read and write."""
     inner = graph.model.graph
     _name_types(graph)
-    _halve_weights(inner, wide)
+    _halve_weights(graph, wide)
     twins: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
     for node in list(inner):
         kind = ir.DataType.FLOAT if node in wide else ir.DataType.FLOAT16
-        if node.op_type == "Cast" and node.attributes["to"].as_int() == ir.DataType.FLOAT:
+        if node.op_type == "Cast" and node.attributes.get_int("to") == ir.DataType.FLOAT:
             node.attributes["to"] = ir.AttrInt64("to", ir.DataType.FLOAT16)
         for place, value in enumerate(node.inputs):
             if value is None or value.const_value is not None or value.dtype not in _FLOATS or value.dtype == kind:
@@ -161,7 +149,7 @@ def _halve(graph: Graph, wide: set[ir.Node]) -> None:
                 _set_type(value, kind)
     for node in inner:
         if node.op_type == "QuantizeLinear":
-            _match_scale(inner, node)
+            _match_scale(graph, node)
     for place, logits in enumerate(list(inner.outputs)):
         if logits.dtype == ir.DataType.FLOAT:
             continue
@@ -183,28 +171,25 @@ def _name_types(graph: Graph) -> None:
                 _set_type(value, ir.DataType.FLOAT)
 
 
-def _halve_weights(inner: ir.Graph, wide: set[ir.Node]) -> None:
-    for name, value in list(inner.initializers.items()):
+def _halve_weights(graph: Graph, wide: set[ir.Node]) -> None:
+    for name, value in list(graph.model.graph.initializers.items()):
         tensor = value.const_value
         if tensor is None or tensor.dtype != ir.DataType.FLOAT:
             continue
         narrow = [use for use in value.uses() if use.node not in wide]
         if not narrow:
             continue
-        shared = len(narrow) < len(value.uses())
-        own = f"{name}.half" if shared else name
-        half = ir.tensor(tensor.numpy().astype(np.float16), name=own)
-        if not shared:
-            value.const_value = half
+        half = tensor.numpy().astype(np.float16)
+        if len(narrow) == len(value.uses()):
+            value.const_value = ir.tensor(half, name=name)
             _set_type(value, ir.DataType.FLOAT16)
             continue
-        twin = ir.Value(name=own, shape=value.shape, type=ir.TensorType(ir.DataType.FLOAT16), const_value=half)
-        inner.register_initializer(twin)
+        twin = graph.add_constant(f"{name}.half", half)
         for use in narrow:
             use.node.replace_input_with(use.idx, twin)
 
 
-def _match_scale(inner: ir.Graph, node: ir.Node) -> None:
+def _match_scale(graph: Graph, node: ir.Node) -> None:
     """A QuantizeLinear's scale in the type of its data."""
     data, scale = node.inputs[0], node.inputs[1]
     assert data is not None
@@ -212,12 +197,10 @@ def _match_scale(inner: ir.Graph, node: ir.Node) -> None:
     if data.dtype == scale.dtype or scale.const_value is None or data.dtype is None:
         return
     name = f"{scale.name}.{data.dtype.name.lower()}"
-    if name not in inner.initializers:
-        tensor = ir.tensor(scale.const_value.numpy().astype(data.dtype.numpy()), name=name)
-        inner.register_initializer(
-            ir.Value(name=name, shape=scale.shape, type=ir.TensorType(data.dtype), const_value=tensor)
-        )
-    node.replace_input_with(1, inner.initializers[name])
+    twin = graph.model.graph.initializers.get(name)
+    if twin is None:
+        twin = graph.add_constant(name, scale.const_value.numpy().astype(data.dtype.numpy()))
+    node.replace_input_with(1, twin)
 
 
 def _set_type(value: ir.Value, dtype: ir.DataType) -> None:

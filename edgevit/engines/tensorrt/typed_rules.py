@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.graph.graph import Graph
+from edgevit.graph.graph import Graph, constant_of
 from edgevit.graph.moves import LAYOUT_OPS
 
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
@@ -78,11 +78,10 @@ def _check_pair(node: ir.Node, name: str, compute_capability: str | None) -> Ite
         yield f"{name}: its codes are {kind.name.lower()}; TensorRT has no unsigned codes"
     if kind in _FP8 and compute_capability is not None and _parse(compute_capability) < _FP8_SINCE:
         yield f"{name}: fp8 begins with compute capability 8.9, and the GPU has {compute_capability}"
-    if scale is not None and real is not None and None not in (scale.dtype, real.dtype) and scale.dtype != real.dtype:
-        assert scale.dtype is not None
-        assert real.dtype is not None
-        yield f"{name}: its scale is {scale.dtype.name.lower()} and its data {real.dtype.name.lower()}"
-    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+    types = [value.dtype.name.lower() for value in (scale, real) if value is not None and value.dtype is not None]
+    if len(set(types)) > 1:
+        yield f"{name}: its scale is {types[0]} and its data {types[1]}"
+    axis = node.attributes.get_int("axis", 1)
     size = scale.const_value.size if scale is not None and scale.const_value is not None else 1
     if size > 1 and data is not None and data.const_value is None:
         yield f"{name}: an activation has one scale, not {size} along axis {axis}"
@@ -98,13 +97,9 @@ def _check_product(node: ir.Node, name: str) -> Iterator[str]:
         value = producer.inputs[0]
         producer = value.producer() if value is not None else None
     stored = producer is not None and producer.op_type == "DequantizeLinear"
-    if between and stored and producer is not None and _is_constant(producer.inputs[0]):
+    if between and stored and producer is not None and constant_of(producer.inputs[0]) is not None:
         ops = ", ".join(f"{n.op_type} ({n.name})" for n in reversed(between))
         yield f"{name}: {ops} stands between its weight's DequantizeLinear and the product"
-
-
-def _is_constant(value: ir.Value | None) -> bool:
-    return value is not None and value.const_value is not None
 
 
 def _parse(compute_capability: str) -> tuple[int, ...]:

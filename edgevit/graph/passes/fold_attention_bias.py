@@ -10,48 +10,36 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.core.pass_record import PassRecord, Skip
+from edgevit.core.pass_record import PassRecord
 from edgevit.graph.builder import Builder
 from edgevit.graph.graph import Graph, static_shape
 from edgevit.graph.movement import View
+from edgevit.graph.passes.visit import visit_nodes
 from edgevit.graph.patterns.pieces import MismatchError, look
 
 
 def fold_attention_bias(graph: Graph) -> PassRecord:
     """Rewrite in place; exact to rounding."""
-    import onnx_ir.passes.common as common
 
-    applied: list[str] = []
-    skipped: list[Skip] = []
-    for node in list(graph.model.graph):
+    def rewrite(node: ir.Node) -> bool:
         if node.op_type != "Softmax" or node.inputs[0] is None:
-            continue
-        site = node.name or ""
-        try:
-            view = look(node.inputs[0])
-        except MismatchError as exc:
-            skipped.append(Skip(site, exc.reason))
-            continue
-        adds = [n for n in view.nodes if n.op_type in ("Add", "Sub")]
-        if (
-            view.source is None
-            or not adds
-            or len(view.nodes) <= 1 + sum(n.op_type in ("Mul", "Div") for n in view.nodes)
-        ):
-            continue
-        reason = _refuse(view, node)
-        if reason:
-            skipped.append(Skip(site, reason))
-            continue
+            return False
+        view = look(node.inputs[0])
+        kinds = [n.op_type for n in view.nodes]
+        scalings = kinds.count("Mul") + kinds.count("Div")
+        if view.source is None or not {"Add", "Sub"} & set(kinds) or len(kinds) <= 1 + scalings:
+            return False
+        if reason := _refuse(view, node):
+            raise MismatchError(node, reason)
         _rebuild(graph, node, view)
-        applied.append(site)
-    common.RemoveUnusedNodesPass()(graph.model)
-    return PassRecord("fold_attention_bias", "graph", tuple(applied), tuple(skipped))
+        return True
+
+    return visit_nodes(graph, "fold_attention_bias", rewrite)
 
 
 def _refuse(view: View, node: ir.Node) -> str | None:
     rank = len(view.shape)
-    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
+    axis = node.attributes.get_int("axis", -1)
     source = static_shape(view.source)
     if not isinstance(view.scale, float):
         return "scores are scaled by more than one number"
@@ -69,9 +57,8 @@ def _rebuild(graph: Graph, node: ir.Node, view: View) -> None:
     build = Builder(graph, node.name or "", node)
     scores = view.source
     if view.scale != 1.0:
-        scores = build.add(
-            "Mul", [scores, build.constant("scale", np.asarray(view.scale, np.float32))], "scaled", shape
-        )
+        factor = build.constant("scale", np.asarray(view.scale, np.float32))
+        scores = build.add("Mul", [scores, factor], "scaled", shape)
     bias = view.offset.reshape(shape).astype(np.float32)
     for axis in range(len(shape) - 2):  # what is the same for every window or head is stated once
         first = bias.take([0], axis)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.core.pass_record import PassRecord, Skip
-from edgevit.graph.graph import Graph, static_shape
+from edgevit.graph.graph import Graph, constant_of, static_shape
 
 # What shape functions read: targets, axes, pads. Weights are never among them.
 _SMALL = 4096
@@ -71,11 +71,11 @@ def _evaluate(graph: Graph, node: Any) -> list[npt.NDArray[Any]] | str | None:
         shape = static_shape(node.inputs[0])
         if shape is None:
             return None
-        start, end = (node.attributes[n].as_int() if n in node.attributes else None for n in ("start", "end"))
-        return [np.asarray(shape[slice(start or 0, end)], np.int64)]
+        start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end")
+        return [np.asarray(shape[start:end], np.int64)]
     if node.op_type in RANDOM or any(v.is_graph_output() for v in node.outputs):
         return None
-    numbers = [graph.constant(v) for v in node.inputs]
+    numbers = [constant_of(v) for v in node.inputs]
     if any(n is None and v is not None for n, v in zip(numbers, node.inputs, strict=True)):
         return None
     size = sum(n.nbytes for n in numbers if n is not None)
@@ -128,15 +128,8 @@ def _run_session(graph: Graph, proto: Any, feeds: dict[str, npt.NDArray[Any]]) -
 
 
 def _replace(graph: Graph, value: Any, numbers: npt.NDArray[Any]) -> None:
-    import onnx_ir as ir
-
-    tensor = ir.tensor(np.asarray(numbers, order="C"), name=f"{value.name}/folded")
-    made = ir.Value(
-        name=tensor.name, shape=ir.Shape(numbers.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
-    )
     if value.uses():
-        graph.model.graph.register_initializer(made)
-        value.replace_all_uses_with(made)
+        value.replace_all_uses_with(graph.add_constant(f"{value.name}/folded", numbers))
 
 
 def _infer(graph: Graph, node: Any) -> str | None:

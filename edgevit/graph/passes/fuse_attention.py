@@ -15,9 +15,10 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.core.pass_record import PassRecord, Skip
+from edgevit.core.pass_record import PassRecord
 from edgevit.graph.builder import Builder
 from edgevit.graph.graph import Graph, static_shape
+from edgevit.graph.passes.visit import visit_nodes
 from edgevit.graph.patterns.attention import Attention, Projection, find_attention
 from edgevit.graph.patterns.pieces import MismatchError, Weights
 
@@ -35,14 +36,9 @@ def fuse_attention_separate(graph: Graph) -> PassRecord:
 
 
 def _fuse(graph: Graph, form: Form) -> PassRecord:
-    import onnx_ir.passes.common as common
-
-    applied: list[str] = []
-    skipped: list[Skip] = []
-    for node in list(graph.model.graph):
+    def rewrite(node: ir.Node) -> bool:
         if node.op_type != "MatMul" or not _follows_softmax(node):
-            continue
-        site = node.name or ""
+            return False
         try:
             attention = find_attention(node)
             if node.outputs[0].is_graph_output():
@@ -51,12 +47,12 @@ def _fuse(graph: Graph, form: Form) -> PassRecord:
                 raise MismatchError(attention.softmax, "its probabilities are read by something else too")
             _check_order(attention, form)
         except MismatchError as exc:
-            skipped.append(Skip(site, exc.reason if exc.site == site else f"{exc.site}: {exc.reason}"))
-            continue
+            at = "" if exc.site == node.name else f"{exc.site}: "
+            raise MismatchError(node, f"{at}{exc.reason}") from exc
         _rebuild(graph, attention, form)
-        applied.append(site)
-    common.RemoveUnusedNodesPass()(graph.model)
-    return PassRecord("fuse_attention", "graph", tuple(applied), tuple(skipped))
+        return True
+
+    return visit_nodes(graph, "fuse_attention", rewrite)
 
 
 def _follows_softmax(node: ir.Node) -> bool:
@@ -101,10 +97,8 @@ def _rebuild(graph: Graph, attention: Attention, form: Form) -> None:
     turned = build.add("Transpose", [k], "k/turn", (lead, heads, width, tokens), perm=[0, 1, 3, 2])
     scores = build.add("MatMul", [q, turned], "scores", (lead, heads, tokens, tokens))
     if attention.bias is not None:
-        scores = build.add(
-            "Add", [scores, build.constant("bias", attention.bias)], "biased", static_shape(scores) or ()
-        )
-    weights = build.add("Softmax", [scores], "softmax", static_shape(scores) or (), axis=-1)
+        scores = build.add("Add", [scores, build.constant("bias", attention.bias)], "biased", scores.shape)
+    weights = build.add("Softmax", [scores], "softmax", scores.shape, axis=-1)
     context = build.add("MatMul", [weights, v], "context", (lead, heads, tokens, width))
     old = attention.context.outputs[0]
     shape = static_shape(old)

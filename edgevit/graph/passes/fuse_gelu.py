@@ -12,8 +12,11 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.core.pass_record import PassRecord, Skip
+from edgevit.core.pass_record import PassRecord
+from edgevit.graph.builder import Builder
 from edgevit.graph.graph import Graph, static_shape
+from edgevit.graph.passes.visit import visit_nodes
+from edgevit.graph.patterns.pieces import MismatchError
 from edgevit.graph.probe import Numbers, erf, is_closed, probe_region
 
 _OPS = ("Add", "Sub", "Mul", "Div", "Pow", "Erf", "Tanh", "Identity")
@@ -27,34 +30,22 @@ _FUNCTIONS: dict[str, Numbers] = {
 
 def fuse_gelu(graph: Graph) -> PassRecord:
     """Rewrite in place; exact to the rounding of constants."""
-    import onnx_ir.passes.common as common
 
-    applied: list[str] = []
-    skipped: list[Skip] = []
-    for node in list(graph.model.graph):
-        if node.op_type not in ("Erf", "Tanh") or node.graph is None:
-            continue
-        site = node.name or node.op_type
+    def rewrite(node: ir.Node) -> bool:
+        if node.op_type not in ("Erf", "Tanh"):
+            return False
         found = _find(node)
         if found is None:
-            skipped.append(Skip(site, f"what reads this {node.op_type} is not a GELU"))
-            continue
+            raise MismatchError(node, f"what reads this {node.op_type} is not a GELU")
         start, result, approximate = found
         if not is_closed(start, result):
-            skipped.append(Skip(site, "something else reads a value inside this GELU"))
-            continue
-        name = f"{site}/gelu"
-        made = ir.node("Gelu", [start], {"approximate": approximate}, name=name)
-        out = made.outputs[0]
-        out.name, out.shape, out.type = name, result.shape, result.type
-        made.metadata_props.update(node.metadata_props)
-        producer = result.producer()
-        assert producer is not None
-        graph.model.graph.insert_after(producer, made)
-        result.replace_all_uses_with(out)
-        applied.append(site)
-    common.RemoveUnusedNodesPass()(graph.model)
-    return PassRecord("fuse_gelu", "graph", tuple(applied), tuple(skipped))
+            raise MismatchError(node, "something else reads a value inside this GELU")
+        Builder(graph, node.name or node.op_type, node).replace(
+            result, "Gelu", [start], "gelu", approximate=approximate
+        )
+        return True
+
+    return visit_nodes(graph, "fuse_gelu", rewrite)
 
 
 def _find(node: ir.Node) -> tuple[ir.Value, ir.Value, str] | None:

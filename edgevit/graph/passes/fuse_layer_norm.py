@@ -14,9 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.core.pass_record import PassRecord, Skip
-from edgevit.graph.graph import Graph, static_shape
-from edgevit.graph.movement import constant_of
+from edgevit.core.pass_record import PassRecord
+from edgevit.graph.builder import Builder
+from edgevit.graph.graph import Graph, constant_of, static_shape
+from edgevit.graph.passes.visit import visit_nodes
+from edgevit.graph.patterns.pieces import MismatchError
 from edgevit.graph.probe import Numbers, is_closed, probe_region
 
 _OPS = ("ReduceMean", "Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Reciprocal", "Neg", "Identity", "Cast")
@@ -36,45 +38,33 @@ class _Match:
 
 def fuse_layer_norm(graph: Graph) -> PassRecord:
     """Rewrite in place; exact to rounding."""
-    import onnx_ir.passes.common as common
-
-    applied: list[str] = []
-    skipped: list[Skip] = []
     fused: set[ir.Value] = set()
-    for node in list(graph.model.graph):
+
+    def rewrite(node: ir.Node) -> bool:
         start = node.inputs[0] if node.op_type == "ReduceMean" else None
         if start is None or start in fused or not _leads_to_root(node):
-            continue
-        site = node.name or node.op_type
+            return False
         shape = static_shape(start)
         if shape is None or len(shape) < 2:
-            skipped.append(Skip(site, "the shape that it normalises is not static"))
-            continue
+            raise MismatchError(node, "the shape that it normalises is not static")
         if start.dtype not in (None, ir.DataType.FLOAT):
-            skipped.append(Skip(site, f"it does not compute in float32 but in {start.dtype.name.lower()}"))
-            continue
+            raise MismatchError(node, f"it does not compute in float32 but in {start.dtype.name.lower()}")
         matches, inside = _find(start, shape)
         if not matches:
-            skipped.append(Skip(site, "mean and root are not those of a LayerNorm over the last axis"))
-            continue
-        fused |= {start, *inside}
+            raise MismatchError(node, "mean and root are not those of a LayerNorm over the last axis")
+        fused.update((start, *inside))
         match = next((m for m in reversed(matches) if is_closed(start, m.result)), None)
         if match is None:
-            skipped.append(Skip(site, "something else reads a value inside it"))
-            continue
-        name, result = f"{site}/norm", match.result
-        inputs = [start, _register(graph, f"{name}.weight", match.gain), _register(graph, f"{name}.bias", match.shift)]
-        made = ir.node("LayerNormalization", inputs, {"axis": -1, "epsilon": match.epsilon}, name=name)
-        out = made.outputs[0]
-        out.name, out.shape, out.type = name, result.shape, result.type
-        made.metadata_props.update(node.metadata_props)
-        producer = result.producer()
-        assert producer is not None
-        graph.model.graph.insert_after(producer, made)
-        result.replace_all_uses_with(out)
-        applied.append(site)
-    common.RemoveUnusedNodesPass()(graph.model)
-    return PassRecord("fuse_layer_norm", "graph", tuple(applied), tuple(skipped))
+            raise MismatchError(node, "something else reads a value inside it")
+        site = node.name or node.op_type
+        gain = graph.add_constant(f"{site}/norm.weight", match.gain.astype(np.float32))
+        shift = graph.add_constant(f"{site}/norm.bias", match.shift.astype(np.float32))
+        build = Builder(graph, site, node)
+        form = {"axis": -1, "epsilon": match.epsilon}
+        build.replace(match.result, "LayerNormalization", [start, gain, shift], "norm", **form)
+        return True
+
+    return visit_nodes(graph, "fuse_layer_norm", rewrite)
 
 
 def _leads_to_root(node: ir.Node, depth: int = 6) -> bool:
@@ -118,10 +108,3 @@ def _find(start: ir.Value, shape: tuple[int, ...]) -> tuple[list[_Match], list[i
                 matches.append(_Match(value, gain, shift, epsilon))
                 break
     return matches, inside
-
-
-def _register(graph: Graph, name: str, numbers: Numbers) -> ir.Value:
-    tensor = ir.tensor(numbers.astype(np.float32), name=name)
-    value = ir.Value(name=name, shape=ir.Shape(numbers.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
-    graph.model.graph.register_initializer(value)
-    return value

@@ -19,39 +19,34 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgevit.core.pass_record import PassRecord, Skip
-from edgevit.graph.graph import Graph
+from edgevit.core.pass_record import PassRecord
+from edgevit.graph.builder import Builder
+from edgevit.graph.graph import Graph, constant_of
+from edgevit.graph.passes.visit import visit_nodes
+from edgevit.graph.patterns.pieces import MismatchError
 
 Index = npt.NDArray[np.int64]
 
 
 def fuse_row_gather(graph: Graph) -> PassRecord:
     """Rewrite a graph with Q/DQ pairs in place; exact."""
-    import onnx_ir.passes.common as common
 
-    applied: list[str] = []
-    skipped: list[Skip] = []
-    for node in list(graph.model.graph):
+    def rewrite(node: ir.Node) -> bool:
         source = node.inputs[0] if node.op_type == "Transpose" else None
-        if source is None or not _swaps_middle(node) or not _moves_bytes(source):
-            continue
-        site, reader, sizes = node.name or "", _only_reader(node), _row_sizes(source)
+        swaps = list(node.attributes.get_ints("perm", ())) == [0, 2, 1, 3]
+        if source is None or not swaps or not _moves_bytes(source):
+            return False
+        reader, sizes = _only_reader(node), _row_sizes(source)
         if reader is None:
-            skipped.append(Skip(site, "its result has several readers"))
-        elif reader.op_type == "MatMul":
-            skipped.append(Skip(site, "the product that reads it takes it in"))
-        elif sizes is None:
-            skipped.append(Skip(site, "number or length of its rows is unknown"))
-        else:
-            _replace(graph, node, source, sizes)
-            applied.append(site)
-    common.RemoveUnusedNodesPass()(graph.model)
-    return PassRecord("fuse_row_gather", "graph", tuple(applied), tuple(skipped))
+            raise MismatchError(node, "its result has several readers")
+        if reader.op_type == "MatMul":
+            raise MismatchError(node, "the product that reads it takes it in")
+        if sizes is None:
+            raise MismatchError(node, "number or length of its rows is unknown")
+        _replace(graph, node, source, sizes)
+        return True
 
-
-def _swaps_middle(node: ir.Node) -> bool:
-    perm = node.attributes.get("perm")
-    return perm is not None and list(perm.as_ints()) == [0, 2, 1, 3]
+    return visit_nodes(graph, "fuse_row_gather", rewrite)
 
 
 def _moves_bytes(value: ir.Value) -> bool:
@@ -78,40 +73,28 @@ def _replace(graph: Graph, node: ir.Node, source: ir.Value, sizes: tuple[int, in
     a, b, d = sizes
     index: Index = np.arange(a * b).reshape(a, b).T  # (b, a): the row that comes to each place
     rows, target, last = a * b, [b, a, d], node
-    found = _find_token_gather(graph, node, sizes)
+    found = _find_token_gather(node, sizes)
     if found is not None:
         last, tokens, order = found
         window, place = np.divmod(order, b)
         index = (window * a * b)[:, None] + index[place]
         rows, target = tokens * a, [len(order), a * d]
-    stem = node.name or ""
-    made: list[ir.Node] = []
-
-    def add(op_type: str, value: ir.Value, what: str, numbers: Index, **attributes: int) -> ir.Value:
-        constant = _register(graph, f"{stem}.{what}", numbers)
-        made.append(ir.node(op_type, [value, constant], attributes, name=f"{stem}/{what}"))
-        result = made[-1].outputs[0]
-        result.name, result.type = f"{stem}/{what}", source.type
-        return result
-
-    value = add("Reshape", source, "rows", np.asarray([-1, rows, d]))
-    value = add("Gather", value, "gather", index.reshape(-1), axis=1)
-    value = add("Reshape", value, "placed", np.asarray([-1, *target]))
-    value.shape = last.outputs[0].shape
-    graph.model.graph.insert_before(node, made)
-    last.outputs[0].replace_all_uses_with(value)
+    build, old = Builder(graph, node.name or "", node), last.outputs[0]
+    value = build.add("Reshape", [source, build.constant("rows", np.asarray([-1, rows, d]))], "rows", None)
+    value = build.add("Gather", [value, build.constant("gather", index.reshape(-1))], "gather", None, axis=1)
+    value = build.add("Reshape", [value, build.constant("placed", np.asarray([-1, *target]))], "placed", old.shape)
+    build.insert(node, old, value)
 
 
-def _find_token_gather(graph: Graph, node: ir.Node, sizes: tuple[int, int, int]) -> tuple[ir.Node, int, Index] | None:
+def _find_token_gather(node: ir.Node, sizes: tuple[int, int, int]) -> tuple[ir.Node, int, Index] | None:
     """The Gather of case 3, how many tokens it reads, and its index."""
     reader = _only_reader(node)
     while reader is not None and reader.op_type == "Reshape":
         reader = _only_reader(reader)
     if reader is None or reader.op_type != "Gather" or reader.outputs[0].is_graph_output():
         return None
-    constant, data = graph.constant(reader.inputs[1]), reader.inputs[0]
-    axis = reader.attributes.get("axis")
-    if constant is None or constant.ndim != 1 or axis is None or axis.as_int() != 1:
+    constant, data = constant_of(reader.inputs[1]), reader.inputs[0]
+    if constant is None or constant.ndim != 1 or reader.attributes.get_int("axis") != 1:
         return None
     index = constant.astype(np.int64)
     if bool((index < 0).any()):
@@ -121,12 +104,3 @@ def _find_token_gather(graph: Graph, node: ir.Node, sizes: tuple[int, int, int])
     if len(dims) != 3 or not isinstance(dims[1], int) or dims[1] % b or dims[2] != a * d:
         return None
     return reader, dims[1], index
-
-
-def _register(graph: Graph, name: str, numbers: Index) -> ir.Value:
-    tensor = ir.tensor(numbers.astype(np.int64), name=name)
-    value = ir.Value(
-        name=name, shape=ir.Shape(numbers.shape), type=ir.TensorType(ir.DataType.INT64), const_value=tensor
-    )
-    graph.model.graph.register_initializer(value)
-    return value

@@ -12,11 +12,12 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.core.pass_record import PassRecord, Skip
+from edgevit.core.pass_record import PassRecord
 from edgevit.graph.builder import Builder
 from edgevit.graph.graph import Graph, static_shape
 from edgevit.graph.movement import NOWHERE, Index, View, trace
-from edgevit.graph.moves import MOVES
+from edgevit.graph.passes.remove_moves import ends_moves
+from edgevit.graph.passes.visit import visit_nodes
 from edgevit.graph.patterns.pieces import MismatchError, token_rows
 
 _TURNS = ("Transpose", "Slice", "Concat", "Pad", "Gather", "Split")
@@ -24,31 +25,26 @@ _TURNS = ("Transpose", "Slice", "Concat", "Pad", "Gather", "Split")
 
 def fuse_token_gather(graph: Graph) -> PassRecord:
     """Rewrite in place; exact."""
-    import onnx_ir.passes.common as common
 
-    applied: list[str] = []
-    skipped: list[Skip] = []
-    for node in list(graph.model.graph):
-        if node.op_type not in MOVES or node.graph is None or not _ends_chain(node):
-            continue
-        value, site = node.outputs[0], node.name or ""
+    def rewrite(node: ir.Node) -> bool:
+        if not ends_moves(node):
+            return False
         try:
-            view = trace(value, arithmetic=False)
+            view = trace(node.outputs[0], arithmetic=False)
         except ValueError as exc:
-            skipped.append(Skip(site, str(exc)))
-            continue
+            raise MismatchError(node, str(exc)) from exc
         if view.source is None or view.is_flat or not view.moves_alone or not _is_long(view):
-            continue
+            return False
         try:
             rows = token_rows(_by_token(view, node), node)
-        except MismatchError as exc:
-            if not _is_of_heads(view):
-                skipped.append(Skip(site, exc.reason))
-            continue
+        except MismatchError:
+            if _is_of_heads(view):
+                return False
+            raise
         _rebuild(graph, node, view, rows)
-        applied.append(site)
-    common.RemoveUnusedNodesPass()(graph.model)
-    return PassRecord("fuse_token_gather", "graph", tuple(applied), tuple(skipped))
+        return True
+
+    return visit_nodes(graph, "fuse_token_gather", rewrite)
 
 
 def _is_long(view: View) -> bool:
@@ -69,14 +65,6 @@ def _by_token(view: View, node: ir.Node) -> View:
     if not width or view.shape[-1] % width:
         raise MismatchError(node, "its rows are not whole tokens of what it reads")
     return View(view.source, view.index.reshape(-1, width), view.scale, view.offset, view.nodes)
-
-
-def _ends_chain(node: ir.Node) -> bool:
-    """Whether something else than a movement reads it."""
-    value = node.outputs[0]
-    if len(node.outputs) != 1 or value.is_graph_output():
-        return False
-    return any(use.node.op_type not in MOVES for use in value.uses())
 
 
 def _rebuild(graph: Graph, node: ir.Node, view: View, rows: Index) -> None:

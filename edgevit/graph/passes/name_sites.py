@@ -13,7 +13,8 @@ from collections import Counter
 import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord
-from edgevit.graph.graph import Graph
+from edgevit.graph.graph import Graph, constant_of
+from edgevit.graph.linears import trace_layout
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 WRAPPER = "model"  # PixelModel's attribute
@@ -27,7 +28,7 @@ def name_sites(graph: Graph) -> PassRecord:
         path = module_path(node)
         if path is None:
             continue
-        name = _node_name(graph, node, path)
+        name = _node_name(node, path)
         taken[name] += 1
         node.name = name if taken[name] == 1 else f"{name}.{taken[name]}"
         for value in node.outputs:
@@ -49,8 +50,8 @@ def module_path(node: ir.Node) -> str | None:
     return "" if path == WRAPPER else path.removeprefix(f"{WRAPPER}.")
 
 
-def _node_name(graph: Graph, node: ir.Node, path: str) -> str:
-    weighted = any(graph.constant(v) is not None for v in node.inputs[1:2])
+def _node_name(node: ir.Node, path: str) -> str:
+    weighted = any(constant_of(v) is not None for v in node.inputs[1:2])
     if node.op_type in ("Conv", "MatMul", "Gemm") and weighted:
         return path
     if node.op_type == "MatMul":
@@ -82,8 +83,6 @@ def _name_constants(graph: Graph) -> None:
 
 def _reads_softmax(node: ir.Node) -> bool:
     """Whether a product's first operand is what softmax gave, possibly through ops that move numbers."""
-    from edgevit.graph.linears import trace_layout
-
     first = node.inputs[0]
     producer = trace_layout(first).producer() if first is not None else None
     return producer is not None and producer.op_type == "Softmax"

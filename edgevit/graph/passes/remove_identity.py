@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord
-from edgevit.graph.graph import Graph, static_shape
+from edgevit.graph.graph import Graph, constant_of, static_shape
 from edgevit.graph.movement import trains
 
 
@@ -24,7 +24,7 @@ def remove_identity(graph: Graph) -> PassRecord:
     """Rewrite in place; exact."""
     applied = []
     for node in list(graph.model.graph):
-        if not node.outputs or node.outputs[0].is_graph_output() or not _is_identity(graph, node):
+        if not node.outputs or node.outputs[0].is_graph_output() or not _is_identity(node):
             continue
         source = node.inputs[0]
         assert source is not None
@@ -34,7 +34,7 @@ def remove_identity(graph: Graph) -> PassRecord:
     return PassRecord("remove_identity", "graph", tuple(applied))
 
 
-def _is_identity(graph: Graph, node: ir.Node) -> bool:
+def _is_identity(node: ir.Node) -> bool:
     source, result = node.inputs[0] if node.inputs else None, node.outputs[0]
     if source is None:
         return False
@@ -43,14 +43,14 @@ def _is_identity(graph: Graph, node: ir.Node) -> bool:
     if node.op_type == "Dropout":
         return not trains(node) and not any(v.uses() for v in node.outputs[1:])
     if node.op_type == "Cast":  # case 2
-        return source.dtype is not None and source.dtype.value == node.attributes["to"].as_int()
+        return source.dtype is not None and source.dtype.value == node.attributes.get_int("to")
     if node.op_type in ("Reshape", "Expand"):  # case 3
         shape = static_shape(source)
         return shape is not None and shape == static_shape(result)
     if node.op_type == "Transpose":  # case 4
-        perm = node.attributes.get("perm")
-        return perm is not None and list(perm.as_ints()) == sorted(perm.as_ints())
+        perm = node.attributes.get_ints("perm")
+        return perm is not None and list(perm) == sorted(perm)
     if node.op_type == "Tile":  # case 5
-        repeats = graph.constant(node.inputs[1])
+        repeats = constant_of(node.inputs[1])
         return repeats is not None and bool(np.all(repeats == 1))
     return False

@@ -16,29 +16,32 @@ from edgevit.graph.builder import Builder
 from edgevit.graph.graph import Graph, static_shape
 from edgevit.graph.movement import View, identity, step_view, trace
 from edgevit.graph.moves import MOVES
+from edgevit.graph.passes.visit import visit_nodes
 
 
 def remove_moves(graph: Graph) -> PassRecord:
     """Rewrite in place; exact."""
-    import onnx_ir.passes.common as common
 
-    applied: list[str] = []
-    for node in list(graph.model.graph):
-        if node.op_type not in MOVES or node.graph is None or len(node.outputs) != 1:
-            continue
-        value = node.outputs[0]
-        if value.is_graph_output() or not any(use.node.op_type not in MOVES for use in value.uses()):
-            continue
+    def rewrite(node: ir.Node) -> bool:
+        if not ends_moves(node):
+            return False
         try:
-            view = trace(value, arithmetic=False)
+            view = trace(node.outputs[0], arithmetic=False)
         except ValueError:
-            continue
+            return False
         if view.source is None or not view.moves_alone or len(view.nodes) < 2 or not _is_line(view):
-            continue
-        if _shorten(graph, node, view):
-            applied.append(node.name or "")
-    common.RemoveUnusedNodesPass()(graph.model)
-    return PassRecord("remove_moves", "graph", tuple(applied))
+            return False
+        return _shorten(graph, node, view)
+
+    return visit_nodes(graph, "remove_moves", rewrite)
+
+
+def ends_moves(node: ir.Node) -> bool:
+    """Whether a node only moves numbers, and something else than a movement reads them."""
+    value = node.outputs[0]
+    if node.op_type not in MOVES or len(node.outputs) != 1 or value.is_graph_output():
+        return False
+    return any(use.node.op_type not in MOVES for use in value.uses())
 
 
 def _is_line(view: View) -> bool:
@@ -74,7 +77,7 @@ def _shorten(graph: Graph, node: ir.Node, view: View) -> bool:
     if wanted >= len(view.nodes):
         return False
     value = build.reshape(value, before, "before")  # case 2
-    value = build.add("Transpose", [value], "turned", after, perm=list(turns[0].attributes["perm"].as_ints()))
+    value = build.add("Transpose", [value], "turned", after, perm=turns[0].attributes["perm"].as_ints())
     build.insert(node, node.outputs[0], build.reshape(value, view.shape, "shaped"))
     return True
 

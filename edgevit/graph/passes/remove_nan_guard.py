@@ -10,31 +10,27 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.core.pass_record import PassRecord, Skip
-from edgevit.graph.graph import Graph
-from edgevit.graph.movement import constant_of
+from edgevit.core.pass_record import PassRecord
+from edgevit.graph.graph import Graph, constant_of
+from edgevit.graph.passes.visit import visit_nodes
+from edgevit.graph.patterns.pieces import MismatchError
 
 _SCORES = ("MatMul", "Mul", "Div", "Add", "Reshape", "Cast")
 
 
 def remove_nan_guard(graph: Graph) -> PassRecord:
     """Rewrite in place; exact for finite inputs."""
-    import onnx_ir.passes.common as common
+    return visit_nodes(graph, "remove_nan_guard", _rewrite)
 
-    applied: list[str] = []
-    skipped: list[Skip] = []
-    for node in list(graph.model.graph):
-        guarded = _guarded(node)
-        if guarded is None or node.outputs[0].is_graph_output():
-            continue
-        reason = _may_be_nan(guarded)
-        if reason:
-            skipped.append(Skip(node.name or "", reason))
-            continue
-        node.outputs[0].replace_all_uses_with(guarded)
-        applied.append(node.name or "")
-    common.RemoveUnusedNodesPass()(graph.model)
-    return PassRecord("remove_nan_guard", "graph", tuple(applied), tuple(skipped))
+
+def _rewrite(node: ir.Node) -> bool:
+    guarded = _guarded(node)
+    if guarded is None or node.outputs[0].is_graph_output():
+        return False
+    if reason := _may_be_nan(guarded):
+        raise MismatchError(node, reason)
+    node.outputs[0].replace_all_uses_with(guarded)
+    return True
 
 
 def _guarded(node: ir.Node) -> ir.Value | None:
@@ -51,7 +47,7 @@ def _may_be_nan(value: ir.Value) -> str | None:
     softmax = value.producer()
     if softmax is None or softmax.op_type != "Softmax":
         return "it guards something else than a softmax"
-    axis = softmax.attributes["axis"].as_int() if "axis" in softmax.attributes else -1
+    axis = softmax.attributes.get_int("axis", -1)
     node = softmax.inputs[0].producer() if softmax.inputs[0] is not None else None
     while node is not None and node.op_type in _SCORES[1:]:
         constants = [c for v in node.inputs if (c := constant_of(v)) is not None]

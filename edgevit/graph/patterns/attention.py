@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.graph.graph import static_shape
-from edgevit.graph.movement import Index, View, constant_of
+from edgevit.graph.graph import constant_of, static_shape
+from edgevit.graph.movement import Index, View
 from edgevit.graph.patterns.pieces import MismatchError, Weights, find_linear, find_product, look, producer, token_rows
 
 
@@ -79,7 +79,7 @@ def find_attention(context: ir.Node) -> Attention:
     probabilities = look(left)
     softmax = producer(probabilities, "Softmax")
     shape = static_shape(softmax.inputs[0])
-    axis = softmax.attributes["axis"].as_int() if "axis" in softmax.attributes else -1
+    axis = softmax.attributes.get_int("axis", -1)
     if shape is None or axis not in (-1, len(shape) - 1):
         raise MismatchError(softmax, "it is not over the last axis")
     if not (probabilities.moves_alone and probabilities.is_flat):

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgevit.graph.graph import static_shape
-from edgevit.graph.movement import NOWHERE, Index, View, constant_of, strip_reshapes, trace
+from edgevit.graph.graph import constant_of, static_shape
+from edgevit.graph.linears import is_transposed
+from edgevit.graph.movement import NOWHERE, Index, View, strip_reshapes, trace
 
 Weights = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -104,18 +105,17 @@ def find_product(view: View) -> Product:
         raise MismatchError(node, "its second operand is not a constant matrix")
     bias = np.zeros(weight.shape[1])
     if node.op_type == "Gemm":
-        numbers = {n: node.attributes[n].as_float() if n in node.attributes else 1.0 for n in ("alpha", "beta")}
-        flags = {n: n in node.attributes and node.attributes[n].as_int() == 1 for n in ("transA", "transB")}
-        if flags["transA"]:
+        alpha, beta = (node.attributes.get_float(name, 1.0) for name in ("alpha", "beta"))
+        if node.attributes.get_int("transA", 0):
             raise MismatchError(node, "its first operand is transposed")
-        weight = weight.T if flags["transB"] else weight
-        weight = weight * np.float32(numbers["alpha"]) if numbers["alpha"] != 1.0 else weight
+        weight = weight.T if is_transposed(node) else weight
+        weight = weight * np.float32(alpha) if alpha != 1.0 else weight
         bias = np.zeros(weight.shape[1])
         if len(node.inputs) > 2 and node.inputs[2] is not None:
             constant = constant_of(node.inputs[2])
             if constant is None or constant.size not in (1, weight.shape[1]):
                 raise MismatchError(node, "its bias is not a constant vector")
-            bias = bias + numbers["beta"] * constant.reshape(-1).astype(np.float64)
+            bias = bias + beta * constant.reshape(-1).astype(np.float64)
     return Product(node, source, weight, bias)
 
 
@@ -147,7 +147,7 @@ def find_norm(view: View) -> Norm:
     node = producer(view, "LayerNormalization")
     source = node.inputs[0]
     shape = static_shape(source)
-    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
+    axis = node.attributes.get_int("axis", -1)
     if source is None or shape is None or axis not in (-1, len(shape) - 1):
         raise MismatchError(node, "it does not normalise over the last axis alone")
     weight = constant_of(node.inputs[1])
@@ -156,7 +156,7 @@ def find_norm(view: View) -> Norm:
         raise MismatchError(node, "its weight is not a constant vector")
     if node.inputs[2:] and node.inputs[2] is not None and (bias is None or bias.shape != weight.shape):
         raise MismatchError(node, "its bias is not a constant vector")
-    epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
+    epsilon = node.attributes.get_float("epsilon", 1e-5)
     # The attribute is float32; the number that was meant has few digits.
     return Norm(node, source, weight, np.zeros_like(weight) if bias is None else bias, float(f"{epsilon:.6g}"))
 

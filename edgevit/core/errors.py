@@ -96,3 +96,14 @@ def format_offenders(offenders: list[str], limit: int = 50) -> str:
     if len(offenders) > limit:
         lines.append(f"  … and {len(offenders) - limit} more")
     return "\n".join(lines)
+
+
+def list_some(names: list[str], limit: int) -> str:
+    """The first names in one line; the rest is counted."""
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def last_line(exc: Exception) -> str:
+    """What a library's error says at its end, where most put the cause; the error's kind where it says nothing."""
+    lines = str(exc).strip().splitlines()
+    return lines[-1].strip() if lines else type(exc).__name__

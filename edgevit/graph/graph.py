@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # protobuf refuses more than 2 GiB in one message; weights of larger models lie in a file beside it.
 INLINE_LIMIT_BYTES = 1_900_000_000
+SITE_OPS = ("Conv", "MatMul", "Gemm")
 _ALIGNMENT = 65536  # of large tensors in a file beside: what any system can map
 
 
@@ -84,11 +85,8 @@ class Graph:
 
     def weight_bytes(self) -> int:
         """Bytes of all initializers."""
-        total = 0
-        for value in self.model.graph.initializers.values():
-            if value.const_value is not None:
-                total += value.const_value.nbytes
-        return total
+        tensors = (value.const_value for value in self.model.graph.initializers.values())
+        return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
     def op_counts(self) -> Mapping[str, int]:
         """How often each op type occurs."""
@@ -96,11 +94,7 @@ class Graph:
 
     def sites(self) -> tuple[Site, ...]:
         """Sites in the order of execution."""
-        found = []
-        for node in self.model.graph:
-            if node.op_type in ("Conv", "MatMul", "Gemm"):
-                found.append(_site(node))
-        return tuple(found)
+        return tuple(_site(node) for node in self.model.graph if node.op_type in SITE_OPS)
 
     def add_constant(self, name: str, numbers: NDArray[Any]) -> ir.Value:
         """A new initializer of these numbers, their type and their shape."""
@@ -120,6 +114,18 @@ def constant_of(value: ir.Value | None) -> NDArray[Any] | None:
     return value.const_value.numpy()
 
 
+def operand(node: ir.Node, place: int = 0) -> ir.Value:
+    """An input that the operator cannot do without."""
+    value = node.inputs[place]
+    assert value is not None, f"{node.name} has no input {place}"
+    return value
+
+
+def producer_of(value: ir.Value | None) -> ir.Node | None:
+    """The node that computes a value; ``None`` for an input of the graph, a constant, or where there is no value."""
+    return value.producer() if value is not None else None
+
+
 def reduced_axes(node: ir.Node) -> tuple[int, ...]:
     """What a Reduce operator reduces, by an attribute or, since opset 18, a constant input; nothing stands for all."""
     numbers = constant_of(node.inputs[1]) if len(node.inputs) > 1 else None
@@ -136,9 +142,15 @@ def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
     return known if len(known) == len(dims) else None
 
 
+def known_shape(value: ir.Value | None) -> tuple[int, ...]:
+    """The shape of a value that is known to be static."""
+    shape = static_shape(value)
+    assert shape is not None, "a static shape"
+    return shape
+
+
 def _site(node: ir.Node) -> Site:
-    weight = node.inputs[1]
-    assert weight is not None
+    weight = operand(node, 1)
     shape = tuple(int(d) for d in weight.const_value.shape.numpy()) if weight.const_value is not None else None
     left, right = static_shape(node.inputs[0]), shape or static_shape(weight)
     macs = 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from edgevit.graph.graph import operand
 from edgevit.graph.moves import LAYOUT_OPS
 
 if TYPE_CHECKING:
@@ -20,15 +21,10 @@ AFFINE_SUFFIXES = ("/center", "/factor")
 def trace_layout(value: ir.Value) -> ir.Value:
     """Back through ops that only move numbers, to the value that was computed."""
     producer = value.producer()
-    while producer is not None and producer.op_type in LAYOUT_OPS and _moves_activation(producer):
-        source = producer.inputs[0]
-        assert source is not None
-        value, producer = source, source.producer()
+    while producer is not None and producer.op_type in LAYOUT_OPS and operand(producer).const_value is None:
+        value = operand(producer)
+        producer = value.producer()
     return value
-
-
-def _moves_activation(node: ir.Node) -> bool:
-    return node.inputs[0] is not None and node.inputs[0].const_value is None
 
 
 def find_bias(node: ir.Node) -> ir.Node | None:

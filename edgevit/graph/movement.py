@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.graph.graph import constant_of, static_shape
+from edgevit.graph.graph import constant_of, operand, static_shape
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -60,11 +60,11 @@ class View:
             return False
         return bool((self.index.reshape(-1) == np.arange(count)).all())
 
-    def move(self, how: Callable[[npt.NDArray[Any]], npt.NDArray[Any]], node: ir.Node) -> View:
-        """The view of a value that holds these numbers at other places."""
+    def move(self, how: Callable[[npt.NDArray[Any]], npt.NDArray[Any]], *nodes: ir.Node) -> View:
+        """The view of a value that holds these numbers at other places, by way of ``nodes``."""
         scale = self.scale if isinstance(self.scale, float) else how(self.scale)
         offset = None if self.offset is None else how(self.offset)
-        return View(self.source, how(self.index), scale, offset, (*self.nodes, node))
+        return View(self.source, how(self.index), scale, offset, (*self.nodes, *nodes))
 
 
 class _Memo(dict["ir.Value", View]):
@@ -140,9 +140,7 @@ Step = Callable[["ir.Node", "ir.Value", _Memo], "View | None"]
 
 
 def _source(node: ir.Node, memo: _Memo, place: int = 0) -> View:
-    value = node.inputs[place]
-    assert value is not None
-    return _trace(value, memo)
+    return _trace(operand(node, place), memo)
 
 
 def _constant_ints(node: ir.Node, place: int) -> list[int] | None:

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
-from edgevit.graph.graph import Graph
+from edgevit.graph.graph import SITE_OPS, Graph
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-_SITE_OPS = ("Conv", "MatMul", "Gemm")
 _LARGE_BYTES = 1024
 # numpy has no such types that ONNX Runtime would take:
 _FOREIGN = (ir.DataType.INT4, ir.DataType.UINT4, ir.DataType.FLOAT8E4M3FN)
@@ -89,10 +88,10 @@ def join_segments(segments: Sequence[Segment]) -> Segment:
 
 def _may_end(graph: Graph, nodes: Sequence[ir.Node], result: ir.Value) -> bool:
     """Whether the segment holds a site, and the next node is not the bias of its last one."""
-    if not any(node.op_type in _SITE_OPS for node in nodes):
+    if not any(node.op_type in SITE_OPS for node in nodes):
         return False
     readers = [use.node for use in result.uses()]
-    last = nodes[-1].op_type in _SITE_OPS
+    last = nodes[-1].op_type in SITE_OPS
     return not (last and len(readers) == 1 and readers[0].op_type == "Add")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import logging
 import warnings
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from edgevit.core.errors import ExportError, MissingPackageError
+from edgevit.core.errors import ExportError
+from edgevit.core.packages import require_package
 from edgevit.core.pass_record import PassRecord
 from edgevit.core.target import ExportForm
 from edgevit.graph.graph import Graph
@@ -57,7 +57,8 @@ def export_model(
         MissingPackageError: onnx or onnxscript is not installed.
         ExportError: torch's exporter refused the module; the message ends with its last lines.
     """
-    _require_packages()
+    for package in ("onnx", "onnxscript"):
+        require_package(package, "exporting")
     if isinstance(model.module, OwnGraph):
         graph, records = model.module.export(model.preprocess, form, batch)
         _drop_traces(graph.model)
@@ -98,16 +99,6 @@ def _drop_traces(model: ir.Model) -> None:
     """The exporter notes for every node the lines of Python that made it, with the folders of this machine."""
     for node in model.graph.all_nodes():
         node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
-
-
-def _require_packages() -> None:
-    for package in ("onnx", "onnxscript"):
-        try:
-            importlib.import_module(package)
-        except ImportError as exc:
-            raise MissingPackageError(
-                f"exporting needs {package}, which cannot be imported: {exc}", 'pip install "edgevit[build]"'
-            ) from exc
 
 
 def float_module(model: Model) -> nn.Module:

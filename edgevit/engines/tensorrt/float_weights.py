@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.graph.graph import Graph
+from edgevit.graph.graph import Graph, constant_of
 
 
 def restate_weights(graph: Graph) -> int:
@@ -31,11 +31,8 @@ def restate_weights(graph: Graph) -> int:
         codes = node.inputs[0] if node.op_type == "DequantizeLinear" else None
         if codes is None or codes.const_value is None or codes.dtype != ir.DataType.INT8:
             continue
-        scale = node.inputs[1]
-        assert scale is not None
-        assert scale.const_value is not None
-        numbers = codes.const_value.numpy()
-        factors = scale.const_value.numpy()
+        numbers, factors = codes.const_value.numpy(), constant_of(node.inputs[1])
+        assert factors is not None
         if factors.ndim:
             axis = node.attributes.get_int("axis", 1)
             factors = factors.reshape([-1 if place == axis % numbers.ndim else 1 for place in range(numbers.ndim)])

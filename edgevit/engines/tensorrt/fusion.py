@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgevit.core.report.fusion_record import FusionRecord
+from edgevit.graph.graph import SITE_OPS, producer_of
 from edgevit.graph.moves import MOVING_OPS
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from edgevit.graph.graph import Graph
+    from edgevit.graph.graph import SITE_OPS, Graph
 
 _LAYER = re.compile(r"^Name: (?P<name>.*?), LayerType: (?P<kind>\w+), (?P<rest>.*)$", re.MULTILINE)
 _NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
@@ -37,7 +38,6 @@ _TYPES = {
     "FP8": "fp8",
 }
 QUANTIZED = ("fp8", "int8")
-_PRODUCTS = ("MatMul", "Gemm", "Conv")
 _MOVING_KINDS = ("kgen", "Reformat", "Shuffle")
 _OPAQUE = "Myelin"  # a whole subgraph in one line, before TensorRT 10
 _NARROW = ("fp8", "int8", "bf16", "fp16", "fp32")  # a kernel is called by the narrowest type that it multiplies
@@ -82,7 +82,7 @@ def read_types(graph: Graph) -> dict[str, str]:
     """What each product of a typed graph multiplies, by node: ``int8`` or ``fp8`` where Q/DQ pairs say so."""
     found = {}
     for node in graph.model.graph:
-        if node.op_type not in _PRODUCTS:
+        if node.op_type not in SITE_OPS:
             continue
         kinds = [_read_kind(value) for value in node.inputs[:2]]
         narrow = next((kind for kind in kinds if kind in QUANTIZED and kinds == [kind, kind]), None)
@@ -97,10 +97,9 @@ def read_types(graph: Graph) -> dict[str, str]:
 
 def _read_kind(value: ir.Value | None) -> str | None:
     """The type of a dequantised operand's codes, through ops that move numbers."""
-    producer = value.producer() if value is not None else None
+    producer = producer_of(value)
     while producer is not None and producer.op_type in MOVING_OPS:
-        source = producer.inputs[0]
-        producer = source.producer() if source is not None else None
+        producer = producer_of(producer.inputs[0])
     if producer is None or producer.op_type != "DequantizeLinear" or producer.inputs[0] is None:
         return None
     codes = producer.inputs[0].dtype
@@ -142,7 +141,7 @@ def prove_fusion(
             hidden += 1
         else:
             unfused.append(path)
-    linears = [n for n, op in op_types.items() if op in _PRODUCTS and not _is_product(n)]
+    linears = [n for n, op in op_types.items() if op in SITE_OPS and not _is_product(n)]
     found = {n: _find_type(homes[n], (types or {}).get(n)) for n in linears if n in homes}
     widened = [n for n, kind in found.items() if (types or {}).get(n) in QUANTIZED and kind != (types or {})[n]]
     counts = Counter(found.values())

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgevit.core.errors import CompileError, format_offenders
-from edgevit.graph.graph import Graph
+from edgevit.graph.graph import Graph, operand
 from edgevit.graph.half_range import LARGEST_HALF, find_whole_numbers, is_wide
 from edgevit.graph.linears import AFFINE_SUFFIXES, trace_layout
 
@@ -54,8 +54,7 @@ def _cast_image_first(graph: Graph) -> None:
     if len(casts) != 1 or casts[0].inputs[0] is image:
         return
     cast, out = casts[0], casts[0].outputs[0]
-    moved = cast.inputs[0]
-    assert moved is not None
+    moved = operand(cast)
     readers = list(image.uses())
     for use in list(out.uses()):
         use.node.replace_input_with(use.idx, moved)
@@ -191,9 +190,7 @@ def _halve_weights(graph: Graph, wide: set[ir.Node]) -> None:
 
 def _match_scale(graph: Graph, node: ir.Node) -> None:
     """A QuantizeLinear's scale in the type of its data."""
-    data, scale = node.inputs[0], node.inputs[1]
-    assert data is not None
-    assert scale is not None
+    data, scale = operand(node), operand(node, 1)
     if data.dtype == scale.dtype or scale.const_value is None or data.dtype is None:
         return
     name = f"{scale.name}.{data.dtype.name.lower()}"

@@ -12,11 +12,10 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.graph.graph import Graph, constant_of
+from edgevit.graph.graph import SITE_OPS, Graph, constant_of, producer_of
 from edgevit.graph.moves import LAYOUT_OPS
 
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
-_PRODUCTS = ("MatMul", "Gemm", "Conv")
 _FP8 = (ir.DataType.FLOAT8E4M3FN, ir.DataType.FLOAT8E5M2)
 _FP8_SINCE = (8, 9)
 # Operators of opset 20 that the parser takes (onnx-tensorrt, docs/operators.md; most since TensorRT 8), but for those
@@ -55,10 +54,10 @@ def _check_node(node: ir.Node, compute_capability: str | None) -> Iterator[str]:
         yield f"{name}: TensorRT has no operator {domain}{node.op_type}"
     if node.op_type in _QUANTIZERS:
         yield from _check_pair(node, name, compute_capability)
-    if node.op_type in _PRODUCTS:
+    if node.op_type in SITE_OPS:
         yield from _check_product(node, name)
     types = {v.dtype for v in node.inputs if v is not None and v.dtype is not None and v.dtype.is_floating_point()}
-    if node.op_type in (*_PRODUCTS, "Add", "Sub", "Mul", "Div", "Concat") and len(types) > 1:
+    if node.op_type in (*SITE_OPS, "Add", "Sub", "Mul", "Div", "Concat") and len(types) > 1:
         yield f"{name}: its inputs are {' and '.join(sorted(t.name.lower() for t in types))}, and nothing casts them"
 
 
@@ -89,13 +88,11 @@ def _check_pair(node: ir.Node, name: str, compute_capability: str | None) -> Ite
 
 def _check_product(node: ir.Node, name: str) -> Iterator[str]:
     """Whether a quantised weight is read as it is."""
-    value = node.inputs[1]
     between = []
-    producer = value.producer() if value is not None else None
+    producer = producer_of(node.inputs[1])
     while producer is not None and producer.op_type in (*LAYOUT_OPS, "Cast"):
         between.append(producer)
-        value = producer.inputs[0]
-        producer = value.producer() if value is not None else None
+        producer = producer_of(producer.inputs[0])
     stored = producer is not None and producer.op_type == "DequantizeLinear"
     if between and stored and producer is not None and constant_of(producer.inputs[0]) is not None:
         ops = ", ".join(f"{n.op_type} ({n.name})" for n in reversed(between))

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord
 from edgevit.graph.builder import Builder
-from edgevit.graph.graph import Graph, static_shape
+from edgevit.graph.graph import Graph, known_shape, static_shape
 from edgevit.graph.movement import View
 from edgevit.graph.passes.visit import visit_nodes
 from edgevit.graph.patterns.pieces import MismatchError, look
@@ -52,8 +52,7 @@ def _rebuild(graph: Graph, node: ir.Node, view: View) -> None:
     assert view.source is not None
     assert view.offset is not None
     assert isinstance(view.scale, float)
-    shape = static_shape(view.source)
-    assert shape is not None
+    shape = known_shape(view.source)
     build = Builder(graph, node.name or "", node)
     scores = view.source
     if view.scale != 1.0:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgevit.core.errors import last_line
 from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.graph.graph import Graph, constant_of, static_shape
 
@@ -84,28 +85,32 @@ def _evaluate(graph: Graph, node: Any) -> list[npt.NDArray[Any]] | str | None:
     try:
         return _run(graph, node, numbers)
     except Exception as exc:  # the implementations raise whatever an unsupported attribute leads to
-        lines = str(exc).strip().splitlines()
-        return f"it is constant and cannot be computed ahead: {lines[-1] if lines else type(exc).__name__}"
+        return f"it is constant and cannot be computed ahead: {last_line(exc)}"
 
 
 def _run(graph: Graph, node: Any, numbers: list[Any]) -> list[npt.NDArray[Any]]:
     """By onnx's reference implementation: ONNX Runtime would need a session, some milliseconds, for every node."""
-    import onnx_ir as ir
     from onnx.reference import ReferenceEvaluator
 
-    proto = ir.serde.serialize_node(node)
-    feeds = {}
-    for place, value in enumerate(numbers):
-        proto.input[place] = f"in{place}" if value is not None else ""
-        if value is not None:
-            feeds[f"in{place}"] = np.asarray(value, order="C")
-    for place in range(len(proto.output)):
-        proto.output[place] = f"out{place}"
+    proto = _serialize(node)
+    feeds = {f"in{place}": np.asarray(n, order="C") for place, n in enumerate(numbers) if n is not None}
     opsets = {domain: version for domain, version in graph.model.opset_imports.items() if version is not None}
     if node.op_type in _SLOW:
         return _run_session(graph, proto, feeds)
     runner = ReferenceEvaluator(proto, opsets=opsets)
     return [np.asarray(made) for made in runner.run(None, feeds)]
+
+
+def _serialize(node: Any) -> Any:
+    """The node as onnx has it, with inputs ``in0`` and so on, and outputs ``out0``."""
+    import onnx_ir as ir
+
+    proto = ir.serde.serialize_node(node)
+    for place, value in enumerate(node.inputs):
+        proto.input[place] = f"in{place}" if value is not None else ""
+    for place in range(len(proto.output)):
+        proto.output[place] = f"out{place}"
+    return proto
 
 
 def _run_session(graph: Graph, proto: Any, feeds: dict[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
@@ -142,19 +147,16 @@ def _infer(graph: Graph, node: Any) -> str | None:
         schema = onnx.defs.get_schema(node.op_type, version or 1, node.domain)
     except onnx.defs.SchemaError:
         return f"there is no operator {node.domain}::{node.op_type} in opset {version}"
-    proto = ir.serde.serialize_node(node)
+    proto = _serialize(node)
     types, data = {}, {}
     for place, value in enumerate(node.inputs):
         if value is None:
             continue
-        proto.input[place] = f"in{place}"
         kind: Any = ir.serde.serialize_value(value).type
         types[f"in{place}"] = kind
         numbers = value.const_value
         if numbers is not None and numbers.size <= _SMALL and not numbers.dtype.is_floating_point():
             data[f"in{place}"] = onnx.numpy_helper.from_array(np.asarray(numbers.numpy()), f"in{place}")
-    for place in range(len(proto.output)):
-        proto.output[place] = f"out{place}"
     try:
         found = onnx.shape_inference.infer_node_outputs(
             schema,

@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord
 from edgevit.graph.builder import Builder
-from edgevit.graph.graph import Graph, static_shape
+from edgevit.graph.graph import Graph, known_shape, producer_of, static_shape
 from edgevit.graph.passes.visit import visit_nodes
 from edgevit.graph.patterns.attention import Attention, Projection, find_attention
 from edgevit.graph.patterns.pieces import MismatchError, Weights
@@ -59,7 +59,7 @@ def _follows_softmax(node: ir.Node) -> bool:
     """Whether a softmax is its first operand, but for reshapes and casts."""
     value = node.inputs[0]
     for _ in range(4):
-        producer = value.producer() if value is not None else None
+        producer = producer_of(value)
         if producer is None:
             return False
         if producer.op_type == "Softmax":
@@ -101,9 +101,7 @@ def _rebuild(graph: Graph, attention: Attention, form: Form) -> None:
     weights = build.add("Softmax", [scores], "softmax", scores.shape, axis=-1)
     context = build.add("MatMul", [weights, v], "context", (lead, heads, tokens, width))
     old = attention.context.outputs[0]
-    shape = static_shape(old)
-    assert shape is not None
-    build.insert(attention.context, old, build.reshape(context, shape, "shaped"))
+    build.insert(attention.context, old, build.reshape(context, known_shape(old), "shaped"))
 
 
 def _scaled(attention: Attention) -> tuple[Weights, Weights | None]:

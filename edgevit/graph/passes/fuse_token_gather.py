@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord
 from edgevit.graph.builder import Builder
-from edgevit.graph.graph import Graph, static_shape
+from edgevit.graph.graph import Graph, known_shape, static_shape
 from edgevit.graph.movement import NOWHERE, Index, View, trace
 from edgevit.graph.passes.remove_moves import ends_moves
 from edgevit.graph.passes.visit import visit_nodes
@@ -64,13 +64,12 @@ def _by_token(view: View, node: ir.Node) -> View:
     width = (static_shape(view.source) or (0,))[-1]
     if not width or view.shape[-1] % width:
         raise MismatchError(node, "its rows are not whole tokens of what it reads")
-    return View(view.source, view.index.reshape(-1, width), view.scale, view.offset, view.nodes)
+    return view.move(lambda table: table.reshape(-1, width))
 
 
 def _rebuild(graph: Graph, node: ir.Node, view: View, rows: Index) -> None:
     assert view.source is not None
-    shape = static_shape(view.source)
-    assert shape is not None
+    shape = known_shape(view.source)
     tokens, width = int(np.prod(shape[:-1])), shape[-1]
     build = Builder(graph, node.name or "", node)
     flat = build.reshape(view.source, (tokens, width), "rows")

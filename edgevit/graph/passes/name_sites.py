@@ -13,7 +13,7 @@ from collections import Counter
 import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord
-from edgevit.graph.graph import Graph, constant_of
+from edgevit.graph.graph import SITE_OPS, Graph, constant_of, operand, producer_of
 from edgevit.graph.linears import trace_layout
 
 SCOPES = "pkg.torch.onnx.name_scopes"
@@ -34,7 +34,7 @@ def name_sites(graph: Graph) -> PassRecord:
         for value in node.outputs:
             if not value.is_graph_output():
                 value.name = node.name if len(node.outputs) == 1 else f"{node.name}:{value.index()}"
-        if node.op_type in ("Conv", "MatMul", "Gemm"):
+        if node.op_type in SITE_OPS:
             applied.append(node.name)
     _name_constants(graph)
     return PassRecord("name_sites", "graph", tuple(applied))
@@ -52,7 +52,7 @@ def module_path(node: ir.Node) -> str | None:
 
 def _node_name(node: ir.Node, path: str) -> str:
     weighted = any(constant_of(v) is not None for v in node.inputs[1:2])
-    if node.op_type in ("Conv", "MatMul", "Gemm") and weighted:
+    if node.op_type in SITE_OPS and weighted:
         return path
     if node.op_type == "MatMul":
         return f"{path}/{'context' if _reads_softmax(node) else 'scores'}"
@@ -74,7 +74,7 @@ def _name_constants(graph: Graph) -> None:
             if name.startswith(f"{WRAPPER}."):
                 name = name.removeprefix(f"{WRAPPER}.")
             else:
-                weight = node.op_type in ("Conv", "MatMul", "Gemm") and place == 1
+                weight = node.op_type in SITE_OPS and place == 1
                 name = f"{node.name}.{'weight' if weight else f'input{place}'}"
             if name not in graph.model.graph.initializers:
                 value.name = name
@@ -83,11 +83,10 @@ def _name_constants(graph: Graph) -> None:
 
 def _reads_softmax(node: ir.Node) -> bool:
     """Whether a product's first operand is what softmax gave, possibly through ops that move numbers."""
-    first = node.inputs[0]
-    producer = trace_layout(first).producer() if first is not None else None
+    producer = trace_layout(operand(node)).producer()
     return producer is not None and producer.op_type == "Softmax"
 
 
 def _is_linear(value: ir.Value | None) -> bool:
-    producer = value.producer() if value is not None else None
+    producer = producer_of(value)
     return producer is not None and producer.op_type in ("MatMul", "Conv")

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord
-from edgevit.graph.graph import Graph, constant_of, static_shape
+from edgevit.graph.graph import Graph, constant_of, operand, static_shape
 from edgevit.graph.movement import trains
 
 
@@ -26,9 +26,7 @@ def remove_identity(graph: Graph) -> PassRecord:
     for node in list(graph.model.graph):
         if not node.outputs or node.outputs[0].is_graph_output() or not _is_identity(node):
             continue
-        source = node.inputs[0]
-        assert source is not None
-        node.outputs[0].replace_all_uses_with(source)
+        node.outputs[0].replace_all_uses_with(operand(node))
         graph.model.graph.remove(node, safe=True)
         applied.append(node.name or "")
     return PassRecord("remove_identity", "graph", tuple(applied))

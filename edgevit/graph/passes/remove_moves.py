@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord
 from edgevit.graph.builder import Builder
-from edgevit.graph.graph import Graph, static_shape
+from edgevit.graph.graph import Graph, known_shape, operand, static_shape
 from edgevit.graph.movement import View, identity, step_view, trace
 from edgevit.graph.moves import MOVES
 from edgevit.graph.passes.visit import visit_nodes
@@ -70,9 +70,7 @@ def _shorten(graph: Graph, node: ir.Node, view: View) -> bool:
         return True
     if len(turns) != 1 or turns[0].op_type != "Transpose":
         return False
-    before, after = static_shape(turns[0].inputs[0]), static_shape(turns[0].outputs[0])
-    assert before is not None
-    assert after is not None
+    before, after = known_shape(turns[0].inputs[0]), known_shape(turns[0].outputs[0])
     wanted = 1 + (static_shape(value) != before) + (after != view.shape)
     if wanted >= len(view.nodes):
         return False
@@ -83,7 +81,5 @@ def _shorten(graph: Graph, node: ir.Node, view: View) -> bool:
 
 
 def _keeps_order(node: ir.Node) -> bool:
-    source = node.inputs[0]
-    assert source is not None
-    view = step_view(node, {source: identity(source)})
+    view = step_view(node, {operand(node): identity(operand(node))})
     return view is not None and view.is_flat

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord
-from edgevit.graph.graph import Graph, constant_of
+from edgevit.graph.graph import Graph, constant_of, producer_of
 from edgevit.graph.passes.visit import visit_nodes
 from edgevit.graph.patterns.pieces import MismatchError
 
@@ -48,7 +48,7 @@ def _may_be_nan(value: ir.Value) -> str | None:
     if softmax is None or softmax.op_type != "Softmax":
         return "it guards something else than a softmax"
     axis = softmax.attributes.get_int("axis", -1)
-    node = softmax.inputs[0].producer() if softmax.inputs[0] is not None else None
+    node = producer_of(softmax.inputs[0])
     while node is not None and node.op_type in _SCORES[1:]:
         constants = [c for v in node.inputs if (c := constant_of(v)) is not None]
         if node.op_type in ("Add", "Mul", "Div") and len(constants) != 1:

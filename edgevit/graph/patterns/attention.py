@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.graph.graph import constant_of, static_shape
+from edgevit.graph.graph import constant_of, operand, static_shape
 from edgevit.graph.movement import Index, View
 from edgevit.graph.patterns.pieces import MismatchError, Weights, find_linear, find_product, look, producer, token_rows
 
@@ -73,10 +73,7 @@ def find_attention(context: ir.Node) -> Attention:
     """
     if context.op_type != "MatMul" or any(constant_of(v) is not None for v in context.inputs):
         raise MismatchError(context, "it is no product of two activations")
-    left, right = context.inputs
-    assert left is not None
-    assert right is not None
-    probabilities = look(left)
+    probabilities = look(operand(context))
     softmax = producer(probabilities, "Softmax")
     shape = static_shape(softmax.inputs[0])
     axis = softmax.attributes.get_int("axis", -1)
@@ -84,17 +81,14 @@ def find_attention(context: ir.Node) -> Attention:
         raise MismatchError(softmax, "it is not over the last axis")
     if not (probabilities.moves_alone and probabilities.is_flat):
         raise MismatchError(softmax, "probabilities are changed before they meet the values")
-    assert softmax.inputs[0] is not None
-    scores = look(softmax.inputs[0])
+    scores = look(operand(softmax))
     product = producer(scores, "MatMul")
     if not isinstance(scores.scale, float) or not scores.is_flat:
         raise MismatchError(softmax, "scores are rearranged or scaled by more than one number")
     if any(constant_of(v) is not None for v in product.inputs):
         raise MismatchError(softmax, "its scores are no product of queries and keys")
-    queries, keys = product.inputs
-    assert queries is not None
-    assert keys is not None
-    sides = look(queries), _swap(look(keys)), look(right)
+    keys = look(operand(product, 1)).move(lambda table: table.swapaxes(-1, -2))  # as (…, N, D)
+    sides = look(operand(product)), keys, look(operand(context, 1))
     tokens, width = sides[0].shape[-2:]
     lead = sides[0].index.size // (tokens * width)
     if any(view.index.size != lead * tokens * width or view.shape[-2:] != (tokens, width) for view in sides):
@@ -117,14 +111,6 @@ def find_attention(context: ir.Node) -> Attention:
 
 def _times(bias: Weights | None, scale: float) -> Weights | None:
     return None if bias is None else (bias * np.float32(scale)).astype(np.float32)
-
-
-def _swap(view: View) -> View:
-    """Keys as ``(…, N, D)``."""
-    back: tuple[int, ...] = (*range(len(view.shape) - 2), len(view.shape) - 1, len(view.shape) - 2)
-    scale = view.scale if isinstance(view.scale, float) else view.scale.transpose(back)
-    offset = None if view.offset is None else view.offset.transpose(back)
-    return View(view.source, view.index.transpose(back), scale, offset, view.nodes)
 
 
 def _count_heads(view: View, lead: int) -> int:
@@ -172,7 +158,7 @@ def _find_projection(view: View, windows: int, heads: int, tokens: int, width: i
     )
 
 
-def find_output_projection(attention: Attention, view: View) -> tuple[Weights, Weights | None, Index]:
+def find_output_projection(attention: Attention, view: View) -> tuple[Weights, Weights, Index]:
     """The Linear behind the context.
 
     Args:

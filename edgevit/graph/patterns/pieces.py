@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgevit.graph.graph import constant_of, static_shape
+from edgevit.graph.graph import constant_of, producer_of, static_shape
 from edgevit.graph.linears import is_transposed
 from edgevit.graph.movement import NOWHERE, Index, View, strip_reshapes, trace
 
@@ -53,14 +53,14 @@ class Linear:
     Attributes:
         source: What it reads.
         weight: ``(M, K) float32``, as torch has it.
-        bias: ``(M,) float32``, or ``None``.
+        bias: ``(M,) float32``; zeros where there is none.
         rows: Which of its rows comes to each row of the value that was asked for.
     """
 
     node: ir.Node
     source: ir.Value
     weight: Weights
-    bias: Weights | None
+    bias: Weights
     rows: Index
 
 
@@ -73,6 +73,11 @@ class Norm:
     weight: Weights
     bias: Weights
     epsilon: float
+
+
+def name_parameters(name: str, part: Linear | Norm) -> dict[str, Weights]:
+    """Weight and bias of a part of the canonical model by their names in its state."""
+    return {f"{name}.weight": part.weight, f"{name}.bias": part.bias}
 
 
 def look(value: ir.Value) -> View:
@@ -89,7 +94,7 @@ def producer(view: View, *op_types: str) -> ir.Node:
     Raises:
         MismatchError: It is none of these.
     """
-    node = view.source.producer() if view.source is not None else None
+    node = producer_of(view.source)
     if node is None or node.op_type not in op_types or node.domain:
         found = "a constant" if view.source is None else node.op_type if node is not None else "the input"
         after = view.nodes[-1] if view.nodes else node
@@ -138,8 +143,8 @@ def find_linear(value: ir.Value | View) -> Linear:
     if bool((scale != 1.0).any()):
         weight = (weight * scale[:, None]).astype(np.float32)
     bias = bias * scale + offset
-    biased = view.offset is not None or product.node.op_type == "Gemm"
-    return Linear(product.node, product.source, _contiguous(weight), bias.astype(np.float32) if biased else None, rows)
+    weight = np.ascontiguousarray(weight, dtype=np.float32)
+    return Linear(product.node, product.source, weight, bias.astype(np.float32), rows)
 
 
 def find_norm(view: View) -> Norm:
@@ -202,7 +207,3 @@ def _per_column(numbers: float | Doubles | None, view: View, node: ir.Node) -> D
         raise MismatchError(node, "what is added to it or multiplied by differs from token to token")
     row: Doubles = table[0]
     return row
-
-
-def _contiguous(weight: npt.NDArray[np.floating]) -> Weights:
-    return np.ascontiguousarray(weight, dtype=np.float32)

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
-from edgevit.core.errors import CheckpointError, MissingPackageError
+from edgevit.core.errors import CheckpointError
+from edgevit.core.packages import require_package
 
 if TYPE_CHECKING:
     from edgevit.checkpoints.files.contents import WhichWeights
@@ -80,7 +81,8 @@ def read_checkpoint(
             missing, unexpected or wrongly shaped are all listed.
         MissingPackageError: torch or safetensors is not installed.
     """
-    _require_packages()
+    for package in ("torch", "safetensors"):
+        require_package(package, "reading a checkpoint")
     from edgevit.checkpoints.files.files import find_files
 
     files = find_files(source, weights)
@@ -93,14 +95,3 @@ def read_checkpoint(
     raise CheckpointError(
         f"{files.source} is in no known layout: {files.describe()}", f"layouts that can be read: {layouts}"
     )
-
-
-def _require_packages() -> None:
-    for package in ("torch", "safetensors"):
-        try:
-            import_module(package)
-        except ImportError as exc:
-            raise MissingPackageError(
-                f"reading a checkpoint needs {package}, which cannot be imported: {exc}",
-                'pip install "edgevit[build]"',
-            ) from exc

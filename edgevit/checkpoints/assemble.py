@@ -18,6 +18,7 @@ from edgevit.checkpoints.files.packing import add_leading_axes, match_module, ma
 from edgevit.checkpoints.labels import read_labels
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.positions import Resampling, Size, resample_bias_table, resample_positions
+from edgevit.core.errors import list_some
 from edgevit.models import ModelConfig, SwinConfig, ViTConfig, build_module
 from edgevit.models.model import Model, Source
 from edgevit.pixels.preprocess import Preprocess
@@ -99,7 +100,7 @@ def assemble_module(
     notes = []
     dropped = plan.names.find_dropped(tensors)
     for reason, which in dropped.items():
-        notes.append(f"dropped {len(which)} tensor{'s' if len(which) > 1 else ''} ({reason}): {_shorten(which)}")
+        notes.append(f"dropped {len(which)} tensor{'s' if len(which) > 1 else ''} ({reason}): {list_some(which, 4)}")
     left = {n: t for n, t in tensors.items() if not any(n in which for which in dropped.values())}
     canonical = plan.names.to_canonical(left)
     config, note = _take_classes(plan, left, canonical)
@@ -193,7 +194,3 @@ def _resample_biases(
 def _describe_types(values: Iterable[Tensor]) -> list[str]:
     other = sorted({str(v.dtype).removeprefix("torch.") for v in values if v.dtype != torch.float32})
     return [f"weights stored as {' and '.join(other)} are converted to float32"] if other else []
-
-
-def _shorten(items: list[str], limit: int = 4) -> str:
-    return ", ".join(items[:limit]) + (f" and {len(items) - limit} more" if len(items) > limit else "")

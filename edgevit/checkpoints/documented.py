@@ -11,14 +11,13 @@ from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.positions import Resampling
+from edgevit.checkpoints.preprocess_configs import IMAGENET, Triple
+from edgevit.checkpoints.shapes import at_image_size
 from edgevit.models import ModelConfig
 from edgevit.models.model import Model
 from edgevit.pixels.preprocess import Interpolation, Preprocess, Resize
 
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-
-Triple = tuple[float, float, float]
+_USUAL_CROP = 0.875  # 224 pixels of an image whose short side is 256
 
 
 def document_preprocess(
@@ -63,17 +62,17 @@ def document_preprocess(
 def assemble_documented(
     files: CheckpointFiles,
     tensors: Mapping[str, Tensor],
+    described: ModelConfig,
+    image_size: Size | None,
     *,
     publisher: str,
     layout: str,
     architecture: str,
-    config: ModelConfig,
-    native: Size,
     names: Names,
-    resized: Size,
+    crop: float = _USUAL_CROP,
     resize: Resize = "shortest",
     resampling: Resampling = "antialiased",
-    may_lack_head: bool = False,
+    may_lack_head: bool = True,
     notes: Sequence[str] = (),
 ) -> Model:
     """A model of bare weights, with the transform that its publisher documents.
@@ -81,18 +80,20 @@ def assemble_documented(
     Args:
         files: The checkpoint.
         tensors: By the publisher's names.
+        described: At the image size that the weights are for.
+        image_size: Height and width that are wanted; ``None`` for the weights' own.
         publisher: For the note on the assumed transform.
         layout: The reader's.
         architecture: The publisher's name for it.
-        config: At the image size that is wanted.
-        native: Height and width that the weights are for.
         names: The publisher's table.
-        resized: Height and width before the crop, at the native size.
+        crop: The image size over the height and width before the crop.
         resize: How to get there.
         resampling: How the publisher fits positions and biases to another size.
         may_lack_head: Without tensors of a head, the features are the output.
         notes: What was assumed so far.
     """
+    config, native = at_image_size(described, image_size), described.image_size
+    resized = int(native[0] / crop), int(native[1] / crop)
     preprocess, assumed = document_preprocess(
         f"{publisher}'s {architecture}", native, config.image_size, resized, resize=resize
     )

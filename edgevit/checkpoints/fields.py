@@ -29,68 +29,53 @@ class Fields:
 
     def integer(self, key: str, default: int, low: int = 1, high: int = _LIMIT) -> int:
         """A whole number within bounds."""
-        value = self.data.get(key)
-        if value is None:
-            return default
-        if not _is_whole(value) or not low <= value <= high:
-            return self._complain(key, f"a whole number from {low} to {high}", default)
-        return int(value)
+        wanted = f"a whole number from {low} to {high}"
+        return self._take(key, default, wanted, int, lambda v: _is_whole(v) and low <= v <= high)
 
     def number(self, key: str, default: float, high: float = 64.0) -> float:
         """A number above 0 and within bounds."""
-        value = self.data.get(key)
-        if value is None:
-            return default
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= high:
-            return self._complain(key, f"a number above 0 and up to {high:g}", default)
-        return float(value)
+        wanted = f"a number above 0 and up to {high:g}"
+        return self._take(key, default, wanted, float, lambda v: is_number(v) and 0 < v <= high)
 
     def flag(self, key: str, default: bool) -> bool:
         """True or false."""
-        value = self.data.get(key)
-        if value is None:
-            return default
-        return value if isinstance(value, bool) else self._complain(key, "true or false", default)
+        return self._take(key, default, "true or false", bool, lambda v: isinstance(v, bool))
 
     def text(self, key: str, default: str) -> str:
         """A text."""
-        value = self.data.get(key)
-        if value is None:
-            return default
-        return value if isinstance(value, str) else self._complain(key, "a text", default)
+        return self._take(key, default, "a text", str, lambda v: isinstance(v, str))
 
     def mapping(self, key: str) -> Mapping[str, Any]:
         """A table; empty where there is none."""
-        value = self.data.get(key)
-        if value is None:
-            return {}
-        return value if isinstance(value, Mapping) else self._complain(key, "a table", {})
+        return self._take(key, {}, "a table", dict, lambda v: isinstance(v, Mapping))
 
     def size(self, key: str, default: Size) -> Size:
         """One whole number for both sides, or a list of height and width."""
-        value = self.data.get(key)
-        if value is None:
-            return default
-        pair = [value, value] if _is_whole(value) else value
-        if not isinstance(pair, Sequence) or len(pair) != 2 or not all(_is_whole(v) and 1 <= v < 2**15 for v in pair):
-            return self._complain(key, "one or two whole numbers above 0", default)
-        return pair[0], pair[1]
+
+        def both(value: Any) -> Any:
+            return (value, value) if _is_whole(value) else value
+
+        wanted = "one or two whole numbers above 0"
+        return self._take(
+            key, default, wanted, lambda v: tuple(both(v)), lambda v: _are_whole(both(v), 2, 2, 2**15 - 1)
+        )
 
     def integers(self, key: str, default: tuple[int, ...], high: int = 512) -> tuple[int, ...]:
         """A list of one to eight whole numbers from 1 to ``high``."""
-        value = self.data.get(key)
-        if value is None:
-            return default
-        whole = isinstance(value, Sequence) and all(_is_whole(v) and 1 <= v <= high for v in value)
-        if not whole or not 1 <= len(value) <= 8:
-            return self._complain(key, "a list of one to eight whole numbers above 0", default)
-        return tuple(value)
+        wanted = "a list of one to eight whole numbers above 0"
+        return self._take(key, default, wanted, tuple, lambda v: _are_whole(v, 1, 8, high))
 
-    def _complain(self, key: str, wanted: str, default: C) -> C:
-        self.complaints.append(f"{key} = {self.data[key]!r} is not {wanted}")
+    def _take(
+        self, key: str, default: C, wanted: str, convert: Callable[[Any], C], is_good: Callable[[Any], bool]
+    ) -> C:
+        """A value that is good; the default where there is none, or with a complaint where it is not."""
+        value = self.data.get(key)
+        if value is None or is_good(value):
+            return default if value is None else convert(value)
+        self.complaints.append(f"{key} = {value!r} is not {wanted}")
         return default
 
-    def finish(self, build: Callable[..., Any], **values: Any) -> Any:
+    def finish(self, build: Callable[..., C], **values: Any) -> C:
         """Build a config dataclass, or raise with all complaints.
 
         Raises:
@@ -109,6 +94,18 @@ class Fields:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _are_whole(value: object, least: int, most: int, high: int) -> bool:
+    """Whether a value is a list of so many whole numbers from 1 to ``high``."""
+    if not isinstance(value, Sequence) or not least <= len(value) <= most:
+        return False
+    return all(_is_whole(v) and 1 <= v <= high for v in value)
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a number; true and false are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def choose_image_size(

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+V = TypeVar("V")
+Rows = Mapping[str, str | tuple[str, ...]]
+"""Canonical name to the publisher's, or to several."""
 
 # ``{i}`` and ``{j}`` are numbers, ``{i-1}`` is the number before, ``*`` is weight or bias.
 _HOLES = re.compile(r"\{i-1\}|\{i\}|\{j\}|\*")
@@ -44,6 +49,10 @@ class Names:
                     break
         return found
 
+    def pick(self, values: Mapping[str, V]) -> dict[str, V]:
+        """What stands under a publisher's names by canonical name, for all that the table knows."""
+        return {ours: values[theirs] for theirs, ours in self.to_canonical(values).items()}
+
     def to_publisher(self, canonical: str, seen: Iterable[str]) -> str:
         """Publisher's name of a parameter, in the version and with the prefix of the names ``seen``."""
         seen = list(seen)
@@ -58,16 +67,40 @@ class Names:
 
     def find_dropped(self, names: Iterable[str]) -> dict[str, list[str]]:
         """Reason to the names that it concerns."""
-        found: dict[str, list[str]] = {}
-        for name in names:
-            for pattern, reason in self.dropped.items():
-                if re.fullmatch(pattern, self._strip(name)):
-                    found.setdefault(reason, []).append(name)
-                    break
-        return found
+        return match_patterns(names, self.dropped, self._strip)
 
     def _strip(self, name: str) -> str:
         return next((name[len(p) :] for p in self.prefixes if name.startswith(p)), name)
+
+
+def match_patterns(
+    names: Iterable[str], patterns: Mapping[str, str], bare: Callable[[str], str] = str
+) -> dict[str, list[str]]:
+    """What the first pattern that matches a name says of it, to all the names that it says it of.
+
+    Args:
+        names: A publisher's.
+        patterns: Pattern to what it says.
+        bare: What of a name is matched.
+    """
+    found: dict[str, list[str]] = {}
+    for name in names:
+        what = next((what for pattern, what in patterns.items() if re.fullmatch(pattern, bare(name))), None)
+        if what is not None:
+            found.setdefault(what, []).append(name)
+    return found
+
+
+def nest(ours: str, theirs: Sequence[str], rows: Rows) -> dict[str, tuple[str, ...]]:
+    """Rows of a table, such as those of a block, under prefixes.
+
+    Args:
+        ours: Before the canonical names.
+        theirs: Before the publisher's names; each of them.
+        rows: Of the table.
+    """
+    several = {name: (names,) if isinstance(names, str) else names for name, names in rows.items()}
+    return {f"{ours}{name}": tuple(f"{t}{n}" for n in names for t in theirs) for name, names in several.items()}
 
 
 def _compile(template: str) -> re.Pattern[str]:

@@ -11,14 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from edgevit.checkpoints.fields import is_number
 from edgevit.core.errors import CheckpointError, format_offenders
 from edgevit.pixels.preprocess import INTERPOLATIONS, Interpolation, Preprocess, Resize
 
 Triple = tuple[float, float, float]
 
-_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-_CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 _TIMM_CROP_PCT = 0.875
 _TIMM_CROP_MODES = ("center", "squash", "border")
@@ -52,15 +53,15 @@ class _Reader:
 
     def take_triple(self, key: str, default: Triple) -> Triple:
         value = self.take(key, default)
-        values = [value] * 3 if _is_number(value) else value
-        if not isinstance(values, Sequence) or len(values) != 3 or not all(_is_number(v) for v in values):
+        values = [value] * 3 if is_number(value) else value
+        if not isinstance(values, Sequence) or len(values) != 3 or not all(is_number(v) for v in values):
             self.problems.append(f"{key} = {value!r} is not three numbers; only RGB models are supported")
             return default
         return cast(Triple, tuple(float(v) for v in values))
 
     def take_number(self, key: str, default: float) -> float:
         value = self.take(key, default)
-        if not _is_number(value) or not math.isfinite(value) or value <= 0:
+        if not is_number(value) or not math.isfinite(value) or value <= 0:
             self.problems.append(f"{key} = {value!r} is not a finite number above 0")
             return default
         return float(value)
@@ -76,10 +77,6 @@ class _Reader:
             + format_offenders(self.problems),
             "correct these keys in the checkpoint's configuration",
         )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _is_size(value: object) -> bool:
@@ -115,7 +112,7 @@ def read_timm_preprocess(
     interpolation = reader.take("interpolation", "bicubic")
     if interpolation not in INTERPOLATIONS:
         reader.problems.append(f"interpolation = {interpolation!r} is not one of {', '.join(INTERPOLATIONS)}")
-    mean, std = reader.take_triple("mean", _IMAGENET[0]), reader.take_triple("std", _IMAGENET[1])
+    mean, std = reader.take_triple("mean", IMAGENET[0]), reader.take_triple("std", IMAGENET[1])
     resize: Resize = "squash" if crop_mode == "squash" else "longest" if crop_mode == "border" else "shortest"
     return reader.finish(
         height=height,
@@ -156,19 +153,19 @@ class _Processor:
 
 
 _SQUARE_224 = {"height": 224, "width": 224}
-_CLIP_LIKE = _Processor({"shortest_edge": 224}, 3, _CLIP, _SQUARE_224, True, square=False)
+_CLIP_LIKE = _Processor({"shortest_edge": 224}, 3, CLIP, _SQUARE_224, True, square=False)
 
 # Only processors that this module reproduces; each is compared with the original in the tests.
 _PROCESSORS = {
-    "ViT": _Processor(_SQUARE_224, 2, _HALF),
-    "DeiT": _Processor({"height": 256, "width": 256}, 3, _HALF, _SQUARE_224, True),
-    "Beit": _Processor(_SQUARE_224, 3, _HALF, _SQUARE_224),
+    "ViT": _Processor(_SQUARE_224, 2, HALF),
+    "DeiT": _Processor({"height": 256, "width": 256}, 3, HALF, _SQUARE_224, True),
+    "Beit": _Processor(_SQUARE_224, 3, HALF, _SQUARE_224),
     "Bit": _CLIP_LIKE,
     "CLIP": _CLIP_LIKE,
     "ChineseCLIP": _CLIP_LIKE,
-    "Siglip": _Processor(_SQUARE_224, 3, _HALF, square=False),
-    "DINOv3ViT": _Processor(_SQUARE_224, 2, _IMAGENET),
-    "ConvNext": _Processor({"shortest_edge": 384}, 3, _HALF, square=False),
+    "Siglip": _Processor(_SQUARE_224, 3, HALF, square=False),
+    "DINOv3ViT": _Processor(_SQUARE_224, 2, IMAGENET),
+    "ConvNext": _Processor({"shortest_edge": 384}, 3, HALF, square=False),
 }
 
 _PROCESSOR_OF_MODEL = {

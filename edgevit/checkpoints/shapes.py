@@ -85,32 +85,24 @@ def measure_swin(
     Raises:
         CheckpointError: A tensor that shows the size is missing or has no such shape.
     """
-    blocks = _count_blocks(found)
-    stages = range(len(blocks))
-    tables = {f"layers.{i}.blocks.0.bias.table": 2 for i in stages}
-    patch, fc1, *biases = _require(
-        found, {"patch_embed.proj.weight": 4, "layers.0.blocks.0.mlp.fc1.weight": 2, **tables}, source
-    )
-    sides = [math.isqrt(table.shape[0]) for table in biases]
+    shown, tables = _measure_stages(found, source, "bias.table", 2)
+    sides = {name: math.isqrt(table.shape[0]) for name, table in tables.items()}
     odd = [
-        f"{name}: {tuple(table.shape)}"
-        for name, table, side in zip(tables, biases, sides, strict=True)
-        if side * side != table.shape[0] or side % 2 == 0
+        f"{name}: {tuple(tables[name].shape)}"
+        for name, side in sides.items()
+        if side * side != tables[name].shape[0] or side % 2 == 0
     ]
     if odd:
         raise CheckpointError(
             f"{source} has tables of position biases that are for no square window:\n{format_offenders(odd)}",
             "check that this is a Swin's checkpoint",
         )
-    window = (max(sides) + 1) // 2
-    values: dict[str, Any] = {
+    window = (max(sides.values()) + 1) // 2
+    values = {
+        **shown,
         "image_size": image_size or (32 * window, 32 * window),
-        "patch_size": (patch.shape[2], patch.shape[3]),
-        "width": patch.shape[0],
-        "depths": blocks,
-        "heads": tuple(table.shape[1] for table in biases),
+        "heads": tuple(table.shape[1] for table in tables.values()),
         "window": (window, window),
-        "mlp_ratio": fc1.shape[0] / patch.shape[0],
         "qkv_bias": any(re.fullmatch(r"layers\.0\.blocks\.0\.attn\.(qkv|q)\.bias", name) for name in found),
         "patch_norm": "patch_norm.weight" in found,
     }
@@ -129,31 +121,32 @@ def measure_swin_v2(found: Mapping[str, Tensor], source: str, window: int, **mor
     Raises:
         CheckpointError: A tensor that shows the size is missing or has no such shape.
     """
-    blocks = _count_blocks(found)
-    scales = {f"layers.{i}.blocks.0.attn.q_norm.logit_scale": 3 for i in range(len(blocks))}
-    patch, fc1, *heads = _require(
-        found, {"patch_embed.proj.weight": 4, "layers.0.blocks.0.mlp.fc1.weight": 2, **scales}, source
-    )
-    values: dict[str, Any] = {
+    shown, scales = _measure_stages(found, source, "attn.q_norm.logit_scale", 3)
+    values = {
+        **shown,
         "image_size": (32 * window, 32 * window),
-        "patch_size": (patch.shape[2], patch.shape[3]),
-        "width": patch.shape[0],
-        "depths": blocks,
-        "heads": tuple(scale.shape[0] for scale in heads),
+        "heads": tuple(scale.shape[0] for scale in scales.values()),
         "window": (window, window),
-        "pretrained_windows": (0,) * len(blocks),
-        "mlp_ratio": fc1.shape[0] / patch.shape[0],
+        "pretrained_windows": (0,) * len(scales),
     }
     return _build(SwinV2Config, {**values, **more}, source)
 
 
-def _count_blocks(found: Mapping[str, Tensor]) -> tuple[int, ...]:
-    """Blocks of every stage."""
+def _measure_stages(
+    found: Mapping[str, Tensor], source: str, part: str, rank: int
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What both Swins' tensors show alike; and, of every stage's first block, the one that shows the heads."""
     blocks: dict[int, int] = {}
     for name in found:
         if match := re.match(r"layers\.(\d+)\.blocks\.(\d+)\.", name):
             blocks[int(match[1])] = max(blocks.get(int(match[1]), 0), int(match[2]) + 1)
-    return tuple(blocks.get(i, 0) for i in range(max(blocks, default=0) + 1))
+    depths = tuple(blocks.get(i, 0) for i in range(max(blocks, default=0) + 1))
+    names = [f"layers.{i}.blocks.0.{part}" for i in range(len(depths))]
+    ranks = {"patch_embed.proj.weight": 4, "layers.0.blocks.0.mlp.fc1.weight": 2, **dict.fromkeys(names, rank)}
+    patch, fc1, *heads = _require(found, ranks, source)
+    width = patch.shape[0]
+    values = {"patch_size": tuple(patch.shape[2:]), "width": width, "depths": depths, "mlp_ratio": fc1.shape[0] / width}
+    return values, dict(zip(names, heads, strict=True))
 
 
 def find_masked_size(tensors: Mapping[str, Tensor]) -> Size | None:

@@ -32,27 +32,17 @@ SIZES: Mapping[str, Dimensions] = {
     "gigantic": (1664, 48, 16, 64 / 13),
 }
 _PLUS: Mapping[str, Dimensions] = {"base": (896, 12, 14, 4)}
-_CLIP_SIZES: Mapping[str, Dimensions] = {
-    **SIZES,
-    "xsmall": (256, 10, 4, 4),
-    "medium": (512, 12, 8, 4),
-    "betwixt": (640, 12, 10, 4),
-}
+_BETWEEN: Mapping[str, Dimensions] = {"medium": (512, 12, 8, 4), "betwixt": (640, 12, 10, 4)}
+_CLIP_SIZES: Mapping[str, Dimensions] = {**SIZES, **_BETWEEN, "xsmall": (256, 10, 4, 4)}
 # DINOv2's giant has a gated MLP, whose hidden width is a third less.
 _DINO_SIZES: Mapping[str, Dimensions] = {**SIZES, "so400m": (1152, 27, 16, 4304 / 1152), "giant": (1536, 40, 24, 8 / 3)}
-_SIGLIP_SIZES: Mapping[str, Dimensions] = {
-    **SIZES,
-    "so400m": (1152, 27, 16, 3.7362),
-    "giantopt": (1536, 40, 16, 4),
-}
+_SIGLIP_SIZES: Mapping[str, Dimensions] = {**SIZES, "so400m": (1152, 27, 16, 3.7362), "giantopt": (1536, 40, 16, 4)}
 _GAP_SIZES: Mapping[str, Dimensions] = {**SIZES, "base": (768, 12, 16, 4)}
-_WITHOUT_BIAS_SIZES: Mapping[str, Dimensions] = {"medium": (512, 12, 8, 4), "betwixt": (640, 12, 10, 4)}
 _REGISTER_SIZES: Mapping[str, Dimensions] = {
+    **_BETWEEN,
     "wee": (256, 14, 4, 5),
     "little": (320, 14, 5, 5.6),
-    "medium": (512, 12, 8, 4),
     "mediumd": (512, 20, 8, 4),
-    "betwixt": (640, 12, 10, 4),
 }
 _DEIT3_SIZES: Mapping[str, Dimensions] = {**SIZES, "medium": (512, 12, 8, 4)}
 
@@ -89,6 +79,9 @@ def _vit(rest: str) -> str:
     return rf"vit_(?P<size>[a-z0-9]+)_patch(?P<patch>\d+)_{rest}"
 
 
+_REGISTERS_GAP = _vit(r"reg(?P<registers>\d+)_gap_(?P<image>\d+)")
+_SO150M = {"so150m": (896, 18, 14, 2.572)}
+
 # The first that matches counts. Behind the plain names are suffixes from before timm had tags.
 FAMILIES: tuple[ViTFamily, ...] = (
     ViTFamily(_vit(r"(?P<image>\d+)_miil(_in21k)?"), fields={"qkv_bias": False}),
@@ -113,30 +106,14 @@ FAMILIES: tuple[ViTFamily, ...] = (
     ViTFamily(_vit(r"clip_quickgelu_(?P<image>\d+)"), _CLIP_SIZES, {**_CLIP_FIELDS, "activation": "quick_gelu"}, _CLIP),
     ViTFamily(_vit(r"siglip_(?P<image>\d+)"), _SIGLIP_SIZES, _MAP_FIELDS),
     ViTFamily(_vit(r"siglip_gap_(?P<image>\d+)"), _SIGLIP_SIZES, _GAP_FIELDS),
-    ViTFamily(_vit(r"gap_(?P<image>\d+)"), _WITHOUT_BIAS_SIZES, {**_GAP_FIELDS, **_SCALED, "qkv_bias": False}),
+    ViTFamily(_vit(r"gap_(?P<image>\d+)"), _BETWEEN, {**_GAP_FIELDS, **_SCALED, "qkv_bias": False}),
     ViTFamily(_vit(r"gap_(?P<image>\d+)"), _GAP_SIZES, _GAP_FIELDS),
+    ViTFamily(_REGISTERS_GAP, _REGISTER_SIZES, {**_GAP_FIELDS, **_NO_PREFIX, **_NORM_LAST, **_SCALED}),
+    ViTFamily(_REGISTERS_GAP, {"base": SIZES["base"]}, {**_GAP_FIELDS, **_NO_PREFIX, **_NORM_LAST}),
+    ViTFamily(_REGISTERS_GAP, _SO150M, {**_GAP_FIELDS, "position_registers": True}),
+    ViTFamily(_vit(r"reg(?P<registers>\d+)_map_(?P<image>\d+)"), _SO150M, {**_MAP_FIELDS, "position_registers": True}),
     ViTFamily(
-        _vit(r"reg(?P<registers>\d+)_gap_(?P<image>\d+)"),
-        _REGISTER_SIZES,
-        {**_GAP_FIELDS, **_NO_PREFIX, **_NORM_LAST, **_SCALED},
-    ),
-    ViTFamily(
-        _vit(r"reg(?P<registers>\d+)_gap_(?P<image>\d+)"),
-        {"base": SIZES["base"]},
-        {**_GAP_FIELDS, **_NO_PREFIX, **_NORM_LAST},
-    ),
-    ViTFamily(
-        _vit(r"reg(?P<registers>\d+)_gap_(?P<image>\d+)"),
-        {"so150m": (896, 18, 14, 2.572)},
-        {**_GAP_FIELDS, "position_registers": True},
-    ),
-    ViTFamily(
-        _vit(r"reg(?P<registers>\d+)_map_(?P<image>\d+)"),
-        {"so150m": (896, 18, 14, 2.572)},
-        {**_MAP_FIELDS, "position_registers": True},
-    ),
-    ViTFamily(
-        _vit(r"reg(?P<registers>\d+)_gap_(?P<image>\d+)"),
+        _REGISTERS_GAP,
         {"so150m2": (832, 21, 13, 34 / 13)},
         {**_GAP_FIELDS, **_NORM_LAST, **_SCALED, "position_registers": True, "qkv_bias": False},
     ),

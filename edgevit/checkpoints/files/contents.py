@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from edgevit.core.errors import CheckpointError
+from edgevit.core.errors import CheckpointError, list_some
 
 WhichWeights = Literal["ema", "model"]
 
@@ -88,16 +88,16 @@ def unwrap_weights(loaded: Any, path: Path, which: WhichWeights | None) -> Conte
     if (which == "ema" and "ema" not in seen) or (which == "model" and seen == {"ema"}):
         _refuse_choice(path, which, containers, nameless)
     if nameless:
-        notes.append(f"left out {_shorten(list(map(repr, nameless)))}, which holds no named tensors")
+        notes.append(f"left out {list_some(list(map(repr, nameless)), 5)}, which holds no named tensors")
     tensors = {str(n): value for n, value in loaded.items() if isinstance(value, Tensor) and n != _COUNTER}
     others = [str(name) for name, value in loaded.items() if not isinstance(value, Tensor)]
     if others and not tensors:
         raise CheckpointError(
-            f"{path} holds no tensors where weights are looked for; it has {_shorten(sorted(others), 12)}",
+            f"{path} holds no tensors where weights are looked for; it has {list_some(sorted(others), 12)}",
             "save the model's state_dict() alone",
         )
     if tensors and others:
-        notes.append(f"ignored what is not a tensor: {_shorten(others)}")
+        notes.append(f"ignored what is not a tensor: {list_some(others, 5)}")
     return Contents(tensors, tuple(notes), tuple(containers), stated, taken)
 
 
@@ -157,7 +157,7 @@ def _refuse_choice(path: Path, which: WhichWeights, containers: list[str], namel
         ("averaged weights", "the last step's") if which == "ema" else ("weights of the last step", "averaged weights")
     )
     place = f" under {'.'.join(containers)!r}" if containers else ""
-    lists = f"; {_shorten(list(map(repr, nameless)))} holds no named tensors" if nameless and which == "ema" else ""
+    lists = f"; {list_some(list(map(repr, nameless)), 5)} holds no named tensors" if nameless and which == "ema" else ""
     raise CheckpointError(f"{path} has no {wanted}, only {held}{place}{lists}", "leave --weights out")
 
 
@@ -177,8 +177,3 @@ def _is_plain(value: object) -> bool:
     if isinstance(value, (list, tuple)):
         return len(value) <= 16 and all(_is_plain(v) for v in value)
     return isinstance(value, (str, int, float, bool))
-
-
-def _shorten(names: list[str], limit: int = 5) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib
 import json
 import os
 import re
@@ -14,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgevit.core.errors import CheckpointError, MissingPackageError, format_offenders
+from edgevit.core.errors import CheckpointError, format_offenders
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,6 +80,11 @@ class CheckpointFiles:
         return dict(self.contents.tensors), list(self.contents.notes)
 
     @property
+    def bare_tensors(self) -> Mapping[str, Tensor]:
+        """The tensors of weights that no configuration describes; none where there is one."""
+        return self.contents.tensors if self.weights and not self.config else {}
+
+    @property
     def config(self) -> dict[str, Any]:
         """``config.json``, or an empty dictionary."""
         return dict(self.configs.get("config.json", {}))
@@ -141,6 +145,8 @@ def find_files(source: str | os.PathLike[str], which: WhichWeights | None = None
         raise CheckpointError(f"{text!r} does not exist", f"check the path{written}")
     try:
         files = _find_in_folder(text, path) if path.is_dir() else _find_file(text, path)
+        for weights in files.weights:
+            _check_file(weights)
     except OSError as exc:
         raise CheckpointError(f"{exc.filename or text} cannot be read: {exc.strerror or exc}", "check it") from exc
     return dataclasses.replace(files, revision=revision, which=which)
@@ -167,9 +173,7 @@ def _find_file(source: str, path: Path) -> CheckpointFiles:
             f"{source} is {what}, which cannot be read",
             f"{export}name a folder, or a {', '.join(_LOOSE_WEIGHTS)} file",
         )
-    if path.suffix == ONNX:
-        return _with_configs(source, path)
-    return CheckpointFiles(source, path, (path,))
+    return _with_configs(source, path) if path.suffix == ONNX else CheckpointFiles(source, path, (path,))
 
 
 def _with_configs(source: str, path: Path) -> CheckpointFiles:
@@ -186,29 +190,22 @@ def _find_in_folder(source: str, folder: Path) -> CheckpointFiles:
         )
     if (folder / _KERAS_WEIGHTS[0]).is_file():
         weights = tuple(folder / name for name in _KERAS_WEIGHTS if (folder / name).is_file())
-        for path in weights:
-            _check_file(path)
         configs |= {name: _load_json(folder / name) for name in _KERAS_CONFIGS if (folder / name).is_file()}
         return CheckpointFiles(source, folder, weights, configs)
     for name in _WEIGHTS:
         index = folder / f"{name}.index.json"
         if (folder / name).is_file():
-            _check_file(folder / name)
             if name.startswith("open_clip_") and "open_clip_config.json" in configs:
                 configs.pop("config.json", None)  # transformers', of weights that are not here
             return CheckpointFiles(source, folder, (folder / name,), configs)
         if index.is_file():
             shards = _read_index(index)
             weights = tuple(folder / file for file in sorted(set(shards.values())))
-            for path in weights:
-                _check_file(path)
             return CheckpointFiles(source, folder, weights, configs, shards, (index,))
     graphs = sorted(folder.glob(f"*{ONNX}"))
     named = [path for path in graphs if path.stem == "model"]
     if len(graphs) == 1 or named:  # as Optimum leaves it
-        path = named[0] if named else graphs[0]
-        _check_file(path)
-        return _with_configs(source, path)
+        return _with_configs(source, named[0] if named else graphs[0])
     if graphs:
         raise CheckpointError(
             f"{source} holds {len(graphs)} ONNX files:\n{format_offenders([p.name for p in graphs])}",
@@ -224,7 +221,6 @@ def _find_in_folder(source: str, folder: Path) -> CheckpointFiles:
             f"{source} holds {len(loose)} weight files:\n{format_offenders([p.name for p in loose])}",
             "name one of them",
         )
-    _check_file(loose[0])
     return CheckpointFiles(source, folder, (loose[0],), configs)
 
 
@@ -282,20 +278,6 @@ def _load_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} is not a JSON object", "download or save it again")
     return data
-
-
-def require_package(name: str) -> Any:
-    """Import a package of the extra ``build``.
-
-    Raises:
-        MissingPackageError: It is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as exc:
-        raise MissingPackageError(
-            f"{name} is needed and cannot be imported: {exc}", 'pip install "edgevit[build]"'
-        ) from exc
 
 
 def _hash_file(path: Path) -> str:

@@ -7,7 +7,8 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from edgevit.core.errors import CheckpointError, MissingPackageError
+from edgevit.core.errors import CheckpointError, last_line
+from edgevit.core.packages import require_package
 
 _SAFE = (
     "config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json",
@@ -30,23 +31,18 @@ def download_checkpoint(source: str) -> tuple[Path, str | None]:
         CheckpointError: The repository or the network is not there, access is refused, or the cache is incomplete.
         MissingPackageError: huggingface_hub is not installed.
     """
-    try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import LocalEntryNotFoundError
-    except ImportError as exc:
-        raise MissingPackageError(
-            f"downloading {source} needs huggingface_hub, which cannot be imported: {exc}",
-            'pip install "edgevit[build]"',
-        ) from exc
+    hub = require_package("huggingface_hub", f"downloading {source}")
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
     repository, _, revision = source.removeprefix("hf-hub:").removeprefix("hf_hub:").partition("@")
 
     def fetch(patterns: tuple[str, ...]) -> Path:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(patterns)))
+        return Path(hub.snapshot_download(repository, revision=revision or None, allow_patterns=list(patterns)))
 
     try:
         if _COMMIT.fullmatch(revision):  # never changes: without a network, asking for it is half a minute of retries
             with suppress(LocalEntryNotFoundError, ValueError, KeyError):  # not there, or a damaged index
-                folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+                folder = Path(hub.snapshot_download(repository, revision=revision, local_files_only=True))
                 if _is_whole(folder):
                     return folder, revision
         folder = fetch(_SAFE)
@@ -95,8 +91,7 @@ def _explain(source: str, repository: str, revision: str, exc: Exception) -> Che
             f"{source} is neither a path here nor a model of the hub that can be seen",
             "check the name; for a private model, log in with `hf auth login`",
         )
-    reason = str(exc).strip().splitlines()[-1] if str(exc).strip() else type(exc).__name__
     return CheckpointError(
-        f"{source} cannot be downloaded: {reason}",
+        f"{source} cannot be downloaded: {last_line(exc)}",
         "check the name and the network, log in with `hf auth login` for a private model, or name a local folder",
     )

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from edgevit.checkpoints.files.contents import Contents
 from edgevit.checkpoints.files.npz import ZIP_ERRORS, find_member, to_tensor
-from edgevit.core.errors import CheckpointError, MissingPackageError
+from edgevit.core.errors import CheckpointError
+from edgevit.core.packages import require_package
 
 CONFIG = "keras"  # under which a .keras archive's configuration stands in Contents.stated
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -75,12 +76,7 @@ def read_keras_archive(path: Path) -> Contents:
 
 def _read(path: Path, stream: IO[bytes], offset: int | None) -> Contents:
     """Variables of an HDF5 file that begins at ``offset`` of ``path``, or cannot be mapped where that is ``None``."""
-    try:
-        import h5py
-    except ImportError as exc:
-        raise MissingPackageError(
-            f"reading Keras' weights needs h5py, which cannot be imported: {exc}", 'pip install "edgevit[build]"'
-        ) from exc
+    h5py = require_package("h5py", "reading Keras' weights")
     tensors: dict[str, Tensor] = {}
     passed: list[str] = []
 

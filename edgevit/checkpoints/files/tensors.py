@@ -17,7 +17,7 @@ from edgevit.checkpoints.files.inert import STAND_INS
 from edgevit.checkpoints.files.keras_file import is_hdf5, is_keras_archive, read_keras_archive, read_weights
 from edgevit.checkpoints.files.mindspore_file import is_mindspore, read_mindspore
 from edgevit.checkpoints.files.npz import is_archive, read_archive
-from edgevit.core.errors import CheckpointError, format_offenders
+from edgevit.core.errors import CheckpointError, format_offenders, last_line
 
 # What wrappers put before every name: data parallelism, torch.compile, Lightning, transformers' wrapper of timm models.
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "timm_model.")
@@ -94,7 +94,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         with safetensors.safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 – not a dictionary
     except (safetensors.SafetensorError, OSError, ValueError, RuntimeError, AttributeError) as exc:
-        raise CheckpointError(f"{path} is damaged: {_last_line(exc)}", "download or save it again") from exc
+        raise CheckpointError(f"{path} is damaged: {last_line(exc)}", "download or save it again") from exc
 
 
 def _read_pickle(path: Path) -> object:
@@ -129,7 +129,7 @@ def _refuse_pickle(path: Path, exc: Exception, archive: bool) -> None:
             + format_offenders(sorted(wanted)),
             "where you trust the file, load it with torch and save its state_dict() as safetensors",
         ) from exc
-    raise CheckpointError(f"{path} is damaged: {_last_line(exc)}", "download or save it again") from exc
+    raise CheckpointError(f"{path} is damaged: {last_line(exc)}", "download or save it again") from exc
 
 
 def _strip_prefixes(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
@@ -144,8 +144,3 @@ def _strip_prefixes(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list
         if beside:
             notes.append(f"dropped what is of losses and metrics beside the model: {', '.join(beside[:4])}")
         tensors = {name[len(prefix) :]: value for name, value in tensors.items() if name in inner}
-
-
-def _last_line(exc: Exception) -> str:
-    lines = [line for line in str(exc).strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(exc).__name__

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.checkpoints.onnx_file.file import ForeignFile
-from edgevit.core.errors import CheckpointError
+from edgevit.core.errors import CheckpointError, last_line
+from edgevit.core.packages import require_package
 from edgevit.pixels.preprocess import Preprocess, to_nchw
 
 Answer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
@@ -21,16 +22,14 @@ def open_answers(file: ForeignFile) -> Answer:
     Raises:
         CheckpointError: ONNX Runtime refuses it.
     """
-    from edgevit.checkpoints.files.files import require_package
-
-    ort = require_package("onnxruntime")
+    ort = require_package("onnxruntime", f"running {file.path}")
     options = ort.SessionOptions()
     options.log_severity_level = 4
     try:
         session = ort.InferenceSession(str(file.path), options, providers=["CPUExecutionProvider"])
     except Exception as exc:  # onnxruntime's own classes share no base
         raise CheckpointError(
-            f"ONNX Runtime refuses {file.path}: {_last_line(exc)}", "check it with onnx.checker, and export it again"
+            f"ONNX Runtime refuses {file.path}: {last_line(exc)}", "check it with onnx.checker, and export it again"
         ) from exc
 
     def answer(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -43,7 +42,7 @@ def open_answers(file: ForeignFile) -> Answer:
             except Exception as exc:
                 raise CheckpointError(
                     f"ONNX Runtime cannot run {file.path} on {len(batch)} × 3 × {batch.shape[2]} × {batch.shape[3]}: "
-                    f"{_last_line(exc)}",
+                    f"{last_line(exc)}",
                     "check the size and the number of images that it was exported for",
                 ) from exc
         logits: npt.NDArray[np.float32] = np.concatenate(rows)[: len(images)]
@@ -62,8 +61,3 @@ def answer_pixels(path: Path, preprocess: Preprocess) -> Callable[[npt.NDArray[n
         return answer(to_nchw(preprocess.normalize(pixels)))
 
     return run
-
-
-def _last_line(exc: Exception) -> str:
-    lines = str(exc).strip().splitlines()
-    return lines[-1] if lines else type(exc).__name__

@@ -99,6 +99,9 @@ class Walk:
             node.replace_input_with(number, self.graph.add_constant(f"{node.name}/batch.{count}", numbers))
 
 
+_Step = Callable[[ir.Node, Sequence[tuple[int, Place]], Walk], Place]
+
+
 def require_shape(value: ir.Value | None, node: ir.Node | None) -> tuple[int, ...]:
     """The static shape of a value, or a MismatchError that names the node."""
     shape = static_shape(value)
@@ -114,15 +117,6 @@ def _only(node: ir.Node, found: Sequence[tuple[int, Place]]) -> tuple[tuple[int,
     return require_shape(node.inputs[0], node), found[0][1]
 
 
-def _same(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Place:
-    return _only(node, found)[1]
-
-
-def _first(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Place:
-    place = _only(node, found)[1]
-    return _check(place == Place(0, 1), node, place)
-
-
 def _check(good: bool, node: ir.Node, place: Place) -> Place:
     if not good:
         raise MismatchError(node, "it mixes the images of a batch")
@@ -133,19 +127,18 @@ def _axis(node: ir.Node, default: int, rank: int) -> int:
     return node.attributes.get_int("axis", default) % rank
 
 
-def _over_axis(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Place:
-    shape, place = _only(node, found)
-    return _check(_axis(node, -1, len(shape)) != place.axis, node, place)
+def _keep(is_apart: Callable[[ir.Node, Place, int], bool]) -> _Step:
+    """The step of an operator that leaves the images where they are, and works on each where ``is_apart`` says so.
 
+    Args:
+        is_apart: Takes the node, the place of the images in its input and that input's rank.
+    """
 
-def _layer_norm(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Place:
-    shape, place = _only(node, found)
-    return _check(place.axis < _axis(node, -1, len(shape)), node, place)
+    def step(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Place:
+        shape, place = _only(node, found)
+        return _check(is_apart(node, place, len(shape)), node, place)
 
-
-def _batch_norm(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Place:
-    place = _only(node, found)[1]
-    return _check(place.axis != 1, node, place)
+    return step
 
 
 def _broadcast(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Place:
@@ -266,11 +259,6 @@ def _gather_images(node: ir.Node, size: int, place: Place, walk: Walk) -> Place:
     raise MismatchError(node, "it mixes the images of a batch")
 
 
-def _split(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Place:
-    shape, place = _only(node, found)
-    return _check(_axis(node, 0, len(shape)) != place.axis, node, place)
-
-
 def _concat(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Place:
     rank, place = len(require_shape(node.outputs[0], node)), found[0][1]
     good = all(other == place for _, other in found)
@@ -288,24 +276,23 @@ def _reduce(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Pl
     return place if kept else replace(place, axis=place.axis - sum(axis < place.axis for axis in over))
 
 
-_Step = Callable[[ir.Node, Sequence[tuple[int, Place]], Walk], Place]
 STEPS: dict[str, _Step] = {
-    **dict.fromkeys(_SAME, _same),
+    **dict.fromkeys(_SAME, _keep(lambda node, place, rank: True)),
     **dict.fromkeys(_BROADCAST, _broadcast),
-    **dict.fromkeys(_FIRST, _first),
-    **dict.fromkeys(_OVER_AXIS, _over_axis),
+    **dict.fromkeys(_FIRST, _keep(lambda node, place, rank: place == Place(0, 1))),
+    **dict.fromkeys(_OVER_AXIS, _keep(lambda node, place, rank: place.axis != _axis(node, -1, rank))),
     **dict.fromkeys(RESHAPES, _reshape),
     **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceL2"), _reduce),
-    "BatchNormalization": _batch_norm,
+    "BatchNormalization": _keep(lambda node, place, rank: place.axis != 1),
     "Concat": _concat,
     "Expand": _expand,
     "Gather": _gather,
     "Gemm": _gemm,
-    "LayerNormalization": _layer_norm,
+    "LayerNormalization": _keep(lambda node, place, rank: place.axis < _axis(node, -1, rank)),
     "MatMul": _matmul,
     "Pad": _slice,
     "Slice": _slice,
-    "Split": _split,
+    "Split": _keep(lambda node, place, rank: place.axis != _axis(node, 0, rank)),
     "Tile": _slice,
     "Transpose": _transpose,
 }

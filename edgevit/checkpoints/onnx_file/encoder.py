@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.graph.graph import reduced_axes, static_shape
+from edgevit.graph.graph import operand, producer_of, reduced_axes, static_shape
 from edgevit.graph.movement import NOWHERE, Index, View
 from edgevit.graph.patterns.attention import Attention, find_attention, find_output_projection
 from edgevit.graph.patterns.pieces import (
@@ -20,6 +20,7 @@ from edgevit.graph.patterns.pieces import (
     find_norm,
     flat_source,
     look,
+    name_parameters,
     producer,
     token_rows,
 )
@@ -66,13 +67,8 @@ def _sides(value: ir.Value) -> tuple[ir.Value, ir.Value]:
     node = value.producer()
     if node is None or node.op_type != "Add" or any(v is None or v.const_value is not None for v in node.inputs):
         raise MismatchError(node, "it is no residual Add")
-    left, right = node.inputs
-    assert left is not None
-    assert right is not None
-    ends = []
-    for side in (left, right):
-        view = look(side)
-        ends.append(view.source.producer() if view.source is not None else None)
+    left, right = operand(node), operand(node, 1)
+    ends = [producer_of(look(side).source) for side in (left, right)]
     is_branch = [end is not None and end.op_type in ("MatMul", "Gemm") for end in ends]
     if is_branch == [True, False]:
         return right, left
@@ -103,17 +99,16 @@ def _find_mlp(result: ir.Value) -> tuple[ir.Value, tuple[Linear, Linear], str, N
 
 def _find_activation(node: ir.Node) -> tuple[str, ir.Value]:
     """Its canonical name, and what it reads."""
-    assert node.inputs[0] is not None
     if node.op_type == "Relu":
-        return "relu", node.inputs[0]
+        return "relu", operand(node)
     if node.op_type == "Gelu":
         tanh = node.attributes.get_string("approximate") == "tanh"
-        return ("gelu_tanh" if tanh else "gelu"), node.inputs[0]
+        return ("gelu_tanh" if tanh else "gelu"), operand(node)
     for value, gate in (node.inputs, node.inputs[::-1]):
-        sigmoid = gate.producer() if gate is not None else None
-        if value is None or sigmoid is None or sigmoid.op_type != "Sigmoid" or sigmoid.inputs[0] is None:
+        sigmoid = producer_of(gate)
+        if value is None or sigmoid is None or sigmoid.op_type != "Sigmoid":
             continue
-        inside, plain = look(sigmoid.inputs[0]), look(value)
+        inside, plain = look(operand(sigmoid)), look(value)
         if inside.source is not plain.source or not np.array_equal(inside.index, plain.index):
             continue
         ratio = _ratio(inside, plain)
@@ -150,14 +145,12 @@ def _find_attention_half(
         raise MismatchError(last, "what attention is added to is not what it reads")
     enter = attention.q.rows
     tensors = {
-        **_norm("norm1", norm),
-        **_norm("norm2", norm2),
+        **name_parameters("norm1", norm),
+        **name_parameters("norm2", norm2),
         "attn.proj.weight": weight,
-        "attn.proj.bias": _or_zeros(bias, len(weight)),
-        "mlp.fc1.weight": mlp[0].weight,
-        "mlp.fc1.bias": _or_zeros(mlp[0].bias, len(mlp[0].weight)),
-        "mlp.fc2.weight": mlp[1].weight,
-        "mlp.fc2.bias": _or_zeros(mlp[1].bias, len(mlp[1].weight)),
+        "attn.proj.bias": bias,
+        **name_parameters("mlp.fc1", mlp[0]),
+        **name_parameters("mlp.fc2", mlp[1]),
     }
     if norm.epsilon != norm2.epsilon:
         raise MismatchError(norm2.node, f"its epsilon {norm2.epsilon:g} is not that of the block's other norm")
@@ -166,21 +159,13 @@ def _find_attention_half(
     return Block(source, attention, enter, leave, len(mlp[0].weight), activation, norm.epsilon, biased, tensors)
 
 
-def _norm(name: str, norm: Norm) -> dict[str, Weights]:
-    return {f"{name}.weight": norm.weight, f"{name}.bias": norm.bias}
-
-
-def _or_zeros(bias: Weights | None, size: int) -> Weights:
-    return np.zeros(size, np.float32) if bias is None else bias
-
-
 def _pack(attention: Attention) -> tuple[dict[str, Weights], bool]:
     """q, k and v as one projection, scaled so that the canonical ``1/√d`` gives the graph's scores."""
     parts = [attention.q, attention.k, attention.v]
     gain = attention.scale * attention.head_width**0.5
     biased = any(part.bias is not None for part in parts)
     weights = [part.weight for part in parts]
-    biases = [_or_zeros(part.bias, len(part.weight)) for part in parts]
+    biases = [np.zeros(len(p.weight), np.float32) if p.bias is None else p.bias for p in parts]
     if abs(gain - 1.0) > 1e-6:  # else the usual 1/√d, as it was rounded on the way
         weights[0] = (weights[0] * gain).astype(np.float32)
         biases[0] = (biases[0] * gain).astype(np.float32)
@@ -224,7 +209,7 @@ def find_pool(value: ir.Value) -> Pooled:
         if len(rows) != 1:
             raise MismatchError(node, f"the head reads {len(rows)} tokens")
         inner = look(norm.source)
-        pooled = inner.source.producer() if inner.source is not None else None
+        pooled = producer_of(inner.source)
         if pooled is None or pooled.op_type not in ("ReduceMean", "GlobalAveragePool"):
             # The norm of one token, or one token of the norm of all.
             return _one_token(norm, int(rows[0]), inner)
@@ -269,9 +254,7 @@ def _one_token(norm: Norm, row: int, inner: View) -> Pooled:
 
 def _find_mean(view: View, node: ir.Node) -> tuple[int, Index, ir.Value]:
     """Tokens of the source in all, those that the mean is over, and the source ``(…, C)``."""
-    value = node.inputs[0]
-    assert value is not None
-    inner = look(value)
+    inner = look(operand(node))
     shape, width = static_shape(inner.source), view.index.size
     if inner.source is None or shape is None or not inner.moves_alone or not view.moves_alone:
         raise MismatchError(node, "the mean is of changed tokens")

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgevit.checkpoints.fields import LARGEST_IMAGE
 from edgevit.core.errors import CheckpointError, format_offenders
+from edgevit.core.packages import require_package
 from edgevit.graph.passes.fold_static_shapes import RANDOM
 
 OLDEST_OPSET = 11
@@ -74,26 +76,14 @@ def read_file(
     _check_types(model, path)
     name, batch, size, is_open = _check_input(model, path, image_size, otherwise)
     output, others, classes = _choose_output(model, path)
-    producer = " ".join(part for part in (model.producer_name, model.producer_version) if part)
-    producer = producer or "an unknown exporter"
+    producer = f"{model.producer_name} {model.producer_version}".strip() or "an unknown exporter"
     return ForeignFile(path, name, output, others, batch, size, is_open, classes, opset, producer, data)
-
-
-def list_data(path: Path) -> tuple[Path, ...]:
-    """Files beside an ONNX file that hold its weights; they exist.
-
-    Raises:
-        CheckpointError: It is no ONNX file, or files are missing or too short.
-    """
-    return _check_data(_parse(path), path)
 
 
 def _parse(path: Path) -> Any:
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-    from edgevit.checkpoints.files.files import require_package
-
-    onnx = require_package("onnx")
+    onnx = require_package("onnx", f"reading {path}")
     try:
         model = onnx.load(str(path), load_external_data=False)
     except DecodeError as exc:
@@ -224,15 +214,19 @@ def _check_types(model: Any, path: Path) -> None:
     import onnx
 
     kinds = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
-    found = Counter(
-        onnx.TensorProto.DataType.Name(t.data_type).lower() for t in _tensors(model) if t.data_type in kinds
-    )
+    found = Counter(_name_type(tensor.data_type) for tensor in _tensors(model) if tensor.data_type in kinds)
     if found:
-        counts = ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
         raise CheckpointError(
-            f"{path} computes in half precision: of its constants {counts}",
+            f"{path} computes in half precision: of its constants {_describe(found)}",
             "give the float32 file that it was converted from; edgevit makes float16 itself with --precision fp16",
         )
+
+
+def _name_type(code: int) -> str:
+    import onnx
+
+    name: str = onnx.TensorProto.DataType.Name(code).lower()
+    return name
 
 
 def _describe(counts: dict[str, int]) -> str:
@@ -252,11 +246,9 @@ def _check_input(
     value = inputs[0]
     kind = value.type.tensor_type
     if kind.elem_type != 1:
-        import onnx
-
-        found = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
         raise CheckpointError(
-            f"{path}: its input {value.name} is {found}, not float32", f"{_EXPORT} in float32, before any conversion"
+            f"{path}: its input {value.name} is {_name_type(kind.elem_type)}, not float32",
+            f"{_EXPORT} in float32, before any conversion",
         )
     dims: list[int | str] = [
         d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else (d.dim_param or "?") for d in kind.shape.dim
@@ -269,7 +261,7 @@ def _check_input(
             f"{_EXPORT} with an RGB image, channels first",
         )
     batch, height, width = dims[0], dims[2], dims[3]
-    is_open = not isinstance(height, int) or not isinstance(width, int)
+    is_open = not (isinstance(height, int) and isinstance(width, int))
     if not isinstance(height, int) or not isinstance(width, int):
         wanted = wanted or otherwise
         if wanted is None:
@@ -283,8 +275,6 @@ def _check_input(
             f"{path} was exported for {height} × {width} pixels, not {wanted[0]} × {wanted[1]}",
             f"leave --image-size out, or {_EXPORT} at that size",
         )
-    from edgevit.checkpoints.fields import LARGEST_IMAGE
-
     if max(height, width) > LARGEST_IMAGE:
         raise CheckpointError(
             f"{path}: its input {value.name} would be {height} × {width} pixels, the largest side is {LARGEST_IMAGE}",
@@ -314,11 +304,9 @@ def _choose_output(model: Any, path: Path) -> tuple[str, tuple[str, ...], int | 
         name = flat[0]
     kind = outputs[name].type.tensor_type
     if kind.elem_type not in (0, 1):  # 0: not stated
-        import onnx
-
-        found = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
         raise CheckpointError(
-            f"{path}: its output {name} is {found}, not float32", f"{_EXPORT} with the logits as its output, in float32"
+            f"{path}: its output {name} is {_name_type(kind.elem_type)}, not float32",
+            f"{_EXPORT} with the logits as its output, in float32",
         )
     dims = kind.shape.dim
     classes = dims[-1].dim_value if len(dims) == 2 and dims[-1].HasField("dim_value") else None

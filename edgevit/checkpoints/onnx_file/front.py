@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.graph.builder import Builder
-from edgevit.graph.graph import Graph, constant_of, static_shape
+from edgevit.graph.graph import Graph, constant_of, known_shape
 from edgevit.graph.patterns.pieces import Doubles
 from edgevit.pixels.preprocess import Preprocess
 
@@ -23,8 +23,7 @@ def put_front(graph: Graph, preprocess: Preprocess, *, fold: bool) -> PassRecord
         fold: Put them into the first convolution's weights, where it pads nothing.
     """
     old = graph.model.graph.inputs[0]
-    shape = static_shape(old)
-    assert shape is not None
+    shape = known_shape(old)
     batch, channels, height, width = shape
     gain, offset = preprocess.affine()
     first = next(node for node in graph.model.graph)

@@ -6,11 +6,11 @@ INT8 and TensorRT's form are those of a checkpoint. What is not recognised gives
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-import numpy.typing as npt
+import torch
+from torch import nn
 
+from edgevit.checkpoints.onnx_file.answers import Answer
 from edgevit.checkpoints.onnx_file.encoder import Block
 from edgevit.checkpoints.onnx_file.lift_swin import lift_swin
 from edgevit.checkpoints.onnx_file.lift_vit import find_blocks, find_heads, lift_vit
@@ -48,14 +48,12 @@ def _has_windows(blocks: list[Block]) -> bool:
     return attention.windows > 1 or attention.bias is not None
 
 
-def fill_module(config: ModelConfig, state: dict[str, Weights], where: str) -> object:
+def fill_module(config: ModelConfig, state: dict[str, Weights], where: str) -> nn.Module:
     """The module with its weights, float32, in evaluation mode and without gradients.
 
     Raises:
         CheckpointError: Weights that are not finite.
     """
-    import torch
-
     bad = [name for name, value in state.items() if not np.isfinite(value).all()]
     if bad:
         raise CheckpointError(
@@ -70,20 +68,12 @@ def fill_module(config: ModelConfig, state: dict[str, Weights], where: str) -> o
     return module.eval().requires_grad_(False)
 
 
-def check_module(
-    module: object,
-    config: ModelConfig,
-    answer: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]],
-) -> float:
+def check_module(module: nn.Module, config: ModelConfig, answer: Answer) -> float:
     """Largest difference of two generated images' logits from the file's own, over its largest logit.
 
     Raises:
         MismatchError: It is above the tolerance: something was taken for what it is not.
     """
-    import torch
-    from torch import nn
-
-    assert isinstance(module, nn.Module)
     images = np.random.default_rng(0).normal(size=(2, 3, *config.image_size)).astype(np.float32)
     expected = answer(images)
     with torch.inference_mode():

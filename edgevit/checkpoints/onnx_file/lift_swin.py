@@ -13,9 +13,18 @@ import torch
 from edgevit.checkpoints.onnx_file.encoder import Block
 from edgevit.checkpoints.onnx_file.lift_vit import Heads, find_blocks
 from edgevit.checkpoints.onnx_file.patches import Patches, find_patches
-from edgevit.graph.graph import static_shape
+from edgevit.graph.graph import producer_of, static_shape
 from edgevit.graph.movement import NOWHERE, Index
-from edgevit.graph.patterns.pieces import MismatchError, Norm, Weights, find_linear, find_norm, flat_source, look
+from edgevit.graph.patterns.pieces import (
+    MismatchError,
+    Norm,
+    Weights,
+    find_linear,
+    find_norm,
+    flat_source,
+    look,
+    name_parameters,
+)
 from edgevit.models.swin import MergeNeighbours, RolledWindows, SwinConfig, relative_position_index
 
 Size = tuple[int, int]
@@ -94,16 +103,16 @@ def _patches(stream: ir.Value, image: ir.Value) -> Patches:
 def _find_merging(stream: ir.Value) -> Merging | None:
     """The merging that a stage begins with; ``None`` where the stage begins with the patches."""
     view = look(stream)
-    node = view.source.producer() if view.source is not None else None
+    node = producer_of(view.source)
     if node is None or node.op_type not in ("MatMul", "Gemm"):
         return None
     linear = find_linear(view)
     inner = look(linear.source)
-    if inner.source is None or (made := inner.source.producer()) is None or made.op_type != "LayerNormalization":
+    if (made := producer_of(inner.source)) is None or made.op_type != "LayerNormalization":
         return None
     if not (inner.moves_alone and inner.is_flat and bool((linear.rows == np.arange(len(linear.rows))).all())):
         raise MismatchError(linear.node, "merged tokens are rearranged behind their norm")
-    if linear.bias is not None and bool(linear.bias.any()):
+    if linear.bias.any():
         raise MismatchError(linear.node, "patch merging has a bias")
     norm = find_norm(inner)
     return Merging(flat_source(_behind_moves(norm)), norm, linear.weight, linear.node)
@@ -271,23 +280,18 @@ def _read_table(block: Block, windows: RolledWindows, window: Size) -> Weights |
 def _state(
     config: SwinConfig, heads: Heads, stages: list[Stage], patches: Patches, norm: Norm | None
 ) -> dict[str, Weights]:
-    head, last = heads.head, heads.pooled.before
-    assert last is not None
+    assert heads.pooled.before is not None
     state: dict[str, Weights] = {
         "patch_embed.proj.weight": patches.weight,
         "patch_embed.proj.bias": patches.constants[0],
-        "norm.weight": last.weight,
-        "norm.bias": last.bias,
-        "head.weight": head.weight,
-        "head.bias": np.zeros(len(head.weight), np.float32) if head.bias is None else head.bias,
+        **name_parameters("norm", heads.pooled.before),
+        **name_parameters("head", heads.head),
+        **(name_parameters("patch_norm", norm) if norm is not None else {}),
     }
-    if norm is not None:
-        state |= {"patch_norm.weight": norm.weight, "patch_norm.bias": norm.bias}
     for number, stage in enumerate(stages):
         if stage.merging is not None:
             where = f"layers.{number}.downsample"
-            state[f"{where}.norm.weight"] = stage.merging.norm.weight
-            state[f"{where}.norm.bias"] = stage.merging.norm.bias
+            state |= name_parameters(f"{where}.norm", stage.merging.norm)
             state[f"{where}.reduction.weight"] = stage.merging.weight
         for place, block in enumerate(stage.blocks):
             where = f"layers.{number}.blocks.{place}"

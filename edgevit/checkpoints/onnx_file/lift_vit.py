@@ -9,8 +9,9 @@ import onnx_ir as ir
 
 from edgevit.checkpoints.onnx_file.encoder import Block, Pooled, find_block, find_pool, same_norm
 from edgevit.checkpoints.onnx_file.patches import Patches, find_patches
+from edgevit.graph.graph import operand, producer_of
 from edgevit.graph.movement import View
-from edgevit.graph.patterns.pieces import Linear, MismatchError, Weights, find_linear, look
+from edgevit.graph.patterns.pieces import Linear, MismatchError, Weights, find_linear, look, name_parameters
 from edgevit.models.vit import ViTConfig
 
 
@@ -30,7 +31,7 @@ def find_heads(output: ir.Value) -> Heads:
         MismatchError: There is none.
     """
     view = look(output)
-    node = view.source.producer() if view.source is not None else None
+    node = producer_of(view.source)
     if node is not None and node.op_type == "Add":
         return _find_two_heads(view, node)
     head = find_linear(view)
@@ -43,9 +44,8 @@ def _find_two_heads(view: View, node: ir.Node) -> Heads:
     if view.scale != 0.5 or view.offset is not None or not view.is_flat:
         raise MismatchError(node, "the sum of two heads is not halved")
     found = []
-    for value in node.inputs:
-        assert value is not None
-        linear = find_linear(value)
+    for place in range(2):
+        linear = find_linear(operand(node, place))
         found.append((linear, find_pool(linear.source)))
     (first, one), (second, two) = sorted(found, key=lambda pair: pair[1].token or 0)
     if (one.token, two.token) != (0, 1) or one.stream is not two.stream or not same_norm(one.before, two.before):
@@ -126,25 +126,18 @@ def _state(heads: Heads, blocks: list[Block], patches: Patches) -> dict[str, Wei
         # Tokens ahead of the patches are constants with their positions added: all of it is a position here.
         "patch_embed.proj.bias": np.zeros(width, np.float32),
         "pos_embed": patches.constants[None],
-        "head.weight": heads.head.weight,
-        "head.bias": _bias(heads.head),
+        **name_parameters("head", heads.head),
     }
     counts = {"cls_token": 1, "dist_token": int(heads.second is not None)}
     counts["reg_token"] = patches.prefix - sum(counts.values())
     if patches.prefix:
         state.update({name: np.zeros((1, n, width), np.float32) for name, n in counts.items() if n})
-    if heads.second is not None:
-        state |= {"head_dist.weight": heads.second.weight, "head_dist.bias": _bias(heads.second)}
-    for name, norm in (("norm", heads.pooled.before), ("fc_norm", heads.pooled.after)):
-        if norm is not None:
-            state |= {f"{name}.weight": norm.weight, f"{name}.bias": norm.bias}
+    parts = {"head_dist": heads.second, "norm": heads.pooled.before, "fc_norm": heads.pooled.after}
+    for name, part in parts.items():
+        state |= name_parameters(name, part) if part is not None else {}
     for number, block in enumerate(blocks):
         state.update({f"blocks.{number}.{name}": value for name, value in block.tensors.items()})
     return state
-
-
-def _bias(linear: Linear) -> Weights:
-    return np.zeros(len(linear.weight), np.float32) if linear.bias is None else linear.bias
 
 
 def _check_alike(blocks: list[Block]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.graph.graph import constant_of, static_shape
+from edgevit.graph.graph import constant_of, known_shape, operand, static_shape
 from edgevit.graph.movement import NOWHERE, Index, View
 from edgevit.graph.patterns.pieces import Doubles, MismatchError, Weights, find_product, look, producer
 
@@ -42,7 +42,9 @@ def find_patches(view: View, image: ir.Value) -> Patches:
     if not isinstance(view.scale, float) or view.scale != 1.0:
         raise MismatchError(node, "its result is scaled")
     width = len(kernel)
-    rows, columns, patch = _grid(image, kernel)
+    height, breadth = known_shape(image)[2:]
+    patch = (int(kernel.shape[2]), int(kernel.shape[3]))
+    rows, columns = math.ceil(height / patch[0]), math.ceil(breadth / patch[1])
     count = rows * columns
     index = view.index.reshape(-1, width)
     empty = (index == NOWHERE).all(axis=1)
@@ -58,15 +60,7 @@ def find_patches(view: View, image: ir.Value) -> Patches:
         raise MismatchError(node, "its tokens are not the patches from left to right and top to bottom")
     constants = np.zeros(index.shape) if view.offset is None else view.offset.reshape(index.shape).copy()
     constants[prefix:] += own
-    height, breadth = (static_shape(image) or (0, 0, 0, 0))[2:]
     return Patches(kernel, constants.astype(np.float32), prefix, (height, breadth), patch)
-
-
-def _grid(image: ir.Value, kernel: Weights) -> tuple[int, int, tuple[int, int]]:
-    shape = static_shape(image)
-    assert shape is not None
-    patch = (int(kernel.shape[2]), int(kernel.shape[3]))
-    return math.ceil(shape[2] / patch[0]), math.ceil(shape[3] / patch[1]), patch
 
 
 def _find_conv(node: ir.Node, image: ir.Value) -> tuple[Weights, Doubles, bool]:
@@ -80,12 +74,10 @@ def _find_conv(node: ir.Node, image: ir.Value) -> tuple[Weights, Doubles, bool]:
     strides, dilations = (list(given.get_ints(name, (1, 1))) for name in ("strides", "dilations"))
     if strides != sides or dilations != [1, 1] or any(given.get_ints("pads", ())) or given.get_int("group", 1) != 1:
         raise MismatchError(node, "its patches overlap, or leave gaps")
-    assert node.inputs[0] is not None
-    view = look(node.inputs[0])
+    view = look(operand(node))
     if view.source is not image:
         raise MismatchError(node, "it does not read the image as it is")
-    shape = static_shape(image)
-    assert shape is not None
+    shape = known_shape(image)
     height, width = view.shape[2:]
     inside = view.index[:, :, : shape[2], : shape[3]]
     padded = height == -(-shape[2] // sides[0]) * sides[0] and width == -(-shape[3] // sides[1]) * sides[1]

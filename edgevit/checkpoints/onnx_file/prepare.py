@@ -8,7 +8,7 @@ from typing import Any
 from edgevit.checkpoints.onnx_file.attention_op import ATTENTION, lower_attention
 from edgevit.checkpoints.onnx_file.batch import set_batch
 from edgevit.checkpoints.onnx_file.file import ForeignFile
-from edgevit.core.errors import CheckpointError, PassError
+from edgevit.core.errors import CheckpointError, PassError, format_offenders, last_line
 from edgevit.core.pass_record import PassRecord
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes import Pass
@@ -92,9 +92,8 @@ def _upgrade(graph: Graph, file: ForeignFile) -> None:
     try:
         made = ir.serde.deserialize_model(onnx.version_converter.convert_version(proto, OPSET))
     except (RuntimeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
-        last = str(exc).strip().splitlines()[-1]
         raise CheckpointError(
-            f"{file.path} cannot be converted from opset {file.opset} to {OPSET}: {last}",
+            f"{file.path} cannot be converted from opset {file.opset} to {OPSET}: {last_line(exc)}",
             "export the model again with opset_version=20",
         ) from exc
     for value in list(made.graph.inputs)[len(inputs) :]:
@@ -137,8 +136,6 @@ def _relabel(graph: Graph, file: ForeignFile) -> int:
         if unknown or not schema.min_input <= len(node.inputs) <= schema.max_input:
             problems.append(f"{node.op_type} ({node.name}){' with ' + ', '.join(unknown) if unknown else ''}")
     if problems:
-        from edgevit.core.errors import format_offenders
-
         raise CheckpointError(
             f"{file.path} has operators of opset {file.opset} that opset {OPSET} lacks:\n"
             + format_offenders(problems, 10),

@@ -20,6 +20,7 @@ from edgevit.checkpoints.onnx_file.module import ForeignModule
 from edgevit.checkpoints.onnx_file.prepare import apply_passes, load_graph
 from edgevit.checkpoints.preprocess_configs import read_timm_preprocess, read_transformers_preprocess
 from edgevit.checkpoints.preprocess_options import describe_assumed
+from edgevit.checkpoints.timm.timm import CFG_KEYS
 from edgevit.core.errors import CheckpointError
 from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.graph.graph import Graph
@@ -32,7 +33,6 @@ from edgevit.pixels.preprocess import Preprocess
 LAYOUT = "ONNX file (.onnx) of a ViT, DeiT or Swin classifier"
 _ASSUMED = ("mean", "std", "resize", "interpolation")
 _ARITHMETIC = {"Add", "Div", "Mul", "Sub"}
-_TIMM_KEYS = ("mean", "std", "crop_pct", "interpolation")
 
 
 def recognise(files: CheckpointFiles) -> bool:
@@ -169,7 +169,7 @@ def _read_preprocess(files: CheckpointFiles, size: Size) -> tuple[Preprocess, tu
     if stored is not None:
         preprocess, notes = read_transformers_preprocess(stored, _model_type(config))
         where = "preprocessor_config.json"
-    elif any(timm.get(key) for key in _TIMM_KEYS):
+    elif any(timm.get(key) for key in CFG_KEYS):
         preprocess, notes = read_timm_preprocess(timm, size)
         where = "config.json"
     else:
@@ -195,8 +195,7 @@ def _stored_size(files: CheckpointFiles) -> Size | None:
         return None
     fields = Fields(config, "config.json")
     size = fields.size("image_size", (0, 0))
-    found: Size = fields.finish(lambda: size)
-    return found
+    return fields.finish(lambda: size)
 
 
 def _model_type(config: Mapping[str, Any]) -> str | None:

@@ -12,7 +12,6 @@ from edgevit.checkpoints.architectures import Architecture, find_architecture
 from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files.files import CheckpointFiles
-from edgevit.checkpoints.preprocess_configs import read_timm_preprocess
 from edgevit.checkpoints.timm import timm
 from edgevit.checkpoints.timm.config import describe_config
 from edgevit.checkpoints.timm.vit import find_projection
@@ -60,12 +59,8 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         architecture, training.model_args, training.defaults, tensors, image_size, files.source
     )
     config, tensors = find_projection(config, tensors, arch.partition(".")[2], None)
-    if training.pixels:
-        cfg = {**architecture.pretrained_cfg, **training.pixels}
-        preprocess, assumed = read_timm_preprocess(cfg, native)
-        preprocess = preprocess if native == config.image_size else preprocess.with_size(*config.image_size)
-    else:
-        preprocess, assumed = timm.default_preprocess(architecture, native, config.image_size)
+    cfg = {**architecture.pretrained_cfg, **training.pixels} if training.pixels else {}
+    preprocess, assumed = timm.find_preprocess(cfg, architecture, native, config.image_size)
     plan = Plan(
         layout="bare weight file with timm's names",
         architecture=architecture.name,
@@ -102,7 +97,7 @@ def _read_training(stated: Mapping[str, Any]) -> _Training | None:
         str(arch),
         {**size, **(kwargs if isinstance(kwargs, Mapping) else {})},
         {"input_size": stated.get("input_size"), "global_pool": stated.get("gp")},
-        {key: stated[key] for key in ("mean", "std", "crop_pct", "interpolation") if stated.get(key)},
+        {key: stated[key] for key in timm.CFG_KEYS if stated.get(key)},
     )
 
 

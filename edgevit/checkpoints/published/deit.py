@@ -18,7 +18,7 @@ from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.published import bare
-from edgevit.checkpoints.shapes import at_image_size, measure_vit
+from edgevit.checkpoints.shapes import measure_vit
 from edgevit.checkpoints.timm import timm
 from edgevit.core.errors import CheckpointError
 from edgevit.models import ViTConfig
@@ -26,7 +26,6 @@ from edgevit.models.model import Model
 
 LAYOUT = "DeiT training checkpoint"
 
-_CROP_RATIO = 0.875
 _SIZES = {(192, 12): "tiny", (384, 12): "small", (768, 12): "base"}
 _SIZES_3 = {**_SIZES, (512, 12): "medium", (1024, 24): "large", (1280, 32): "huge"}
 _HEADS_3 = {512: 8}  # the other widths have the heads of every ViT
@@ -39,13 +38,10 @@ _OTHERS = re.compile(r"fc_norm\..*|norm_pre\..*|reg_token|blocks\.\d+\.(ls[12]\.
 
 def recognise(files: CheckpointFiles) -> bool:
     """A ViT's classifier under ``model`` or ``model_ema``, in one of DeiT's or DeiT III's sizes and patches."""
-    if files.config or not files.weights:
+    tensors = files.bare_tensors
+    if not tensors.keys() >= _PARTS or files.contents.containers not in (("model",), ("model_ema",)):
         return False
-    contents = files.contents
-    tensors = contents.tensors
-    if contents.containers not in (("model",), ("model_ema",)) or not tensors.keys() >= _PARTS:
-        return False
-    if "global_pool" in contents.stated or any(_OTHERS.fullmatch(name) for name in tensors):  # MAE's, or timm's
+    if "global_pool" in files.contents.stated or any(_OTHERS.fullmatch(name) for name in tensors):  # MAE's, or timm's
         return False
     size = _find_size(tensors)
     patches = [(16, 16), (14, 14)] if size == "huge" else [(16, 16)]
@@ -67,7 +63,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         return bare.read(files, arch, image_size)
     tensors, notes = files.take_tensors()
     names = timm.find_names(ViTConfig(), tensors)
-    found = {ours: tensors[theirs] for theirs, ours in names.to_canonical(tensors).items()}
+    found = names.pick(tensors)
     distilled, third = "dist_token" in found, _SCALE in tensors
     if third:
         notes.append(_check_rotary(files))
@@ -81,24 +77,21 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         distillation_head="head_dist.weight" in found,
         **scaled,
     )
-    config = at_image_size(described, image_size)
-    native = described.image_size
     kind = "deit3" if third else "deit"
     variant = "distilled_" if distilled else ""
-    name = f"{kind}_{_find_size(tensors)}_{variant}patch{config.patch_size[0]}_{native[0]}"
-    resized = native if third else (int(native[0] / _CROP_RATIO), int(native[1] / _CROP_RATIO))
     notes.append("the file does not say whose it is; --arch NAME with timm's name takes timm's preprocessing instead")
     return assemble_documented(
         files,
         tensors,
+        described,
+        image_size,
         publisher="DeiT",
         layout=LAYOUT,
-        architecture=name,
-        config=config,
-        native=native,
+        architecture=f"{kind}_{_find_size(tensors)}_{variant}patch{described.patch_size[0]}_{described.image_size[0]}",
         names=names,
-        resized=resized,
+        crop=1.0 if third else 0.875,
         resampling="bicubic",
+        may_lack_head=False,
         notes=notes,
     )
 

@@ -11,24 +11,22 @@ the module does: without antialiasing and with its offset of 0.1, or, with regis
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
-from edgevit.checkpoints.assemble import Plan, assemble_model
-from edgevit.checkpoints.documented import document_preprocess
+from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files.files import CheckpointFiles
-from edgevit.checkpoints.names import Names
-from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_vit
+from edgevit.checkpoints.names import Names, Rows, nest
+from edgevit.checkpoints.shapes import describe_size, measure_vit
 from edgevit.core.errors import CheckpointError
 from edgevit.models.model import Model
 
 LAYOUT = "DINOv2 checkpoint"
 
 _SIZES = {(384, 12): "vits", (768, 12): "vitb", (1024, 24): "vitl", (1536, 40): "vitg"}
-_BLOCK: Mapping[str, tuple[str, ...]] = {
-    **{part: (part,) for part in ("norm1.*", "attn.qkv.*", "attn.proj.*", "ls1.gamma", "norm2.*", "ls2.gamma")},
-    "mlp.fc1.*": ("mlp.fc1.*",),
-    "mlp.gate_fc1.*": ("mlp.w12.*",),  # SwiGLU, in the giant
+_SAME = ("norm1.*", "attn.qkv.*", "attn.proj.*", "ls1.gamma", "norm2.*", "ls2.gamma", "mlp.fc1.*")
+_BLOCK: Rows = {
+    **{part: part for part in _SAME},
+    "mlp.gate_fc1.*": "mlp.w12.*",  # SwiGLU, in the giant
     "mlp.fc2.*": ("mlp.fc2.*", "mlp.w3.*"),
 }
 NAMES = Names(
@@ -36,10 +34,7 @@ NAMES = Names(
         **{name: (name,) for name in ("cls_token", "pos_embed", "patch_embed.proj.*", "norm.*")},
         "reg_token": ("register_tokens",),
         "head.*": ("linear_head.*",),
-        **{
-            f"blocks.{{i}}.{ours}": tuple(f"blocks.{at}.{theirs}" for theirs in several for at in ("{i}", "{j}.{i}"))
-            for ours, several in _BLOCK.items()
-        },
+        **nest("blocks.{i}.", ["blocks.{i}.", "blocks.{j}.{i}."], _BLOCK),
     },
     ("backbone.",),
     {
@@ -52,9 +47,7 @@ _FIRST = re.compile(r"(backbone\.)?blocks\.0\.(0\.)?ls1\.gamma")
 
 def recognise(files: CheckpointFiles) -> bool:
     """A ViT with layer scale and the mask token that DINOv2 leaves in its files."""
-    if files.config or not files.weights:
-        return False
-    names = files.contents.tensors.keys()
+    names = files.bare_tensors.keys()
     return any(_FIRST.fullmatch(n) for n in names) and bool({"mask_token", "backbone.mask_token"} & names)
 
 
@@ -63,8 +56,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     tensors, notes = files.take_tensors()
     if arch is not None:
         raise CheckpointError(f"{files.source} is DINOv2's, whose tensors say what it is", "leave --arch out")
-    canonical = NAMES.to_canonical(tensors)
-    found = {ours: tensors[theirs] for theirs, ours in canonical.items()}
+    found = NAMES.pick(tensors)
     gated = "blocks.0.mlp.gate_fc1.weight" in found
     registers = found["reg_token"].shape[1] if "reg_token" in found and found["reg_token"].ndim == 3 else 0
     if gated:
@@ -80,23 +72,19 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         activation="silu" if gated else "gelu",
         register_tokens=registers,
     )
-    config, native = at_image_size(described, image_size), described.image_size
-    size = _SIZES.get((config.width, config.depth))
+    size = _SIZES.get((described.width, described.depth))
     variant = f"_reg{registers}" if registers else ""
-    name = f"dinov2_{size}{config.patch_size[0]}{variant}" if size else describe_size(config)
-    resized = int(native[0] * 256 / 224), int(native[1] * 256 / 224)
-    preprocess, assumed = document_preprocess(f"DINOv2's {name}", native, config.image_size, resized)
-    if config.image_size == native == (518, 518):
+    if described.image_size == (518, 518) and image_size in (None, (518, 518)):
         notes.append("runs at the 518 pixels of its positions; DINOv2's own evaluation is at 224: --image-size 224")
-    plan = Plan(
+    return assemble_documented(
+        files,
+        tensors,
+        described,
+        image_size,
+        publisher="DINOv2",
         layout=LAYOUT,
-        architecture=name,
-        config=config,
+        architecture=f"dinov2_{size}{described.patch_size[0]}{variant}" if size else describe_size(described),
         names=NAMES,
-        preprocess=preprocess,
-        stored_size=native,
         resampling="antialiased" if registers else "offset",
-        may_lack_head=True,
-        notes=(*notes, *assumed),
+        notes=notes,
     )
-    return assemble_model(files, plan, tensors)

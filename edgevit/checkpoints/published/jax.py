@@ -7,15 +7,15 @@ shape of the projections. Kernels are ``(in, out)``, the patch embedding's ``(h,
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from torch import Tensor
 
 from edgevit.checkpoints.assemble import Plan, assemble_model
-from edgevit.checkpoints.documented import HALF, document_preprocess
+from edgevit.checkpoints.documented import document_preprocess
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files.files import CheckpointFiles
-from edgevit.checkpoints.names import Names
+from edgevit.checkpoints.names import Names, match_patterns
+from edgevit.checkpoints.preprocess_configs import HALF
 from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_vit
 from edgevit.core.errors import CheckpointError, format_offenders
 from edgevit.models.model import Model
@@ -67,9 +67,7 @@ _UNSUPPORTED = {
 
 def recognise(files: CheckpointFiles) -> bool:
     """Flax's names with slashes, and the patch embedding that goes with them."""
-    if files.config or not files.weights:
-        return False
-    return any(name.endswith("embedding/kernel") for name in files.contents.tensors)
+    return any(name.endswith("embedding/kernel") for name in files.bare_tensors)
 
 
 def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
@@ -77,21 +75,24 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     tensors, notes = files.take_tensors()
     if arch is not None:
         raise CheckpointError(f"{files.source} is a JAX archive, whose tensors say what it is", "leave --arch out")
-    _refuse_parts(tensors, files.source)
+    parts = match_patterns(sorted(tensors), _UNSUPPORTED)
+    if parts:
+        raise CheckpointError(
+            f"{files.source} has parts that are not supported:\n"
+            + format_offenders([f"{what} (array {names[0]})" for what, names in parts.items()]),
+            "load it with timm, which knows these, and save it with timm.models.save_for_hf",
+        )
     heads = next((t.shape[1] for name, t in tensors.items() if _QUERY.fullmatch(name) and t.ndim == 3), None)
     tensors = {name: _to_torch(name, value) for name, value in tensors.items()}
-    found = {ours: tensors[theirs] for theirs, ours in VIT_NAMES.to_canonical(tensors).items()}
-    described = measure_vit(found, files.source, heads=heads, activation="gelu_tanh")
-    config = at_image_size(described, image_size)
-    native = described.image_size
-    name = describe_size(config)
+    described = measure_vit(VIT_NAMES.pick(tensors), files.source, heads=heads, activation="gelu_tanh")
+    config, native = at_image_size(described, image_size), described.image_size
     preprocess, assumed = document_preprocess(
         "vision_transformer", native, config.image_size, native,
         resize="squash", interpolation="bilinear", normalization=HALF, antialias=False,
     )  # fmt: skip
     plan = Plan(
         layout=LAYOUT,
-        architecture=name,
+        architecture=describe_size(config),
         config=config,
         names=VIT_NAMES,
         preprocess=preprocess,
@@ -101,20 +102,6 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         notes=(*notes, *assumed),
     )
     return assemble_model(files, plan, tensors)
-
-
-def _refuse_parts(tensors: Mapping[str, Tensor], source: str) -> None:
-    found: dict[str, str] = {}
-    for name in sorted(tensors):
-        for pattern, what in _UNSUPPORTED.items():
-            if re.fullmatch(pattern, name):
-                found.setdefault(what, name)
-    if found:
-        parts = [f"{what} (array {name})" for what, name in found.items()]
-        raise CheckpointError(
-            f"{source} has parts that are not supported:\n{format_offenders(parts)}",
-            "load it with timm, which knows these, and save it with timm.models.save_for_hf",
-        )
 
 
 def _to_torch(name: str, value: Tensor) -> Tensor:

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from edgevit.checkpoints.assemble import Plan, assemble_model
-from edgevit.checkpoints.documented import HALF, IMAGENET, document_preprocess
+from edgevit.checkpoints.documented import document_preprocess
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.files.keras_file import CONFIG
 from edgevit.checkpoints.names import Names
+from edgevit.checkpoints.preprocess_configs import HALF, IMAGENET
 from edgevit.checkpoints.published.keras_config import (
     Description,
     describe,
@@ -148,7 +149,7 @@ def _describe_config(
         names = SWIN_NAMES if description.name == "SwinTransformerBackbone" else VIT_NAMES
         return describe_backbone(description, pool), names, notes
     for names in (VIT_NAMES, SWIN_NAMES):
-        found = {ours: tensors[theirs] for theirs, ours in names.to_canonical(tensors).items()}
+        found = names.pick(tensors)
         if not {"blocks.0.norm1.weight", "layers.0.blocks.0.norm1.weight"}.isdisjoint(found):
             break
     else:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from edgevit.checkpoints.fields import LARGEST_IMAGE, Fields, Size
+from edgevit.checkpoints.fields import LARGEST_IMAGE, Fields, Size, is_number
 from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.files.keras_file import CONFIG
 from edgevit.core.errors import CheckpointError
@@ -98,7 +98,7 @@ def describe_backbone(description: Description, pool: Literal["token", "mean"]) 
     fields = Fields(description.backbone, "the backbone's configuration")
     size = _read_image_size(fields)
     if description.name == "SwinTransformerBackbone":
-        config: SwinConfig = fields.finish(
+        return fields.finish(
             SwinConfig,
             image_size=size,
             patch_size=fields.size("patch_size", (4, 4)),
@@ -111,9 +111,8 @@ def describe_backbone(description: Description, pool: Literal["token", "mean"]) 
             patch_norm=fields.flag("patch_norm", True),
             window_fit="smaller",
         )
-        return config
     is_vit = description.name == "ViTBackbone"
-    vit: ViTConfig = fields.finish(
+    return fields.finish(
         ViTConfig,
         image_size=size,
         patch_size=fields.size("patch_size", (16, 16)),
@@ -128,7 +127,6 @@ def describe_backbone(description: Description, pool: Literal["token", "mean"]) 
         norm_eps=fields.number("layer_norm_epsilon", 1e-6),
         pool=pool,
     )
-    return vit
 
 
 def _read_image_size(fields: Fields) -> Size:
@@ -199,7 +197,7 @@ def read_converter(description: Description, native: Size) -> tuple[Preprocess, 
         notes.append("images are resized before they are padded; KerasHub pads them first")
     resize: Resize = "longest" if padded else "crop" if cut else "squash"
     std = tuple(1 / (255 * s) for s in scale)
-    preprocess: Preprocess = fields.finish(
+    preprocess = fields.finish(
         Preprocess,
         height=height,
         width=width,
@@ -221,7 +219,7 @@ def _read_channels(fields: Fields, key: str, default: float) -> list[float]:
     values: Sequence[Any] = value if isinstance(value, (list, tuple)) else [value] * 3
     if value is None:
         return [default] * 3
-    if len(values) != 3 or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
+    if len(values) != 3 or not all(is_number(v) for v in values):
         fields.complaints.append(f"{key} = {value!r} is not a number, nor three")
         return [default] * 3
     return [float(v) for v in values]

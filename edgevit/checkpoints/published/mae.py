@@ -11,13 +11,13 @@ import dataclasses
 import math
 
 import torch
+from torch import Tensor
 
 from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
-from edgevit.checkpoints.files.contents import Contents
 from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.published import bare
-from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_vit
+from edgevit.checkpoints.shapes import describe_size, measure_vit
 from edgevit.checkpoints.timm import timm
 from edgevit.models import ViTConfig
 from edgevit.models.layers import sincos_positions
@@ -32,19 +32,18 @@ _DECODER = {r"decoder_.*": "MAE's decoder, for pre-training alone"}
 
 def recognise(files: CheckpointFiles) -> bool:
     """A ViT under ``model`` with MAE's decoder, its fixed positions, or the norm that its fine-tuning moves."""
-    if files.config or not files.weights:
+    names = files.bare_tensors.keys()
+    if not names >= _PARTS or files.contents.containers != ("model",):
         return False
-    contents = files.contents
-    names = contents.tensors.keys()
-    if contents.containers != ("model",) or not names >= _PARTS or any(".ls1." in n or ".gamma_1" in n for n in names):
+    if any(".ls1." in name or ".gamma_1" in name for name in names):
         return False
-    moved = "fc_norm.weight" in names and "norm.weight" not in names
-    return "decoder_pos_embed" in names or moved or "global_pool" in contents.stated or _has_fixed_positions(contents)
+    if "decoder_pos_embed" in names or ("fc_norm.weight" in names and "norm.weight" not in names):
+        return True
+    return "global_pool" in files.contents.stated or _is_fixed(files.bare_tensors["pos_embed"])
 
 
-def _has_fixed_positions(contents: Contents) -> bool:
-    """Whether the positions are sines and cosines, which MAE stores and does not train."""
-    stored = contents.tensors["pos_embed"]
+def _is_fixed(stored: Tensor) -> bool:
+    """Whether positions are sines and cosines, which MAE stores and does not train."""
     side = math.isqrt(max(stored.shape[1] - 1, 0)) if stored.ndim == 3 else 0
     if not side or side * side != stored.shape[1] - 1 or stored.shape[2] % 4 or not stored.is_floating_point():
         return False
@@ -61,7 +60,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     tensors, notes = files.take_tensors()
     names = timm.find_names(ViTConfig(), tensors)
     names = dataclasses.replace(names, dropped={**names.dropped, **_DECODER})
-    found = {ours: tensors[theirs] for theirs, ours in names.to_canonical(tensors).items()}
+    found = names.pick(tensors)
     moved = "fc_norm.weight" in found
     described = measure_vit(
         found,
@@ -70,22 +69,17 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         norm_before_pool=not moved,
         norm_after_pool=moved,
     )
-    config = at_image_size(described, image_size)
-    native = described.image_size
-    size = _SIZES.get((config.width, config.depth))
-    name = f"vit_{size}_patch{config.patch_size[0]}" if size else describe_size(config)
-    resized = native if native[0] > 224 else (int(native[0] * 256 / 224), int(native[1] * 256 / 224))
+    size = _SIZES.get((described.width, described.depth))
     return assemble_documented(
         files,
         tensors,
+        described,
+        image_size,
         publisher="MAE",
         layout=LAYOUT,
-        architecture=name,
-        config=config,
-        native=native,
+        architecture=f"vit_{size}_patch{described.patch_size[0]}" if size else describe_size(described),
         names=names,
-        resized=resized,
+        crop=1.0 if described.image_size[0] > 224 else 0.875,
         resampling="bicubic",
-        may_lack_head=True,
         notes=notes,
     )

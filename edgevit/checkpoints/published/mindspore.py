@@ -9,15 +9,14 @@ from __future__ import annotations
 from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files.files import CheckpointFiles
-from edgevit.checkpoints.names import Names
-from edgevit.checkpoints.shapes import at_image_size, describe_size, find_masked_size, measure_swin, measure_vit
+from edgevit.checkpoints.names import Names, nest
+from edgevit.checkpoints.shapes import describe_size, find_masked_size, measure_swin, measure_vit
 from edgevit.core.errors import CheckpointError
 from edgevit.models import ModelConfig
 from edgevit.models.model import Model
 
 LAYOUT = "MindSpore checkpoint (MindCV)"
 
-_CROP_RATIO = 0.875
 _EPSILON = 1e-7
 _TRAINING = {
     r"(adam_[mv]|moment[12]|moments?|momentum|accum|velocity|exp_avg(_sq)?|mean_(square|gradient))\..*": (
@@ -58,19 +57,10 @@ SWIN_NAMES = Names(
     {
         "patch_embed.proj.*": ("patch_embed.proj.*",),
         **_norm("patch_norm", "patch_embed.norm"),
-        **{
-            f"layers.{{i}}.blocks.{{j}}.{ours}": (f"layers.{{i}}.{block}", f"0.blocks.{{i}}.{block}")
-            for ours, block in ((ours, f"blocks.{{j}}.{theirs}") for ours, theirs in _BLOCK.items())
-        },
-        **{f"layers.0.blocks.{{j}}.{ours}": (f"0.blocks.{{j}}.{theirs}",) for ours, theirs in _BLOCK.items()},
-        **{
-            f"layers.{{i}}.downsample.{ours}": (
-                f"layers.{{i-1}}.downsample.{theirs}",
-                f"0.blocks.{{i-1}}.downsample.{theirs}",
-            )
-            for ours, theirs in _MERGING.items()
-        },
-        **{f"layers.1.downsample.{ours}": (f"0.downsample.{theirs}",) for ours, theirs in _MERGING.items()},
+        **nest("layers.{i}.blocks.{j}.", ["layers.{i}.blocks.{j}.", "0.blocks.{i}.blocks.{j}."], _BLOCK),
+        **nest("layers.0.blocks.{j}.", ["0.blocks.{j}."], _BLOCK),
+        **nest("layers.{i}.downsample.", ["layers.{i-1}.downsample.", "0.blocks.{i-1}.downsample."], _MERGING),
+        **nest("layers.1.downsample.", ["0.downsample."], _MERGING),
         **_norm("norm", "norm"),
         "head.*": ("classifier.*",),
     },
@@ -85,10 +75,8 @@ _SIZES = {(768, 12): "b", (1024, 24): "l"}
 
 def recognise(files: CheckpointFiles) -> bool:
     """A ViT's or Swin's first block, its norm with MindSpore's names."""
-    if files.config or not files.weights:
-        return False
     first = {f"{stage}blocks.0.norm1.gamma" for stage in ("", "0.", "layers.0.")}
-    return not first.isdisjoint(files.contents.tensors)
+    return not first.isdisjoint(files.bare_tensors)
 
 
 def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
@@ -105,7 +93,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     described: ModelConfig
     if "blocks.0.norm1.gamma" in tensors:
         names = VIT_NAMES
-        found = {ours: tensors[theirs] for theirs, ours in names.to_canonical(tensors).items()}
+        found = names.pick(tensors)
         moved = "fc_norm.weight" in found
         described = measure_vit(
             found,
@@ -120,9 +108,8 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         name = f"vit_{size}_{described.patch_size[0]}_{described.image_size[0]}" if size else describe_size(described)
     else:
         names = SWIN_NAMES
-        found = {ours: tensors[theirs] for theirs, ours in names.to_canonical(tensors).items()}
         described = measure_swin(
-            found,
+            names.pick(tensors),
             files.source,
             activation="gelu_tanh",
             merging_norm_eps=_EPSILON,
@@ -132,18 +119,14 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         )
         tiny = (described.width, described.depths) == (96, (2, 2, 6, 2))
         name = "swin_tiny" if tiny else describe_size(described)
-    config, native = at_image_size(described, image_size), described.image_size
-    resized = int(native[0] / _CROP_RATIO), int(native[1] / _CROP_RATIO)
     return assemble_documented(
         files,
         tensors,
+        described,
+        image_size,
         publisher="MindCV",
         layout=LAYOUT,
         architecture=name,
-        config=config,
-        native=native,
         names=names,
-        resized=resized,
-        may_lack_head=True,
         notes=notes,
     )

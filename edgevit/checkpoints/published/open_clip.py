@@ -15,11 +15,10 @@ from torch import Tensor
 
 from edgevit.checkpoints.architectures import find_architecture
 from edgevit.checkpoints.assemble import Plan, assemble_model
-from edgevit.checkpoints.documented import HALF
 from edgevit.checkpoints.fields import Fields, Size
 from edgevit.checkpoints.files.files import CheckpointFiles
-from edgevit.checkpoints.names import Names
-from edgevit.checkpoints.preprocess_configs import read_timm_preprocess
+from edgevit.checkpoints.names import Names, nest
+from edgevit.checkpoints.preprocess_configs import CLIP, HALF, read_timm_preprocess
 from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_vit
 from edgevit.checkpoints.timm import timm
 from edgevit.checkpoints.timm.config import describe_config
@@ -31,10 +30,17 @@ from edgevit.pixels.preprocess import Preprocess
 LAYOUT = "open_clip image tower"
 
 _CONFIG = "open_clip_config.json"
-_MEAN, _STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
-_BLOCK = "transformer.resblocks.{i}."
-_TEXT = {
-    r"(?!visual\.).*": "the text tower, and what compares images with texts",
+_TEXT = {r"(?!visual\.).*": "the text tower, and what compares images with texts"}
+_BLOCK = {
+    "norm1.*": "ln_1.*",
+    "attn.qkv.weight": "attn.in_proj_weight",
+    "attn.qkv.bias": "attn.in_proj_bias",
+    "attn.proj.*": "attn.out_proj.*",
+    "ls1.gamma": "ls_1.gamma",
+    "norm2.*": "ln_2.*",
+    "mlp.fc1.*": "mlp.c_fc.*",
+    "mlp.fc2.*": "mlp.c_proj.*",
+    "ls2.gamma": "ls_2.gamma",
 }
 NAMES = Names(
     {
@@ -42,20 +48,7 @@ NAMES = Names(
         "pos_embed": ("visual.positional_embedding",),
         "patch_embed.proj.*": ("visual.conv1.*",),
         "norm_pre.*": ("visual.ln_pre.*",),
-        **{
-            f"blocks.{{i}}.{ours}": (f"visual.{_BLOCK}{theirs}",)
-            for ours, theirs in {
-                "norm1.*": "ln_1.*",
-                "attn.qkv.weight": "attn.in_proj_weight",
-                "attn.qkv.bias": "attn.in_proj_bias",
-                "attn.proj.*": "attn.out_proj.*",
-                "ls1.gamma": "ls_1.gamma",
-                "norm2.*": "ln_2.*",
-                "mlp.fc1.*": "mlp.c_fc.*",
-                "mlp.fc2.*": "mlp.c_proj.*",
-                "ls2.gamma": "ls_2.gamma",
-            }.items()
-        },
+        **nest("blocks.{i}.", ["visual.transformer.resblocks.{i}."], _BLOCK),
         "fc_norm.*": ("visual.ln_post.*",),
         "projection.weight": ("visual.proj",),
     },
@@ -68,9 +61,7 @@ _QUICK = re.compile(r"-quickgelu$")
 
 def recognise(files: CheckpointFiles) -> bool:
     """open_clip's own configuration, or the names of its image tower."""
-    if files.config or not files.weights:
-        return False
-    names = files.contents.tensors.keys()
+    names = files.bare_tensors.keys()
     return names >= _OWN or _is_tower(names) or any(name.startswith(_TRUNK) for name in names)
 
 
@@ -134,7 +125,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
 def _describe(
     tensors: Mapping[str, Tensor], model: Mapping[str, Any], vision: Mapping[str, Any], arch: str | None, source: str
 ) -> ViTConfig:
-    found = {ours: tensors[theirs] for theirs, ours in NAMES.to_canonical(tensors).items()}
+    found = NAMES.pick(tensors)
     for name in ("cls_token", "pos_embed"):  # stored without the axes of length 1 ahead
         if name in found:
             found[name] = found[name].reshape(1, -1, found[name].shape[-1])
@@ -176,9 +167,10 @@ def _read_preprocess(pixels: Mapping[str, Any], size: Size, siglip: bool) -> tup
     mode = pixels.get("resize_mode", "squash" if siglip else "shortest")
     if mode not in ("shortest", "squash", "longest"):
         raise CheckpointError(f"resize_mode = {mode!r} is not known", "it is shortest, squash or longest")
+    mean, std = HALF if siglip else CLIP
     cfg = {
-        "mean": pixels.get("mean") or (HALF[0] if siglip else _MEAN),
-        "std": pixels.get("std") or (HALF[1] if siglip else _STD),
+        "mean": pixels.get("mean") or mean,
+        "std": pixels.get("std") or std,
         "interpolation": pixels.get("interpolation") or "bicubic",
         "crop_pct": 1.0,
         "crop_mode": {"shortest": "center", "squash": "squash", "longest": "border"}[mode],

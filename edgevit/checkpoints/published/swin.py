@@ -16,7 +16,7 @@ from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.published import bare
-from edgevit.checkpoints.shapes import at_image_size, describe_size, find_masked_size, measure_swin, measure_swin_v2
+from edgevit.checkpoints.shapes import describe_size, find_masked_size, measure_swin, measure_swin_v2
 from edgevit.checkpoints.timm import timm
 from edgevit.core.errors import CheckpointError, format_offenders
 from edgevit.models import SwinConfig, SwinV2Config
@@ -40,9 +40,7 @@ _OFFSETS = "layers.{}.blocks.0.attn.relative_coords_table"  # (1, 2·M − 1, 2�
 
 def recognise(files: CheckpointFiles) -> bool:
     """A Swin or Swin V2 with timm's names whose first stage ends with a merging."""
-    if files.config or not files.weights:
-        return False
-    names = files.contents.tensors.keys()
+    names = files.bare_tensors.keys()
     return names >= _V1 or names >= _V2
 
 
@@ -58,7 +56,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     is_v2 = tensors.keys() >= _V2
     tensors = timm.join_biases(SwinV2Config(), tensors) if is_v2 else tensors
     names = timm.OLD_SWIN_V2_NAMES if is_v2 else timm.OLD_SWIN_NAMES
-    found = {ours: tensors[theirs] for theirs, ours in names.to_canonical(tensors).items()}
+    found = names.pick(tensors)
     described = (
         _describe_v2(found, tensors, masked, files.source)
         if is_v2
@@ -66,23 +64,19 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     )
     if masked is None:
         notes.append(f"the image size is not stored; {described.image_size[0]} is assumed, 32 times the window")
-    native = described.image_size
-    config = at_image_size(described, image_size)
-    squash = native[0] >= 384
-    resized = native if squash else (int(native[0] * 256 / 224), int(native[1] * 256 / 224))
+    squash = described.image_size[0] >= 384
     return assemble_documented(
         files,
         tensors,
+        described,
+        image_size,
         publisher="Swin",
         layout=LAYOUT,
         architecture=_name(described),
-        config=config,
-        native=native,
         names=names,
-        resized=resized,
+        crop=1.0 if squash else 0.875,
         resize="squash" if squash else "shortest",
         resampling="bicubic",
-        may_lack_head=True,
         notes=notes,
     )
 

@@ -17,8 +17,9 @@ from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.documented import document_preprocess
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files.files import CheckpointFiles
-from edgevit.checkpoints.names import Names
+from edgevit.checkpoints.names import Names, Rows, nest
 from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_swin, measure_swin_v2, measure_vit
+from edgevit.checkpoints.timm.timm import V2_BLOCK
 from edgevit.core.errors import CheckpointError
 from edgevit.models import ModelConfig, SwinConfig
 from edgevit.models.model import Model
@@ -26,26 +27,28 @@ from edgevit.pixels.preprocess import Interpolation
 
 LAYOUT = "torchvision state dict"
 
-_BLOCK = "encoder.layers.encoder_layer_{i}."
+_BLOCK: Rows = {
+    "norm1.*": "ln_1.*",
+    "attn.qkv.weight": "self_attention.in_proj_weight",
+    "attn.qkv.bias": "self_attention.in_proj_bias",
+    "attn.proj.*": "self_attention.out_proj.*",
+    "norm2.*": "ln_2.*",
+    # torchvision 0.12 named the MLP's layers; later ones count them.
+    "mlp.fc1.*": ("mlp.0.*", "mlp.linear_1.*"),
+    "mlp.fc2.*": ("mlp.3.*", "mlp.linear_2.*"),
+}
 VIT_NAMES = Names(
     {
         "cls_token": ("class_token",),
         "pos_embed": ("encoder.pos_embedding",),
         "patch_embed.proj.*": ("conv_proj.*",),
-        "blocks.{i}.norm1.*": (f"{_BLOCK}ln_1.*",),
-        "blocks.{i}.attn.qkv.weight": (f"{_BLOCK}self_attention.in_proj_weight",),
-        "blocks.{i}.attn.qkv.bias": (f"{_BLOCK}self_attention.in_proj_bias",),
-        "blocks.{i}.attn.proj.*": (f"{_BLOCK}self_attention.out_proj.*",),
-        "blocks.{i}.norm2.*": (f"{_BLOCK}ln_2.*",),
-        # torchvision 0.12 named the MLP's layers; later ones count them.
-        "blocks.{i}.mlp.fc1.*": (f"{_BLOCK}mlp.0.*", f"{_BLOCK}mlp.linear_1.*"),
-        "blocks.{i}.mlp.fc2.*": (f"{_BLOCK}mlp.3.*", f"{_BLOCK}mlp.linear_2.*"),
+        **nest("blocks.{i}.", ["encoder.layers.encoder_layer_{i}."], _BLOCK),
         "norm.*": ("encoder.ln.*",),
         "head.*": ("heads.head.*",),
     }
 )
 _STAGES = 8  # more than any Swin has; stages and mergings stand in turn in one list
-_SWIN_BLOCK = {
+_SWIN_BLOCK: Rows = {
     "norm1.*": "norm1.*",
     "attn.qkv.*": "attn.qkv.*",
     "attn.proj.*": "attn.proj.*",
@@ -54,15 +57,21 @@ _SWIN_BLOCK = {
     "mlp.fc1.*": "mlp.0.*",
     "mlp.fc2.*": "mlp.3.*",
 }
+
+
+def _name_blocks(rows: Rows) -> dict[str, tuple[str, ...]]:
+    """A block's rows for every stage."""
+    named: dict[str, tuple[str, ...]] = {}
+    for stage in range(_STAGES):
+        named |= nest(f"layers.{stage}.blocks.{{j}}.", [f"features.{2 * stage + 1}.{{j}}."], rows)
+    return named
+
+
 SWIN_NAMES = Names(
     {
         "patch_embed.proj.*": ("features.0.0.*",),
         "patch_norm.*": ("features.0.2.*",),
-        **{
-            f"layers.{stage}.blocks.{{j}}.{ours}": (f"features.{2 * stage + 1}.{{j}}.{theirs}",)
-            for stage in range(_STAGES)
-            for ours, theirs in _SWIN_BLOCK.items()
-        },
+        **_name_blocks(_SWIN_BLOCK),
         **{
             f"layers.{stage}.downsample.{part}": (f"features.{2 * stage}.{part}",)
             for stage in range(1, _STAGES)
@@ -73,21 +82,8 @@ SWIN_NAMES = Names(
     },
     dropped={r".*relative_position_index": "an index that follows from the window"},
 )
-_V2_BLOCK = {
-    "attn.q_norm.logit_scale": "attn.logit_scale",
-    "bias.hidden_weight": "attn.cpb_mlp.0.weight",
-    "bias.hidden_bias": "attn.cpb_mlp.0.bias",
-    "bias.out_weight": "attn.cpb_mlp.2.weight",
-}
 SWIN_V2_NAMES = Names(
-    {
-        **SWIN_NAMES.table,
-        **{
-            f"layers.{stage}.blocks.{{j}}.{ours}": (f"features.{2 * stage + 1}.{{j}}.{theirs}",)
-            for stage in range(_STAGES)
-            for ours, theirs in _V2_BLOCK.items()
-        },
-    },
+    {**SWIN_NAMES.table, **_name_blocks(V2_BLOCK)},
     dropped={**SWIN_NAMES.dropped, r".*relative_coords_table": "offsets that follow from the window"},
 )
 _COORDINATES = "features.1.0.attn.relative_coords_table"
@@ -145,9 +141,7 @@ _OTHER_HEAD = re.compile(r"(heads?)(\.\d+)?\.(weight|bias)")
 
 def recognise(files: CheckpointFiles) -> bool:
     """Names that only torchvision gives."""
-    if files.config or not files.weights:
-        return False
-    names = files.contents.tensors.keys()
+    names = files.bare_tensors.keys()
     is_vit = {"class_token", "encoder.pos_embedding"} <= names
     return is_vit or not names.isdisjoint(("features.1.0.attn.relative_position_bias_table", _COORDINATES))
 
@@ -163,15 +157,14 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     names = VIT_NAMES if not is_swin else SWIN_V2_NAMES if is_v2 else SWIN_NAMES
     if is_v2:
         tensors = {name: _without_key_bias(name, value) for name, value in tensors.items()}
-    found = {ours: tensors[theirs] for theirs, ours in names.to_canonical(tensors).items()}
+    found = names.pick(tensors)
     described, architecture, known = _describe(found, files.source, is_swin, tensors.get(_COORDINATES))
     if arch not in (None, architecture):
         raise CheckpointError(
             f"{files.source} holds torchvision's {architecture}, not {arch!r}",
             "leave --arch out: this state dict says itself what it is",
         )
-    native = described.image_size
-    config = at_image_size(described, image_size)
+    config, native = at_image_size(described, image_size), described.image_size
     transforms = TRANSFORMS[known]
     transform = next((t for t in transforms if (t.crop, t.crop) == native), transforms[0])
     preprocess, assumed = document_preprocess(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from edgevit.checkpoints.architectures import Architecture
 from edgevit.checkpoints.fields import Fields, Size, choose_image_size
+from edgevit.checkpoints.names import match_patterns
 from edgevit.checkpoints.timm.vit import VIT_ARGS, describe_vit
 from edgevit.core.errors import CheckpointError, format_offenders
 from edgevit.models import ModelConfig, SwinConfig, SwinV2Config, ViTConfig
@@ -75,7 +76,9 @@ def describe_config(
     stored = merged.pop("input_size", None)
     if "img_size" not in merged and isinstance(stored, Sequence) and len(stored) == 3:
         merged["img_size"] = stored[1:]
-    unsupported = _find_features(names) + _check_args(args, VIT_ARGS if isinstance(base, ViTConfig) else _SWIN_ARGS)
+    parts = match_patterns(sorted(names), _FEATURES)
+    unsupported = [f"{what} (tensor {found[0]})" for what, found in parts.items()]
+    unsupported += _check_args(args, VIT_ARGS if isinstance(base, ViTConfig) else _SWIN_ARGS)
     fields = Fields(merged, where)
     if isinstance(base, ViTConfig):
         values = describe_vit(base, fields, names, unsupported)
@@ -92,16 +95,8 @@ def describe_config(
         whole = not (isinstance(base, ViTConfig) and base.drop_remainder and image_size in (None, native))
         size = choose_image_size(native, image_size, patch) if whole else native
         values |= {"image_size": size, "patch_size": patch}
-    return fields.finish(type(base), **values), native
-
-
-def _find_features(names: Iterable[str]) -> list[str]:
-    found: dict[str, str] = {}
-    for name in sorted(names):
-        for pattern, what in _FEATURES.items():
-            if re.fullmatch(pattern, name):
-                found.setdefault(what, name)
-    return [f"{what} (tensor {name})" for what, name in found.items()]
+    kind: Callable[..., ModelConfig] = type(base)
+    return fields.finish(kind, **values), native
 
 
 def _check_args(args: Mapping[str, Any], known: Iterable[str]) -> list[str]:

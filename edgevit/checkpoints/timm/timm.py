@@ -6,7 +6,8 @@ wrapped by transformers (``model_type`` ``timm_wrapper``) is read too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from edgevit.checkpoints.architectures import Architecture, find_architecture
 from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.fields import Fields, Size
 from edgevit.checkpoints.files.files import CheckpointFiles
-from edgevit.checkpoints.names import Names
+from edgevit.checkpoints.names import Names, Rows, nest
 from edgevit.checkpoints.preprocess_configs import read_timm_preprocess
 from edgevit.checkpoints.timm.config import describe_config
 from edgevit.checkpoints.timm.vit import NOT_USED, find_projection, find_vit_names
@@ -26,24 +27,25 @@ from edgevit.pixels.preprocess import Preprocess
 
 LAYOUT = "timm hub folder"
 
+_BLOCKS = "layers.{i}.blocks.{j}."
 _BLOCK = ("norm1.*", "attn.qkv.*", "attn.proj.*", "norm2.*", "mlp.fc1.*", "mlp.fc2.*")
+V2_BLOCK: Rows = {
+    "attn.q_norm.logit_scale": "attn.logit_scale",
+    "bias.hidden_weight": "attn.cpb_mlp.0.weight",
+    "bias.hidden_bias": "attn.cpb_mlp.0.bias",
+    "bias.out_weight": "attn.cpb_mlp.2.weight",
+}
 _SWIN = {
     "patch_embed.proj.*": ("patch_embed.proj.*",),
     "patch_norm.*": ("patch_embed.norm.*",),
-    **{f"layers.{{i}}.blocks.{{j}}.{part}": (f"layers.{{i}}.blocks.{{j}}.{part}",) for part in _BLOCK},
-    "layers.{i}.blocks.{j}.bias.table": ("layers.{i}.blocks.{j}.attn.relative_position_bias_table",),
+    **nest(_BLOCKS, [_BLOCKS], {part: part for part in _BLOCK}),
+    **nest(_BLOCKS, [_BLOCKS], {"bias.table": "attn.relative_position_bias_table"}),
     "norm.*": ("norm.*",),
     "head.*": ("head.fc.*", "head.*"),
 }
 _MERGING = ("layers.{i}.downsample.norm.*", "layers.{i}.downsample.reduction.weight")
 SWIN_NAMES = Names({**_SWIN, **{name: (name,) for name in _MERGING}}, dropped=NOT_USED)
-_SWIN_V2 = {
-    **_SWIN,
-    "layers.{i}.blocks.{j}.attn.q_norm.logit_scale": ("layers.{i}.blocks.{j}.attn.logit_scale",),
-    "layers.{i}.blocks.{j}.bias.hidden_weight": ("layers.{i}.blocks.{j}.attn.cpb_mlp.0.weight",),
-    "layers.{i}.blocks.{j}.bias.hidden_bias": ("layers.{i}.blocks.{j}.attn.cpb_mlp.0.bias",),
-    "layers.{i}.blocks.{j}.bias.out_weight": ("layers.{i}.blocks.{j}.attn.cpb_mlp.2.weight",),
-}
+_SWIN_V2 = {**_SWIN, **nest(_BLOCKS, [_BLOCKS], V2_BLOCK)}
 _NOT_USED_V2 = {**NOT_USED, r".*relative_coords_table": "offsets that follow from the window"}
 SWIN_V2_NAMES = Names({**_SWIN_V2, **{name: (name,) for name in _MERGING}}, dropped=_NOT_USED_V2)
 OLD_SWIN_V2_NAMES = Names(
@@ -52,7 +54,7 @@ OLD_SWIN_V2_NAMES = Names(
 # Before timm 0.9, as in Microsoft's files, a stage ended with the merging that leads to the next.
 OLD_SWIN_NAMES = Names({**_SWIN, **{name: (name.replace("{i}", "{i-1}"),) for name in _MERGING}}, dropped=NOT_USED)
 
-_CFG_KEYS = ("mean", "std", "crop_pct", "interpolation")
+CFG_KEYS = ("mean", "std", "crop_pct", "interpolation")
 
 
 def recognise(files: CheckpointFiles) -> bool:
@@ -79,11 +81,8 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     tensors = join_biases(architecture.config, tensors)
     defaults = {"global_pool": cfg.get("global_pool") or stored.get("global_pool"), "input_size": cfg.get("input_size")}
     config, native = describe_config(architecture, args, defaults, tensors, image_size, where)
-    if any(cfg.get(key) for key in _CFG_KEYS):
-        preprocess, assumed = read_timm_preprocess(cfg, native)
-        preprocess = preprocess if native == config.image_size else preprocess.with_size(*config.image_size)
-    else:
-        preprocess, assumed = default_preprocess(architecture, native, config.image_size)
+    stated = cfg if any(cfg.get(key) for key in CFG_KEYS) else {}
+    preprocess, assumed = find_preprocess(stated, architecture, native, config.image_size)
     labels = stored.get("label_names") or cfg.get("label_names") or stored.get("labels")
     config, tensors = find_projection(config, tensors, str(cfg.get("tag") or name.partition(".")[2]), labels)
     classes = next((c for c in (args, stored, cfg) if isinstance(c.get("num_classes"), int)), {}).get("num_classes")
@@ -103,12 +102,21 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     return assemble_model(files, plan, tensors)
 
 
-def default_preprocess(architecture: Architecture, native: Size, size: Size) -> tuple[Preprocess, tuple[str, ...]]:
-    """timm's documented preprocessing of an architecture, with a note that it is assumed."""
-    preprocess, _ = read_timm_preprocess(architecture.pretrained_cfg, native)
+def find_preprocess(
+    stated: Mapping[str, Any], architecture: Architecture, native: Size, size: Size
+) -> tuple[Preprocess, tuple[str, ...]]:
+    """What a checkpoint states in timm's keys, or else what timm documents for the architecture; and notes.
+
+    Args:
+        stated: The checkpoint's ``pretrained_cfg``; empty where it says nothing.
+        architecture: The one that it is of.
+        native: Height and width that the weights are for.
+        size: Height and width that the model will run at.
+    """
+    preprocess, assumed = read_timm_preprocess(stated or architecture.pretrained_cfg, native)
     preprocess = preprocess if native == size else preprocess.with_size(*size)
     what = f"timm's default for {architecture.name} is assumed: {preprocess.describe()}"
-    return preprocess, (f"preprocessing is not stored; {what}",)
+    return preprocess, assumed if stated else (f"preprocessing is not stored; {what}",)
 
 
 def find_names(config: ModelConfig, tensors: Iterable[str]) -> Names:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from edgevit.checkpoints.fields import Fields
+from edgevit.checkpoints.fields import Fields, is_number
 from edgevit.checkpoints.names import Names
 from edgevit.models import ModelConfig, ViTConfig
 
@@ -118,10 +118,10 @@ def _describe_pool(
 def _has_layer_scale(base: ViTConfig, fields: Fields, names: Collection[str]) -> bool:
     if "init_values" in fields.data:
         value = fields.data["init_values"]
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if not is_number(value):
             fields.complaints.append(f"init_values = {value!r} is not a number")
             return base.layer_scale
-        return value != 0
+        return bool(value != 0)
     return base.layer_scale or any(re.fullmatch(r"blocks\.0\.(ls1\.gamma|gamma_1)", name) for name in names)
 
 

@@ -6,7 +6,7 @@ Written from transformers 5 (``modeling_swin.py``).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from edgevit.checkpoints.fields import Fields, Size, choose_image_size
-from edgevit.checkpoints.names import Names
+from edgevit.checkpoints.names import Names, Rows, nest
 from edgevit.checkpoints.transformers.description import Description, find_channels, name_classes, refuse
 from edgevit.checkpoints.transformers.vit import ACTIVATIONS, NOT_USED, PREFIXES
 from edgevit.models import ModelConfig, SwinConfig, SwinV2Config
@@ -24,29 +24,24 @@ SWIN_KINDS: Mapping[str, tuple[str, ...]] = {
     "swinv2": ("Swinv2ForImageClassification", "Swinv2Model", "Swinv2Backbone"),
 }
 
-_SWIN_BLOCK = (
-    ("norm1.*", "layernorm_before.*", "layernorm_before.*"),
-    ("attn.q.*", "attention.self.query.*", "attention.q_proj.*"),
-    ("attn.k.*", "attention.self.key.*", "attention.k_proj.*"),
-    ("attn.v.*", "attention.self.value.*", "attention.v_proj.*"),
-    ("attn.proj.*", "attention.output.dense.*", "attention.o_proj.*"),
-    (
-        "bias.table",
-        "attention.self.relative_position_bias_table",
-        "attention.relative_position_bias.relative_position_bias_table",
-    ),
-    ("norm2.*", "layernorm_after.*", "layernorm_after.*"),
-    ("mlp.fc1.*", "intermediate.dense.*", "mlp.fc1.*"),
-    ("mlp.fc2.*", "output.dense.*", "mlp.fc2.*"),
-)
+_BLOCKS = "layers.{i}.blocks.{j}."
+_TABLE = "relative_position_bias_table"
+_SWIN_BLOCK: Rows = {
+    "norm1.*": "layernorm_before.*",
+    "attn.q.*": ("attention.self.query.*", "attention.q_proj.*"),
+    "attn.k.*": ("attention.self.key.*", "attention.k_proj.*"),
+    "attn.v.*": ("attention.self.value.*", "attention.v_proj.*"),
+    "attn.proj.*": ("attention.output.dense.*", "attention.o_proj.*"),
+    "bias.table": (f"attention.self.{_TABLE}", f"attention.relative_position_bias.{_TABLE}"),
+    "norm2.*": "layernorm_after.*",
+    "mlp.fc1.*": ("intermediate.dense.*", "mlp.fc1.*"),
+    "mlp.fc2.*": ("output.dense.*", "mlp.fc2.*"),
+}
 SWIN_NAMES = Names(
     {
         "patch_embed.proj.*": ("embeddings.patch_embeddings.projection.*",),
         "patch_norm.*": ("embeddings.norm.*",),
-        **{
-            f"layers.{{i}}.blocks.{{j}}.{ours}": tuple(f"encoder.layers.{{i}}.blocks.{{j}}.{t}" for t in theirs)
-            for ours, *theirs in _SWIN_BLOCK
-        },
+        **nest(_BLOCKS, [f"encoder.{_BLOCKS}"], _SWIN_BLOCK),
         # A stage ends with the merging that leads to the next.
         "layers.{i}.downsample.norm.*": ("encoder.layers.{i-1}.downsample.norm.*",),
         "layers.{i}.downsample.reduction.weight": ("encoder.layers.{i-1}.downsample.reduction.weight",),
@@ -58,19 +53,14 @@ SWIN_NAMES = Names(
     PREFIXES,
     NOT_USED,
 )
-
-
-_V2_ATTENTION = (
-    ("attn.q_norm.logit_scale", "attention.self.logit_scale"),
-    ("bias.hidden_weight", "attention.self.continuous_position_bias_mlp.0.weight"),
-    ("bias.hidden_bias", "attention.self.continuous_position_bias_mlp.0.bias"),
-    ("bias.out_weight", "attention.self.continuous_position_bias_mlp.2.weight"),
-)
+_V2_ATTENTION = {
+    "attn.q_norm.logit_scale": "logit_scale",
+    "bias.hidden_weight": "continuous_position_bias_mlp.0.weight",
+    "bias.hidden_bias": "continuous_position_bias_mlp.0.bias",
+    "bias.out_weight": "continuous_position_bias_mlp.2.weight",
+}
 SWIN_V2_NAMES = Names(
-    {
-        **SWIN_NAMES.table,
-        **{f"layers.{{i}}.blocks.{{j}}.{o}": (f"encoder.layers.{{i}}.blocks.{{j}}.{t}",) for o, t in _V2_ATTENTION},
-    },
+    {**SWIN_NAMES.table, **nest(_BLOCKS, [f"encoder.{_BLOCKS}attention.self."], _V2_ATTENTION)},
     PREFIXES,
     {**NOT_USED, r".*relative_coords_table": "offsets that follow from the window"},
 )
@@ -90,7 +80,7 @@ def describe_swin(
     Raises:
         CheckpointError: It describes parts that are not supported, or its values make no model.
     """
-    fields = Fields(config, where)
+    fields, second = Fields(config, where), config["model_type"] == "swinv2"
     unsupported = find_channels(fields)
     activation = fields.text("hidden_act", "gelu")
     if activation not in ACTIVATIONS:
@@ -101,21 +91,19 @@ def describe_swin(
     values |= {"qkv_bias": fields.flag("qkv_bias", True), "activation": ACTIVATIONS.get(activation, "gelu")}
     if not fields.complaints:
         # The table of biases is for the whole window, so no stage's grid may be smaller.
-        second = config["model_type"] == "swinv2"
         smallest_grid = 1 if second else (values["window"][0] - 1) * 2 ** (len(values["depths"]) - 1) + 1
         values["image_size"] = choose_image_size(native, image_size, patch, smallest_grid, pads=True)
     name = next(iter(name_classes(config)), SWIN_KINDS[config["model_type"]][0])
     values |= _read_head(name, tensors)
     if not values.get("final_norm", True):
         values["window_fit"] = "never"  # a backbone partitions and shifts on any grid
-    if config["model_type"] == "swinv2":
+    if second:
         stages = len(values["depths"])
         # As the module, which takes those of its stages: the configuration's default is always four.
         values["pretrained_windows"] = tuple(fields.data.get("pretrained_window_sizes") or (0,) * stages)[:stages]
         values |= {"window_fit": "rows", "mask": -200.0}
-        built = fields.finish(SwinV2Config, **values, patch_size=patch)
-    else:
-        built = fields.finish(SwinConfig, **values, patch_size=patch)
+    kind: Callable[..., SwinConfig] = SwinV2Config if second else SwinConfig
+    built = fields.finish(kind, **values, patch_size=patch)
     names = SWIN_V2_NAMES if isinstance(built, SwinV2Config) else SWIN_NAMES
     if not built.final_norm:
         unused = {r"layernorm\.(weight|bias)": "a norm that a backbone does not use"}

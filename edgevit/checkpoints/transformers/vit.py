@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgevit.checkpoints.fields import Fields
-from edgevit.checkpoints.names import Names
+from edgevit.checkpoints.names import Names, Rows, nest
 
 ACTIVATIONS = {
     "gelu": "gelu",
@@ -62,41 +62,38 @@ _EMBEDDINGS = {
     "head.*": ("classifier.*", "cls_classifier.*"),
     "head_dist.*": ("distillation_classifier.*",),
 }
-_DINOV2_ENCODER = {
-    f"blocks.{{i}}.{ours}": tuple(f"encoder.layer.{{i}}.{name}" for name in theirs)
-    for ours, theirs in (
-        ("norm1.*", ("norm1.*",)),
-        ("attn.q.*", ("attention.attention.query.*", "attention.q_proj.*")),
-        ("attn.k.*", ("attention.attention.key.*", "attention.k_proj.*")),
-        ("attn.v.*", ("attention.attention.value.*", "attention.v_proj.*")),
-        ("attn.proj.*", ("attention.output.dense.*", "attention.o_proj.*")),
-        ("ls1.gamma", ("layer_scale1.lambda1",)),
-        ("norm2.*", ("norm2.*",)),
-        ("mlp.fc1.*", ("mlp.fc1.*", "mlp.up_proj.*")),
-        ("mlp.fc2.*", ("mlp.fc2.*", "mlp.weights_out.*", "mlp.down_proj.*")),
-        ("mlp.gate.*", ("mlp.gate_proj.*",)),
-        ("mlp.gate_fc1.*", ("mlp.weights_in.*",)),
-        ("ls2.gamma", ("layer_scale2.lambda1",)),
-    )
+_PLAIN = {**_EMBEDDINGS, **_ENCODER}
+_DINOV2_BLOCK: Rows = {
+    "norm1.*": "norm1.*",
+    "attn.q.*": ("attention.attention.query.*", "attention.q_proj.*"),
+    "attn.k.*": ("attention.attention.key.*", "attention.k_proj.*"),
+    "attn.v.*": ("attention.attention.value.*", "attention.v_proj.*"),
+    "attn.proj.*": ("attention.output.dense.*", "attention.o_proj.*"),
+    "ls1.gamma": "layer_scale1.lambda1",
+    "norm2.*": "norm2.*",
+    "mlp.fc1.*": ("mlp.fc1.*", "mlp.up_proj.*"),
+    "mlp.fc2.*": ("mlp.fc2.*", "mlp.weights_out.*", "mlp.down_proj.*"),
+    "mlp.gate.*": "mlp.gate_proj.*",
+    "mlp.gate_fc1.*": "mlp.weights_in.*",
+    "ls2.gamma": "layer_scale2.lambda1",
+}
+_DINOV2 = {**_EMBEDDINGS, **nest("blocks.{i}.", ["encoder.layer.{i}."], _DINOV2_BLOCK)}
+_TOWER_BLOCK = {
+    "norm1.*": "layer_norm1.*",
+    "attn.q.*": "self_attn.q_proj.*",
+    "attn.k.*": "self_attn.k_proj.*",
+    "attn.v.*": "self_attn.v_proj.*",
+    "attn.proj.*": "self_attn.out_proj.*",
+    "norm2.*": "layer_norm2.*",
+    "mlp.fc1.*": "mlp.fc1.*",
+    "mlp.fc2.*": "mlp.fc2.*",
 }
 _TOWER = {
     "cls_token": ("embeddings.class_embedding",),
     "pos_embed": ("embeddings.position_embedding.weight",),
     "patch_embed.proj.*": ("embeddings.patch_embedding.*",),
     "norm_pre.*": ("pre_layrnorm.*",),
-    **{
-        f"blocks.{{i}}.{ours}.*": (f"encoder.layers.{{i}}.{theirs}.*",)
-        for ours, theirs in (
-            ("norm1", "layer_norm1"),
-            ("attn.q", "self_attn.q_proj"),
-            ("attn.k", "self_attn.k_proj"),
-            ("attn.v", "self_attn.v_proj"),
-            ("attn.proj", "self_attn.out_proj"),
-            ("norm2", "layer_norm2"),
-            ("mlp.fc1", "mlp.fc1"),
-            ("mlp.fc2", "mlp.fc2"),
-        )
-    },
+    **nest("blocks.{i}.", ["encoder.layers.{i}."], _TOWER_BLOCK),
     "norm.*": ("post_layernorm.*",),
     "attn_pool.latent": ("head.probe",),
     "attn_pool.qkv.*": ("head.attention.in_proj_*",),
@@ -164,31 +161,27 @@ def _name_dinov2_classes(name: str) -> Mapping[str, ViTClass]:
 
 
 VIT_KINDS: Mapping[str, ViTKind] = {
-    "vit": ViTKind(
-        {"ViTForImageClassification": ViTClass(), "ViTModel": ViTClass(_FEATURES)}, {**_EMBEDDINGS, **_ENCODER}
-    ),
+    "vit": ViTKind({"ViTForImageClassification": ViTClass(), "ViTModel": ViTClass(_FEATURES)}, _PLAIN),
     "deit": ViTKind(
         {
             "DeiTForImageClassification": ViTClass(),
             "DeiTForImageClassificationWithTeacher": ViTClass({"distillation_head": True}),
             "DeiTModel": ViTClass(_FEATURES),
         },
-        {**_EMBEDDINGS, **_ENCODER},
+        _PLAIN,
         {"distillation_token": True},
     ),
-    "vit_mae": ViTKind(
-        {"ViTMAEForPreTraining": ViTClass(_FEATURES), "ViTMAEModel": ViTClass(_FEATURES)}, {**_EMBEDDINGS, **_ENCODER}
-    ),
+    "vit_mae": ViTKind({"ViTMAEForPreTraining": ViTClass(_FEATURES), "ViTMAEModel": ViTClass(_FEATURES)}, _PLAIN),
     "dinov2": ViTKind(
         _name_dinov2_classes("Dinov2"),
-        {**_EMBEDDINGS, **_DINOV2_ENCODER},
+        _DINOV2,
         {"layer_scale": True},
         {"patch_size": 14, "layer_norm_eps": 1e-6},
         resamples=True,
     ),
     "dinov2_with_registers": ViTKind(
         _name_dinov2_classes("Dinov2WithRegisters"),
-        {**_EMBEDDINGS, **_DINOV2_ENCODER},
+        _DINOV2,
         {"layer_scale": True},
         {"layer_norm_eps": 1e-6},
         antialias=True,

@@ -31,17 +31,10 @@ def document_preprocess(
     normalization: Sequence[Triple] = IMAGENET,
     antialias: bool = True,
 ) -> tuple[Preprocess, tuple[str, ...]]:
-    """Resize, centre crop, normalise; and a note that it is assumed.
+    """Resize, centre crop, normalise; and a note that it is assumed to be ``whose``.
 
-    Args:
-        whose: Publisher and model, for the note.
-        native: Height and width that the weights are for.
-        size: Height and width that the model will run at.
-        resized: Height and width before the crop, at the native size.
-        resize: How to get there.
-        interpolation: The resampling filter.
-        normalization: Mean and standard deviation.
-        antialias: Whether the filter widens where the image shrinks.
+    Sizes are heights and widths in pixels: ``native`` is what the weights are for, ``size`` what the model will run at,
+    and ``resized`` what comes before the crop, at the native size. ``normalization`` is mean and standard deviation.
     """
     mean, std = normalization
     preprocess = Preprocess(
@@ -77,20 +70,9 @@ def assemble_documented(
 ) -> Model:
     """A model of bare weights, with the transform that its publisher documents.
 
-    Args:
-        files: The checkpoint.
-        tensors: By the publisher's names.
-        described: At the image size that the weights are for.
-        image_size: Height and width that are wanted; ``None`` for the weights' own.
-        publisher: For the note on the assumed transform.
-        layout: The reader's.
-        architecture: The publisher's name for it.
-        names: The publisher's table.
-        crop: The image size over the height and width before the crop.
-        resize: How to get there.
-        resampling: How the publisher fits positions and biases to another size.
-        may_lack_head: Without tensors of a head, the features are the output.
-        notes: What was assumed so far.
+    ``described`` is the config at the image size that the weights are for, ``image_size`` the one that is wanted, and
+    ``crop`` the image size over the height and width before the crop. The rest is as in
+    :class:`~edgevit.checkpoints.assemble.Plan`.
     """
     config, native = at_image_size(described, image_size), described.image_size
     resized = int(native[0] / crop), int(native[1] / crop)

@@ -108,6 +108,20 @@ def is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def refuse_parts(unsupported: list[str], subject: str) -> None:
+    """Raise CheckpointError where there is anything that is not supported.
+
+    Args:
+        unsupported: Parts of a model.
+        subject: Begins the message, up to its verb: ``config.json describes``.
+    """
+    if unsupported:
+        raise CheckpointError(
+            f"{subject} parts that are not supported yet:\n{format_offenders(unsupported)}",
+            "docs/models.md lists the families that can be read; no part can be left out without changing the answers",
+        )
+
+
 def choose_image_size(
     stored: Size, wanted: Size | None, patch: Size, smallest_grid: int = 1, pads: bool = False
 ) -> Size:

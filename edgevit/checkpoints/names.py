@@ -76,13 +76,7 @@ class Names:
 def match_patterns(
     names: Iterable[str], patterns: Mapping[str, str], bare: Callable[[str], str] = str
 ) -> dict[str, list[str]]:
-    """What the first pattern that matches a name says of it, to all the names that it says it of.
-
-    Args:
-        names: A publisher's.
-        patterns: Pattern to what it says.
-        bare: What of a name is matched.
-    """
+    """What the first pattern that matches a name (what is ``bare`` of it) says of it, to all such names."""
     found: dict[str, list[str]] = {}
     for name in names:
         what = next((what for pattern, what in patterns.items() if re.fullmatch(pattern, bare(name))), None)
@@ -92,13 +86,7 @@ def match_patterns(
 
 
 def nest(ours: str, theirs: Sequence[str], rows: Rows) -> dict[str, tuple[str, ...]]:
-    """Rows of a table, such as those of a block, under prefixes.
-
-    Args:
-        ours: Before the canonical names.
-        theirs: Before the publisher's names; each of them.
-        rows: Of the table.
-    """
+    """Rows of a table, such as a block's: ``ours`` before canonical names, each of ``theirs`` before the publisher's."""
     several = {name: (names,) if isinstance(names, str) else names for name, names in rows.items()}
     return {f"{ours}{name}": tuple(f"{t}{n}" for n in names for t in theirs) for name, names in several.items()}
 

@@ -52,13 +52,10 @@ class Graph:
         """Read an ONNX file; weights in a file beside it stay on disk until they are used."""
         import onnx_ir as ir
 
-        model = ir.load(path)
-        for value in model.graph.initializers.values():
-            tensor = value.const_value
-            # A tensor of the message is copied out of it whenever it is read; one copy shall be all.
-            if isinstance(tensor, ir.TensorProtoTensor):
-                value.const_value = ir.tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
-        return cls(model)
+        graph = cls(ir.load(path))
+        # A tensor of the message is copied out of it whenever it is read; one copy shall be all.
+        graph._hold_weights(ir.TensorProtoTensor)
+        return graph
 
     def save(self, path: Path, *, beside: bool = False) -> None:
         """Write one ONNX file, complete in itself, or the weights into ``<stem>.data`` beside it.
@@ -72,12 +69,18 @@ class Graph:
         if beside or self.weight_bytes() > INLINE_LIMIT_BYTES:
             ir.save(self.model, path, external_data=f"{path.stem}.data", alignment=_ALIGNMENT)
             return
-        whole = self.copy().model
-        for value in whole.graph.initializers.values():
+        whole = self.copy()
+        whole._hold_weights(ir.ExternalTensor)  # would be written as a reference to its file
+        ir.save(whole.model, path)
+
+    def _hold_weights(self, kind: type) -> None:
+        """Take the numbers of tensors of one kind, which lie elsewhere, into memory."""
+        import onnx_ir as ir
+
+        for value in self.model.graph.initializers.values():
             tensor = value.const_value
-            if isinstance(tensor, ir.ExternalTensor):  # would be written as a reference to its file
+            if tensor is not None and isinstance(tensor, kind):
                 value.const_value = ir.tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
-        ir.save(whole, path)
 
     def copy(self) -> Graph:
         """A copy with new nodes and values; weights are shared."""

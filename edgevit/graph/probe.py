@@ -102,10 +102,6 @@ def _reduce_mean(node: ir.Node, inputs: list[Any]) -> Numbers:
     return result
 
 
-def _erf(node: ir.Node, inputs: list[Any]) -> Numbers:
-    return erf(inputs[0])
-
-
 def erf(x: Numbers) -> Numbers:
     """The error function in float64."""
     import torch
@@ -125,7 +121,7 @@ _OPS: dict[str, Callable[[Any, list[Any]], Numbers]] = {
     "Neg": lambda node, x: -x[0],
     "Tanh": lambda node, x: np.tanh(x[0]),
     "Sigmoid": lambda node, x: 1.0 / (1.0 + np.exp(-x[0])),
-    "Erf": _erf,
+    "Erf": lambda node, x: erf(x[0]),
     "ReduceMean": _reduce_mean,
     "Identity": lambda node, x: x[0],
     "Cast": lambda node, x: x[0],

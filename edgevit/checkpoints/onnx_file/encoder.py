@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -173,6 +173,14 @@ def _pack(attention: Attention) -> tuple[dict[str, Weights], bool]:
     if biased:
         packed["attn.qkv.bias"] = np.concatenate(biases)
     return packed, biased
+
+
+def check_alike(blocks: Sequence[Block], *names: str) -> None:
+    """Raise MismatchError where a block's attribute of one of these names is not the first block's."""
+    for block in blocks:
+        for name in names:
+            if getattr(block, name) != getattr(blocks[0], name):
+                raise MismatchError(block.attention.context, f"its {name.replace('_', ' ')} is not the first block's")
 
 
 @dataclass(frozen=True)

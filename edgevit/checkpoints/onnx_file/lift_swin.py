@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from edgevit.checkpoints.onnx_file.encoder import Block
+from edgevit.checkpoints.onnx_file.encoder import Block, check_alike
 from edgevit.checkpoints.onnx_file.lift_vit import Heads, find_blocks
 from edgevit.checkpoints.onnx_file.patches import Patches, find_patches
 from edgevit.graph.graph import producer_of, static_shape
@@ -160,10 +160,7 @@ def _describe(heads: Heads, stages: list[Stage], patches: Patches, norm: Norm | 
     if heads.second is not None or pooled.token is not None or pooled.first or pooled.before is None or pooled.after:
         raise MismatchError(heads.head.node, "its head does not read the mean of all tokens behind one norm")
     blocks = [block for stage in stages for block in stage.blocks]
-    for name in ("activation", "epsilon"):
-        for block in blocks:
-            if getattr(block, name) != getattr(first, name):
-                raise MismatchError(block.attention.context, f"its {name} is not the first block's")
+    check_alike(blocks, "activation", "epsilon")
     if pooled.before.epsilon != first.epsilon:
         raise MismatchError(pooled.before.node, "its epsilon is not that of the blocks")
     resample = {s.merging.norm.epsilon for s in stages if s.merging} | ({norm.epsilon} if norm else set())

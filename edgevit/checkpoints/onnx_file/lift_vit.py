@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.checkpoints.onnx_file.encoder import Block, Pooled, find_block, find_pool, same_norm
+from edgevit.checkpoints.onnx_file.encoder import Block, Pooled, check_alike, find_block, find_pool, same_norm
 from edgevit.checkpoints.onnx_file.patches import Patches, find_patches
 from edgevit.graph.graph import operand, producer_of
 from edgevit.graph.movement import View
@@ -77,7 +77,7 @@ def lift_vit(heads: Heads, blocks: list[Block], image: ir.Value) -> tuple[ViTCon
     """
     first = blocks[0]
     patches = find_patches(look(first.source), image)
-    _check_alike(blocks)
+    _check_blocks(blocks)
     pooled = heads.pooled
     prefix = patches.prefix
     if (pooled.token is None or pooled.beside) and pooled.first != prefix:
@@ -140,9 +140,10 @@ def _state(heads: Heads, blocks: list[Block], patches: Patches) -> dict[str, Wei
     return state
 
 
-def _check_alike(blocks: list[Block]) -> None:
+def _check_blocks(blocks: list[Block]) -> None:
     """Every block is of the first one's size, and its attention is global, without a bias."""
     first = blocks[0]
+    check_alike(blocks, "mlp_width", "activation", "epsilon", "biased")
     for block in blocks:
         attention = block.attention
         order = np.arange(attention.tokens)
@@ -151,9 +152,6 @@ def _check_alike(blocks: list[Block]) -> None:
             raise MismatchError(attention.context, "its attention is not among all tokens in their order")
         if attention.bias is not None:
             raise MismatchError(attention.softmax, "a bias is added to its scores")
-        for name in ("mlp_width", "activation", "epsilon", "biased"):
-            if getattr(block, name) != getattr(first, name):
-                raise MismatchError(attention.context, f"its {name.replace('_', ' ')} is not the first block's")
         if attention.heads != first.attention.heads or attention.head_width * attention.heads != len(
             block.tensors["attn.proj.weight"]
         ):

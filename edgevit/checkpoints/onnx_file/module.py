@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from edgevit.checkpoints.onnx_file.file import ForeignFile
 from edgevit.checkpoints.onnx_file.front import put_front
-from edgevit.checkpoints.onnx_file.prepare import apply_passes, load_graph
+from edgevit.checkpoints.onnx_file.prepare import load_graph
 from edgevit.core.errors import CheckpointError, CompileError
 from edgevit.core.pass_record import PassRecord
 from edgevit.core.target import ExportForm
 from edgevit.graph.graph import Graph, static_shape
 from edgevit.graph.passes import FOREIGN, PARTIAL
+from edgevit.graph.passes.optimize import apply_passes
 from edgevit.pixels.preprocess import Preprocess
 
 

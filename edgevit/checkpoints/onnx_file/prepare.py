@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from edgevit.checkpoints.onnx_file.attention_op import ATTENTION, lower_attention
 from edgevit.checkpoints.onnx_file.batch import set_batch
 from edgevit.checkpoints.onnx_file.file import ForeignFile
-from edgevit.core.errors import CheckpointError, PassError, format_offenders, last_line
+from edgevit.core.errors import CheckpointError, format_offenders, last_line
 from edgevit.core.pass_record import PassRecord
 from edgevit.graph.graph import Graph
-from edgevit.graph.passes import Pass
 from edgevit.graph.passes.fold_static_shapes import fold_static_shapes
-from edgevit.graph.patterns.pieces import MismatchError
 
 OPSET = 20
 """What TensorRT from 10.0 on parses, and the canonical export's."""
@@ -143,19 +140,3 @@ def _relabel(graph: Graph, file: ForeignFile) -> int:
         )
     graph.model.opset_imports[""] = OPSET
     return count
-
-
-def apply_passes(graph: Graph, order: Sequence[tuple[str, Pass]]) -> tuple[PassRecord, ...]:
-    """Rewrite in place.
-
-    Raises:
-        PassError: A pass failed; the message names it.
-    """
-    records: list[PassRecord] = []
-    for name, rewrite in order:
-        try:
-            records.append(rewrite(graph))
-        except (MismatchError, ValueError, KeyError, IndexError, AssertionError, TypeError, RuntimeError) as exc:
-            before: Any = ", ".join(r.name for r in records) or "none"
-            raise PassError(f"the pass {name} failed: {exc}", f"report this; passes that ran before: {before}") from exc
-    return tuple(records)

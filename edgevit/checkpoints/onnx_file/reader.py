@@ -17,7 +17,7 @@ from edgevit.checkpoints.onnx_file.answers import Answer, open_answers
 from edgevit.checkpoints.onnx_file.file import ForeignFile, read_file
 from edgevit.checkpoints.onnx_file.lift import check_module, fill_module, lift_graph, name_blocks
 from edgevit.checkpoints.onnx_file.module import ForeignModule
-from edgevit.checkpoints.onnx_file.prepare import apply_passes, load_graph
+from edgevit.checkpoints.onnx_file.prepare import load_graph
 from edgevit.checkpoints.preprocess_configs import read_timm_preprocess, read_transformers_preprocess
 from edgevit.checkpoints.preprocess_options import describe_assumed
 from edgevit.checkpoints.timm.timm import CFG_KEYS
@@ -26,6 +26,7 @@ from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.graph.graph import Graph
 from edgevit.graph.movement import strip_reshapes
 from edgevit.graph.passes import FOREIGN, PARTIAL
+from edgevit.graph.passes.optimize import apply_passes
 from edgevit.graph.patterns.pieces import MismatchError
 from edgevit.models.model import Model, Source
 from edgevit.pixels.preprocess import Preprocess

@@ -9,7 +9,7 @@ from __future__ import annotations
 from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files.files import CheckpointFiles
-from edgevit.checkpoints.names import Names, nest
+from edgevit.checkpoints.names import Names, Rows, nest
 from edgevit.checkpoints.shapes import describe_size, find_masked_size, measure_swin, measure_vit
 from edgevit.core.errors import CheckpointError
 from edgevit.models import ModelConfig
@@ -42,15 +42,13 @@ VIT_NAMES = Names(
     },
     dropped=_TRAINING,
 )
-_BLOCK = {
+_BLOCK: Rows = {
     **{f"{part}.*": f"{part}.*" for part in ("attn.q", "attn.k", "attn.v", "attn.proj", "mlp.fc1", "mlp.fc2")},
     "bias.table": "attn.relative_bias.relative_position_bias_table",
-    "norm1.weight": "norm1.gamma",
-    "norm1.bias": "norm1.beta",
-    "norm2.weight": "norm2.gamma",
-    "norm2.bias": "norm2.beta",
+    **_norm("norm1", "norm1"),
+    **_norm("norm2", "norm2"),
 }
-_MERGING = {"norm.weight": "norm.gamma", "norm.bias": "norm.beta", "reduction.weight": "reduction.weight"}
+_MERGING: Rows = {**_norm("norm", "norm"), "reduction.weight": "reduction.weight"}
 # Stages are appended to a list, and MindSpore names what is appended after the first parameter that is there already:
 # stage 0 is called 0, stage 1 is called 0.blocks.1. A stage ends with the merging that leads to the next.
 SWIN_NAMES = Names(

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from edgevit.checkpoints.architectures import Architecture
-from edgevit.checkpoints.fields import Fields, Size, choose_image_size
+from edgevit.checkpoints.fields import Fields, Size, choose_image_size, refuse_parts
 from edgevit.checkpoints.names import match_patterns
 from edgevit.checkpoints.timm.vit import VIT_ARGS, describe_vit
-from edgevit.core.errors import CheckpointError, format_offenders
 from edgevit.models import ModelConfig, SwinConfig, SwinV2Config, ViTConfig
 
 # Parts of timm's models that the canonical ones have not, by the tensors that show them.
@@ -84,11 +83,7 @@ def describe_config(
         values = describe_vit(base, fields, names, unsupported)
     else:
         values = _describe_swin(base, fields, unsupported)
-    if unsupported:
-        raise CheckpointError(
-            f"{where} ({architecture.name}) has parts that are not supported yet:\n{format_offenders(unsupported)}",
-            "docs/models.md lists the families that can be read; no part can be left out without changing the answers",
-        )
+    refuse_parts(unsupported, f"{where} ({architecture.name}) has")
     native = fields.size("img_size", base.image_size)
     patch = fields.size("patch_size", base.patch_size)
     if not fields.complaints:

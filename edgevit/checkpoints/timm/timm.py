@@ -105,13 +105,9 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
 def find_preprocess(
     stated: Mapping[str, Any], architecture: Architecture, native: Size, size: Size
 ) -> tuple[Preprocess, tuple[str, ...]]:
-    """What a checkpoint states in timm's keys, or else what timm documents for the architecture; and notes.
+    """What a checkpoint states in timm's keys, or what timm documents where it states nothing; and notes.
 
-    Args:
-        stated: The checkpoint's ``pretrained_cfg``; empty where it says nothing.
-        architecture: The one that it is of.
-        native: Height and width that the weights are for.
-        size: Height and width that the model will run at.
+    The weights are for the size ``native``, and the model will run at ``size``.
     """
     preprocess, assumed = read_timm_preprocess(stated or architecture.pretrained_cfg, native)
     preprocess = preprocess if native == size else preprocess.with_size(*size)

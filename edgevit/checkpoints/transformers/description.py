@@ -8,7 +8,6 @@ from typing import Any
 
 from edgevit.checkpoints.fields import Fields, Size
 from edgevit.checkpoints.names import Names
-from edgevit.core.errors import CheckpointError, format_offenders
 from edgevit.models import ModelConfig
 
 
@@ -34,12 +33,3 @@ def find_channels(fields: Fields) -> list[str]:
     """Input channels that are not RGB's three, as a complaint."""
     channels = fields.integer("num_channels", 3)
     return [f"{channels} input channels"] if channels != 3 else []
-
-
-def refuse(unsupported: list[str], where: str) -> None:
-    """Raise CheckpointError where there is anything that is not supported."""
-    if unsupported:
-        raise CheckpointError(
-            f"{where} describes parts that are not supported yet:\n{format_offenders(unsupported)}",
-            "docs/models.md lists the families that can be read; no part can be left out without changing the answers",
-        )

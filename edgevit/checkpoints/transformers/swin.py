@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgevit.checkpoints.fields import Fields, Size, choose_image_size
+from edgevit.checkpoints.fields import Fields, Size, choose_image_size, refuse_parts
 from edgevit.checkpoints.names import Names, Rows, nest
-from edgevit.checkpoints.transformers.description import Description, find_channels, name_classes, refuse
+from edgevit.checkpoints.transformers.description import Description, find_channels, name_classes
 from edgevit.checkpoints.transformers.vit import ACTIVATIONS, NOT_USED, PREFIXES
 from edgevit.models import ModelConfig, SwinConfig, SwinV2Config
 
@@ -87,7 +87,7 @@ def describe_swin(
         unsupported.append(f"activation {activation!r}")
     native, patch = fields.size("image_size", (224, 224)), fields.size("patch_size", (4, 4))
     values = _read_values(fields, unsupported)
-    refuse(unsupported, where)
+    refuse_parts(unsupported, f"{where} describes")
     values |= {"qkv_bias": fields.flag("qkv_bias", True), "activation": ACTIVATIONS.get(activation, "gelu")}
     if not fields.complaints:
         # The table of biases is for the whole window, so no stage's grid may be smaller.

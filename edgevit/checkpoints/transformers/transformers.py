@@ -13,10 +13,10 @@ from typing import Any
 from torch import Tensor
 
 from edgevit.checkpoints.assemble import Plan, assemble_model
-from edgevit.checkpoints.fields import Fields, Size, choose_image_size
+from edgevit.checkpoints.fields import Fields, Size, choose_image_size, refuse_parts
 from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.preprocess_configs import read_transformers_preprocess
-from edgevit.checkpoints.transformers.description import Description, find_channels, name_classes, refuse
+from edgevit.checkpoints.transformers.description import Description, find_channels, name_classes
 from edgevit.checkpoints.transformers.swin import SWIN_KINDS, add_key_biases, describe_swin
 from edgevit.checkpoints.transformers.vit import VIT_KINDS, choose_class, describe_vit, make_names
 from edgevit.core.errors import CheckpointError, format_offenders
@@ -175,7 +175,7 @@ def _describe_vit(
     values = describe_vit(kind, chosen, fields, outer.integer("projection_dim", 512), unsupported)
     stored = fields.size("image_size", (224, 224))
     patch = fields.size("patch_size", _pair(kind.defaults.get("patch_size", 16)))
-    refuse(unsupported, where)
+    refuse_parts(unsupported, f"{where} describes")
     if not fields.complaints:
         native = sees if kind.resamples and sees is not None else stored
         drops = image_size in (None, native) and (kind.drops_remainder or native is sees)

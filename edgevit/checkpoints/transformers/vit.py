@@ -8,7 +8,7 @@ of version 4, in which version 5 still saves, and by those of version 5's module
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgevit.checkpoints.fields import Fields
@@ -145,19 +145,31 @@ class ViTKind:
     drops_remainder: bool = False
 
 
-_CLIP_FIELDS = {"norm_before_blocks": True, "patch_bias": False}
-_CLIP_DEFAULTS = {"patch_size": 32, "layer_norm_eps": 1e-5, "hidden_act": "quick_gelu"}
-_SIGLIP_FIELDS = {"class_token": False, "pool": "map"}
-_SIGLIP_DEFAULTS = {"layer_norm_eps": 1e-6, "hidden_act": "gelu_pytorch_tanh"}
 _MEAN_WITHOUT_NORM = {"pool": "mean", "norm_before_pool": False}
+_PROJECTED = {**_FEATURES, "projection": 512}
+# Kinds of which several types are: their classes differ, and where the tower stands in the configuration.
+_CLIP = ViTKind(
+    {},
+    _TOWER,
+    {"norm_before_blocks": True, "patch_bias": False},
+    {"patch_size": 32, "layer_norm_eps": 1e-5, "hidden_act": "quick_gelu"},
+)
+_SIGLIP = ViTKind(
+    {},
+    _TOWER,
+    {"class_token": False, "pool": "map"},
+    {"layer_norm_eps": 1e-6, "hidden_act": "gelu_pytorch_tanh"},
+    drops_remainder=True,
+)
 
 
-def _name_dinov2_classes(name: str) -> Mapping[str, ViTClass]:
-    return {
+def _dinov2(name: str, defaults: Mapping[str, Any], *, antialias: bool = False) -> ViTKind:
+    classes = {
         f"{name}ForImageClassification": ViTClass({"pool": "token_mean"}),
         f"{name}Backbone": ViTClass({**_FEATURES, "level_norm": True}),
         f"{name}Model": ViTClass(_FEATURES),
     }
+    return ViTKind(classes, _DINOV2, {"layer_scale": True}, defaults, antialias=antialias, resamples=True)
 
 
 VIT_KINDS: Mapping[str, ViTKind] = {
@@ -172,57 +184,31 @@ VIT_KINDS: Mapping[str, ViTKind] = {
         {"distillation_token": True},
     ),
     "vit_mae": ViTKind({"ViTMAEForPreTraining": ViTClass(_FEATURES), "ViTMAEModel": ViTClass(_FEATURES)}, _PLAIN),
-    "dinov2": ViTKind(
-        _name_dinov2_classes("Dinov2"),
-        _DINOV2,
-        {"layer_scale": True},
-        {"patch_size": 14, "layer_norm_eps": 1e-6},
-        resamples=True,
-    ),
-    "dinov2_with_registers": ViTKind(
-        _name_dinov2_classes("Dinov2WithRegisters"),
-        _DINOV2,
-        {"layer_scale": True},
-        {"layer_norm_eps": 1e-6},
-        antialias=True,
-        resamples=True,
-    ),
-    "clip_vision_model": ViTKind(
-        {
-            "CLIPVisionModelWithProjection": ViTClass({**_FEATURES, "projection": 512}),
+    "dinov2": _dinov2("Dinov2", {"patch_size": 14, "layer_norm_eps": 1e-6}),
+    "dinov2_with_registers": _dinov2("Dinov2WithRegisters", {"layer_norm_eps": 1e-6}, antialias=True),
+    "clip_vision_model": replace(
+        _CLIP,
+        classes={
+            "CLIPVisionModelWithProjection": ViTClass(_PROJECTED),
             "CLIPVisionModel": ViTClass(_FEATURES),
         },
-        _TOWER,
-        _CLIP_FIELDS,
-        _CLIP_DEFAULTS,
     ),
-    "clip": ViTKind(
-        {
+    "clip": replace(
+        _CLIP,
+        classes={
             "CLIPForImageClassification": ViTClass(_MEAN_WITHOUT_NORM, _UNREAD_NORM),
-            "CLIPModel": ViTClass({**_FEATURES, "projection": 512}),
+            "CLIPModel": ViTClass(_PROJECTED),
         },
-        _TOWER,
-        _CLIP_FIELDS,
-        _CLIP_DEFAULTS,
         nested="vision_config",
     ),
-    "siglip_vision_model": ViTKind(
-        {"SiglipVisionModel": ViTClass(_FEATURES)},
-        _TOWER,
-        _SIGLIP_FIELDS,
-        _SIGLIP_DEFAULTS,
-        drops_remainder=True,
-    ),
-    "siglip": ViTKind(
-        {
+    "siglip_vision_model": replace(_SIGLIP, classes={"SiglipVisionModel": ViTClass(_FEATURES)}),
+    "siglip": replace(
+        _SIGLIP,
+        classes={
             "SiglipForImageClassification": ViTClass({"pool": "mean"}, _UNREAD_POOL),
             "SiglipModel": ViTClass(_FEATURES),
         },
-        _TOWER,
-        _SIGLIP_FIELDS,
-        _SIGLIP_DEFAULTS,
         nested="vision_config",
-        drops_remainder=True,
     ),
 }
 

@@ -12,12 +12,13 @@ import pytest
 
 from edgevit.checkpoints.onnx_file.file import ForeignFile, read_file
 from edgevit.checkpoints.onnx_file.front import put_front
-from edgevit.checkpoints.onnx_file.prepare import apply_passes, load_graph
+from edgevit.checkpoints.onnx_file.prepare import load_graph
 from edgevit.checkpoints.preprocess_configs import read_timm_preprocess
 from edgevit.core.pass_record import PassRecord
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes import FOREIGN, PARTIAL
 from edgevit.graph.passes.fold_static_shapes import fold_static_shapes
+from edgevit.graph.passes.optimize import apply_passes
 from tests.support.foreign_exports import Exporter, export
 
 

@@ -16,8 +16,9 @@ from onnx import helper, numpy_helper
 from edgevit.checkpoints import read_checkpoint
 from edgevit.checkpoints.onnx_file.file import read_file
 from edgevit.checkpoints.onnx_file.module import ForeignModule
-from edgevit.checkpoints.onnx_file.prepare import apply_passes, load_graph
+from edgevit.checkpoints.onnx_file.prepare import load_graph
 from edgevit.graph.passes import FOREIGN, PARTIAL
+from edgevit.graph.passes.optimize import apply_passes
 from tests.support.foreign_exports import export
 from tests.support.pass_graphs import draw
 

@@ -86,7 +86,7 @@ def match_patterns(
 
 
 def nest(ours: str, theirs: Sequence[str], rows: Rows) -> dict[str, tuple[str, ...]]:
-    """Rows of a table, such as a block's: ``ours`` before canonical names, each of ``theirs`` before the publisher's."""
+    """Rows of a table under prefixes: ``ours`` before canonical names, each of ``theirs`` before the publisher's."""
     several = {name: (names,) if isinstance(names, str) else names for name, names in rows.items()}
     return {f"{ours}{name}": tuple(f"{t}{n}" for n in names for t in theirs) for name, names in several.items()}
 

@@ -86,6 +86,12 @@ class Graph:
         """A copy with new nodes and values; weights are shared."""
         return Graph(self.model.clone())
 
+    def forget_shapes(self) -> None:
+        """Drop the shapes of what is computed, for they are to change."""
+        for node in self.model.graph:
+            for value in node.outputs:
+                value.shape = None
+
     def weight_bytes(self) -> int:
         """Bytes of all initializers."""
         tensors = (value.const_value for value in self.model.graph.initializers.values())

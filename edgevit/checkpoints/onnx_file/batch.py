@@ -46,6 +46,4 @@ def set_batch(graph: Graph, old: int, new: int) -> None:
     walk.apply()
     shape = require_shape(image, None)
     image.shape = ir.Shape([new, *shape[1:]])
-    for node in graph.model.graph:
-        for value in node.outputs:
-            value.shape = None
+    graph.forget_shapes()

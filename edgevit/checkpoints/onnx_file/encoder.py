@@ -55,11 +55,30 @@ def find_block(result: ir.Value) -> Block:
     Raises:
         MismatchError: What was expected and is not there.
     """
-    middle, mlp, activation, norm2 = _find_mlp(result)
-    last = middle.producer()
-    assert last is not None
+    middle, (fc1, fc2), activation, norm2 = _find_mlp(result)
     stream, branch = _sides(middle)
-    return _find_attention_half(stream, branch, last, mlp, activation, norm2)
+    view = look(branch)
+    context = producer(look(find_linear(view).source), "MatMul")
+    attention = find_attention(context)
+    weight, bias, leave = find_output_projection(attention, view)
+    norm1 = find_norm(View(attention.q.source, np.zeros(0, np.int64)))
+    source = flat_source(norm1.source)
+    if flat_source(stream) is not source:
+        raise MismatchError(middle.producer(), "what attention is added to is not what it reads")
+    if norm1.epsilon != norm2.epsilon:
+        raise MismatchError(norm2.node, f"its epsilon {norm2.epsilon:g} is not that of the block's other norm")
+    packed, biased = _pack(attention)
+    tensors = {
+        **name_parameters("norm1", norm1),
+        **name_parameters("norm2", norm2),
+        "attn.proj.weight": weight,
+        "attn.proj.bias": bias,
+        **name_parameters("mlp.fc1", fc1),
+        **name_parameters("mlp.fc2", fc2),
+        **packed,
+    }
+    enter, mlp_width = attention.q.rows, len(fc1.weight)
+    return Block(source, attention, enter, leave, mlp_width, activation, norm1.epsilon, biased, tensors)
 
 
 def _sides(value: ir.Value) -> tuple[ir.Value, ir.Value]:
@@ -129,34 +148,6 @@ def _ratio(inside: View, plain: View) -> float | None:
 
 def _in_order(rows: Index) -> bool:
     return bool((rows == np.arange(len(rows))).all())
-
-
-def _find_attention_half(
-    stream: ir.Value, branch: ir.Value, last: ir.Node, mlp: tuple[Linear, Linear], activation: str, norm2: Norm
-) -> Block:
-    view = look(branch)
-    projected = find_linear(view)
-    context = producer(look(projected.source), "MatMul")
-    attention = find_attention(context)
-    weight, bias, leave = find_output_projection(attention, view)
-    norm = find_norm(View(attention.q.source, np.zeros(0, np.int64)))
-    source = flat_source(norm.source)
-    if flat_source(stream) is not source:
-        raise MismatchError(last, "what attention is added to is not what it reads")
-    enter = attention.q.rows
-    tensors = {
-        **name_parameters("norm1", norm),
-        **name_parameters("norm2", norm2),
-        "attn.proj.weight": weight,
-        "attn.proj.bias": bias,
-        **name_parameters("mlp.fc1", mlp[0]),
-        **name_parameters("mlp.fc2", mlp[1]),
-    }
-    if norm.epsilon != norm2.epsilon:
-        raise MismatchError(norm2.node, f"its epsilon {norm2.epsilon:g} is not that of the block's other norm")
-    packed, biased = _pack(attention)
-    tensors.update(packed)
-    return Block(source, attention, enter, leave, len(mlp[0].weight), activation, norm.epsilon, biased, tensors)
 
 
 def _pack(attention: Attention) -> tuple[dict[str, Weights], bool]:

@@ -37,9 +37,7 @@ def load_graph(file: ForeignFile, batch: int) -> tuple[Graph, tuple[PassRecord, 
     model.graph.inputs.clear()
     model.graph.inputs.append(image)
     image.shape = ir.Shape([file.batch or batch, 3, *file.image_size])
-    for node in model.graph:
-        for value in node.outputs:
-            value.shape = None
+    graph.forget_shapes()
     common.RemoveUnusedNodesPass()(model)
     common.NameFixPass()(model)
     for number, node in enumerate(model.graph):
@@ -99,10 +97,8 @@ def _upgrade(graph: Graph, file: ForeignFile) -> None:
         twin = ir.Value(name=value.name, shape=constant.shape, type=constant.type, const_value=constant.const_value)
         value.replace_all_uses_with(twin)
         made.graph.register_initializer(twin)
-    for node in made.graph:
-        for value in node.outputs:
-            value.shape = None
     graph.model = made
+    graph.forget_shapes()
 
 
 def _relabel(graph: Graph, file: ForeignFile) -> int:

@@ -36,6 +36,8 @@ READERS: Mapping[str, str] = {
     "deit": "edgevit.checkpoints.published.deit",
     "bare": "edgevit.checkpoints.published.bare",
 }
+# They have timm's names: with an architecture, they are bare files for which timm's documentation counts.
+_BARE_WITH_ARCH = ("swin", "mae", "deit")
 
 
 class Reader(Protocol):
@@ -86,9 +88,9 @@ def read_checkpoint(
     from edgevit.checkpoints.files.files import find_files
 
     files = find_files(source, weights)
-    for path in READERS.values():
+    for name, path in READERS.items():
         reader = cast(Reader, import_module(path))
-        if reader.recognise(files):
+        if (arch is None or name not in _BARE_WITH_ARCH) and reader.recognise(files):
             model = reader.read(files, arch, image_size)
             return model if preprocess is None else preprocess.apply(model)
     layouts = "; ".join(cast(Reader, import_module(path)).LAYOUT for path in READERS.values())

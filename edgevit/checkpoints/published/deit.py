@@ -17,7 +17,6 @@ from torch import Tensor
 from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files.files import CheckpointFiles
-from edgevit.checkpoints.published import bare
 from edgevit.checkpoints.shapes import measure_vit
 from edgevit.checkpoints.timm import timm
 from edgevit.core.errors import CheckpointError
@@ -55,12 +54,7 @@ def _find_size(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
-    """Read a DeiT file; see :func:`edgevit.checkpoints.read_checkpoint`.
-
-    With ``arch`` it is a bare weight file, for which timm's documentation counts.
-    """
-    if arch is not None:
-        return bare.read(files, arch, image_size)
+    """Read a DeiT file; see :func:`edgevit.checkpoints.read_checkpoint`."""
     tensors, notes = files.take_tensors()
     names = timm.find_names(ViTConfig(), tensors)
     found = names.pick(tensors)

@@ -16,7 +16,6 @@ from torch import Tensor
 from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files.files import CheckpointFiles
-from edgevit.checkpoints.published import bare
 from edgevit.checkpoints.shapes import describe_size, measure_vit
 from edgevit.checkpoints.timm import timm
 from edgevit.models import ViTConfig
@@ -51,12 +50,7 @@ def _is_fixed(stored: Tensor) -> bool:
 
 
 def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
-    """Read an MAE file; see :func:`edgevit.checkpoints.read_checkpoint`.
-
-    With ``arch`` it is a bare weight file, for which timm's documentation counts.
-    """
-    if arch is not None:
-        return bare.read(files, arch, image_size)
+    """Read an MAE file; see :func:`edgevit.checkpoints.read_checkpoint`."""
     tensors, notes = files.take_tensors()
     names = timm.find_names(ViTConfig(), tensors)
     names = dataclasses.replace(names, dropped={**names.dropped, **_DECODER})

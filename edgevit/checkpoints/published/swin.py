@@ -15,7 +15,6 @@ from torch import Tensor
 from edgevit.checkpoints.documented import assemble_documented
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files.files import CheckpointFiles
-from edgevit.checkpoints.published import bare
 from edgevit.checkpoints.shapes import describe_size, find_masked_size, measure_swin, measure_swin_v2
 from edgevit.checkpoints.timm import timm
 from edgevit.core.errors import CheckpointError, format_offenders
@@ -45,12 +44,7 @@ def recognise(files: CheckpointFiles) -> bool:
 
 
 def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
-    """Read a Swin or Swin V2 file; see :func:`edgevit.checkpoints.read_checkpoint`.
-
-    With ``arch`` it is a bare weight file, for which timm's documentation counts.
-    """
-    if arch is not None:
-        return bare.read(files, arch, image_size)
+    """Read a Swin or Swin V2 file; see :func:`edgevit.checkpoints.read_checkpoint`."""
     tensors, notes = files.take_tensors()
     masked = find_masked_size(tensors)
     is_v2 = tensors.keys() >= _V2

@@ -43,16 +43,14 @@ _SWIN = {
     "norm.*": ("norm.*",),
     "head.*": ("head.fc.*", "head.*"),
 }
-_MERGING = ("layers.{i}.downsample.norm.*", "layers.{i}.downsample.reduction.weight")
-SWIN_NAMES = Names({**_SWIN, **{name: (name,) for name in _MERGING}}, dropped=NOT_USED)
 _SWIN_V2 = {**_SWIN, **nest(_BLOCKS, [_BLOCKS], V2_BLOCK)}
 _NOT_USED_V2 = {**NOT_USED, r".*relative_coords_table": "offsets that follow from the window"}
-SWIN_V2_NAMES = Names({**_SWIN_V2, **{name: (name,) for name in _MERGING}}, dropped=_NOT_USED_V2)
-OLD_SWIN_V2_NAMES = Names(
-    {**_SWIN_V2, **{name: (name.replace("{i}", "{i-1}"),) for name in _MERGING}}, dropped=_NOT_USED_V2
-)
+_MERGING = {"norm.*": "norm.*", "reduction.weight": "reduction.weight"}
+_NEW = nest("layers.{i}.downsample.", ["layers.{i}.downsample."], _MERGING)
 # Before timm 0.9, as in Microsoft's files, a stage ended with the merging that leads to the next.
-OLD_SWIN_NAMES = Names({**_SWIN, **{name: (name.replace("{i}", "{i-1}"),) for name in _MERGING}}, dropped=NOT_USED)
+_OLD = nest("layers.{i}.downsample.", ["layers.{i-1}.downsample."], _MERGING)
+SWIN_NAMES, OLD_SWIN_NAMES = (Names({**_SWIN, **merging}, dropped=NOT_USED) for merging in (_NEW, _OLD))
+SWIN_V2_NAMES, OLD_SWIN_V2_NAMES = (Names({**_SWIN_V2, **m}, dropped=_NOT_USED_V2) for m in (_NEW, _OLD))
 
 CFG_KEYS = ("mean", "std", "crop_pct", "interpolation")
 

@@ -42,7 +42,7 @@ class Builder:
         node.metadata_props.update(self.like.metadata_props)
         value = node.outputs[0]
         value.name, value.type = node.name, inputs[0].type
-        value.shape = shape if shape is None or isinstance(shape, ir.Shape) else ir.Shape(list(shape))
+        value.shape = None if shape is None else ir.Shape(list(shape))
         self.nodes.append(node)
         return value
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.graph.graph import constant_of, operand, static_shape
+from edgevit.graph.moves import RESHAPES
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -118,8 +119,12 @@ def strip_reshapes(value: ir.Value) -> ir.Value:
 
 def step_view(node: ir.Node, known: Mapping[ir.Value, View]) -> View | None:
     """What a single operator does to the views of its inputs; ``None`` where it is no movement."""
+    return _step(node, node.outputs[0], _Memo(known))
+
+
+def _step(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
     step = _STEPS.get(node.op_type) if node.domain == "" else None
-    return step(node, node.outputs[0], _Memo(known)) if step is not None else None
+    return step(node, value, memo) if step is not None else None
 
 
 def _trace(value: ir.Value, memo: _Memo) -> View:
@@ -130,8 +135,7 @@ def _trace(value: ir.Value, memo: _Memo) -> View:
         view = View(None, np.full(numbers.shape, NOWHERE, np.int64), 1.0, numbers.astype(np.float64))
     else:
         node = value.producer()
-        step = _STEPS.get(node.op_type) if node is not None and node.domain == "" else None
-        view = (step(node, value, memo) if step is not None and node is not None else None) or identity(value)
+        view = (_step(node, value, memo) if node is not None else None) or identity(value)
     memo[value] = view
     return view
 
@@ -243,18 +247,12 @@ def _concat(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
 
 def _arithmetic(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
     """Add, Sub, Mul and Div by a constant."""
-    if not memo.arithmetic:
+    place = 0 if constant_of(node.inputs[0]) is None else 1
+    constant, shape = constant_of(node.inputs[1 - place]), static_shape(value)
+    if not memo.arithmetic or constant is None or constant_of(node.inputs[place]) is not None:
         return None
-    numbers = [constant_of(v) for v in node.inputs]
-    if (numbers[0] is None) == (numbers[1] is None):
-        return None
-    place = 0 if numbers[0] is None else 1
-    if place == 1 and node.op_type == "Div":
+    if shape is None or constant.dtype.kind != "f" or (place == 1 and node.op_type == "Div"):
         return None  # a constant over x is no scaling of x
-    constant = numbers[1 - place]
-    shape = static_shape(value)
-    if constant is None or shape is None or constant.dtype.kind != "f":
-        return None
     view = _source(node, memo, place)
     if view.shape != shape:
         view = view.move(lambda x: np.broadcast_to(x, shape), node)
@@ -265,17 +263,13 @@ def _arithmetic(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
         with np.errstate(divide="ignore", invalid="ignore"):
             c = c if node.op_type == "Mul" else 1.0 / c
         factor = float(c.reshape(-1)[0]) if c.size == 1 else np.broadcast_to(c, shape)
-    elif node.op_type == "Add":
-        shift = np.broadcast_to(c, shape)
-    elif place == 0:
-        shift = np.broadcast_to(-c, shape)
-    else:
-        factor, shift = -1.0, np.broadcast_to(c, shape)
-    scale = view.scale * factor
+    else:  # x + c, x − c or c − x
+        factor = -1.0 if node.op_type == "Sub" and place == 1 else 1.0
+        shift = np.broadcast_to(-c if node.op_type == "Sub" and place == 0 else c, shape)
     offset = None if view.offset is None else view.offset * factor
     if shift is not None:
         offset = shift if offset is None else offset + shift
-    return View(view.source, view.index, scale, offset, (*view.nodes, node))
+    return View(view.source, view.index, view.scale * factor, offset, (*view.nodes, node))
 
 
 def trains(node: ir.Node) -> bool:
@@ -298,13 +292,8 @@ def _pass(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
 
 
 _STEPS: dict[str, Step] = {
-    "Identity": _pass,
-    "Dropout": _pass,
-    "Cast": _pass,
-    "Reshape": _reshape,
-    "Flatten": _reshape,
-    "Squeeze": _reshape,
-    "Unsqueeze": _reshape,
+    **dict.fromkeys(("Identity", "Dropout", "Cast"), _pass),
+    **dict.fromkeys(RESHAPES, _reshape),
     "Transpose": _transpose,
     "Slice": _slice,
     "Gather": _gather,
@@ -313,8 +302,5 @@ _STEPS: dict[str, Step] = {
     "Tile": _tile,
     "Pad": _pad,
     "Concat": _concat,
-    "Add": _arithmetic,
-    "Sub": _arithmetic,
-    "Mul": _arithmetic,
-    "Div": _arithmetic,
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _arithmetic),
 }

@@ -154,7 +154,7 @@ def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
 def known_shape(value: ir.Value | None) -> tuple[int, ...]:
     """The shape of a value that is known to be static."""
     shape = static_shape(value)
-    assert shape is not None, "a static shape"
+    assert shape is not None, "its shape is not static"
     return shape
 
 

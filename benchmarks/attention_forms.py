@@ -170,7 +170,7 @@ class StatedAttention(Attention):
         arrange: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         q, k, v = self.project(x, queries)
-        after = _keep
+        after: Callable[[Tensor], Tensor] = _keep
         if self.scale != 1.0:
             q, k, after = SCALES[self.form.scale](q, k, self.scale)
         out = PRODUCTS[self.form.product](q, k, v, bias, after).transpose(1, 2).flatten(2)

@@ -22,6 +22,7 @@ from benchmarks.int8_models import MODELS, BenchModel, find_assets
 from edgevit.build.build import build_model
 from edgevit.core import schema
 from edgevit.core.cache import StageCache
+from edgevit.core.errors import BundleError
 from edgevit.core.recipe import load_recipe
 from edgevit.core.report.report import Accuracy
 from edgevit.core.target import Budget, load_target
@@ -72,7 +73,7 @@ def bench_model(bench: BenchModel, assets: Path, calibration: int, folder: Path)
 
 def judge_row(row: Mapping[str, Any], budget: Budget | None = None) -> tuple[str, ...]:
     """Which limits of a build's own budget a row misses."""
-    budget, found = budget or Budget(), schema.from_data(Accuracy, row["accuracy"], row["model"], ValueError)
+    budget, found = budget or Budget(), schema.from_data(Accuracy, row["accuracy"], row["model"], BundleError)
     missed = []
     if found.cosine_mean is None or found.cosine_mean < budget.min_cosine:
         missed.append(f"mean cosine below {budget.min_cosine}")
@@ -83,7 +84,16 @@ def judge_row(row: Mapping[str, Any], budget: Budget | None = None) -> tuple[str
 
 def render_table(rows: list[dict[str, Any]]) -> str:
     """The content of ``results/embed.md``."""
-    titles = ("model", "calibration", "judged", "sites in INT8", "mean cosine", "least", "SQNR, dB", "recall@1, %")
+    titles: tuple[str, ...] = (
+        "model",
+        "calibration",
+        "judged",
+        "sites in INT8",
+        "mean cosine",
+        "least",
+        "SQNR, dB",
+        "recall@1, %",
+    )
     titles += ("recall@10, %", "kNN top-1, %", "float, %", "")
     lines = [
         "# INT8 embeddings against the float model's",
@@ -94,7 +104,7 @@ def render_table(rows: list[dict[str, Any]]) -> str:
         f"|{' --- |' * len(titles)}",
     ]
     for row in rows:
-        found = schema.from_data(Accuracy, row["accuracy"], row["model"], ValueError)
+        found = schema.from_data(Accuracy, row["accuracy"], row["model"], BundleError)
         percent = [
             "–" if count is None else f"{100 * count / found.images:.2f}"
             for count in (found.agreement, _times(found.recall10, found.images), found.top1, found.reference_top1)

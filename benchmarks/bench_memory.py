@@ -31,6 +31,7 @@ from typing import Any
 from benchmarks.memory_limit import limit_memory
 from benchmarks.memory_table import render_table
 from edgevit.core import schema
+from edgevit.core.recipe import Choice
 from edgevit.measure.machine.local import describe_machine
 
 BARS: dict[str, float | None] = {
@@ -80,7 +81,7 @@ def write_checkpoint(name: str, folder: Path) -> int:
     return (folder / "model.safetensors").stat().st_size
 
 
-def build(checkpoint: Path, precision: str, folder: Path, images: int | None = None) -> dict[str, Any]:
+def build(checkpoint: Path, precision: Choice, folder: Path, images: int | None = None) -> dict[str, Any]:
     """What the child process does: build, calibrated on so many images, and say how much memory that took."""
     before = _read_resident()["VmRSS"]
     stages: dict[str, int] = {}

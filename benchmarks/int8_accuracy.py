@@ -32,6 +32,8 @@ def summarize_accuracy(logits: Values, reference: Values, images: ImageSet) -> d
     meter.update(logits, reference, labels, images.files)
     found = meter.result()
     low, high = _bootstrap_sqnr(logits, reference)
+    assert found.agreement_low is not None, "the meter has images"
+    assert found.agreement_high is not None
     return {
         "images": found.images,
         "agreement_percent": {

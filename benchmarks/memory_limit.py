@@ -36,7 +36,11 @@ def limit_memory(limit_bytes: int) -> Iterator[Callable[[], None]]:
         else:
             (group / "memory.max").write_text(str(limit_bytes))
             (group / "memory.swap.max").write_text("0")
-        yield lambda: (group / "cgroup.procs").write_text(str(os.getpid())) and None
+
+        def enter() -> None:
+            (group / "cgroup.procs").write_text(str(os.getpid()))
+
+        yield enter
     finally:
         for _ in range(100):  # a killed process leaves its group a moment later
             with suppress(OSError):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -23,6 +24,11 @@ from scripts.lone_attention import Feed, LoneAttention, make_attention
 
 WINDOW = (16, 16)  # a window of 4 × 4 tokens
 SHAPES = [(1, 1), (1, 33), (1, 198), (2, 198), (3, 66), (5, 17), (16, 16), (31, 64), (49, 49), (65, 66), (198, 198)]
+_PROJECTIONS: tuple[tuple[Literal["separate", "normed"], bool], ...] = (
+    ("separate", False),
+    ("normed", True),
+    ("normed", False),
+)
 CASES: tuple[LoneAttention, ...] = (
     *(LoneAttention(q, n) for q, n in SHAPES),
     # What is added to the scores, in every form
@@ -40,7 +46,7 @@ CASES: tuple[LoneAttention, ...] = (
     *(
         LoneAttention(q, 16, 16, 16, projection=projection, moved=moved)
         for q in (15, 16)
-        for projection, moved in (("separate", False), ("normed", True), ("normed", False))
+        for projection, moved in _PROJECTIONS
     ),
     *(LoneAttention(*WINDOW, 16, 16, projection="packed", moved=moved) for moved in (True, False)),
     *(LoneAttention(5, a, a, 16) for a in (3, 6)),

@@ -15,11 +15,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgevit.core.task import TaskName
+
 if TYPE_CHECKING:
     from tests.parity.case import Case
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "models.md"
-TASKS = ("classify", "embed", "features")
+TASKS: tuple[TaskName, ...] = ("classify", "embed", "features")
 _BEGIN, _END = "<!-- begin: scripts/list_models.py -->", "<!-- end -->"
 _ROW = re.compile(r"\| [^|]+ \| (?P<publisher>[^|]+) \| `(?P<name>[^`]+)` \|(?P<figures>( [^|]* \|){3})")
 
@@ -37,7 +39,7 @@ def _render_figure(figure: float) -> str:
     return f"{math.ceil(figure / power) * power:.0e}"
 
 
-def read_rows(document: Path) -> dict[str, dict[str, float]]:
+def read_rows(document: Path) -> dict[str, dict[TaskName, float]]:
     """Figures by task of every row that a document has, by publisher and name."""
     rows = {}
     for line in document.read_text(encoding="utf-8").splitlines():

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import mindspore
 import numpy as np
@@ -55,7 +56,7 @@ def main() -> None:
         num_classes=3,
         drop_path_rate=0.0,
     )
-    answers = {"pixels": pixels}
+    answers: dict[str, Any] = {"pixels": pixels}
     randomise(vit, generator)
     averaged = {p.name: Tensor(p.asnumpy().copy()) for p in vit.get_parameters()}
     answers["averaged"] = vit(Tensor(pixels)).asnumpy()

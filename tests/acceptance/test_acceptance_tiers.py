@@ -5,6 +5,8 @@ INT8 is what a build makes for the tier, from fewer calibration images.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -19,7 +21,7 @@ from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.measure.reference import run_outputs
 from edgevit.models.export import export_model
 from edgevit.pixels.images import ImageSet
-from tests.support.tier_engines import HERE, REFUSED, Job, answer_jobs, measure_sqnr
+from tests.support.tier_engines import HERE, REFUSED, Floats, Job, Stored, answer_jobs, measure_sqnr
 from tests.support.under_tier import run_under_tier
 
 PHOTOS, CALIBRATION = 200, 128
@@ -63,14 +65,15 @@ def test_real_photos_get_the_float_models_answers(model, tier, tmp_path, record_
     quantized = prepare_quantized(
         "int8", found, load_target("intel-cpu"), Recipe(), calibration, cache, ignore_progress
     )
-    floats = ("f32", "bf16") if TIERS[tier].bf16 else ("f32",)
-    graphs = {"fp32": folder / "float.onnx", "int8": quantized.path}
+    floats: tuple[Floats, ...] = ("f32", "bf16") if TIERS[tier].bf16 else ("f32",)
+    graphs: dict[Stored, Path] = {"fp32": folder / "float.onnx", "int8": quantized.path}
     jobs = [Job(f"{p}.{f}", graphs[p], p, f, folder / "photos.npy") for p in graphs for f in floats]
     answers, logits = run_under_tier(tier, answer_jobs, jobs, tmp_path), np.load(folder / "logits.npy")
     short = []
     for job in jobs:
-        assert not isinstance(answers[job.name], str), answers[job.name]
-        (ours,) = answers[job.name]
+        answered = answers[job.name]
+        assert not isinstance(answered, str), answered
+        (ours,) = answered
         agreement = 100 * float((ours.argmax(1) == logits.argmax(1)).mean())
         figures = agreement, measure_sqnr((ours,), (logits,))
         least = LEAST[job.precision, job.floats]

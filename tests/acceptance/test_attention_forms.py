@@ -11,6 +11,8 @@ from benchmarks.bench_forms import USED, list_beaten, render_table
 from edgevit.core.target import load_target
 from edgevit.measure.reference import generate_images
 from edgevit.models.export import float_module, fold_model
+from edgevit.models.swin import SwinConfig
+from edgevit.models.vit import ViTConfig
 from tests.support.small_models import SWIN, VIT, make_model
 
 pytestmark = pytest.mark.bench
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.bench
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @pytest.mark.parametrize("config", [VIT, SWIN], ids=["vit", "swin"])
-def test_form_computes_what_the_unfolded_model_computes(config: object, form: Form) -> None:
+def test_form_computes_what_the_unfolded_model_computes(config: ViTConfig | SwinConfig, form: Form) -> None:
     model = make_model(config)
     pixels = torch.from_numpy(generate_images(2, *model.config.image_size, 0))
     with torch.inference_mode():

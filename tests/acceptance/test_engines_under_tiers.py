@@ -31,12 +31,14 @@ from edgevit.measure.reference import run_outputs
 from edgevit.models.export import export_model
 from edgevit.models.model import Model
 from edgevit.models.select_task import select_task
+from edgevit.models.swin import SwinConfig
 from edgevit.models.swin_v2 import SwinV2Config
+from edgevit.models.vit import ViTConfig
 from edgevit.quantize.placement import PLACEMENTS
 from edgevit.quantize.quantize import plan_quantization
 from edgevit.quantize.write_quantized import write_quantized
 from tests.support.small_models import SWIN, SWINS, VIT, VITS, make_images, make_model
-from tests.support.tier_engines import HERE, REFUSED, Answers, Job, answer_jobs, measure_sqnr
+from tests.support.tier_engines import HERE, REFUSED, Answers, Job, Stored, answer_jobs, measure_sqnr
 from tests.support.under_tier import ALL_CORES, run_under_tier
 
 LEAST_DB = {("fp32", "f32"): 90.0, ("fp32", "bf16"): 30.0, ("int8", "f32"): 30.0, ("int8", "bf16"): 24.0}
@@ -47,14 +49,14 @@ pytestmark = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), r
 # 66 tokens of which one is hidden by a constant in full, and a last block for two of them
 PADDED = dataclasses.replace(VIT, image_size=(72, 56), depth=2, distillation_token=True, distillation_head=True)
 SMALL_WINDOWS = dataclasses.replace(SWIN, image_size=(56, 40), depths=(2, 1), heads=(1, 2))
-SMALL = {
+SMALL: dict[str, tuple[ViTConfig | SwinConfig, Task]] = {
     "padded": (PADDED, Task()),
     "siglip": (dataclasses.replace(VITS["siglip"], depth=2), Task()),
     "windows": (SMALL_WINDOWS, Task()),
     "v2": (SwinV2Config(**dataclasses.asdict(SMALL_WINDOWS), pretrained_windows=(0, 0)), Task()),
 }
 # Every option of every family, and the other tasks
-WHOLE = {
+WHOLE: dict[str, tuple[ViTConfig | SwinConfig, Task]] = {
     **{f"vit_{name}": (config, Task()) for name, config in VITS.items()},
     **{f"swin_{name}": (config, Task()) for name, config in SWINS.items()},
     "vit_class_token_padded": (dataclasses.replace(VIT, image_size=(72, 48)), Task()),
@@ -98,7 +100,7 @@ class Suite:
         return figures
 
 
-def make_suite(cases: Mapping[str, tuple[object, Task]], folder: Path) -> Suite:
+def make_suite(cases: Mapping[str, tuple[ViTConfig | SwinConfig, Task]], folder: Path) -> Suite:
     jobs: list[Job] = []
     expected: dict[str, Answers] = {}
     for name, (config, task) in cases.items():
@@ -115,7 +117,7 @@ def add_model(jobs, expected, folder, name, model: Model, pixels, calibration, r
     target = load_target("intel-cpu")
     graph = optimize_graph(export_model(model, target.export)[0])[0]
     np.save(folder / f"{name}.npy", pixels)
-    wanted = {"fp32": run_outputs(model)(pixels)}
+    wanted: dict[Stored, Answers] = {"fp32": run_outputs(model)(pixels)}
     graph.save(folder / f"{name}.fp32.onnx")
     form = choose_form(
         target, Recipe(quantization=recipe)
@@ -191,6 +193,7 @@ def test_int8_weights_that_share_no_limit_saturate_without_vnni(small, tmp_path)
     full = dataclasses.replace(job, graph=tmp_path / "full.onnx")
     for tier in set(HERE) & {"avx2", "avx512", "avx512_vnni"}:
         answers = run_under_tier(tier, answer_jobs, [full], tmp_path / tier)[full.name]
+        assert not isinstance(answers, str), answers
         assert (measure_sqnr(answers, expected) < LEAST_DB["int8", "f32"]) == TIERS[tier].saturates
 
 

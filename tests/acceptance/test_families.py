@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ from tests.support.reference import count_flops
 from tests.support.small_graphs import run_graph
 from tests.support.small_models import VITS, make_images, make_model
 
-WIDER = {"width": 64, "mlp_width": 128, "depth": 2, "classes": 7}
+WIDER: dict[str, Any] = {"width": 64, "mlp_width": 128, "depth": 2, "classes": 7}
 FAMILIES = {
     "dinov2_with_registers": dataclasses.replace(VITS["registers"], **WIDER),
     "dinov2_giant_classifier": dataclasses.replace(VITS["token_mean"], **WIDER),

@@ -6,6 +6,7 @@ import csv
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from edgevit.core.target import Target, load_target
 from scripts.make_arm_root import MADE, default_folder
 
 DIGITS, PHOTOS, CALIBRATION = 60, 20, 64
-_QUICK = {"latency_runs": 20, "latency_seconds": 0.5, "tune_settings": False}
+_QUICK: dict[str, Any] = {"latency_runs": 20, "latency_seconds": 0.5, "tune_settings": False}
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +55,7 @@ def demo_bundles(
     targets: Mapping[str, Target] = {"onnxruntime": load_target("cpu"), "openvino": openvino_target}
     folder, built = tmp_path_factory.mktemp("demo"), {}
 
-    def build(model: str, precision: str, backend: str = "onnxruntime") -> Path:
+    def build(model: str, precision: Any, backend: str = "onnxruntime") -> Path:
         name = f"{model}-{precision}-{backend}"
         if name not in built:
             recipe = Recipe(precision=precision, quantization=Quantization(images=100), **_QUICK)

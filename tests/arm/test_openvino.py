@@ -46,7 +46,13 @@ def test_graph_with_float_products_has_int8_kernels_for_all_its_linears(
     expected = answer_here(bundle, digits[1])
     np.savez(tmp_path / "pixels.npz", pixels=expected.pixels)
     script = Path(__file__).with_name("count_kernels.py")
-    command = [*start_on_arm(root, CPU), script, bundle / "model.onnx", tmp_path / "pixels.npz", tmp_path / "out.npz"]
+    command: list[str | Path] = [
+        *start_on_arm(root, CPU),
+        script,
+        bundle / "model.onnx",
+        tmp_path / "pixels.npz",
+        tmp_path / "out.npz",
+    ]
     kernels: dict[str, int] = json.loads(run(command, root / "wheels"))
     with np.load(tmp_path / "out.npz") as stored:
         same, sqnr_db = compare(expected, Answers(expected.pixels, stored["logits"], "aarch64"))

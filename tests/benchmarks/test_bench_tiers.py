@@ -324,7 +324,7 @@ def prepare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Ti
     monkeypatch.setattr(tier_files, "export_timm", lambda m, s, exporter, path: path.write_text(exporter) and path)
     monkeypatch.setattr(tier_files, "_list_faults", lambda path: {})
     monkeypatch.setattr(tier_files, "_prepare_graphs", lambda *_: {"int8": graph, f"int8 {UNPADDED}": graph})
-    monkeypatch.setattr(tier_files.metadata, "version", lambda name: "1")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1")
     model: Any = SimpleNamespace(
         source=SimpleNamespace(identity="weights"), preprocess=None, config=SimpleNamespace(image_size=(8, 8))
     )

@@ -230,7 +230,7 @@ def test_limit_memory_ends_a_process_that_needs_more(mib: int, status: int) -> N
     assert not list(Path("/sys/fs/cgroup/memory").glob(f"edgevit-bench-{os.getpid()}"))
 
 
-@pytest.mark.parametrize("case", {**bench_memory.BARS, **dict.fromkeys(bench_memory.LIMITED)})
+@pytest.mark.parametrize("case", dict.fromkeys([*bench_memory.BARS, *bench_memory.LIMITED]))
 def test_memory_case_when_listed_is_an_architecture_and_a_precision(case: str) -> None:
     name, precision = case.split(":")
     assert find_architecture(name) is not None

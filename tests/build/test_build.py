@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -258,7 +259,8 @@ def test_second_build_into_the_same_folder_is_refused_while_the_first_runs(tmp_p
 
 def test_infinite_logits_of_the_model_itself_name_the_images(tmp_path, digits):
     model = make_model(VIT)
-    model.module.head.bias.data[0] = float("inf")
+    head: Any = model.module.head
+    head.bias.data[0] = float("inf")
     from edgevit.pixels.images import ImageSet
 
     images = ImageSet.read(digits.validation).subset(3, 0)

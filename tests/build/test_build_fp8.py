@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -134,7 +135,7 @@ def test_site_that_the_recipe_pins_stays_fp8_and_the_reason_says_how_far_it_was_
     assert "with more fp8 is not worth it" in variant.reason
 
 
-def prepare(tmp_path: Path, **settings: object) -> tuple[Path, QuantizedGraph]:
+def prepare(tmp_path: Path, **settings: Any) -> tuple[Path, QuantizedGraph]:
     """The float graph, and an FP8 graph of six images."""
     from PIL import Image
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -177,7 +178,7 @@ def test_site_that_is_pinned_to_float_stays_float_and_an_unknown_one_is_refused(
 def test_pin_of_no_site_is_refused_before_the_float_model_runs_over_the_images(tmp_path, digits, monkeypatch):
     ran = []
     monkeypatch.setattr("edgevit.build.build.gather_evidence", lambda *given: ran.append(given))
-    pins = {"blocks.0.attn.qkv": "float", "blocks.*.mlp.fc2": "float", "fc9": "int8"}
+    pins: dict[str, Any] = {"blocks.0.attn.qkv": "float", "blocks.*.mlp.fc2": "float", "fc9": "int8"}
     recipe = dataclasses.replace(QUICK, quantization=Quantization(images=40, sites=pins))
     with pytest.raises(RecipeError) as caught:
         build_model(MODELS["vit"], CPU, out=tmp_path / "b", recipe=recipe, calibration=digits.calibration)
@@ -194,7 +195,8 @@ def test_four_bit_weights_that_the_library_does_not_run_are_refused_before_the_c
 
 def test_build_with_the_same_calibration_does_not_calibrate_again_and_says_so(tmp_path, digits):
     """In the cache of all tests, where the float graphs are, with numbers of images that no other test has."""
-    stages, notes = set(), []
+    stages: set[str] = set()
+    notes: list[str] = []
 
     def build(**changes):
         build_model(

@@ -75,7 +75,7 @@ Open = Callable[..., tuple[Mapping[str, Any], "np.ndarray[Any, Any] | None"]]
 def open_under(tmp_path: Path) -> Open:
     """Open a bundle in a process that is limited to a tier: what its canary did, and its answers to some pixels."""
 
-    def run(tier: str, bundle: Path, pixels: np.ndarray[Any, Any], check: str = "auto") -> Any:
+    def run(tier: TierName, bundle: Path, pixels: np.ndarray[Any, Any], check: str = "auto") -> Any:
         np.save(tmp_path / "pixels.npy", pixels)
         out = tmp_path / "answers.npy"
         out.unlink(missing_ok=True)
@@ -109,7 +109,7 @@ def write_loud(path: Path) -> Path:
         helper.make_node("DequantizeLinear", ["weight", "step", "no_shift"], ["matrix"], axis=1),
         helper.make_node("MatMul", ["values", "matrix"], ["logits"]),
     ]
-    constants = {
+    constants: dict[str, np.ndarray[Any, Any]] = {
         "flat": np.array([1, WIDTH], np.int64),
         "one": np.array(1, np.float32),
         "zero": np.array(0, np.uint8),

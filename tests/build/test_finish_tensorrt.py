@@ -182,7 +182,12 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     quantization = Quantization(images=20, float_share=0.0, rounding="nearest")
     recipe = dataclasses.replace(RECIPE, quantization=quantization, choice_images=20)
     cache = StageCache(folder / "cache")
-    options = {"calibration": digits.calibration, "validation": digits.validation, "recipe": recipe, "cache": cache}
+    options: dict[str, Any] = {
+        "calibration": digits.calibration,
+        "validation": digits.validation,
+        "recipe": recipe,
+        "cache": cache,
+    }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("edgevit.build.desk.rehearse_fusion", lambda *arguments: Rehearsal())  # takes seconds a graph
         return build_model(MODELS["vit"], load_target("jetson"), out=folder / "bundle", **options).bundle

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from edgevit.build import pack
 from edgevit.build.lock import lock_output
 from edgevit.build.pack import check_output, pack_bundle, recover_output
 from edgevit.core.errors import OutputError
@@ -172,7 +171,7 @@ def test_disk_that_fills_up_loses_nothing(
         if calls > after:
             raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(pack.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(OutputError, match="the disk is full") as caught:
         _pack(tmp_path / "out", name="second")
     assert "free some space" in caught.value.hint
@@ -185,7 +184,7 @@ def test_disk_without_room_is_refused_before_writing(tmp_path: Path, monkeypatch
     import shutil
 
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(pack.shutil, "disk_usage", lambda path: usage._replace(free=3))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=3))
     with pytest.raises(OutputError, match="has 3 bytes free, and the bundle needs 8"):
         _pack(tmp_path / "out")
     assert _names(tmp_path) == set()
@@ -217,7 +216,7 @@ def test_interruption_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.
         raise KeyboardInterrupt
 
     _pack(tmp_path / "out", name="first")
-    monkeypatch.setattr(pack.os, "fsync", interrupt)
+    monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         _pack(tmp_path / "out", name="second")
     monkeypatch.undo()
@@ -236,7 +235,7 @@ def test_new_name_that_fails_gives_the_earlier_bundle_back(tmp_path: Path, monke
             raise OSError(errno.EIO, "Input/output error")
         real(source, target)
 
-    monkeypatch.setattr(pack.os, "rename", rename)
+    monkeypatch.setattr(os, "rename", rename)
     with pytest.raises(OutputError, match="Input/output error"):
         _pack(tmp_path / "out", name="second")
     assert verify_bundle(tmp_path / "out").manifest.name == "first"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ from edgevit.build.prepare_quantized import RANDOM_IMAGES, prepare_quantized, re
 from edgevit.build.set_back import mark_float
 from edgevit.core.cache import StageCache
 from edgevit.core.progress import ignore_progress
-from edgevit.core.quantization import Quantization, QuantizationRecord, SiteRecord
+from edgevit.core.quantization import Quantization, QuantizationRecord, SiteChoice, SiteRecord
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
 from edgevit.graph.graph import Graph
@@ -37,7 +38,7 @@ def images(tmp_path):
 @pytest.fixture
 def calls(monkeypatch):
     """What the quantiser was called with; it returns the float graph and an empty plan."""
-    seen: list[tuple] = []
+    seen: list[tuple[Any, ...]] = []
 
     def plan_quantization(graph, pixels, quantization, backend, *, seed, **others):
         pixels = list(pixels)
@@ -107,8 +108,8 @@ def test_equal_inputs_are_quantised_once_and_any_other_again(calls, images, tmp_
     first = prepare(model, images, tmp_path)
     assert prepare(model, images, tmp_path) == first
     assert len(calls) == 1
-    pins = {"blocks.*": "float", "blocks.0.*": "int8"}
-    others = [
+    pins: dict[str, SiteChoice] = {"blocks.*": "float", "blocks.0.*": "int8"}
+    others: list[dict[str, Any]] = [
         {"quantization": Quantization(bias_correction=False)},
         {"quantization": Quantization(sites=pins)},
         {"quantization": Quantization(sites=dict(reversed(pins.items())))},  # the later pin goes over the earlier one
@@ -148,7 +149,8 @@ def test_quantised_graph_answers_nearly_as_the_float_module(config, batch, image
     stored = {i.data_type for i in onnx.load(result.path).graph.initializer if len(i.dims) == 2}
     assert onnx.TensorProto.INT8 in stored
     assert {s.precision for s in result.record.sites} == {"int8", "float"}
-    pixels = generate_images(batch[1], *config.image_size, 9)
+    height, width = config.image_size
+    pixels = generate_images(batch[1], height, width, 9)
     session = onnxruntime.InferenceSession(str(result.path), providers=["CPUExecutionProvider"])
     answer = session.run(None, {"image": pixels})[0]
     expected = run_module(model)(pixels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -18,7 +20,7 @@ def name_class(kind: str, index: int) -> Names:
     return transformers_vit.make_names(row, list(row.classes.values())[index])
 
 
-TABLES = {
+TABLES: dict[str, Any] = {
     "timm vit": (timm_vit.VIT_NAMES, ViTConfig(distillation_token=True, distillation_head=True)),
     "timm vit, newer": (
         timm_vit.VIT_NAMES,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from typing import Any
 
 import pytest
 
@@ -345,7 +346,7 @@ def test_python_interface_of_the_readme_builds_the_same(line, tmp_path, monkeypa
 
     monkeypatch.chdir(tmp_path)
     target, recipe = edgevit.load_target("cpu"), edgevit.load_recipe(line.recipe)
-    data = {"calibration": str(line.calibration), "validation": str(line.validation)}
+    data: dict[str, Any] = {"calibration": str(line.calibration), "validation": str(line.validation)}
     result = edgevit.build_model(str(MODELS["vit"]), target, out="./bundle", recipe=recipe, **data)
     assert result.report.verdict.passed
     with edgevit.open_bundle("./bundle") as predictor:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgevit.core import schema
 from edgevit.core.errors import RecipeError
-from edgevit.core.quantization import Observer, Quantization
+from edgevit.core.quantization import Observer, Quantization, SiteChoice
 from edgevit.core.recipe import Recipe, find_recipes_directory, load_recipe
 from edgevit.core.target import ExportForm
 from edgevit.core.task import Task
@@ -83,7 +83,7 @@ def test_recipes_readme_documents_every_key():
 
 def test_pins_of_sites_keep_their_order(tmp_path):
     """A later pattern overrides an earlier one."""
-    pins = {"z.*": "float", "a.*": "int8", "m": "float"}
+    pins: dict[str, SiteChoice] = {"z.*": "float", "a.*": "int8", "m": "float"}
     path = tmp_path / "recipe.toml"
     path.write_text(Recipe(quantization=Quantization(sites=pins)).dumps(), encoding="utf-8")
     assert list(load_recipe(path).quantization.sites.items()) == list(pins.items())

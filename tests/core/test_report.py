@@ -31,7 +31,7 @@ def build(kind: Any) -> st.SearchStrategy[Any]:
     origin, args = get_origin(kind), get_args(kind)
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        return st.builds(kind, **{f.name: build(hints[f.name]) for f in dataclasses.fields(kind)})
+        return st.builds(typing.cast(Any, kind), **{f.name: build(hints[f.name]) for f in dataclasses.fields(kind)})
     if origin is Literal:
         return st.sampled_from(args)
     if origin is tuple and args[-1] is Ellipsis:

@@ -6,6 +6,7 @@ The matrix is computed under the widest instructions of this machine, and by ``m
 from __future__ import annotations
 
 import platform
+from typing import Any
 
 import numpy as np
 import openvino
@@ -116,16 +117,17 @@ WIDTHS, HEADS = (16, 24, 32, 48, 64, 80, 96), (1, 2, 3, 6, 12)
 
 def draw_cases(count: int, seed: int = 0) -> list[LoneAttention]:
     """Sizes, forms and biases at random; every fifth has as many queries as heads."""
-    random, cases = np.random.default_rng(seed), []
+    random = np.random.default_rng(seed)
+    cases: list[LoneAttention] = []
     while len(cases) < count:
         keys, heads, width = (int(random.choice(values)) for values in (SIZES, HEADS, WIDTHS))
         queries = heads if len(cases) % 5 == 0 else int(random.choice(SIZES))
         batch = int(random.choice((1, 1, 1, 2, 4)))
-        codes = [None, None, "u8", "i8"][int(random.integers(4))]
+        codes: Any = [None, None, "u8", "i8"][int(random.integers(4))]
         projections = ["separate", "separate", "normed"] + (["packed"] if queries == keys and codes is None else [])
         full = (batch, heads, queries, keys)
         bias = tuple(1 if random.random() < 0.4 else size for size in full) if random.random() < 0.7 else None
-        projection = projections[int(random.integers(len(projections)))]
+        projection: Any = projections[int(random.integers(len(projections)))]
         scale, moved = bool(random.integers(2)), bool(random.random() < 0.8)
         # Of two or three keys and as many queries a wrong result may be near the right one by chance.
         if keys > 4:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from edgevit.graph import movement, moves
 from edgevit.graph.movement import trace
 from tests.support.pass_graphs import constant, draw, parse, run
 
-IO = {"inputs": "float[2,3,4] x", "outputs": "float[a,b,c] y"}
+IO: dict[str, Any] = {"inputs": "float[2,3,4] x", "outputs": "float[a,b,c] y"}
 X = {"x": draw(2, 3, 4)}
 SHAPES = (
     constant("flat", np.asarray([24]))

@@ -6,6 +6,7 @@ import functools
 import itertools
 import operator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,7 +99,8 @@ def test_segments_of_weights_on_disk_compute_the_same_also_after_a_release(
     graph.save(tmp_path / "graph.onnx", beside=True)
     mapped = Graph.load(tmp_path / "graph.onnx")
     image = make_pixels(family, 1)[0]
-    value = twin = image
+    value: Any = image
+    twin: Any = image
     for segment, same in zip(split_graph(mapped), split_graph(graph), strict=True):
         held = [v.const_value.numpy() for node in segment.nodes for v in node.inputs if v is not None and v.const_value]
         release_weights(segment)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from edgevit.core.errors import DeviceError
-from edgevit.measure import cold_start
 from edgevit.measure.cold_start import measure_cold_start, read_peak_memory
 from tests.support.tiny_bundle import make_bundle
 from tests.support.tiny_engine import compile_tiny_engine
@@ -111,7 +110,7 @@ def test_cold_start_is_the_median_of_times_and_the_maximum_of_memory(
 ) -> None:
     runs = [{**FIGURES, "load_ms": t, "peak_memory_bytes": m} for t, m in ((9.0, 10), (1.0, 30), (2.0, 20))]
     outputs = [(0, f"a library's banner\n{json.dumps(r)}\nand its goodbye\n", "") for r in runs]
-    monkeypatch.setattr(cold_start.subprocess, "run", FakeProcess(*outputs))
+    monkeypatch.setattr(subprocess, "run", FakeProcess(*outputs))
     found = measure_cold_start(tmp_path, processes=3)
     assert (found.load_ms, found.peak_memory_bytes, found.processes) == (2.0, 30, 3)
 
@@ -128,7 +127,7 @@ def test_cold_start_is_the_median_of_times_and_the_maximum_of_memory(
 def test_cold_start_says_how_a_process_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: tuple[int, str, str], words: str
 ) -> None:
-    monkeypatch.setattr(cold_start.subprocess, "run", FakeProcess(result))
+    monkeypatch.setattr(subprocess, "run", FakeProcess(result))
     with pytest.raises(DeviceError, match=words) as caught:
         measure_cold_start(tmp_path)
     assert "line 3\n" not in caught.value.message

@@ -11,6 +11,7 @@ import pytest
 
 from edgevit.core.errors import DeviceError
 from edgevit.measure.latency import LatencyComparison, measure_latency, measure_session_throughput
+from edgevit.runtime.session import Session
 from tests.support.fake_session import Clock, FakeSession
 
 BATCH = np.zeros((2, 4, 4, 3), np.uint8)
@@ -119,14 +120,15 @@ def test_latency_refuses_what_never_starts_or_ends(wrong: dict[str, float]) -> N
         measure_latency({}, BATCH)
 
 
-class CountingSession:
+class CountingSession(Session):
     """Notes the threads that call it, and fails at the call asked for."""
 
     settings = {"hint": "throughput"}  # noqa: RUF012
     streams = 3
 
     def __init__(self, fail_at: int | None = None) -> None:
-        self.lock, self.callers, self.calls, self.fail_at = threading.Lock(), set(), 0, fail_at
+        self.lock, self.calls, self.fail_at = threading.Lock(), 0, fail_at
+        self.callers: set[threading.Thread] = set()
         self.meeting = threading.Barrier(self.streams)
 
     def run_outputs(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,15 +57,16 @@ def test_real_engine_has_parity_and_full_agreement(engines: dict[str, Engine], b
     rows = [f"{i}.png,{i % CLASSES}" for i in range(7)]
     (tmp_path / "list.csv").write_text("\n".join(["file,label", *rows]))
     preprocess = Preprocess(SIZE, SIZE, "none", SIZE, SIZE, "bilinear", (0.0,) * 3, (1.0,) * 3)
+    reference: Any = compute_logits  # in float64
     with open_engine(engines[backend]) as session:
-        parity = check_parity(session.run, compute_logits, [make_images(7)], PARITY_TOLERANCES["fp32"])
+        parity = check_parity(session.run, reference, [make_images(7)], PARITY_TOLERANCES["fp32"])
         found = measure_answers(
             session.run_outputs,
             ImageSet.read(tmp_path / "list.csv"),
             preprocess,
             "classify",
             session.outputs,
-            reference=lambda pixels: (compute_logits(pixels),),
+            reference=lambda pixels: (reference(pixels),),
             batch_size=3,
         )
     assert parity.passed

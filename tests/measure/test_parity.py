@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -70,7 +72,7 @@ def test_parity_fails_when_the_shape_differs() -> None:
 
 def test_parity_refuses_a_module_that_is_not_finite_and_an_empty_set() -> None:
     with pytest.raises(CheckpointError):
-        check_parity(lambda b: EXPECTED, lambda b: EXPECTED * np.nan, [PIXELS], TOLERANCE)
+        check_parity(lambda b: EXPECTED, lambda b: EXPECTED * np.float32(np.nan), [PIXELS], TOLERANCE)
     with pytest.raises(DataError):
         check_parity(lambda b: EXPECTED, lambda b: EXPECTED, [], TOLERANCE)
 
@@ -79,8 +81,8 @@ def test_tolerances_let_arithmetic_through_and_stop_mistakes() -> None:
     module = torch_block(tanh=False)
     pixels = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 3), np.uint8)
 
-    def check(run: object, precision: str) -> bool:
-        return check_parity(run, module, [pixels], PARITY_TOLERANCES[precision]).passed  # type: ignore[arg-type]
+    def check(run: Any, precision: str) -> bool:
+        return check_parity(run, module, [pixels], PARITY_TOLERANCES[precision]).passed
 
     assert check(lambda b: module(b).astype(np.float16).astype(np.float32), "fp16")
     assert not check(lambda b: module(b).astype(np.float16).astype(np.float32), "fp32")
@@ -88,7 +90,7 @@ def test_tolerances_let_arithmetic_through_and_stop_mistakes() -> None:
     assert not check(lambda b: module(b[:, ::-1]), "fp16")
 
 
-def torch_block(tanh: bool) -> object:
+def torch_block(tanh: bool) -> Any:
     """A small GELU network with the exact or the approximated GELU."""
     import torch
 

@@ -66,7 +66,7 @@ def open_fakes(monkeypatch: pytest.MonkeyPatch, milliseconds: Mapping[object, tu
     def open_engine(_engine: Engine, settings: Mapping[str, Setting] | None = None) -> nullcontext[FakeSession]:
         threads = (settings or {}).get("threads", "pinning" if settings else None)
         session = FakeSession(clock, str(threads), *milliseconds[threads])
-        session.settings = dict(OPENED)  # type: ignore[assignment]
+        session.settings = dict(OPENED)
         return nullcontext(session)
 
     monkeypatch.setattr(tune, "open_engine", open_engine)

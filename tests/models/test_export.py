@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,7 +26,7 @@ from tests.support.export_forms import NOTHING, SWITCHES
 from tests.support.reference import count_flops
 from tests.support.small_models import SWIN, SWINS, VIT, VITS, copy_pixels, make_images, make_model
 
-PARTS = {
+PARTS: dict[str, Any] = {
     "vit": dataclasses.replace(VIT, depth=2),
     # grids of 8 and 4 with windows of 4: shifted windows, a merging, and a stage that is one window
     "swin": dataclasses.replace(SWIN, image_size=(32, 32), depths=(2, 2), heads=(1, 2)),
@@ -106,7 +107,7 @@ def test_folds_that_find_something_are_those_that_are_switched_off_one_by_one(fa
 
 @pytest.mark.parametrize(("family", "switch"), [(family, switch) for family in PARTS for switch in DECIDED[family]])
 def test_graph_without_one_fold_computes_the_same(switch: str, family: str, tmp_path: Path) -> None:
-    other = {"qkv": "packed", "patch_embedding": "conv"}.get(switch, False)
+    other: Any = {"qkv": "packed", "patch_embedding": "conv"}.get(switch, False)
     model = make_model(PARTS[family])
     build(model, dataclasses.replace(ExportForm(), **{switch: other}), tmp_path / "model.onnx")
     check_output(model, tmp_path / "model.onnx", 1)

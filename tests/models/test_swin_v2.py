@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(tmp_path)
 
 
-def randomise_cosines(module: nn.Module) -> nn.Module:
+def randomise_cosines(module: nn.Module) -> Any:
     """Scales on both sides of where they are clamped, too."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():

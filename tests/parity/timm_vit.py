@@ -33,7 +33,7 @@ _EMBED: Mapping[TaskName, Answer] = {"embed": _CLASSIFY["classify"], "features":
 def save(module: Any, folder: Path) -> Path:
     from timm.models import save_for_hf
 
-    save_for_hf(module, folder, safe_serialization=True)
+    save_for_hf(module, str(folder), safe_serialization=True)
     return folder
 
 

@@ -6,6 +6,7 @@ import threading
 import tracemalloc
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def table(tmp_path: Path):
     return write
 
 
-def refuse(source: Path, **options: object) -> DataError:
+def refuse(source: Path, **options: Any) -> DataError:
     with pytest.raises(DataError) as caught:
         ImageSet.read(source, **options)
     assert caught.value.hint

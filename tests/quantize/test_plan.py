@@ -93,7 +93,7 @@ def test_apply_plan_with_all_sites_has_one_pair_for_each_tensor(planned: Planned
 
 def test_apply_plan_shares_one_pair_among_queries_keys_and_values(quantized: Graph) -> None:
     for block in range(2):
-        sources = [trace_layout(find_node(quantized, f"blocks.{block}.attn.{p}").inputs[0]) for p in "qkv"]  # type: ignore[arg-type]
+        sources = [trace_layout(find_node(quantized, f"blocks.{block}.attn.{p}").inputs[0]) for p in "qkv"]
         assert len(set(sources)) == 1
         producer = sources[0].producer()
         assert producer is not None
@@ -104,7 +104,7 @@ def test_apply_plan_at_producer_puts_the_pair_in_front_of_layout_ops(quantized: 
     attention_output = find_node(quantized, "blocks.0.attn/transpose.5")
     assert list_inputs(quantized, "blocks.0.attn/transpose.5") == ["DequantizeLinear"]
     assert list_quantizers(quantized)["blocks.0.attn/context/inverse_gain"].op_type == "QuantizeLinear"
-    assert attention_output.outputs[0].uses()[0].node.op_type == "Reshape"
+    assert next(iter(attention_output.outputs[0].uses())).node.op_type == "Reshape"
 
 
 def test_apply_plan_leaves_residuals_norms_and_softmax_float(quantized: Graph) -> None:
@@ -128,7 +128,7 @@ def test_apply_plan_reads_the_image_as_bytes_with_scale_one(quantized: Graph) ->
     assert quantized.constant(scale) == 1.0
     numbers = quantized.constant(zero)
     assert numbers is not None
-    assert (numbers.dtype, int(numbers)) == (np.uint8, 0)  # type: ignore[arg-type]
+    assert (numbers.dtype, int(numbers)) == (np.uint8, 0)
     assert codes is not None
     assert trace_layout(codes).name == "image"
 
@@ -150,11 +150,11 @@ def test_apply_plan_stores_weights_as_int8_per_output_channel(planned: Planned, 
         assert codes.dtype == zero.dtype == np.int8
         assert not zero.any()
         assert scale.shape == (codes.shape[axis],)
-        assert abs(codes.astype(int)).max() <= 127  # type: ignore[arg-type]
+        assert abs(codes.astype(int)).max() <= 127
         # Gemm stores (N, K); what the engine multiplies with is near the float weight.
         wanted = read_weight(find_node(base, name))
         assert wanted is not None
-        found = np.multiply(codes, np.expand_dims(scale, 1 - axis), dtype=np.float32)  # type: ignore[call-overload]
+        found = np.multiply(codes, np.expand_dims(scale, 1 - axis), dtype=np.float32)
         found = found.T if axis == 0 else found
         if site.affine is None:
             assert abs(found - wanted).max() < 0.1 * abs(wanted).max()

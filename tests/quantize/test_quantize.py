@@ -266,7 +266,7 @@ def test_plan_quantization_with_the_same_seed_gives_the_same_plan(graph: Graph, 
     assert list(first.sites) == list(second.sites)
     for name, site in first.sites.items():
         assert site.grids == second.sites[name].grids
-        np.testing.assert_array_equal(site.weight, second.sites[name].weight)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(site.weight, second.sites[name].weight)
 
 
 def test_plan_quantization_with_activations_that_are_not_finite_names_them(graph: Graph, images: Images) -> None:

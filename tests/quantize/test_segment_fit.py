@@ -11,6 +11,7 @@ import pytest
 
 from edgevit.core.quantization import Quantization
 from edgevit.quantize import segment_fit
+from edgevit.quantize.methods import linear_fit
 from edgevit.quantize.plan import SitePlan
 from edgevit.quantize.quantize import plan_quantization
 from tests.support.small_graphs import find_node, make_graph, make_pixels, run_graph
@@ -21,7 +22,7 @@ def test_linears_when_fitted_see_rows_of_their_own_input(family: str, monkeypatc
     """A row has the channels of one token: behind attention's heads too, whose product has them in another order."""
     graph, images = make_graph(family), make_pixels(family, 4)
     fitted: dict[str, np.ndarray] = {}
-    fit = segment_fit.fit_linears
+    fit = linear_fit.fit_linears
 
     def spy(group: Sequence[ir.Node], tokens: np.ndarray, *args: Any, **options: Any) -> tuple[SitePlan, ...]:
         fitted.update({node.name or "": tokens.copy() for node in group})

@@ -45,7 +45,7 @@ def test_measure_importance_is_the_square_of_what_an_error_does_to_the_logits() 
         answers = []
         for sign in (1, -1):
 
-            def push(_module, _inputs, output, sign=sign, shift=shift):  # type: ignore[no-untyped-def]
+            def push(_module, _inputs, output, sign=sign, shift=shift):
                 moved = output.clone()
                 moved[:, token] += sign * shift[0, 0]
                 return moved

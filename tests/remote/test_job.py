@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ def cut_off(loopback: Loopback) -> None:
     loopback.drop_connections()
 
 
-def read_status(loopback: Loopback) -> dict:
+def read_status(loopback: Loopback) -> dict[str, Any]:
     (folder,) = loopback.jobs
     return json.loads((folder / "status.json").read_text())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import shutil
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_build_on_a_device_ends_in_a_finished_bundle_with_the_answers_of_a_build
 def test_int8_of_a_device_has_the_answers_of_int8_here_and_recalls_how_its_graph_was_judged(loopback, tmp_path):
     files, target = write_digits(tmp_path / "digits"), load_target("cpu")
     recipe = dataclasses.replace(QUICK, precision="int8", batch=(1, 1, 1), quantization=Quantization(images=40))
-    given = {"recipe": recipe, "calibration": files.calibration, "validation": files.validation}
+    given: dict[str, Any] = {"recipe": recipe, "calibration": files.calibration, "validation": files.validation}
     here = build_model(MODELS["vit"], target, out=tmp_path / "here", **given)
     there = build_on(HOST, MODELS["vit"], target, out=tmp_path / "there", **given)
     pixels = generate_images(8, 32, 32, seed=3)
@@ -74,7 +75,7 @@ def test_int8_of_a_device_has_the_answers_of_int8_here_and_recalls_how_its_graph
 
 
 def test_build_on_a_device_of_another_architecture_is_refused_before_the_checkpoint_is_read(loopback, tmp_path):
-    other = "aarch64" if read_architecture() == "x86_64" else "x86_64"
+    other: Literal["x86_64", "aarch64"] = "aarch64" if read_architecture() == "x86_64" else "x86_64"
     target = dataclasses.replace(load_target("cpu"), architecture=other)
     with pytest.raises(DeviceError, match=f"for {other}"):
         build_on(HOST, tmp_path / "no such checkpoint", target, out=tmp_path / "out")
@@ -112,8 +113,8 @@ def test_finished_bundle_is_not_finished_again_and_can_be_timed_and_judged_on_th
             path.unlink()
     here = evaluate_bundle(done, files, reference=MODELS["vit"])
 
-    def cut_once(stage: str, number: int, total: int) -> None:
-        if (stage, number) == ("accuracy", 16):
+    def cut_once(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("accuracy", 16):
             assert loopback.drop_connections() == 1
 
     lines: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import sys
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -76,7 +77,7 @@ def test_own_interpreter_without_packages_is_refused_with_all_that_it_lacks(conn
 
 def test_device_of_another_architecture_is_refused(connection):
     here = read_architecture()
-    other = "aarch64" if here == "x86_64" else "x86_64"
+    other: Literal["x86_64", "aarch64"] = "aarch64" if here == "x86_64" else "x86_64"
     with pytest.raises(DeviceError, match=f"target cpu is for {other}, and board has {here}"):
         probe_device(connection, dataclasses.replace(load_target("cpu"), architecture=other))
 
@@ -177,13 +178,15 @@ class JetsonBoard:
 
 
 def test_board_with_an_older_tensorrt_is_refused_before_the_build():
+    board: Any = JetsonBoard("8.6.2")
     with pytest.raises(DeviceError, match=r"for TensorRT 10\.3 or later, and board has 8\.6\.2"):
-        probe_device(JetsonBoard("8.6.2"), load_target("jetson"))
+        probe_device(board, load_target("jetson"))
 
 
 @pytest.mark.parametrize(("found", "target"), [("8.6.2", "jetson-jetpack-6.0"), ("10.3.0", "jetson")])
 def test_board_with_the_target_s_tensorrt_is_taken(found, target):
-    assert probe_device(JetsonBoard(found), load_target(target)).tensorrt == found
+    board: Any = JetsonBoard(found)
+    assert probe_device(board, load_target(target)).tensorrt == found
 
 
 def test_error_of_the_agent_comes_with_its_last_lines(connection):

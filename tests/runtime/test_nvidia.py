@@ -44,7 +44,7 @@ class _Driver:
     def _cuDeviceGetAttribute(self, value: Any, attribute: int, device: ctypes.c_int) -> int:  # noqa: N802
         gpu = self.GPUS[device.value - 40]
         major, minor = gpu.compute_capability.split(".")
-        value._obj.value = int({16: gpu.multiprocessors, 75: major, 76: minor}[attribute])
+        value._obj.value = int({16: str(gpu.multiprocessors), 75: major, 76: minor}[attribute])
         return 0
 
     def _cuDriverGetVersion(self, version: Any) -> int:  # noqa: N802

@@ -5,6 +5,7 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,8 @@ def test_path_bytes_picture_and_pixels_give_the_same(bundle: Bundle, tmp_path: P
     picture.save(tmp_path / "photo.png")
     stream = io.BytesIO()
     picture.save(stream, "PNG")
-    forms = [str(tmp_path / "photo.png"), tmp_path / "photo.png", stream.getvalue(), picture, np.asarray(picture)]
+    path = tmp_path / "photo.png"
+    forms: list[Any] = [str(path), path, stream.getvalue(), picture, np.asarray(picture)]
     with open_bundle(str(bundle.path)) as predictor:
         answers = [predictor.classify(form) for form in forms]
     assert all(answer == answers[0] for answer in answers)

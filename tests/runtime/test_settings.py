@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from edgevit.core.engine import Setting
 from edgevit.core.errors import CompileError, DeviceError
 from edgevit.runtime.settings import GPU_KEYS, OpenSettings, read_settings
 
@@ -11,7 +12,7 @@ def test_no_settings_mean_latency_and_the_devices_choice() -> None:
 
 
 def test_settings_are_taken_and_the_librarys_own_kept_apart() -> None:
-    given = {
+    given: dict[str, Setting] = {
         "hint": "throughput",
         "threads": 3,
         "streams": 2,
@@ -23,7 +24,13 @@ def test_settings_are_taken_and_the_librarys_own_kept_apart() -> None:
 
 
 def test_every_wrong_setting_is_listed_with_close_matches() -> None:
-    wrong = {"hint": "fast", "thread": 2, "streams": 0, "threads": True, "inference_precision": 16}
+    wrong: dict[str, Setting] = {
+        "hint": "fast",
+        "thread": 2,
+        "streams": 0,
+        "threads": True,
+        "inference_precision": 16,
+    }
     with pytest.raises(DeviceError) as caught:
         read_settings(wrong, str.isupper)
     for words in (
@@ -43,7 +50,13 @@ def test_error_class_is_the_callers() -> None:
 
 
 def test_settings_of_a_gpu_are_taken_by_its_engines_alone() -> None:
-    given = {"hint": "latency", "streams": 2, "cuda_graph": False, "wait": "block", "transfers": "included"}
+    given: dict[str, Setting] = {
+        "hint": "latency",
+        "streams": 2,
+        "cuda_graph": False,
+        "wait": "block",
+        "transfers": "included",
+    }
     read = read_settings(given, lambda key: False, keys=GPU_KEYS)
     assert (read.streams, read.cuda_graph, read.wait) == (2, False, "block")
     with pytest.raises(DeviceError) as caught:
@@ -52,7 +65,14 @@ def test_settings_of_a_gpu_are_taken_by_its_engines_alone() -> None:
 
 
 def test_wrong_settings_of_a_gpu_are_all_listed() -> None:
-    wrong = {"threads": 2, "cuda_graph": 1, "wait": "sleep", "transfers": "no", "stream": 2, "ENABLE": 1}
+    wrong: dict[str, Setting] = {
+        "threads": 2,
+        "cuda_graph": 1,
+        "wait": "sleep",
+        "transfers": "no",
+        "stream": 2,
+        "ENABLE": 1,
+    }
     with pytest.raises(DeviceError) as caught:
         read_settings(wrong, lambda key: False, keys=GPU_KEYS)
     for words in (

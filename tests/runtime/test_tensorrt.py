@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from edgevit.core.engine import Engine, GpuRecord
+from edgevit.core.engine import Engine, GpuRecord, Setting
 from edgevit.core.errors import DeviceError, MissingPackageError
 from edgevit.core.report.machine import Gpu
 from edgevit.core.target import Target, load_target
@@ -136,7 +137,12 @@ def test_many_threads_get_their_own_answers(place: Place, tmp_path: Path, settin
 
 def test_settings_of_a_session_open_the_next_alike(place: Place, tmp_path: Path) -> None:
     engine = place.compile(tmp_path / "engine")
-    wanted = {"hint": "throughput", "streams": 1, "cuda_graph": False, "wait": "spin"}
+    wanted: dict[str, Setting] = {
+        "hint": "throughput",
+        "streams": 1,
+        "cuda_graph": False,
+        "wait": "spin",
+    }
     with open_engine(engine, wanted) as session:
         settings = dict(session.settings)
         session.run(make_images(1))
@@ -355,7 +361,8 @@ def test_session_that_is_never_closed_is_freed_with_its_last_reference(
 def test_profile_that_is_best_for_a_batch_computes_it(place: Place, double: Machine, tmp_path: Path) -> None:
     """A plan with a profile for single images and one for many."""
     engine = place.compile(tmp_path / "engine", batch=(1, 2, 8))
-    shapes = [[(size, *engine.inputs[0].shape[1:]) for size in sizes] for sizes in ((1, 1, 2), (2, 8, 8))]
+    image = engine.inputs[0].shape[1:]
+    shapes: list[list[Any]] = [[(size, *image) for size in sizes] for sizes in ((1, 1, 2), (2, 8, 8))]
     version = engine.versions[place.backend.name]
     assert place.target.compute_capability is not None
     plan = write_plan(tmp_path / "engine" / "typed.onnx", version, place.target.compute_capability, shapes)
@@ -399,7 +406,7 @@ def test_plan_of_another_release_is_refused_by_the_library_where_the_description
     place: Place, double: Machine, tmp_path: Path
 ) -> None:
     engine = place.compile(tmp_path / "engine")
-    shape = engine.inputs[0].shape
+    shape: Any = engine.inputs[0].shape
     assert place.target.compute_capability is not None
     plan = write_plan(tmp_path / "engine" / "typed.onnx", "9.9.9", place.target.compute_capability, [[shape] * 3])
     engine.path.write_bytes(plan)

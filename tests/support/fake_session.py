@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from edgevit.runtime.session import Session
+
 
 class Clock:
     """Nanoseconds, moved by the sessions that share it."""
@@ -20,7 +22,7 @@ class Clock:
         return self.now
 
 
-class FakeSession:
+class FakeSession(Session):
     """Takes the given milliseconds, one after the other and over again."""
 
     def __init__(self, clock: Clock, name: str, *milliseconds: float) -> None:

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 Exporter = Literal["dynamo", "script"]
 VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 10}
 SWIN = {"img_size": 32, "window_size": 4, "embed_dim": 32, "depths": (2, 2), "num_heads": (2, 4), "num_classes": 10}
-HF_VIT = {
+HF_VIT: dict[str, Any] = {
     "image_size": 32, "patch_size": 8, "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3,
     "intermediate_size": 96, "num_labels": 10, "layer_norm_eps": 1e-6,
 }  # fmt: skip
-HF_DINO = {**{k: v for k, v in HF_VIT.items() if k != "intermediate_size"}, "mlp_ratio": 2}
+HF_DINO: dict[str, Any] = {**{k: v for k, v in HF_VIT.items() if k != "intermediate_size"}, "mlp_ratio": 2}
 
 
 def _timm(name: str, **arguments: Any) -> Any:

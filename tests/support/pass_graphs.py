@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -11,7 +14,7 @@ import onnxruntime
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.fold_static_shapes import fold_static_shapes
 
-Feeds = dict[str, npt.NDArray[np.generic]]
+Feeds = Mapping[str, npt.NDArray[Any]]
 
 
 def parse(body: str, inputs: str = "float[2,3] x", outputs: str = "float[a,b] y", opset: int = 20) -> Graph:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from edgevit.core.engine import Engine, TensorSpec
+from edgevit.core.engine import Engine, Setting, TensorSpec
 from edgevit.core.report.place import Place
 from edgevit.runtime.session import get_runtime
 
 SPECS = (TensorSpec("image", (1, 4, 4, 3), "uint8"),), (TensorSpec("logits", (1, 2), "float32"),)
-SETTINGS = {
+SETTINGS: dict[str, Setting] = {
     "hint": "latency",
     "threads": 2,
     "streams": 1,

@@ -46,7 +46,7 @@ def import_timm() -> ModuleType:
     return module
 
 
-def build_timm(name: str, seed: int = 0, **args: Any) -> nn.Module:
+def build_timm(name: str, seed: int = 0, **args: Any) -> Any:
     """timm's module of that name with random values in every parameter."""
     return randomise(import_timm().create_model(name, **args), seed)
 
@@ -60,7 +60,7 @@ def import_transformers() -> ModuleType:
     return module
 
 
-def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
+def randomise(module: nn.Module, seed: int = 0) -> Any:
     """Random values for every parameter, so that no term is zero and none drowns the others; evaluation mode."""
     import torch
 
@@ -216,4 +216,4 @@ def save_timm_folder(module: nn.Module, out: Path) -> None:
     from timm.models import save_for_hf
 
     out.mkdir(parents=True)
-    save_for_hf(module, out, safe_serialization=True)
+    save_for_hf(module, str(out), safe_serialization=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model
 from tests.support.small_models import SWIN, VIT, make_images, make_model
 
-CONFIGS = {
+CONFIGS: dict[str, Any] = {
     "vit": dataclasses.replace(VIT, depth=2),
     "swin": dataclasses.replace(SWIN, image_size=(32, 32), depths=(2, 1), heads=(1, 2)),
 }

@@ -23,6 +23,10 @@ REFUSED = {"sse4.1": "bad combination"}
 """Tiers for which OpenVINO 2026.4.1 compiles no LayerNorm, with its last words: engines are refused there, or right."""
 
 
+Stored: TypeAlias = Literal["fp32", "int8"]
+Floats: TypeAlias = Literal["f32", "bf16"]
+
+
 @dataclass(frozen=True)
 class Job:
     """An engine to be compiled and asked.
@@ -37,8 +41,8 @@ class Job:
 
     name: str
     graph: Path
-    precision: Literal["fp32", "int8"]
-    floats: Literal["f32", "bf16"]
+    precision: Stored
+    floats: Floats
     pixels: Path
 
 

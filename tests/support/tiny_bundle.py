@@ -78,5 +78,5 @@ def make_portable_bundle(out: Path, work: Path) -> Bundle:
     """A bundle without an engine, for a Jetson."""
     work.mkdir(parents=True, exist_ok=True)
     model = write_classifier(work / "optimized.onnx")
-    files = {"model.onnx": model, "recipe.toml": b"", "report.json": b"{}\n"}
+    files: dict[str, Path | bytes] = {"model.onnx": model, "recipe.toml": b"", "report.json": b"{}\n"}
     return pack_bundle(out, files=files, manifest=make_manifest(target=load_target("jetson")))

@@ -47,7 +47,7 @@ def run_under_tier(
     with tempfile.TemporaryDirectory() as folder:
         call, result = Path(folder, "call"), Path(folder, "result")
         call.write_bytes(pickle.dumps((function.__module__, function.__qualname__, args, kwargs)))
-        command = [sys.executable, "-m", "tests.support.under_tier", tier, call, result]
+        command = [sys.executable, "-m", "tests.support.under_tier", tier, str(call), str(result)]
         done = subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, text=True, check=False)
         last = "\n".join((done.stdout + done.stderr).splitlines()[-30:])
         assert done.returncode == 0, f"under {TIERS[tier].title}, status {done.returncode}:\n{last}"

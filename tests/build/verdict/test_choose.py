@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -55,7 +56,7 @@ def make(
     return Variant(name, name, size_bytes, latency, accuracy=accuracy, choice_accuracy=choice, parity=parity)
 
 
-def compare_within(variants: list[Variant], width: float):  # type: ignore[no-untyped-def]
+def compare_within(variants: list[Variant], width: float) -> Callable[[str, str], Ratio]:
     """Ratios of the medians with an interval of ± ``width``."""
     times = {v.name: v.latency.p50_ms for v in variants if v.latency}
 

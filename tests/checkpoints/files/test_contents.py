@@ -107,7 +107,12 @@ def put_behind(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def test_read_torchs_averaged_model_beside_the_last_step_as_torchvisions_references_save_it(tmp_path: Path) -> None:
     averaged = AveragedModel(small_module(2))
-    content = {"model": small_tensors(1), "model_ema": averaged.state_dict(), "optimizer": {"state": {}}, "epoch": 3}
+    content: dict[str, Any] = {
+        "model": small_tensors(1),
+        "model_ema": averaged.state_dict(),
+        "optimizer": {"state": {}},
+        "epoch": 3,
+    }
     folder = write(tmp_path, content)
     assert "n_averaged" in content["model_ema"]
     assert is_seed(read_checkpoint(folder).module, 2)

@@ -100,7 +100,8 @@ def test_plain_attention_is_taken_apart_with_equal_numbers(case: str) -> None:
         value.name: draw(*(d.dim_value for d in value.type.tensor_type.shape.dim), seed=number)
         for number, value in enumerate(model.graph.input)
     }
-    expected = ReferenceEvaluator(model).run(None, feeds)[0]
+    answers: Any = ReferenceEvaluator(model).run(None, feeds)
+    expected = answers[0]
     graph = load(model)
     assert lower_attention(graph) == (1, {})
     counts = graph.op_counts()

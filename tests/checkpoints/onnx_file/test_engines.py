@@ -11,7 +11,7 @@ import pytest
 
 from edgevit.build.build import build_model
 from edgevit.build.rehearsal import list_fusion_warnings, rehearse_fusion
-from edgevit.build.try_engines import GraphFile
+from edgevit.build.trial import GraphFile
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.cache import StageCache
 from edgevit.core.quantization import Quantization

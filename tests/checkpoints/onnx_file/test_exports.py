@@ -155,7 +155,7 @@ def test_inner_values_that_have_the_names_of_the_front_are_renamed() -> None:
     for node in model.graph.node:
         node.input[:] = ["pixels" if name == "image" else "image" if name == old else name for name in node.input]
     conv.output[0], model.graph.input[0].name, model.graph.output[0].name = "image", "pixels", "scaled"
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32([0.5]), "half"))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray([0.5], np.float32), "half"))
     model.graph.node.append(onnx.helper.make_node("Mul", ["logits", "half"], ["scaled"]))
     graph = Graph(ir.serde.deserialize_model(model))
     graph.model.graph.inputs[0].shape = ir.Shape([2, 3, 32, 32])

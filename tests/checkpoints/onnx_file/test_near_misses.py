@@ -65,7 +65,7 @@ def add_mask(graph: Any) -> None:
 
 
 def square_probabilities(graph: Any) -> None:
-    put_behind(graph, find(graph, "Softmax"), "Pow", np.float32(2))
+    put_behind(graph, find(graph, "Softmax"), "Pow", np.asarray(2, np.float32))
 
 
 def normalise_channels_of_tokens(graph: Any) -> None:
@@ -99,7 +99,7 @@ def overlap_patches(graph: Any) -> None:
 
 def scale_heads(graph: Any) -> None:
     scores = next(n for n in graph.node if n.output[0] == find(graph, "Softmax").input[0])
-    put_behind(graph, scores, "Mul", np.float32([1.0, 2.0, 1.0]).reshape(1, 3, 1, 1))
+    put_behind(graph, scores, "Mul", np.asarray([1.0, 2.0, 1.0], np.float32).reshape(1, 3, 1, 1))
 
 
 def shift_further(graph: Any) -> None:

@@ -19,7 +19,7 @@ from tests.support.published.jax import SMALL, make_arrays
 from tests.support.reference import import_timm, randomise, relative_error
 
 
-def load_with_timm(path: Path, name: str = "vit_tiny_patch16_224", **args: Any) -> torch.nn.Module:
+def load_with_timm(path: Path, name: str = "vit_tiny_patch16_224", **args: Any) -> Any:
     """timm reads the archive itself; its GELU is the exact one unless told to use Flax's."""
     timm = import_timm()
     module = randomise(timm.create_model(name, act_layer="gelu_tanh", **args), seed=9)
@@ -153,7 +153,7 @@ def test_read_archive_gives_what_numpy_wrote(
     array = np.asfortranarray(array) if column_major else array
     path = tmp_path / "w.npz"
     # The first member puts the second at an odd place in the file.
-    arrays = {"a": np.ones(3, "u1"), "b/c": array}
+    arrays: dict[str, Any] = {"a": np.ones(3, "u1"), "b/c": array}
     (np.savez_compressed if compressed else np.savez)(path, **arrays)
     assert is_archive(path)
     found = read_archive(path)["b/c"].numpy()
@@ -181,7 +181,8 @@ def test_archive_without_a_head_gives_features(tmp_path: Path) -> None:
 def test_damaged_archive_is_refused_and_never_a_defect(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "damaged.npz"
     save = np.savez_compressed if data.draw(st.booleans()) else np.savez
-    save(path, **{"Transformer/kernel": np.ones((3, 4), np.float32), "cls": np.zeros((2,), np.int64)})
+    arrays: dict[str, Any] = {"Transformer/kernel": np.ones((3, 4), np.float32), "cls": np.zeros((2,), np.int64)}
+    save(path, **arrays)
     content = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 6))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))

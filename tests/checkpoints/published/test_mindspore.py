@@ -26,7 +26,7 @@ FIXTURES = Path(__file__).parents[1] / "mindspore"
 @pytest.fixture(autouse=True)
 def small_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fixture's width, for which nobody publishes a number of heads."""
-    monkeypatch.setitem(shapes.HEADS, 16, 2)  # type: ignore[arg-type]
+    monkeypatch.setitem(shapes.HEADS, 16, 2)
 
 
 def answer(module: torch.nn.Module) -> torch.Tensor:

@@ -173,7 +173,7 @@ def test_mae_pretrained_file_is_recognised_by_its_decoder_or_positions(tmp_path:
 @pytest.mark.parametrize(("size", "window"), [(224, 7), (384, 12), (256, 4)])
 def test_swin_file_equals_timm_with_swins_own_transform(tmp_path: Path, size: int, window: int) -> None:
     real = size == 224
-    args = {} if real else {"depths": (2, 1), "num_heads": (3, 6), "num_classes": 4}
+    args: dict[str, Any] = {} if real else {"depths": (2, 1), "num_heads": (3, 6), "num_classes": 4}
     theirs = build_timm("swin_tiny_patch4_window7_224", img_size=size, window_size=window, **args)
     save_swin(theirs, tmp_path / "w.pth")
     model = read_checkpoint(tmp_path / "w.pth")
@@ -184,7 +184,7 @@ def test_swin_file_equals_timm_with_swins_own_transform(tmp_path: Path, size: in
     assert_same_pixels(model, transform((384, 384) if size == 384 else size * 256 // 224, size))
 
 
-SMALL_V2 = {"depths": (2, 1, 1), "num_heads": (3, 6, 12), "num_classes": 4}
+SMALL_V2: dict[str, Any] = {"depths": (2, 1, 1), "num_heads": (3, 6, 12), "num_classes": 4}
 
 
 def test_swin_v2_file_of_real_size_equals_timm_with_swins_own_transform(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_swin_v2_file_of_real_size_equals_timm_with_swins_own_transform(tmp_path
 def test_swin_v2_file_shows_its_windows_and_those_of_pre_training(
     tmp_path: Path, size: int, window: int, trained: tuple[int, ...], name: str
 ) -> None:
-    args = {"img_size": size, "window_size": window, "pretrained_window_sizes": trained, **SMALL_V2}
+    args: dict[str, Any] = {"img_size": size, "window_size": window, "pretrained_window_sizes": trained, **SMALL_V2}
     theirs = build_timm("swinv2_tiny_window8_256", **args)
     save_swin(theirs, tmp_path / "w.pth")
     model = read_checkpoint(tmp_path / "w.pth")
@@ -222,7 +222,7 @@ def test_swin_v2_file_at_another_size_keeps_the_offsets_that_its_windows_were_tr
     save_swin(theirs, tmp_path / "w.pth")
     model = read_checkpoint(tmp_path / "w.pth", image_size=(64, 64))
     # What its training script builds for the other size, told the windows of pre-training.
-    trained = {"pretrained_window_sizes": (8, 8, 8), "window_size": 8}
+    trained: dict[str, Any] = {"pretrained_window_sizes": (8, 8, 8), "window_size": 8}
     other = build_timm("swinv2_tiny_window8_256", img_size=64, **SMALL_V2, **trained)
     other.load_state_dict(theirs.state_dict())
     assert compare(model.module, other, 64) <= 1e-4

@@ -129,8 +129,9 @@ def test_read_when_each_stage_has_its_window_refuses_by_name(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("key", ["architecture", "pretrained_cfg", "model_args"])
 def test_read_when_a_config_value_is_of_the_wrong_kind_names_it(tmp_path: Path, key: str) -> None:
+    wrong: dict[str, Any] = {key: 3}
     with pytest.raises(CheckpointError, match=f"{key} = 3"):
-        read_checkpoint(write_folder(tmp_path, **{key: 3}))
+        read_checkpoint(write_folder(tmp_path, **wrong))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from tests.support.tiny_onnx import write_classifier
 class Layer:
     def __init__(self, name: str, kind: str, outputs: tuple[str, ...] = ("float32",)) -> None:
         self.name, self.type, self.precision = name, kind, None
-        self.kinds, self.set = outputs, {}
+        self.kinds = outputs
+        self.set: dict[int, str] = {}
 
     @property
     def num_outputs(self) -> int:
@@ -89,7 +90,7 @@ def test_quantisers_and_whole_numbers_keep_their_types() -> None:
 
 @pytest.mark.parametrize(("strongly_typed", "flag"), [(True, 4), (False, 1)])
 def test_network_is_strongly_typed_where_the_version_takes_it(strongly_typed: bool, flag: int) -> None:
-    seen = []
+    seen: list[int] = []
     builder = SimpleNamespace(create_network=seen.append)
     create_network(LIBRARY, builder, strongly_typed=strongly_typed)
     assert seen == [flag]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,9 +73,12 @@ def test_builder_is_told_the_workspace_and_verbosity(orin: Machine, tmp_path: Pa
 
     library, configs = sys.modules["tensorrt"], []
     make = library.Builder.create_builder_config
-    monkeypatch.setattr(
-        library.Builder, "create_builder_config", lambda self: configs.append(make(self)) or configs[-1]
-    )
+
+    def keep(self: Any) -> Any:
+        configs.append(make(self))
+        return configs[-1]
+
+    monkeypatch.setattr(library.Builder, "create_builder_config", keep)
     build(tmp_path)
     (config,) = configs
     assert config.limits == {MemoryPoolType.WORKSPACE: JETSON.memory_bytes // 4}

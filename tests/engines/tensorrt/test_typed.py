@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -40,7 +41,7 @@ def list_types(graph: Graph) -> set[ir.DataType | None]:
 
 @pytest.mark.parametrize("arithmetic", ["fp32", "fp16"])
 def test_typed_graph_computes_what_the_float_graph_computes(
-    case: tuple[str, Graph], arithmetic: str, tmp_path: Path
+    case: tuple[str, Graph], arithmetic: Any, tmp_path: Path
 ) -> None:
     family, graph = case
     typed = type_graph(graph, arithmetic)
@@ -128,7 +129,7 @@ def test_float16_scales_need_opset_19() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("arithmetic", ["fp32", "fp16"])
-def test_sizes_of_a_batch_that_may_vary_stay_whole_numbers(family: str, arithmetic: str) -> None:
+def test_sizes_of_a_batch_that_may_vary_stay_whole_numbers(family: str, arithmetic: Any) -> None:
     graph = make_ranged(family)
     typed = type_graph(graph, arithmetic)
     pixels = make_pixels(family, 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -123,7 +124,7 @@ def test_stem_of_a_hybrid_keeps_the_rules_and_compiles(tmp_path: Path) -> None:
     }"""
     model = onnx.parser.parse_model(text)
     generator = np.random.default_rng(0)
-    arrays = {
+    arrays: dict[str, np.ndarray[Any, Any]] = {
         "weight": generator.standard_normal((16, 3, 2, 2)).astype(np.float32) / 255,
         "one": np.ones(16, np.float32),
         "zero": np.zeros(16, np.float32),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from tests.support.pass_graphs import constant, draw, parse, run
 
 WINDOWS, HEADS, TOKENS = 2, 3, 4
 X = {"q": draw(WINDOWS, HEADS, TOKENS, 5), "k": draw(WINDOWS, HEADS, 5, TOKENS, seed=1)}
-IO = {
+IO: dict[str, Any] = {
     "inputs": f"float[{WINDOWS},{HEADS},{TOKENS},5] q, float[{WINDOWS},{HEADS},5,{TOKENS}] k",
     "outputs": "float[a,b,c,d] y",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ TOKENS, HEADS, WIDTH = 5, 2, 4
 CHANNELS = HEADS * WIDTH
 X = {"x": draw(1, TOKENS, CHANNELS), "z": draw(1, TOKENS, CHANNELS, seed=9)}
 SHAPE = f"float[1,{TOKENS},{CHANNELS}]"
-IO = {"inputs": f"{SHAPE} x, {SHAPE} z", "outputs": f"{SHAPE} y"}
+IO: dict[str, Any] = {"inputs": f"{SHAPE} x, {SHAPE} z", "outputs": f"{SHAPE} y"}
 CONSTANTS = (
     constant("w", draw(CHANNELS, 3 * CHANNELS, seed=1))
     + constant("wb", draw(3 * CHANNELS, seed=2))
@@ -25,7 +27,7 @@ CONSTANTS = (
     + "halves = Sqrt (scale) negative = Constant <value = float {-10000.0}> () open = Cast <to = 9> (numbers) "
     + constant("numbers", (np.arange(TOKENS * TOKENS).reshape(1, 1, TOKENS, TOKENS) % 3).astype(np.float32))
     + constant("table", draw(1, HEADS, TOKENS, TOKENS, seed=8))
-    + constant("each_head", np.float32([0.3, 0.7]).reshape(1, HEADS, 1, 1))
+    + constant("each_head", np.asarray([0.3, 0.7], np.float32).reshape(1, HEADS, 1, 1))
     + "".join(constant(f"w{n}", draw(CHANNELS, CHANNELS, seed=3 + i)) for i, n in enumerate("qkv"))
 )
 PACKED = (
@@ -61,7 +63,7 @@ def count_permutes_of_rank_five(graph: Graph) -> int:
 @pytest.mark.parametrize(("fuse", "products"), [(fuse_attention_packed, 3), (fuse_attention_separate, 5)])
 @pytest.mark.parametrize("scores", SCORES)
 @pytest.mark.parametrize("projections", [PACKED, SEPARATE], ids=["packed", "separate"])
-def test_fuse_attention_gives_one_form_with_equal_numbers(projections: str, scores: str, fuse, products: int) -> None:  # type: ignore[no-untyped-def]
+def test_fuse_attention_gives_one_form_with_equal_numbers(projections: str, scores: str, fuse, products: int) -> None:
     graph = parse(CONSTANTS + projections + SCORES[scores] + WEIGHED + JOINED, **IO)
     expected = run(graph, X)
     record = fuse(graph)
@@ -117,7 +119,7 @@ def test_fuse_attention_packed_leaves_projections_of_different_values_and_says_w
 
 
 @pytest.mark.parametrize("fuse", [fuse_attention_packed, fuse_attention_separate])
-def test_fuse_attention_leaves_tokens_that_lie_ahead_of_the_batch_and_says_why(fuse) -> None:  # type: ignore[no-untyped-def]
+def test_fuse_attention_leaves_tokens_that_lie_ahead_of_the_batch_and_says_why(fuse) -> None:
     """``(N, B, C)``, as torch's MultiheadAttention has it, where no value with the batch ahead is there to be read."""
     sides = constant("side", np.asarray([TOKENS, 2 * HEADS, WIDTH])) + "".join(
         f"{n}a = MatMul (x, w{n}) {n}b = Reshape ({n}a, side) {n} = Transpose <perm = [1, 0, 2]> ({n}b) " for n in "qkv"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ CONSTANTS += constant(
 )
 CONSTANTS += constant("flat", np.full((1, 1), NUMBERS["root2"], np.float32))
 CONSTANTS += constant("deep", np.full((1, 1, 1), NUMBERS["root2"], np.float32))
-IO = {"inputs": "float[4,64] x", "outputs": "float[4,64] y"}
+IO: dict[str, Any] = {"inputs": "float[4,64] x", "outputs": "float[4,64] y"}
 X = {"x": 3 * draw(4, 64)}
 TANH = "p = Pow (x, three) m = Mul (p, c) a = Add (x, m) n = Mul (a, k) t = Tanh (n) o = Add (t, one) "
 SPELLINGS = {

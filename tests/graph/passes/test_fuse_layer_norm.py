@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ CONSTANTS = (
     + "both = Constant <value = int64[2] {1, 2}> () tiny = Constant <value = float {1e-12}> () "
 )
 MEAN = "m = ReduceMean (x, axes) d = Sub (x, m) "
-IO = {"inputs": f"float[2,4,{WIDTH}] x", "outputs": f"float[2,4,{WIDTH}] y"}
+IO: dict[str, Any] = {"inputs": f"float[2,4,{WIDTH}] x", "outputs": f"float[2,4,{WIDTH}] y"}
 X = {"x": 3 * draw(2, 4, WIDTH) + 1}
 
 SPELLINGS = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,7 @@ ROLL = (
 )
 SPLIT = constant("six", np.asarray([2, 2, 2, 2, 2, 3])) + constant("three", np.asarray([8, 4, 3]))
 PARTITION = "p = Reshape ({}, six) q = Transpose <perm = [0, 1, 3, 2, 4, 5]> (p) w = Reshape (q, three) y = Relu (w)"
-IO = {"inputs": "float[2,4,4,3] x", "outputs": "float[a,b,c] y"}
+IO: dict[str, Any] = {"inputs": "float[2,4,4,3] x", "outputs": "float[a,b,c] y"}
 X = {"x": draw(2, 4, 4, 3)}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,7 @@ from edgevit.graph.passes.fold_reshape_target import fold_reshape_target
 from edgevit.graph.passes.fold_static_shapes import fold_static_shapes
 from edgevit.graph.passes.remove_identity import remove_identity
 
-Feeds = dict[str, npt.NDArray[np.generic]]
+Feeds = Mapping[str, npt.NDArray[Any]]
 
 
 def parse(body: str, inputs: str = "float[2,3] x", outputs: str = "float[a,b] y") -> Graph:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from edgevit.graph.passes.remove_moves import remove_moves
 from tests.support.pass_graphs import constant, draw, parse, run
 
-IO = {"inputs": "float[2,3,4] x", "outputs": "float[a,b,c] y"}
+IO: dict[str, Any] = {"inputs": "float[2,3,4] x", "outputs": "float[a,b,c] y"}
 X = {"x": draw(2, 3, 4)}
 SHAPES = (
     constant("a", np.asarray([6, 4]))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from edgevit.graph.passes.remove_nan_guard import remove_nan_guard
 from tests.support.pass_graphs import draw, parse, run
 
-IO = {"inputs": "float[2,4,3] x, float[4,4] open", "outputs": "float[2,4,4] y"}
+IO: dict[str, Any] = {"inputs": "float[2,4,3] x, float[4,4] open", "outputs": "float[2,4,4] y"}
 SCORES = "t = Transpose <perm = [0, 2, 1]> (x) s = MatMul (x, t) "
 GUARD = (
     "p = Softmax <axis = -1> ({}) n = IsNaN (p) z = Constant <value = float {{0.0}}> () w = Where (n, z, p) y = Neg (w)"

@@ -67,7 +67,7 @@ def test_each_disturbance_is_a_risk_of_its_own() -> None:
         ({"cpu_limit": 1.5}, "1.5 of 8 cores"),
         ({"virtual": True}, "virtual machine"),
     ):
-        (risk,) = list_measuring_risks(dataclasses.replace(QUIET, **change))  # type: ignore[arg-type]
+        (risk,) = list_measuring_risks(dataclasses.replace(QUIET, **change))
         assert word in risk
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -30,14 +31,16 @@ def test_class_token_mlp_keeps_the_output(name: str) -> None:
 def test_class_token_mlp_is_split_in_the_second_half_without_the_last_block() -> None:
     pixels = copy_pixels(make_model(DEEP))
     apply_folds(pixels, FORM)
-    apart = [block.apart for block in pixels.model.blocks]
+    blocks: Any = pixels.model.blocks
+    apart = [block.apart for block in blocks]
     assert apart == [None, None, None, 1, 1, None]
 
 
 def test_class_token_mlp_has_parameters_of_its_own_that_hold_the_same() -> None:
     pixels = copy_pixels(make_model(DEEP))
     apply_folds(pixels, FORM)
-    block = pixels.model.blocks[3]
+    blocks: Any = pixels.model.blocks
+    block = blocks[3]
     assert block.token_mlp.fc1.weight is not block.mlp.fc1.weight
     assert torch.equal(block.token_mlp.fc1.weight, block.mlp.fc1.weight)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from edgevit.models.folds import apply_folds
 from edgevit.models.folds.token_padding import count_padding
 from edgevit.models.layers import attend
 from edgevit.models.select_task import select_task
+from edgevit.models.swin import SwinConfig
+from edgevit.models.vit_config import ViTConfig
 from tests.support.small_models import SWIN, VIT, copy_pixels, make_images, make_model, relative_error
 
 PADDED = ExportForm(fold_token_padding=True, fold_class_token_mlp=True)
@@ -34,12 +37,12 @@ ODDER = dataclasses.replace(VIT, image_size=(96, 104))  # 156 patches and a clas
     ],
     ids=["plain", "copies", "distilled", "registers", "mean", "qk_norm"],
 )
-def test_class_token_share_keeps_the_output(qkv: str, config: object) -> None:
-    model, images = make_model(config), make_images(config)  # type: ignore[arg-type]
+def test_class_token_share_keeps_the_output(qkv: Any, config: ViTConfig) -> None:
+    model, images = make_model(config), make_images(config)
     with torch.inference_mode():
         expected = copy_pixels(model)(images)
         pixels = copy_pixels(model)
-        records = {r.name: r for r in apply_folds(pixels, dataclasses.replace(SHARED, qkv=qkv))}  # type: ignore[arg-type]
+        records = {r.name: r for r in apply_folds(pixels, dataclasses.replace(SHARED, qkv=qkv))}
         assert records["class_token_share"].applied == ("patch_embed",)
         assert relative_error(pixels(images), expected) <= 1e-5
 
@@ -55,13 +58,14 @@ def test_class_token_share_keeps_the_features_of_chosen_blocks() -> None:
 
 
 @pytest.mark.parametrize("config", [ODD, ODDER], ids=["one", "several"])
-def test_every_copy_gets_an_equal_part_of_the_class_tokens_probability(config: object) -> None:
-    copies = count_padding(config.tokens)  # type: ignore[attr-defined]
+def test_every_copy_gets_an_equal_part_of_the_class_tokens_probability(config: ViTConfig) -> None:
+    copies = count_padding(config.tokens)
     assert copies >= 1
-    pixels = copy_pixels(make_model(config))  # type: ignore[arg-type]
+    pixels = copy_pixels(make_model(config))
     apply_folds(pixels, SHARED)
-    mask = pixels.model.blocks[0].attn.mask
-    assert mask.shape == (1, config.heads, 1, config.tokens + copies)  # type: ignore[attr-defined]
+    blocks: Any = pixels.model.blocks
+    mask = blocks[0].attn.mask
+    assert mask.shape == (1, config.heads, 1, config.tokens + copies)
     # Queries that look at the class token alone: with values of one-hot rows, the result is the probabilities.
     tokens = mask.shape[-1]
     keys = torch.zeros(1, mask.shape[1], tokens, 8)
@@ -76,7 +80,7 @@ def test_every_copy_gets_an_equal_part_of_the_class_tokens_probability(config: o
 
 
 @pytest.mark.parametrize("config", [SWIN, VIT], ids=["swin", "no_padding"])
-def test_class_token_share_without_copies_says_so(config: object) -> None:
-    records = {r.name: r for r in apply_folds(copy_pixels(make_model(config)), SHARED)}  # type: ignore[arg-type]
+def test_class_token_share_without_copies_says_so(config: ViTConfig | SwinConfig) -> None:
+    records = {r.name: r for r in apply_folds(copy_pixels(make_model(config)), SHARED)}
     assert records["class_token_share"].applied == ()
     assert records["class_token_share"].skipped[0].reason == "the class token has no copies"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,7 +103,7 @@ def test_switched_off_folds_are_recorded_and_change_nothing() -> None:
 @example(grid=(5, 2), window=(2, 1), pad="after_shift", fit="axis")  # the only padding is the last place of all
 @settings(max_examples=25, deadline=None)
 def test_window_gather_keeps_the_output_for_any_grid_and_window(
-    grid: tuple[int, int], window: tuple[int, int], pad: str, fit: str
+    grid: tuple[int, int], window: tuple[int, int], pad: Any, fit: Any
 ) -> None:
     config = dataclasses.replace(
         SWIN,
@@ -173,7 +174,7 @@ def test_layer_norm_affine_leaves_padded_windows_and_the_residual_stream_alone()
 def test_layer_norm_affine_leaves_unit_norms_behind() -> None:
     pixels = copy_pixels(make_model(VIT))
     fold_layer_norm_affine(pixels)
-    norm = pixels.model.get_submodule("blocks.1.norm1")
+    norm: Any = pixels.model.get_submodule("blocks.1.norm1")
     assert torch.equal(norm.weight, torch.ones_like(norm.weight))
     assert torch.equal(norm.bias, torch.zeros_like(norm.bias))
 
@@ -206,9 +207,9 @@ def test_rotation_behind_a_norm_before_the_blocks_is_a_linear_with_its_affine_pa
     records = {r.name: r for r in apply_folds(pixels, EVERYTHING)}
     assert records["residual_rotation"].applied == ("blocks",)
     assert any("residual stream" in s.reason for s in records["layer_norm_affine"].skipped if s.site == "norm_pre")
-    norm = model.module.norm_pre
+    norm: Any = model.module.norm_pre
     assert not bool((norm.weight == 1).all())
-    ours = pixels.model.norm_pre
+    ours: Any = pixels.model.norm_pre
     tokens = torch.randn(1, 9, VIT.width, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
         plain, rotated = norm(tokens), ours(tokens)
@@ -297,7 +298,7 @@ def test_rotation_takes_an_outlier_out_of_the_residual_stream(config: ViTConfig 
     last = "blocks.0.mlp.fc2" if isinstance(config, ViTConfig) else "layers.1.blocks.0.mlp.fc2"
     reader = "blocks.1.norm1" if isinstance(config, ViTConfig) else "layers.1.blocks.1.norm1"
     with torch.no_grad():
-        model.module.get_submodule(last).bias[3] += 100.0
+        model.module.get_parameter(f"{last}.bias")[3] += 100.0
     peaks = []
     for form in (ExportForm(), EVERYTHING):
         pixels = copy_pixels(model)

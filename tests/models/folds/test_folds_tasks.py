@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -76,9 +77,9 @@ def test_rotation_is_undone_where_an_embedding_leaves_and_the_stream_is_rotated(
     assert record.applied == ("blocks",)
     head = folded.model.head
     assert isinstance(head, nn.Linear)
-    gain = model.module.norm.weight  # type: ignore[union-attr]
+    gain = model.module.get_parameter("norm.weight")
     # γ of the last norm is in the Linear: without it, what is left is orthogonal.
-    rotation = head.weight / gain[:, None]  # type: ignore[operator]
+    rotation = head.weight / gain[:, None]
     torch.testing.assert_close(rotation @ rotation.T, torch.eye(VIT.width), rtol=0, atol=1e-5)
     assert not torch.allclose(rotation, torch.eye(VIT.width), atol=0.1)
 
@@ -87,7 +88,7 @@ def test_rotation_is_undone_at_every_level_of_a_swin_but_the_first_which_is_not_
     folded, records = fold_model(choose(SWIN, "maps"), ROTATED)
     record = next(r for r in records if r.name == "residual_rotation")
     assert record.applied == ("layers.1", "layers.2")
-    outlets = [outlet for outlet in folded.model.outlets.values() if isinstance(outlet, Outlet)]
+    outlets = [outlet for outlet in folded.model.get_submodule("outlets").children() if isinstance(outlet, Outlet)]
     assert [isinstance(outlet.restore, nn.Linear) for outlet in outlets] == [False, True, True]
 
 
@@ -103,7 +104,8 @@ def test_last_block_is_computed_for_all_tokens_where_features_are_read_from_it()
     record = fold_last_block(folded)
     assert (record.applied, record.skipped[0].reason) == ((), "features are read from every token")
     embedding, _ = fold_model(choose(VIT, "embed"), ExportForm())
-    last = embedding.model.blocks[-1]
+    blocks: Any = embedding.model.blocks
+    last = blocks[-1]
     assert isinstance(last, EncoderBlock)
     assert last.queries == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -78,8 +79,9 @@ def test_padded_tokens_stay_copies_of_the_class_token() -> None:
     pixels = copy_pixels(make_model(ODD))
     apply_folds(pixels, ExportForm(fold_token_padding=True, fold_class_token_mlp=True, patch_embedding="conv"))
     with torch.inference_mode():
-        x = pixels.model.embed(torch.randn(1, 3, *ODD.image_size))
-        for block in pixels.model.blocks[:-1]:
+        model: Any = pixels.model
+        x = model.embed(torch.randn(1, 3, *ODD.image_size))
+        for block in model.blocks[:-1]:
             x = block(x)
             torch.testing.assert_close(x[:, -1], x[:, 0], rtol=1e-5, atol=1e-5)
 
@@ -88,7 +90,8 @@ def test_the_constant_that_hides_padding_is_stated_for_every_head_and_shared_by_
     pixels = copy_pixels(make_model(ODD))
     apply_folds(pixels, PADDED)
     tokens = ODD.tokens + count_padding(ODD.tokens)
-    masks = [block.attn.mask for block in pixels.model.blocks]
+    blocks: Any = pixels.model.blocks
+    masks = [block.attn.mask for block in blocks]
     assert {mask.shape for mask in masks} == {(1, ODD.heads, 1, tokens)}
     assert len({mask.data_ptr() for mask in masks}) == 1
 

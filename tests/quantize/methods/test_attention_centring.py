@@ -56,7 +56,7 @@ def test_center_attention_of_unseen_images_changes_no_output(case: tuple[str, Gr
     weight = read_weight(found.keys)
     assert weight is not None
     rng = np.random.default_rng(0)
-    center_attention(found, *(rng.standard_normal(weight.shape[1]).astype(np.float32) for _ in range(2)))
+    center_attention(found, *(rng.standard_normal((weight.shape[1],)).astype(np.float32) for _ in range(2)))
     images = make_pixels(family, 2, seed=8)
     logits = run_graph(graph, images)[0]
     np.testing.assert_allclose(run_graph(centred, images)[0], logits, atol=1e-4 * abs(logits).max())

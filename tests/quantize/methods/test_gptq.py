@@ -8,10 +8,11 @@ import pytest
 
 from edgevit.quantize.methods.gptq import round_gptq
 
+Weights = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 
 
-def make_case(seed: int, inputs: int = 160, outputs: int = 24) -> tuple[npt.NDArray[np.float32], Floats, Floats]:
+def make_case(seed: int, inputs: int = 160, outputs: int = 24) -> tuple[Weights, Weights, Floats]:
     """Weight, scale and correlated inputs; more input channels than one of GPTQ's blocks."""
     rng = np.random.default_rng(seed)
     weight = rng.standard_normal((inputs, outputs)).astype(np.float32)
@@ -21,7 +22,7 @@ def make_case(seed: int, inputs: int = 160, outputs: int = 24) -> tuple[npt.NDAr
     return weight, scale, tokens
 
 
-def output_error(codes: npt.NDArray[np.int8], weight: Floats, scale: Floats, tokens: Floats) -> Floats:
+def output_error(codes: npt.NDArray[np.int8], weight: Weights, scale: Weights, tokens: Floats) -> Floats:
     """Squared error of each output channel."""
     return np.asarray(np.square(tokens @ (codes * scale.astype(np.float64) - weight)).sum(0))
 

@@ -71,7 +71,7 @@ def test_fit_linears_computes_nearly_what_the_float_linear_does(backend: str, sm
 @pytest.mark.parametrize("backend", ["openvino", "tensorrt"])
 def test_fit_linears_undoes_centre_and_factors_in_weight_and_bias(backend: str) -> None:
     tokens, weight, bias = make_case(1)
-    tokens *= np.float32([0.02, 3] * 8)  # so unlike that smoothing pays
+    tokens *= np.asarray([0.02, 3] * 8, np.float32)  # so unlike that smoothing pays
     quantization = Quantization(smooth=True, rounding="nearest", bias_correction=False)
     (site,) = fit_linears([make_linear(weight, bias)], tokens, PLACEMENTS[backend], quantization, scalable=True)
     assert site.affine is not None
@@ -131,7 +131,7 @@ def test_fit_linears_of_the_image_keeps_its_bytes() -> None:
     (site,) = fit_linears([make_linear(weight, bias)], pixels, PLACEMENTS["openvino"], NEAREST, image=True)
     assert site.grids == (Grid(1.0, 0, 0, 255),)
     np.testing.assert_array_equal(site.grids[0].apply(pixels), pixels)
-    np.testing.assert_array_equal(site.bias, bias)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(site.bias, bias)
 
 
 def test_fit_linears_keeps_the_mean_of_what_it_is_given() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -49,7 +51,7 @@ def test_fold_norm_scale_changes_no_output(family: str) -> None:
         norm = find_node(graph, name)
         readers = find_norm_readers(norm)
         assert readers is not None
-        width = norm.outputs[0].shape[-1]  # type: ignore[index]
+        width: Any = norm.outputs[0].shape[-1]
         center = rng.standard_normal(width).astype(np.float32)
         fold_norm_scale(norm, readers, center, rng.uniform(0.2, 5, width).astype(np.float32))
     np.testing.assert_allclose(run_graph(graph, images)[0], logits, atol=2e-5 * abs(logits).max())

@@ -19,7 +19,7 @@ def test_choose_gain_brings_the_largest_of_each_row_to_one() -> None:
     largest = np.array([[0.5, 0.02, 1.0], [0.25, 1e-9, 0.1]], np.float32)
     gain = choose_gain(largest)
     assert gain.shape == (1, 2, 3, 1)
-    np.testing.assert_allclose(gain[0, :, :, 0] * largest, [[1, 1, 1], [1, 64e-9, 1]], rtol=1e-6)
+    np.testing.assert_allclose(gain[0, :, :, 0] * largest, [[1.0, 1.0, 1.0], [1.0, 64e-9, 1.0]], rtol=1e-6)
 
 
 @pytest.mark.parametrize(("family", "block"), [("vit", "blocks.0"), ("swin", "layers.0.blocks.1")])

@@ -65,8 +65,8 @@ def test_pairs_cost_less_than_seven_bits() -> None:
             ("pairs", {"paired": True}),
             ("seven bits", {"largest_code": 64}),
         ):
-            scale = choose_weight_scale(weight, np.diag(hessian), **options)  # type: ignore[arg-type]
-            error = round_gptq(weight, scale, hessian, **options) * scale - weight  # type: ignore[arg-type]
+            scale = choose_weight_scale(weight, np.diag(hessian), **options)
+            error = round_gptq(weight, scale, hessian, **options) * scale - weight
             losses[name] += float(np.einsum("kn,kl,ln->", error, hessian, error))
     assert losses["full"] <= losses["pairs"] < 0.7 * losses["seven bits"]
 

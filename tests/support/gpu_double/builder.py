@@ -151,7 +151,7 @@ class Builder(Object):
             return None
         if config.cache is not None:
             config.cache.tactics |= {"gpu": self.machine.gpu.name, network.path.name: 1}
-        shape = [d.dim_value for d in onnx.load(network.path).graph.input[0].type.tensor_type.shape.dim]
+        shape = tuple(d.dim_value for d in onnx.load(network.path).graph.input[0].type.tensor_type.shape.dim)
         profiles = [profile.shapes for profile in config.profiles] or [[shape, shape, shape]]
         sm = config.capability
         capability = f"{sm // 10}.{sm % 10}" if sm is not None else self.machine.gpu.compute_capability

@@ -35,7 +35,7 @@ class Driver:
 
     def cuDeviceGetAttribute(self, value: Any, attribute: int, device: ctypes.c_int) -> int:  # noqa: N802
         major, minor = self._machine.gpu.compute_capability.split(".")
-        value._obj.value = int({16: self._machine.gpu.multiprocessors, 75: major, 76: minor}[attribute])
+        value._obj.value = int({16: str(self._machine.gpu.multiprocessors), 75: major, 76: minor}[attribute])
         return 0
 
     def cuDeviceTotalMem_v2(self, size: Any, device: ctypes.c_int) -> int:  # noqa: N802

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -34,7 +34,7 @@ class Severity(enum.IntEnum):
 class ILogger:
     """The base class of loggers."""
 
-    Severity = Severity
+    Severity: TypeAlias = Severity
 
     def __init__(self) -> None: ...
 

@@ -189,7 +189,7 @@ def _parse() -> argparse.Namespace:
         nargs="*",
         choices=variants,
         metavar="NAME",
-        help="these alone: " + "; ".join(variants).replace("%", "%%"),
+        help="only these: " + "; ".join(variants).replace("%", "%%"),
     )
     parser.add_argument("--validation", type=int, help="validation images; all by default")
     return parser.parse_args()

@@ -226,7 +226,7 @@ def judge_modelopt(
 
 
 def add_modelopt(setup: Setup, keep: dict[str, Any], save: Callable[[dict[str, Any]], None]) -> None:
-    """Model Optimizer's rows alone, beside those of an earlier run with the same images; no engine of ours is made."""
+    """Only Model Optimizer's rows, beside those of an earlier run with the same images; no engine of ours is made."""
     if not setup.bench.real or keep.get("calibration_images") != len(setup.images):
         say(f"{setup.bench.name}: left out, as there are no figures with these calibration images to put it beside")
         return
@@ -353,7 +353,7 @@ def _parse() -> argparse.Namespace:
         default=os.environ.get("EDGEVIT_MODELOPT_PYTHON"),
         help="Python of an environment with nvidia-modelopt ($EDGEVIT_MODELOPT_PYTHON)",
     )
-    parser.add_argument("--modelopt-only", action="store_true", help="its rows alone; the others stay as they are")
+    parser.add_argument("--modelopt-only", action="store_true", help="only its rows; the others stay as they are")
     parser.add_argument("--results", default="int8", metavar="NAME", help="of the files; one a processor (int8)")
     return parser.parse_args()
 

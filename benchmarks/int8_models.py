@@ -70,7 +70,7 @@ def load_pair(bench: BenchModel, assets: Path | None, folder: Path) -> tuple[Mod
 def read_images(
     bench: BenchModel, model: Model, assets: Path | None, use: str, count: int | None, folder: Path
 ) -> ImageSet:
-    """A seeded, class-balanced sample of the asset's images; without assets, smooth noise, for timing alone.
+    """A seeded, class-balanced sample of the asset's images; without assets, smooth noise, for timing only.
 
     Args:
         bench: Names the set.

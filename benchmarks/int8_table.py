@@ -48,7 +48,7 @@ def show_figure(figure: Mapping[str, Any] | None, digits: int) -> str:
 
 def _section(title: str, lines: Iterator[str]) -> list[str]:
     found = list(lines)
-    return ["", f"## {title}", "", *found] if len(found) > 2 else []  # two lines are the head alone
+    return ["", f"## {title}", "", *found] if len(found) > 2 else []  # two lines are only the head
 
 
 def _row(*cells: str) -> str:

@@ -114,7 +114,7 @@ def _peak_bytes() -> int:
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
-    raise SystemExit("peak memory is measured on Linux alone")
+    raise SystemExit("peak memory is measured only on Linux")
 
 
 if __name__ == "__main__":

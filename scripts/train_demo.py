@@ -178,7 +178,7 @@ def write_folder(plan: Plan, module: nn.Module, folder: Path, correct: int, imag
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / "model.safetensors"
     save_file(name_as_timm(plan, module), weights, metadata={"format": "pt"})
-    weights.chmod(0o644)  # safetensors writes for the owner alone
+    weights.chmod(0o644)  # safetensors writes only for the owner
     config = {
         "architecture": plan.architecture,
         "num_classes": len(LABELS),

@@ -164,7 +164,7 @@ def export_as_optimum(name: str) -> Export:
     """Write a file as Optimum 2.1 does: TorchScript, opset 18, and everything but the logits' length is open.
 
     ``optimum/exporters/onnx/convert.py`` calls torch's exporter so for ViT, DeiT, Swin and DINOv2; its optimiser runs
-    on request alone.
+    only on request.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""A tiny classifier in ONNX, written node by node, and the same computed with numpy alone."""
+"""A tiny classifier in ONNX, written node by node, and the same computed with only numpy."""
 
 from __future__ import annotations
 

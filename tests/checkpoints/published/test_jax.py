@@ -82,7 +82,7 @@ def test_archive_at_another_size_has_its_positions_zoomed_as_googles_code_does(
     np.savez(tmp_path / "w.npz", **arrays)
     patch = SMALL["patch"]
     model = read_checkpoint(tmp_path / "w.npz", image_size=(size[0] // 8 * patch, size[1] // 8 * patch))
-    # interpolate_posembed of vision_transformer's checkpoint.py, which knows squares alone.
+    # interpolate_posembed of vision_transformer's checkpoint.py, which knows only squares.
     positions = arrays["Transformer/posembed_input/pos_embedding"]
     grid = positions[0, 1:].reshape(4, 4, -1)
     wanted = ndimage.zoom(grid, (size[0] / 32, size[1] / 32, 1), order=1)

@@ -109,7 +109,7 @@ def test_vit_at_another_size_equals_torchvision_with_its_positions_interpolated(
         resized = build_vit(image_size=size[0])
         resized.load_state_dict(interpolate_embeddings(size[0], 8, theirs.state_dict()))
         assert compare(model.module, resized, size) <= 1e-5
-    else:  # its own helper and module take squares alone; the same filter, axis by axis
+    else:  # its own helper and module take only squares; the same filter, axis by axis
         grid = theirs.state_dict()["encoder.pos_embedding"][:, 1:].reshape(1, 4, 4, -1).permute(0, 3, 1, 2)
         wanted = F.interpolate(grid, size=(3, 7), mode="bicubic", align_corners=True).flatten(2).transpose(1, 2)
         assert torch.allclose(model.module.state_dict()["pos_embed"][:, 1:], wanted, atol=1e-6)

@@ -80,7 +80,7 @@ def test_deit_file_at_384_is_read_with_its_own_size(tmp_path: Path) -> None:
 )
 def test_deit3_file_equals_timm_with_its_own_transform(tmp_path: Path, name: str, args: Any) -> None:
     theirs = build_timm(name, **args)
-    # DeiT's own names; its positions are of the patches alone, as timm's.
+    # DeiT's own names; it has positions only of the patches, as timm's.
     state = {re.sub(r"\.ls([12])\.gamma", r".gamma_\1", n): value for n, value in theirs.state_dict().items()}
     assert "blocks.0.gamma_1" in state
     torch.save({"model": state}, tmp_path / "w.pth")
@@ -123,7 +123,7 @@ def test_positions_at_another_size_are_resampled_as_deit_and_mae_do(
     torch.save({"model": state}, tmp_path / "w.pth")
     model = read_checkpoint(tmp_path / "w.pth", image_size=size)
     assert model.source.layout.startswith(project)
-    # Both: bicubic without antialiasing, of the grid alone (DeiT's main.py, MAE's util/pos_embed.py).
+    # Both: bicubic without antialiasing, only of the grid (DeiT's main.py, MAE's util/pos_embed.py).
     grid = state["pos_embed"][:, 1:].reshape(1, 14, 14, -1).permute(0, 3, 1, 2)
     wanted = F.interpolate(grid, size=(size[0] // 16, size[1] // 16), mode="bicubic", align_corners=False)
     found = model.module.state_dict()["pos_embed"]

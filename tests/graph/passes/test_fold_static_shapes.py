@@ -1,4 +1,4 @@
-"""What depends on shapes and constants alone is computed once."""
+"""What depends only on shapes and constants is computed once."""
 
 from __future__ import annotations
 

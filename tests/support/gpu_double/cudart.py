@@ -70,7 +70,7 @@ GIVES_NOTHING = {
     "cudaStreamDestroy",
     "cudaStreamSynchronize",
 }
-"""Of these the real module returns the status alone."""
+"""Of these the real module returns only the status."""
 
 
 class Cudart:

@@ -48,8 +48,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """One process runs a file, or a folder that shares a session's fixture, so that a model is built once.
 
     pytest-xdist 3.8 looks for its group marks in an attribute that pytest 9.2 does not read any more, so that they do
-    nothing. Files come in the order of their names, which begins with the long ones and ends with short ones; xdist's
-    own order, by the number of tests, puts builds of half a minute at the end, where the other process waits.
+    nothing. Files come in the order of collection, in which the long ones are first; xdist's own order, by the number
+    of tests, puts builds of half a minute at the end, where the other process waits.
     """
     if config.option.dist != "loadfile":
         return None
@@ -64,9 +64,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByFile(config, log)
 
 
+LONGEST = ("tests/remote/", "tests/parity/", "tests/cli/", "tests/acceptance/", "tests/build/")
+"""What one process computes for minutes, or has files of half a minute; what is not named here has short ones."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest chain that one process runs comes first, so that none waits for it at the end."""
-    items.sort(key=lambda item: not item.nodeid.startswith("tests/remote/"))
+    """The longest chains that one process runs come first, so that none waits for them at the end."""
+    items.sort(key=lambda item: next((i for i, f in enumerate(LONGEST) if item.nodeid.startswith(f)), len(LONGEST)))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

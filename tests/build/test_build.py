@@ -17,7 +17,7 @@ from PIL import Image
 from edgevit.build.build import build_model
 from edgevit.build.evidence import Evidence
 from edgevit.build.finish import finish_bundle
-from edgevit.cli.demo_models import MODELS, write_digits
+from edgevit.cli.demo_models import MODELS
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import CheckpointError, CompileError, DataError, OutputError
 from edgevit.core.recipe import Recipe, load_recipe
@@ -27,6 +27,7 @@ from edgevit.core.task import Task
 from edgevit.measure.reference import generate_images, run_module, save_reference
 from edgevit.runtime import open_bundle
 from edgevit.runtime.bundle import verify_bundle
+from tests.support.digits import write_few
 from tests.support.small_checkpoints import small_tensors, write_folder
 from tests.support.small_models import VIT, make_model
 
@@ -38,12 +39,7 @@ CPU = dataclasses.replace(load_target("cpu"), precisions=("fp32", "fp16"))
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     """The demonstration's images as files; a hundred of the held-out ones."""
-    folder = tmp_path_factory.mktemp("digits")
-    files = write_digits(folder)
-    for number in range(10):
-        for path in sorted((files.validation / str(number)).glob("*.png"))[10:]:
-            path.unlink()
-    return files
+    return write_few(tmp_path_factory.mktemp("digits"))
 
 
 @pytest.fixture(scope="module")

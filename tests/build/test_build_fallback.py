@@ -11,12 +11,13 @@ import pytest
 import edgevit.build.set_back
 from edgevit.build.build import build_model
 from edgevit.build.set_back import REASON, STAGE
-from edgevit.cli.demo_models import MODELS, write_digits
+from edgevit.cli.demo_models import MODELS
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe, load_recipe
 from edgevit.core.report.report import Report
 from edgevit.core.target import Budget, load_target
 from edgevit.runtime.bundle import verify_bundle
+from tests.support.digits import write_few
 from tests.support.outliers import plant_outliers
 
 # What the quantiser itself does against outliers is off, so that the budget is missed whatever it learns to do.
@@ -31,10 +32,7 @@ EXACT = Budget(max_drop_points=0.0)
 def planted(tmp_path_factory):
     """The checkpoint, and images as files; a hundred of the held-out ones."""
     folder = tmp_path_factory.mktemp("planted")
-    files = write_digits(folder)
-    for number in range(10):
-        for path in sorted((files.validation / str(number)).glob("*.png"))[10:]:
-            path.unlink()
+    files = write_few(folder)
     return plant_outliers(MODELS["vit"], folder / "model", blocks=(0, 3), channels=2, factor=1e4), files
 
 

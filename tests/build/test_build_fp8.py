@@ -15,7 +15,7 @@ from edgevit.build.conclude import BuildResult
 from edgevit.build.prepare import prepare_graph
 from edgevit.build.prepare_quantized import QuantizedGraph, prepare_quantized, requantize
 from edgevit.build.set_back import REASON, STAGE, mark_float
-from edgevit.cli.demo_models import MODELS, DigitFiles, write_digits
+from edgevit.cli.demo_models import MODELS, DigitFiles
 from edgevit.core.cache import StageCache
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.quantization import Quantization
@@ -24,6 +24,7 @@ from edgevit.core.target import Budget, load_target
 from edgevit.graph.graph import Graph
 from edgevit.measure.reference import generate_images
 from edgevit.pixels.images import ImageSet
+from tests.support.digits import write_few
 from tests.support.outliers import plant_outliers
 from tests.support.quantized import plan_fp8, quantize_fp8
 from tests.support.small_models import VIT, make_model
@@ -39,10 +40,7 @@ FC2 = "blocks.0.mlp.fc2"
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DigitFiles]:
     folder = tmp_path_factory.mktemp("planted")
-    files = write_digits(folder)
-    for number in range(10):
-        for path in sorted((files.validation / str(number)).glob("*.png"))[6:]:
-            path.unlink()
+    files = write_few(folder, 6)
     return plant_outliers(MODELS["vit"], folder / "model", blocks=(0,), channels=2, factor=1e6), files
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgevit.build.build import build_model
-from edgevit.cli.demo_models import MODELS, write_digits
+from edgevit.cli.demo_models import MODELS
 from edgevit.core.errors import CalibrationError, RecipeError
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe, load_recipe
@@ -17,22 +17,21 @@ from edgevit.core.target import load_target
 from edgevit.pixels.images import ImageSet
 from edgevit.runtime import open_bundle
 from edgevit.runtime.bundle import verify_bundle
+from tests.support.digits import write_few
 
 QUICK = Recipe(
     latency_runs=2, latency_seconds=0.05, tune_settings=False, choice_images=40, quantization=Quantization(images=40)
 )
 INT8 = dataclasses.replace(QUICK, precision="int8")
+FAST = Quantization(float_share=0.0, rounding="nearest")
+"""Calibrates in a fraction of the time, where a test looks at something else than the codes."""
 CPU = load_target("cpu")
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     """The demonstration's images as files; a hundred of the held-out ones."""
-    files = write_digits(tmp_path_factory.mktemp("digits"))
-    for number in range(10):
-        for path in sorted((files.validation / str(number)).glob("*.png"))[10:]:
-            path.unlink()
-    return files
+    return write_few(tmp_path_factory.mktemp("digits"))
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +119,7 @@ def test_note_says_which_sample_was_drawn(built):
 
 
 def test_sample_for_int8_is_drawn_from_all_images_not_from_those_of_the_choice(tmp_path, digits):
-    recipe = dataclasses.replace(INT8, choice_images=15, quantization=Quantization(images=33))
+    recipe = dataclasses.replace(INT8, choice_images=15, quantization=dataclasses.replace(FAST, images=33))
     notes: list[str] = []
     result = build_model(
         MODELS["vit"], CPU, out=tmp_path / "b", recipe=recipe, calibration=digits.calibration, note=notes.append
@@ -145,7 +144,8 @@ def test_int8_without_calibration_images_is_refused_before_the_checkpoint_is_rea
 
 def test_random_pixels_give_a_bundle_that_is_marked_everywhere_and_has_not_passed(tmp_path):
     mark = "random pixels: for latency trials, not for use"
-    result = build_model(MODELS["vit"], CPU, out=tmp_path / "b", recipe=INT8, calibration="random")
+    recipe = dataclasses.replace(INT8, quantization=FAST)
+    result = build_model(MODELS["vit"], CPU, out=tmp_path / "b", recipe=recipe, calibration="random")
     assert not result.report.verdict.passed
     assert mark in result.report.verdict.sentence
     assert any(mark in w for w in result.report.verdict.warnings)
@@ -159,13 +159,13 @@ def test_random_pixels_give_a_bundle_that_is_marked_everywhere_and_has_not_passe
 
 
 def test_few_calibration_images_are_a_warning(tmp_path, digits):
-    recipe = dataclasses.replace(INT8, quantization=Quantization(images=10))
+    recipe = dataclasses.replace(INT8, quantization=dataclasses.replace(FAST, images=10))
     result = build_model(MODELS["vit"], CPU, out=tmp_path / "b", recipe=recipe, calibration=digits.calibration)
     assert any("10 images, fewer than 32" in w for w in result.report.verdict.warnings)
 
 
 def test_site_that_is_pinned_to_float_stays_float_and_an_unknown_one_is_refused(tmp_path, digits):
-    pinned = Quantization(images=32, sites={"blocks.*.mlp.fc2": "float", "blocks.1.mlp.fc2": "int8"})
+    pinned = dataclasses.replace(FAST, images=32, sites={"blocks.*.mlp.fc2": "float", "blocks.1.mlp.fc2": "int8"})
     recipe = dataclasses.replace(INT8, quantization=pinned)
     result = build_model(MODELS["vit"], CPU, out=tmp_path / "b", recipe=recipe, calibration=digits.calibration)
     found = {s.name: s.precision for s in result.report.quantization["int8"].sites if s.name.endswith("mlp.fc2")}
@@ -203,7 +203,7 @@ def test_build_with_the_same_calibration_does_not_calibrate_again_and_says_so(tm
             MODELS["vit"],
             CPU,
             out=tmp_path / "b",
-            recipe=dataclasses.replace(INT8, **{"quantization": Quantization(images=38), **changes}),
+            recipe=dataclasses.replace(INT8, **{"quantization": dataclasses.replace(FAST, images=38), **changes}),
             calibration=digits.calibration,
             progress=lambda stage, done, total: stages.add(stage),
             note=notes.append,
@@ -215,7 +215,7 @@ def test_build_with_the_same_calibration_does_not_calibrate_again_and_says_so(tm
     stages.clear()
     assert len(build(latency_runs=3)) == 1
     assert "quantize" not in stages
-    assert len(build(quantization=Quantization(images=37))) == 1, "of the build before"
+    assert len(build(quantization=dataclasses.replace(FAST, images=37))) == 1, "of the build before"
     assert "quantize" in stages
 
 

@@ -11,8 +11,9 @@ from click.testing import CliRunner
 from edgevit.build.build import build_model
 from edgevit.checkpoints import read_checkpoint
 from edgevit.cli import main
-from edgevit.cli.demo_models import MODELS, write_digits
+from edgevit.cli.demo_models import MODELS
 from edgevit.core.errors import BundleError
+from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe, load_recipe
 from edgevit.core.target import load_target
 from edgevit.core.task import Task
@@ -20,18 +21,17 @@ from edgevit.measure.evaluate import evaluate_bundle
 from edgevit.measure.reference import run_outputs
 from edgevit.models.select_task import select_task
 from edgevit.runtime import open_bundle
+from tests.support.digits import write_few
 
 CPU = dataclasses.replace(load_target("cpu"), precisions=("fp32", "int8"))
-QUICK = Recipe(latency_runs=2, latency_seconds=0.05, tune_settings=False, choice_images=40)
+QUICK = Recipe(
+    latency_runs=2, latency_seconds=0.05, tune_settings=False, choice_images=40, quantization=Quantization(images=40)
+)
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    files = write_digits(tmp_path_factory.mktemp("digits"))
-    for number in range(10):
-        for path in sorted((files.validation / str(number)).glob("*.png"))[5:]:
-            path.unlink()
-    return files
+    return write_few(tmp_path_factory.mktemp("digits"), 5)
 
 
 @pytest.fixture(scope="module", params=["vit_embed", "swin_features"])

@@ -18,7 +18,7 @@ from edgevit.build.order import Order, Place
 from edgevit.build.pack import pack_bundle
 from edgevit.build.portable import list_quantized, read_portable_evidence
 from edgevit.build.trial import GraphFile
-from edgevit.cli.demo_models import MODELS, DigitFiles, write_digits
+from edgevit.cli.demo_models import MODELS, DigitFiles
 from edgevit.core.cache import StageCache
 from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe
@@ -26,6 +26,7 @@ from edgevit.core.report.report import Report
 from edgevit.core.target import load_target
 from edgevit.runtime.bundle import verify_bundle
 from edgevit.runtime.manifest import load_manifest
+from tests.support.digits import write_few
 from tests.support.small_graphs import make_graph
 
 QUANTIZATION = Quantization(images=40, float_share=0.0, rounding="nearest")
@@ -34,11 +35,7 @@ QUICK = Recipe(latency_runs=2, latency_seconds=0.05, tune_settings=False, choice
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> DigitFiles:
-    files = write_digits(tmp_path_factory.mktemp("digits"))
-    for number in range(10):
-        for path in sorted((files.validation / str(number)).glob("*.png"))[6:]:
-            path.unlink()
-    return files
+    return write_few(tmp_path_factory.mktemp("digits"), 6)
 
 
 @pytest.fixture(scope="module")

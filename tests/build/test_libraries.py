@@ -20,7 +20,7 @@ from edgevit.build.libraries import add_libraries
 from edgevit.build.order import Order
 from edgevit.build.portable import read_portable_evidence, read_portable_graphs
 from edgevit.build.trial import GraphFile
-from edgevit.cli.demo_models import MODELS, write_digits
+from edgevit.cli.demo_models import MODELS
 from edgevit.core.cache import StageCache
 from edgevit.core.engine import Engine
 from edgevit.core.errors import TargetError
@@ -35,6 +35,7 @@ from edgevit.measure.latency import LatencyComparison, measure_latency
 from edgevit.runtime import open_bundle
 from edgevit.runtime.bundle import verify_bundle
 from edgevit.runtime.session import Session
+from tests.support.digits import write_few
 
 QUICK = Recipe(
     latency_runs=2,
@@ -50,10 +51,7 @@ GRAPHS = {name: GraphFile(Path(f"{name}.onnx"), {"graph": name}) for name in ("f
 def portable(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StageCache]:
     """For a device like this machine with two libraries."""
     folder = tmp_path_factory.mktemp("libraries")
-    digits = write_digits(folder / "digits")
-    for number in range(10):
-        for path in sorted((digits.validation / str(number)).glob("*.png"))[6:]:
-            path.unlink()
+    digits = write_few(folder / "digits", 6)
     cache = StageCache()
     target = dataclasses.replace(load_target("raspberry-pi-5"), architecture=None)
     result = build_model(

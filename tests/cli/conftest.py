@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from edgevit.cli import main
-from edgevit.cli.demo_models import MODELS, write_digits
+from edgevit.cli.demo_models import MODELS
+from tests.support.digits import write_few
 
 QUICK = (
     "latency_runs = 2\nlatency_seconds = 0.05\ntune_settings = false\nchoice_images = 40\n[quantization]\nimages = 40\n"
@@ -37,7 +38,7 @@ def line(tmp_path_factory) -> Line:
     folder = tmp_path_factory.mktemp("line")
     recipe = folder / "quick.toml"
     recipe.write_text(QUICK)
-    files = write_digits(folder / "digits")
+    files = write_few(folder / "digits")
     bundle = folder / "vit-cpu"
     arguments = [
         "build",

@@ -186,6 +186,6 @@ def test_eval_says_where_it_finds_more_or_less_than_the_bundle_carries(line, cha
     boasts = change(figures={**figures, "top1_percent": 50.0})
     result = run("eval", boasts, "--data", line.validation)
     assert result.exit_code == 0
-    assert "the bundle carries 50.00 % of 597: more than chance makes of images of the same kind" in result.stderr
+    assert "the bundle carries 50.00 % of 100: more than chance makes of images of the same kind" in result.stderr
     document = json.loads(run("eval", boasts, "--data", line.validation, "--json").stdout)
     assert document["changes"][0]["beyond_chance"] is True

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from edgevit.core.recipe import Recipe
+from tests.support.digits import write_few
 
 
 @pytest.fixture
@@ -16,6 +17,7 @@ def quick(monkeypatch):
         functools.partial(Recipe, latency_runs=2, latency_seconds=0.05, tune_settings=False, choice_images=40),
     )
     monkeypatch.setattr("edgevit.cli.demo.CALIBRATED", 40)
+    monkeypatch.setattr("edgevit.cli.demo_models.write_digits", write_few)
 
 
 @pytest.fixture

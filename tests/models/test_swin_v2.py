@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +20,6 @@ from tests.support.reference import import_timm, import_transformers, randomise,
 
 TOLERANCE = 1e-4
 SMALL: dict[str, Any] = {"embed_dim": 16, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8)}
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder that is removed after the test: hundreds of megabytes go through it."""
-    yield tmp_path
-    shutil.rmtree(tmp_path)
 
 
 def randomise_cosines(module: nn.Module) -> Any:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,37 +13,16 @@ from edgevit.checkpoints import read_checkpoint
 from edgevit.models import ViT, ViTConfig
 from edgevit.models.layers import sincos_positions
 from tests.support.reference import import_timm, import_transformers, randomise, relative_error
-
-TOLERANCE = 1e-4
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder that is removed after the test: hundreds of megabytes go through it."""
-    yield tmp_path
-    shutil.rmtree(tmp_path)
-
-
-def compare_with_timm(name: str, folder: Path, batch: int = 1, **args: Any) -> None:
-    timm = import_timm()
-    from timm.models._hub import save_for_hf
-
-    theirs = randomise(timm.create_model(name, weight_init="skip", **args))
-    save_for_hf(theirs, str(folder), safe_serialization=True)
-    model = read_checkpoint(folder)
-    assert model.source.architecture == name
-    assert model.parameters == sum(p.numel() for p in theirs.parameters())
-    pixels = torch.randn(batch, 3, *model.image_size, generator=torch.Generator().manual_seed(1))
-    with torch.inference_mode():
-        assert relative_error(model.module(pixels), theirs(pixels)) <= TOLERANCE
+from tests.support.timm_folder import TOLERANCE, compare_with_timm
 
 
 @pytest.mark.parametrize(
     "name",
     [
         "vit_tiny_patch16_224",
-        "vit_small_patch16_224",
-        "vit_base_patch16_224",
+        # wider than the first, and else the same
+        pytest.param("vit_small_patch16_224", marks=pytest.mark.slow),
+        pytest.param("vit_base_patch16_224", marks=pytest.mark.slow),
         "vit_base_patch32_384",
         "deit_tiny_patch16_224",
         "deit_small_distilled_patch16_224",

@@ -255,8 +255,10 @@ CASES = (
     _timm("DeiT III", "DeiT (.pth)", "deit3_small_patch16_224", _save_deit3),
     _timm("MAE, fine-tuned", "MAE (.pth)", "vit_base_patch16_224", _save_model, global_pool="avg"),
     _timm("DINO", "DINO (.pth)", "vit_small_patch16_224", _save_dino, _EMBED, num_classes=0),
-    _timm("DINOv2", "DINOv2 (.pth)", "vit_small_patch14_dinov2", _save_dinov2, _EMBED),
-    _timm("DINOv2, with registers", "DINOv2 (.pth)", "vit_small_patch14_reg4_dinov2", _save_dinov2, _EMBED),
+    _timm("DINOv2", "DINOv2 (.pth)", "vit_small_patch14_dinov2", _save_dinov2, _EMBED, img_size=224),
+    _timm(
+        "DINOv2, with registers", "DINOv2 (.pth)", "vit_small_patch14_reg4_dinov2", _save_dinov2, _EMBED, img_size=224
+    ),
     _timm("Swin", "Swin (.pth)", "swin_tiny_patch4_window7_224", _save_swin),
     _timm("Swin V2", "Swin (.pth)", "swinv2_tiny_window8_256", _save_swin),
     _timm("ViT", "MindSpore (.ckpt)", "vit_base_patch16_224", _save_mindspore, change=_compute_as_mindspore),

@@ -23,7 +23,7 @@ def test_module_equals_the_publishers_own(case: Case) -> None:
     assert figures.keys() == documented.keys()
     for task, figure in figures.items():
         assert figure <= TOLERANCE, task
-        # Other processors sum in another order, which alone gives 7e-7; a row that is off by more is out of date.
+        # Other processors sum in another order, which by itself gives 7e-7; a row that is off by more is out of date.
         assert figure <= 5 * max(documented[task], 2e-7), task
 
 

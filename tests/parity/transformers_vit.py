@@ -1,4 +1,5 @@
-"""transformers' Vision Transformers, at the sizes of each family's smallest checkpoint."""
+"""transformers' Vision Transformers, at the sizes of each family's smallest checkpoint; DINOv2 at its configuration's
+224 pixels, not at 518."""
 
 from __future__ import annotations
 
@@ -92,8 +93,8 @@ CASES = (
     _case("DeiT", "DeiTForImageClassification", "DeiTConfig", _LOGITS, **_TINY),
     _case("DeiT, distilled", "DeiTForImageClassificationWithTeacher", "DeiTConfig", _LOGITS, **_TINY),
     _case("MAE", "ViTMAEModel", "ViTMAEConfig", _TOKEN, mask_ratio=0.0),
-    _case("DINOv2", "Dinov2ForImageClassification", "Dinov2Config", _LOGITS, **_SMALL, image_size=518),
-    _case("DINOv2", "Dinov2Model", "Dinov2Config", _POOLED, **_SMALL, image_size=518, use_swiglu_ffn=True),
+    _case("DINOv2", "Dinov2ForImageClassification", "Dinov2Config", _LOGITS, **_SMALL),
+    _case("DINOv2", "Dinov2Model", "Dinov2Config", _POOLED, **_SMALL, use_swiglu_ffn=True),
     _case(
         "DINOv2, with registers",
         "Dinov2WithRegistersForImageClassification",
@@ -101,7 +102,6 @@ CASES = (
         _LOGITS,
         **_SMALL,
         patch_size=14,
-        image_size=518,
     ),
     _case(
         "DINOv2, with registers",

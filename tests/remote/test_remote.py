@@ -23,7 +23,8 @@ from edgevit.remote.build_on import build_on, finish_on
 from edgevit.remote.measure import bench_on
 from edgevit.runtime import open_bundle
 from edgevit.runtime.bundle import verify_bundle
-from edgevit.runtime.manifest import dump_manifest
+from edgevit.runtime.manifest import dump_manifest, load_manifest
+from tests.support.digits import write_few
 from tests.support.loopback import HOST
 from tests.support.tiny_bundle import make_bundle
 
@@ -35,6 +36,20 @@ def portable(tmp_path_factory):
     """The demonstration ViT as a portable bundle for ONNX Runtime."""
     out = tmp_path_factory.mktemp("portable") / "bundle"
     return build_model(MODELS["vit"], load_target("cpu"), out=out, recipe=QUICK, portable=True).bundle
+
+
+@pytest.fixture(scope="module")
+def kept():
+    """What the device finished, for all tests of this file."""
+    return {}
+
+
+@pytest.fixture
+def finished(loopback, portable, kept, tmp_path_factory, tmp_path):
+    """A copy of the portable bundle as the device finished it."""
+    if not kept:
+        kept["bundle"] = finish_on(HOST, portable, out=tmp_path_factory.mktemp("finished") / "bundle").bundle
+    return shutil.copytree(kept["bundle"], tmp_path / "done")
 
 
 @pytest.mark.parametrize("target", [pytest.param("cpu", marks=pytest.mark.slow), "intel-cpu"])
@@ -95,23 +110,21 @@ def test_build_that_the_device_fails_keeps_the_portable_bundle_and_an_earlier_on
     assert lines[-1].endswith(f"edgevit finish {tmp_path}/out.portable --on board --out {tmp_path}/out")
 
 
-def test_finished_bundle_is_not_finished_again_and_can_be_timed_and_judged_on_the_device(loopback, tmp_path, portable):
-    done = finish_on(HOST, portable, out=tmp_path / "done").bundle
+def test_finished_bundle_is_not_finished_again_and_can_be_timed_and_judged_on_the_device(
+    loopback, tmp_path, portable, finished
+):
     with pytest.raises(BundleError, match="is finished") as caught:
-        finish_on(HOST, done)
-    assert caught.value.hint == f"measure it with edgevit bench {done} --on board"
-    copy = shutil.copytree(done, tmp_path / "copy")
-    comparison = bench_on(HOST, [done, copy], ["--runs", "4", "--seconds", "0.05", "--batch", "4"])
-    assert [row.bundle for row in comparison.bundles] == [str(done), str(copy)]
+        finish_on(HOST, finished)
+    assert caught.value.hint == f"measure it with edgevit bench {finished} --on board"
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    comparison = bench_on(HOST, [finished, copy], ["--runs", "4", "--seconds", "0.05", "--batch", "4"])
+    assert [row.bundle for row in comparison.bundles] == [str(finished), str(copy)]
     assert [row.latency.batch for row in comparison.bundles] == [4, 4]
     assert comparison.bundles[1].ratio is not None
     with pytest.raises(BundleError, match="it has no engine yet"):
         bench_on(HOST, [portable], [])
-    files = write_digits(tmp_path / "digits").validation
-    for folder in files.iterdir():
-        for path in sorted(folder.glob("*.png"))[4:]:
-            path.unlink()
-    here = evaluate_bundle(done, files, reference=MODELS["vit"])
+    files = write_few(tmp_path / "digits", 4).validation
+    here = evaluate_bundle(finished, files, reference=MODELS["vit"])
 
     def cut_once(stage: str, done: int, total: int) -> None:
         if (stage, done) == ("accuracy", 16):
@@ -119,7 +132,7 @@ def test_finished_bundle_is_not_finished_again_and_can_be_timed_and_judged_on_th
 
     lines: list[str] = []
     open_with = functools.partial(open_on, HOST, log=lines.append)
-    there = evaluate_bundle(done, files, reference=MODELS["vit"], open_with=open_with, progress=cut_once)
+    there = evaluate_bundle(finished, files, reference=MODELS["vit"], open_with=open_with, progress=cut_once)
     assert there == here
     assert sum("was lost" in line for line in lines) == 1
     assert loopback.jobs == []
@@ -140,25 +153,25 @@ def test_damaged_bundle_is_not_sent(loopback, tmp_path, portable):
     assert loopback.jobs == []
 
 
-def test_engine_that_answers_something_else_there_is_refused_in_one_sentence(loopback, tmp_path, portable):
-    done = finish_on(HOST, portable, out=tmp_path / "done")
-    record = done.manifest.canary
+def test_engine_that_answers_something_else_there_is_refused_in_one_sentence(loopback, tmp_path, finished):
+    manifest = load_manifest(finished)
+    record = manifest.canary
     assert record.place.backend == "onnxruntime"
     place = dataclasses.replace(record.place, device="another board")
-    strict = dataclasses.replace(done.manifest, canary=dataclasses.replace(record, place=place, least_db=500.0))
-    (done.bundle / "manifest.json").write_bytes(dump_manifest(strict))
-    files = write_digits(tmp_path / "digits").validation
+    strict = dataclasses.replace(manifest, canary=dataclasses.replace(record, place=place, least_db=500.0))
+    (finished / "manifest.json").write_bytes(dump_manifest(strict))
+    files = write_few(tmp_path / "digits", 1).validation
     said = (
         r"board: .*the engine answers something else here than at the build: .*500\.0 dB is the least; what differs: "
     )
     said += r"device .*, at the build another board"
     with pytest.raises(DeviceError, match=said) as caught:
-        evaluate_bundle(done.bundle, files, open_with=functools.partial(open_on, HOST))
+        evaluate_bundle(finished, files, open_with=functools.partial(open_on, HOST))
     assert "--check never" in caught.value.hint
     with pytest.raises(DeviceError, match=said):
-        bench_on(HOST, [done.bundle], ["--runs", "1", "--seconds", "0.01"])
-    timed = bench_on(HOST, [done.bundle], ["--runs", "1", "--seconds", "0.01", "--check", "never"])
+        bench_on(HOST, [finished], ["--runs", "1", "--seconds", "0.01"])
+    timed = bench_on(HOST, [finished], ["--runs", "1", "--seconds", "0.01", "--check", "never"])
     assert timed.bundles[0].canary.status == "not checked"
-    with open_on(HOST, done.bundle, check="never") as predictor:
+    with open_on(HOST, finished, check="never") as predictor:
         assert predictor.canary.status == "not checked"
         assert predictor.run(generate_images(1, 32, 32, seed=3)).shape == (1, 10)

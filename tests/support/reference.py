@@ -87,7 +87,7 @@ def relative_error(ours: Tensor, theirs: Tensor) -> float:
 
 @contextlib.contextmanager
 def count_flops() -> Iterator[FlopCounterMode]:
-    """torch's own counter, which knows the fused attention of GPUs alone: here it is taken apart."""
+    """torch's own counter, which knows only the fused attention of GPUs: here it is taken apart."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core import schema
@@ -61,7 +61,8 @@ def make_graph(model: Model, precision: str, form: ExportForm) -> Graph:
     graph = optimize_graph(export_model(model, form)[0])[0]
     pixels = generate_images(2, *model.config.image_size, 0)[:, None]
     if precision in ("int8", "fp8"):
-        base, plan, record = plan_quantization(graph, pixels, QUANTIZATION, "tensorrt_rtx", precision=precision)
+        codes: Literal["int8", "fp8"] = "int8" if precision == "int8" else "fp8"
+        base, plan, record = plan_quantization(graph, pixels, QUANTIZATION, "tensorrt_rtx", precision=codes)
         return write_quantized(base, plan, record, PLACEMENTS["tensorrt_rtx"])
     return graph
 

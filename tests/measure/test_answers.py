@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +81,7 @@ def test_embeddings_of_a_float_model_that_is_called_are_those_that_it_gave_befor
         level = pixels[:, 0, 0, 0].astype(np.float32)
         return (np.stack([np.cos(level), np.sin(level)], axis=1),)
 
-    def measure(reference: object) -> object:
+    def measure(reference: Any) -> Any:
         specs = [TensorSpec("embedding", ("batch", 2), "float32")]
         return measure_answers(
             lambda pixels: (embed(pixels)[0] + np.float32(0.01),),

@@ -245,7 +245,7 @@ def test_new_name_that_fails_gives_the_earlier_bundle_back(tmp_path: Path, monke
 _KILLED = """
 import os, sys, signal
 from pathlib import Path
-from edgevit import pack
+from edgevit.build import pack
 from tests.support.tiny_bundle import make_manifest
 step, calls = int(sys.argv[2]), 0
 def die(real):

@@ -11,7 +11,7 @@ import onnx_ir as ir
 import pytest
 
 from edgevit.core.quantization import Quantization
-from edgevit.graph.graph import Graph
+from edgevit.graph.graph import Graph, constant_of
 from edgevit.graph.linears import read_weight, trace_layout
 from edgevit.quantize.plan import Affine, QuantizationPlan, SitePlan, apply_plan
 from edgevit.quantize.quantize import plan_quantization
@@ -125,8 +125,8 @@ def test_apply_plan_reads_the_image_as_bytes_with_scale_one(quantized: Graph) ->
     assert dequantize is not None
     assert dequantize.op_type == "DequantizeLinear"
     codes, scale, zero = dequantize.inputs
-    assert quantized.constant(scale) == 1.0
-    numbers = quantized.constant(zero)
+    assert constant_of(scale) == 1.0
+    numbers = constant_of(zero)
     assert numbers is not None
     assert (numbers.dtype, int(numbers)) == (np.uint8, 0)
     assert codes is not None
@@ -142,7 +142,7 @@ def test_apply_plan_stores_weights_as_int8_per_output_channel(planned: Planned, 
         assert node.inputs[1] is not None
         dequantize = node.inputs[1].producer()
         assert dequantize is not None
-        codes, scale, zero = (quantized.constant(v) for v in dequantize.inputs)
+        codes, scale, zero = (constant_of(v) for v in dequantize.inputs)
         assert codes is not None
         assert scale is not None
         assert zero is not None
@@ -247,7 +247,7 @@ def test_read_weight_of_a_gemm_is_input_by_output(planned: Planned) -> None:
     base, _ = planned
     node = find_node(base, "head")
     weight = read_weight(node)
-    stored: npt.NDArray[np.generic] | None = base.constant(node.inputs[1])
+    stored: npt.NDArray[np.generic] | None = constant_of(node.inputs[1])
     assert weight is not None
     assert stored is not None
     assert (stored.shape, weight.shape) == ((7, 32), (32, 7))

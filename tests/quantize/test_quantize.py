@@ -13,7 +13,7 @@ import pytest
 
 from edgevit.core.errors import CalibrationError, RecipeError
 from edgevit.core.quantization import Quantization
-from edgevit.graph.graph import Graph
+from edgevit.graph.graph import Graph, constant_of
 from edgevit.quantize.quantize import match_sites, plan_quantization
 from tests.support.quantized import quantize_graph
 from tests.support.small_graphs import Images, find_node, make_graph, make_pixels, run_graph
@@ -101,7 +101,7 @@ def test_quantize_graph_for_tensorrt_has_neither_zero_points_nor_unsigned_codes(
     zeros = [node.inputs[2] for node in quantized.model.graph if node.op_type in pairs]
     assert zeros
     for zero in zeros:
-        numbers = quantized.constant(zero)
+        numbers = constant_of(zero)
         assert numbers is not None
         assert numbers.dtype == np.int8
         assert not numbers.any()

@@ -15,7 +15,7 @@ from edgevit.core.isa import TIERS, TierName, read_tier
 from edgevit.core.libraries import LIBRARIES
 from edgevit.core.report.report import Accuracy, Parity, Variant
 from edgevit.measure.answers import measure_answers
-from edgevit.measure.parity import GRAPH_TOLERANCE, PARITY_TOLERANCES, check_output_parity, check_parity
+from edgevit.measure.parity import GRAPH_TOLERANCE, PARITY_TOLERANCES, check_parity
 from edgevit.runtime.session import Outputs, Session, open_engine
 
 if TYPE_CHECKING:
@@ -118,7 +118,11 @@ def _check(precision: str, session: Session, recipe: Recipe, evidence: Evidence)
             pixels = evidence.pixels[rows]
             batches.append(pixels)
             expected[pixels.tobytes()] = tuple(values[rows] for values in reference)
-    if evidence.task.name == "classify":
-        return check_parity(session.run, lambda b: expected[b.tobytes()][0], batches, tolerance)
-    names = [spec.name for spec in session.outputs]
-    return check_output_parity(session.run_outputs, lambda b: expected[b.tobytes()], batches, tolerance, names)
+    return check_parity(
+        session.run_outputs,
+        lambda b: expected[b.tobytes()],
+        batches,
+        tolerance,
+        [spec.name for spec in session.outputs],
+        ranked=evidence.task.name == "classify",
+    )

@@ -13,8 +13,8 @@ from edgevit.core.errors import CheckpointError, DataError
 from edgevit.core.report.report import Parity
 from edgevit.runtime.session import Outputs
 
-Run: TypeAlias = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
-"""Pixels ``(B, H, W, 3) uint8`` to logits ``(B, K) float32``; a :meth:`Session.run` is one."""
+Run: TypeAlias = Callable[[npt.NDArray[np.uint8]], Outputs]
+"""Pixels ``(B, H, W, 3) uint8`` to outputs ``(B, …) float32``; a :meth:`Session.run_outputs` is one."""
 
 
 @dataclass(frozen=True)
@@ -55,109 +55,73 @@ def check_parity(
     reference_run: Run,
     batches: Iterable[npt.NDArray[np.uint8]],
     tolerance: ParityTolerance,
-) -> Parity:
-    """Compare an engine's logits with the module's.
-
-    It passes when the largest difference is within the tolerance and every image whose first place is clear keeps it.
-
-    Args:
-        run: The engine's, ``(B, H, W, 3) uint8`` to ``(B, K) float32``.
-        reference_run: The module's.
-        batches: Real images; of one image at least.
-        tolerance: Of :data:`PARITY_TOLERANCES`.
-
-    Raises:
-        CheckpointError: The module's logits are not finite.
-        DataError: There are no images.
-    """
-    images = agreement = 0
-    difference = scale = 0.0
-    flips: list[npt.NDArray[np.float64]] = []
-    for pixels in batches:
-        expected = np.asarray(reference_run(pixels), np.float64)
-        actual = np.asarray(run(pixels), np.float64)
-        if not np.isfinite(expected).all():
-            raise CheckpointError(
-                "the module's logits are not finite on real images", "check the checkpoint's weights for overflow"
-            )
-        before, images = images, images + len(expected)
-        if actual.shape != expected.shape:
-            return _fail(images, agreement, tolerance, f"logits of shape {actual.shape}, the module {expected.shape}")
-        if not np.isfinite(actual).all():
-            bad = before + int(np.flatnonzero(~np.isfinite(actual).all(axis=1))[0])
-            return _fail(images, agreement, tolerance, f"logits that are not finite, first for image {bad}")
-        same = actual.argmax(axis=1) == expected.argmax(axis=1)
-        agreement += int(same.sum())
-        difference = max(difference, float(np.abs(actual - expected).max()))
-        scale = max(scale, float(np.abs(expected).max()))
-        flips.append(_margins(expected[~same]))
-    if not images:
-        raise DataError("parity was checked on no images", "give at least one image")
-    margins = np.concatenate(flips)
-    unclear = int((margins <= tolerance.tie_margin * scale).sum())
-    error = difference / scale if scale > 0 else difference
-    count = f"{agreement} of {images} images keep their top-1"
-    if unclear:
-        count += (
-            f", {unclear} that changed {'were ties' if unclear > 1 else 'was a tie'} within {tolerance.tie_margin:g}"
-        )
-    changed = len(margins) - unclear
-    passed = error <= tolerance.relative_error and changed == 0
-    reason = f"relative error {error:.2g} of at most {tolerance.relative_error:g}; {count}"
-    return Parity(images, error, agreement, tolerance.relative_error, passed, reason)
-
-
-def check_output_parity(
-    run: Callable[[npt.NDArray[np.uint8]], Outputs],
-    reference_run: Callable[[npt.NDArray[np.uint8]], Outputs],
-    batches: Iterable[npt.NDArray[np.uint8]],
-    tolerance: ParityTolerance,
     names: Sequence[str],
+    *,
+    ranked: bool,
 ) -> Parity:
-    """Compare an engine's embeddings or features with the module's.
+    """Compare an engine's answers with the module's.
 
     It passes when the largest difference of every output, over that output's largest absolute value, is within the
-    tolerance.
+    tolerance; and, of logits, when every image whose first place is clear keeps it.
 
     Args:
-        run: The engine's, ``(B, H, W, 3) uint8`` to ``(B, …) float32`` for each output.
+        run: The engine's.
         reference_run: The module's.
         batches: Real images; of one image at least.
         tolerance: Of :data:`PARITY_TOLERANCES`.
         names: Of the outputs.
+        ranked: Whether the one output is logits, whose order counts.
 
     Raises:
         CheckpointError: The module's answers are not finite.
         DataError: There are no images.
     """
     images = 0
+    agreement = 0 if ranked else None
     differences, scales = np.zeros(len(names)), np.zeros(len(names))
+    flips: list[npt.NDArray[np.float64]] = []
     for pixels in batches:
-        expected, actual = reference_run(pixels), run(pixels)
+        answers = zip(names, run(pixels), reference_run(pixels), strict=True)
         before, images = images, images + len(pixels)
-        for place, (name, found, wanted) in enumerate(zip(names, actual, expected, strict=True)):
-            if not np.isfinite(wanted).all():
+        for place, (name, found, wanted) in enumerate(answers):
+            actual, expected = np.asarray(found, np.float64), np.asarray(wanted, np.float64)
+            if not np.isfinite(expected).all():
                 raise CheckpointError(
-                    f"the module's {name} is not finite on real images", "check the checkpoint's weights for overflow"
+                    f"the module's {name}: not finite on real images", "check the checkpoint's weights for overflow"
                 )
-            if found.shape != wanted.shape:
-                what = f"{name} of shape {found.shape}, the module {wanted.shape}"
-                return _fail(images, None, tolerance, what)
-            finite = np.isfinite(found).all(axis=tuple(range(1, found.ndim)))
+            if actual.shape != expected.shape:
+                what = f"{name} of shape {actual.shape}, the module {expected.shape}"
+                return _fail(images, agreement, tolerance, what)
+            finite = np.isfinite(actual).all(axis=tuple(range(1, actual.ndim)))
             if not finite.all():
                 bad = before + int(np.flatnonzero(~finite)[0])
-                return _fail(images, None, tolerance, f"{name} that is not finite, first for image {bad}")
-            gap = np.abs(found.astype(np.float64) - wanted)
-            differences[place] = max(differences[place], float(gap.max()))
-            scales[place] = max(scales[place], float(np.abs(wanted).max()))
+                return _fail(
+                    images, agreement, tolerance, f"values of {name} that are not finite, first for image {bad}"
+                )
+            differences[place] = max(differences[place], float(np.abs(actual - expected).max()))
+            scales[place] = max(scales[place], float(np.abs(expected).max()))
+            if agreement is not None:
+                same = actual.argmax(axis=1) == expected.argmax(axis=1)
+                agreement += int(same.sum())
+                flips.append(_margins(expected[~same]))
     if not images:
         raise DataError("parity was checked on no images", "give at least one image")
     errors = differences / np.where(scales > 0, scales, 1.0)
     worst = int(errors.argmax())
     error = float(errors[worst])
     where = f" at {names[worst]}" if len(names) > 1 else ""
-    reason = f"relative error {error:.2g}{where} of at most {tolerance.relative_error:g} on {images} images"
-    return Parity(images, error, None, tolerance.relative_error, error <= tolerance.relative_error, reason)
+    reason = f"relative error {error:.2g}{where} of at most {tolerance.relative_error:g}"
+    passed = error <= tolerance.relative_error
+    if agreement is None:
+        return Parity(images, error, None, tolerance.relative_error, passed, f"{reason} on {images} images")
+    margins = np.concatenate(flips)
+    unclear = int((margins <= tolerance.tie_margin * scales[0]).sum())
+    reason += f"; {agreement} of {images} images keep their top-1"
+    if unclear:
+        ties = "were ties" if unclear > 1 else "was a tie"
+        reason += f", {unclear} that changed {ties} within {tolerance.tie_margin:g}"
+    passed = passed and unclear == len(margins)
+    return Parity(images, error, agreement, tolerance.relative_error, passed, reason)
 
 
 def _margins(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

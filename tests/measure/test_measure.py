@@ -59,7 +59,14 @@ def test_real_engine_has_parity_and_full_agreement(engines: dict[str, Engine], b
     preprocess = Preprocess(SIZE, SIZE, "none", SIZE, SIZE, "bilinear", (0.0,) * 3, (1.0,) * 3)
     reference: Any = compute_logits  # in float64
     with open_engine(engines[backend]) as session:
-        parity = check_parity(session.run, reference, [make_images(7)], PARITY_TOLERANCES["fp32"])
+        parity = check_parity(
+            session.run_outputs,
+            lambda pixels: (reference(pixels),),
+            [make_images(7)],
+            PARITY_TOLERANCES["fp32"],
+            ["logits"],
+            ranked=True,
+        )
         found = measure_answers(
             session.run_outputs,
             ImageSet.read(tmp_path / "list.csv"),

@@ -16,9 +16,13 @@ PIXELS = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1)
 TOLERANCE = ParityTolerance(relative_error=0.01, tie_margin=0.005)
 
 
+def check_logits(run: Any, module: Any, batches: list[Any], tolerance: ParityTolerance) -> Parity:
+    return check_parity(lambda b: (run(b),), lambda b: (module(b),), batches, tolerance, ["logits"], ranked=True)
+
+
 def compare(actual: np.ndarray, tolerance: ParityTolerance = TOLERANCE, size: int = 2) -> Parity:
     batches = [PIXELS[i : i + size] for i in range(0, 3, size)]
-    return check_parity(
+    return check_logits(
         lambda b: actual[b.ravel()].astype(np.float32), lambda b: EXPECTED[b.ravel()], batches, tolerance
     )
 
@@ -72,9 +76,9 @@ def test_parity_fails_when_the_shape_differs() -> None:
 
 def test_parity_refuses_a_module_that_is_not_finite_and_an_empty_set() -> None:
     with pytest.raises(CheckpointError):
-        check_parity(lambda b: EXPECTED, lambda b: EXPECTED * np.float32(np.nan), [PIXELS], TOLERANCE)
+        check_logits(lambda b: EXPECTED, lambda b: EXPECTED * np.float32(np.nan), [PIXELS], TOLERANCE)
     with pytest.raises(DataError):
-        check_parity(lambda b: EXPECTED, lambda b: EXPECTED, [], TOLERANCE)
+        check_logits(lambda b: EXPECTED, lambda b: EXPECTED, [], TOLERANCE)
 
 
 def test_tolerances_let_arithmetic_through_and_stop_mistakes() -> None:
@@ -82,7 +86,7 @@ def test_tolerances_let_arithmetic_through_and_stop_mistakes() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 3), np.uint8)
 
     def check(run: Any, precision: str) -> bool:
-        return check_parity(run, module, [pixels], PARITY_TOLERANCES[precision]).passed
+        return check_logits(run, module, [pixels], PARITY_TOLERANCES[precision]).passed
 
     assert check(lambda b: module(b).astype(np.float16).astype(np.float32), "fp16")
     assert not check(lambda b: module(b).astype(np.float16).astype(np.float32), "fp32")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,6 @@ import numpy.typing as npt
 from edgevit.core.errors import CheckpointError, CompileError, DataError, EdgevitError, format_offenders
 from edgevit.core.report.report import Accuracy, ClassChange
 from edgevit.measure.intervals import paired_difference_interval, wilson_interval
-
-if TYPE_CHECKING:
-    pass
 
 _Counts: TypeAlias = npt.NDArray[np.int64]
 
@@ -38,7 +35,7 @@ class AccuracyMeter:
         self._classes, self._labelled = classes, labelled
         self._agreement = self._top1 = self._top5 = self._reference_top1 = self._reference_top5 = 0
         self._gained = self._lost = 0
-        self._signal = self._noise = 0.0
+        self._noise = NoiseSum()
         self._class_images, self._class_correct, self._class_reference_correct = np.zeros((3, classes), np.int64)
 
     def update(
@@ -64,18 +61,12 @@ class AccuracyMeter:
         """
         ours = check_answers(logits, (self._classes,), "the engine", CompileError, files, self.images)
         theirs = check_answers(reference, (self._classes,), "the float model", CheckpointError, files, self.images)
-        if len(ours) != len(theirs):
-            raise CompileError(
-                f"the engine answered {len(ours)} images of {len(theirs)}", "check the engine's batch size"
-            )
+        check_count(len(ours), len(theirs))
         if (labels is not None) != self._labelled:
             raise ValueError("a labelled meter takes labels with every batch, an unlabelled one takes none")
         first, reference_first = ours.argmax(axis=1), theirs.argmax(axis=1)
         self._agreement += int((first == reference_first).sum())
-        # Sums are added image by image, so that not even rounding depends on the batches.
-        for signal, noise in zip((theirs**2).sum(axis=1), ((theirs - ours) ** 2).sum(axis=1), strict=True):
-            self._signal += float(signal)
-            self._noise += float(noise)
+        self._noise.add(theirs, ours)
         if labels is not None:
             wanted = self._check_labels(labels, len(ours), files)
             self._count_labels(_rank_labels(ours, wanted), _rank_labels(theirs, wanted), wanted)
@@ -112,32 +103,23 @@ class AccuracyMeter:
         Raises:
             DataError: No image was counted.
         """
-        if not self.images:
-            raise DataError("accuracy was measured on no images", "give at least one image")
-        low, high = wilson_interval(self._agreement, self.images)
-        common = {
+        require_images(self.images)
+        common: dict[str, Any] = {
             "images": self.images,
             "labelled": self._labelled,
-            "agreement": self._agreement,
-            "agreement_low": low,
-            "agreement_high": high,
-            "sqnr_db": decibels(self._signal, self._noise),
+            "sqnr_db": self._noise.decibels,
             "skipped_images": skipped_images,
+            **rate_agreement(self._agreement, self.images),
         }
         if not self._labelled:
-            return Accuracy(**common)  # type: ignore[arg-type]
-        drop_low, drop_high = paired_difference_interval(self._lost, self._gained, self.images)
+            return Accuracy(**common)
         return Accuracy(
-            **common,  # type: ignore[arg-type]
+            **common,
+            **rate_drop(self._lost, self._gained, self.images),
             top1=self._top1,
             top5=self._top5,
             reference_top1=self._reference_top1,
             reference_top5=self._reference_top5,
-            gained=self._gained,
-            lost=self._lost,
-            drop_points=100 * (self._lost - self._gained) / self.images,
-            drop_low=100 * drop_low,
-            drop_high=100 * drop_high,
             per_class=tuple(
                 ClassChange(
                     label=int(k),
@@ -150,9 +132,53 @@ class AccuracyMeter:
         )
 
 
-def decibels(signal: float, noise: float) -> float | None:
-    """10·log10(signal / noise); ``None`` where either is 0."""
-    return 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else None
+class NoiseSum:
+    """Σ reference² and Σ (reference − answers)², in float64.
+
+    Added image by image, so that not even rounding depends on the batches.
+    """
+
+    def __init__(self) -> None:
+        self.signal = self.noise = 0.0
+
+    def add(self, reference: npt.NDArray[Any], answers: npt.NDArray[Any]) -> None:
+        """Add a batch, ``(B, …)`` each."""
+        axes = tuple(range(1, reference.ndim))
+        signals = np.square(reference, dtype=np.float64).sum(axis=axes)
+        noises = np.square(reference - answers, dtype=np.float64).sum(axis=axes)
+        for signal, noise in zip(signals, noises, strict=True):
+            self.signal += float(signal)
+            self.noise += float(noise)
+
+    @property
+    def decibels(self) -> float | None:
+        """10·log10(signal / noise); ``None`` where either is 0."""
+        return 10 * math.log10(self.signal / self.noise) if self.signal > 0 and self.noise > 0 else None
+
+
+def rate_agreement(agreement: int, images: int) -> dict[str, Any]:
+    """Fields of :class:`Accuracy`: the count of agreement, and its interval."""
+    low, high = wilson_interval(agreement, images)
+    return {"agreement": agreement, "agreement_low": low, "agreement_high": high}
+
+
+def rate_drop(lost: int, gained: int, images: int) -> dict[str, Any]:
+    """Fields of :class:`Accuracy`: the counts of flips, and the drop in points with its interval."""
+    low, high = paired_difference_interval(lost, gained, images)
+    drop = {"drop_points": 100 * (lost - gained) / images, "drop_low": 100 * low, "drop_high": 100 * high}
+    return {"gained": gained, "lost": lost, **drop}
+
+
+def require_images(images: int) -> None:
+    """Raise DataError where no image was counted."""
+    if not images:
+        raise DataError("accuracy was measured on no images", "give at least one image")
+
+
+def check_count(answered: int, asked: int) -> None:
+    """Raise CompileError where the engine answered another number of images than it was asked for."""
+    if answered != asked:
+        raise CompileError(f"the engine answered {answered} images of {asked}", "check the engine's batch size")
 
 
 def _rank_labels(logits: npt.NDArray[np.float64], labels: _Counts) -> _Counts:

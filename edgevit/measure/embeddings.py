@@ -7,18 +7,21 @@ the float model's embedding and once by the engine's. So an index that the float
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.core.errors import CheckpointError, CompileError, DataError
+from edgevit.core.errors import CheckpointError, CompileError
 from edgevit.core.report.report import Accuracy
-from edgevit.measure.accuracy import check_answers, decibels
-from edgevit.measure.intervals import paired_difference_interval, wilson_interval
-
-if TYPE_CHECKING:
-    pass
+from edgevit.measure.accuracy import (
+    NoiseSum,
+    check_answers,
+    check_count,
+    rate_agreement,
+    rate_drop,
+    require_images,
+)
 
 _RECALLED = 10
 # Of the weighted vote of Wu et al. (2018, arXiv:1805.01978), with the numbers of DINO (Caron et al., 2021,
@@ -43,7 +46,8 @@ class EmbeddingMeter:
         self._labels = None if labels is None else np.asarray(labels, np.int64)
         self.images = 0
         self._first = self._right = self._reference_right = self._gained = self._lost = 0
-        self._shared = self._cosine = self._signal = self._noise = 0.0
+        self._shared = self._cosine = 0.0
+        self._noise = NoiseSum()
         self._least = 1.0
 
     def update(self, embeddings: npt.NDArray[Any], files: Sequence[str] | None = None) -> None:
@@ -60,22 +64,13 @@ class EmbeddingMeter:
         ours = check_answers(embeddings, shape, "the engine", CompileError, files, self.images).astype(np.float32)
         at = np.arange(self.images, self.images + len(ours))
         if len(ours) and at[-1] >= len(self._reference):
-            raise CompileError(
-                f"the engine answered {at[-1] + 1} images of {len(self._reference)}", "check the engine's batch size"
-            )
-        theirs = self._reference[at]
+            check_count(int(at[-1]) + 1, len(self._reference))
         unit = _to_unit(ours)
         # A vector of float32 is only nearly of length 1: of equal ones the cosine would be above it.
         cosines = np.einsum("bc,bc->b", unit, self._gallery[at], dtype=np.float64).clip(max=1.0)
-        for cosine, signal, noise in zip(
-            cosines,
-            np.square(theirs, dtype=np.float64).sum(axis=1),
-            np.square(theirs - ours, dtype=np.float64).sum(axis=1),
-            strict=True,
-        ):
+        for cosine in cosines:
             self._cosine += float(cosine)
-            self._signal += float(signal)
-            self._noise += float(noise)
+        self._noise.add(self._reference[at], ours)
         self._least = min(self._least, float(cosines.min(initial=1.0)))
         if len(self._reference) > 1:
             self._compare_neighbours(self._rank(unit, at), self._rank(self._gallery[at], at), at)
@@ -123,29 +118,18 @@ class EmbeddingMeter:
         Raises:
             DataError: No image was counted.
         """
-        if not self.images:
-            raise DataError("accuracy was measured on no images", "give at least one image")
-        figures: dict[str, Any] = {"images": self.images, "labelled": False, "task": "embed"}
-        figures |= {"agreement": None, "agreement_low": None, "agreement_high": None}
+        require_images(self.images)
+        figures: dict[str, Any] = {"labelled": False, "agreement": None, "agreement_low": None, "agreement_high": None}
         if len(self._reference) > 1:
-            low, high = wilson_interval(self._first, self.images)
-            figures |= {"agreement": self._first, "agreement_low": low, "agreement_high": high}
-            figures["recall10"] = self._shared / self.images
+            figures |= {"recall10": self._shared / self.images, **rate_agreement(self._first, self.images)}
             if self._labels is not None:
-                drop_low, drop_high = paired_difference_interval(self._lost, self._gained, self.images)
-                figures |= {
-                    "labelled": True,
-                    "top1": self._right,
-                    "reference_top1": self._reference_right,
-                    "gained": self._gained,
-                    "lost": self._lost,
-                    "drop_points": 100 * (self._lost - self._gained) / self.images,
-                    "drop_low": 100 * drop_low,
-                    "drop_high": 100 * drop_high,
-                }
+                figures |= {"labelled": True, "top1": self._right, "reference_top1": self._reference_right}
+                figures |= rate_drop(self._lost, self._gained, self.images)
         return Accuracy(
             **figures,
-            sqnr_db=decibels(self._signal, self._noise),
+            images=self.images,
+            task="embed",
+            sqnr_db=self._noise.decibels,
             cosine_mean=self._cosine / self.images,
             cosine_min=self._least,
             skipped_images=skipped_images,

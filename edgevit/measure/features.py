@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgevit.core.errors import CheckpointError, CompileError, DataError
+from edgevit.core.errors import CheckpointError, CompileError
 from edgevit.core.report.report import Accuracy
-from edgevit.measure.accuracy import check_answers, decibels
+from edgevit.measure.accuracy import NoiseSum, check_answers, check_count, require_images
 
 if TYPE_CHECKING:
     from edgevit.runtime.session import Outputs
@@ -24,9 +25,7 @@ class FeatureMeter:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.images = 0
-        self._names = tuple(names)
-        self._signal = np.zeros(len(names))
-        self._noise = np.zeros(len(names))
+        self._levels = {name: NoiseSum() for name in names}
 
     def update(self, features: Outputs, reference: Outputs, files: Sequence[str] | None = None) -> None:
         """Count a batch.
@@ -40,25 +39,16 @@ class FeatureMeter:
             CompileError: The engine gave features of a wrong shape or that are not finite.
             CheckpointError: The float model's are not finite.
         """
-        if len(features) != len(self._names):
+        if len(features) != len(self._levels):
             raise CompileError(
-                f"the engine gave {len(features)} levels, not {len(self._names)}", "check the model's outputs"
+                f"the engine gave {len(features)} levels, not {len(self._levels)}", "check the model's outputs"
             )
-        for level, (ours, theirs) in enumerate(zip(features, reference, strict=True)):
-            shape, name = tuple(theirs.shape[1:]), self._names[level]
+        for (name, noise), ours, theirs in zip(self._levels.items(), features, reference, strict=True):
+            shape = tuple(theirs.shape[1:])
             expected = check_answers(theirs, shape, f"the float model's {name}", CheckpointError, files, self.images)
             found = check_answers(ours, shape, f"the engine's {name}", CompileError, files, self.images)
-            if len(found) != len(expected):
-                raise CompileError(
-                    f"the engine answered {len(found)} images of {len(expected)}", "check the engine's batch size"
-                )
-            axes = tuple(range(1, expected.ndim))
-            # Added image by image, so that not even rounding depends on the batches.
-            for signal, noise in zip(
-                (expected**2).sum(axis=axes), ((expected - found) ** 2).sum(axis=axes), strict=True
-            ):
-                self._signal[level] += signal
-                self._noise[level] += noise
+            check_count(len(found), len(expected))
+            noise.add(expected, found)
         self.images += len(reference[0])
 
     def result(self, skipped_images: int = 0) -> Accuracy:
@@ -67,11 +57,9 @@ class FeatureMeter:
         Raises:
             DataError: No image was counted.
         """
-        if not self.images:
-            raise DataError("accuracy was measured on no images", "give at least one image")
-        pairs = zip(self._names, self._signal.tolist(), self._noise.tolist(), strict=True)
-        levels = {name: decibels(signal, noise) for name, signal, noise in pairs}
-        shares = self._noise / np.maximum(self._signal, 1e-300)
+        require_images(self.images)
+        shares = [level.noise / max(level.signal, 1e-300) for level in self._levels.values()]
+        mean = float(np.mean(shares))
         return Accuracy(
             images=self.images,
             labelled=False,
@@ -79,7 +67,7 @@ class FeatureMeter:
             agreement_low=None,
             agreement_high=None,
             task="features",
-            sqnr_db=decibels(1.0, float(shares.mean())),
-            level_sqnr_db=levels,
+            sqnr_db=10 * math.log10(1 / mean) if mean > 0 else None,
+            level_sqnr_db={name: level.decibels for name, level in self._levels.items()},
             skipped_images=skipped_images,
         )

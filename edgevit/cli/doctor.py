@@ -69,7 +69,7 @@ def _show(output: Output, diagnosis: Diagnosis) -> None:
         )
     if nvidia.problem:
         pairs["NVIDIA" if nvidia.driver is None else "to do"] = nvidia.problem
-    output.show(make_pairs({name: value for name, value in pairs.items() if value}), "")
+    output.show(make_pairs(pairs), "")
 
     packages = make_table(["package", "version", "for"])
     for package in diagnosis.packages:

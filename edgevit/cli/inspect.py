@@ -77,7 +77,7 @@ def _show_checkpoint(output: Output, found: CheckpointInspection) -> None:
         "MACs": f"{format_count(found.macs)} an image, {share:.1%} of them in the products of attention",
         "note": "\n".join(found.source.notes),
     }
-    output.show(make_pairs({key: value for key, value in pairs.items() if value}))
+    output.show(make_pairs(pairs))
     output.line()
     output.line(f"Quantizable sites ({len(found.sites)}):")
     table = make_table(["site", "layer", "shape", "parameters", "MACs"], right={"parameters", "MACs"})
@@ -111,7 +111,7 @@ def _show_bundle(output: Output, found: BundleInspection) -> None:
         "created": f"{manifest.created}, edgevit {manifest.edgevit_version}",
         "note": "\n".join(report.notes),
     }
-    output.show(make_pairs({key: value for key, value in pairs.items() if value}))
+    output.show(make_pairs(pairs))
     if report.variants:
         output.line()
         output.show(make_verdict_table(report), report.verdict.sentence)

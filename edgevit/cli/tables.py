@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -45,14 +45,15 @@ def make_table(headers: Sequence[str], right: Iterable[str] = (), gap: int = 2) 
 
 
 def make_pairs(pairs: Mapping[str, str]) -> Table:
-    """Names and values in two columns; long values wrap within theirs."""
+    """Names and values in two columns, without empty values; long ones wrap within theirs."""
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in pairs.items():
-        table.add_row(name, value)
+        if value:
+            table.add_row(name, value)
     return table
 
 
@@ -65,11 +66,13 @@ def make_verdict_table(report: Report) -> Table:
         "variant": [v.name for v in report.variants],
         "p50": [format_ms(v.latency.p50_ms) if v.latency else MISSING for v in report.variants],
         "p90": [format_ms(v.latency.p90_ms) if v.latency else MISSING for v in report.variants],
-        "ratio": _ratio_column(report.variants),
+        "ratio": [format_optional(v.ratio.value if v.ratio else None, ".2f") for v in report.variants],
         "95 %": [MISSING, *(format_interval(v.ratio) for v in report.variants[1:])],
         **_accuracy_columns(report.variants),
         "MB": [format_megabytes(v.size_bytes) if v.size_bytes else MISSING for v in report.variants],
     }
+    if len(report.variants) < 2:  # a lone variant has nothing to be compared with
+        del columns["ratio"]
     columns = {name: cells for name, cells in columns.items() if any(cell != MISSING for cell in cells)}
     from rich.text import Text
 
@@ -102,48 +105,30 @@ def make_sites_table(
     return table
 
 
-def _ratio_column(variants: Sequence[Variant]) -> list[str]:
-    """A lone variant has nothing to be compared with."""
-    if len(variants) < 2:
-        return [MISSING] * len(variants)
-    return [format_optional(v.ratio.value if v.ratio else None, ".2f") for v in variants]
-
-
 def _accuracy_columns(variants: Sequence[Variant]) -> dict[str, list[str]]:
     found = [v.accuracy for v in variants]
-    if any(a is not None and a.task == "embed" for a in found):
-        return {
-            "kNN": [format_top1(a) for a in found],
-            "drop": [format_optional(a.drop_points if a else None, "+.2f") for a in found],
-            "R@1": [format_agreement(a) for a in found],
-            "cos": [format_optional(a.cosine_mean if a else None, ".4f") for a in found],
-            "min": [format_optional(a.cosine_min if a else None, ".3f") for a in found],
-            "dB": [format_optional(a.sqnr_db if a else None, ".1f") for a in found],
-        }
-    if any(a is not None and a.task == "features" for a in found):
-        return _level_columns(found)
-    return {
-        "top-1": [format_top1(a) for a in found],
-        "drop": [format_optional(a.drop_points if a else None, "+.2f") for a in found],
-        "agree": [format_agreement(a) for a in found],
-        "dB": [format_optional(a.sqnr_db if a else None, ".1f") for a in found],
-    }
 
+    def column(cell: Callable[[Accuracy], str]) -> list[str]:
+        return [cell(a) if a is not None else MISSING for a in found]
 
-def _level_columns(found: Sequence[Accuracy | None]) -> dict[str, list[str]]:
-    """The SQNR of every level, or of the worst where they are too many for a line."""
-    names = next(tuple(a.level_sqnr_db) for a in found if a is not None)
-    if len(names) > _MOST_LEVELS:
-        worst = [a.worst_level if a else None for a in found]
-        return {
-            "worst": [w[0] if w else MISSING for w in worst],
-            "dB": [f"{w[1]:.1f}" if w else MISSING for w in worst],
-        }
+    top1 = column(lambda a: _format_share(a.top1_percent))
+    drop = column(lambda a: format_optional(a.drop_points, "+.2f"))
+    agreement = column(lambda a: _format_share(a.agreement_percent))
+    noise = column(lambda a: format_optional(a.sqnr_db, ".1f"))
+    first = next((a for a in found if a is not None), None)
+    if first is not None and first.task == "embed":
+        mean = column(lambda a: format_optional(a.cosine_mean, ".4f"))
+        least = column(lambda a: format_optional(a.cosine_min, ".3f"))
+        return {"kNN": top1, "drop": drop, "R@1": agreement, "cos": mean, "min": least, "dB": noise}
+    if first is None or first.task == "classify":
+        return {"top-1": top1, "drop": drop, "agree": agreement, "dB": noise}
+    if len(first.level_sqnr_db) > _MOST_LEVELS:  # too many for a line
+        worst = column(lambda a: a.worst_level[0] if a.worst_level else MISSING)
+        return {"worst": worst, "dB": column(lambda a: f"{a.worst_level[1]:.1f}" if a.worst_level else MISSING)}
+    levels = {f"dB{name.removeprefix('level').removeprefix('block')}": name for name in first.level_sqnr_db}
     return {
-        f"dB{name.removeprefix('level').removeprefix('block')}": [
-            format_optional(a.level_sqnr_db.get(name) if a else None, ".1f") for a in found
-        ]
-        for name in names
+        header: column(lambda a, name=name: format_optional(a.level_sqnr_db.get(name), ".1f"))  # type: ignore[misc]
+        for header, name in levels.items()
     }
 
 
@@ -158,15 +143,7 @@ def format_percent(value: float) -> str:
     return "100" if value == 100 else f"{min(value, 99.99):.2f}"
 
 
-def format_agreement(accuracy: Accuracy | None) -> str:
-    """Agreement in per cent, or a dash."""
-    percent = accuracy.agreement_percent if accuracy is not None else None
-    return MISSING if percent is None else format_percent(percent)
-
-
-def format_top1(accuracy: Accuracy | None) -> str:
-    """Top-1 in per cent, or a dash."""
-    percent = accuracy.top1_percent if accuracy is not None else None
+def _format_share(percent: float | None) -> str:
     return MISSING if percent is None else format_percent(percent)
 
 
@@ -188,15 +165,14 @@ def format_interval(ratio: Ratio | None) -> str:
 
 def format_count(value: float) -> str:
     """``5.72 M``, ``1.25 G``, ``812``."""
-    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= factor:
-            return f"{value / factor:.3g} {letter}"
-    return f"{value:.0f}"
+    return _shorten(value, ("G", "M", "k"), f"{value:.0f}")
 
 
 def format_bytes(size: float) -> str:
     """``22.9 MB``, ``512 kB``."""
-    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if size >= factor:
-            return f"{size / factor:.3g} {unit}"
-    return f"{size:.0f} B"
+    return _shorten(size, ("GB", "MB", "kB"), f"{size:.0f} B")
+
+
+def _shorten(value: float, units: tuple[str, str, str], small: str) -> str:
+    pairs = zip((1e9, 1e6, 1e3), units, strict=True)
+    return next((f"{value / factor:.3g} {unit}" for factor, unit in pairs if value >= factor), small)

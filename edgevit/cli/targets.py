@@ -108,4 +108,4 @@ def _show_target(output: Output, target: Target, status: Status) -> None:
         "here": summarize_status(status),
         "missing here": "\n".join(status.missing),
     }
-    output.show(make_pairs({key: value for key, value in pairs.items() if value}))
+    output.show(make_pairs(pairs))

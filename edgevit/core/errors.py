@@ -21,6 +21,8 @@ The command line prints ``error: message`` and ``hint: hint`` and exits with sta
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class EdgevitError(Exception):
     """Base of all errors that edgevit raises on purpose.
@@ -101,6 +103,12 @@ def format_offenders(offenders: list[str], limit: int = 50) -> str:
 def list_some(names: list[str], limit: int) -> str:
     """The first names in one line; the rest is counted."""
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def format_last_lines(lines: Sequence[str], count: int = 12) -> str:
+    """The end of what a program said, for behind a message, each line on an indented one of its own."""
+    last = [line for line in lines if line.strip()][-count:]
+    return "".join(f"\n  {line}" for line in last)
 
 
 def last_line(exc: Exception) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.core.engine import Engine, Setting, TensorSpec
-from edgevit.core.errors import CompileError, DeviceError, OutputError
+from edgevit.core.errors import CompileError, DeviceError, OutputError, format_last_lines
 from edgevit.core.target import Target
 from edgevit.engines.model_file import check_model, find_batch
 from edgevit.runtime.library import import_library
@@ -90,14 +90,14 @@ def compile(
         openvino.save_model(model, str(path), compress_to_fp16=precision in ("fp16", "bf16"))
     except RuntimeError as exc:
         raise OutputError(
-            f"{path} cannot be written:\n{_last_lines(exc)}", "check the path and the free space"
+            f"{path} cannot be written:{format_last_lines(str(exc).splitlines())}", "check the path and the free space"
         ) from exc
     del model  # its weights, before the compiled model has two more copies of them
     try:
         get_core().compile_model(str(path), target.device, build_config(opened, target.device))
     except RuntimeError as exc:
         raise CompileError(
-            f"OpenVINO cannot compile {model_path.name} for {target.device}:\n{_last_lines(exc)}",
+            f"OpenVINO cannot compile {model_path.name} for {target.device}:{format_last_lines(str(exc).splitlines())}",
             "report the operator that the last lines name, or choose another target",
         ) from exc
     return Engine(
@@ -119,7 +119,8 @@ def _read_model(path: Path) -> Any:
         return get_core().read_model(str(path))
     except RuntimeError as exc:
         raise CompileError(
-            f"OpenVINO cannot read {path}:\n{_last_lines(exc)}", "export the model again; the file may be damaged"
+            f"OpenVINO cannot read {path}:{format_last_lines(str(exc).splitlines())}",
+            "export the model again; the file may be damaged",
         ) from exc
 
 
@@ -142,8 +143,3 @@ def _name_nodes(model: Any) -> None:
         if node.get_friendly_name() == node.get_name():
             name = f"{node.get_type_name()}_{index}"
             node.set_friendly_name(f"{name}_" if name in taken and name != node.get_name() else name)
-
-
-def _last_lines(exc: Exception, count: int = 12) -> str:
-    lines = [line for line in str(exc).splitlines() if line.strip()]
-    return "\n".join(f"  {line}" for line in lines[-count:])

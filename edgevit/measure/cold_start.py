@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.core.engine import Setting
-from edgevit.core.errors import DeviceError, EdgevitError
+from edgevit.core.errors import DeviceError, EdgevitError, format_last_lines
 from edgevit.core.isa import LIMIT_VARIABLE, TIERS, TierName
 from edgevit.core.libraries import LIBRARIES
 from edgevit.core.report.report import ColdStart
 
-_LAST_LINES = 12
 # `-m` would put the working folder before the library, where a numpy.py may lie: a user's, or a bundle's.
 _START = (
     "import sys; sys.path[:1] = [p for p in sys.path[:1] if p]; "
@@ -99,9 +98,9 @@ def _run_fresh_process(
     figures = _find_figures(child.stdout)
     if child.returncode != 0 or figures is None:
         how = f"was ended by signal {-child.returncode}" if child.returncode < 0 else f"exited with {child.returncode}"
-        lines = (child.stderr.strip() or child.stdout.strip() or "it said nothing").splitlines()[-_LAST_LINES:]
+        said = (child.stderr.strip() or child.stdout.strip() or "it said nothing").splitlines()
         raise DeviceError(
-            f"a fresh process could not run {folder}: it {how}\n" + "\n".join(f"  {line}" for line in lines),
+            f"a fresh process could not run {folder}: it {how}{format_last_lines(said)}",
             "a signal 9 is mostly too little memory; otherwise see the lines above",
         )
     return ColdStart(**figures)

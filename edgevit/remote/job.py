@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgevit.core.cache_folder import default_cache_directory
-from edgevit.core.errors import DeviceError
+from edgevit.core.errors import DeviceError, format_last_lines
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.remote.ssh import Connection
-from edgevit.remote.ssh_errors import OutOfReachError, format_last_lines
+from edgevit.remote.ssh_errors import OutOfReachError
 from edgevit.remote.transfer import fetch_files, send_files
 from edgevit.runtime.cache_file import is_cache_name, write_cache
 from edgevit.runtime.manifest import MANIFEST_FILE

@@ -20,8 +20,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from edgevit.core.errors import DeviceError, MissingPackageError
-from edgevit.remote.ssh_errors import NOT_FOUND, OLD_PYTHON, OutOfReachError, explain_failure, format_last_lines
+from edgevit.core.errors import DeviceError, MissingPackageError, format_last_lines
+from edgevit.remote.ssh_errors import NOT_FOUND, OLD_PYTHON, OutOfReachError, explain_failure
 
 CONNECT_SECONDS = 15
 GREETING_SECONDS = 90

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from edgevit.core.errors import DeviceError
+from edgevit.core.errors import DeviceError, format_last_lines
 
 SSH_FAILED = 255
 """The exit status by which ``ssh`` says that it failed itself; any other is the remote program's."""
@@ -13,7 +13,6 @@ NOT_FOUND = (126, 127)
 """A shell's exit statuses for a program that is not there or cannot be started."""
 OLD_PYTHON = 3
 """The bootstrap's exit status for a Python that is too old."""
-LAST_LINES = 12
 
 _REFUSALS = (
     # What ssh says on standard error, in lower case; the sentence; what to do. The first that fits is taken.
@@ -100,9 +99,3 @@ def _find_known_name(stderr: Sequence[str]) -> str | None:
         if found := re.match(r"Host key for (\S+) has changed", line):
             return found[1]
     return None
-
-
-def format_last_lines(lines: Sequence[str]) -> str:
-    """The end of a log, indented below a message; nothing where there is none."""
-    last = [line for line in lines if line.strip()][-LAST_LINES:]
-    return "".join(f"\n  {line}" for line in last)

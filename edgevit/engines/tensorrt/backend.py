@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.core.engine import Engine, GpuRecord, Setting, TensorSpec
-from edgevit.core.errors import CompileError, DeviceError, format_offenders
+from edgevit.core.errors import CompileError, DeviceError, format_last_lines, format_offenders
 from edgevit.core.target import Target
 from edgevit.engines.fusion_file import save_fusion
 from edgevit.engines.model_file import check_model, find_batch
@@ -172,9 +172,9 @@ class TensorRT:
         return bytes(plan), read_layers(listed), notes
 
     def _refuse(self, model_path: Path, errors: list[str]) -> CompileError:
-        lines = [line for error in errors for line in error.splitlines() if line.strip()]
+        lines = [line for error in errors for line in error.splitlines()]
         return CompileError(
-            f"{self.name} cannot compile {model_path.name}:\n" + "\n".join(f"  {line}" for line in lines[-6:]),
+            f"{self.name} cannot compile {model_path.name}:{format_last_lines(lines, 6)}",
             "report the operator that the last lines name, or choose another target",
         )
 

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgevit.core.errors import format_last_lines
+
 
 @dataclass
 class Said:
@@ -26,10 +28,10 @@ class Said:
     messages: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
-    def describe(self, limit: int = 6) -> str:
+    def describe(self) -> str:
         """The last lines of the errors, indented, each on a line of its own behind a colon; empty without any."""
-        lines = [line.strip() for error in self.errors for line in error.splitlines() if line.strip()]
-        return ":\n" + "\n".join(f"  {line}" for line in lines[-limit:]) if lines else ""
+        lines = format_last_lines([line.strip() for error in self.errors for line in error.splitlines()], 6)
+        return f":{lines}" if lines else ""
 
 
 @functools.cache

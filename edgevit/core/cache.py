@@ -8,7 +8,6 @@ may be removed, stands in ``cache_folder.py``.
 from __future__ import annotations
 
 import errno
-import functools
 import hashlib
 import json
 import os
@@ -19,7 +18,6 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -35,6 +33,7 @@ from edgevit.core.cache_folder import (
 )
 from edgevit.core.errors import OutputError
 from edgevit.core.own_source import hash_source
+from edgevit.core.packages import list_versions
 
 DONE = "done.json"
 LIMIT_BYTES = 8 << 30
@@ -59,10 +58,6 @@ class StageCache:
     def __reduce__(self) -> tuple[type[StageCache], tuple[Path, int]]:
         return StageCache, (self.root, self.limit_bytes)  # in another process it holds nothing yet
 
-    def hold(self, folder: Path) -> None:
-        """Keep a finished stage that another process of this build made or took."""
-        self._take(folder)
-
     def run(self, stage: str, inputs: Mapping[str, Any], produce: Callable[[Path], None]) -> tuple[Path, bool]:
         """The stage's folder, made by ``produce`` unless an equal stage has been finished before.
 
@@ -82,7 +77,7 @@ class StageCache:
             raise ValueError(f"{stage} is not in STAGES of edgevit/core/cache_folder.py")
         key = _fingerprint(stage, inputs, produce.__module__)
         final = self.root / stage / key
-        if self._take(final):
+        if self.hold(final):
             return final, True
         partial = None
         try:
@@ -97,12 +92,12 @@ class StageCache:
             (partial / DONE).write_text(
                 json.dumps({"inputs": dict(inputs), "sizes": sizes}, indent=1), encoding="utf-8"
             )
-            if self._take(final):  # another build was faster, and may be reading it
+            if self.hold(final):  # another build was faster, and may be reading it
                 return final, True
             if not is_behind_link(self.root, final):
                 shutil.rmtree(final, ignore_errors=True)
             os.replace(partial, final)
-            self._take(final)
+            self.hold(final)
         except OSError as exc:
             full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
             reason = "the disk is full" if exc.errno == errno.ENOSPC else str(exc.strerror or exc)
@@ -116,8 +111,8 @@ class StageCache:
         self._make_room()
         return final, False
 
-    def _take(self, folder: Path) -> bool:
-        """Whether the stage is whole; from now on nobody removes it."""
+    def hold(self, folder: Path) -> bool:
+        """Whether a stage is whole; from now on nobody removes it, whichever process of this build made it."""
         file = self._held.get(folder) or _lock(folder / DONE, shared=True)
         if file is None:
             return False
@@ -213,16 +208,5 @@ def _is_whole(folder: Path) -> bool:
 
 def _fingerprint(stage: str, inputs: Mapping[str, Any], module: str) -> str:
     code = hash_source(module, *(f"edgevit.{name}" for name in STAGES[stage]))
-    text = json.dumps([stage, inputs, _versions(), code], sort_keys=True)
+    text = json.dumps([stage, inputs, list_versions(PACKAGES), code], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-@functools.cache
-def _versions() -> Mapping[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -1,8 +1,11 @@
-"""Packages that only a build needs."""
+"""Packages: those that only a build needs, and the versions of what is installed."""
 
 from __future__ import annotations
 
+import functools
 import importlib
+from collections.abc import Mapping
+from importlib import metadata
 from typing import Any
 
 from edgevit.core.errors import MissingPackageError
@@ -24,3 +27,15 @@ def require_package(name: str, purpose: str) -> Any:
         raise MissingPackageError(
             f"{purpose} needs {name}, which cannot be imported: {exc}", 'pip install "edgevit[build]"'
         ) from exc
+
+
+@functools.cache
+def list_versions(names: tuple[str, ...]) -> Mapping[str, str]:
+    """Versions of those distributions that are installed; nothing is imported."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -15,7 +15,8 @@ from typing import Any, Literal, TypeAlias
 
 from edgevit.core import schema
 from edgevit.core.engine import Setting
-from edgevit.core.errors import MissingPackageError, RecipeError
+from edgevit.core.errors import RecipeError
+from edgevit.core.packages import require_package
 from edgevit.core.quantization import Quantization
 from edgevit.core.target import ExportForm
 from edgevit.core.task import Task
@@ -82,11 +83,8 @@ class Recipe:
         Raises:
             MissingPackageError: tomli-w is not installed.
         """
-        try:
-            import tomli_w
-        except ImportError as exc:
-            raise MissingPackageError("tomli-w is not installed", 'pip install "edgevit[build]"') from exc
-        return tomli_w.dumps(schema.to_data(self))
+        text: str = require_package("tomli_w", "writing a recipe").dumps(schema.to_data(self))
+        return text
 
 
 def find_recipes_directory() -> Path:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from edgevit.core.engine import Engine, Setting, TensorSpec
-from edgevit.core.errors import CompileError, DeviceError, MissingPackageError
+from edgevit.core.errors import CompileError, DeviceError, MissingPackageError, format_last_lines
+from edgevit.core.packages import require_package
 from edgevit.core.providers import PROVIDERS
 from edgevit.core.report.fusion_record import FusionRecord
 from edgevit.core.target import Target
@@ -62,7 +63,8 @@ def compile(
     """
     settings = {"hint": "latency", **settings}
     opened = read_settings(settings, is_property, CompileError)
-    graph = _load_graph(model_path)
+    require_package("onnx_ir", "compiling for ONNX Runtime")
+    graph = Graph.load(model_path)  # weights in a file beside it stay there until they are written
     if precision == "fp16":
         _halve_weights(graph.model)
     path = directory / "model.onnx"
@@ -98,9 +100,8 @@ def _open(path: Path, settings: OpenSettings, device: str) -> Any:
     except DeviceError as exc:  # of this graph: a provider that is not here at all was refused before
         raise CompileError(exc.message, exc.hint) from exc
     except Exception as exc:  # onnxruntime's exceptions have no common class of their own
-        lines = [line for line in str(exc).splitlines() if line.strip()]
         raise CompileError(
-            f"ONNX Runtime cannot open {path}:\n" + "\n".join(f"  {line}" for line in lines[-12:]),
+            f"ONNX Runtime cannot open {path}:{format_last_lines(str(exc).splitlines())}",
             "export the model again; the file may be damaged",
         ) from exc
     return session
@@ -129,14 +130,6 @@ def _describe_ports(ports: Any) -> tuple[TensorSpec, ...]:
         shape = tuple(d if isinstance(d, int) else "batch" for d in port.shape)
         specs.append(TensorSpec(port.name, shape, names.get(kind, kind)))
     return tuple(specs)
-
-
-def _load_graph(path: Path) -> Graph:
-    """The graph, whose weights stay in the file beside it, where there is one, until they are written."""
-    try:
-        return Graph.load(path)
-    except ImportError as exc:
-        raise MissingPackageError(f"onnx_ir cannot be imported: {exc}", 'pip install "edgevit[build]"') from exc
 
 
 def _halve_weights(model: Any) -> None:

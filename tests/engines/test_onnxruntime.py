@@ -15,6 +15,7 @@ from edgevit.core.errors import CompileError, MissingPackageError
 from edgevit.core.target import load_target
 from edgevit.engines import onnxruntime as backend
 from edgevit.engines.compile import compile_engine
+from edgevit.graph.graph import Graph
 from edgevit.runtime import onnxruntime as runtime
 from edgevit.runtime.session import open_engine
 from tests.support.tiny_onnx import compute_logits, make_images, make_weights, write_classifier
@@ -106,7 +107,7 @@ def test_weights_that_lie_beside_the_source_are_not_read_into_memory(
     monkeypatch.setattr(backend, "_INLINE_LIMIT_BYTES", 1000)
     model = onnx.load(write_classifier(tmp_path / "float.onnx"))
     onnx.save(model, tmp_path / "split.onnx", save_as_external_data=True, location="split.data", size_threshold=1000)
-    graph = backend._load_graph(tmp_path / "split.onnx")
+    graph = Graph.load(tmp_path / "split.onnx")
     weights = [value.const_value for value in graph.model.graph.initializers.values()]
     large = [weight for weight in weights if weight.nbytes >= 1000]
     assert len(large) == 3

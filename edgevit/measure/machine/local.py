@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib import metadata
 from pathlib import Path
 
 from edgevit.core.errors import DeviceError
 from edgevit.core.libraries import LIBRARIES
+from edgevit.core.packages import list_versions
 from edgevit.core.report.conditions import list_platform_risks
 from edgevit.core.report.machine import Gpu
 from edgevit.core.report.report import Machine
@@ -62,7 +62,7 @@ def describe_machine(root: Path = Path("/")) -> Machine:
         kernel=platform.release(),
         python=platform.python_version(),
         architecture=platform.machine(),
-        packages=list_packages(),
+        packages=dict(list_versions(PACKAGES)),
         memory_bytes=_read_memory(root),
         cpu_limit=read_cpu_limit(root),
         governor=read_governor(topology),
@@ -81,17 +81,6 @@ def _read_gpus() -> tuple[tuple[Gpu, ...], str | None]:
         return read_gpus(), read_driver_version()
     except DeviceError:
         return (), None
-
-
-def list_packages() -> dict[str, str]:
-    """Versions of those of ``PACKAGES`` that are installed."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def list_measuring_risks(machine: Machine) -> tuple[str, ...]:

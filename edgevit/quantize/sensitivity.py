@@ -111,7 +111,7 @@ def measure_sites(
     segments = split_graph(graph)
     stream: Pixels = list(pixels)
     outputs = [value.name or "" for value in graph.model.graph.outputs]
-    reference = _run(graph, stream)
+    reference = run_graph(graph, stream)
     signal = _measure_power(reference)
     found = {}
     for index, segment in enumerate(segments):
@@ -151,7 +151,7 @@ def measure_noise(
     reference: Answers,
 ) -> float:
     """Noise over signal at the logits with some sites quantised; ``reference`` is :func:`run_graph`'s."""
-    found = _run(apply_plan(graph, plan, sites), pixels)
+    found = run_graph(apply_plan(graph, plan, sites), pixels)
     noise = [[a - b for a, b in zip(*pair, strict=True)] for pair in zip(found, reference, strict=True)]
     return float((_measure_power(noise) / _measure_power(reference)).mean())
 
@@ -255,12 +255,8 @@ def _size(value: ir.Value | None) -> list[int]:
 
 def run_graph(graph: Graph, pixels: Pixels) -> Answers:
     """What the graph gives in ONNX Runtime: for each item its outputs, ``(B, …) float32``."""
-    return _run(graph, pixels)
-
-
-def _run(graph: Graph, values: Pixels) -> list[list[npt.NDArray[np.float32]]]:
     runner = SegmentRunner(graph)
-    return [runner.run(value) for value in values]
+    return [runner.run(value) for value in pixels]
 
 
 def _measure_power(answers: Answers) -> npt.NDArray[np.float64]:

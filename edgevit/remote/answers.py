@@ -18,7 +18,6 @@ from edgevit.core.errors import DeviceError
 from edgevit.core.libraries import LIBRARIES
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.target import use_library
-from edgevit.pixels.preprocess import Preprocess
 from edgevit.remote.job import Job, list_bundle, persist, run_job
 from edgevit.remote.probe import estimate_environment, probe_device
 from edgevit.remote.ssh import Connection, Exchange
@@ -27,7 +26,6 @@ from edgevit.remote.transfer import hash_job
 from edgevit.remote.wheel import pack_wheel
 from edgevit.runtime.bundle import Bundle, verify_bundle
 from edgevit.runtime.canary import CanaryCheck, Check
-from edgevit.runtime.manifest import Manifest
 from edgevit.runtime.session import Outputs
 
 _SERVE = ("-m", "edgevit.remote.serve")
@@ -39,35 +37,18 @@ class RemotePredictor:
     Attributes:
         bundle: The bundle here.
         canary: Whether its engine answers on the device as where it was judged.
+        manifest: The bundle's.
+        preprocess: Images are prepared here, as the device prepares them.
     """
 
     def __init__(
         self, connection: Connection, job: str, bundle: Bundle, canary: CanaryCheck, log: Callable[[str], None]
     ) -> None:
-        self.bundle = bundle
-        self.canary = canary
+        self.bundle, self.canary = bundle, canary
+        self.manifest, self.preprocess = bundle.manifest, bundle.manifest.preprocess
         self._connection, self._job, self._log = connection, job, log
         self._stack = contextlib.ExitStack()
         self._exchange: Exchange | None = None
-
-    @property
-    def manifest(self) -> Manifest:
-        """The bundle's."""
-        return self.bundle.manifest
-
-    @property
-    def labels(self) -> tuple[str, ...] | None:
-        """Names of the classes."""
-        return self.manifest.labels
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """Images are prepared here, as the device prepares them."""
-        return self.manifest.preprocess
-
-    def run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """The one output for ``(B, H, W, 3) uint8``; see :meth:`run_outputs`."""
-        return self.run_outputs(batch)[0]
 
     def run_outputs(self, batch: npt.NDArray[np.uint8]) -> Outputs:
         """All outputs for ``(B, H, W, 3) uint8``, computed on the device; a lost connection is made again.

@@ -174,4 +174,4 @@ def test_engine_that_answers_something_else_there_is_refused_in_one_sentence(loo
     assert timed.bundles[0].canary.status == "not checked"
     with open_on(HOST, finished, check="never") as predictor:
         assert predictor.canary.status == "not checked"
-        assert predictor.run(generate_images(1, 32, 32, seed=3)).shape == (1, 10)
+        assert predictor.run_outputs(generate_images(1, 32, 32, seed=3))[0].shape == (1, 10)

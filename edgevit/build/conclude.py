@@ -15,7 +15,7 @@ from edgevit.build.verdict.write import Grounds, write_verdict
 from edgevit.core.quantization import RANDOM_MARK, QuantizationRecord
 from edgevit.core.recipe import Choice, Recipe
 from edgevit.core.report.conditions import list_condition_risks
-from edgevit.core.report.report import Accuracy, DataUse, GraphSummary, Machine, Report, Variant
+from edgevit.core.report.report import DataUse, GraphSummary, Machine, Report, Variant
 from edgevit.measure.machine.local import list_measuring_risks
 from edgevit.runtime.manifest import Manifest
 
@@ -187,25 +187,19 @@ def _settle_manifest(outcome: Outcome, report: Report, manifest: Manifest) -> Ma
     )
 
 
-def _worst_level(figures: Accuracy | None) -> float | None:
-    worst = figures.worst_level if figures is not None else None
-    return None if worst is None else worst[1]
-
-
 def _figures(variant: Variant, report: Report) -> dict[str, float | int | str | bool]:
     """The figures that somebody who holds the bundle asks for first; the rest is in the report."""
+    latency, accuracy = variant.latency, variant.accuracy
     figures: dict[str, float | int | str | bool | None] = {
         "passed": report.verdict.passed,
         "verdict": report.verdict.sentence,
-        "latency_p50_ms": variant.latency.p50_ms if variant.latency else None,
-        "latency_p90_ms": variant.latency.p90_ms if variant.latency else None,
-        "images": variant.accuracy.images if variant.accuracy else None,
-        "top1_percent": variant.accuracy.top1_percent if variant.accuracy else None,
-        "drop_points": variant.accuracy.drop_points if variant.accuracy else None,
-        "agreement_percent": variant.accuracy.agreement_percent if variant.accuracy else None,
-        "cosine_mean": variant.accuracy.cosine_mean if variant.accuracy else None,
-        "worst_level_sqnr_db": _worst_level(variant.accuracy),
     }
+    if latency is not None:
+        figures |= {"latency_p50_ms": latency.p50_ms, "latency_p90_ms": latency.p90_ms}
+    if accuracy is not None:
+        names = ("images", "top1_percent", "drop_points", "agreement_percent", "cosine_mean")
+        figures |= {name: getattr(accuracy, name) for name in names}
+        figures["worst_level_sqnr_db"] = accuracy.worst_level[1] if accuracy.worst_level is not None else None
     record = report.quantization.get(variant.precision)
     if record is not None:
         figures["calibration"] = RANDOM_MARK if record.random else f"calibrated on {record.images} images"

@@ -57,13 +57,15 @@ def try_at_desk(graphs: Mapping[str, GraphFile], order: Order, bench: Bench) -> 
         if precision in QUANTIZED_PRECISIONS and answers is not None:
             outputs[precision] = answers
         size = sum(p.stat().st_size for p in graph.path.parent.glob(f"{graph.path.stem}.*"))
-        trials.append(Trial(dataclasses.replace(trial.variant, size_bytes=size)))
+        trials.append(dataclasses.replace(trial, engine=None).update(size_bytes=size))
     if compiles:
         for place, (precision, graph) in enumerate(graphs.items()):
             if trials[place].variant.status == "NOT SUPPORTED":
                 continue
             made = compile_graph(graph, precision, order, bench)
-            trials[place] = _add_engine(trials[place], made)
+            if made.engine is not None:
+                made = Trial(trials[place].variant, made.engine).update(size_bytes=made.engine.size_bytes)
+            trials[place] = made
         rehearsal = read_fusion(SearchResult(tuple(trials)))
     elif typed:
         sound = {p: g for (p, g), t in zip(graphs.items(), trials, strict=True) if t.variant.status != "NOT SUPPORTED"}
@@ -109,9 +111,7 @@ def _judge_graph(graph: GraphFile, precision: str, order: Order, bench: Bench) -
     judge, evidence = stand_in(order, stored), bench.evidence
     trial = compile_graph(graph, stored, judge, bench.quiet())
     known = graph.trial.variant.choice_accuracy if graph.trial is not None else None
-    trial = dataclasses.replace(
-        trial, variant=dataclasses.replace(trial.variant, name=precision, precision=precision, choice_accuracy=known)
-    )
+    trial = trial.update(name=precision, precision=precision, choice_accuracy=known)
     if trial.engine is None:
         return trial, None
     with open_engine(trial.engine) as session:
@@ -120,13 +120,6 @@ def _judge_graph(graph: GraphFile, precision: str, order: Order, bench: Bench) -
         variant = judge_trial(trial, session, judge, bench, choice=quantized)
         answers = answer_pixels(session, evidence.pixels, order.recipe.batch[0])
     return dataclasses.replace(trial, variant=variant), answers
-
-
-def _add_engine(judged: Trial, made: Trial) -> Trial:
-    if made.engine is None:
-        return made
-    variant = dataclasses.replace(judged.variant, size_bytes=made.engine.size_bytes)
-    return Trial(variant, made.engine)
 
 
 def _label(variant: Variant, *, compiles: bool) -> Variant:

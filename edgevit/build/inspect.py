@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,19 +175,15 @@ def inspect_checkpoint(
 
 def count_graph_macs(module: ForeignModule) -> tuple[tuple[Site, ...], int]:
     """The same as :func:`count_macs` for a graph that was recognised in part."""
-    sites = []
+    sites, batch = [], module.config.batch or 1
     for site in module.sites:
         if site.weight_shape is None:
             continue
         kind: Literal["Linear", "Conv"] = "Conv" if site.op_type == "Conv" else "Linear"
         shape = site.weight_shape
         shape = (shape[1], shape[0], *shape[2:]) if kind == "Conv" else shape[-2:]
-        parameters = int(np.prod(site.weight_shape))
-        sites.append(Site(site.name, kind, shape, parameters, site.macs))
-    products = sum(site.macs for site in module.sites if site.weight_shape is None)
-    batch = module.config.batch or 1
-    each = tuple(dataclasses.replace(site, macs=site.macs // batch) for site in sites)
-    return each, products // batch
+        sites.append(Site(site.name, kind, shape, int(np.prod(site.weight_shape)), site.macs // batch))
+    return tuple(sites), sum(site.macs for site in module.sites if site.weight_shape is None) // batch
 
 
 def count_macs(module: nn.Module, image_size: tuple[int, int]) -> tuple[tuple[Site, ...], int]:

@@ -38,7 +38,7 @@ def try_graph(graph: GraphFile, precision: str, order: Order, bench: Bench) -> T
             accuracy = _measure(bench.evidence.choice, f"calibration {precision}", session, order, bench)
     except DeviceError as exc:
         return refuse_trial(precision, exc)
-    return dataclasses.replace(trial, variant=dataclasses.replace(trial.variant, choice_accuracy=accuracy))
+    return trial.update(choice_accuracy=accuracy)
 
 
 def judge_trial(trial: Trial, session: Session, order: Order, bench: Bench, *, choice: bool = True) -> Variant:

@@ -129,15 +129,12 @@ def describe_rehearsal(rehearsal: Rehearsal, target: Target, *, compiled: bool =
         target: What the build is for.
         compiled: Whether these are the engines themselves.
     """
-    if compiled:
-        return tuple(
-            f"{precision} compiled by {record.compiler} for {record.device}: {record.describe()}"
-            for precision, record in rehearsal.fusion.items()
-        )
-    return tuple(
-        f"rehearsal of {precision} by {record.compiler} for {record.device}, not on {target.title}: {record.describe()}"
-        for precision, record in rehearsal.fusion.items()
-    )
+    told = []
+    for precision, record in rehearsal.fusion.items():
+        by = f"by {record.compiler} for {record.device}"
+        what = f"{precision} compiled {by}" if compiled else f"rehearsal of {precision} {by}, not on {target.title}"
+        told.append(f"{what}: {record.describe()}")
+    return tuple(told)
 
 
 def _name_some(sites: Sequence[str]) -> str:
@@ -153,30 +150,21 @@ def list_fusion_warnings(rehearsal: Rehearsal) -> tuple[str, ...]:
     """What the compiler left unfused that it is expected to fuse, and what it refused."""
     warnings = list(rehearsal.notes)
     for precision, record in rehearsal.fusion.items():
-        if (found := record.assignment) is not None:
-            if found.left:
+        if (nodes := record.assignment) is not None:
+            if nodes.left:
                 warnings.append(
-                    f"{precision}: {len(found.left)} of {found.nodes} nodes fell back from {record.device} to the CPU: "
-                    f"{_count_types(found.left)}"
+                    f"{precision}: {len(nodes.left)} of {nodes.nodes} nodes fell back from {record.device} to the CPU: "
+                    f"{_count_types(nodes.left)}"
                 )
             continue
         if not record.layers:
             warnings.append(f"{precision}: {record.compiler} listed no layers, so what it fused is not known")
             continue
-        if record.unfused_attention and precision != "fp32":
-            blocks = len(record.attention) + len(record.unfused_attention)
-            warnings.append(
-                f"{precision}: attention is not fused in {len(record.unfused_attention)} of {blocks} blocks: "
-                f"{_name_some(record.unfused_attention)}"
-            )
-        if record.widened:
-            warnings.append(
-                f"{precision}: {len(record.widened)} products have Q/DQ pairs and do not multiply in {precision}: "
-                f"{_name_some(record.widened)}"
-            )
-        if record.unfused_quantizers:
-            warnings.append(
-                f"{precision}: {len(record.unfused_quantizers)} Q/DQ nodes have a kernel of their own: "
-                f"{_name_some(record.unfused_quantizers)}"
-            )
+        attention, blocks = record.unfused_attention, len(record.attention) + len(record.unfused_attention)
+        found = {
+            f"attention is not fused in {len(attention)} of {blocks} blocks": attention if precision != "fp32" else (),
+            f"{len(record.widened)} products have Q/DQ pairs and do not multiply in {precision}": record.widened,
+            f"{len(record.unfused_quantizers)} Q/DQ nodes have a kernel of their own": record.unfused_quantizers,
+        }
+        warnings += [f"{precision}: {text}: {_name_some(sites)}" for text, sites in found.items() if sites]
     return tuple(warnings)

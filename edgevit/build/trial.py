@@ -42,6 +42,10 @@ class Trial:
     variant: Variant
     engine: Engine | None = None
 
+    def update(self, **changes: Any) -> Trial:
+        """With other fields of its variant."""
+        return dataclasses.replace(self, variant=dataclasses.replace(self.variant, **changes))
+
 
 @dataclass(frozen=True)
 class GraphFile:

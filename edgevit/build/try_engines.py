@@ -91,7 +91,14 @@ def try_engines(graphs: Mapping[str, GraphFile], order: Order, bench: Bench, *, 
     with contextlib.ExitStack() as stack:
         sessions, trials = _open_together(trials, stack)
         watch = Watch(progress)
-        comparison = _time(sessions, recipe, evidence, watch)
+        comparison = measure_latency(
+            sessions,
+            _make_batch(recipe, evidence),
+            runs=recipe.latency_runs,
+            seconds=recipe.latency_seconds,
+            seed=recipe.seed,
+            progress=watch,
+        )
     measured = tuple(_add_latency(trial, comparison) for trial in trials)
     return SearchResult(measured, comparison, tried, watch.conditions)
 
@@ -162,7 +169,7 @@ def _open_together(trials: Sequence[Trial], stack: contextlib.ExitStack) -> tupl
         except DeviceError as exc:
             failure = exc
             reason = f"not timed, as it does not open beside the others: {shorten_message(exc)}"
-            result[place] = dataclasses.replace(trial, variant=dataclasses.replace(trial.variant, reason=reason))
+            result[place] = trial.update(reason=reason)
     if not opened and failure is not None:
         raise failure
     return {t.variant.name: opened[t.variant.name] for t in trials if t.variant.name in opened}, result
@@ -196,23 +203,9 @@ def _make_batch(recipe: Recipe, evidence: Evidence) -> npt.NDArray[np.uint8]:
     return evidence.pixels[[i % len(evidence.pixels) for i in range(recipe.batch[1])]]
 
 
-def _time(sessions: Mapping[str, Session], recipe: Recipe, evidence: Evidence, progress: Progress) -> LatencyComparison:
-    return measure_latency(
-        sessions,
-        _make_batch(recipe, evidence),
-        runs=recipe.latency_runs,
-        seconds=recipe.latency_seconds,
-        seed=recipe.seed,
-        progress=progress,
-    )
-
-
 def _add_latency(trial: Trial, comparison: LatencyComparison) -> Trial:
     name = trial.variant.name
     if name not in comparison.latencies:
         return trial
     baseline = next(iter(comparison.latencies))
-    variant = dataclasses.replace(
-        trial.variant, latency=comparison.latencies[name], ratio=comparison.ratio(name, baseline)
-    )
-    return dataclasses.replace(trial, variant=variant)
+    return trial.update(latency=comparison.latencies[name], ratio=comparison.ratio(name, baseline))

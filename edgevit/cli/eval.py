@@ -57,9 +57,8 @@ def command(
 
     refuse_missing({"bundle": bundle, "--data": data, "--reference": read_source(reference)})
     with output.progress() as progress:
-        if host is None:
-            open_with = None
-        else:
+        open_with = None
+        if host is not None:
             from edgevit.remote.answers import open_on
             from edgevit.remote.ssh import check_host
 

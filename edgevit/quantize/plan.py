@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.graph.graph import Graph
+from edgevit.graph.graph import Graph, operand
 from edgevit.graph.linears import find_bias, find_bias_value, is_transposed, trace_layout
 from edgevit.graph.moves import LAYOUT_OPS
 
@@ -98,8 +98,7 @@ def apply_plan(graph: Graph, plan: QuantizationPlan, sites: Collection[str] | No
     for name, site in chosen.items():
         node = nodes[name]
         for place, grid in enumerate(site.grids):
-            value = node.inputs[place]
-            assert value is not None
+            value = operand(node, place)
             if grid.scale == 1.0 and value.producer() is not None and value.producer().op_type == "Cast":  # type: ignore[union-attr]
                 _read_bytes(inner, node, place)
                 continue
@@ -228,8 +227,7 @@ def _insert_gain(inner: ir.Graph, value: ir.Value, gain: npt.NDArray[np.float32]
 
 def _read_bytes(inner: ir.Graph, node: ir.Node, place: int) -> None:
     """The uint8 image as it is: a DequantizeLinear of scale 1 in the place of its Cast."""
-    value = node.inputs[place]
-    assert value is not None
+    value = operand(node, place)
     cast = value.producer()
     assert cast is not None
     scale = _constant(inner, "image.scale", np.asarray(1.0, np.float32))
@@ -244,8 +242,7 @@ def _read_bytes(inner: ir.Graph, node: ir.Node, place: int) -> None:
 def _set_weight(inner: ir.Graph, node: ir.Node, site: SitePlan) -> None:
     assert site.weight is not None
     assert site.scale is not None
-    old = node.inputs[1]
-    assert old is not None
+    old = operand(node, 1)
     transposed = is_transposed(node)
     codes = np.ascontiguousarray(site.weight.T if transposed else site.weight)
     scale = np.ascontiguousarray(site.scale.T if transposed else site.scale, np.float32)

@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from edgevit.core.errors import CalibrationError
 from edgevit.core.quantization import Observer, Products, Quantization
+from edgevit.graph.graph import operand
 from edgevit.graph.linears import read_weight, trace_layout, weight_of
 from edgevit.graph.segments import Segment, SegmentRunner, extract_segment
 from edgevit.quantize.grid import Grid
@@ -121,8 +122,8 @@ class SegmentFit:
                     self._shares[tap][place] = counted[tap][place, kept]
             for tap, statistics in self._statistics.items():
                 statistics.add(seen[tap])
-            for name, operand in self._operands.items():
-                operand.add(seen[name])
+            for name, reach in self._operands.items():
+                reach.add(seen[name])
             if not place:
                 block = _reuse_block(stream, out[0].shape)
             block[place] = out[0]
@@ -218,9 +219,7 @@ class SegmentFit:
         return Grid.from_range(self._placement.product, _HEADROOM * seen.low, _HEADROOM * seen.high)
 
     def _fit_linears(self, group: Sequence[ir.Node]) -> None:
-        value = group[0].inputs[0]
-        assert value is not None
-        source = trace_layout(value)
+        source = trace_layout(operand(group[0]))
         tap, observer = find_tap(group[0]), self._find_observer(group)
         shares = self._shares.pop(tap)
         fitted = fit_linears(

@@ -82,7 +82,12 @@ class TensorRT:
         graph.save(model_path)
         inputs, outputs = (_describe(values) for values in (graph.model.graph.inputs, graph.model.graph.outputs))
         batch = find_batch(inputs[0], batch, model_path)
-        plan, layers, notes = self._build(model_path, target, inputs[0], batch, precision, _list_wide(graph))
+        library = self._import()
+        log = get_log(library)
+        with log.listen() as said:  # all that the library says goes to the process's one logger
+            plan, layers, notes = self._build(
+                library, log, said, model_path, target, inputs[0], batch, precision, _list_wide(graph)
+            )
         (directory / PLAN_FILE).write_bytes(plan)
         op_types = {node.name or "": node.op_type for node in graph.model.graph}
         versions = get_runtime(self.name).read_versions()
@@ -106,21 +111,6 @@ class TensorRT:
 
     def _build(
         self,
-        model_path: Path,
-        target: Target,
-        image: TensorSpec,
-        batch: tuple[int, int, int],
-        precision: str = "fp16",
-        wide: Collection[str] = (),
-    ) -> tuple[bytes, tuple[EngineLayer, ...], tuple[str, ...]]:
-        """The plan, what the compiler lists, and notes; all that it says goes to the process's one logger."""
-        library = self._import()
-        log = get_log(library)
-        with log.listen() as said:
-            return self._build_listening(library, log, said, model_path, target, image, batch, precision, wide)
-
-    def _build_listening(
-        self,
         library: Any,
         log: Any,
         said: Said,
@@ -131,6 +121,7 @@ class TensorRT:
         precision: str,
         wide: Collection[str],
     ) -> tuple[bytes, tuple[EngineLayer, ...], tuple[str, ...]]:
+        """The plan, what the compiler lists, and notes."""
         gpu = None if self.name == "tensorrt_rtx" else find_gpu(target.compute_capability)
         if gpu is not None:  # the builder compiles for the calling thread's
             Cuda(import_cudart(), gpu.index).activate()

@@ -138,7 +138,7 @@ def conclude(
         fusion=outcome.rehearsal.fusion or (before.fusion if before is not None else {}),
         conditions=outcome.found.conditions,
         tiers=outcome.tiers,
-        graphs={} if order.place.compiles else _summarise_graphs(graphs, background.base),
+        graphs={} if order.place.compiles else {"float": background.base, **{p: graphs[p].made for p in made}},
     )
     return Findings(
         report,
@@ -158,10 +158,6 @@ def _recall(chosen: Variant | None, before: Report | None) -> Variant | None:
     if chosen is None or before is None:
         return None
     return next((v for v in before.variants if v.name == chosen.precision and v.accuracy is not None), None)
-
-
-def _summarise_graphs(graphs: Mapping[str, GraphFile], base: GraphSummary) -> dict[str, GraphSummary]:
-    return {"float": base, **{p: graph.made for p, graph in graphs.items() if graph.record is not None}}
 
 
 def _settle_recipe(outcome: Outcome, graphs: Mapping[str, GraphFile], order: Order) -> Recipe:

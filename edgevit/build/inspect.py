@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgevit.checkpoints.preprocess_options import PreprocessOptions
     from edgevit.core.pass_record import PassRecord
     from edgevit.core.report.report import Report
-    from edgevit.models.model import Source
+    from edgevit.models.model import Model, Source
     from edgevit.runtime.manifest import Manifest
 
 
@@ -108,7 +108,11 @@ def inspect_source(
     folder = Path(source)
     if (folder / "manifest.json").is_file():
         return inspect_bundle(folder)
-    return inspect_checkpoint(source, arch=arch, image_size=image_size, weights=weights, preprocess=preprocess)
+    from edgevit.checkpoints import read_checkpoint
+
+    return _inspect_model(
+        read_checkpoint(source, arch=arch, image_size=image_size, weights=weights, preprocess=preprocess)
+    )
 
 
 def inspect_bundle(path: Path) -> BundleInspection:
@@ -129,27 +133,13 @@ def inspect_bundle(path: Path) -> BundleInspection:
     return BundleInspection(str(path), bundle.manifest, Report.load(path / "report.json"), differences)
 
 
-def inspect_checkpoint(
-    source: str | Path,
-    *,
-    arch: str | None = None,
-    image_size: tuple[int, int] | None = None,
-    weights: WhichWeights | None = None,
-    preprocess: PreprocessOptions | None = None,
-) -> CheckpointInspection:
-    """Read a checkpoint and count.
-
-    Raises:
-        CheckpointError: As :func:`edgevit.checkpoints.read_checkpoint` does.
-    """
-    from edgevit.checkpoints import read_checkpoint
+def _inspect_model(model: Model) -> CheckpointInspection:
     from edgevit.checkpoints.onnx_file.module import ForeignModule
     from edgevit.core.target import ExportForm
     from edgevit.core.task import Task
     from edgevit.models.export import export_model
     from edgevit.models.select_task import select_task
 
-    model = read_checkpoint(source, arch=arch, image_size=image_size, weights=weights, preprocess=preprocess)
     size = (model.preprocess.height, model.preprocess.width)
     passes = model.passes
     if isinstance(model.module, ForeignModule):

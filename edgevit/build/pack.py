@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -105,7 +106,7 @@ def recover_output(out: str | os.PathLike[str]) -> None:
                 shutil.rmtree(old)
             else:
                 os.rename(old, out)
-        for leftover in out.parent.glob(f".{_escape_glob(out.name)}.edgevit-new-*"):
+        for leftover in out.parent.glob(f".{glob.escape(out.name)}.edgevit-new-*"):
             if leftover.name.rpartition("-")[2].isdecimal() and not leftover.is_symlink():  # as written below
                 shutil.rmtree(leftover)
 
@@ -120,10 +121,6 @@ def _resolve(out: str | os.PathLike[str]) -> Path:
 
 def _sibling(out: Path, suffix: str) -> Path:
     return out.parent / f".{out.name}.edgevit-{suffix}"
-
-
-def _escape_glob(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
 def _refuse_foreign_files(out: Path) -> None:

@@ -44,7 +44,7 @@ def make_table(headers: Sequence[str], right: Iterable[str] = (), gap: int = 2) 
     return table
 
 
-def make_pairs(pairs: Mapping[str, str]) -> Table:
+def make_pairs(pairs: Mapping[str, str | None]) -> Table:
     """Names and values in two columns, without empty values; long ones wrap within theirs."""
     from rich.table import Table
 

@@ -74,17 +74,13 @@ def probe_device(connection: Connection, target: Target, *, finishes: bool = Fal
             f"target {target.name} is for {target.architecture}, and {connection.host} has {here}",
             "give the host that the target is for, or a target for that host: edgevit targets lists them",
         )
-    if target.backend == "tensorrt" and found.l4t is not None and found.tensorrt is None:
+    jetson = target.backend == "tensorrt" and found.l4t is not None
+    if jetson and found.tensorrt is None:
         raise DeviceError(
             f"{connection.host} is a Jetson without TensorRT for {connection.python}",
             "sudo apt-get install python3-libnvinfer on the device; pip has none that fits JetPack",
         )
-    if (
-        found.l4t is not None
-        and found.tensorrt is not None
-        and target.backend == "tensorrt"
-        and parse_version(found.tensorrt) < parse_version(target.runtime_version or "0")
-    ):
+    if jetson and parse_version(found.tensorrt or "") < parse_version(target.runtime_version or "0"):
         raise DeviceError(
             f"target {target.name} is for TensorRT {target.runtime_version} or later, and {connection.host} has "
             f"{found.tensorrt}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def send_files(
         OutOfReachError: Calling again goes on where this ended.
     """
     records = {name: hash_file(path) for name, path in files.items()}
-    request = {"job": job, "files": {n: _to_data(r) for n, r in records.items()}, "reserve_bytes": reserve_bytes}
+    request = {"job": job, "files": {n: asdict(r) for n, r in records.items()}, "reserve_bytes": reserve_bytes}
     with connection.call("put", request) as exchange:
         offsets = exchange.receive()["offsets"]
         total = sum(records[name].size_bytes - offset for name, offset in offsets.items())
@@ -111,7 +112,3 @@ def _partial(path: Path) -> Path:
 def hash_job(*parts: Any) -> str:
     """A name for a job from everything that makes it the same job: 24 hexadecimal digits."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
-
-
-def _to_data(record: FileRecord) -> dict[str, Any]:
-    return {"sha256": record.sha256, "size_bytes": record.size_bytes}

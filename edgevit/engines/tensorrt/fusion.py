@@ -141,7 +141,7 @@ def prove_fusion(
             hidden += 1
         else:
             unfused.append(path)
-    linears = [n for n, op in op_types.items() if op in SITE_OPS and not _is_product(n)]
+    linears = [n for n, op in op_types.items() if op in SITE_OPS and not n.endswith(("/scores", "/context"))]
     found = {n: _find_type(homes[n], (types or {}).get(n)) for n in linears if n in homes}
     widened = [n for n, kind in found.items() if (types or {}).get(n) in QUANTIZED and kind != (types or {})[n]]
     counts = Counter(found.values())
@@ -162,10 +162,6 @@ def prove_fusion(
         casts=_find_alone(layers, op_types, ("Cast",), least=1),
         notes=(unknown,) if hidden else (),
     )
-
-
-def _is_product(name: str) -> bool:
-    return name.endswith(("/scores", "/context"))
 
 
 def _read_types(text: str) -> tuple[str, ...]:

@@ -17,7 +17,6 @@ from typing import Any
 from edgevit.core.engine import Engine, Setting
 from edgevit.core.errors import DeviceError
 from edgevit.core.libraries import LIBRARIES
-from edgevit.core.report.machine import Gpu
 from edgevit.core.report.place import Place, select_settings
 from edgevit.runtime.cuda import import_cudart
 from edgevit.runtime.library import import_library
@@ -107,20 +106,17 @@ class TensorRTRuntime:
     def describe_place(self, engine: Engine, settings: Mapping[str, Setting]) -> Place:
         """See :class:`edgevit.runtime.session.Runtime`. One name may cover several sizes, so the size is told."""
         gpu = choose_gpu(read_gpus(), engine.gpu)
+        named = f"{gpu.name}, {gpu.compute_capability}, {gpu.multiprocessors} multiprocessors" if gpu else None
         return Place(
             backend=self.name,
             version=self.read_versions()[self.name],
-            device=_name_gpu(gpu) if gpu is not None else None,
+            device=named,
             driver=describe_driver(),
             settings=select_settings(settings),
         )
 
 
 TENSORRT, TENSORRT_RTX = TensorRTRuntime("tensorrt"), TensorRTRuntime("tensorrt_rtx")
-
-
-def _name_gpu(gpu: Gpu) -> str:
-    return f"{gpu.name}, {gpu.compute_capability}, {gpu.multiprocessors} multiprocessors"
 
 
 def _describe_gpu(engine: Engine) -> str:

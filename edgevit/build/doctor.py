@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from edgevit.core.errors import DeviceError, MissingPackageError
 from edgevit.core.libraries import LIBRARIES
@@ -17,37 +17,29 @@ if TYPE_CHECKING:
     from edgevit.engines.availability import Status
 
 
-class Requirement(NamedTuple):
-    """A distribution, the extra that brings it, and what it is for."""
-
-    package: str
-    extra: str
-    purpose: str
-
-
-REQUIREMENTS = (
-    Requirement("torch", "build", "read checkpoints and export them"),
-    Requirement("onnx", "build", "write and check ONNX files"),
-    Requirement("onnxscript", "build", "export from torch to ONNX"),
-    Requirement("safetensors", "build", "read weights"),
-    Requirement("h5py", "build", "read Keras' weights"),
-    Requirement("huggingface-hub", "build", "fetch checkpoints by hub id"),
-    Requirement("tomli-w", "build", "write a bundle's recipe.toml"),
-    *(Requirement(library.distribution, library.extra, library.purpose) for library in LIBRARIES.values()),
-    Requirement("cuda-bindings", "tensorrt", "run on NVIDIA GPUs"),
-)
-_WITH_GPU = tuple(library.extra for library in LIBRARIES.values() if library.nvidia and not library.ahead)
-"""Extras that are of no use without an NVIDIA driver."""
-
-
 @dataclass(frozen=True)
 class PackageStatus:
-    """An optional package here; ``version`` is ``None`` where it is not installed."""
+    """A distribution, the extra that brings it, what it is for, and its version where it is installed here."""
 
     name: str
     extra: str
     purpose: str
-    version: str | None
+    version: str | None = None
+
+
+REQUIREMENTS = (
+    PackageStatus("torch", "build", "read checkpoints and export them"),
+    PackageStatus("onnx", "build", "write and check ONNX files"),
+    PackageStatus("onnxscript", "build", "export from torch to ONNX"),
+    PackageStatus("safetensors", "build", "read weights"),
+    PackageStatus("h5py", "build", "read Keras' weights"),
+    PackageStatus("huggingface-hub", "build", "fetch checkpoints by hub id"),
+    PackageStatus("tomli-w", "build", "write a bundle's recipe.toml"),
+    *(PackageStatus(library.distribution, library.extra, library.purpose) for library in LIBRARIES.values()),
+    PackageStatus("cuda-bindings", "tensorrt", "run on NVIDIA GPUs"),
+)
+_WITH_GPU = tuple(library.extra for library in LIBRARIES.values() if library.nvidia and not library.ahead)
+"""Extras that are of no use without an NVIDIA driver."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +99,7 @@ def diagnose_machine() -> Diagnosis:
     from edgevit.measure.machine.local import describe_machine
     from edgevit.runtime.session import get_runtime
 
-    packages = tuple(PackageStatus(*r, version=find_version(r.package)) for r in REQUIREMENTS)
+    packages = tuple(replace(package, version=find_version(package.name)) for package in REQUIREMENTS)
     devices = {}
     for name in LIBRARIES:
         runtime = get_runtime(name)

@@ -233,12 +233,6 @@ def _identify_search(quantized: QuantizedGraph, order: Order, bench: Bench) -> d
         "tier": read_tier() if target.device == "CPU" else None,
         "settings": {**target.settings, **recipe.settings},
         "batch": recipe.batch,
-        "budget": [
-            budget.max_drop_points,
-            budget.min_agreement,
-            budget.min_recall,
-            budget.min_cosine,
-            budget.min_level_sqnr_db,
-        ],
+        "budget": schema.to_data(dataclasses.replace(budget, max_latency_ms=None)),
         "choice": choice.use.sha256,
     }

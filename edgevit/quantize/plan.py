@@ -191,11 +191,11 @@ def _insert_affine(inner: ir.Graph, value: ir.Value, affine: Affine, reader: ir.
     """``(value − center) · factor``, for the one site that reads it."""
     made: list[ir.Node] = []
     current = value
-    for op, numbers in (("Sub", affine.center), ("Mul", affine.factor)):
-        if np.all(numbers == (0.0 if op == "Sub" else 1.0)):
+    for op, word, numbers, nothing in (("Sub", "center", affine.center, 0.0), ("Mul", "factor", affine.factor, 1.0)):
+        if np.all(numbers == nothing):
             continue
-        constant = _constant(inner, f"{reader.name}.{'center' if op == 'Sub' else 'factor'}", numbers)
-        node = ir.node(op, [current, constant], name=f"{reader.name}/{'center' if op == 'Sub' else 'factor'}")
+        constant = _constant(inner, f"{reader.name}.{word}", numbers)
+        node = ir.node(op, [current, constant], name=f"{reader.name}/{word}")
         current = _typed(node, node.name or "", ir.DataType.FLOAT, value)
         made.append(node)
     if made:

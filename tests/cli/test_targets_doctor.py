@@ -41,7 +41,7 @@ def test_doctor_names_packages_targets_and_processor(run):
     result = run("doctor")
     assert result.exit_code == 0
     for requirement in REQUIREMENTS:
-        assert requirement.package in result.stdout
+        assert requirement.name in result.stdout
     for target in list_targets():
         assert target.name in result.stdout
     document = json.loads(run("doctor", "--json").stdout)

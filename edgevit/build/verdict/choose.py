@@ -110,8 +110,6 @@ def choose_variant(
         raise ValueError("two variants have the same name")
     usable = [v for v in judged.values() if v.status not in ("NOT SUPPORTED", "PARITY FAILED")]
     within = [v for v in usable if v.status != "ACCURACY DROP"]
-    measured = [v for v in within if v.latency is not None]
-    fast = [v for v in measured if _keeps_latency(v, budget)]
     if not usable:
         return Ruling(tuple(judged.values()), "none", budget)
     if not within:
@@ -119,26 +117,30 @@ def choose_variant(
         judged[best.name] = best = replace(best, reason=f"{best.reason}; comes closest")
         return Ruling(tuple(judged.values()), "closest", budget, best)
     rank = {precision: i for i, precision in enumerate(preference)}
-    if not measured:
-        return _settle_unmeasured(judged, within, lambda v: rank.get(v.precision, len(rank)), budget)
-    best, same = _pick_fastest(fast or measured, rank, ratio)
+    measured = [v for v in within if v.latency is not None]
+    pool = measured or within
+    fast = [v for v in measured if _keeps_latency(v, budget)] if measured else within
+    best, same = _pick(fast or pool, rank, ratio)
     late_miss = find_late_miss(best, budget)
     exact = [v for v in fast if _is_exact(v, budget)]
     beaten = None
     if late_miss and exact:
-        beaten = replace(best, status="ACCURACY DROP", reason=f"{late_miss} on validation images")
-        judged[best.name] = beaten
-        best, same = _pick_fastest(exact, rank, ratio)
-        for variant in measured:  # faster ones may be among them, and may not take its place either
-            if variant.name != beaten.name and variant not in exact:
-                miss = find_late_miss(variant, budget)
-                reason = f"{miss} on validation images" if miss else "parity was not checked"
-                status: Status = "ACCURACY DROP" if miss else "NOT MEASURED"
-                judged[variant.name] = replace(variant, status=status, reason=reason)
-        measured = exact
-    for variant in measured:
-        judged[variant.name] = _explain(variant, best, same, len(measured) - 1, budget, ratio)
+        judged[best.name] = beaten = _drop(best, f"{late_miss} on validation images")
+        best, same = _pick(exact, rank, ratio)
+        rest = [v for v in pool if v.name != beaten.name and v not in exact]
+        for variant in rest:
+            if miss := find_late_miss(variant, budget):
+                judged[variant.name] = _drop(variant, f"{miss} on validation images")
+            elif measured:  # it may be faster, and may not take its place either
+                judged[variant.name] = replace(variant, status="NOT MEASURED", reason="parity was not checked")
+        pool = exact if measured else [v for v in pool if find_late_miss(v, budget) is None]
+    for variant in pool:
+        judged[variant.name] = _explain(variant, best, same, len(pool) - 1, budget, ratio)
     return _conclude(judged, best, budget, _find_blurred(best, same, ratio), beaten)
+
+
+def _drop(variant: Variant, reason: str) -> Variant:
+    return replace(variant, status="ACCURACY DROP", reason=reason)
 
 
 def _judge(variant: Variant, budget: Budget) -> Variant:
@@ -152,7 +154,7 @@ def _judge(variant: Variant, budget: Budget) -> Variant:
         figures, where = variant.accuracy, "validation"
     miss = None if figures is None else find_miss(figures, budget)
     if miss is not None:
-        return replace(variant, status="ACCURACY DROP", reason=f"{miss} on {where} images")
+        return _drop(variant, f"{miss} on {where} images")
     return replace(variant, status="NOT MEASURED", reason=variant.reason or "latency was not measured")
 
 
@@ -192,10 +194,12 @@ def _accuracy_loss(variant: Variant) -> tuple[float, float, float]:
     return figures.drop_points or 0.0, -(figures.agreement_percent or 0.0), noise
 
 
-def _pick_fastest(
-    variants: Sequence[Variant], rank: dict[str, int], ratio: PairRatio | None
-) -> tuple[Variant, list[Variant]]:
-    """Rule 4: the winner, and all that are as fast as the fastest within the interval, the winner among them."""
+def _pick(variants: Sequence[Variant], rank: dict[str, int], ratio: PairRatio | None) -> tuple[Variant, list[Variant]]:
+    """Rules 4 and 5: the winner, and all that are as fast as the fastest within the interval, the winner among them."""
+    order = {v.name: (rank.get(v.precision, len(rank)), place) for place, v in enumerate(variants)}
+    if variants[0].latency is None:  # as none of them has one then
+        first = min(variants, key=lambda v: order[v.name])
+        return first, [first]
     fastest = min(variants, key=lambda v: (_p50(v), v.size_bytes))
 
     def is_same(variant: Variant) -> bool:
@@ -211,18 +215,21 @@ def _pick_fastest(
 
     same = [v for v in variants if is_same(v)]
     # Of one precision the first: what it leaves float is then float32, which every processor computes in.
-    order = {v.name: (rank.get(v.precision, len(rank)), place) for place, v in enumerate(variants)}
     return min(same, key=lambda v: (v.size_bytes, *order[v.name])), same
 
 
 def _explain(
     variant: Variant, best: Variant, same: Sequence[Variant], rivals: int, budget: Budget, ratio: PairRatio | None
 ) -> Variant:
-    """Status and reason of a variant that is within the accuracy budget and was measured."""
+    """Status and reason of a variant that is within the accuracy budget."""
 
     def settle(status: Status, reason: str) -> Variant:
         return replace(variant, status=status, reason=reason)
 
+    if variant.latency is None:
+        if variant.name == best.name:
+            return settle("CHOSEN", "first in the target's order; latency was not measured")
+        return settle(variant.status, f"latency was not measured; {best.name} comes first")
     if not _keeps_latency(variant, budget):
         return settle("TOO SLOW", f"p50 {_p50(variant):.3g} ms of at most {budget.max_latency_ms:g} ms")
     if variant.name == best.name:
@@ -249,51 +256,21 @@ def _conclude(
     blurred: tuple[tuple[str, Ratio], ...],
     beaten: Variant | None,
 ) -> Ruling:
-    """The ruling where latencies were measured, with the chosen one judged by validation images."""
+    """The ruling, with the chosen one judged by validation images."""
     cause: Cause = "fastest"
     late_miss = find_late_miss(best, budget)
     if judged[best.name].status == "TOO SLOW":
         cause = "too slow"
     elif late_miss:
         cause = "late miss"
-        judged[best.name] = replace(
-            judged[best.name], status="ACCURACY DROP", reason=f"{late_miss} on validation images"
-        )
+        judged[best.name] = _drop(best, f"{late_miss} on validation images")
     elif beaten is not None:
         cause = "exact"
+    elif best.latency is None:
+        cause = "first in order"
     elif len(judged) == 1:
         cause = "only one"
     return Ruling(tuple(judged.values()), cause, budget, judged[best.name], beaten, blurred)
-
-
-def _settle_unmeasured(
-    judged: dict[str, Variant],
-    within: Sequence[Variant],
-    order: Callable[[Variant], int],
-    budget: Budget,
-) -> Ruling:
-    """Rule 5."""
-    best = min(within, key=order)
-    beaten, late_miss = None, find_late_miss(best, budget)
-    exact = [v for v in within if _is_exact(v, budget)]
-    if late_miss and exact:
-        beaten = replace(best, status="ACCURACY DROP", reason=f"{late_miss} on validation images")
-        judged[best.name] = beaten
-        within, best = [v for v in within if v.name != beaten.name], min(exact, key=order)
-        for variant in within:
-            if miss := find_late_miss(variant, budget):
-                judged[variant.name] = replace(variant, status="ACCURACY DROP", reason=f"{miss} on validation images")
-        within = [v for v in within if find_late_miss(v, budget) is None]
-        late_miss = None
-    for variant in within:
-        if variant.name != best.name:
-            judged[variant.name] = replace(variant, reason=f"latency was not measured; {best.name} comes first")
-    judged[best.name] = replace(best, status="CHOSEN", reason="first in the target's order; latency was not measured")
-    cause: Cause = "first in order" if beaten is None else "exact"
-    if late_miss:
-        cause = "late miss"
-        judged[best.name] = replace(best, status="ACCURACY DROP", reason=f"{late_miss} on validation images")
-    return Ruling(tuple(judged.values()), cause, budget, judged[best.name], beaten)
 
 
 def _is_exact(variant: Variant, budget: Budget) -> bool:

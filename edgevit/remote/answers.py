@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,14 +12,10 @@ import numpy.typing as npt
 
 from edgevit.core import schema
 from edgevit.core.errors import DeviceError
-from edgevit.core.libraries import LIBRARIES
 from edgevit.core.progress import Progress, ignore_progress
-from edgevit.core.target import use_library
-from edgevit.remote.job import Job, list_bundle, persist, run_job
-from edgevit.remote.probe import estimate_environment, probe_device
+from edgevit.remote.job import make_job, persist, run_job
 from edgevit.remote.ssh import Connection, Exchange
 from edgevit.remote.ssh_errors import OutOfReachError
-from edgevit.remote.transfer import hash_job
 from edgevit.remote.wheel import pack_wheel
 from edgevit.runtime.bundle import Bundle, verify_bundle
 from edgevit.runtime.canary import CanaryCheck, Check
@@ -105,20 +98,9 @@ def open_on(
             engine does not answer there as where it was judged.
     """
     connection, bundle = Connection(host), verify_bundle(path)
-    backend = bundle.engine.backend  # refuses a portable bundle
-    target = use_library(bundle.manifest.target, backend)  # it may be one of the further libraries
-    found = probe_device(connection, target)
-    log(found.describe())
-    extras = (LIBRARIES[backend].extra,)
+    arguments = (*_SERVE, "--open-only", "--check", check, "input/bundle")
     with pack_wheel() as wheel, tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
-        files = {**list_bundle("bundle", bundle), wheel.name: wheel}
-        job = Job(
-            name="answer-" + hash_job(host, platform.node(), os.getpid(), time.time()),
-            arguments=(*_SERVE, "--open-only", "--check", check, "input/bundle"),
-            files=files,
-            extras=extras,
-            reserve_bytes=estimate_environment(connection, found, target, extras),
-        )
+        job = make_job(connection, "answer", arguments, {"bundle": bundle}, wheel, log)
         said = run_job(connection, job, Path(folder), log=log, keep=True, progress=progress)
     canary = schema.from_data(CanaryCheck, said["canary"], f"the answer of {host}", DeviceError)
     predictor = RemotePredictor(connection, job.name, bundle, canary, log)

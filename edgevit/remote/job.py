@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from edgevit.core.cache_folder import default_cache_directory
 from edgevit.core.errors import DeviceError, format_last_lines
+from edgevit.core.libraries import LIBRARIES
 from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.target import use_library
+from edgevit.remote.probe import estimate_environment, probe_device
 from edgevit.remote.ssh import Connection
 from edgevit.remote.ssh_errors import OutOfReachError
-from edgevit.remote.transfer import fetch_files, send_files
+from edgevit.remote.transfer import fetch_files, hash_job, send_files
 from edgevit.runtime.cache_file import is_cache_name, write_cache
 from edgevit.runtime.manifest import MANIFEST_FILE
 
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from edgevit.runtime.bundle import Bundle
 
 T = TypeVar("T")
+Log: TypeAlias = Callable[[str], None]
 
 RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0)
 RESULT_FILE = "result.json"
@@ -63,7 +69,7 @@ def run_job(
     job: Job,
     folder: Path,
     *,
-    log: Callable[[str], None] = lambda line: None,
+    log: Log = lambda line: None,
     keep: bool = False,
     progress: Progress = ignore_progress,
 ) -> Any:
@@ -116,6 +122,37 @@ def run_job(
     return _read_result(folder)
 
 
+def make_job(
+    connection: Connection, name: str, arguments: Sequence[str], bundles: Mapping[str, Bundle], wheel: Path, log: Log
+) -> Job:
+    """A job on finished bundles that nobody goes on with, for a device that they are for.
+
+    Args:
+        connection: To the device, which is asked.
+        name: What the job's begins with.
+        arguments: As :class:`Job`'s.
+        bundles: By their folders in ``input``.
+        wheel: edgevit's.
+        log: Told what the device is.
+
+    Raises:
+        BundleError: A bundle is portable.
+        DeviceError: The device is out of reach, is not the right one or lacks something.
+    """
+    # an engine may be of one of the target's further libraries; asking for it refuses a portable bundle
+    targets = [use_library(bundle.manifest.target, bundle.engine.backend) for bundle in bundles.values()]
+    for target in targets:
+        found = probe_device(connection, target)
+    log(found.describe())
+    extras = tuple(dict.fromkeys(LIBRARIES[target.backend].extra for target in targets))
+    files = {wheel.name: wheel}
+    for prefix, bundle in bundles.items():
+        files.update(list_bundle(prefix, bundle))
+    unique = hash_job(connection.host, platform.node(), os.getpid(), time.time())
+    room = estimate_environment(connection, found, targets[0], extras)
+    return Job(f"{name}-{unique}", tuple(arguments), files, extras, room)
+
+
 def list_bundle(prefix: str, bundle: Bundle) -> dict[str, Path]:
     """A bundle's files for a job's input, below a folder of their own."""
     return {f"{prefix}/{name}": bundle.path / name for name in (*bundle.manifest.files, MANIFEST_FILE)}
@@ -145,7 +182,7 @@ def _keep_cache(fetched: Path, name: str) -> None:
             write_cache(default_cache_directory(), file, path.read_bytes(), most_files=CACHE_FILES)
 
 
-def persist(call: Callable[[], T], log: Callable[[str], None]) -> T:
+def persist(call: Callable[[], T], log: Log) -> T:
     """The call's result, made again a few times where the connection was lost."""
     for seconds in RETRY_SECONDS:
         try:
@@ -156,9 +193,7 @@ def persist(call: Callable[[], T], log: Callable[[str], None]) -> T:
     return call()
 
 
-def _follow(
-    connection: Connection, name: str, offset: int, listen: Callable[[str], None], log: Callable[[str], None]
-) -> dict[str, Any]:
+def _follow(connection: Connection, name: str, offset: int, listen: Log, log: Log) -> dict[str, Any]:
     """The job's status at its end; its lines are passed on as they come."""
     half = ""
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from edgevit.core.isa import TIERS, TierName
-from edgevit.graph.graph import Graph, static_shape
+from edgevit.graph.graph import Graph, producer_of, static_shape
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -123,10 +123,10 @@ def _read_attention(softmax: ir.Node, executed: Executed) -> _Attention | None:
     """What is around a softmax; ``None`` where that is no attention on four axes of static size."""
     between: list[ir.Node] = []
     shape = static_shape(softmax.inputs[0])
-    product = _producer(softmax.inputs[0])
+    product = producer_of(softmax.inputs[0])
     while product is not None and product.op_type in (*_ADDITIONS, *_FACTORS):
         between.insert(0, product)
-        product = _producer(_find_computed(product))
+        product = producer_of(_find_computed(product))
     context = _find_context(softmax)
     if product is None or product.op_type != "MatMul" or context is None or shape is None or len(shape) != 4:
         return None
@@ -154,9 +154,9 @@ def _result_type(context: ir.Node) -> str | None:
 
 def _read_code_type(value: ir.Value | None) -> str | None:
     """The type of the codes that a product reads; ``None`` where it reads floats."""
-    node = _producer(value)
+    node = producer_of(value)
     while node is not None and node.op_type in ("Reshape", "Transpose", "Gather", *_PARTS):
-        node = _producer(node.inputs[0])
+        node = producer_of(node.inputs[0])
     return _code_type(node) if node is not None and node.op_type == "DequantizeLinear" else None
 
 
@@ -167,9 +167,9 @@ def _code_type(node: ir.Node) -> str:
 
 def _is_swapped(queries: ir.Value | None) -> bool:
     """Whether a transpose between tokens and heads is taken in, also one in front of a single factor."""
-    node = _producer(queries)
+    node = producer_of(queries)
     while node is not None and (node.op_type in _QUANTIZERS or _is_scaling(node)):
-        node = _producer(_find_computed(node))
+        node = producer_of(_find_computed(node))
     return node is not None and _swaps_middle(node)
 
 
@@ -179,9 +179,9 @@ def _is_scaling(node: ir.Node) -> bool:
 
 def _is_shared(operand: ir.Value | None) -> bool:
     """Whether something else reads what an operand is made from: it is then never written over."""
-    node = _producer(operand)
+    node = producer_of(operand)
     while node is not None and node.op_type in ("Transpose", "Reshape") and len(_readers(node)) == 1:
-        node = _producer(node.inputs[0])
+        node = producer_of(node.inputs[0])
     return node is not None and (node.op_type in _PARTS or len(_readers(node)) > 1)
 
 
@@ -198,10 +198,6 @@ def _find_computed(node: ir.Node) -> ir.Value | None:
 
 def _readers(node: ir.Node) -> list[ir.Node]:
     return [use.node for output in node.outputs for use in output.uses()]
-
-
-def _producer(value: ir.Value | None) -> ir.Node | None:
-    return None if value is None else value.producer()
 
 
 def _constant_shapes(node: ir.Node) -> list[tuple[int, ...]]:

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from edgevit.core.errors import CalibrationError
 from edgevit.core.quantization import Observer, Products, Quantization
-from edgevit.graph.graph import operand
+from edgevit.graph.graph import operand, producer_of
 from edgevit.graph.linears import read_weight, trace_layout, weight_of
 from edgevit.graph.segments import Segment, SegmentRunner, extract_segment
 from edgevit.quantize.grid import Grid
@@ -147,21 +147,13 @@ class SegmentFit:
             equalize_values(attention, choose_factors(tokens, weight, self._placement, self._quantization))
 
     def _list_groups(self, segment: Segment) -> list[list[ir.Node]]:
-        """Linears that read the same value are fitted together."""
-        groups: list[list[ir.Node]] = []
-        by_input: dict[str, list[ir.Node]] = {}
+        """Linears that read the same value are fitted together, a product by itself."""
+        groups: dict[ir.Value | ir.Node, list[ir.Node]] = {}
         for node in segment.nodes:
-            if node.op_type not in ("MatMul", "Gemm") or not self._is_wanted(node):
-                continue
-            weight = read_weight(node)
-            key = trace_layout(node.inputs[0]).name if weight is not None and node.inputs[0] is not None else None
-            if key is not None and key in by_input:
-                by_input[key].append(node)
-                continue
-            groups.append([node])
-            if key is not None:
-                by_input[key] = groups[-1]
-        return groups
+            if node.op_type in ("MatMul", "Gemm") and self._is_wanted(node):
+                shared = node if read_weight(node) is None else trace_layout(operand(node))
+                groups.setdefault(shared, []).append(node)
+        return list(groups.values())
 
     def _is_wanted(self, node: ir.Node) -> bool:
         name = node.name or ""
@@ -203,7 +195,7 @@ class SegmentFit:
         name = node.name or ""
         names = tuple(trace_layout(v).name or "" for v in node.inputs if v is not None)
         first, second = (self._operands[v.name or ""] for v in node.inputs if v is not None)
-        producer = node.inputs[0].producer() if node.inputs[0] is not None else None
+        producer = producer_of(node.inputs[0])
         if producer is None or producer.op_type != "Softmax":
             grids = (self._make_product_grid(first), self._make_product_grid(second))
             self._plan.sites[name] = SitePlan(names, grids)

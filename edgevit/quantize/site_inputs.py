@@ -6,22 +6,20 @@ import math
 
 import onnx_ir as ir
 
-from edgevit.graph.graph import static_shape
+from edgevit.graph.graph import operand, producer_of, static_shape
 from edgevit.graph.linears import trace_layout
 from edgevit.graph.moves import RESHAPES
 
 
 def reads_image(node: ir.Node) -> bool:
     """Whether a Linear's input is the uint8 image itself."""
-    value = node.inputs[0]
-    producer = value.producer() if value is not None else None
+    producer = producer_of(node.inputs[0])
     return producer is not None and producer.op_type == "Cast"
 
 
 def count_rows(node: ir.Node) -> float:
     """Of a Linear's input a call; infinite where a dimension is not known."""
-    value = node.inputs[0]
-    shape = static_shape(value)
+    shape = static_shape(node.inputs[0])
     return math.inf if shape is None else math.prod(shape[:-1])
 
 
@@ -30,8 +28,7 @@ def find_tap(node: ir.Node) -> str:
 
     Heads are put side by side between attention's product and the output projection: a row of the product is no token.
     """
-    value = node.inputs[0]
-    assert value is not None
+    value = operand(node)
     source = trace_layout(value)
     moved = source.shape is None or value.shape is None or source.shape[-1] != value.shape[-1]
     return (value.name if moved or reads_image(node) else source.name) or ""

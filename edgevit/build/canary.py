@@ -38,11 +38,6 @@ def make_canary(
     Where this machine cannot open it, its graph's answers stand in for its own, and the record says so: whoever opens
     the bundle first answers the canary in any case.
 
-    Args:
-        engine: The one to pack, with its files and the settings that it is opened with.
-        evidence: Images and the float model's answers, and those of the quantised graphs.
-        progress: Told when it begins and ends.
-
     Returns:
         The bytes of ``canary.npz`` and the manifest's record; ``None`` where nothing can be compared: an output of the
         float model is zero everywhere, or an answer at the build is no finite number.

@@ -88,15 +88,7 @@ class Findings:
 def conclude(
     outcome: Outcome, graphs: Mapping[str, GraphFile], order: Order, bench: Bench, background: Background
 ) -> Findings:
-    """Report, recipe and manifest of what was found.
-
-    Args:
-        outcome: What came of trying the graphs.
-        graphs: By precision.
-        order: What was asked for.
-        bench: Images and the float model's answers, and how long the stages took.
-        background: What is known of the model and the machine.
-    """
+    """Report, recipe and manifest of what came of trying the graphs, which are given by precision."""
     before, chosen = background.before, outcome.chosen
     made = {p: graph.record for p, graph in graphs.items() if graph.record is not None}
     records = {**(before.quantization if before is not None else {}), **made}

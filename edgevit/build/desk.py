@@ -38,10 +38,7 @@ _WHERE = "accuracy is that of the graph in ONNX Runtime here"
 def try_at_desk(graphs: Mapping[str, GraphFile], order: Order, bench: Bench) -> Outcome:
     """Judge every graph in ONNX Runtime, and compile it for the target or for a GPU of its family.
 
-    Args:
-        graphs: By precision, in the order of the table; ``trial`` may hold figures from the calibration images.
-        order: For a target whose engines cannot be opened here.
-        bench: Images and the float model's answers.
+    The graphs are by precision, in the order of the table; ``trial`` may hold figures from the calibration images.
     """
     target, compiles = order.target, order.place.compiles
     trials: list[Trial] = []

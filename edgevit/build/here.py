@@ -25,14 +25,10 @@ if TYPE_CHECKING:
 
 
 def try_here(graphs: Mapping[str, GraphFile], order: Order, bench: Bench) -> Outcome:
-    """Try every graph on this machine, choose by measured latency, and start the chosen one in fresh processes.
+    """Try graphs, by precision, on this machine, choose by latency, and start the chosen one in fresh processes.
 
-    Where the target names instruction sets, this happens under them, in processes of their own.
-
-    Args:
-        graphs: By precision.
-        order: What is built for, how it is measured, and what a faster variant may cost.
-        bench: Images and the float model's answers, and those of the quantised graphs.
+    Where the target names instruction sets, this happens under them, in processes of their own. The bench's evidence
+    holds the answers of the quantised graphs, which their engines are compared with.
     """
     target, recipe, plan = order.target, order.recipe, order.tiers
     arithmetics = list_arithmetics(tuple(graphs), target, recipe, plan.floats)

@@ -44,12 +44,7 @@ def try_graph(graph: GraphFile, precision: str, order: Order, bench: Bench) -> T
 def judge_trial(trial: Trial, session: Session, order: Order, bench: Bench, *, choice: bool = True) -> Variant:
     """The trial's variant with parity, and with accuracy on both sets of images where parity does not fail.
 
-    Args:
-        trial: Whose variant it is.
-        session: Computes its answers.
-        order: Its recipe gives the batches.
-        bench: Images and the float model's answers, and who is told about every image.
-        choice: Whether the calibration images are looked at.
+    ``session`` computes its answers; without ``choice`` the calibration images are not looked at.
     """
     variant = trial.variant
     parity = _check(variant.precision, session, order.recipe, bench.evidence)

@@ -19,13 +19,7 @@ if TYPE_CHECKING:
 def add_libraries(
     graphs: Mapping[str, GraphFile], target: Target, recipe: Recipe, tier: TierName | None
 ) -> tuple[dict[str, GraphFile], tuple[str, ...]]:
-    """What the libraries of ``target.also`` are to compile.
-
-    Args:
-        graphs: By precision.
-        target: What is built for.
-        recipe: Engine settings.
-        tier: Of the processor that runs the engines.
+    """What the libraries of ``target.also`` are to compile, of graphs by precision, for a processor of some ``tier``.
 
     Returns:
         Graphs by the variants' names, such as ``int8 openvino``; and a sentence for every library that is not tried, as

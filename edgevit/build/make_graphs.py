@@ -43,12 +43,8 @@ def make_graphs(
 ) -> tuple[dict[str, GraphFile], GraphSummary]:
     """What is compiled for each precision, in the order of the table, and how the float graph was made.
 
-    Args:
-        base: The float graph, as :func:`make_base` gave it.
-        model: What it was exported from; INT8 has an export of its own.
-        images: Calibration images; ``None``: random pixels.
-        order: What is tried, and what quantising may cost.
-        bench: Images and the float model's answers.
+    INT8 has an export of its own, so the model is needed beside :func:`make_base`'s graph. Without calibration
+    ``images`` random pixels stand for them.
 
     Raises:
         CalibrationError: Activations that are not finite, or fewer images than one call of the graph takes.

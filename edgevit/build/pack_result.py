@@ -31,13 +31,6 @@ def pack_result(
     """Write the bundle: the chosen engine with its canary or, for the device to compile, the graphs.
 
     Where no variant can be used, only the report is written, beside ``out``.
-
-    Args:
-        findings: Report, recipe and manifest.
-        graphs: By precision.
-        bench: The cache, and who is told that no bundle was written.
-        out: The bundle's folder.
-        lock: The lock that is held on it.
     """
     report, manifest = findings.report, findings.manifest
     if report.verdict.chosen is None:

@@ -46,11 +46,8 @@ def collect_portable_files(
 ) -> dict[str, Path | bytes]:
     """Everything that the device needs, by its name in the bundle.
 
-    Args:
-        graphs: By precision; those of the float precisions are one and the same.
-        outputs: The model's, whose names the stored answers get.
-        evidence: Images, the float model's answers, and those of the quantised graphs.
-        cache: Of graphs that are one file each (two above 2 GiB).
+    Of the graphs, by precision, those of the float precisions are one and the same. Each becomes one file (two above
+    2 GiB). The stored answers are called as the model's ``outputs``.
     """
     files: dict[str, Path | bytes] = {}
     for precision, graph in graphs.items():
@@ -74,13 +71,7 @@ def collect_portable_files(
 
 
 def read_portable_graphs(bundle: Bundle, report: Report, precisions: tuple[str, ...]) -> dict[str, GraphFile]:
-    """The graphs of some precisions, out of those that the bundle carries.
-
-    Args:
-        bundle: A portable one.
-        report: Its report, which knows how each graph was made.
-        precisions: Those that are wanted.
-    """
+    """The graphs of some precisions, out of those that the bundle carries; its report knows how each was made."""
     found = {}
     otherwise = GraphSummary(report.passes, report.op_counts)
     for precision in precisions:

@@ -104,14 +104,9 @@ def prepare_graph(model: Model, target: Target, recipe: Recipe, cache: StageCach
 def prepare_half_range(
     prepared: PreparedGraph, pixels: npt.NDArray[np.uint8], batch: int, cache: StageCache, progress: Progress
 ) -> PreparedGraph:
-    """Mark what leaves float16's range on some images; see :func:`edgevit.graph.half_range.mark_wide`.
+    """Mark what leaves float16's range on some pixels, ``(N, H, W, 3) uint8``, ``batch`` of them a call.
 
-    Args:
-        prepared: The float graph.
-        pixels: ``(N, H, W, 3) uint8``.
-        batch: Images a call.
-        cache: Finished stages.
-        progress: Told about every segment.
+    See :func:`edgevit.graph.half_range.mark_wide`.
     """
     inputs = {**prepared.inputs, "half_range": hashlib.sha256(pixels.tobytes()).hexdigest()}
 
@@ -134,13 +129,7 @@ def prepare_half_range(
 def read_range_pixels(
     images: ImageSet | None, preprocess: Preprocess, otherwise: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.uint8]:
-    """Images that float16's range is judged by: some of the calibration images, ``(N, H, W, 3) uint8``.
-
-    Args:
-        images: The calibration images, if there are any.
-        preprocess: The model's.
-        otherwise: What to take without them.
-    """
+    """Some of the calibration images, that float16's range is judged by, or ``otherwise``: ``(N, H, W, 3) uint8``."""
     import numpy
 
     if images is None:

@@ -79,14 +79,7 @@ def prepare_quantized(
 ) -> QuantizedGraph:
     """Export in the form for the precision, optimise and quantise.
 
-    Args:
-        precision: Of the quantised sites.
-        model: What :func:`edgevit.checkpoints.read_checkpoint` gave.
-        target: Gives the export form and the engine library that the Q/DQ pairs are placed for.
-        recipe: Its ``quantization`` and ``seed``.
-        images: Calibration images; INT8 uses all of them. ``None``: random pixels, for timing alone.
-        cache: Finished stages.
-        progress: Told about every stage.
+    INT8 uses all calibration ``images``; without any, random pixels stand for them, for timing alone.
 
     Raises:
         CalibrationError: Ranges that are not finite, or fewer images than one call of the graph takes.
@@ -188,11 +181,7 @@ def choose_form(target: Target, recipe: Recipe, precision: QuantizedPrecision = 
 def requantize(source: Path, record: QuantizationRecord, backend: str, path: Path) -> Mapping[str, int]:
     """Write the graph with the pairs of the record's quantised sites; nothing is calibrated again.
 
-    Args:
-        source: Folder of the float graph and its plan.
-        record: Its sites and their precisions.
-        backend: The engine library that the plan was made for.
-        path: The ONNX file.
+    ``source`` is the folder of the float graph and of its plan, which was made for ``backend``.
 
     Returns:
         Nodes by type.

@@ -53,12 +53,7 @@ def rehearse_fusion(
 ) -> Rehearsal:
     """Compile graphs with TensorRT-RTX for the target's compute capability, or for one of the same family.
 
-    Args:
-        graphs: By precision; float32 arithmetic as it was exported, with Q/DQ pairs where it is quantised.
-        target: Of ``tensorrt`` or ``tensorrt_rtx``.
-        batch: Least, best and largest.
-        cache: Of finished rehearsals.
-        progress: Told about every precision.
+    The graphs, by precision, are float32 arithmetic as it was exported, with Q/DQ pairs where it is quantised.
     """
     from edgevit.engines.tensorrt.backend import TENSORRT_RTX
 
@@ -122,13 +117,7 @@ def read_fusion(found: SearchResult) -> Rehearsal:
 
 
 def describe_rehearsal(rehearsal: Rehearsal, target: Target, *, compiled: bool = False) -> tuple[str, ...]:
-    """A sentence for every precision, which says whether it is the device's own result.
-
-    Args:
-        rehearsal: What the compiler said.
-        target: What the build is for.
-        compiled: Whether these are the engines themselves.
-    """
+    """A sentence for every precision: of the engine itself where it was ``compiled``, else of a rehearsal for it."""
     told = []
     for precision, record in rehearsal.fusion.items():
         by = f"by {record.compiler} for {record.device}"

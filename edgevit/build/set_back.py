@@ -106,13 +106,7 @@ def search_set_back(
 ) -> SetBack:
     """Find the fewest sites, the most harmful first, without which the graph meets the budget.
 
-    Args:
-        record: Ranks the sites.
-        recipe: Its pins stay.
-        budget: To be met.
-        before: Figures with no site set back, which miss it.
-        judge: Compiles and measures.
-        progress: Told about every trial.
+    The record ranks them, and the recipe's pins stay. ``before`` are the figures with no site set back, which miss it.
     """
     order = rank_harmful(record, recipe)
     total = sum(site.precision != "float" for site in record.sites)

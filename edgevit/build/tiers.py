@@ -71,10 +71,7 @@ def add_judgements(
 ) -> tuple[Variant, ...]:
     """The variants of the table, with what makes one fail under another tier in place of its own figures.
 
-    Args:
-        variants: Judged under the tier that ranks them.
-        elsewhere: Of the same names, judged under other tiers.
-        budget: What a variant may cost, everywhere.
+    ``elsewhere`` has the same names, judged under other tiers; the budget holds everywhere.
     """
     result = list(variants)
     for tier, judged in elsewhere.items():

@@ -197,18 +197,10 @@ def check_answers(
     files: Sequence[str] | None,
     before: int,
 ) -> npt.NDArray[np.float64]:
-    """Answers ``(B, *shape)`` as float64.
-
-    Args:
-        answers: Logits, embeddings or features.
-        shape: Of those of one image.
-        who: Gave them.
-        error: To raise.
-        files: Names of the images for error messages.
-        before: Images of the set that came before these.
+    """Answers of ``who``, ``(B, *shape)`` as float64; ``before`` images of the set came before these.
 
     Raises:
-        EdgevitError: ``error``, where the shape is another, or values are not finite.
+        EdgevitError: ``error``, where the shape is another, or values are not finite, with the names of the files.
     """
     values = np.ascontiguousarray(answers, np.float64)
     if values.shape[1:] != shape or values.ndim != len(shape) + 1:

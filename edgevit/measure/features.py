@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 
 
 class FeatureMeter:
-    """Signal and noise by level, one batch at a time.
-
-    Args:
-        names: Of the levels.
-    """
+    """Signal and noise by level, one batch at a time."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.images = 0

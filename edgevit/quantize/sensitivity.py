@@ -39,13 +39,7 @@ def rank_sites(
 ) -> dict[str, float]:
     """SQNR in dB at the logits by site, where only that site is quantised.
 
-    Every site is measured on a few images, and those that do most damage again on more of them.
-
-    Args:
-        graph: The float graph that the plan applies to.
-        plan: Of it.
-        pixels: Calibration images.
-        progress: Told about every segment.
+    Every site is measured on a few calibration images, and those that do most damage again on more of them.
     """
     pixels = pixels[:_MOST_IMAGES]
     twice = len(pixels) > _FIRST_IMAGES
@@ -70,12 +64,7 @@ def rank_groups(
 
     A group is what stands at the same place of every block, by the pattern that pins it in a recipe
     (``blocks.*.mlp.fc2``); a site without its like is none. What sites do together is not the sum of what each does.
-
-    Args:
-        graph: The float graph that the plan applies to.
-        plan: Of it.
-        pixels: Calibration images; the first few are used.
-        progress: Told about every group.
+    Only the first few calibration images are used.
     """
     groups: dict[str, list[str]] = {}
     for name in plan.sites:
@@ -182,15 +171,8 @@ def choose_float(
 ) -> FloatChoice:
     """Leave float, until the logits keep ``sqnr_db``, the sites that make most noise for what quantising saves there.
 
-    Args:
-        graph: The float graph.
-        plan: Of it; all its sites would be quantised.
-        pixels: Calibration images.
-        damage: SQNR in dB of each site alone.
-        sqnr_db: What is wanted.
-        share: Of the costs of all sites (:func:`estimate_costs`), what may be float at most.
-        pins: Sites that the recipe decides; they are left alone.
-        progress: Told about every measurement.
+    At most ``share`` of the costs of all sites (:func:`estimate_costs`) is float then. Sites that the recipe ``pins``
+    are left alone; ``damage`` is the SQNR in dB of each site alone.
     """
     costs = estimate_costs(graph, list(plan.sites))
     room = share * sum(costs.values())

@@ -10,14 +10,7 @@ from edgevit.quantize.plan import QuantizationPlan, apply_plan
 
 
 def write_quantized(base: Graph, plan: QuantizationPlan, record: QuantizationRecord, placement: Placement) -> Graph:
-    """Put in the Q/DQ pairs of the sites that are quantised, and bring heads into the library's order.
-
-    Args:
-        base: The float graph that the plan was made for; not changed.
-        plan: Of INT8 or FP8.
-        record: Its sites and their precisions.
-        placement: The engine library's.
-    """
+    """Put in the Q/DQ pairs of the sites that are quantised by the record, and bring heads into the library's order."""
     graph = apply_plan(base, plan, [site.name for site in record.sites if site.precision != "float"])
     if placement.gather_rows:
         fuse_row_gather(graph)

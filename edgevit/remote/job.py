@@ -125,15 +125,7 @@ def run_job(
 def make_job(
     connection: Connection, name: str, arguments: Sequence[str], bundles: Mapping[str, Bundle], wheel: Path, log: Log
 ) -> Job:
-    """A job on finished bundles that nobody goes on with, for a device that they are for.
-
-    Args:
-        connection: To the device, which is asked.
-        name: What the job's begins with.
-        arguments: As :class:`Job`'s.
-        bundles: By their folders in ``input``.
-        wheel: edgevit's.
-        log: Told what the device is.
+    """A job on finished bundles, by their folders in ``input``, that nobody goes on with; the device is asked first.
 
     Raises:
         BundleError: A bundle is portable.

@@ -27,12 +27,7 @@ def bench_on(
 ) -> Comparison:
     """Time finished bundles on a device over ssh; see :func:`edgevit.measure.bench.bench_bundles`, which runs there.
 
-    Args:
-        host: What ``ssh`` takes.
-        bundles: Folders here.
-        options: Of ``edgevit bench``.
-        log: Told every line that the device says.
-        progress: Told while files are sent.
+    ``options`` are those of ``edgevit bench``; ``log`` is told every line that the device says.
 
     Raises:
         BundleError: A bundle is damaged or portable.

@@ -54,10 +54,7 @@ class Probe:
 def probe_device(connection: Connection, target: Target, *, finishes: bool = False) -> Probe:
     """Ask a device what it is, and refuse one that the target is not for.
 
-    Args:
-        connection: To the device.
-        target: What is to be built or run there.
-        finishes: Whether a bundle is to be finished there, which needs more packages than to run one.
+    One that ``finishes`` a bundle needs more packages than one that runs it.
 
     Raises:
         DeviceError: It is out of reach, has no usable Python, or another architecture; or the interpreter that it is

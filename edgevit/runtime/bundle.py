@@ -93,12 +93,7 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
 
 
 def find_damage(bundle: Bundle, *, contents: bool = True) -> tuple[Damage, ...]:
-    """Every file that is not as the manifest says.
-
-    Args:
-        bundle: The bundle.
-        contents: Hash the files; otherwise only their presence and size are checked.
-    """
+    """Every file that is not as the manifest says; only presence and size are checked without ``contents``."""
     damage: list[Damage] = []
     for name, record in sorted(bundle.manifest.files.items()):
         file = bundle.path / name

@@ -38,10 +38,7 @@ _OTHER_HINT = "check the GPU with nvidia-smi (on a Jetson with tegrastats), and 
 
 
 def import_cudart(extra: str = "tensorrt") -> Any:
-    """The module of CUDA's runtime.
-
-    Args:
-        extra: The extra of edgevit that brings it.
+    """The module of CUDA's runtime, which an ``extra`` of edgevit brings.
 
     Raises:
         MissingPackageError: It is not installed, or does not load.
@@ -58,9 +55,7 @@ def import_cudart(extra: str = "tensorrt") -> Any:
 def find_cuda_fault(driver: str, extra: str = "tensorrt") -> str | None:
     """What keeps CUDA's runtime from working with the driver, and what to do; ``None`` where nothing does.
 
-    Args:
-        driver: The newest CUDA that the driver serves, such as ``12.6``.
-        extra: The extra of edgevit that brings the bindings.
+    ``driver`` is the newest CUDA that the driver serves, such as ``12.6``.
     """
     try:
         bindings = importlib.metadata.version("cuda-bindings")

@@ -12,9 +12,7 @@ from edgevit.core.libraries import LIBRARIES
 def import_library(name: str, advice: str = "") -> Any:
     """The package of that name in :data:`edgevit.core.libraries.LIBRARIES`.
 
-    Args:
-        name: Of the library.
-        advice: What to try before installing it.
+    ``advice`` is what to try before installing it.
 
     Raises:
         MissingPackageError: It is not installed, or does not load.

@@ -11,12 +11,7 @@ from edgevit.runtime.bundle import Bundle
 
 
 def rebuild_command(bundle: Bundle, target: str | None = None) -> str:
-    """The command line that builds the bundle again.
-
-    Args:
-        bundle: The bundle.
-        target: Another than its own.
-    """
+    """The command line that builds the bundle again, for its own target or another."""
     manifest = bundle.manifest
     source = str(manifest.source.get("path", "SOURCE"))
     options = ["--target", target or manifest.target.name, "--precision", manifest.precision]

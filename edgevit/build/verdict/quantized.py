@@ -25,13 +25,7 @@ def list_calibration_risks(record: QuantizationRecord, precision: str = "int8") 
 def explain_set_back(
     variants: Sequence[Variant], record: QuantizationRecord | None, precision: str = "int8"
 ) -> tuple[Variant, ...]:
-    """The variants, with how far sites were set back to float in vain in the reason of one that lost accuracy.
-
-    Args:
-        variants: Judged.
-        record: How the variant of ``precision`` was made; ``None`` where none was.
-        precision: The one that is explained.
-    """
+    """The variants, with how far sites were set back to float in vain in the reason of one that lost accuracy."""
     result = record.set_back if record is not None else None
     if result is None or result.sites:
         return tuple(variants)

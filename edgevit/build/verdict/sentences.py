@@ -200,9 +200,7 @@ def _describe_under(variant: Variant) -> str:
 def describe_settings(trial: SettingsTrial, *, alone: bool = True) -> str:
     """``settings: threads = 2, 0.81 (0.79–0.83) of the latency of the engine library's own choice``.
 
-    Args:
-        trial: One that was chosen.
-        alone: Whether all variants are of one library; otherwise it is named.
+    The library is named, unless it is ``alone``: that of all variants.
     """
     named = ", ".join(f"{key} = {value}" for key, value in trial.settings.items())
     library = "the engine library" if alone else trial.library

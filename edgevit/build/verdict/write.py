@@ -41,12 +41,7 @@ class Grounds:
 
 
 def write_verdict(ruling: Ruling, grounds: Grounds) -> Verdict:
-    """The verdict in words.
-
-    Args:
-        ruling: Which variant was chosen and why.
-        grounds: Where and on what that was found. What was calibrated on random pixels does not pass.
-    """
+    """The verdict in words; what was calibrated on random pixels does not pass."""
     best = ruling.best
     if best is None:
         failed = "; ".join(f"{v.name}: {v.reason}" for v in ruling.variants)

@@ -31,12 +31,7 @@ def share_profiles(library: Any, config: Any) -> None:
 def allow_precision(library: Any, network: Any, config: Any, precision: str, wide: Collection[str]) -> None:
     """Set the flags of a precision, and pin what has to stay float32.
 
-    Args:
-        library: TensorRT.
-        network: As parsed: a layer has the name of its ONNX node.
-        config: Of the builder.
-        precision: Of the engine.
-        wide: Names of nodes that leave float16's range.
+    A layer of the parsed network has the name of its ONNX node; ``wide`` are names of those that leave float16's range.
     """
     if precision == "fp32":
         return

@@ -40,9 +40,6 @@ class TimingCache:
     def attach(self, config: Any) -> tuple[str, ...]:
         """Let a build use it.
 
-        Args:
-            config: The library's ``IBuilderConfig``.
-
         Returns:
             Why the stored one is not used, if it is not; the build then begins with an empty one.
         """

@@ -15,13 +15,7 @@ _LEAST_SECONDS = 0.1
 
 
 class Watch:
-    """A :class:`Progress` that passes everything on, and reads the sensors when a turn of a measurement is over.
-
-    Args:
-        progress: What is told.
-        read: Reads the sensors.
-        clock: Seconds.
-    """
+    """A :class:`Progress` that passes everything on, and reads the sensors when a turn of a measurement is over."""
 
     def __init__(
         self,

@@ -38,9 +38,7 @@ def find_queries(attention: Attention) -> ir.Node | None:
 def balance_factors(queries: Values, keys: Values) -> Values:
     """What queries are multiplied by and keys are divided by, so that both have the same ranges: ``(C,)``.
 
-    Args:
-        queries: ``(C,)``: the largest magnitude seen of each channel.
-        keys: ``(C,)``, likewise.
+    Of both the largest magnitude seen of each channel is given, ``(C,)``.
     """
     first, second = (np.maximum(v, max(float(v.max()), 1e-30) / _LARGEST_FACTOR) for v in (queries, keys))
     factors: Values = np.sqrt(second / first).astype(np.float32)

@@ -65,9 +65,7 @@ def choose_norm_scale(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """``(center, factor)``, ``(C,)`` each: ``(x − center) · factor`` has the same reach in all channels.
 
-    Args:
-        low: ``(C,)``: the smallest value seen of each channel.
-        high: ``(C,)``: the largest.
+    ``low`` and ``high``, ``(C,)`` each, are the smallest and the largest value seen of each channel.
     """
     reach = np.maximum((high - low) / 2, 1e-6)
     factor = np.clip(reach.mean() / reach, 1 / _LARGEST_FACTOR, _LARGEST_FACTOR)

@@ -19,12 +19,7 @@ ALPHAS = (0.35, 0.55)  # a finer grid won no decibel on DeiT-Tiny, and each α t
 
 
 def list_factors(inputs: npt.NDArray[np.float32], weight: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.float32]]:
-    """Candidate factors ``(K,)`` on inputs ``(T, K)``, all ones (off) first.
-
-    Args:
-        inputs: A sample.
-        weight: ``(K, N)``.
-    """
+    """Candidate factors ``(K,)`` on a sample of inputs ``(T, K)`` of a weight ``(K, N)``, all ones (off) first."""
     yield np.ones(inputs.shape[1], np.float32)
     reach = np.maximum(np.abs(inputs).max(axis=0), 1e-5)
     rows = np.maximum(np.abs(weight).max(axis=1), 1e-5)

@@ -46,14 +46,7 @@ def choose_weight_scale(
 def choose_group_scales(
     weight: npt.NDArray[np.float32], group: int, importance: npt.NDArray[np.float64], largest_code: int
 ) -> npt.NDArray[np.float32]:
-    """``(K / group, N) float32``: a scale for every ``group`` input channels of each output channel.
-
-    Args:
-        weight: ``(K, N) float32``; ``group`` divides K.
-        group: Input channels.
-        importance: ``(K,)``.
-        largest_code: Of the grid.
-    """
+    """A scale for every ``group`` input channels of each output channel: ``(K / group, N) float32`` for ``(K, N)``."""
     parts = zip(weight.reshape(-1, group, weight.shape[1]), importance.reshape(-1, group), strict=True)
     return np.stack([choose_weight_scale(part, share, largest_code) for part, share in parts])
 

@@ -18,14 +18,7 @@ _MOST_FILES = 64
 
 
 class JitCache:
-    """The compiled kernels of one plan on one GPU.
-
-    Args:
-        backend: ``tensorrt`` or ``tensorrt_rtx``.
-        version: Of the library.
-        gpu: Its name.
-        digest: Of the plan.
-    """
+    """The compiled kernels of one plan, by its ``digest``, on one GPU."""
 
     def __init__(self, backend: str, version: str, gpu: str, digest: str) -> None:
         name = re.sub(r"[^0-9A-Za-z.]+", "-", f"{version}-{gpu}").strip("-")

@@ -107,3 +107,29 @@ def torch_block(tanh: bool) -> Any:
         return (hidden @ second).numpy()
 
     return run
+
+
+def test_parity_of_several_outputs_is_that_of_the_worst_over_its_own_scale() -> None:
+    fine, coarse = np.full((2, 4), 100.0, np.float32), np.full((2, 3, 5), 1.0, np.float32)
+
+    def check(first: float, second: float) -> Parity:
+        return check_parity(
+            lambda b: (fine + np.float32(first), coarse + np.float32(second)),
+            lambda b: (fine, coarse),
+            [PIXELS[:2]],
+            TOLERANCE,
+            ["level0", "level1"],
+            ranked=False,
+        )
+
+    near = check(0.5, 0.002)
+    assert (near.passed, near.images, near.agreement) == (True, 2, None)
+    assert near.relative_error == pytest.approx(0.005, rel=1e-3)
+    assert "level0" in near.reason
+    far = check(0.0, 0.02)
+    assert not far.passed
+    assert "level1" in far.reason
+    broken = check(0.0, np.inf)
+    assert (broken.passed, broken.relative_error) == (False, None)
+    assert "level1" in broken.reason
+    assert "image 0" in broken.reason

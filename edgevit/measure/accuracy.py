@@ -152,8 +152,13 @@ class NoiseSum:
 
     @property
     def decibels(self) -> float | None:
-        """10·log10(signal / noise); ``None`` where either is 0."""
-        return 10 * math.log10(self.signal / self.noise) if self.signal > 0 and self.noise > 0 else None
+        """See :func:`decibels`."""
+        return decibels(self.signal, self.noise)
+
+
+def decibels(signal: float, noise: float) -> float | None:
+    """10·log10(signal / noise); ``None`` where either is 0."""
+    return 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else None
 
 
 def rate_agreement(agreement: int, images: int) -> dict[str, Any]:

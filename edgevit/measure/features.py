@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from edgevit.core.errors import CheckpointError, CompileError
 from edgevit.core.report.report import Accuracy
-from edgevit.measure.accuracy import NoiseSum, check_answers, check_count, require_images
+from edgevit.measure.accuracy import NoiseSum, check_answers, check_count, decibels, require_images
 
 if TYPE_CHECKING:
     from edgevit.runtime.session import Outputs
@@ -55,7 +54,6 @@ class FeatureMeter:
         """
         require_images(self.images)
         shares = [level.noise / max(level.signal, 1e-300) for level in self._levels.values()]
-        mean = float(np.mean(shares))
         return Accuracy(
             images=self.images,
             labelled=False,
@@ -63,7 +61,7 @@ class FeatureMeter:
             agreement_low=None,
             agreement_high=None,
             task="features",
-            sqnr_db=10 * math.log10(1 / mean) if mean > 0 else None,
+            sqnr_db=decibels(1.0, float(np.mean(shares))),
             level_sqnr_db={name: level.decibels for name, level in self._levels.items()},
             skipped_images=skipped_images,
         )

@@ -24,7 +24,7 @@ from edgevit.graph.graph import Graph
 from edgevit.runtime.cuda import Cuda, import_cudart
 from edgevit.runtime.nvidia import find_gpu, read_gpus
 from edgevit.runtime.session import get_runtime
-from edgevit.runtime.tensorrt.log import Said, get_log
+from edgevit.runtime.tensorrt.log import get_log
 from edgevit.runtime.tensorrt.open_plan import import_tensorrt
 
 PLAN_FILE, TYPED_FILE = "model.plan", "typed.onnx"
@@ -82,12 +82,7 @@ class TensorRT:
         graph.save(model_path)
         inputs, outputs = (_describe(values) for values in (graph.model.graph.inputs, graph.model.graph.outputs))
         batch = find_batch(inputs[0], batch, model_path)
-        library = self._import()
-        log = get_log(library)
-        with log.listen() as said:  # all that the library says goes to the process's one logger
-            plan, layers, notes = self._build(
-                library, log, said, model_path, target, inputs[0], batch, precision, _list_wide(graph)
-            )
+        plan, layers, notes = self._build(model_path, target, inputs[0], batch, precision, _list_wide(graph))
         (directory / PLAN_FILE).write_bytes(plan)
         op_types = {node.name or "": node.op_type for node in graph.model.graph}
         versions = get_runtime(self.name).read_versions()
@@ -111,56 +106,56 @@ class TensorRT:
 
     def _build(
         self,
-        library: Any,
-        log: Any,
-        said: Said,
         model_path: Path,
         target: Target,
         image: TensorSpec,
         batch: tuple[int, int, int],
-        precision: str,
-        wide: Collection[str],
+        precision: str = "fp16",
+        wide: Collection[str] = (),
     ) -> tuple[bytes, tuple[EngineLayer, ...], tuple[str, ...]]:
-        """The plan, what the compiler lists, and notes."""
-        gpu = None if self.name == "tensorrt_rtx" else find_gpu(target.compute_capability)
-        if gpu is not None:  # the builder compiles for the calling thread's
-            Cuda(import_cudart(), gpu.index).activate()
-        builder = library.Builder(log)
-        network = create_network(library, builder, strongly_typed=target.strongly_typed)
-        parser = library.OnnxParser(network, log)
-        if not parser.parse_from_file(str(model_path)):
-            raise self._refuse(model_path, [parser.get_error(i).desc() for i in range(parser.num_errors)])
-        config = builder.create_builder_config()
-        config.profiling_verbosity = library.ProfilingVerbosity.DETAILED
-        if not target.strongly_typed:
-            allow_precision(library, network, config, precision, wide)
-            share_profiles(library, config)
-        if precision == "fp32":  # on by default, it would multiply float32 with the 10 bits of float16
-            config.clear_flag(library.BuilderFlag.TF32)
-        if target.memory_bytes is not None:
-            config.set_memory_pool_limit(library.MemoryPoolType.WORKSPACE, target.memory_bytes // _WORKSPACE_SHARE)
-        if self.name == "tensorrt_rtx":
-            capability = getattr(library.ComputeCapability, self._find_device(target))
-            config.num_compute_capabilities = 1
-            config.set_compute_capability(capability, 0)
-        if not isinstance(image.shape[0], int):
-            profile = builder.create_optimization_profile()
-            profile.set_shape(image.name, *((size, *image.shape[1:]) for size in batch))
-            config.add_optimization_profile(profile)
-        timings = TimingCache(self.name, str(library.__version__), gpu) if gpu is not None else None
-        notes = timings.attach(config) if timings is not None else ()
-        try:
-            plan = builder.build_serialized_network(network, config)
-        except (MemoryError, RuntimeError) as exc:  # std::bad_alloc and the like; mostly it returns None instead
-            raise self._refuse(model_path, [*said.errors, f"{type(exc).__name__}: {exc}"]) from exc
-        if plan is None:
-            raise self._refuse(model_path, said.errors or ["it gave no plan and no reason"])
-        if timings is not None:
-            notes += timings.save(config)
-        listed = next((text for text in said.messages if text.startswith("Layers:")), "")
-        if not listed and self.name == "tensorrt":
-            listed = _inspect_plan(library, log, bytes(plan))
-        return bytes(plan), read_layers(listed), notes
+        """The plan, what the compiler lists, and notes; all that it says goes to the process's one logger."""
+        library = self._import()
+        log = get_log(library)
+        with log.listen() as said:
+            gpu = None if self.name == "tensorrt_rtx" else find_gpu(target.compute_capability)
+            if gpu is not None:  # the builder compiles for the calling thread's
+                Cuda(import_cudart(), gpu.index).activate()
+            builder = library.Builder(log)
+            network = create_network(library, builder, strongly_typed=target.strongly_typed)
+            parser = library.OnnxParser(network, log)
+            if not parser.parse_from_file(str(model_path)):
+                raise self._refuse(model_path, [parser.get_error(i).desc() for i in range(parser.num_errors)])
+            config = builder.create_builder_config()
+            config.profiling_verbosity = library.ProfilingVerbosity.DETAILED
+            if not target.strongly_typed:
+                allow_precision(library, network, config, precision, wide)
+                share_profiles(library, config)
+            if precision == "fp32":  # on by default, it would multiply float32 with the 10 bits of float16
+                config.clear_flag(library.BuilderFlag.TF32)
+            if target.memory_bytes is not None:
+                config.set_memory_pool_limit(library.MemoryPoolType.WORKSPACE, target.memory_bytes // _WORKSPACE_SHARE)
+            if self.name == "tensorrt_rtx":
+                capability = getattr(library.ComputeCapability, self._find_device(target))
+                config.num_compute_capabilities = 1
+                config.set_compute_capability(capability, 0)
+            if not isinstance(image.shape[0], int):
+                profile = builder.create_optimization_profile()
+                profile.set_shape(image.name, *((size, *image.shape[1:]) for size in batch))
+                config.add_optimization_profile(profile)
+            timings = TimingCache(self.name, str(library.__version__), gpu) if gpu is not None else None
+            notes = timings.attach(config) if timings is not None else ()
+            try:
+                plan = builder.build_serialized_network(network, config)
+            except (MemoryError, RuntimeError) as exc:  # std::bad_alloc and the like; mostly it returns None instead
+                raise self._refuse(model_path, [*said.errors, f"{type(exc).__name__}: {exc}"]) from exc
+            if plan is None:
+                raise self._refuse(model_path, said.errors or ["it gave no plan and no reason"])
+            if timings is not None:
+                notes += timings.save(config)
+            listed = next((text for text in said.messages if text.startswith("Layers:")), "")
+            if not listed and self.name == "tensorrt":
+                listed = _inspect_plan(library, log, bytes(plan))
+            return bytes(plan), read_layers(listed), notes
 
     def _refuse(self, model_path: Path, errors: list[str]) -> CompileError:
         lines = [line for error in errors for line in error.splitlines()]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgevit.build.bench import Bench, Stages, ignore_note
+from edgevit.build.chance import check_labels
 from edgevit.build.conclude import Background, BuildResult, conclude
 from edgevit.build.desk import try_at_desk
 from edgevit.build.evidence import gather_evidence, read_image_sets, refuse_assumed
@@ -52,6 +53,7 @@ def build_model(
     weights: WhichWeights | None = None,
     preprocess: PreprocessOptions | None = None,
     skip_bad_images: bool = False,
+    accept_chance: bool = False,
     portable: bool = False,
     progress: Progress = ignore_progress,
     note: Callable[[str], None] = ignore_note,
@@ -72,6 +74,7 @@ def build_model(
         weights: Of a training checkpoint with two sets: ``ema`` or ``model``; by default ``ema``.
         preprocess: What the checkpoint does not say of the preprocessing, or says wrongly.
         skip_bad_images: Leave out images that cannot be used, and count them, instead of stopping.
+        accept_chance: Go on where the float model does no better than chance on labelled images, instead of stopping.
         portable: Stop at the portable bundle, also where the engine could be compiled here.
         progress: Told about every stage.
         note: Told, a sentence each, what was recognised and assumed.
@@ -103,6 +106,8 @@ def build_model(
             base = make_base(model, order, cache, progress)
         with stages.time("reference"):
             evidence = gather_evidence(model, order.recipe, sets, cache, progress)
+            doubts = check_labels(evidence, accept=accept_chance)
+            evidence = dataclasses.replace(evidence, doubts=doubts)
         bench = Bench(evidence, cache, progress, note, stages)
         graphs, summary = make_graphs(base, model, sets.quantization, order, bench)
         model = model.without_weights()  # the engines have their own, and twice

@@ -102,6 +102,7 @@ def conclude(
         where=order.place.where,
         title=order.target.title,
         risks=(
+            *bench.evidence.doubts,
             *outcome.risks,
             *((order.precisions.untried,) if order.precisions.untried else ()),
             *(risk for p, record in records.items() if p in graphs for risk in list_calibration_risks(record, p)),

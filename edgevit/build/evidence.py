@@ -17,6 +17,7 @@ from edgevit.core.progress import Progress
 from edgevit.core.report.report import DataUse
 from edgevit.core.task import Task
 from edgevit.measure.reference import compute_reference, generate_images, load_reference, save_reference
+from edgevit.pixels.class_names import expect_labels
 from edgevit.pixels.images import ImageSet
 from edgevit.runtime.session import Outputs
 
@@ -57,6 +58,7 @@ class Evidence:
         graph_outputs: By quantised precision, what its graph gives in ONNX Runtime, where the graph was judged apart
             from the engine.
         labels: Names of the classes.
+        doubts: What speaks against the labels, a warning each.
     """
 
     preprocess: Preprocess
@@ -68,6 +70,7 @@ class Evidence:
     validation: Judged | None = None
     graph_outputs: Mapping[str, Outputs] = field(default_factory=dict)
     labels: tuple[str, ...] | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def data(self) -> dict[str, DataUse]:
@@ -105,26 +108,23 @@ def read_image_sets(
         recipe: Sizes of the samples, and their seed.
         inputs: Where the images are, and whether those that cannot be used are left out.
         progress: Told about every image.
-        note: Told how classes were numbered, and what was left out.
+        note: Told what was left out.
 
     Raises:
         DataError: Listing every bad image, or images that are in both sets.
     """
     skip_bad = inputs.skip_bad_images
+    expected = expect_labels(model.task.scores or "softmax", model.labels, model.classes)
 
     def read(use: str, path: str | Path | None) -> ImageSet | None:
         if path is None:
             return None
-        images = ImageSet.read(path, labels=model.labels, skip_bad=skip_bad)
+        images = ImageSet.read(path, **expected, skip_bad=skip_bad)
         images = images.check(
-            model.classes or None,
             skip_bad=skip_bad,
             preprocess=model.preprocess,
             progress=lambda done, total: progress(f"check {use}", done, total),
         )
-        if images.class_names is not None:
-            first = ", ".join(f"{index} = {name}" for index, name in enumerate(images.class_names[:3]))
-            note(f"note: {use}: its classes were numbered in sorted order of their names: {first}, …")
         if images.skipped:
             count = len(images.skipped)
             counted = "1 image cannot be used and is" if count == 1 else f"{count} images cannot be used and are"
@@ -230,6 +230,7 @@ def _judge(
         images=len(images),
         labelled=images.labels is not None,
         sha256=digest,
+        matching=images.describe_labels(),
         skipped_images=len(images.skipped),
     )
     return Judged(images, load_reference(model, folder), described)

@@ -137,7 +137,7 @@ def search_set_back(
         before=_loss(before),
         after=_loss(after),
         labelled=before.drop_points is not None,
-        task=before.task,
+        task="features" if before.level_sqnr_db else before.task,  # what the figures are
     )
 
 
@@ -208,7 +208,7 @@ def pin_set_back(recipe: Recipe, record: QuantizationRecord) -> Recipe:
 
 
 def _loss(figures: Accuracy) -> float:
-    if figures.task == "features":
+    if figures.level_sqnr_db:
         worst = figures.worst_level
         return EXACT_DB if worst is None else worst[1]
     return (figures.agreement_percent or 0.0) if figures.drop_points is None else figures.drop_points

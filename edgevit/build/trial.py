@@ -146,9 +146,11 @@ def _find_model_info(target: Target, evidence: Evidence) -> dict[str, str] | Non
     """What OpenVINO's model_api reads from a classifier's file; ``None`` for others."""
     from edgevit.engines.model_info import describe_model_info
 
-    if evidence.task.name != "classify" or not any(LIBRARIES[n].model_info for n in (target.backend, *target.also)):
+    task = evidence.task
+    known = any(LIBRARIES[name].model_info for name in (target.backend, *target.also))
+    if not known or task.name != "classify" or task.scores == "identity":
         return None
-    return dict(describe_model_info(evidence.preprocess, evidence.labels))
+    return describe_model_info(evidence.preprocess, evidence.labels, multilabel=task.scores == "sigmoid")
 
 
 def _identify_library(target: Target) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from edgevit.checkpoints.labels import read_labels
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.positions import Resampling, Size, resample_bias_table, resample_positions
 from edgevit.core.errors import list_some
+from edgevit.core.task import Scores, Task
 from edgevit.models import ModelConfig, SwinConfig, ViTConfig, build_module
 from edgevit.models.model import Model, Source
 from edgevit.pixels.preprocess import Preprocess
@@ -41,6 +42,7 @@ class Plan:
         may_lack_head: Without tensors of a head, the features are the output.
         labels: As stored; see :func:`edgevit.checkpoints.labels.read_labels`.
         labels_key: Where they are stored.
+        scores: What the outputs mean, where the checkpoint says it.
         resampling: How the publisher's code fits positions and biases to another size.
         notes: What was assumed so far.
     """
@@ -55,6 +57,7 @@ class Plan:
     may_lack_head: bool = False
     labels: Any = None
     labels_key: str = "labels"
+    scores: Scores | None = None
     resampling: Resampling = "antialiased"
     notes: tuple[str, ...] = ()
 
@@ -77,7 +80,7 @@ def assemble_model(files: CheckpointFiles, plan: Plan, tensors: Mapping[str, Ten
         revision=files.revision,
         weights=files.contents.which,
     )
-    return Model(module, plan.preprocess, labels, source)
+    return Model(module, plan.preprocess, labels, source, Task("classify", scores=plan.scores))
 
 
 def assemble_module(

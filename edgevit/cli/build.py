@@ -22,6 +22,7 @@ from edgevit.cli.options import (
 from edgevit.cli.output import Output, output_options
 
 TASKS = ("auto", "classify", "embed", "features")
+SCORES = ("softmax", "sigmoid", "identity")
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8", "fp8")
 
 
@@ -33,6 +34,9 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8", "fp8")
 @click.option("--levels", type=read_levels, metavar="N,N,…", help="Stages or blocks that give features, from 0.")
 @click.option("--tokens", is_flag=True, help="Features as tokens (B, h·w, C), not as maps (B, C, h, w).")
 @click.option("--level-norm/--no-level-norm", default=None, help="A ViT's last norm on its features, or not.")
+@click.option(
+    "--scores", type=click.Choice(SCORES), help="What outputs mean: one class, labels by themselves, numbers."
+)
 @click.option("--precision", type=click.Choice(PRECISIONS), help="One precision, or the best inside the budget.")
 @click.option("--calibration", metavar="DATA|random", help="Images to calibrate int8 and fp8 on, and to choose by.")
 @click.option("--validation", type=click.Path(path_type=Path), metavar="DATA", help="Held-out images to judge by.")
@@ -51,6 +55,7 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8", "fp8")
 @click.option("--recipe", metavar="NAME", help="A recipe, or a TOML file such as a bundle's recipe.toml.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="For everything that is drawn (0).")
 @click.option("--skip-bad-images", is_flag=True, help="Go on without images that cannot be read, and count them.")
+@click.option("--accept-chance", is_flag=True, help="Go on where the float model answers labelled images by chance.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The bundle (./SOURCE-TARGET).")
 @on_option
 @output_options
@@ -103,7 +108,10 @@ def command(output: Output, source: str, target: str, out: Path | None, host: st
         "out": out or Path(f"{_name_of(source)}-{profile.name}"),
         "recipe": _read_recipe(options),
         "budget": _read_budget(options),
-        **{name: options[name] for name in ("calibration", "validation", "arch", "weights", "skip_bad_images")},
+        **{
+            name: options[name]
+            for name in ("calibration", "validation", "arch", "weights", "skip_bad_images", "accept_chance")
+        },
         "preprocess": read_preprocess(options),
         "note": output.note,
     }
@@ -154,6 +162,8 @@ def _read_task(task: Any, options: dict[str, Any]) -> Any:
         given["levels"] = options["levels"]
     if options["tokens"]:
         given["layout"] = "tokens"
+    if options["scores"] is not None:
+        given["scores"] = options["scores"]
     if options["level_norm"] is not None:
         given["norm"] = options["level_norm"]
     try:

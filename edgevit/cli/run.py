@@ -89,11 +89,13 @@ def _show_classes(output: Output, opened: Predictor, images: tuple[Path, ...], t
     output.document(
         [{"image": image, "predictions": to_data(answer), "canary": canary} for image, answer in answers.items()]
     )
-    table = make_table(["image", "class", "label", "probability"], right={"class", "probability"})
+    figure = "value" if opened.manifest.scores == "identity" else "probability"
+    table = make_table(["image", "class", "label", figure], right={"class", figure})
     for image, answer in answers.items():
         for rank, found in enumerate(answer):
             name = "" if rank else image
-            table.add_row(name, str(found.index), found.label or "", f"{found.probability:.2%}")
+            said = f"{found.value:.6g}" if found.probability is None else f"{found.probability:.2%}"
+            table.add_row(name, str(found.index), found.label or "", said)
     output.show(table)
 
 

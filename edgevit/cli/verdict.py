@@ -35,6 +35,9 @@ def show_report(output: Output, report: Report) -> None:
 
     if report.variants:
         output.show(make_verdict_table(report), "")
+    for use, data in report.data.items():
+        if data.matching:
+            output.show(f"{use}: {data.matching}")
     for precision, record in report.quantization.items():
         show_quantization(output, record, precision)
     for trial in report.settings_tried:

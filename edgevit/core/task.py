@@ -12,6 +12,7 @@ from edgevit.core.schema import FieldError
 
 TaskName: TypeAlias = Literal["auto", "classify", "embed", "features"]
 Layout: TypeAlias = Literal["map", "tokens"]
+Scores: TypeAlias = Literal["softmax", "sigmoid", "identity"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,10 @@ class Task:
         levels: Of ``features``: stages or blocks, counted from 0 and in ascending order; by default all stages, or four
             blocks evenly spaced.
         layout: Of ``features``: maps ``(B, C, h, w)``, or patch tokens ``(B, h·w, C)`` in row-major order.
+        scores: Of ``classify``: what the outputs mean. ``softmax``: one of the classes is right. ``sigmoid``: each
+            label is there or not, by itself; of one output, the second of two classes is. ``identity``: they are
+            numbers, as of a regression. By default what the checkpoint says, else ``softmax``, or of one output
+            ``sigmoid``.
         norm: Of ``features`` of a ViT: whether its last LayerNorm is applied to every level; by default what the
             origin does. A Swin's levels have the norms that its checkpoint has for them.
     """
@@ -35,11 +40,14 @@ class Task:
     levels: tuple[int, ...] = ()
     layout: Layout = "map"
     norm: bool | None = None
+    scores: Scores | None = None
 
     def __post_init__(self) -> None:
         problems = []
         if self.normalize and self.name not in ("auto", "embed"):
             problems.append(f"normalize is for embed, not for {self.name}")
+        if self.scores is not None and self.name not in ("auto", "classify"):
+            problems.append(f"scores is for classify, not for {self.name}")
         if self.name not in ("auto", "features"):
             given = {"levels": self.levels, "layout": self.layout != "map", "norm": self.norm is not None}
             problems += [f"{key} is for features, not for {self.name}" for key, value in given.items() if value]

@@ -20,7 +20,9 @@ _RESIZE = {
 _INTERPOLATION = {"nearest": "NEAREST", "bilinear": "LINEAR", "bicubic": "CUBIC"}
 
 
-def describe_model_info(preprocess: Preprocess, labels: Sequence[str] | None) -> dict[str, str]:
+def describe_model_info(
+    preprocess: Preprocess, labels: Sequence[str] | None, *, multilabel: bool = False
+) -> dict[str, str]:
     """``model_info`` of a classifier that takes RGB pixels and normalises them itself.
 
     model_api passes images in BGR order, hence ``reverse_input_channels``; there are no ``mean_values`` and
@@ -29,12 +31,13 @@ def describe_model_info(preprocess: Preprocess, labels: Sequence[str] | None) ->
 
     Args:
         preprocess: The bundle's.
+        multilabel: Whether each label is there or not by itself, by its sigmoid.
         labels: The classes in order; blanks become underscores, as model_api separates labels by blanks.
     """
     info = {
         "model_type": "Classification",
         "task_type": "classification",
-        "multilabel": "False",
+        "multilabel": str(multilabel),
         "hierarchical": "False",
         "output_raw_scores": "True",
         "reverse_input_channels": "True",

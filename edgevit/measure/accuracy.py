@@ -19,6 +19,9 @@ from edgevit.core.errors import CheckpointError, CompileError, DataError, Edgevi
 from edgevit.core.report.report import Accuracy, ClassChange
 from edgevit.measure.intervals import paired_difference_interval, wilson_interval
 
+OUTPUT = "the output"
+"""Name of the level whose SQNR is judged where agreement says nothing."""
+
 _Counts: TypeAlias = npt.NDArray[np.int64]
 
 
@@ -28,11 +31,17 @@ class AccuracyMeter:
     Args:
         classes: K, the number of logits.
         labelled: Whether every update brings labels.
+        scores: What the logits mean, see :class:`edgevit.core.task.Task`. Of ``sigmoid`` an answer is which labels are
+            above 0, and a label of one output is 0 or 1; of ``identity`` there are no answers that could agree.
     """
 
-    def __init__(self, classes: int, *, labelled: bool) -> None:
+    def __init__(self, classes: int, *, labelled: bool, scores: str = "softmax") -> None:
         self.images = 0
-        self._classes, self._labelled = classes, labelled
+        self._outputs, self._labelled, self._scores = classes, labelled, scores
+        self._answers: set[bytes] = set()  # of the float model, two at most
+        self._sum, self._square = np.zeros((2, classes))
+        classes = max(2, classes)
+        self._classes = classes
         self._agreement = self._top1 = self._top5 = self._reference_top1 = self._reference_top5 = 0
         self._gained = self._lost = 0
         self._noise = NoiseSum()
@@ -59,18 +68,37 @@ class AccuracyMeter:
             DataError: Labels that are not classes.
             ValueError: Labels missing or not wanted.
         """
-        ours = check_answers(logits, (self._classes,), "the engine", CompileError, files, self.images)
-        theirs = check_answers(reference, (self._classes,), "the float model", CheckpointError, files, self.images)
+        ours = check_answers(logits, (self._outputs,), "the engine", CompileError, files, self.images)
+        theirs = check_answers(reference, (self._outputs,), "the float model", CheckpointError, files, self.images)
         check_count(len(ours), len(theirs))
         if (labels is not None) != self._labelled:
             raise ValueError("a labelled meter takes labels with every batch, an unlabelled one takes none")
-        first, reference_first = ours.argmax(axis=1), theirs.argmax(axis=1)
-        self._agreement += int((first == reference_first).sum())
+        first, reference_first = self._answer(ours), self._answer(theirs)
+        self._agreement += int((first == reference_first).all(axis=1).sum())
+        self._answers |= {row.tobytes() for row in reference_first} if len(self._answers) < 2 else set()
         self._noise.add(theirs, ours)
+        for row in theirs:
+            self._sum += row
+            self._square += row**2
         if labels is not None:
             wanted = self._check_labels(labels, len(ours), files)
-            self._count_labels(_rank_labels(ours, wanted), _rank_labels(theirs, wanted), wanted)
+            rank, reference_rank = (_rank_labels(widen_logits(values), wanted) for values in (ours, theirs))
+            self._count_labels(rank, reference_rank, wanted)
         self.images += len(ours)
+
+    def _answer(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
+        """What is compared, ``(B, …)``: the first class, or which labels are there."""
+        return logits > 0 if self._scores == "sigmoid" else logits.argmax(axis=1)[:, None]
+
+    def _explain_no_agreement(self) -> str:
+        if self._scores == "identity":
+            return "the outputs are numbers, which agree or not by degrees: their SQNR about their mean is judged"
+        if self._labelled or len(self._answers) > 1 or self.images < 2:
+            return ""
+        return (
+            f"the float model gives one answer to all {self.images} images, so that agreement cannot fail: "
+            "the SQNR of the outputs about their mean is judged"
+        )
 
     def _check_labels(self, labels: npt.NDArray[Any], images: int, files: Sequence[str] | None) -> _Counts:
         wanted = np.asarray(labels).astype(np.int64)
@@ -111,6 +139,14 @@ class AccuracyMeter:
             "skipped_images": skipped_images,
             **rate_agreement(self._agreement, self.images),
         }
+        if no_agreement := self._explain_no_agreement():
+            spread = NoiseSum()
+            spread.signal = float((self._square - self._sum**2 / self.images).clip(0).sum())
+            spread.noise = self._noise.noise
+            if spread.signal <= 1e-12 * self._noise.signal:  # images that are all alike: there is only the mean
+                spread.signal = self._noise.signal
+            common |= dict.fromkeys(("agreement", "agreement_low", "agreement_high"))
+            return Accuracy(**common, level_sqnr_db={OUTPUT: spread.decibels}, no_agreement=no_agreement)
         if not self._labelled:
             return Accuracy(**common)
         return Accuracy(
@@ -184,6 +220,11 @@ def check_count(answered: int, asked: int) -> None:
     """Raise CompileError where the engine answered another number of images than it was asked for."""
     if answered != asked:
         raise CompileError(f"the engine answered {answered} images of {asked}", "check the engine's batch size")
+
+
+def widen_logits(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """One output as the second of two classes, whose first has 0."""
+    return np.hstack([np.zeros_like(logits), logits]) if logits.shape[1] == 1 else logits
 
 
 def _rank_labels(logits: npt.NDArray[np.float64], labels: _Counts) -> _Counts:

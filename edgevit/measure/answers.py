@@ -16,6 +16,7 @@ from edgevit.measure.features import FeatureMeter
 if TYPE_CHECKING:
     from edgevit.core.engine import TensorSpec
     from edgevit.core.report.report import Accuracy
+    from edgevit.core.task import Task
     from edgevit.pixels.images import Batch, ImageSet
     from edgevit.pixels.preprocess import Preprocess
     from edgevit.runtime.session import Outputs
@@ -30,7 +31,7 @@ def measure_answers(
     run: Run,
     images: ImageSet,
     preprocess: Preprocess,
-    task: str,
+    task: Task,
     outputs: Sequence[TensorSpec],
     *,
     reference: Run | Outputs | None,
@@ -44,7 +45,7 @@ def measure_answers(
         run: The engine's.
         images: The set. Without labels, only the float model judges; features have no use for labels.
         preprocess: The model's.
-        task: ``classify``, ``embed`` or ``features``.
+        task: What the answers are.
         outputs: Their names and shapes.
         reference: The float model, or its outputs ``(N, …)`` for the images in the set's order. ``None``: logits are
             held against themselves, so that only the counts of right answers mean anything.
@@ -57,7 +58,7 @@ def measure_answers(
         CheckpointError: The float model did.
         DataError: No images, or labels that are not classes.
     """
-    if task == "embed" and callable(reference):
+    if task.name == "embed" and callable(reference):
         # All of the float model's embeddings come first: they are what is searched.
         reference = _run_all(reference, images, preprocess, batch_size, progress)
     if isinstance(reference, tuple) and len(reference[0]) != len(images):
@@ -77,17 +78,18 @@ def measure_answers(
 
 
 def _start_meter(
-    task: str, outputs: Sequence[TensorSpec], images: ImageSet, reference: Run | Outputs | None
+    task: Task, outputs: Sequence[TensorSpec], images: ImageSet, reference: Run | Outputs | None
 ) -> tuple[_Meter, Callable[[Outputs, Outputs, Batch], None]]:
     """The task's meter, and what gives it the answers and the expected ones of a batch."""
-    if task == "features":
+    if task.name == "features":
         features = FeatureMeter([spec.name for spec in outputs])
         return features, lambda found, wanted, batch: features.update(found, wanted, batch.files)
-    if task == "embed":
+    if task.name == "embed":
         assert isinstance(reference, tuple)
         embeddings = EmbeddingMeter(reference[0], images.labels)
         return embeddings, lambda found, _, batch: embeddings.update(found[0], batch.files)
-    logits = AccuracyMeter(int(outputs[0].shape[-1]), labelled=images.labels is not None)
+    labelled, scores = images.labels is not None, task.scores or "softmax"
+    logits = AccuracyMeter(int(outputs[0].shape[-1]), labelled=labelled, scores=scores)
     return logits, lambda found, wanted, batch: logits.update(found[0], wanted[0], batch.labels, batch.files)
 
 

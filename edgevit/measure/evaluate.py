@@ -80,6 +80,7 @@ def evaluate_bundle(
         CheckpointError: The reference cannot be read, or answers in another form.
     """
     from edgevit.measure.answers import measure_answers
+    from edgevit.pixels.class_names import expect_labels
     from edgevit.pixels.images import ImageSet
     from edgevit.runtime import open_bundle
     from edgevit.runtime.manifest import load_manifest
@@ -94,7 +95,8 @@ def evaluate_bundle(
             f"build it again with {' '.join(f'--{name}' for name in manifest.assumed)}, or with its "
             "preprocessor_config.json or timm's config.json beside the ONNX file",
         )
-    images = ImageSet.read(data, labels=manifest.labels, skip_bad=skip_bad_images)
+    expected = expect_labels(manifest.scores, manifest.labels, manifest.classes)
+    images = ImageSet.read(data, **expected, skip_bad=skip_bad_images)
     if task != "classify" and reference is None:
         raise DataError(
             f"{bundle} gives {'an embedding' if task == 'embed' else task}, which labels alone do not judge",
@@ -107,18 +109,24 @@ def evaluate_bundle(
         )
     with open_with(bundle) if open_with is not None else open_bundle(bundle, check=check) as predictor:
         images = images.check(
-            predictor.manifest.classes or None,
             skip_bad=skip_bad_images,
             preprocess=predictor.preprocess,
             progress=lambda done, total: progress("check images", done, total),
         )
-        use = DataUse(str(data), len(images), images.labels is not None, images.sha256(), len(images.skipped))
+        use = DataUse(
+            path=str(data),
+            images=len(images),
+            labelled=images.labels is not None,
+            sha256=images.sha256(),
+            skipped_images=len(images.skipped),
+            matching=images.describe_labels(),
+        )
         run_reference = None if reference is None else _open_reference(reference, arch, predictor)
         result = measure_answers(
             predictor.run_outputs,
             images,
             predictor.preprocess,
-            task,
+            manifest.read_task(),
             predictor.manifest.outputs,
             reference=run_reference,
             batch_size=1 if task == "features" else BATCH,  # maps are large

@@ -24,6 +24,20 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
     return min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half))
 
 
+def tail_probability(successes: int, trials: int, chance: float) -> float:
+    """How probable it is that so many successes or more come by chance: the binomial distribution's upper tail."""
+    if successes <= 0 or chance >= 1:
+        return 1.0
+    if chance <= 0:
+        return 0.0
+    logs = [
+        math.lgamma(trials + 1) - math.lgamma(k + 1) - math.lgamma(trials - k + 1)
+        + k * math.log(chance) + (trials - k) * math.log1p(-chance)
+        for k in range(successes, trials + 1)
+    ]  # fmt: skip
+    return min(1.0, math.fsum(math.exp(value) for value in logs))
+
+
 def paired_difference_interval(lost: int, gained: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
     """Tango's score interval of (lost − gained) / trials, where the same trials were made twice.
 

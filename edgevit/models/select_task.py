@@ -42,7 +42,7 @@ def select_task(model: Model, task: Task) -> Model:
     backbone = not model.classes and not getattr(model.config, "final_norm", True)
     possible: tuple[TaskName, ...] = ("features",) if backbone else ("embed", "features")
     possible = ("classify", *possible) if model.classes else possible
-    notes = []
+    notes: list[str] = []
     name = task.name
     if name == "auto":
         name = possible[0]
@@ -57,7 +57,7 @@ def select_task(model: Model, task: Task) -> Model:
     except ValueError as exc:  # options of a task that auto did not become
         raise CheckpointError(f"the task is {name}: {exc}", "give the option's own --task with it") from exc
     if name == "classify":
-        return dataclasses.replace(model, task=task)
+        return _settle_scores(model, task)
     if not isinstance(model.module, (ViT, Swin)):
         raise CheckpointError(
             f"{model.source.path} was recognised in part: it gives its logits, and no {name}",
@@ -76,6 +76,20 @@ def select_task(model: Model, task: Task) -> Model:
         notes += _add_swin_outlets(module, task) if isinstance(module, Swin) else _add_vit_outlets(module, task)
     source = dataclasses.replace(model.source, notes=(*model.source.notes, *notes))
     return dataclasses.replace(model, module=module, labels=None, task=task, source=source, answers=None)
+
+
+def _settle_scores(model: Model, task: Task) -> Model:
+    """What the outputs mean: as the user says, or the checkpoint, or as their number has it."""
+    scores, source = task.scores or model.task.scores, model.source
+    if scores is None and model.classes == 1:
+        note = "there is one output, and nothing says what it is: it is taken for one of two classes (--scores sigmoid)"
+        source = dataclasses.replace(source, notes=(*source.notes, f"{note}, not for a number (--scores identity)"))
+    if scores == "softmax" and model.classes == 1:
+        raise CheckpointError(
+            f"{source.path} has one output, of which softmax is always 1", "give --scores sigmoid or identity"
+        )
+    scores = scores or ("sigmoid" if model.classes == 1 else "softmax")
+    return dataclasses.replace(model, task=dataclasses.replace(task, scores=scores), source=source)
 
 
 def _resolve_levels(task: Task, config: ModelConfig) -> Task:

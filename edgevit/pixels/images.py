@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.core.errors import DataError, format_offenders
+from edgevit.pixels.class_names import Matching
 from edgevit.pixels.decode import MAX_PIXELS, decode_image
 from edgevit.pixels.listing import list_csv, list_folder
 from edgevit.pixels.preprocess import Preprocess
@@ -54,14 +55,14 @@ class ImageSet:
         root: The folder that ``files`` are relative to.
         files: Names, with forward slashes.
         labels: A class index for each file, or ``None``.
-        class_names: What the folders or the CSV called the classes, by index, where the names' order made the indices.
+        matching: How the names of folders, or a CSV's labels, were matched with the model's classes.
         skipped: (file, reason) of images left out on request.
     """
 
     root: Path
     files: tuple[str, ...]
     labels: tuple[int, ...] | None = None
-    class_names: tuple[str, ...] | None = None
+    matching: Matching | None = None
     skipped: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
@@ -69,7 +70,13 @@ class ImageSet:
 
     @classmethod
     def read(
-        cls, path: str | os.PathLike[str], *, labels: Sequence[str] | None = None, skip_bad: bool = False
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        labels: Sequence[str] | None = None,
+        classes: int | None = None,
+        labelled: bool = True,
+        skip_bad: bool = False,
     ) -> ImageSet:
         """List the images of a folder or a CSV; no image is opened yet, see :meth:`check`.
 
@@ -77,43 +84,43 @@ class ImageSet:
         CSV has the columns ``file`` (relative to the CSV) and, unless the set is unlabelled, ``label``; others are
         ignored.
 
-        Classes: a folder is called by a name of ``labels`` (regardless of case, ``_`` as a space) or by a class index;
-        where no folder is either, they are numbered in sorted order as torchvision does, provided that there are as
-        many as ``labels``. A label in a CSV is a class index or a name of ``labels``; without ``labels``, names are
-        numbered in sorted order.
+        A folder, or a label of a CSV, is a name of ``labels`` or else a class index; see
+        :func:`edgevit.pixels.class_names.match_classes`.
 
         Args:
             path: The folder or the CSV.
             labels: The model's class names, by index.
-            skip_bad: Leave out files of other formats, and rows that repeat a file or have an unknown label, instead of
-                refusing.
+            classes: How many classes the model has, where that is known.
+            labelled: Whether labels are looked at.
+            skip_bad: Leave out files of other formats, and rows that repeat a file or have no label, instead of
+                refusing. Labels that fit no class are refused in any case.
 
         Raises:
             DataError: Listing everything that is wrong with the set.
         """
         source = Path(path)
         if source.is_dir():
-            listing = list_folder(source, labels)
+            listing = list_folder(source, labels, classes, labelled)
         elif source.is_file():
-            listing = list_csv(source, labels)
+            listing = list_csv(source, labels, classes, labelled)
         else:
             raise DataError(f"{source}: no such folder or CSV file", "check the path")
-        images = cls(listing.root, listing.files, listing.labels, listing.class_names)
+        images = cls(listing.root, listing.files)
+        if labelled:
+            images = dataclasses.replace(images, labels=listing.labels, matching=listing.matching)
         return _settle(images, list(listing.offenders), str(source), skip_bad)
 
     def check(
         self,
-        num_classes: int | None = None,
         *,
         skip_bad: bool = False,
         preprocess: Preprocess | None = None,
         workers: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> ImageSet:
-        """Decode every image once and compare every label with the number of classes.
+        """Decode every image once.
 
         Args:
-            num_classes: Labels must be below it; by default they are not compared.
             skip_bad: Leave out bad images, instead of refusing.
             preprocess: Also refuse extreme strips that it could not resize.
             workers: Threads; by default one a core.
@@ -126,12 +133,8 @@ class ImageSet:
             DataError: Listing every bad image, or saying that too little is left.
         """
         offenders: list[tuple[str, str]] = []
-        labels = self.labels or (None,) * len(self.files)
 
-        def find_fault(item: tuple[str, int | None]) -> str | None:
-            file, label = item
-            if label is not None and num_classes is not None and not 0 <= label < num_classes:
-                return f"label {label} is not between 0 and {num_classes - 1}"
+        def find_fault(file: str) -> str | None:
             try:
                 image = decode_image(self.root / file, name=file)
                 if preprocess is not None:
@@ -140,14 +143,13 @@ class ImageSet:
                 return exc.message.removeprefix(f"{file}: ")
             return None
 
-        items = list(zip(self.files, labels, strict=True))
-        with warnings.catch_warnings(), closing(_map_ordered(find_fault, items, workers)) as faults:
+        with warnings.catch_warnings(), closing(_map_ordered(find_fault, self.files, workers)) as faults:
             warnings.simplefilter("ignore")  # of decompression bombs, which are listed instead
             for done, fault in enumerate(faults, start=1):
                 if fault is not None:
                     offenders.append((self.files[done - 1], fault))
                 if progress is not None:
-                    progress(done, len(items))
+                    progress(done, len(self.files))
         return _settle(self, offenders, str(self.root), skip_bad) if offenders else self
 
     def batches(self, preprocess: Preprocess, batch_size: int, *, workers: int | None = None) -> Iterator[Batch]:
@@ -197,6 +199,12 @@ class ImageSet:
                 counts[self.labels[index]] += 1
         chosen = sorted(sorted(range(len(keys)), key=lambda i: (rank[i], keys[i]))[:size])
         return self._pick(chosen)
+
+    def describe_labels(self) -> str:
+        """How they were matched with the model's classes: ``10 classes, matched by name``; empty without labels."""
+        if self.matching is None or self.labels is None:
+            return ""
+        return f"{len(set(self.labels))} classes, {self.matching.rule}"
 
     def sha256(self, workers: int | None = None) -> str:
         """Fingerprint of names, labels and file contents; the same wherever the set lies."""

@@ -114,6 +114,11 @@ class Manifest:
         found = self.source.get(ASSUMED)
         return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
 
+    @property
+    def scores(self) -> str:
+        """What the outputs of ``classify`` mean; ``softmax`` in bundles of versions that knew nothing else."""
+        return str(self.task_options.get("scores") or "softmax")
+
     def read_task(self) -> Task:
         """The task with its options.
 

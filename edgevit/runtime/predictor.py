@@ -25,11 +25,20 @@ from edgevit.runtime.session import Outputs, Session, get_runtime, open_engine
 
 @dataclass(frozen=True)
 class Prediction:
-    """One class of an image."""
+    """One class of an image.
+
+    Attributes:
+        label: Its name, or its index as text.
+        index: Its place among the outputs.
+        probability: Among all classes or, where each label is by itself, that it is there; ``None`` where the outputs
+            are numbers, as of a regression.
+        value: The output itself.
+    """
 
     label: str
     index: int
-    probability: float
+    probability: float | None
+    value: float
 
 
 class Predictor:
@@ -74,7 +83,7 @@ class Predictor:
         return self._session
 
     def classify(self, image: ImageSource, top_k: int = 5) -> list[Prediction]:
-        """The most probable classes of an image, best first.
+        """The most probable classes of an image, best first; of a model of numbers, the largest of these.
 
         Args:
             image: A path, the bytes of a file, a Pillow image, or pixels ``(H, W, 3) uint8`` in RGB order.
@@ -89,10 +98,18 @@ class Predictor:
         if top_k < 1:
             raise DataError(f"top_k = {top_k} asks for no class", "give a number from 1")
         logits = self._compute(image)[0].astype(np.float64)
-        exponentials = np.exp(logits - logits.max())
-        probabilities = exponentials / exponentials.sum()
+        scores = self.manifest.scores
+        if scores == "softmax":
+            exponentials = np.exp(logits - logits.max())
+            probabilities = exponentials / exponentials.sum()
+        else:
+            probabilities = 0.5 * (1 + np.tanh(0.5 * logits))  # the sigmoid, which overflows nowhere in this form
+        known = scores != "identity"
         order = np.argsort(-logits, kind="stable")[:top_k]
-        return [Prediction(self._label(int(i)), int(i), float(probabilities[i])) for i in order]
+        return [
+            Prediction(self._label(int(i)), int(i), float(probabilities[i]) if known else None, float(logits[i]))
+            for i in order
+        ]
 
     def embed(self, image: ImageSource) -> npt.NDArray[np.float32]:
         """The embedding of an image, ``(C,)``; of unit length where the bundle was built so.

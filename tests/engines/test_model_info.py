@@ -33,3 +33,8 @@ def test_labels_come_apart_again_at_blanks() -> None:
 
 def test_every_value_is_a_text() -> None:
     assert all(isinstance(value, str) for value in describe_model_info(PREPROCESS, ["a"]).values())
+
+
+def test_labels_by_themselves_are_said_to_be_so() -> None:
+    assert describe_model_info(PREPROCESS, None)["multilabel"] == "False"
+    assert describe_model_info(PREPROCESS, None, multilabel=True)["multilabel"] == "True"

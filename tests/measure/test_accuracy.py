@@ -114,3 +114,55 @@ def test_meter_refuses_logits_of_another_shape() -> None:
 def test_meter_without_images_has_no_result() -> None:
     with pytest.raises(DataError, match="no images"):
         AccuracyMeter(4, labelled=False).result()
+
+
+def measure_scores(
+    scores: str, logits: np.ndarray, reference: np.ndarray, labels: np.ndarray | None = None
+) -> Accuracy:
+    meter = AccuracyMeter(reference.shape[1], labelled=labels is not None, scores=scores)
+    meter.update(logits, reference, labels)
+    return meter.result()
+
+
+def about_the_mean(logits: np.ndarray, reference: np.ndarray) -> float:
+    return float(
+        10 * np.log10(np.square(reference - reference.mean(axis=0)).sum() / np.square(reference - logits).sum())
+    )
+
+
+def test_one_output_agrees_by_its_sign_and_is_right_by_labels_of_0_and_1() -> None:
+    reference = np.asarray([[2.0], [-1.0], [0.5], [-3.0], [0.2]])
+    logits = np.asarray([[1.0], [-1.0], [-0.1], [-3.0], [0.3]])
+    found = measure_scores("sigmoid", logits, reference)
+    assert (found.agreement, found.no_agreement) == (4, "")
+    judged = measure_scores("sigmoid", logits, reference, np.asarray([1, 0, 1, 0, 0]))
+    assert (judged.top1, judged.reference_top1, judged.lost, judged.gained) == (3, 4, 1, 0)
+    with pytest.raises(DataError, match="1 labels are not between 0 and 1"):
+        measure_scores("sigmoid", logits, reference, np.asarray([1, 0, 1, 0, 2]))
+
+
+def test_labels_by_themselves_agree_where_all_of_them_do() -> None:
+    reference = np.asarray([[1.0, 1.0, -1.0], [1.0, -1.0, -1.0], [-1.0, -1.0, 2.0]])
+    logits = reference.copy()
+    logits[1, 1] = 0.1  # another label is there, though the first is the same
+    assert measure_scores("sigmoid", logits, reference).agreement == 2
+    assert measure_scores("softmax", logits, reference).agreement == 3
+
+
+@pytest.mark.parametrize("scores", ["softmax", "sigmoid", "identity"])
+def test_agreement_that_cannot_fail_gives_way_to_the_sqnr_about_the_mean(scores: str) -> None:
+    """Case 09: the mean itself, which every engine keeps, is no signal."""
+    generator = np.random.default_rng(3)
+    reference = np.asarray([9.0, 4.0]) + 0.1 * generator.normal(size=(40, 2))
+    logits = reference + 0.05 * generator.normal(size=(40, 2))
+    found = measure_scores(scores, logits, reference)
+    assert found.agreement is found.agreement_low is found.agreement_high is None
+    assert found.level_sqnr_db == {"the output": pytest.approx(about_the_mean(logits, reference))}
+    assert found.level_sqnr_db["the output"] < 10 < 30 < found.sqnr_db
+    assert ("numbers" if scores == "identity" else "one answer to all 40 images") in found.no_agreement
+
+
+def test_images_that_are_all_alike_leave_the_outputs_themselves() -> None:
+    reference = np.full((5, 1), 3.0)
+    found = measure_scores("identity", reference + 0.03, reference)
+    assert found.level_sqnr_db == {"the output": pytest.approx(40, abs=0.1)}

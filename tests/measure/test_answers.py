@@ -12,6 +12,7 @@ from PIL import Image
 
 from edgevit.core.engine import TensorSpec
 from edgevit.core.errors import DataError
+from edgevit.core.task import Task
 from edgevit.measure.answers import measure_answers
 from edgevit.pixels.images import ImageSet
 from edgevit.pixels.preprocess import Preprocess
@@ -29,6 +30,7 @@ def images(tmp_path: Path) -> ImageSet:
     return ImageSet.read(tmp_path / "list.csv")
 
 
+CLASSIFY = Task("classify")
 LOGITS = [TensorSpec("logits", ("batch", 2), "float32")]
 PREPROCESS = Preprocess(8, 8, "none", 8, 8, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
@@ -46,7 +48,7 @@ def test_measure_answers_streams_every_image_once(images: ImageSet, batch_size: 
         run_parity_model,
         images,
         PREPROCESS,
-        "classify",
+        Task("classify"),
         LOGITS,
         reference=lambda pixels: (-run_parity_model(pixels)[0],),
         batch_size=batch_size,
@@ -61,15 +63,15 @@ def test_measure_answers_streams_every_image_once(images: ImageSet, batch_size: 
 def test_measure_answers_takes_reference_logits_in_the_sets_order(images: ImageSet) -> None:
     reference = np.asarray([[1, 0], [0, 1], [1, 0], [0, 1], [0, 1]], np.float32)
     found = measure_answers(
-        run_parity_model, images, PREPROCESS, "classify", LOGITS, reference=(reference,), batch_size=2
+        run_parity_model, images, PREPROCESS, CLASSIFY, LOGITS, reference=(reference,), batch_size=2
     )
     assert (found.agreement, found.reference_top1, found.lost) == (4, 4, 0)
     with pytest.raises(ValueError, match="4 reference answers for 5 images"):
-        measure_answers(run_parity_model, images, PREPROCESS, "classify", LOGITS, reference=(reference[:4],))
+        measure_answers(run_parity_model, images, PREPROCESS, CLASSIFY, LOGITS, reference=(reference[:4],))
 
 
 def test_answers_without_a_reference_are_held_against_themselves_and_labels_count(images: ImageSet) -> None:
-    found = measure_answers(run_parity_model, images, PREPROCESS, "classify", LOGITS, reference=None, batch_size=2)
+    found = measure_answers(run_parity_model, images, PREPROCESS, CLASSIFY, LOGITS, reference=None, batch_size=2)
     assert (found.images, found.top1, found.reference_top1, found.agreement) == (5, 5, 5, 5)
 
 
@@ -87,7 +89,7 @@ def test_embeddings_of_a_float_model_that_is_called_are_those_that_it_gave_befor
             lambda pixels: (embed(pixels)[0] + np.float32(0.01),),
             images,
             PREPROCESS,
-            "embed",
+            Task("embed"),
             specs,
             reference=reference,
             batch_size=batch_size,
@@ -106,10 +108,10 @@ def test_features_of_every_level_are_compared_with_the_stored_ones(images: Image
     specs = [TensorSpec("level0", ("batch", 3, 8, 8), "float32"), TensorSpec("level1", ("batch", 3, 4, 4), "float32")]
     maps = np.concatenate([batch.pixels for batch in images.batches(PREPROCESS, 1)]).transpose(0, 3, 1, 2)
     stored = (maps.astype(np.float32), maps[:, :, ::2, ::2].astype(np.float32))
-    found = measure_answers(run, images, PREPROCESS, "features", specs, reference=stored, batch_size=2)
+    found = measure_answers(run, images, PREPROCESS, Task("features"), specs, reference=stored, batch_size=2)
     assert found.level_sqnr_db == {"level0": pytest.approx(10 * np.log10(np.square(stored[0]).mean())), "level1": None}
 
 
 def test_no_images_are_no_measurement() -> None:
     with pytest.raises(DataError, match="no images"):
-        measure_answers(run_parity_model, ImageSet(Path(), ()), PREPROCESS, "classify", LOGITS, reference=None)
+        measure_answers(run_parity_model, ImageSet(Path(), ()), PREPROCESS, CLASSIFY, LOGITS, reference=None)

@@ -10,7 +10,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from edgevit.measure.intervals import difference_interval, paired_difference_interval, ratio_of_medians, wilson_interval
+from edgevit.measure.intervals import (
+    difference_interval,
+    paired_difference_interval,
+    ratio_of_medians,
+    tail_probability,
+    wilson_interval,
+)
 
 
 @st.composite
@@ -152,3 +158,11 @@ def test_ratio_of_medians_of_a_constant_ratio_has_no_width() -> None:
 def test_ratio_of_medians_refuses_what_has_no_ratio(a: list[float], b: list[float]) -> None:
     with pytest.raises(ValueError):
         ratio_of_medians(a, b)
+
+
+@pytest.mark.parametrize(("successes", "trials", "chance"), [(0, 5, 0.1), (3, 10, 0.1), (30, 40, 0.5), (60, 300, 0.25)])
+def test_tail_probability_is_the_binomial_distributions(successes: int, trials: int, chance: float) -> None:
+    wanted = stats.binom.sf(successes - 1, trials, chance)
+    assert tail_probability(successes, trials, chance) == pytest.approx(wanted, rel=1e-9)
+    assert tail_probability(successes, trials, 0.0) == float(successes == 0)
+    assert tail_probability(successes, trials, 1.0) == 1

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from edgevit.core.engine import Engine
+from edgevit.core.task import Task
 from edgevit.measure.answers import measure_answers
 from edgevit.measure.latency import measure_latency, measure_throughput
 from edgevit.measure.parity import PARITY_TOLERANCES, check_parity
@@ -71,7 +72,7 @@ def test_real_engine_has_parity_and_full_agreement(engines: dict[str, Engine], b
             session.run_outputs,
             ImageSet.read(tmp_path / "list.csv"),
             preprocess,
-            "classify",
+            Task("classify"),
             session.outputs,
             reference=lambda pixels: (reference(pixels),),
             batch_size=3,

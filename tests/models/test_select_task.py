@@ -119,7 +119,7 @@ def test_model_without_a_head_becomes_an_embedding_with_a_note_and_refuses_to_cl
 
 def test_model_with_a_head_classifies_by_itself() -> None:
     ours = select_task(make_model(SWIN), Task())
-    assert (ours.task, ours.source.notes) == (Task("classify"), ())
+    assert (ours.task, ours.source.notes) == (Task("classify", scores="softmax"), ())
 
 
 @pytest.mark.parametrize(
@@ -150,3 +150,35 @@ def test_task_that_the_model_cannot_do_is_refused(config: Any, task: Task, words
 def test_task_when_its_options_do_not_fit_is_refused(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Task(**values)
+
+
+@pytest.mark.parametrize(
+    ("classes", "said", "wanted", "scores"),
+    [
+        (4, None, None, "softmax"),
+        (4, "sigmoid", None, "sigmoid"),
+        (4, "sigmoid", "softmax", "softmax"),
+        (1, None, None, "sigmoid"),
+        (1, "identity", None, "identity"),
+        (1, "identity", "sigmoid", "sigmoid"),
+    ],
+)
+def test_scores_are_the_users_then_the_checkpoints_then_by_the_number_of_outputs(
+    classes: int, said: Any, wanted: Any, scores: str
+) -> None:
+    model = make_model(dataclasses.replace(VIT, classes=classes))
+    model = dataclasses.replace(model, task=Task("classify", scores=said))
+    found = select_task(model, Task(scores=wanted))
+    assert found.task == Task("classify", scores=scores)
+    guessed = [note for note in found.source.notes if "one output" in note]
+    assert bool(guessed) == (classes == 1 and said is None and wanted is None)
+
+
+def test_softmax_of_one_output_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="softmax is always 1"):
+        select_task(make_model(dataclasses.replace(VIT, classes=1)), Task(scores="softmax"))
+
+
+def test_scores_of_another_task_are_refused() -> None:
+    with pytest.raises(ValueError, match="scores is for classify, not for embed"):
+        Task("embed", scores="sigmoid")

@@ -69,7 +69,7 @@ def test_read_when_folder_per_class_numbers_classes_in_sorted_order(folder: Path
     assert images.root == folder
     assert images.files == ("cat/a.png", "cat/b.jpg", "dog/a.webp", "dog/c.jpeg", "dog/deep/er/b.BMP", "emu/a.png")
     assert images.labels == (0, 0, 1, 1, 1, 2)
-    assert images.class_names == ("cat", "dog", "emu")
+    assert images.matching.order == ("cat", "dog", "emu")
     assert len(images) == 6
 
 
@@ -77,7 +77,6 @@ def test_read_when_folders_are_called_like_the_models_labels_maps_by_name(folder
     (folder / "emu").rename(folder / "gas_pump")
     images = ImageSet.read(folder, labels=["Gas  pump", "ant", "dog", "CAT", "bee"])
     assert images.labels == (3, 3, 2, 2, 2, 0)
-    assert images.class_names is None
 
 
 def test_read_when_folders_are_class_indices_takes_them_as_numbers(folder: Path) -> None:
@@ -89,19 +88,14 @@ def test_read_when_folders_are_class_indices_takes_them_as_numbers(folder: Path)
         assert (by_file["10/a.png"], by_file["9/a.webp"], by_file["002/a.png"]) == (10, 9, 2)
 
 
-def test_read_when_no_folder_fits_but_the_number_does_keeps_sorted_order(folder: Path) -> None:
-    images = ImageSet.read(folder, labels=["tench", "church", "parachute"])
-    assert images.labels == (0, 0, 1, 1, 1, 2)
-    assert images.class_names == ("cat", "dog", "emu")
-
-
 def test_read_when_folders_fit_the_labels_in_part_lists_those_that_do_not(folder: Path) -> None:
     error = refuse(folder, labels=["cat", "dog", "bee"])
     assert "1 of 3 folders cannot be matched with the model's 3 classes:\n  emu" in error.message
 
 
 def test_read_when_fewer_unknown_folders_than_classes_does_not_guess(folder: Path) -> None:
-    assert "3 of 3 folders" in refuse(folder, labels=[f"class {i}" for i in range(1000)]).message
+    for options in ({"labels": [f"class {i}" for i in range(1000)]}, {"classes": 1000}):
+        assert "3 of 3 folders" in refuse(folder, **options).message
 
 
 def test_read_when_folder_name_fits_two_labels_says_which(folder: Path) -> None:
@@ -188,7 +182,6 @@ def test_read_when_csv_has_indices_takes_files_relative_to_it(table, tmp_path: P
     assert images.root == tmp_path
     assert images.files == ("a.png", "sub/x y.png")
     assert images.labels == (3, 0)
-    assert images.class_names is None
 
 
 def test_read_when_csv_has_no_labels_makes_an_unlabelled_set(table) -> None:
@@ -205,26 +198,48 @@ def test_read_when_csv_has_names_maps_them_by_the_models_labels(table) -> None:
 def test_read_when_csv_has_names_and_the_model_none_sorts_them(table) -> None:
     images = ImageSet.read(table("file,label\na.png,tench\nb.png,church\nc.png,tench\n"))
     assert images.labels == (1, 0, 1)
-    assert images.class_names == ("church", "tench")
+    assert images.matching.order == ("church", "tench")
 
 
 def test_read_when_csv_rows_are_bad_lists_each_with_its_reason(table) -> None:
-    path = table("file,label\na.png,0\nb.png,-1\nc.png,cat\n,1\n./a.png,1\nd.png\ne.png,\nf.png,1\ng.png,2.0\n")
+    path = table("file,label\na.png,0\n,1\n./a.png,1\nd.png\ne.png,\nf.png,1\n")
     error = refuse(path)
     for line in (
-        "has 7 bad images",
-        "b.png: label '-1' is not a class index or name",
-        "c.png: label 'cat' is not a class index or name",
-        "line 5: no file name",
-        "line 6: a.png again, after line 2",
-        "line 7: 1 fields, not 2 as in the header",
-        "e.png: label '' is not",
-        "g.png: label '2.0' is not",
+        "has 4 bad images",
+        "line 3: no file name",
+        "line 4: a.png again, after line 2",
+        "line 5: 1 fields, not 2 as in the header",
+        "e.png: no label",
     ):
         assert line in error.message
     images = ImageSet.read(path, skip_bad=True)
     assert images.files == ("a.png", "f.png")
-    assert len(images.skipped) == 7
+    assert images.labels == (0, 1)
+    assert len(images.skipped) == 4
+
+
+def test_read_when_csv_labels_fit_no_class_refuses_them_also_where_bad_images_are_skipped(table) -> None:
+    path = table("file,label\na.png,0\nb.png,-1\nc.png,cat\nd.png,1\ne.png,2.0\n")
+    for skip_bad in (False, True):
+        error = refuse(path, skip_bad=skip_bad)
+        assert "3 of 5 labels cannot be matched" in error.message
+        assert all(f"  {label}" in error.message for label in ("-1", "cat", "2.0"))
+        assert "--skip-bad-images" not in error.hint
+
+
+@pytest.mark.parametrize("column", ["labels", "class", "category", "target", "Classes"])
+def test_read_when_csv_has_no_label_but_something_like_it_names_the_column(table, column: str) -> None:
+    error = refuse(table(f"file,{column}\na.png,1\nb.png,0\n"))
+    assert f"one named {column.casefold()}" in error.message
+    assert f"call the column {column.casefold()} label" in error.hint
+
+
+def test_read_when_csv_header_is_in_capitals_reads_it(table) -> None:
+    assert ImageSet.read(table("File, Label\na.png,1\nb.png,0\n")).labels == (1, 0)
+
+
+def test_read_when_csv_has_no_file_but_something_like_it_names_the_column(table) -> None:
+    assert "call the column filename file" in refuse(table("filename,label\na.png,1\n")).hint
 
 
 @pytest.mark.parametrize(
@@ -257,7 +272,7 @@ def test_read_when_csv_is_binary_or_in_another_encoding_says_so(tmp_path: Path) 
 def test_check_when_all_is_well_returns_the_set_itself(folder: Path) -> None:
     images = ImageSet.read(folder)
     seen: list[tuple[int, int]] = []
-    assert images.check(3, progress=lambda done, total: seen.append((done, total))) is images
+    assert images.check(progress=lambda done, total: seen.append((done, total))) is images
     assert seen == [(i, 6) for i in range(1, 7)]
 
 
@@ -272,15 +287,14 @@ def test_check_when_images_are_bad_lists_all_in_one_error(folder: Path, recwarn:
     images = ImageSet.read(folder)
     (folder / "cat/a.png").unlink()
     with pytest.raises(DataError) as caught:
-        images.check(2)
+        images.check()
     message = caught.value.message
-    assert "has 5 bad images" in message
+    assert "has 4 bad images" in message
     for line in (
         "cat/a.png: No such file",
         "cat/b.jpg: ",
         "dog/a.webp: not a JPEG",
         "dog/c.jpeg: ",
-        "emu/a.png: label 2 is not between 0 and 1",
     ):
         assert f"\n  {line}" in message
     assert "--skip-bad-images" in caught.value.hint
@@ -289,7 +303,7 @@ def test_check_when_images_are_bad_lists_all_in_one_error(folder: Path, recwarn:
 
 def test_check_when_bad_images_are_to_be_skipped_goes_on_without_them(folder: Path) -> None:
     spoil(folder)
-    images = ImageSet.read(folder).check(3, skip_bad=True)
+    images = ImageSet.read(folder).check(skip_bad=True)
     assert images.files == ("cat/a.png", "dog/deep/er/b.BMP", "emu/a.png")
     assert images.labels == (0, 1, 2)
     assert [file for file, _ in images.skipped] == ["cat/b.jpg", "dog/a.webp", "dog/c.jpeg"]
@@ -299,15 +313,17 @@ def test_check_when_bad_images_are_to_be_skipped_goes_on_without_them(folder: Pa
 
 def test_check_when_rows_and_images_are_skipped_counts_both(table, tmp_path: Path) -> None:
     (tmp_path / "c.png").write_bytes(b"")
-    path = table("file,label\na.png,0\nb.png,1\nc.png,1\nd.png,x\nnone.png,0\n")
+    path = table("file,label\na.png,0\nb.png,1\nc.png,1\nd.png,\nnone.png,0\n")
     images = ImageSet.read(path, skip_bad=True).check(skip_bad=True)
     assert [file for file, _ in images.skipped] == ["d.png", "c.png", "none.png"]
 
 
 def test_check_when_skipping_leaves_nothing_or_one_class_refuses(folder: Path) -> None:
     images = ImageSet.read(folder)
+    for file in (f for name in ("dog", "emu") for f in (folder / name).rglob("*.*")):
+        file.write_bytes(b"")
     with pytest.raises(DataError, match="all 2 are of class 0"):
-        images.check(1, skip_bad=True)
+        images.check(skip_bad=True)
     for file in folder.rglob("*.*"):
         file.write_bytes(b"")
     with pytest.raises(DataError, match="no images left after 6 bad ones were skipped"):
@@ -454,5 +470,12 @@ def test_read_when_real_sets_are_given_reads_and_checks_them(assets: Path) -> No
     assert Counter(images.labels) == dict.fromkeys(range(10), 100)
     sample = images.subset(40, 0)
     assert Counter(sample.labels) == dict.fromkeys(range(10), 4)
-    assert sample.check(10, preprocess=SMALL) is sample
+    assert sample.check(preprocess=SMALL) is sample
     assert "calibration.csv" in refuse(assets / "imagenet", labels=["x"] * 1000).hint
+
+
+def test_read_when_labels_are_not_looked_at_takes_images_of_any_folder_or_column(folder: Path, table) -> None:
+    images = ImageSet.read(folder, labelled=False, labels=["x", "y"])
+    assert (len(images), images.labels, images.describe_labels()) == (6, None, "")
+    values = ImageSet.read(table("file,label,class\na.png,0.25,u\nb.png,x,v\n"), labelled=False)
+    assert (values.files, values.labels) == (("a.png", "b.png"), None)

@@ -116,7 +116,7 @@ def test_large_logits_do_not_overflow(bundle: Bundle) -> None:
             return (np.array([[3e38, -3e38] + [0.0] * 8], np.float32),)
 
     predictions = Predictor(bundle, Sure(), ()).classify(make_images(1)[0])  # type: ignore[arg-type]
-    assert predictions[0] == Prediction(LABELS[0], 0, 1.0)
+    assert predictions[0] == Prediction(LABELS[0], 0, 1.0, float(np.float32(3e38)))
 
 
 def test_settings_override_the_bundles(bundle: Bundle) -> None:
@@ -247,3 +247,16 @@ def test_manifest_of_another_edgevit_is_refused_before_its_engine_is_looked_at(t
     with pytest.raises(BundleError, match="schema version 2; this edgevit reads 1") as caught:
         open_bundle(made.path)
     assert "7.0.0" in caught.value.hint
+
+
+@pytest.mark.parametrize("scores", ["sigmoid", "identity"])
+def test_outputs_mean_what_the_manifest_says(scores: str, tmp_path: Path) -> None:
+    image = make_images(1)[0]
+    made = make_bundle(tmp_path / "out", tmp_path / "work", task_options={"name": "classify", "scores": scores})
+    logits = compute_logits(image[None])[0].astype(np.float64)
+    with open_bundle(made.path) as predictor:
+        answers = predictor.classify(image, top_k=10)
+    assert [answer.value for answer in answers] == pytest.approx(sorted(logits, reverse=True), rel=1e-4)
+    expected = 1 / (1 + np.exp(-np.asarray([answer.value for answer in answers])))
+    known = [answer.probability for answer in answers]
+    assert known == ([None] * 10 if scores == "identity" else pytest.approx(expected.tolist(), rel=1e-6))

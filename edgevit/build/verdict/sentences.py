@@ -56,8 +56,10 @@ def _describe_closeness(figures: Accuracy) -> str:
         parts.append(f"{name_agreement(figures)} {format_agreement(figures)}")
     if figures.level_sqnr_db:
         worst = figures.worst_level
-        exact = "every level equals the float model's"
-        parts.append(exact if worst is None else f"SQNR {worst[1]:.1f} dB at {worst[0]}, the worst level,")
+        several = len(figures.level_sqnr_db) > 1
+        exact = "every level equals the float model's" if several else "the output equals the float model's"
+        where = f"at {worst[0]}, the worst level," if worst is not None and several else "of the output"
+        parts.append(exact if worst is None else f"SQNR {worst[1]:.1f} dB {where}")
     return ", ".join(parts)
 
 
@@ -113,6 +115,8 @@ def list_warnings(best: Variant, variants: Sequence[Variant], budget: Budget) ->
         if used is not None and used.skipped_images:
             were = "was" if used.skipped_images == 1 else "were"
             warnings.append(f"{_count_images(used.skipped_images)} could not be read and {were} not counted")
+        if used is not None and used.no_agreement:
+            warnings.append(used.no_agreement)
     if figures is None or best.precision == "fp32":  # whose equality is a matter of arithmetic, not of samples
         return tuple(dict.fromkeys(warnings))
     drop, high = figures.drop_points, figures.drop_high

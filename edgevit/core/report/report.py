@@ -54,6 +54,7 @@ class DataUse:
         labelled: Whether they have labels.
         sha256: Of the images' content and labels.
         skipped_images: Those that could not be read.
+        matching: How the labels were matched with the model's classes: ``10 classes, matched by name``.
     """
 
     path: str
@@ -61,6 +62,7 @@ class DataUse:
     labelled: bool
     sha256: str
     skipped_images: int = 0
+    matching: str = ""
 
 
 @dataclass(frozen=True)

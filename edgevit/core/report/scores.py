@@ -60,7 +60,9 @@ class Accuracy(Figures):
         cosine_mean: Of an engine's embedding and the float model's.
         cosine_min: The smallest.
         recall10: Share of the float model's ten nearest neighbours that are among the engine's, on average.
-        level_sqnr_db: The SQNR of every level of features; ``None`` where it equals the float model's.
+        level_sqnr_db: The SQNR of every level of features; ``None`` where it equals the float model's. Where agreement
+            says nothing, that of the outputs about their mean over the images, under the name ``the output``.
+        no_agreement: Why agreement says nothing, so that an SQNR is judged; else empty.
     """
 
     images: int
@@ -85,6 +87,7 @@ class Accuracy(Figures):
     cosine_min: float | None = None
     recall10: float | None = None
     level_sqnr_db: Mapping[str, float | None] = field(default_factory=dict)
+    no_agreement: str = ""
 
     def _percent(self, count: int | None) -> float | None:
         return None if count is None else 100 * count / self.images

@@ -225,9 +225,24 @@ def test_read_when_the_config_cannot_be_followed_says_why(folder: Path, changes:
         read_checkpoint(folder)
 
 
-def test_read_when_trained_for_several_labels_says_so(folder: Path) -> None:
-    change_config(folder, problem_type="multi_label_classification")
-    assert any("multi_label_classification" in note for note in read_checkpoint(folder).source.notes)
+@pytest.mark.parametrize(
+    ("problem", "scores"),
+    [
+        ("single_label_classification", "softmax"),
+        ("multi_label_classification", "sigmoid"),
+        ("regression", "identity"),
+        (None, None),
+    ],
+)
+def test_problem_type_says_what_the_outputs_mean(folder: Path, problem: str | None, scores: str | None) -> None:
+    change_config(folder, problem_type=problem)
+    assert read_checkpoint(folder).task.scores == scores
+
+
+def test_problem_type_that_is_unknown_is_refused(folder: Path) -> None:
+    change_config(folder, problem_type="ranking")
+    with pytest.raises(CheckpointError, match="problem_type = 'ranking', which is none of single_label"):
+        read_checkpoint(folder)
 
 
 def test_read_when_given_an_architecture_says_that_the_folder_states_it(folder: Path) -> None:

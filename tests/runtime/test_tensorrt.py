@@ -211,7 +211,17 @@ def double(place: Place) -> Machine:
     return place.machine
 
 
+@pytest.fixture
+def few_objects() -> Iterator[None]:
+    """What other tests left is not looked through again at every collection, of which there are hundreds here."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @EVERY_CALL
+@pytest.mark.usefixtures("few_objects")
 def test_failure_of_any_call_while_opening_leaves_nothing_behind(place: Place, double: Machine, tmp_path: Path) -> None:
     engine = place.compile(tmp_path / "engine", batch=(1, 2, 4))
     settings = {"streams": 2, "cuda_graph": True}
@@ -236,6 +246,7 @@ def test_failure_of_any_call_while_opening_leaves_nothing_behind(place: Place, d
 
 
 @EVERY_CALL
+@pytest.mark.usefixtures("few_objects")
 def test_failure_of_any_call_while_running_or_closing_is_told_and_leaves_nothing_else_behind(
     place: Place, double: Machine, tmp_path: Path
 ) -> None:

@@ -164,7 +164,7 @@ def test_task_when_its_options_do_not_fit_is_refused(values: dict[str, Any], wor
     ],
 )
 def test_scores_are_the_users_then_the_checkpoints_then_by_the_number_of_outputs(
-    classes: int, said: Any, wanted: Any, scores: str
+    classes: int, said: Any, wanted: Any, scores: Any
 ) -> None:
     model = make_model(dataclasses.replace(VIT, classes=classes))
     model = dataclasses.replace(model, task=Task("classify", scores=said))

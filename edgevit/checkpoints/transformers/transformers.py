@@ -112,7 +112,7 @@ def read_model(
             )
         preprocess = preprocess.with_size(*size)
     problem = config.get("problem_type")
-    if problem is not None and problem not in _SCORES:
+    if problem is not None and (not isinstance(problem, str) or problem not in _SCORES):
         raise CheckpointError(
             f"{where} says problem_type = {problem!r}, which is none of {', '.join(_SCORES)}", "correct it there"
         )

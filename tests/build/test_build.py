@@ -140,14 +140,18 @@ def test_rebuilding_takes_finished_stages_from_the_cache(tmp_path, monkeypatch):
     assert verify_bundle(again.bundle)
 
 
-def test_classes_numbered_by_the_order_of_their_names_are_noted(tmp_path, digits):
+def test_classes_in_another_order_than_their_names_stop_a_build_unless_chance_is_accepted(tmp_path, digits):
     for number in range(10):
         (tmp_path / "data" / "zyxwvutsrq"[number]).mkdir(parents=True)
         for path in sorted((digits.validation / str(number)).glob("*.png"))[:2]:
             (tmp_path / "data" / "zyxwvutsrq"[number] / path.name).write_bytes(path.read_bytes())
-    notes: list[str] = []
-    build_model(MODELS["vit"], CPU, out=tmp_path / "b", recipe=QUICK, validation=tmp_path / "data", note=notes.append)
-    assert any("sorted order of their names: 0 = q, 1 = r, 2 = s" in n for n in notes)
+    given: dict[str, Any] = {"out": tmp_path / "b", "recipe": QUICK, "validation": tmp_path / "data"}
+    with pytest.raises(DataError, match="no better than chance") as caught:
+        build_model(MODELS["vit"], CPU, **given)
+    assert "sorted order of their names (0 = q, 1 = r, 2 = s, …)" in caught.value.message
+    report = build_model(MODELS["vit"], CPU, **given, accept_chance=True).report
+    assert "sorted order of their names (0 = q" in report.data["validation"].matching
+    assert caught.value.message in report.verdict.warnings
 
 
 def test_failed_build_leaves_the_earlier_bundle(tmp_path, built, digits):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import Pixels, Values
-from edgevit.measure.accuracy import AccuracyMeter
+from edgevit.measure.accuracy import AccuracyMeter, decibels
 from edgevit.pixels.images import ImageSet
 from edgevit.pixels.preprocess import Preprocess
 
@@ -70,4 +70,4 @@ def _bootstrap_sqnr(logits: Values, reference: Values, resamples: int = 2000) ->
     signal, noise = (truth**2).sum(axis=1), ((logits - truth) ** 2).sum(axis=1)
     draws = np.random.default_rng(0).integers(0, len(signal), (resamples, len(signal)))
     low, high = np.quantile(signal[draws].sum(axis=1) / np.maximum(noise[draws].sum(axis=1), 1e-30), [0.025, 0.975])
-    return (10 * math.log10(low), 10 * math.log10(high)) if low > 0 else (None, None)
+    return decibels(float(low), 1.0), decibels(float(high), 1.0)

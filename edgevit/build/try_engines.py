@@ -19,9 +19,12 @@ from edgevit.core.engine import Engine, Setting
 from edgevit.core.errors import DeviceError
 from edgevit.core.progress import Progress
 from edgevit.core.report.conditions import Conditions
-from edgevit.core.report.report import SettingsTrial, Variant
+from edgevit.core.report.report import EndToEnd, SettingsTrial, Variant
+from edgevit.measure.end_to_end import SECONDS as END_TO_END_SECONDS
+from edgevit.measure.end_to_end import App, measure_end_to_end
 from edgevit.measure.latency import LatencyComparison, measure_latency
 from edgevit.measure.machine.watch import Watch
+from edgevit.measure.photo import pick_photo
 from edgevit.measure.tune import tune_settings
 from edgevit.runtime.session import Session, open_engine
 
@@ -99,7 +102,8 @@ def try_engines(graphs: Mapping[str, GraphFile], order: Order, bench: Bench, *, 
             seed=recipe.seed,
             progress=watch,
         )
-    measured = tuple(_add_latency(trial, comparison) for trial in trials)
+        answered = _answer_photo(sessions, recipe, evidence, progress)
+    measured = tuple(_add_times(trial, comparison, answered) for trial in trials)
     return SearchResult(measured, comparison, tried, watch.conditions)
 
 
@@ -203,9 +207,26 @@ def _make_batch(recipe: Recipe, evidence: Evidence) -> npt.NDArray[np.uint8]:
     return evidence.pixels[[i % len(evidence.pixels) for i in range(recipe.batch[1])]]
 
 
-def _add_latency(trial: Trial, comparison: LatencyComparison) -> Trial:
+def _answer_photo(
+    sessions: Mapping[str, Session], recipe: Recipe, evidence: Evidence, progress: Progress
+) -> dict[str, EndToEnd]:
+    """What an app waits for with a typical image of the calibration set, else of the validation set, if any."""
+    judged = evidence.choice or evidence.validation
+    if judged is None:
+        return {}
+    task, labels = evidence.task.name, evidence.labels
+    apps = {name: App(session, evidence.preprocess, task, labels) for name, session in sessions.items()}
+    photo = pick_photo(judged.images)
+    return measure_end_to_end(apps, photo, seconds=min(END_TO_END_SECONDS, recipe.latency_seconds), progress=progress)
+
+
+def _add_times(trial: Trial, comparison: LatencyComparison, answered: Mapping[str, EndToEnd]) -> Trial:
     name = trial.variant.name
     if name not in comparison.latencies:
         return trial
     baseline = next(iter(comparison.latencies))
-    return trial.update(latency=comparison.latencies[name], ratio=comparison.ratio(name, baseline))
+    return trial.update(
+        latency=comparison.latencies[name],
+        ratio=comparison.ratio(name, baseline),
+        end_to_end=answered.get(name),
+    )

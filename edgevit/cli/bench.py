@@ -9,6 +9,7 @@ import click
 
 from edgevit.cli.options import check_option, on_option
 from edgevit.cli.output import Output, output_options
+from edgevit.core.report.timings import SYNTHETIC
 
 if TYPE_CHECKING:
     from edgevit.measure.bench import Comparison
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 @click.option("--batch", type=click.IntRange(1), metavar="N", help="Images a call (the first bundle's best batch).")
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads (chosen on the device).")
 @click.option("--throughput", is_flag=True, help="Also images a second with several callers at once.")
+@click.option(
+    "--end-to-end",
+    is_flag=False,
+    flag_value=SYNTHETIC,
+    metavar="[IMAGE]",
+    help="Also from an image file to the answer: of IMAGE, or of a drawn photo of 640 x 480.",
+)
 @click.option("--cold-start", is_flag=True, help="Also load time, first inference and memory of fresh processes.")
 @check_option
 @on_option
@@ -37,6 +45,7 @@ def command(
     threads: int | None,
     throughput: bool,
     cold_start: bool,
+    end_to_end: str | None,
     check: Check,
     host: str | None,
 ) -> None:
@@ -49,8 +58,10 @@ def command(
       edgevit bench ./bundle
       edgevit bench ./old ./new --seconds 20
       edgevit bench ./bundle --on user@board
+      edgevit bench ./bundle --end-to-end photo.jpg
       edgevit bench ./bundle --threads 1 --throughput --cold-start
     """
+    from edgevit.core.errors import DataError
     from edgevit.core.schema import to_data
     from edgevit.measure.bench import bench_bundles
 
@@ -64,6 +75,7 @@ def command(
                 settings={} if threads is None else {"threads": threads},
                 throughput=throughput,
                 cold_start=cold_start,
+                end_to_end=end_to_end,
                 check=check,
                 progress=progress,
             )
@@ -73,6 +85,11 @@ def command(
             given = {"--runs": runs, "--seconds": seconds, "--batch": batch, "--threads": threads, "--check": check}
             arguments = [str(word) for pair in given.items() if pair[1] is not None for word in pair]
             arguments += [name for name, on in (("--throughput", throughput), ("--cold-start", cold_start)) if on]
+            if end_to_end not in (None, SYNTHETIC):
+                raise DataError(
+                    f"{end_to_end} is not sent to {host}", "give --end-to-end without an image, or measure there"
+                )
+            arguments += ["--end-to-end"] if end_to_end else []
             comparison = bench_on(host, bundles, arguments, log=output.listen_to(host), progress=progress)
     output.document(to_data(comparison))
     _show(output, comparison)
@@ -81,7 +98,14 @@ def command(
 
 
 def _show(output: Output, comparison: Comparison) -> None:
-    from edgevit.cli.tables import format_bytes, format_interval, format_ms, make_table
+    from edgevit.cli.tables import (
+        describe_photo,
+        format_bytes,
+        format_interval,
+        format_ms,
+        make_end_to_end_table,
+        make_table,
+    )
 
     rows = comparison.bundles
     names = shorten_paths([row.bundle for row in rows])
@@ -94,6 +118,9 @@ def _show(output: Output, comparison: Comparison) -> None:
             names[row.bundle], *cells, f"{row.ratio.value:.2f}" if row.ratio else "1", format_interval(row.ratio)
         )
     output.show(table)
+    answered = {names[r.bundle]: r.end_to_end for r in rows if r.end_to_end is not None}
+    if answered:
+        output.show("", make_end_to_end_table(answered), describe_photo(next(iter(answered.values()))))
     for row in rows:
         if row.throughput:
             images, streams = row.throughput.images_per_second, row.throughput.streams

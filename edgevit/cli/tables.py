@@ -6,11 +6,13 @@ import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from edgevit.core.report.timings import SYNTHETIC
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from edgevit.core.quantization import QuantizationRecord
-    from edgevit.core.report.report import Accuracy, Ratio, Report, Variant
+    from edgevit.core.report.report import Accuracy, EndToEnd, Ratio, Report, Variant
 
 MISSING = "–"
 _MOST_LEVELS = 4
@@ -81,6 +83,22 @@ def make_verdict_table(report: Report) -> Table:
         status = Text(variant.status, style=_COLOURS.get(variant.status, ""))
         table.add_row(*(cells[row] for cells in columns.values()), status)
     return table
+
+
+def make_end_to_end_table(found: Mapping[str, EndToEnd]) -> Table:
+    """What an app waits for, by variant or bundle: milliseconds of the whole and of its parts, with their shares."""
+    parts = ("decode", "resize", "engine", "answer")
+    table = make_table(["end to end", "ms", *parts], right={"ms", *parts})
+    for name, times in found.items():
+        cells = (f"{format_ms(times.parts_ms[part])} {100 * times.shares[part]:3.0f} %" for part in parts)
+        table.add_row(name, format_ms(times.total_ms), *cells)
+    return table
+
+
+def describe_photo(times: EndToEnd) -> str:
+    """``measured with one image: 500 × 375 JPEG, dog/0012.jpg``."""
+    name = "" if times.image == SYNTHETIC else f", {times.image}"
+    return f"measured with one image: {times.photo}{name}"
 
 
 def make_sites_table(

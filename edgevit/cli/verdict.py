@@ -44,6 +44,7 @@ def show_report(output: Output, report: Report) -> None:
         if trial.chosen:
             alone = len({other.library for other in report.settings_tried}) == 1
             output.show(describe_settings(trial, alone=alone))
+    show_end_to_end(output, report)
     alike: dict[str, list[str]] = {}
     if report.conditions is not None and (text := describe_conditions(report.conditions)):
         output.show(text)
@@ -59,6 +60,20 @@ def show_report(output: Output, report: Report) -> None:
         output.show(f"warning: {warning}")
     if report.verdict.next_step:
         output.show(report.verdict.next_step)
+
+
+def show_end_to_end(output: Output, report: Report) -> None:
+    """What an app waits for: by variant where there are several, and of the chosen one in a line."""
+    from edgevit.build.verdict.sentences import describe_end_to_end
+    from edgevit.cli.tables import describe_photo, make_end_to_end_table
+
+    found = {v.name: v.end_to_end for v in report.variants if v.end_to_end is not None}
+    if len(found) > 1:
+        output.show(make_end_to_end_table(found), "")
+    chosen = report.verdict.chosen
+    if chosen in found:
+        times = found[chosen]
+        output.show(describe_end_to_end(times, chosen), describe_photo(times))
 
 
 def show_quantization(output: Output, record: QuantizationRecord, precision: str) -> None:

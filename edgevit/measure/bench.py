@@ -14,7 +14,8 @@ import numpy as np
 from edgevit.core.errors import BundleError, DataError, format_offenders
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.conditions import Conditions
-from edgevit.core.report.report import ColdStart, Latency, Machine, Ratio, Throughput
+from edgevit.core.report.report import ColdStart, EndToEnd, Latency, Machine, Ratio, Throughput
+from edgevit.core.report.timings import SYNTHETIC
 from edgevit.runtime.canary import CanaryCheck, Check
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class BundleFigures:
     Attributes:
         ratio: Latency over the first bundle's; ``None`` for the first itself.
         canary: Whether it answers here as where it was judged.
+        end_to_end: From an image file to the answer, where that was asked for.
     """
 
     bundle: str
@@ -40,6 +42,7 @@ class BundleFigures:
     throughput: Throughput | None = None
     cold_start: ColdStart | None = None
     canary: CanaryCheck | None = None
+    end_to_end: EndToEnd | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ def bench_bundles(
     settings: Mapping[str, Setting] | None = None,
     throughput: bool = False,
     cold_start: bool = False,
+    end_to_end: str | Path | None = None,
     check: Check = "auto",
     seed: int = 0,
     progress: Progress = ignore_progress,
@@ -74,6 +78,8 @@ def bench_bundles(
         settings: Over the bundles' own; see ``edgevit/runtime/settings.py``.
         throughput: Also measure images a second with several callers.
         cold_start: Also measure load, first inference and memory of fresh processes.
+        end_to_end: Also measure the way from an image file to the answer, with this file or, where that is
+            ``synthetic``, with a drawn photo of 640 × 480.
         check: Whether each bundle's canary is answered first; see :func:`edgevit.runtime.open_bundle`.
         seed: Of the pixels, which are random: the time of these engines does not depend on them.
         progress: Told between turns.
@@ -83,9 +89,11 @@ def bench_bundles(
         DeviceError: An engine cannot be opened here, or answers something else than where it was judged.
     """
     from edgevit.measure.cold_start import measure_cold_start
+    from edgevit.measure.end_to_end import App, measure_end_to_end
     from edgevit.measure.latency import measure_latency, measure_throughput
     from edgevit.measure.machine.local import describe_machine
     from edgevit.measure.machine.watch import Watch
+    from edgevit.measure.photo import draw_photo, read_photo
     from edgevit.runtime import open_bundle
     from edgevit.runtime.bundle import load_bundle
 
@@ -93,6 +101,7 @@ def bench_bundles(
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated or not names:
         raise DataError(f"given twice: {', '.join(repeated)}" if repeated else "no bundles", "name each bundle once")
+    photo = None if end_to_end is None else draw_photo() if end_to_end == SYNTHETIC else read_photo(end_to_end)
     opened = {name: load_bundle(name) for name in names}
     engines = {name: bundle.engine for name, bundle in opened.items()}
     first = opened[names[0]].manifest
@@ -106,6 +115,8 @@ def bench_bundles(
         sessions = {name: predictor.session for name, predictor in predictors.items()}
         watch = Watch(progress)
         measured = measure_latency(sessions, pixels, runs=runs, seconds=seconds, progress=watch)
+        apps = {n: App(p.session, p.preprocess, p.manifest.task, p.labels) for n, p in predictors.items()}
+        answered = measure_end_to_end(apps, photo, progress=progress) if photo is not None else {}
     rows = []
     for done, name in enumerate(names):
         manifest = opened[name].manifest
@@ -117,6 +128,7 @@ def bench_bundles(
             latency=measured.latencies[name],
             ratio=measured.ratios.get(name),
             canary=predictors[name].canary,
+            end_to_end=answered.get(name),
         )
         if throughput:
             progress("throughput", done, len(names))

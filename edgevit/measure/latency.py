@@ -97,7 +97,7 @@ def measure_latency(
     settle = 1 if len(sessions) > 1 else 0
     recordings = {name: _Recording() for name in sessions}
     order, done, total = list(sessions), 0, (rounds + 1) * len(sessions)
-    with _without_garbage_collection():
+    with without_garbage_collection():
         for name in order:
             warmup = _time_runs(sessions[name], batch, clock, warmup_runs, warmup_seconds * 1e9)
             recordings[name].warmup_runs = sum(1 for _ in warmup)
@@ -171,7 +171,8 @@ def _describe_method(sessions: int, rounds: int, warmup_runs: int, warmup_second
 
 
 @contextmanager
-def _without_garbage_collection() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
+    """Collect garbage before what is timed, and none meanwhile."""
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -205,7 +206,7 @@ def measure_session_throughput(
     """
     callers = max(1, session.streams)
     _call_in_threads(session, batch, callers, min(warmup_seconds, seconds))
-    with _without_garbage_collection():
+    with without_garbage_collection():
         counts = _call_in_threads(session, batch, callers, seconds)
     return Throughput(
         images_per_second=sum(runs / elapsed for runs, elapsed in counts) * len(batch),

@@ -164,7 +164,14 @@ class Preprocess:
             DataError: The image cannot be decoded, or is an extreme strip.
         """
         name = name or name_source(image)
-        picture = decode_image(image, name=name)
+        return self.fit(decode_image(image, name=name), name=name)
+
+    def fit(self, picture: Image.Image, *, name: str = "the image") -> npt.NDArray[np.uint8]:
+        """The second half of :meth:`apply`: resize, crop and pad what ``decode_image`` gave.
+
+        Raises:
+            DataError: The image is an extreme strip.
+        """
         height, width = self.resized_size(picture.height, picture.width, name=name)
         if self.resize == "crop":
             picture = self._cut(picture)

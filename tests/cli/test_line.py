@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from typing import Any
 
@@ -270,6 +271,59 @@ def test_bench_takes_threads_throughput_and_cold_start(line, run):
     assert figures["latency"]["settings"]["threads"] == 1
     assert figures["throughput"]["images_per_second"] > 0
     assert figures["cold_start"]["load_ms"] > 0
+
+
+def test_build_says_what_an_app_waits_for_in_a_line_of_80_columns(line, run):
+    variants = {v["name"]: v for v in line.document["report"]["variants"]}
+    times = variants[line.document["report"]["verdict"]["chosen"]]["end_to_end"]
+    assert (line.calibration / times["image"]).is_file()
+    assert (times["width"], times["height"], times["format"]) == (8, 8, "PNG")
+    assert all(v["end_to_end"]["runs"] >= 2 for v in variants.values())
+    out = line.folder / "waits"
+    result = run(
+        "build", MODELS["vit"], "--target", "cpu", "--recipe", line.recipe, "--out", out,
+        "--calibration", line.calibration, "--precision", "fp32",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    (said,) = [text for text in result.stdout.splitlines() if text.startswith("end to end: ")]
+    assert re.fullmatch(
+        r"end to end: [\d.]+ ms = decode [\d.]+ \+ resize [\d.]+ \+ fp32 engine [\d.]+ \+ answer [\d.]+", said
+    )
+    assert len(said) <= 80
+    assert "measured with one image: 8 × 8 PNG, " in result.stdout
+    unjudged = run("build", MODELS["vit"], "--target", "cpu", "--recipe", line.recipe, "--out", out)
+    assert unjudged.exit_code == 0, unjudged.output
+    assert "end to end" not in unjudged.stdout
+    assert "end_to_end" not in (out / "report.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_bench_measures_end_to_end_with_an_image_or_a_drawn_photo(line, run, given):
+    (image, *_) = sorted(line.validation.glob("*/*.png"))
+    arguments = ["bench", line.bundle, "--runs", "1", "--seconds", "0.01", "--end-to-end", *([image] if given else [])]
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert widest(result.stdout) <= 80
+    assert " ".join(result.stdout.split("\n\n")[1].split()[:8]) == "end to end ms decode resize engine answer"
+    photo = f"8 × 8 PNG, {image.name}" if given else "synthetic 640 × 480 JPEG"
+    assert f"measured with one image: {photo}\n" in result.stdout
+
+
+def test_bench_without_the_option_measures_no_image(line, run):
+    result = run("bench", line.bundle, "--runs", "1", "--seconds", "0.01", "--json")
+    assert "end_to_end" not in json.loads(result.stdout)["bundles"][0]
+
+
+def test_bench_whose_image_is_none_is_refused_before_anything_is_measured(line, run, tmp_path):
+    result = run("bench", tmp_path / "nowhere", "--end-to-end", line.bundle)
+    assert result.exit_code == 2
+    assert "vit-cpu" in result.stderr
+
+
+def test_bench_on_a_device_sends_no_image(line, run):
+    result = run("bench", line.bundle, "--on", "board", "--end-to-end", "photo.jpg")
+    assert result.exit_code == 2
+    assert "photo.jpg is not sent to board" in result.stderr
 
 
 def test_bench_refuses_a_bundle_that_is_named_twice(line, run):

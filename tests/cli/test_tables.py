@@ -16,12 +16,14 @@ from edgevit.cli.tables import (
     format_megabytes,
     format_ms,
     format_percent,
+    make_end_to_end_table,
     make_sites_table,
     make_table,
     make_verdict_table,
 )
 from edgevit.core.quantization import QuantizationRecord, SiteRecord
-from edgevit.core.report.report import Accuracy, Latency, Machine, Ratio, Report, Variant, Verdict
+from edgevit.core.report.report import Accuracy, EndToEnd, Latency, Machine, Ratio, Report, Variant, Verdict
+from edgevit.core.report.timings import Spread
 from edgevit.core.target import Budget
 
 MACHINE = Machine("cpu", ("avx2",), 2, 2, 2, "Linux", "6", "3.11", "x86_64", {})
@@ -77,6 +79,19 @@ def test_verdict_table_of_a_large_model_that_lost_much_lines_up_within_80_column
     assert len(lines) == 5, "no row is wrapped"
     assert max(map(len, lines)) <= 80
     assert "1214" in lines[2]
+
+
+def test_end_to_end_table_of_slow_parts_lines_up_within_80_columns(monkeypatch):
+    def make(*parts):
+        return EndToEnd("a.jpg", "JPEG", 500, 375, 50, *(Spread(ms, ms, ms) for ms in (*parts, sum(parts))))
+
+    found = {"fp32-onnxruntime": make(143.0, 126.4, 1364.0, 12.5), "int8": make(1.125, 1.5, 5.875, 0.125)}
+    lines = draw(make_end_to_end_table(found), monkeypatch)
+    assert len(lines) == 4, "no row is wrapped"
+    assert max(map(len, lines)) <= 80
+    assert " ".join(lines[0].split()) == "end to end ms decode resize engine answer"
+    assert " ".join(lines[2].split()) == "fp32-onnxruntime 1646 143 9 % 126 8 % 1364 83 % 12.5 1 %"
+    assert " ".join(lines[3].split()) == "int8 8.62 1.12 13 % 1.50 17 % 5.88 68 % 0.125 1 %"
 
 
 def test_sites_table_shows_the_five_worst_that_were_measured_the_worst_first(monkeypatch):

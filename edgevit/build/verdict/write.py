@@ -10,6 +10,7 @@ from edgevit.build.verdict.sentences import (
     compare_baseline,
     describe_accuracy,
     format_ratio,
+    list_end_to_end_risks,
     list_warnings,
     suggest_accuracy,
     suggest_evidence,
@@ -93,7 +94,7 @@ def _tell_cause(ruling: Ruling, best: Variant) -> str:
 def _list_weaknesses(ruling: Ruling, best: Variant) -> tuple[str, ...]:
     """What weakens the evidence of the figures themselves."""
     if ruling.cause == "closest":
-        return list_warnings(best, [best], ruling.budget)
+        return list_warnings(best, [best], ruling.budget) + list_end_to_end_risks(best)
     warnings = list_warnings(best, ruling.variants, ruling.budget)
     warnings += tuple(
         f"too noisy to tell {name} from {best.name}: ratio {format_ratio(ratio)}; measure again on a quiet machine"
@@ -102,7 +103,7 @@ def _list_weaknesses(ruling: Ruling, best: Variant) -> tuple[str, ...]:
     limit = ruling.budget.max_latency_ms
     if best.latency is None and limit is not None:
         warnings += (f"the latency budget of {limit:g} ms was not judged: nothing was measured",)
-    return warnings
+    return warnings + list_end_to_end_risks(best)
 
 
 def _suggest_step(ruling: Ruling, best: Variant, grounds: Grounds) -> str | None:

@@ -20,7 +20,7 @@ from edgevit.core.report.conditions import Conditions
 from edgevit.core.report.fusion_record import FusionRecord
 from edgevit.core.report.machine import Machine
 from edgevit.core.report.scores import Accuracy, ClassChange, Parity
-from edgevit.core.report.timings import ColdStart, Latency, Ratio, SettingsTrial, Throughput
+from edgevit.core.report.timings import ColdStart, EndToEnd, Latency, Ratio, SettingsTrial, Throughput
 from edgevit.core.report.variant import Status, Variant, Verdict
 from edgevit.core.target import Budget
 
@@ -29,6 +29,7 @@ __all__ = [
     "ClassChange",
     "ColdStart",
     "DataUse",
+    "EndToEnd",
     "Latency",
     "Machine",
     "Parity",

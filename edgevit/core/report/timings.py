@@ -1,4 +1,4 @@
-"""What time an engine takes: a call, one engine against another, a fresh process, many callers at once."""
+"""What time an engine takes: a call, one engine against another, from file to answer, a fresh process, many callers."""
 
 from __future__ import annotations
 
@@ -59,6 +59,78 @@ class Ratio(Figures):
     high: float
     rounds: int
     confidence: float = 0.95
+
+
+@dataclass(frozen=True)
+class Spread(Figures):
+    """Milliseconds of some calls.
+
+    Attributes:
+        p50_ms: Their median.
+        p25_ms: A quarter of the calls take no longer.
+        p75_ms: Three quarters take no longer.
+    """
+
+    p50_ms: float
+    p25_ms: float
+    p75_ms: float
+
+
+@dataclass(frozen=True)
+class EndToEnd(Figures):
+    """What an app waits for: from the bytes of one image file to the answer.
+
+    Attributes:
+        image: The file's name in its set, or ``synthetic``.
+        format: ``JPEG``, ``PNG`` and so on.
+        width: Of the upright image, in pixels.
+        height: Likewise.
+        runs: Timed answers.
+        decode: From the file's bytes to 8-bit RGB.
+        resize: From that to the model's pixels.
+        engine: From these to its outputs.
+        answer: From those to what the app is given: the most probable classes by name, or an array.
+        whole: All four in one, by the call.
+        method: One sentence on how it was measured.
+    """
+
+    image: str
+    format: str
+    width: int
+    height: int
+    runs: int
+    decode: Spread
+    resize: Spread
+    engine: Spread
+    answer: Spread
+    whole: Spread
+    method: str = ""
+
+    @property
+    def parts_ms(self) -> dict[str, float]:
+        """Medians of ``decode``, ``resize``, ``engine`` and ``answer``, in this order."""
+        return {name: getattr(self, name).p50_ms for name in ("decode", "resize", "engine", "answer")}
+
+    @property
+    def total_ms(self) -> float:
+        """The sum of the parts' medians."""
+        return sum(self.parts_ms.values())
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of the parts in ``total_ms``, from 0 to 1."""
+        total = self.total_ms
+        return {name: part / total if total else 0.0 for name, part in self.parts_ms.items()}
+
+    @property
+    def photo(self) -> str:
+        """``500 × 375 JPEG``, where nobody's file was measured ``synthetic 640 × 480 JPEG``."""
+        kind = "synthetic " if self.image == SYNTHETIC else ""
+        return f"{kind}{self.width} × {self.height} {self.format}"
+
+
+SYNTHETIC = "synthetic"
+"""What stands for the name of an image that was drawn."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgevit.core.report.scores import Accuracy, Parity
-from edgevit.core.report.timings import ColdStart, Latency, Ratio, Throughput
+from edgevit.core.report.timings import ColdStart, EndToEnd, Latency, Ratio, Throughput
 
 Status = Literal[
     "CHOSEN",
@@ -35,6 +35,7 @@ class Variant:
         cold_start: What a fresh process pays, where that was measured.
         throughput: With several callers at once, where that was measured.
         parity: Whether it computes what the module computes, where that was checked.
+        end_to_end: From an image file to the answer, where that was measured.
         status: What the choice made of it.
         reason: Why it has its status.
     """
@@ -49,6 +50,7 @@ class Variant:
     accuracy: Accuracy | None = None
     choice_accuracy: Accuracy | None = None
     parity: Parity | None = None
+    end_to_end: EndToEnd | None = None
     status: Status = "NOT MEASURED"
     reason: str = ""
 

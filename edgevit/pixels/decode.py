@@ -7,6 +7,7 @@ What becomes of the rarer kinds of images:
 - CMYK and YCCK are converted by Pillow without a colour profile, as those do.
 - 16-bit grey is scaled to 8 bits; Pillow's own conversion would turn everything above 255 white.
 - Of an animation the first frame is taken.
+- A large JPEG is decoded in full: libjpeg's reduced sizes are faster and change what the model sees (docs/verdict.md).
 
 Only the standard library, numpy and Pillow, because the device runtime decodes with it.
 """
@@ -62,7 +63,7 @@ _TRANSPOSITIONS = {
 
 
 def decode_image(source: ImageSource, *, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode an image completely, to an upright 8-bit RGB Pillow image without metadata.
+    """Decode an image completely, to an upright 8-bit RGB Pillow image whose ``info`` is empty.
 
     Args:
         source: A path, the bytes of a file, a Pillow image, or pixels ``(H, W, 3) uint8`` in RGB order.
@@ -82,7 +83,7 @@ def decode_image(source: ImageSource, *, name: str | None = None, max_pixels: in
             raise ValueError("not a file")  # opening a named pipe would wait for ever
         stream = _stream(source)
         with stream, Image.open(stream, formats=FORMATS) as image:
-            return _convert(image, max_pixels)
+            return _convert(image, max_pixels, own=image.format == "JPEG")
     except UnidentifiedImageError as exc:
         raise DataError(f"{name}: not a JPEG, PNG, WebP or BMP image, or its header is damaged", _HINT) from exc
     except _DAMAGED as exc:
@@ -109,7 +110,8 @@ def _wrap_pixels(pixels: npt.NDArray[Any], name: str) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
-def _convert(image: Image.Image, max_pixels: int) -> Image.Image:
+def _convert(image: Image.Image, max_pixels: int, *, own: bool = False) -> Image.Image:
+    """Upright RGB; of a JPEG of our ``own`` that is already so, its pixels themselves and not a copy."""
     pixels = image.width * image.height
     if pixels > max_pixels:
         raise ValueError(f"{image.width} × {image.height} pixels exceed the limit of {max_pixels}")
@@ -117,7 +119,7 @@ def _convert(image: Image.Image, max_pixels: int) -> Image.Image:
         raise ValueError("no pixels")
     image.load()  # all of it: a truncated file fails here
     transposition = _TRANSPOSITIONS.get(_read_orientation(image))
-    rgb = _to_rgb(image)
+    rgb = image if own and image.mode == "RGB" else _to_rgb(image)
     if transposition is not None:
         rgb = rgb.transpose(transposition)
     rgb.info = {}  # or the orientation would be applied a second time

@@ -20,7 +20,7 @@ from PIL import Image
 from edgevit.core import schema
 from edgevit.core.errors import DataError, EdgevitError
 from edgevit.pixels.decode import MAX_PIXELS, ImageSource, decode_image, name_source
-from edgevit.pixels.resample import resample_pillow, resample_plain, resample_torch
+from edgevit.pixels.resample import Box, resample_pillow, resample_plain, resample_torch
 
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Resize = Literal["shortest", "longest", "squash", "crop", "none"]
@@ -175,15 +175,17 @@ class Preprocess:
         height, width = self.resized_size(picture.height, picture.width, name=name)
         if self.resize == "crop":
             picture = self._cut(picture)
-        if (width, height) != picture.size:
-            picture = self._resample(picture, width, height)
         left, top = self._crop_offset(width, self.width), self._crop_offset(height, self.height)
-        if self.width > width or self.height > height:
+        # What is wanted of the resized image: all of it where the crop is larger.
+        part = max(0, left), max(0, top), min(width, left + self.width), min(height, top + self.height)
+        if (width, height) != picture.size:
+            picture = self._resample(picture, width, height, part)
+        elif part != (0, 0, width, height):
+            picture = picture.crop(part)
+        if picture.size != (self.width, self.height):
             canvas = Image.new("RGB", (self.width, self.height), self.fill)
-            canvas.paste(picture, (-left, -top))
+            canvas.paste(picture, (max(0, -left), max(0, -top)))
             picture = canvas
-        else:
-            picture = picture.crop((left, top, left + self.width, top + self.height))
         return np.array(picture)
 
     def _cut(self, picture: Image.Image) -> Image.Image:
@@ -194,11 +196,12 @@ class Preprocess:
         top, left = (picture.height - height) // 2, (picture.width - width) // 2
         return picture.crop((left, top, left + width, top + height))
 
-    def _resample(self, picture: Image.Image, width: int, height: int) -> Image.Image:
+    def _resample(self, picture: Image.Image, width: int, height: int, part: Box) -> Image.Image:
+        """The part, (left, top, right, bottom), of the image resized to this width and height."""
         if not self.antialias:
-            return resample_plain(picture, width, height)
+            return resample_plain(picture, width, height, part)
         resample = resample_torch if self.resampling == "torch" else resample_pillow
-        return resample(picture, width, height, self.interpolation)
+        return resample(picture, width, height, self.interpolation, part)
 
     def _crop_offset(self, size: int, crop: int) -> int:
         """First row or column of the crop; negative where padding comes before the image."""

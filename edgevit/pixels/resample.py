@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,73 +19,153 @@ from PIL import Image
 Pixels = npt.NDArray[np.uint8]
 Kernel = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 
-INPUTS_AT_A_TIME = 16
+Box = tuple[int, int, int, int]
+
+_OUTPUTS_AT_A_TIME = 16
+"""They share a product with their inputs: fewer, and calls cost; more, and most weights are zero."""
 
 
-def resample_pillow(picture: Image.Image, width: int, height: int, interpolation: str) -> Image.Image:
-    """One ``resize`` of Pillow 13, in two calls that mean the same to older versions."""
+def resample_pillow(
+    picture: Image.Image, width: int, height: int, interpolation: str, box: Box | None = None
+) -> Image.Image:
+    """One ``resize`` of Pillow 13, in two calls that mean the same to older versions.
+
+    Args:
+        picture: RGB.
+        width: Of the whole result.
+        height: Likewise.
+        interpolation: A filter of Pillow's.
+        box: The part of the result that is wanted, (left, top, right, bottom); by default all of it. Lines that it
+            does not depend on are left out, as far as Pillow computes the others alike: the ``box`` of its own
+            ``resize`` is kept in float32, and would change some pixels.
+    """
     kernel = Image.Resampling[interpolation.upper()]
+    box = box or (0, 0, width, height)
     if kernel == Image.Resampling.NEAREST:  # a single pass
-        return picture.resize((width, height), kernel)
+        return picture.resize((width, height), kernel).crop(box)
     fewer_rows, fewer_columns = picture.height - height, picture.width - width
     vertical_first = fewer_rows > 0 and fewer_rows > 2 * fewer_columns
-    between = (picture.width, height) if vertical_first else (width, picture.height)
-    return picture.resize(between, kernel).resize((width, height), kernel)
+    old, new, begin, end = picture.size, (width, height), box[:2], box[2:]
+    first, second = (1, 0) if vertical_first else (0, 1)  # axis 0 is along a row
+    across = end[first] - begin[first]
+
+    def put(along: int, other: int) -> tuple[int, int]:
+        """(x, y) of a place along the second axis and one along the first."""
+        return (along, other) if second == 0 else (other, along)
+
+    low, high = _find_inputs(old[second], new[second], begin[second], end[second], SUPPORTS[interpolation])
+    if high - low < old[second]:
+        picture = picture.crop((*put(low, 0), *put(high, old[first])))
+    picture = picture.resize(put(high - low, new[first]), kernel)
+    if across < new[first]:
+        picture = picture.crop((*put(0, begin[first]), *put(high - low, end[first])))
+    if high - low < old[second]:  # back to its place, as the weights of the second pass depend on it
+        whole = Image.new(picture.mode, put(old[second], across))
+        whole.paste(picture, put(low, 0))
+        picture = whole
+    picture = picture.resize(put(new[second], across), kernel)
+    return picture.crop((*put(begin[second], 0), *put(end[second], across)))
 
 
-def resample_torch(picture: Image.Image, width: int, height: int, interpolation: str) -> Image.Image:
+def _find_inputs(old: int, new: int, begin: int, end: int, support: float) -> tuple[int, int]:
+    """From and to which of ``old`` inputs the outputs ``begin`` to ``end`` of ``new`` read; one more at either side."""
+    scale = old / new
+    reach = support * max(scale, 1.0) + 1
+    return max(0, math.floor((begin + 0.5) * scale - reach)), min(old, math.ceil((end - 0.5) * scale + reach))
+
+
+def resample_torch(
+    picture: Image.Image, width: int, height: int, interpolation: str, box: Box | None = None
+) -> Image.Image:
     """torch's antialiased resize of uint8 tensors, which torchvision and transformers call; bit for bit.
 
     The horizontal pass comes first, each pass rounds to 8 bits, and the weights are 16-bit integers with as many
-    fractional bits as the largest of them allows. Filters that torch does not have go through Pillow.
+    fractional bits as the largest of them allows. Filters that torch does not have go through Pillow. Arguments are
+    those of :func:`resample_pillow`; nothing outside the box is computed.
     """
     if interpolation not in KERNELS:
-        return resample_pillow(picture, width, height, interpolation)
-    pixels = np.asarray(picture)
-    rows, columns, channels = pixels.shape
-    if columns != width:
-        lines = _shrink(pixels.transpose(1, 0, 2).reshape(columns, rows * channels), width, interpolation)
-        pixels = lines.reshape(width, rows, channels).transpose(1, 0, 2)
-    if rows != height:
-        lines = _shrink(pixels.reshape(rows, width * channels), height, interpolation)
-        pixels = lines.reshape(height, width, channels)
-    return Image.fromarray(np.ascontiguousarray(pixels))
+        return resample_pillow(picture, width, height, interpolation, box)
+    left, top, right, bottom = box or (0, 0, width, height)
+    across = _weigh(picture.width, width, left, right, interpolation)
+    down = _weigh(picture.height, height, top, bottom, interpolation)
+    result = np.empty((bottom - top, right - left, 3), np.uint8)
+    for channel, plane in enumerate(picture.split()):  # so that a row's values lie side by side
+        rows = np.asarray(plane)[down.first : down.last]
+        columns = across.apply(rows.T[across.first : across.last])
+        result[..., channel] = down.apply(columns.T)
+    return Image.fromarray(result)
 
 
-def resample_plain(picture: Image.Image, width: int, height: int) -> Image.Image:
+@dataclass(frozen=True)
+class _Pass:
+    """One pass of a resize.
+
+    Attributes:
+        first: The first input that is read.
+        last: The input behind the last one.
+        blocks: From and to which input, counted from ``first``, and the weights of some outputs for them; none where
+            nothing is resized.
+        precision: Fractional bits of the weights.
+    """
+
+    first: int
+    last: int
+    blocks: tuple[tuple[int, int, npt.NDArray[Any]], ...] = ()
+    precision: int = 0
+
+    def apply(self, lines: Pixels) -> Pixels:
+        """``(last - first, m) uint8`` to ``(outputs, m) uint8``."""
+        if not self.blocks:
+            return lines
+        found = []
+        for low, high, weights in self.blocks:
+            total = weights @ lines[low:high].astype(weights.dtype)
+            total += 1 << (self.precision - 1)
+            total *= 0.5**self.precision
+            np.floor(total, out=total)
+            found.append(np.clip(total, 0, 255, out=total).astype(np.uint8))
+        return np.concatenate(found)
+
+
+def _weigh(old: int, new: int, begin: int, end: int, interpolation: str) -> _Pass:
+    """The pass from ``old`` lines to those from ``begin`` to ``end`` of ``new``."""
+    if old == new:
+        return _Pass(begin, end)
+    starts, weights, precision = integer_weights(old, new, interpolation)
+    starts, weights = starts[begin:end], weights[begin:end]
+    taps = weights.shape[1]
+    first, last = int(starts[0]), min(int(starts[-1]) + taps, old)
+    # Sums of integers are exact below 2²⁴ in float32 and below 2⁵³ in float64, in whatever order BLAS adds them.
+    largest = 255 * int(np.abs(weights).sum(axis=1).max()) + (1 << precision)
+    blocks = []
+    for at in range(0, end - begin, _OUTPUTS_AT_A_TIME):
+        block = slice(at, at + _OUTPUTS_AT_A_TIME)
+        low = int(starts[block][0])
+        high = int(starts[block][-1]) + taps
+        matrix = np.zeros((len(starts[block]), high - low), np.float32 if largest < 1 << 24 else np.float64)
+        places = starts[block, None] - low + np.arange(taps)
+        np.put_along_axis(matrix, places, weights[block].astype(matrix.dtype), axis=1)
+        high = min(high, old)  # beyond are weights of zero alone
+        blocks.append((low - first, high - first, matrix[:, : high - low]))
+    return _Pass(first, last, tuple(blocks), precision)
+
+
+def resample_plain(picture: Image.Image, width: int, height: int, box: Box | None = None) -> Image.Image:
     """Bilinear interpolation without antialiasing, as TensorFlow's and Keras' ``resize`` has it by default.
 
-    The place of a pixel is that of its centre; beyond the border the nearest pixel counts. Halves round to even.
+    The place of a pixel is that of its centre; beyond the border the nearest pixel counts. Halves round to even. The
+    box is as of :func:`resample_pillow`.
     """
-    lines = np.asarray(picture).astype(np.float32)
-    for axis, size in ((0, height), (1, width)):
-        places = np.maximum((np.arange(size) + 0.5) * (lines.shape[axis] / size) - 0.5, 0.0)
+    left, top, right, bottom = box or (0, 0, width, height)
+    lines: npt.NDArray[Any] = np.asarray(picture)
+    for axis, size, begin, end in ((0, height, top, bottom), (1, width, left, right)):
+        places = np.maximum((np.arange(begin, end) + 0.5) * (lines.shape[axis] / size) - 0.5, 0.0)
         low = places.astype(np.int64)
         high = np.minimum(low + 1, lines.shape[axis] - 1)
         share = np.expand_dims((places - low).astype(np.float32), (1, 2) if axis == 0 else (0, 2))
-        first, second = np.take(lines, low, axis), np.take(lines, high, axis)
+        first, second = (np.take(lines, at, axis).astype(np.float32, copy=False) for at in (low, high))
         lines = first + (second - first) * share
     return Image.fromarray(np.rint(lines).astype(np.uint8))
-
-
-def _shrink(lines: Pixels, size: int, interpolation: str) -> Pixels:
-    """One pass: ``(n, m) uint8 → (size, m) uint8``."""
-    starts, weights, precision = integer_weights(len(lines), size, interpolation)
-    taps = weights.shape[1]
-    result = np.empty((size, lines.shape[1]), np.uint8)
-    # A few outputs share a product with their inputs: fewer, and calls cost; more, and most weights are zero.
-    outputs = max(2, INPUTS_AT_A_TIME * size // len(lines))
-    for first in range(0, size, outputs):
-        block = slice(first, min(first + outputs, size))
-        low, high = int(starts[block][0]), min(int(starts[block][-1]) + taps, len(lines))
-        matrix = np.zeros((len(starts[block]), high - low + taps))
-        for row, start, weight in zip(matrix, starts[block], weights[block], strict=True):
-            row[start - low : start - low + taps] = weight
-        # Sums of integers below 2⁵³ are exact in float64, in whatever order BLAS adds them.
-        total = matrix[:, : high - low] @ lines[low:high].astype(np.float64)
-        shifted = (total.astype(np.int64) + (1 << (precision - 1))) >> precision
-        result[block] = np.clip(shifted, 0, 255)
-    return result
 
 
 @functools.lru_cache(maxsize=64)
@@ -131,3 +213,6 @@ KERNELS: dict[str, tuple[float, Kernel]] = {
     "lanczos": (3.0, _lanczos),
 }
 """Half-width and filter of those that torch has."""
+
+SUPPORTS = {"box": 0.5, "hamming": 1.0, **{name: support for name, (support, _) in KERNELS.items()}}
+"""Half-width of every filter of Pillow's."""

@@ -116,6 +116,17 @@ def test_decode_image_when_source_is_an_image_leaves_it_as_it_is() -> None:
     assert image.getexif()[0x0112] == 6
 
 
+def test_decode_image_when_jpeg_is_rgb_and_upright_gives_pixels_of_its_own() -> None:
+    data = encode(PHOTO, "JPEG")
+    first, second = decode_image(data), decode_image(data)
+    expected = pixels(Image.open(io.BytesIO(data)))
+    first.paste(0, (0, 0, 5, 5))
+    assert first.info == {}
+    np.testing.assert_array_equal(pixels(second), expected)
+    np.testing.assert_array_equal(pixels(second.copy().transpose(Image.Transpose.ROTATE_90)), np.rot90(expected))
+    np.testing.assert_array_equal(pixels(decode_image(second)), expected)
+
+
 def test_decode_image_when_array_gives_its_pixels_and_refuses_others() -> None:
     array = pixels(PHOTO)
     np.testing.assert_array_equal(pixels(decode_image(array[:, ::-1])), array[:, ::-1])

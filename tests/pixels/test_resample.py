@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgevit.pixels.resample import KERNELS, integer_weights, resample_pillow, resample_torch
+from edgevit.pixels.resample import KERNELS, integer_weights, resample_pillow, resample_plain, resample_torch
 from tests.support.photos import make_photo
 from tests.support.reference import import_torchvision
 
@@ -57,6 +57,46 @@ def test_pillow_resize_equals_pillow(interpolation, old, new):
     photo = make_photo(*old)
     expected = photo.resize((new[1], new[0]), Image.Resampling[interpolation.upper()])
     assert np.array_equal(np.asarray(resample_pillow(photo, new[1], new[0], interpolation)), np.asarray(expected))
+
+
+def resample_without_antialiasing(picture, width, height, interpolation, box=None):
+    return resample_plain(picture, width, height, box)
+
+
+@pytest.mark.parametrize("resample", [resample_pillow, resample_torch, resample_without_antialiasing])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos", "box", "hamming", "nearest"])
+@given(
+    old=st.tuples(st.integers(1, 120), st.integers(1, 300)),
+    new=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    data=st.data(),
+)
+@settings(max_examples=40, deadline=None)
+def test_part_of_a_resize_equals_that_part_of_the_whole(resample, interpolation, old, new, data):
+    rows = sorted(data.draw(st.lists(st.integers(0, new[0]), min_size=2, max_size=2, unique=True)))
+    columns = sorted(data.draw(st.lists(st.integers(0, new[1]), min_size=2, max_size=2, unique=True)))
+    turned = data.draw(st.booleans())  # which of the passes comes first depends on the shape
+    photo = make_photo(*(old[::-1] if turned else old), 1)
+    whole = np.asarray(resample(photo, new[1], new[0], interpolation))
+    part = resample(photo, new[1], new[0], interpolation, (columns[0], rows[0], columns[1], rows[1]))
+    np.testing.assert_array_equal(np.asarray(part), whole[slice(*rows), slice(*columns)])
+
+
+@pytest.mark.skipif(int(Image.__version__.split(".")[0]) < 13, reason="Pillow before 13 orders its passes differently")
+@pytest.mark.parametrize("size", [(300, 40), (40, 300)])
+def test_part_of_a_resize_by_pillow_is_the_same_in_either_order_of_the_passes(size):
+    photo = make_photo(*size, 2)
+    whole = photo.resize((32, 24), Image.Resampling.BICUBIC)
+    assert np.array_equal(np.asarray(resample_pillow(photo, 32, 24, "bicubic")), np.asarray(whole))
+    part = resample_pillow(photo, 32, 24, "bicubic", (8, 4, 24, 20))
+    assert np.array_equal(np.asarray(part), np.asarray(whole.crop((8, 4, 24, 20))))
+
+
+@pytest.mark.parametrize("interpolation", KERNELS)
+def test_torch_resize_of_a_large_photo_whose_sums_float32_does_not_hold_equals_torchvision(interpolation):
+    photo = make_photo(700, 900, 3)
+    photo.paste((255, 255, 255), (0, 0, 450, 700))
+    expected = resize_by_torchvision(photo, 40, 30, interpolation)
+    np.testing.assert_array_equal(np.asarray(resample_torch(photo, 40, 30, interpolation)), expected)
 
 
 @given(source=st.integers(1, 400), target=st.integers(1, 400), interpolation=st.sampled_from(sorted(KERNELS)))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgevit.build.bench import Bench
-from edgevit.build.evidence import Evidence
+from edgevit.build.evidence import Evidence, Judged
 from edgevit.build.order import Order
 from edgevit.build.trial import GraphFile
 from edgevit.build.try_engines import SearchResult, try_engines
@@ -18,9 +18,12 @@ from edgevit.core.engine import Engine
 from edgevit.core.errors import DeviceError
 from edgevit.core.isa import TIERS, read_tier
 from edgevit.core.recipe import Recipe
+from edgevit.core.report.report import DataUse
 from edgevit.core.target import load_target
+from edgevit.pixels.images import ImageSet
 from edgevit.pixels.preprocess import Preprocess
 from edgevit.runtime.session import Session, open_engine
+from tests.support.photos import make_photo
 from tests.support.tiny_onnx import SIZE, compute_logits, make_images, write_classifier
 
 CPU = load_target("cpu")
@@ -67,6 +70,28 @@ def test_try_engines_times_all_and_takes_ratios_over_the_first(graphs: dict[str,
     assert second.latency is not None
     assert result.comparison is not None
     assert set(result.comparison.latencies) == {"fp32", "fp16"}
+
+
+@pytest.mark.parametrize("use", ["choice", "validation"])
+def test_try_engines_answers_a_typical_image_of_the_set_in_every_variant(
+    graphs: dict[str, GraphFile], tmp_path: Path, use: str
+) -> None:
+    for name, side in (("a", 4), ("b", 60), ("c", 20)):
+        make_photo(side, side).save(tmp_path / f"{name}.png")
+    images = ImageSet.read(tmp_path)
+    pixels = np.concatenate([batch.pixels for batch in images.batches(PREPROCESS, 1)])
+    logits = (compute_logits(pixels).astype(np.float32),)
+    judged = Judged(images, logits, DataUse(str(tmp_path), 3, False, "0"))
+    evidence = Evidence(PREPROCESS, pixels, logits, **{use: judged})  # type: ignore[arg-type]
+    files = {"fp32": graphs["model"], "fp16": graphs["model"]}
+    bench = Bench(evidence, StageCache(tmp_path / "cache"))
+    for trial in try_engines(files, Order(CPU, QUICK), bench).trials:
+        times = trial.variant.end_to_end
+        assert times is not None
+        assert (times.image, times.photo) == ("c.png", "20 × 20 PNG")
+        assert min(times.parts_ms.values()) > 0
+    assert all(t.variant.end_to_end is None for t in search(files, tmp_path / "generated").trials)
+    assert all(t.variant.end_to_end is None for t in try_engines(files, Order(CPU, QUICK), bench, measure=False).trials)
 
 
 def test_try_engines_when_not_measuring_checks_parity_alone(graphs: dict[str, GraphFile], tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     is_flag=False,
     flag_value=SYNTHETIC,
     metavar="[IMAGE]",
-    help="Also from an image file to the answer: of IMAGE, or of a drawn photo of 640 x 480.",
+    help="Also from an image file to the answer: of IMAGE or, as the last option, of a drawn photo of 640 x 480.",
 )
 @click.option("--cold-start", is_flag=True, help="Also load time, first inference and memory of fresh processes.")
 @check_option

@@ -94,7 +94,7 @@ def _show_checkpoint(output: Output, found: CheckpointInspection) -> None:
 
 def _show_bundle(output: Output, found: BundleInspection) -> None:
     from edgevit.cli.tables import format_bytes, make_pairs, make_table, make_verdict_table
-    from edgevit.cli.verdict import describe_engine
+    from edgevit.cli.verdict import describe_engine, show_end_to_end
 
     manifest, report = found.manifest, found.report
     origin = {key: manifest.source.get(key, "unknown") for key in ("architecture", "path", "layout")}
@@ -114,7 +114,9 @@ def _show_bundle(output: Output, found: BundleInspection) -> None:
     output.show(make_pairs(pairs))
     if report.variants:
         output.line()
-        output.show(make_verdict_table(report), report.verdict.sentence)
+        output.show(make_verdict_table(report), "")
+        show_end_to_end(output, report)
+        output.show(report.verdict.sentence)
     output.line()
     output.line("Folded and fused:")
     for record in report.passes:

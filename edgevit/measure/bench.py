@@ -115,7 +115,10 @@ def bench_bundles(
         sessions = {name: predictor.session for name, predictor in predictors.items()}
         watch = Watch(progress)
         measured = measure_latency(sessions, pixels, runs=runs, seconds=seconds, progress=watch)
-        apps = {n: App(p.session, p.preprocess, p.manifest.task, p.labels) for n, p in predictors.items()}
+        apps = {
+            name: App(p.session, p.preprocess, p.manifest.task, p.labels, p.manifest.scores)
+            for name, p in predictors.items()
+        }
         answered = measure_end_to_end(apps, photo, progress=progress) if photo is not None else {}
     rows = []
     for done, name in enumerate(names):

@@ -14,6 +14,7 @@ from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.timings import EndToEnd, Spread
 from edgevit.measure.latency import without_garbage_collection
 from edgevit.pixels.decode import decode_image
+from edgevit.runtime.prediction import rank_outputs
 
 if TYPE_CHECKING:
     from edgevit.measure.photo import Photo
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 SECONDS = 1.0
 ROUNDS = 10
 _MOST_CALLS = 5  # a turn
-_TOP = 5  # classes that an app is given
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,14 @@ class App:
         preprocess: From a decoded image to its pixels.
         task: ``classify``, ``embed`` or ``features``.
         labels: Names of the classes.
+        scores: What the outputs mean, see :class:`edgevit.core.task.Task`.
     """
 
     session: Session
     preprocess: Preprocess
     task: str = "classify"
     labels: Sequence[str] | None = None
+    scores: str = "softmax"
 
     def answer(self, photo: Photo, clock: Callable[[], int]) -> tuple[int, int, int, int, int]:
         """Answer once; the clock before decoding and after each of the four parts."""
@@ -51,7 +53,7 @@ class App:
         resized = clock()
         outputs = self.session.run_outputs(pixels[None])
         computed = clock()
-        _read_answer(outputs, self.task, self.labels)
+        _read_answer(outputs, self)
         return start, decoded, resized, computed, clock()
 
 
@@ -107,7 +109,7 @@ def _summarize(photo: Photo, times: Sequence[tuple[int, ...]], apps: int, rounds
     decode, resize, engine, answer, whole = (
         Spread(float(m), float(a), float(b)) for a, m, b in zip(low, middle, high, strict=True)
     )
-    turns = f"{apps} engines in turns (A B, B A)" if apps > 1 else "one engine alone"
+    turns = f"{apps} engines in turns (A B, B A)" if apps > 1 else "one engine by itself"
     return EndToEnd(
         image=photo.name,
         format=photo.format,
@@ -126,13 +128,8 @@ def _summarize(photo: Photo, times: Sequence[tuple[int, ...]], apps: int, rounds
     )
 
 
-def _read_answer(outputs: Outputs, task: str, labels: Sequence[str] | None) -> object:
+def _read_answer(outputs: Outputs, app: App) -> object:
     """What :class:`edgevit.runtime.Predictor` does with an engine's outputs."""
     values = [output[0] for output in outputs]
-    if not all(np.isfinite(value).all() for value in values) or task != "classify":
-        return values
-    logits = values[0].astype(np.float64)
-    exponentials = np.exp(logits - logits.max())
-    probabilities = exponentials / exponentials.sum()
-    best = np.argsort(-logits, kind="stable")[:_TOP]
-    return [(labels[int(i)] if labels is not None else str(i), int(i), float(probabilities[i])) for i in best]
+    finite = all(np.isfinite(value).all() for value in values)
+    return rank_outputs(values[0], app.labels, app.scores) if finite and app.task == "classify" else values

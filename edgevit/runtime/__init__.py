@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgevit.runtime.canary import CanaryCheck as CanaryCheck
-    from edgevit.runtime.predictor import Prediction as Prediction
+    from edgevit.runtime.prediction import Prediction as Prediction
     from edgevit.runtime.predictor import Predictor as Predictor
     from edgevit.runtime.predictor import open_bundle as open_bundle
     from edgevit.runtime.session import Session as Session
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "CanaryCheck": "edgevit.runtime.canary",
     "Predictor": "edgevit.runtime.predictor",
-    "Prediction": "edgevit.runtime.predictor",
+    "Prediction": "edgevit.runtime.prediction",
     "Session": "edgevit.runtime.session",
     "open_bundle": "edgevit.runtime.predictor",
     "open_engine": "edgevit.runtime.session",

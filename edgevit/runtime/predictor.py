@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import TracebackType
 
 import numpy as np
@@ -19,26 +18,9 @@ from edgevit.pixels.preprocess import Preprocess
 from edgevit.runtime.bundle import Bundle, load_bundle, verify_bundle
 from edgevit.runtime.canary import CanaryCheck, Check, check_canary
 from edgevit.runtime.manifest import Manifest
+from edgevit.runtime.prediction import Prediction, rank_outputs
 from edgevit.runtime.rebuild import suggest_rebuild
 from edgevit.runtime.session import Outputs, Session, get_runtime, open_engine
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One class of an image.
-
-    Attributes:
-        label: Its name, or its index as text.
-        index: Its place among the outputs.
-        probability: Among all classes or, where each label is by itself, that it is there; ``None`` where the outputs
-            are numbers, as of a regression.
-        value: The output itself.
-    """
-
-    label: str
-    index: int
-    probability: float | None
-    value: float
 
 
 class Predictor:
@@ -97,19 +79,7 @@ class Predictor:
         self._require("classify")
         if top_k < 1:
             raise DataError(f"top_k = {top_k} asks for no class", "give a number from 1")
-        logits = self._compute(image)[0].astype(np.float64)
-        scores = self.manifest.scores
-        if scores == "softmax":
-            exponentials = np.exp(logits - logits.max())
-            probabilities = exponentials / exponentials.sum()
-        else:
-            probabilities = 0.5 * (1 + np.tanh(0.5 * logits))  # the sigmoid, which overflows nowhere in this form
-        known = scores != "identity"
-        order = np.argsort(-logits, kind="stable")[:top_k]
-        return [
-            Prediction(self._label(int(i)), int(i), float(probabilities[i]) if known else None, float(logits[i]))
-            for i in order
-        ]
+        return rank_outputs(self._compute(image)[0], self.labels, self.manifest.scores, top_k)
 
     def embed(self, image: ImageSource) -> npt.NDArray[np.float32]:
         """The embedding of an image, ``(C,)``; of unit length where the bundle was built so.
@@ -166,9 +136,6 @@ class Predictor:
     def close(self) -> None:
         """Free the engine; closing twice is allowed."""
         self._session.close()
-
-    def _label(self, index: int) -> str:
-        return self.labels[index] if self.labels is not None else str(index)
 
     def __enter__(self) -> Predictor:
         return self

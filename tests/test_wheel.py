@@ -25,12 +25,14 @@ def unpacked(tmp_path_factory) -> Path:
     return folder / "site"
 
 
-def test_wheel_holds_models_images_targets_and_recipes(unpacked):
+def test_wheel_holds_models_images_targets_recipes_and_the_page(unpacked):
     package = unpacked / "edgevit"
     for name in ("digits.npz", "vit_digits/model.safetensors", "swin_digits/config.json", "README.md"):
         assert (package / "cli/demo_models" / name).read_bytes() == (
             ROOT / "edgevit/cli/demo_models" / name
         ).read_bytes()
+    for name in ("page.html", "macros.html", "page.css"):
+        assert (package / "cli/page" / name).read_bytes() == (ROOT / "edgevit/cli/page" / name).read_bytes()
     for folder in ("targets", "calibration"):
         shipped = {path.name for path in (package / "_data" / folder).glob("*.toml")}
         assert shipped == {path.name for path in (ROOT / folder).glob("*.toml")}

@@ -22,7 +22,7 @@ from edgevit.cli.output import DEBUG
 from edgevit.core.errors import EdgevitError
 from edgevit.core.libraries import LIBRARIES
 
-COMMANDS = ("build", "finish", "inspect", "bench", "eval", "run", "check", "targets", "doctor", "demo")
+COMMANDS = ("build", "finish", "inspect", "bench", "eval", "run", "check", "report", "targets", "doctor", "demo")
 """In the order of ``--help``; each is a file of this folder with an object ``command``, imported when asked for."""
 
 
@@ -30,6 +30,7 @@ _EXTRAS = {
     **dict.fromkeys(
         ("torch", "onnx", "onnxscript", "onnx_ir", "safetensors", "h5py", "huggingface_hub", "tomli_w"), "build"
     ),
+    **dict.fromkeys(("jinja2", "markupsafe", "matplotlib"), "report"),
     **{name: library.extra for name, library in LIBRARIES.items()},
 }
 

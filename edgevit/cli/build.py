@@ -57,9 +57,12 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8", "fp8")
 @click.option("--skip-bad-images", is_flag=True, help="Go on without images that cannot be read, and count them.")
 @click.option("--accept-chance", is_flag=True, help="Go on where the float model answers labelled images by chance.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The bundle (./SOURCE-TARGET).")
+@click.option("--report", "page", is_flag=True, help="Write a page to look at beside the bundle (DIR.html).")
 @on_option
 @output_options
-def command(output: Output, source: str, target: str, out: Path | None, host: str | None, **options: Any) -> int:
+def command(
+    output: Output, source: str, target: str, out: Path | None, host: str | None, page: bool, **options: Any
+) -> int:
     """Build a bundle from a checkpoint, and measure it.
 
     SOURCE is a folder as timm or transformers save them, a file of bare weights with --arch, an ONNX file, or a hub id.
@@ -79,7 +82,7 @@ def command(output: Output, source: str, target: str, out: Path | None, host: st
     Examples:
       edgevit build ./my_model --target intel-cpu --calibration train/ --validation val/
       edgevit build ./my_model --target intel-cpu --precision int8 --calibration train.csv
-      edgevit build ./my_model --target intel-cpu --calibration random
+      edgevit build ./my_model --target intel-cpu --calibration random --report
       edgevit build ./my_model --target cpu --precision fp32 --out ./bundle
       edgevit build ./my_model --target intel-cpu --task embed --normalize --calibration photos/
       edgevit build ./my_model --target intel-cpu --task features --levels 1,2,3
@@ -89,10 +92,13 @@ def command(output: Output, source: str, target: str, out: Path | None, host: st
       edgevit build model.onnx --target intel-cpu --validation val/ --mean 0.5 --std 0.5 --resize 256
     """
     from edgevit.build.build import build_model
-    from edgevit.cli.verdict import describe_result, exit_status, show_result
+    from edgevit.cli.page.write import require_page_packages, write_page
+    from edgevit.cli.verdict import describe_result, exit_status, shorten_path, show_result
     from edgevit.core.memory import collect_new_alone
     from edgevit.core.target import load_target
 
+    if page:
+        require_page_packages()
     calibration, recipe = options["calibration"], options["recipe"]
     refuse_missing(
         {
@@ -123,8 +129,15 @@ def command(output: Output, source: str, target: str, out: Path | None, host: st
 
             log = output.listen_to(host)
             result = build_on(host, source, profile, progress=progress, log=log, **arguments)
-    output.document(describe_result(result))
+    written = None
+    if page and result.bundle is not None:
+        written = result.bundle.with_name(f"{result.bundle.name}.html")
+        write_page([result.bundle], written)
+    shown = {} if not page else {"page": None if written is None else str(written)}
+    output.document({**describe_result(result), **shown})
     show_result(output, result)
+    if page:
+        output.line(f"report: {shorten_path(written) if written is not None else 'none was written'}")
     return exit_status(result.report)
 
 

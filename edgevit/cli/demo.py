@@ -29,7 +29,7 @@ def command(output: Output, target: str | None, out: Path) -> int:
     """Run the whole line on a small ViT and a small Swin that read handwritten digits.
 
     Writes the digits as PNG files, builds and measures a bundle for each model, opens both as a device app would, and
-    shows what they see in images that they were not trained on.
+    shows what they see in images that they were not trained on. The last line names a page with both side by side.
 
     \b
     Examples:
@@ -63,9 +63,14 @@ def command(output: Output, target: str | None, out: Path) -> int:
         output.line(f"{name}_digits for {profile.name}")
         show_result(output, results[name])
     predictions = _predict(results, files)
-    output.document({"builds": {n: describe_result(r) for n, r in results.items()}, "predictions": predictions})
+    page = _write_page(output, results, out)
+    described = {n: describe_result(r) for n, r in results.items()}
+    output.document({"builds": described, "predictions": predictions, "page": None if page is None else str(page)})
     if any(name in row for row in predictions for name in MODELS):
         _show_predictions(output, predictions)
+    if page is not None:
+        output.line()
+        output.line(f"report: {page}")
     return max(exit_status(result.report) for result in results.values())
 
 
@@ -106,6 +111,22 @@ def _predict(results: dict[str, BuildResult], files: DigitFiles) -> list[dict[st
                 first = predictor.classify(path, top_k=1)[0]
                 row[name] = {"label": first.label, "probability": first.probability}
     return rows
+
+
+def _write_page(output: Output, results: dict[str, BuildResult], out: Path) -> Path | None:
+    """Both bundles side by side; without the packages for it a note says how to get them."""
+    from edgevit.cli.page.write import write_page
+    from edgevit.core.errors import MissingPackageError
+
+    bundles = [result.bundle for result in results.values() if result.bundle is not None]
+    if not bundles:
+        return None
+    try:
+        write_page(bundles, out / "report.html")
+    except MissingPackageError as exc:
+        output.note(f"no report page: {exc.message} ({exc.hint})")
+        return None
+    return out / "report.html"
 
 
 def _show_predictions(output: Output, rows: list[dict[str, Any]]) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DEBUG = "EDGEVIT_DEBUG"
 """Set in the environment, it lets tracebacks and the libraries' warnings through."""
 
-_TALKATIVE = ("torch", "onnxscript", "onnx_ir", "openvino", "PIL")
+_TALKATIVE = ("torch", "onnxscript", "onnx_ir", "openvino", "PIL", "matplotlib")
 
 
 @dataclass(frozen=True)

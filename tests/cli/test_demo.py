@@ -55,6 +55,9 @@ def test_demo_builds_both_models_and_reads_held_out_digits_and_again_as_one_docu
         assert f"{name} for cpu" in result.stdout
         assert (out / f"{name}-cpu" / "manifest.json").is_file()
     assert result.stdout.count("CHOSEN") == 2
+    assert result.stdout.splitlines()[-1] == f"report: {out / 'report.html'}"
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert all(f"{name}-cpu" in page for name in ("vit_digits", "swin_digits"))
     ending = result.stdout.split("Held-out images")[1]
     assert "█" in ending
     labels, vit, swin = (next(x for x in ending.splitlines() if x.startswith(n)) for n in ("label", "vit", "swin"))

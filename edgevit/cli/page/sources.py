@@ -1,0 +1,91 @@
+"""read_sources: what a page is made from, the report and the manifest of every bundle."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgevit.core.errors import BundleError, EdgevitError, OutputError, format_offenders
+from edgevit.core.report.report import Report
+from edgevit.runtime.bundle import REPORT_FILE, load_bundle
+from edgevit.runtime.manifest import Manifest, hash_file
+
+
+@dataclass(frozen=True)
+class Source:
+    """One bundle of a page.
+
+    Attributes:
+        name: That the page calls it by; of several bundles each has its own.
+        path: As it was given.
+        report: Its ``report.json``.
+        manifest: Its ``manifest.json``.
+    """
+
+    name: str
+    path: str
+    report: Report
+    manifest: Manifest
+
+
+def read_sources(paths: Sequence[Path], out: Path | None = None) -> tuple[Source, ...]:
+    """Read what a page shows.
+
+    Args:
+        paths: Folders of bundles.
+        out: The file that is to be written, to refuse it together with the bundles.
+
+    Raises:
+        BundleError: Some are no bundles, are damaged, or are of a later edgevit; all of them are listed.
+        OutputError: All bundles are good, and ``out`` cannot be written.
+    """
+    found: list[tuple[Path, Report, Manifest]] = []
+    offenders: list[EdgevitError] = []
+    for path in paths:
+        try:
+            found.append((path, *_read(path)))
+        except BundleError as exc:
+            offenders.append(exc)
+    if out is not None and (problem := _find_problem(out, paths)) is not None:
+        offenders.append(problem)
+    if len(offenders) == 1:
+        raise offenders[0]
+    if offenders:
+        hints = "; ".join(dict.fromkeys(exc.hint for exc in offenders if exc.hint))
+        raise BundleError(
+            f"{len(offenders)} of what was named cannot be used:\n" + format_offenders([e.message for e in offenders]),
+            hints,
+        )
+    given = [path.resolve().name or str(path) for path, _, _ in found]
+    counts = Counter(given)
+    names = [name if counts[name] == 1 else str(path) for name, (path, _, _) in zip(given, found, strict=True)]
+    again = Counter(names)
+    names = [n if again[n] == 1 else f"{n} ({place})" for place, n in enumerate(names, 1)]
+    return tuple(
+        Source(name, str(path), report, manifest) for name, (path, report, manifest) in zip(names, found, strict=True)
+    )
+
+
+def _read(path: Path) -> tuple[Report, Manifest]:
+    bundle = load_bundle(path)
+    file = path / REPORT_FILE
+    report = Report.load(file)
+    record = bundle.manifest.files.get(REPORT_FILE)
+    if record is not None and hash_file(file) != record:
+        raise BundleError(f"{file} is not as the bundle's manifest says", "copy the bundle again, or build it again")
+    return report, bundle.manifest
+
+
+def _find_problem(out: Path, bundles: Sequence[Path]) -> OutputError | None:
+    """Why a page cannot be written there, as far as that can be told before."""
+    if out.is_dir():
+        return OutputError(f"{out} is a folder", "give the name of a file, as --out report.html")
+    if not out.parent.is_dir():
+        return OutputError(f"{out} cannot be written: {out.parent} is not a folder", "make it first, or give another")
+    if any(out.resolve().is_relative_to(bundle.resolve()) for bundle in bundles):
+        return OutputError(
+            f"{out} lies inside a bundle", "write the page beside the bundle: a bundle holds only its own"
+        )
+    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,19 @@ from tests.support.tiny_bundle import LABELS, make_manifest
 MACHINE = Machine(
     "A processor", ("avx2", "fma"), 4, 8, 8, "Debian", "6.1", "3.11.7", "x86_64", {"edgevit": "0.1.0", "numpy": "2.4"}
 )
+
+
+TIMES: dict[str, Any] = {
+    **{name: {"p50_ms": ms} for name, ms in (("decode", 2.0), ("resize", 8.0), ("engine", 4.0), ("answer", 2.0))},
+    **{"image": "a.jpg", "width": 640, "height": 480, "format": "JPEG", "method": "one by one"},
+}
+
+
+@dataclass(frozen=True)
+class AnsweredVariant(Variant):
+    """A variant whose report has the times from file to answer."""
+
+    end_to_end: Any = None
 
 
 def make_latency(p50: float, **changes: Any) -> Latency:

@@ -14,6 +14,9 @@ from edgevit.core.schema import to_data
 
 SCHEMA_VERSION = 1
 
+PARTS = ("decode", "resize", "engine", "answer")
+"""From an image file to the answer, in this order."""
+
 
 def make_document(sources: Sequence[Source]) -> dict[str, Any]:
     """The document behind a page: only dicts, lists, text, numbers, truth values and ``None``.
@@ -64,15 +67,16 @@ def _describe_bundle(source: Source) -> dict[str, Any]:
         },
         "machine": to_data(report.machine),
         "methods": list(dict.fromkeys(v.latency.method for v in report.variants if v.latency is not None)),
-        "end_to_end": to_data(getattr(report, "end_to_end", None)),
         **{name: to_data(value) for name, value in known.items()},
     }
 
 
 def _list_figures(variant: Variant) -> dict[str, Any]:
     """A variant's own fields, those without a figure as ``None``, and percentages of its counts."""
-    names = ("latency", "ratio", "cold_start", "throughput", "parity", "accuracy", "choice_accuracy")
+    names = ("latency", "ratio", "cold_start", "throughput", "parity", "accuracy", "choice_accuracy", "end_to_end")
     data = {**dict.fromkeys(names), **to_data(variant)}
+    if data["end_to_end"] is not None:
+        data["end_to_end"] |= _share_out(data["end_to_end"])
     for name in ("accuracy", "choice_accuracy"):
         figures = getattr(variant, name)
         if figures is not None:
@@ -86,6 +90,16 @@ def _list_figures(variant: Variant) -> dict[str, Any]:
                 "worst_level": None if worst is None else list(worst),
             }
     return data
+
+
+def _share_out(times: Mapping[str, Any]) -> dict[str, Any]:
+    """What an app waits for, in its parts: their medians, and the share of each in the sum of all."""
+    medians = {name: times[name]["p50_ms"] for name in PARTS}
+    total = sum(medians.values())
+    parts = [
+        {"name": name, "p50_ms": p50, "percent": 100 * p50 / total if total else 0.0} for name, p50 in medians.items()
+    ]
+    return {"total_ms": total, "parts": parts}
 
 
 def _describe_variants(report: Report) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:

@@ -52,7 +52,8 @@ def measure_quality(figures: Accuracy, budget: Budget) -> Quality | None:
     if figures.cosine_mean is not None:
         return Quality("mean cosine with the float model", "", figures.cosine_mean, budget.min_cosine)
     worst = figures.worst_level
-    return None if worst is None else Quality("SQNR of the worst level", "dB", worst[1], budget.min_level_sqnr_db)
+    measure = "SQNR of the worst level" if figures.task == "features" else "SQNR of the answers"
+    return None if worst is None else Quality(measure, "dB", worst[1], budget.min_level_sqnr_db)
 
 
 def find_front(points: Sequence[tuple[float, float] | None]) -> list[bool]:

@@ -8,7 +8,7 @@ import pytest
 from edgevit.cli.page.document import SCHEMA_VERSION, make_document
 from edgevit.cli.page.sources import Source
 from edgevit.core.report.report import Accuracy, DataUse
-from tests.support.page_bundles import MACHINE, make_accuracy, make_empty_report, make_report
+from tests.support.page_bundles import MACHINE, TIMES, AnsweredVariant, make_accuracy, make_empty_report, make_report
 from tests.support.tiny_bundle import make_manifest
 
 
@@ -105,3 +105,19 @@ def test_document_judges_by_calibration_images_where_there_are_no_others() -> No
     (bundle,) = make_document([make_source(variants=variants)])["bundles"]
     assert bundle["measure"]["images"] == "calibration"
     assert [v["quality"]["value"] for v in bundle["variants"]] == [89.0] * 3
+
+
+def test_document_shares_out_what_an_app_waits_for() -> None:
+    variants = list(make_report().variants)
+    variants[2] = AnsweredVariant(**{**vars(variants[2]), "end_to_end": TIMES})
+    (bundle,) = make_document([make_source(variants=tuple(variants))])["bundles"]
+    assert bundle["variants"][0]["end_to_end"] is None
+    found = bundle["variants"][2]["end_to_end"]
+    assert found["total_ms"] == 16.0
+    assert found["image"] == "a.jpg"
+    assert [(p["name"], p["p50_ms"], p["percent"]) for p in found["parts"]] == [
+        ("decode", 2.0, 12.5),
+        ("resize", 8.0, 50.0),
+        ("engine", 4.0, 25.0),
+        ("answer", 2.0, 12.5),
+    ]

@@ -8,8 +8,8 @@ import pytest
 
 from edgevit.cli.page.document import make_document
 from edgevit.cli.page.sources import Source
-from edgevit.core.report.report import Variant, Verdict
-from tests.support.page_bundles import make_empty_report, make_latency, make_report
+from edgevit.core.report.report import Accuracy, Variant, Verdict
+from tests.support.page_bundles import TIMES, AnsweredVariant, make_empty_report, make_latency, make_report
 from tests.support.tiny_bundle import LABELS, make_manifest
 
 pytest.importorskip("jinja2")
@@ -141,3 +141,24 @@ def test_page_names_the_variants_of_latencies_far_apart() -> None:
     assert "logarithmic" in page
     for name in ("slow", "quick"):
         assert re.search(rf"<text[^>]*>{name}</text>", page)
+
+
+def test_page_shows_what_an_app_waits_for() -> None:
+    variants = list(make_report().variants)
+    variants[2] = AnsweredVariant(**{**vars(variants[2]), "end_to_end": TIMES})
+    page = render(make_source(report=make_report(variants=tuple(variants))))
+    assert "From an image file to the answer" in page
+    text = re.sub(r"<[^>]*>", "", page)
+    assert "decode 12 %,  resize 50 %,  engine 25 %,  answer 12 %, of 16.0 ms" in text
+    assert "a.jpg, 640 × 480 JPEG" in page
+    assert "From an image file" not in render(make_source())
+
+
+def test_page_leaves_out_columns_without_figures() -> None:
+    levels = Accuracy(20, False, None, None, None, task="features", level_sqnr_db={"level0": 25.0}, sqnr_db=25.0)
+    report = make_report(variants=tuple(replace(v, accuracy=levels) for v in make_report().variants))
+    page = render(make_source(report=report))
+    assert "SQNR of the worst level, dB" in page
+    for title in ("drop", "agree, %", "won", "lost", "cosine"):
+        assert f'<th class="n">{title}</th>' not in page
+        assert (f'<th class="n">{title}</th>' in render(make_source())) == (title != "cosine")

@@ -21,7 +21,7 @@ _SERIES = ("#0a0b00", "#0a0b01", "#0a0b02", "#0a0b03")
 _COLOURS = {
     _INK: "currentColor",
     _FAINT: "var(--line)",
-    _PAPER: "var(--paper)",
+    _PAPER: "var(--card)",
     **{colour: f"var(--series{place})" for place, colour in enumerate(_SERIES)},
 }
 """Colours that stand for those of the style sheet, so that a figure follows it from light to dark."""
@@ -190,6 +190,7 @@ def _label_points(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
                 ha="left" if dx > 0 else "right",
                 fontsize=8,
                 fontweight="bold" if point.chosen else "normal",
+                bbox={"facecolor": _PAPER, "edgecolor": "none", "pad": 0.6},  # no line strikes it through
                 arrowprops={"arrowstyle": "-", "color": _FAINT, "lw": 0.7} if abs(dy) > 5 else None,
             )
             text.update_positions(renderer)

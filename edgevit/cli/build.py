@@ -94,6 +94,7 @@ def command(
     from edgevit.build.build import build_model
     from edgevit.cli.page.write import require_page_packages, write_page
     from edgevit.cli.verdict import describe_result, exit_status, shorten_path, show_result
+    from edgevit.core.errors import EdgevitError
     from edgevit.core.memory import collect_new_alone
     from edgevit.core.target import load_target
 
@@ -132,7 +133,11 @@ def command(
     written = None
     if page and result.bundle is not None:
         written = result.bundle.with_name(f"{result.bundle.name}.html")
-        write_page([result.bundle], written)
+        try:
+            write_page([result.bundle], written)
+        except EdgevitError:
+            show_result(output, result)  # the bundle is written
+            raise
     shown = {} if not page else {"page": None if written is None else str(written)}
     output.document({**describe_result(result), **shown})
     show_result(output, result)

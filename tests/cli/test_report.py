@@ -129,6 +129,17 @@ def test_build_with_report_writes_the_page_beside_the_bundle(run, line, tmp_path
     assert run("check", out).exit_code == 0, "the page is none of the bundle's files"
 
 
+def test_build_whose_page_cannot_be_written_still_shows_its_verdict(run, line, tmp_path) -> None:
+    from edgevit.cli.demo_models import MODELS
+
+    out = tmp_path / "vit"
+    (tmp_path / "vit.html").mkdir()
+    options = ("--target", "cpu", "--precision", "fp32", "--recipe", line.recipe, "--out", out, "--report", "--quiet")
+    result = run("build", MODELS["vit"], *options)
+    refuse(result, "vit.html is a folder")
+    assert f"bundle: {out}" in result.stdout
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 def test_page_in_a_browser_fits_a_telephone_and_a_desk_and_says_nothing_on_the_console(run, tmp_path) -> None:
     bundles = make_bundles(tmp_path, 3)

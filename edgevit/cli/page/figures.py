@@ -136,7 +136,13 @@ def draw_tradeoff(series: Mapping[str, Sequence[Point]], measure: str, limits: L
         figure = Figure(figsize=(_WIDTH, 3.4 + (0.2 * len(series) if len(series) > 1 else 0)), layout="constrained")
         axes = figure.add_subplot()
         front = sorted((p.latency, p.quality) for p in points if p.front)
-        ring = {"marker": "o", "markersize": 13, "markerfacecolor": "none", "markeredgewidth": 0.8, "linewidth": 1}
+        ring: dict[str, Any] = {
+            "marker": "o",
+            "markersize": 13,
+            "markerfacecolor": "none",
+            "markeredgewidth": 0.8,
+            "linewidth": 1,
+        }
         axes.plot([x for x, _ in front], [y for _, y in front], color=_INK, label="no other is better", **ring)
         for place, (name, group) in enumerate(series.items()):
             _draw_group(axes, group, _MARKS[place % len(_MARKS)], _SERIES[place % len(_SERIES)], _shorten(name))
@@ -152,7 +158,8 @@ def draw_tradeoff(series: Mapping[str, Sequence[Point]], measure: str, limits: L
         axes.ticklabel_format(axis="y", useOffset=False)
         handles, labels = axes.get_legend_handles_labels()
         shown = [pair for pair in zip(handles, labels, strict=True) if len(series) > 1 or pair[1] not in series]
-        figure.legend(*zip(*shown, strict=True), loc="outside upper left", frameon=False, ncols=2, fontsize=8)
+        handles, labels = [handle for handle, _ in shown], [label for _, label in shown]
+        figure.legend(handles, labels, loc="outside upper left", frameon=False, ncols=2, fontsize=8)
         _label_points(figure, axes, points)
         return _save(figure, "tradeoff")
 

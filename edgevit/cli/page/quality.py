@@ -37,7 +37,7 @@ def measure_quality(figures: Accuracy, budget: Budget) -> Quality | None:
     if top1 is not None and reference is not None:
         ends = (
             None if figures.drop_high is None else reference - figures.drop_high,
-            None if figures.drop_low is None else reference - figures.drop_low,
+            None if figures.drop_low is None else min(100.0, reference - figures.drop_low),
         )
         measure = "top-1 of nearest neighbours" if embeds else "top-1"
         return Quality(measure, "%", top1, reference - budget.max_drop_points, *ends)

@@ -17,6 +17,12 @@ def test_measure_quality_with_labels_is_top1_with_the_interval_of_the_drop_aroun
     assert (found.low, found.high) == (90 - 1.75, 90 + 1.25)
 
 
+def test_measure_quality_of_top1_ends_at_all_of_the_images() -> None:
+    found = measure_quality(make_accuracy(200, reference_top1=199), Budget())
+    assert found is not None
+    assert (found.low, found.high) == (99.5 - 1.75, 100)
+
+
 def test_measure_quality_without_labels_is_agreement() -> None:
     found = measure_quality(Accuracy(200, False, 190, 0.91, 0.97), Budget(min_agreement=0.98))
     assert found is not None

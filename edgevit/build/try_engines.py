@@ -214,8 +214,8 @@ def _answer_photo(
     judged = evidence.choice or evidence.validation
     if judged is None:
         return {}
-    task, labels = evidence.task, evidence.labels
-    apps = {n: App(s, evidence.preprocess, task.name, labels, task.scores) for n, s in sessions.items()}
+    task, scores = evidence.task.name, evidence.task.scores or "softmax"
+    apps = {n: App(s, evidence.preprocess, task, evidence.labels, scores) for n, s in sessions.items()}
     photo = pick_photo(judged.images)
     return measure_end_to_end(apps, photo, seconds=min(END_TO_END_SECONDS, recipe.latency_seconds), progress=progress)
 

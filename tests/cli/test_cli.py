@@ -55,7 +55,16 @@ def test_every_command_has_help_with_examples_and_the_shared_options(runner, nam
 
 @pytest.mark.parametrize("name", COMMAND_NAMES)
 def test_command_help_opens_without_any_optional_package(name):
-    blocked = ("torch", "onnx", "onnxscript", "onnx_ir", "onnxruntime", "openvino", "safetensors", "huggingface_hub")
+    blocked: tuple[str, ...] = (
+        "torch",
+        "onnx",
+        "onnxscript",
+        "onnx_ir",
+        "onnxruntime",
+        "openvino",
+        "safetensors",
+        "huggingface_hub",
+    )
     blocked += ("jinja2", "matplotlib")
     code = (
         f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"

@@ -83,7 +83,8 @@ def test_verdict_table_of_a_large_model_that_lost_much_lines_up_within_80_column
 
 def test_end_to_end_table_of_slow_parts_lines_up_within_80_columns(monkeypatch):
     def make(*parts):
-        return EndToEnd("a.jpg", "JPEG", 500, 375, 50, *(Spread(ms, ms, ms) for ms in (*parts, sum(parts))))
+        decode, resize, engine, answer, whole = (Spread(ms, ms, ms) for ms in (*parts, sum(parts)))
+        return EndToEnd("a.jpg", "JPEG", 500, 375, 50, decode, resize, engine, answer, whole)
 
     found = {"fp32-onnxruntime": make(143.0, 126.4, 1364.0, 12.5), "int8": make(1.125, 1.5, 5.875, 0.125)}
     lines = draw(make_end_to_end_table(found), monkeypatch)

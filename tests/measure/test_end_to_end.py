@@ -92,8 +92,8 @@ def test_slow_engines_answer_fewer_times(photo, ms, runs, calls):
 
 def test_progress_ends_at_its_total(photo):
     told = []
-    apps = {name: App(FakeSession(Clock(), name, 1), PREPROCESS) for name in "ab"}
-    clock = apps["a"].session.clock
+    clock = Clock()
+    apps = {name: App(FakeSession(clock, name, 1), PREPROCESS) for name in "ab"}
     measure_end_to_end(apps, photo, clock=clock, progress=lambda *step: told.append(step))
     assert told == [("end to end", done, 20) for done in range(1, 21)]
 

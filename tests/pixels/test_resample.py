@@ -75,7 +75,8 @@ def test_part_of_a_resize_equals_that_part_of_the_whole(resample, interpolation,
     rows = sorted(data.draw(st.lists(st.integers(0, new[0]), min_size=2, max_size=2, unique=True)))
     columns = sorted(data.draw(st.lists(st.integers(0, new[1]), min_size=2, max_size=2, unique=True)))
     turned = data.draw(st.booleans())  # which of the passes comes first depends on the shape
-    photo = make_photo(*(old[::-1] if turned else old), 1)
+    height, width = old[::-1] if turned else old
+    photo = make_photo(height, width, 1)
     whole = np.asarray(resample(photo, new[1], new[0], interpolation))
     part = resample(photo, new[1], new[0], interpolation, (columns[0], rows[0], columns[1], rows[1]))
     np.testing.assert_array_equal(np.asarray(part), whole[slice(*rows), slice(*columns)])
@@ -84,7 +85,7 @@ def test_part_of_a_resize_equals_that_part_of_the_whole(resample, interpolation,
 @pytest.mark.skipif(int(Image.__version__.split(".")[0]) < 13, reason="Pillow before 13 orders its passes differently")
 @pytest.mark.parametrize("size", [(300, 40), (40, 300)])
 def test_part_of_a_resize_by_pillow_is_the_same_in_either_order_of_the_passes(size):
-    photo = make_photo(*size, 2)
+    photo = make_photo(size[0], size[1], 2)
     whole = photo.resize((32, 24), Image.Resampling.BICUBIC)
     assert np.array_equal(np.asarray(resample_pillow(photo, 32, 24, "bicubic")), np.asarray(whole))
     part = resample_pillow(photo, 32, 24, "bicubic", (8, 4, 24, 20))

@@ -15,8 +15,8 @@ from edgevit.core.target import Budget
 
 
 def make_times(*parts: float, image: str = "dog.jpg") -> EndToEnd:
-    spreads = (Spread(ms, ms, ms) for ms in (*parts, sum(parts)))
-    return EndToEnd(image, "JPEG", 500, 375, 50, *spreads)
+    decode, resize, engine, answer, whole = (Spread(ms, ms, ms) for ms in (*parts, sum(parts)))
+    return EndToEnd(image, "JPEG", 500, 375, 50, decode, resize, engine, answer, whole)
 
 
 def judge(times: EndToEnd | None, **changes: float) -> tuple[str, ...]:

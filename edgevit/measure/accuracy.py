@@ -9,6 +9,7 @@ no order among equal logits; counts differ from it only where a label's logit eq
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -17,10 +18,14 @@ import numpy.typing as npt
 
 from edgevit.core.errors import CheckpointError, CompileError, DataError, EdgevitError, format_offenders
 from edgevit.core.report.report import Accuracy, ClassChange
+from edgevit.core.report.scores import ImageChange
 from edgevit.measure.intervals import paired_difference_interval, wilson_interval
 
 OUTPUT = "the output"
 """Name of the level whose SQNR is judged where agreement says nothing."""
+
+_MOST_CHANGES = 12
+"""Images of a kind of change that a report lists."""
 
 _Counts: TypeAlias = npt.NDArray[np.int64]
 
@@ -44,6 +49,8 @@ class AccuracyMeter:
         self._classes = classes
         self._agreement = self._top1 = self._top5 = self._reference_top1 = self._reference_top5 = 0
         self._gained = self._lost = 0
+        self._changes: list[ImageChange] = []
+        self._kinds: Counter[tuple[bool, bool]] = Counter()
         self._noise = NoiseSum()
         self._class_images, self._class_correct, self._class_reference_correct = np.zeros((3, classes), np.int64)
 
@@ -77,6 +84,8 @@ class AccuracyMeter:
         self._agreement += int((first == reference_first).all(axis=1).sum())
         self._answers |= {row.tobytes() for row in reference_first} if len(self._answers) < 2 else set()
         self._noise.add(theirs, ours)
+        if self._scores == "softmax" and files is not None:
+            self._list_changes(first[:, 0], reference_first[:, 0], labels, files)
         for row in theirs:
             self._sum += row
             self._square += row**2
@@ -89,6 +98,17 @@ class AccuracyMeter:
     def _answer(self, logits: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
         """What is compared, ``(B, …)``: the first class, or which labels are there."""
         return logits > 0 if self._scores == "sigmoid" else logits.argmax(axis=1)[:, None]
+
+    def _list_changes(
+        self, ours: _Counts, theirs: _Counts, labels: npt.NDArray[Any] | None, files: Sequence[str]
+    ) -> None:
+        for at in np.flatnonzero(ours != theirs).tolist():
+            label = None if labels is None else int(labels[at])
+            change = ImageChange(files[at], int(theirs[at]), int(ours[at]), label)
+            kind = (change.reference == label, change.answer == label)
+            self._kinds[kind] += 1
+            if self._kinds[kind] <= _MOST_CHANGES:
+                self._changes.append(change)
 
     def _explain_no_agreement(self) -> str:
         if self._scores == "identity":
@@ -137,6 +157,7 @@ class AccuracyMeter:
             "labelled": self._labelled,
             "sqnr_db": self._noise.decibels,
             "skipped_images": skipped_images,
+            "changed_images": tuple(self._changes),
             **rate_agreement(self._agreement, self.images),
         }
         if no_agreement := self._explain_no_agreement():

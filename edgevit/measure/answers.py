@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -12,6 +13,7 @@ from edgevit.core.progress import Progress, ignore_progress
 from edgevit.measure.accuracy import AccuracyMeter
 from edgevit.measure.embeddings import EmbeddingMeter
 from edgevit.measure.features import FeatureMeter
+from edgevit.pixels.images import hash_image
 
 if TYPE_CHECKING:
     from edgevit.core.engine import TensorSpec
@@ -56,7 +58,7 @@ def measure_answers(
     Raises:
         CompileError: The engine gave answers of a wrong shape or that are not finite.
         CheckpointError: The float model did.
-        DataError: No images, or labels that are not classes.
+        DataError: No images, labels that are not classes, or an image that is not there any more.
     """
     if task.name == "embed" and callable(reference):
         # All of the float model's embeddings come first: they are what is searched.
@@ -74,7 +76,9 @@ def measure_answers(
             expected = answers if reference is None else reference(batch.pixels)
         update(answers, expected, batch)
         progress(stage, meter.images, len(images))
-    return meter.result(skipped_images=len(images.skipped))
+    found = meter.result(skipped_images=len(images.skipped))
+    changed = (replace(change, sha256=hash_image(images.root / change.file)) for change in found.changed_images)
+    return replace(found, changed_images=tuple(changed))
 
 
 def _start_meter(

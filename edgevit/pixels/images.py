@@ -210,7 +210,7 @@ class ImageSet:
         """Fingerprint of names, labels and file contents; the same wherever the set lies."""
         total = hashlib.sha256()
         labels = self.labels or (None,) * len(self.files)
-        digests = _map_ordered(lambda file: _hash_file(self.root / file), self.files, workers)
+        digests = _map_ordered(lambda file: hash_image(self.root / file), self.files, workers)
         for file, label, digest in zip(self.files, labels, digests, strict=True):
             total.update(f"{len(file)} {file} {label} {digest}\n".encode("utf-8", "surrogateescape"))
         return total.hexdigest()
@@ -261,7 +261,12 @@ def _map_ordered(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _hash_file(path: Path) -> str:
+def hash_image(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        DataError: It cannot be read.
+    """
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as stream:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from PIL import Image
 from edgevit.core.engine import TensorSpec
 from edgevit.core.errors import DataError
 from edgevit.core.task import Task
-from edgevit.measure.answers import measure_answers
+from edgevit.measure.answers import Run, measure_answers
 from edgevit.pixels.images import ImageSet
 from edgevit.pixels.preprocess import Preprocess
 from edgevit.runtime.session import Outputs
@@ -39,6 +41,29 @@ def run_parity_model(pixels: npt.NDArray[np.uint8]) -> Outputs:
     """Says 1 for odd pixels and 0 for even ones."""
     odd = pixels[:, 0, 0, 0] % 2
     return (np.stack([1 - odd, odd], axis=1).astype(np.float32),)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_images_with_another_answer_are_listed_with_both_and_the_hash_of_the_file(
+    images: ImageSet, batch_size: int
+) -> None:
+    def run_zero(pixels: npt.NDArray[np.uint8]) -> Outputs:
+        return (np.tile(np.float32([1, 0]), (len(pixels), 1)),)
+
+    def measure(run: Run, reference: Run, images: ImageSet) -> list[tuple[str, int, int, int | None]]:
+        found = measure_answers(
+            run, images, PREPROCESS, CLASSIFY, LOGITS, reference=reference, batch_size=batch_size
+        ).changed_images
+        for change in found:
+            assert change.sha256 == hashlib.sha256((images.root / change.file).read_bytes()).hexdigest()
+        return [(change.file, change.reference, change.answer, change.label) for change in found]
+
+    assert measure(run_zero, run_parity_model, images) == [("1.png", 1, 0, 1), ("3.png", 1, 0, 1)]
+    assert measure(run_parity_model, run_zero, images) == [("1.png", 0, 1, 1), ("3.png", 0, 1, 1)]
+    unlabelled = dataclasses.replace(images, labels=None)
+    assert measure(run_parity_model, run_zero, unlabelled) == [("1.png", 0, 1, None), ("3.png", 0, 1, None)]
+    many = dataclasses.replace(images, files=("1.png", "2.png") * 20, labels=(1, 0) * 20)
+    assert len(measure(run_zero, run_parity_model, many)) == 12
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 8])

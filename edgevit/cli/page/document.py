@@ -8,6 +8,7 @@ from typing import Any
 
 from edgevit.cli.page.quality import Quality, find_front, measure_quality
 from edgevit.cli.page.sources import Source
+from edgevit.cli.page.thumbnails import list_changed_images
 from edgevit.core.quantization import QuantizationRecord
 from edgevit.core.report.report import Report, Variant
 from edgevit.core.schema import to_data
@@ -61,6 +62,7 @@ def _describe_bundle(source: Source) -> dict[str, Any]:
         "tiers": {name: [_list_figures(v) for v in tier] for name, tier in report.tiers.items()},
         "quantization": [_describe_quantization(*item) for item in report.quantization.items()],
         "changed_classes": _list_changed_classes(source),
+        "changed_images": list_changed_images(source),
         "fusion": {
             precision: {**to_data(record), "summary": record.describe(), "leftovers": to_data(record.leftovers())}
             for precision, record in report.fusion.items()

@@ -30,6 +30,25 @@ class ClassChange:
 
 
 @dataclass(frozen=True)
+class ImageChange:
+    """An image to which the engine gives another class than the float model.
+
+    Attributes:
+        file: Its name within the set.
+        reference: The class that the float model gives.
+        answer: The class that the engine gives.
+        label: The right one; ``None`` without labels.
+        sha256: Of the file, so that nobody takes another of its name for it.
+    """
+
+    file: str
+    reference: int
+    answer: int
+    label: int | None = None
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
 class Accuracy(Figures):
     """An engine against labels and against the float model, on the same images.
 
@@ -55,6 +74,8 @@ class Accuracy(Figures):
         sqnr_db: 10·log10(Σ reference² / Σ (reference − logits)²) over all logits; ``None`` where every logit is equal,
             or the reference is zero. Of features, with the mean of the levels' noise over signal.
         per_class: Only the classes that changed.
+        changed_images: The first images that were lost, that were gained, and that went from one wrong class to another
+            (without labels: that changed), at most twelve of each kind, by their place in the set.
         skipped_images: Images of the set that could not be read.
         task: ``classify``, ``embed`` or ``features``.
         cosine_mean: Of an engine's embedding and the float model's.
@@ -81,6 +102,7 @@ class Accuracy(Figures):
     drop_high: float | None = None
     sqnr_db: float | None = None
     per_class: tuple[ClassChange, ...] = ()
+    changed_images: tuple[ImageChange, ...] = ()
     skipped_images: int = 0
     task: TaskName = "classify"
     cosine_mean: float | None = None

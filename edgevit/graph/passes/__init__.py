@@ -7,6 +7,7 @@ for graphs with Q/DQ pairs, and OpenVINO's backend runs it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from edgevit.core.pass_record import PassRecord
@@ -15,7 +16,7 @@ from edgevit.graph.passes.fold_attention_bias import fold_attention_bias
 from edgevit.graph.passes.fold_constants import fold_constants
 from edgevit.graph.passes.fold_reshape_target import fold_reshape_target
 from edgevit.graph.passes.fold_static_shapes import fold_static_shapes
-from edgevit.graph.passes.fuse_attention import fuse_attention_packed, fuse_attention_separate
+from edgevit.graph.passes.fuse_attention import Form, fuse_attention
 from edgevit.graph.passes.fuse_gelu import fuse_gelu
 from edgevit.graph.passes.fuse_layer_norm import fuse_layer_norm
 from edgevit.graph.passes.fuse_token_gather import fuse_token_gather
@@ -44,13 +45,14 @@ FOREIGN: tuple[tuple[str, Pass], ...] = (
 )
 
 # One that was recognised only in part: the form that engines fuse. The last two shorten what the others leave.
+_FORMS: tuple[Form, ...] = ("packed", "separate")
 PARTIAL: dict[str, tuple[tuple[str, Pass], ...]] = {
     form: (
-        ("fuse_attention", fuse),
+        ("fuse_attention", functools.partial(fuse_attention, form=form)),
         ("fold_attention_bias", fold_attention_bias),
         ("fuse_token_gather", fuse_token_gather),
         ("remove_moves", remove_moves),
         ("remove_identity", remove_identity),
     )
-    for form, fuse in (("packed", fuse_attention_packed), ("separate", fuse_attention_separate))
+    for form in _FORMS
 }

@@ -25,17 +25,9 @@ from edgevit.graph.patterns.pieces import MismatchError, Weights
 Form = Literal["packed", "separate"]
 
 
-def fuse_attention_packed(graph: Graph) -> PassRecord:
-    """Rewrite in place, with one projection for q, k and v; exact to rounding."""
-    return _fuse(graph, "packed")
+def fuse_attention(graph: Graph, form: Form) -> PassRecord:
+    """Rewrite in place, with one projection for q, k and v or one for each of them; exact to rounding."""
 
-
-def fuse_attention_separate(graph: Graph) -> PassRecord:
-    """Rewrite in place, with a projection for each of q, k and v; exact to rounding."""
-    return _fuse(graph, "separate")
-
-
-def _fuse(graph: Graph, form: Form) -> PassRecord:
     def rewrite(node: ir.Node) -> bool:
         if node.op_type != "MatMul" or not _follows_softmax(node):
             return False
@@ -104,26 +96,24 @@ def _rebuild(graph: Graph, attention: Attention, form: Form) -> None:
     build.insert(attention.context, old, build.reshape(context, known_shape(old), "shaped"))
 
 
-def _scaled(attention: Attention) -> tuple[Weights, Weights | None]:
-    """Weight and bias of the queries with the scale of the scores."""
-    scale, part = np.float32(attention.scale), attention.q
-    return part.weight * scale, None if part.bias is None else part.bias * scale
-
-
 def _project_separately(build: Builder, attention: Attention) -> list[ir.Value]:
     made = []
-    for name, part in (("q", attention.q), ("k", attention.k), ("v", attention.v)):
-        weight, bias = _scaled(attention) if name == "q" else (part.weight, part.bias)
-        rows = _project(build, _input_of(part, attention), weight, bias, name)
+    for name, part in zip("qkv", _list_parts(attention), strict=True):
+        rows = _project(build, _input_of(part, attention), part.weight, part.bias, name)
         made.append(_split_heads(build, rows, attention, attention.heads, name))
     return made
 
 
+def _list_parts(attention: Attention) -> tuple[Projection, ...]:
+    """Queries with the scale of the scores, keys and values."""
+    return attention.q.times(attention.scale), attention.k, attention.v
+
+
 def _project_packed(build: Builder, attention: Attention) -> list[ir.Value]:
-    parts = [_scaled(attention), *((p.weight, p.bias) for p in (attention.k, attention.v))]
-    weight = np.concatenate([w for w, _ in parts])
-    biased = any(b is not None for _, b in parts)
-    bias = np.concatenate([np.zeros(len(w), np.float32) if b is None else b for w, b in parts]) if biased else None
+    parts = _list_parts(attention)
+    weight = np.concatenate([p.weight for p in parts])
+    biases = [np.zeros(len(p.weight), np.float32) if p.bias is None else p.bias for p in parts]
+    bias = np.concatenate(biases) if any(p.bias is not None for p in parts) else None
     rows = _project(build, _input_of(attention.q, attention), weight, bias, "qkv")
     packed = _split_heads(build, rows, attention, 3 * attention.heads, "qkv")
     shape = (attention.windows, attention.heads, attention.tokens, attention.head_width)

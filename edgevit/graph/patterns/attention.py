@@ -36,6 +36,11 @@ class Projection:
     scale: float
     product: ir.Node
 
+    def times(self, factor: float) -> Projection:
+        """One whose weight and bias hold a factor in place of ``scale``."""
+        by = np.float32(factor)
+        return replace(self, weight=self.weight * by, bias=None if self.bias is None else self.bias * by, scale=1.0)
+
 
 @dataclass(frozen=True)
 class Attention:
@@ -96,7 +101,7 @@ def find_attention(context: ir.Node) -> Attention:
     heads = _count_heads(sides[0], lead)
     q, k, v = (_find_projection(view, lead // heads, heads, tokens, width) for view in sides)
     if v.scale != 1.0:
-        v = replace(v, weight=v.weight * np.float32(v.scale), bias=_times(v.bias, v.scale), scale=1.0)
+        v = v.times(v.scale)
     for other in (k, v):
         if other.source is not q.source or not np.array_equal(other.rows, q.rows):
             raise MismatchError(other.product, "queries, keys and values are not those of the same tokens")
@@ -107,10 +112,6 @@ def find_attention(context: ir.Node) -> Attention:
             bias = bias[:1]
     scale = scores.scale * q.scale * k.scale
     return Attention(q, k, v, heads, lead // heads, tokens, scale, bias, context, softmax)
-
-
-def _times(bias: Weights | None, scale: float) -> Weights | None:
-    return None if bias is None else (bias * np.float32(scale)).astype(np.float32)
 
 
 def _count_heads(view: View, lead: int) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgevit.graph.graph import Graph
-from edgevit.graph.passes.fuse_attention import fuse_attention_packed, fuse_attention_separate
+from edgevit.graph.passes.fuse_attention import Form, fuse_attention
 from tests.support.pass_graphs import constant, draw, parse, run
 
 TOKENS, HEADS, WIDTH = 5, 2, 4
@@ -60,13 +60,15 @@ def count_permutes_of_rank_five(graph: Graph) -> int:
     return sum(len(n.attributes["perm"].as_ints()) == 5 for n in nodes)
 
 
-@pytest.mark.parametrize(("fuse", "products"), [(fuse_attention_packed, 3), (fuse_attention_separate, 5)])
+@pytest.mark.parametrize(("form", "products"), [("packed", 3), ("separate", 5)])
 @pytest.mark.parametrize("scores", SCORES)
 @pytest.mark.parametrize("projections", [PACKED, SEPARATE], ids=["packed", "separate"])
-def test_fuse_attention_gives_one_form_with_equal_numbers(projections: str, scores: str, fuse, products: int) -> None:
+def test_fuse_attention_gives_one_form_with_equal_numbers(
+    projections: str, scores: str, form: Form, products: int
+) -> None:
     graph = parse(CONSTANTS + projections + SCORES[scores] + WEIGHED + JOINED, **IO)
     expected = run(graph, X)
-    record = fuse(graph)
+    record = fuse_attention(graph, form)
     assert len(record.applied) == 1
     counts = graph.op_counts()
     assert (counts["MatMul"], counts["Softmax"], counts.get("Mul", 0)) == (products, 1, 0)
@@ -104,7 +106,7 @@ def test_fuse_attention_leaves_near_misses_alone(near_miss: str) -> None:
     io = IO if near_miss != "values_are_no_projection" else IO | {"outputs": "float[a,b,c,d] y"}
     graph = parse(CONSTANTS + NEAR_MISSES[near_miss], **io)
     before = dict(graph.op_counts())
-    assert fuse_attention_separate(graph).applied == ()
+    assert fuse_attention(graph, "separate").applied == ()
     assert dict(graph.op_counts()) == before
 
 
@@ -112,14 +114,14 @@ def test_fuse_attention_packed_leaves_projections_of_different_values_and_says_w
     graph = parse(
         CONSTANTS + SEPARATE.replace("MatMul (x, wv)", "MatMul (z, wv)") + SCALED_QUERIES + WEIGHED + JOINED, **IO
     )
-    record = fuse_attention_packed(graph)
+    record = fuse_attention(graph, "packed")
     assert record.applied == ()
     assert len(record.skipped) == 1
     assert "not those of the same tokens" in record.skipped[0].reason
 
 
-@pytest.mark.parametrize("fuse", [fuse_attention_packed, fuse_attention_separate])
-def test_fuse_attention_leaves_tokens_that_lie_ahead_of_the_batch_and_says_why(fuse) -> None:
+@pytest.mark.parametrize("form", ["packed", "separate"])
+def test_fuse_attention_leaves_tokens_that_lie_ahead_of_the_batch_and_says_why(form: Form) -> None:
     """``(N, B, C)``, as torch's MultiheadAttention has it, where no value with the batch ahead is there to be read."""
     sides = constant("side", np.asarray([TOKENS, 2 * HEADS, WIDTH])) + "".join(
         f"{n}a = MatMul (x, w{n}) {n}b = Reshape ({n}a, side) {n} = Transpose <perm = [1, 0, 2]> ({n}b) " for n in "qkv"
@@ -129,7 +131,7 @@ def test_fuse_attention_leaves_tokens_that_lie_ahead_of_the_batch_and_says_why(f
         CONSTANTS + sides + scores + WEIGHED + "y = Relu (o)", f"float[{TOKENS},2,{CHANNELS}] x", "float[a,b,c] y"
     )
     before = dict(graph.op_counts())
-    record = fuse(graph)
+    record = fuse_attention(graph, form)
     assert record.applied == ()
     assert [skip.reason.split(": ")[-1] for skip in record.skipped] == [
         "tokens change places between projection and product"
@@ -141,6 +143,6 @@ def test_fuse_attention_leaves_a_result_that_is_an_output() -> None:
     graph = parse(
         CONSTANTS + SEPARATE + SCALED_QUERIES + WEIGHED.replace("o =", "y ="), **IO | {"outputs": "float[a,b,c,d] y"}
     )
-    record = fuse_attention_separate(graph)
+    record = fuse_attention(graph, "separate")
     assert record.applied == ()
     assert "output of the graph" in record.skipped[0].reason

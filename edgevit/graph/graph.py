@@ -6,6 +6,7 @@ model (``blocks.3.attn.qkv``), whatever the exporter called it, so that a report
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Site:
         name: The module's path, for example ``blocks.3.mlp.fc2``.
         op_type: ``Conv``, ``MatMul`` or ``Gemm``.
         weight_shape: Shape of the constant operand; ``None`` for a product of two activations.
-        macs: Multiplications of one run, where the shapes are static; else 0.
+        macs: Multiplications of one run, of which a dimension that may vary counts as 1; 0 where a shape is not known.
     """
 
     name: str
@@ -161,11 +162,13 @@ def known_shape(value: ir.Value | None) -> tuple[int, ...]:
 def _site(node: ir.Node) -> Site:
     weight = operand(node, 1)
     shape = tuple(int(d) for d in weight.const_value.shape.numpy()) if weight.const_value is not None else None
-    left, right = static_shape(node.inputs[0]), shape or static_shape(weight)
-    macs = 0
-    if left is not None and right is not None and node.op_type == "Conv":
-        out = static_shape(node.outputs[0])
-        macs = int(np.prod(out)) * int(np.prod(right[1:])) if out is not None else 0
-    elif left is not None and right is not None:
-        macs = int(np.prod(left)) * right[0 if node.attributes.get_int("transB", 0) else -1]
+    right = shape or _size(weight)
+    if node.op_type == "Conv":
+        macs = math.prod(_size(node.outputs[0])) * math.prod(right[1:])
+    else:
+        macs = math.prod(_size(operand(node))) * right[0 if node.attributes.get_int("transB", 0) else -1]
     return Site(node.name or "", node.op_type, shape, macs)
+
+
+def _size(value: ir.Value) -> list[int]:
+    return [0] if value.shape is None else [d if isinstance(d, int) else 1 for d in value.shape]

@@ -104,7 +104,7 @@ def plan_quantization(
     started = time.perf_counter()
     damage = rank_sites(base, plan, sample, progress)
     groups = rank_groups(base, plan, sample, progress)
-    choice = choose_float(
+    fallback = choose_float(
         base,
         plan,
         sample,
@@ -114,7 +114,7 @@ def plan_quantization(
         pins=pins,
         progress=progress,
     )
-    reasons.update(dict.fromkeys(choice.sites, f"it makes much noise for the time that {precision.upper()} would save"))
+    reasons.update(dict.fromkeys(fallback, f"it makes much noise for the time that {precision.upper()} would save"))
     seconds["sensitivity"] = round(time.perf_counter() - started, 2)
     records = []
     for site in base.sites():
@@ -124,7 +124,7 @@ def plan_quantization(
     alone = f"weights alone are int{quantization.weight_bits}: the recipe keeps activations float"
     notes = (alone,) if quantization.activations == "float" and precision == "int8" else ()
     record = QuantizationRecord(
-        count, sites=tuple(records), groups=groups, fallback=choice.sites, seconds=seconds, notes=notes
+        count, sites=tuple(records), groups=groups, fallback=fallback, seconds=seconds, notes=notes
     )
     return base, plan, record
 

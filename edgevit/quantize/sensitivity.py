@@ -5,18 +5,16 @@ Of a model with several outputs the noise over signal is the mean of that of eac
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import onnx_ir as ir
 
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.graph.graph import Graph
-from edgevit.graph.linears import read_weight
 from edgevit.graph.segments import Segment, SegmentRunner, extract_segment, join_segments, split_graph
 from edgevit.quantize.plan import QuantizationPlan, apply_plan
 
@@ -42,18 +40,16 @@ def rank_sites(
     Every site is measured on a few calibration images, and those that do most damage again on more of them.
     """
     pixels = pixels[:_MOST_IMAGES]
-    twice = len(pixels) > _FIRST_IMAGES
+    rounds = 1 + (len(pixels) > _FIRST_IMAGES)
 
-    def tell_first(stage: str, done: int, total: int) -> None:
-        progress(stage, done, 2 * total if twice else total)
+    def tell(before: int, stage: str, done: int, total: int) -> None:
+        progress(stage, before * total + done, rounds * total)
 
-    def tell_second(stage: str, done: int, total: int) -> None:
-        progress(stage, total + done, 2 * total)
-
-    first = measure_sites(graph, plan, list(plan.sites), pixels[:_FIRST_IMAGES], tell_first)
+    few = pixels[:_FIRST_IMAGES]
+    first = measure_sites(graph, plan, list(plan.sites), few, functools.partial(tell, 0))
     worst = sorted(first, key=lambda name: -first[name])[: math.ceil(_WORST_SHARE * len(first))]
-    if twice:
-        first.update(measure_sites(graph, plan, worst, pixels, tell_second))
+    if rounds > 1:
+        first.update(measure_sites(graph, plan, worst, pixels, functools.partial(tell, 1)))
     return {name: round(to_decibels(noise), 2) for name, noise in first.items()}
 
 
@@ -145,19 +141,6 @@ def measure_noise(
     return float((_measure_power(noise) / _measure_power(reference)).mean())
 
 
-@dataclass(frozen=True)
-class FloatChoice:
-    """Sites that are better left float.
-
-    Attributes:
-        sites: In the order in which they were chosen.
-        sqnr_db: Of the logits on the images looked at, with the sites float.
-    """
-
-    sites: tuple[str, ...]
-    sqnr_db: float
-
-
 def choose_float(
     graph: Graph,
     plan: QuantizationPlan,
@@ -168,11 +151,11 @@ def choose_float(
     share: float,
     pins: Mapping[str, str],
     progress: Progress = ignore_progress,
-) -> FloatChoice:
+) -> tuple[str, ...]:
     """Leave float, until the logits keep ``sqnr_db``, the sites that make most noise for what quantising saves there.
 
     At most ``share`` of the costs of all sites (:func:`estimate_costs`) is float then. Sites that the recipe ``pins``
-    are left alone; ``damage`` is the SQNR in dB of each site alone.
+    are left alone; ``damage`` is the SQNR in dB of each site alone. Gives the sites in the order of the choice.
     """
     costs = estimate_costs(graph, list(plan.sites))
     room = share * sum(costs.values())
@@ -201,38 +184,19 @@ def choose_float(
             break
         noise = measure_noise(graph, plan, [n for n in plan.sites if n not in chosen], pixels, reference)
     progress(_CHOICE, _ROUNDS, _ROUNDS)
-    return FloatChoice(tuple(chosen), round(to_decibels(noise), 2))
+    return tuple(chosen)
 
 
 def estimate_costs(graph: Graph, sites: Collection[str]) -> dict[str, float]:
     """By site: latency that float costs over INT8, in multiplications of a large Linear."""
     costs = {}
-    counts = count_multiplications(graph, sites)
-    for node in graph.model.graph:
-        if node.name in counts:
-            weight = read_weight(node)
-            count = counts[node.name]
-            costs[node.name] = _PRODUCT_COST * count if weight is None else count + _WEIGHT_COST * weight.size
+    for site in graph.sites():
+        if site.name in sites:
+            shape = site.weight_shape
+            costs[site.name] = (
+                site.macs * _PRODUCT_COST if shape is None else site.macs + _WEIGHT_COST * math.prod(shape)
+            )
     return costs
-
-
-def count_multiplications(graph: Graph, sites: Collection[str]) -> dict[str, int]:
-    """By site: of its matrix product, for the graph's own batch."""
-    found = {}
-    for node in graph.model.graph:
-        if node.name in sites:
-            weight = read_weight(node)
-            inner = _size(node.inputs[0])[-1] if weight is None else weight.shape[0]
-            rows = math.prod(_size(node.inputs[0])[:-1])
-            columns = _size(node.inputs[1])[-1] if weight is None else weight.shape[1]
-            found[node.name or ""] = rows * inner * columns
-    return found
-
-
-def _size(value: ir.Value | None) -> list[int]:
-    assert value is not None
-    assert value.shape is not None
-    return [d if isinstance(d, int) else 1 for d in value.shape]
 
 
 def run_graph(graph: Graph, pixels: Pixels) -> Answers:

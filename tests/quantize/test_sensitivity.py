@@ -15,7 +15,6 @@ from edgevit.quantize.plan import QuantizationPlan, apply_plan
 from edgevit.quantize.quantize import match_sites, plan_quantization
 from edgevit.quantize.sensitivity import (
     choose_float,
-    count_multiplications,
     estimate_costs,
     find_group_pattern,
     measure_sites,
@@ -82,31 +81,30 @@ def test_choose_float_takes_the_sites_with_most_noise_for_their_cost_until_it_is
     costs = estimate_costs(base, list(plan.sites))
     order = sorted(damage, key=lambda name: -(10 ** (-damage[name] / 10)) / costs[name])
     start = -10 * np.log10(measure_noise(planned, list(plan.sites)))
-    choice = choose_float(base, plan, images, damage, sqnr_db=start + 3, share=1.0, pins={})
-    assert 0 < len(choice.sites) < len(plan.sites)
-    assert list(choice.sites) == order[: len(choice.sites)]
-    left = measure_noise(planned, [name for name in plan.sites if name not in choice.sites])
-    assert choice.sqnr_db == pytest.approx(-10 * np.log10(left), abs=0.3)
-    assert choice.sqnr_db >= start + 3
+    chosen = choose_float(base, plan, images, damage, sqnr_db=start + 3, share=1.0, pins={})
+    assert 0 < len(chosen) < len(plan.sites)
+    assert list(chosen) == order[: len(chosen)]
+    left = measure_noise(planned, [name for name in plan.sites if name not in chosen])
+    assert -10 * np.log10(left) >= start + 3 - 0.3  # ONNX Runtime with and without its own rewrites
     pinned = choose_float(base, plan, images, damage, sqnr_db=start + 3, share=1.0, pins={order[0]: "int8"})
-    assert order[0] not in pinned.sites
+    assert order[0] not in pinned
 
 
 def test_choose_float_takes_nothing_when_it_is_quiet_or_may_not(planned: Planned, damage: dict[str, float]) -> None:
     base, plan = planned
     images = make_pixels("vit")
-    assert choose_float(base, plan, images, damage, sqnr_db=-20, share=1.0, pins={}).sites == ()
-    assert choose_float(base, plan, images, damage, sqnr_db=100, share=0.0, pins={}).sites == ()
+    assert choose_float(base, plan, images, damage, sqnr_db=-20, share=1.0, pins={}) == ()
+    assert choose_float(base, plan, images, damage, sqnr_db=100, share=0.0, pins={}) == ()
 
 
 def test_choose_float_keeps_within_its_share_of_the_cost(planned: Planned, damage: dict[str, float]) -> None:
     base, plan = planned
-    choice = choose_float(base, plan, make_pixels("vit"), damage, sqnr_db=100, share=0.2, pins={})
+    chosen = choose_float(base, plan, make_pixels("vit"), damage, sqnr_db=100, share=0.2, pins={})
     costs = estimate_costs(base, list(plan.sites))
-    assert 0 < sum(costs[name] for name in choice.sites) <= 0.2 * sum(costs.values())
+    assert 0 < sum(costs[name] for name in chosen) <= 0.2 * sum(costs.values())
 
 
-def test_count_multiplications_of_linears_and_products() -> None:
+def test_sites_count_the_multiplications_of_linears_and_products() -> None:
     config = CONFIGS["vit"]
     tokens = config.grid[0] * config.grid[1] + 1
     wanted = {
@@ -117,13 +115,14 @@ def test_count_multiplications_of_linears_and_products() -> None:
         "blocks.1.attn/context": tokens * config.width,  # the class token alone asks in the last block
         "head": config.width * config.classes,
     }
-    assert count_multiplications(make_graph("vit"), list(wanted)) == wanted
+    assert {site.name: site.macs for site in make_graph("vit").sites() if site.name in wanted} == wanted
 
 
 def test_estimate_costs_counts_the_weights_of_a_linear_of_one_token() -> None:
     config = CONFIGS["vit"]
     sites = ("head", "blocks.0.mlp.fc1", "blocks.0.attn/scores")
-    counts, costs = count_multiplications(make_graph("vit"), sites), estimate_costs(make_graph("vit"), sites)
+    counts = {site.name: site.macs for site in make_graph("vit").sites()}
+    costs = estimate_costs(make_graph("vit"), sites)
     assert costs["head"] > 30 * counts["head"]
     assert costs["blocks.0.mlp.fc1"] - counts["blocks.0.mlp.fc1"] == 32 * config.width * config.mlp_width
     assert costs["blocks.0.attn/scores"] == 1.5 * counts["blocks.0.attn/scores"]

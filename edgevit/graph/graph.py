@@ -116,6 +116,11 @@ class Graph:
         self.model.graph.register_initializer(value)
         return value
 
+    def share_constant(self, name: str, numbers: NDArray[Any]) -> ir.Value:
+        """The initializer of this name, which is made of these numbers where there is none yet."""
+        known = self.model.graph.initializers.get(name)
+        return self.add_constant(name, numbers) if known is None else known
+
 
 def constant_of(value: ir.Value | None) -> NDArray[Any] | None:
     """A constant's numbers, or ``None`` if it is computed."""

@@ -88,19 +88,18 @@ def apply_plan(graph: Graph, plan: QuantizationPlan, sites: Collection[str] | No
         sites: Those to quantise; by default all of the plan's. Names that are not in the graph are left out.
     """
     result = graph.copy()
-    inner = result.model.graph
-    nodes = {node.name: node for node in inner}
+    nodes = {node.name: node for node in result.model.graph}
     chosen = {name: plan.sites[name] for name in plan.sites if name in nodes and (sites is None or name in sites)}
     for name, site in chosen.items():
         if site.weight is not None:
-            _set_weight(inner, nodes[name], site)
+            _set_weight(result, nodes[name], site)
     shared: dict[str, ir.Value] = {}
     for name, site in chosen.items():
         node = nodes[name]
         for place, grid in enumerate(site.grids):
             value = operand(node, place)
             if grid.scale == 1.0 and value.producer() is not None and value.producer().op_type == "Cast":  # type: ignore[union-attr]
-                _read_bytes(inner, node, place)
+                _read_bytes(result, node, place)
                 continue
             source = trace_layout(value)
             if any(source is twin for twin in shared.values()):
@@ -109,12 +108,12 @@ def apply_plan(graph: Graph, plan: QuantizationPlan, sites: Collection[str] | No
             behind = plan.at == "producer" and all(reader.name in chosen for reader in readers)
             where = source if behind else value
             if site.affine is not None and place == 0:
-                where = _insert_affine(inner, where, site.affine, node)
+                where = _insert_affine(result, where, site.affine, node)
             if site.gain is not None and place == 0:
-                where = _insert_gain(inner, where, site.gain, node)
+                where = _insert_gain(result, where, site.gain, node)
             key = f"{where.name}|{grid}"
             if key not in shared:
-                shared[key] = _insert_pair(inner, where, grid, before=None if behind else node)
+                shared[key] = _insert_pair(result, where, grid, before=None if behind else node)
             if behind:
                 replace_readers(where, shared[key])
             else:
@@ -142,43 +141,28 @@ def replace_readers(value: ir.Value, twin: ir.Value) -> None:
             use.node.replace_input_with(use.idx, twin)
 
 
-def _constant(inner: ir.Graph, name: str, numbers: npt.NDArray[Any]) -> ir.Value:
-    if name in inner.initializers:
-        return inner.initializers[name]
-    value = ir.Value(
-        name=name,
-        shape=ir.Shape(numbers.shape),
-        type=ir.TensorType(ir.DataType.from_numpy(numbers.dtype)),
-        const_value=ir.tensor(numbers, name=name),
-    )
-    inner.register_initializer(value)
-    return value
-
-
-def _typed(node: ir.Node, name: str, dtype: ir.DataType, like: ir.Value | None) -> ir.Value:
+def _typed(node: ir.Node, name: str, dtype: ir.DataType, like: ir.Value) -> ir.Value:
     out = node.outputs[0]
-    out.name, out.dtype = name, dtype
-    if like is not None:
-        out.shape = like.shape
+    out.name, out.dtype, out.shape = name, dtype, like.shape
     return out
 
 
-def _insert_pair(inner: ir.Graph, value: ir.Value, grid: Grid | FloatGrid, before: ir.Node | None) -> ir.Value:
+def _insert_pair(graph: Graph, value: ir.Value, grid: Grid | FloatGrid, before: ir.Node | None) -> ir.Value:
     """Q and DQ behind a value; gives the DQ's output."""
     stem = value.name if before is None else f"{value.name}/{before.name}"
-    scale = _constant(inner, f"{stem}.scale", np.asarray(grid.scale, np.float32))
-    zero = _constant(inner, f"{stem}.zero_point", np.asarray(grid.zero_point, grid.dtype))
+    scale = graph.share_constant(f"{stem}.scale", np.asarray(grid.scale, np.float32))
+    zero = graph.share_constant(f"{stem}.zero_point", np.asarray(grid.zero_point, grid.dtype))
     quantize = ir.node("QuantizeLinear", [value, scale, zero], name=f"{stem}/quantize")
     codes = _typed(quantize, f"{stem}/codes", ir.DataType.from_numpy(grid.dtype), value)
     dequantize = ir.node("DequantizeLinear", [codes, scale, zero], name=f"{stem}/dequantize")
     result = _typed(dequantize, f"{stem}/dequantized", ir.DataType.FLOAT, value)
-    insert_behind(inner, value, before, (quantize, dequantize))
+    insert_behind(graph, value, before, (quantize, dequantize))
     return result
 
 
-def insert_behind(inner: ir.Graph, value: ir.Value, before: ir.Node | None, made: Iterable[ir.Node]) -> None:
+def insert_behind(graph: Graph, value: ir.Value, before: ir.Node | None, made: Iterable[ir.Node]) -> None:
     """Put nodes in front of one reader of a value, or right behind its producer."""
-    producer = value.producer()
+    inner, producer = graph.model.graph, value.producer()
     if before is not None:
         inner.insert_before(before, list(made))
     elif producer is not None:
@@ -187,62 +171,62 @@ def insert_behind(inner: ir.Graph, value: ir.Value, before: ir.Node | None, made
         inner.insert_before(inner[0], list(made))
 
 
-def _insert_affine(inner: ir.Graph, value: ir.Value, affine: Affine, reader: ir.Node) -> ir.Value:
+def _insert_affine(graph: Graph, value: ir.Value, affine: Affine, reader: ir.Node) -> ir.Value:
     """``(value − center) · factor``, for the one site that reads it."""
     made: list[ir.Node] = []
     current = value
     for op, word, numbers, nothing in (("Sub", "center", affine.center, 0.0), ("Mul", "factor", affine.factor, 1.0)):
         if np.all(numbers == nothing):
             continue
-        constant = _constant(inner, f"{reader.name}.{word}", numbers)
+        constant = graph.share_constant(f"{reader.name}.{word}", numbers)
         node = ir.node(op, [current, constant], name=f"{reader.name}/{word}")
         current = _typed(node, node.name or "", ir.DataType.FLOAT, value)
         made.append(node)
     if made:
         uses = [use for use in value.uses() if use.node is not made[0]]
-        inner.insert_after(value.producer(), made)  # type: ignore[arg-type]
+        graph.model.graph.insert_after(value.producer(), made)  # type: ignore[arg-type]
         for use in uses:
             use.node.replace_input_with(use.idx, current)
     return current
 
 
-def _insert_gain(inner: ir.Graph, value: ir.Value, gain: npt.NDArray[np.float32], product: ir.Node) -> ir.Value:
+def _insert_gain(graph: Graph, value: ir.Value, gain: npt.NDArray[np.float32], product: ir.Node) -> ir.Value:
     """``value · gain`` in front of a product, and the product's result divided by it."""
-    raised = ir.node("Mul", [value, _constant(inner, f"{product.name}.gain", gain)], name=f"{product.name}/gain")
+    raised = ir.node("Mul", [value, graph.share_constant(f"{product.name}.gain", gain)], name=f"{product.name}/gain")
     current = _typed(raised, f"{product.name}/gain", ir.DataType.FLOAT, value)
-    inner.insert_before(product, [raised])
+    graph.model.graph.insert_before(product, [raised])
     product.replace_input_with(0, current)
     result = product.outputs[0]
     readers = list(result.uses())
-    inverse = _constant(inner, f"{product.name}.inverse_gain", (1 / gain).astype(np.float32))
+    inverse = graph.share_constant(f"{product.name}.inverse_gain", (1 / gain).astype(np.float32))
     lowered = ir.node("Mul", [result, inverse], name=f"{product.name}/inverse_gain")
     twin = _typed(lowered, f"{product.name}/inverse_gain", ir.DataType.FLOAT, result)
-    inner.insert_after(product, [lowered])
+    graph.model.graph.insert_after(product, [lowered])
     for use in readers:
         use.node.replace_input_with(use.idx, twin)
     if result.is_graph_output():
-        inner.outputs[list(inner.outputs).index(result)] = twin
+        graph.model.graph.outputs[list(graph.model.graph.outputs).index(result)] = twin
     return current
 
 
-def _read_bytes(inner: ir.Graph, node: ir.Node, place: int) -> None:
+def _read_bytes(graph: Graph, node: ir.Node, place: int) -> None:
     """The uint8 image as it is: a DequantizeLinear of scale 1 in the place of its Cast."""
     value = operand(node, place)
     cast = value.producer()
     assert cast is not None
-    scale = _constant(inner, "image.scale", np.asarray(1.0, np.float32))
-    zero = _constant(inner, "image.zero_point", np.asarray(0, np.uint8))
+    scale = graph.share_constant("image.scale", np.asarray(1.0, np.float32))
+    zero = graph.share_constant("image.zero_point", np.asarray(0, np.uint8))
     dequantize = ir.node("DequantizeLinear", [cast.inputs[0], scale, zero], name="image/dequantize")
-    inner.insert_before(node, [dequantize])
+    graph.model.graph.insert_before(node, [dequantize])
     node.replace_input_with(place, _typed(dequantize, "image/dequantized", ir.DataType.FLOAT, value))
     if not value.uses():
-        inner.remove(cast)
+        graph.model.graph.remove(cast)
 
 
-def _set_weight(inner: ir.Graph, node: ir.Node, site: SitePlan) -> None:
+def _set_weight(graph: Graph, node: ir.Node, site: SitePlan) -> None:
     assert site.weight is not None
     assert site.scale is not None
-    old = operand(node, 1)
+    inner, old = graph.model.graph, operand(node, 1)
     transposed = is_transposed(node)
     codes = np.ascontiguousarray(site.weight.T if transposed else site.weight)
     scale = np.ascontiguousarray(site.scale.T if transposed else site.scale, np.float32)
@@ -251,14 +235,14 @@ def _set_weight(inner: ir.Graph, node: ir.Node, site: SitePlan) -> None:
         inner.opset_imports[""] = max(_INT4_OPSET, inner.opset_imports[""])
         codes = codes.astype(ir.DataType.INT4.numpy())
     inputs = [
-        _constant(inner, f"{node.name}.weight.codes", codes),
-        _constant(inner, f"{node.name}.weight.scale", scale),
+        graph.share_constant(f"{node.name}.weight.codes", codes),
+        graph.share_constant(f"{node.name}.weight.scale", scale),
     ]
     if grouped:
         places = {"axis": int(transposed), "block_size": len(site.weight) // len(site.scale)}
     else:
         places = {"axis": int(not transposed)}
-        inputs.append(_constant(inner, f"{node.name}.weight.zero_point", np.zeros(len(site.scale), codes.dtype)))
+        inputs.append(graph.share_constant(f"{node.name}.weight.zero_point", np.zeros(len(site.scale), codes.dtype)))
     dequantize = ir.node("DequantizeLinear", inputs, places, name=f"{node.name}/weight")
     inner.insert_before(node, [dequantize])
     node.replace_input_with(1, _typed(dequantize, f"{node.name}/weight", ir.DataType.FLOAT, old))
@@ -266,7 +250,7 @@ def _set_weight(inner: ir.Graph, node: ir.Node, site: SitePlan) -> None:
         inner.initializers.pop(old.name or "")
     bias = find_bias_value(node)
     if site.bias is not None and bias is not None:
-        twin = _constant(inner, f"{bias.name}.corrected", site.bias.astype(np.float32))
+        twin = graph.share_constant(f"{bias.name}.corrected", site.bias.astype(np.float32))
         for use in list(bias.uses()):
             if use.node is node or use.node is find_bias(node):
                 use.node.replace_input_with(use.idx, twin)

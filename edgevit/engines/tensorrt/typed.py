@@ -194,10 +194,7 @@ def _match_scale(graph: Graph, node: ir.Node) -> None:
     if data.dtype == scale.dtype or scale.const_value is None or data.dtype is None:
         return
     name = f"{scale.name}.{data.dtype.name.lower()}"
-    twin = graph.model.graph.initializers.get(name)
-    if twin is None:
-        twin = graph.add_constant(name, scale.const_value.numpy().astype(data.dtype.numpy()))
-    node.replace_input_with(1, twin)
+    node.replace_input_with(1, graph.share_constant(name, scale.const_value.numpy().astype(data.dtype.numpy())))
 
 
 def _set_type(value: ir.Value, dtype: ir.DataType) -> None:

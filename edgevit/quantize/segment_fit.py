@@ -157,34 +157,31 @@ class SegmentFit:
 
     def _is_wanted(self, node: ir.Node) -> bool:
         name = node.name or ""
-        pin = self._pins.get(name)
+        if read_weight(node) is None and name not in self._pins:
+            return name.endswith({"float": (), "scores": "/scores", "both": ("/scores", "/context")}[self._products])
+        reason = self._explain_float(node, name)
+        if reason:
+            self._reasons[name] = reason
+        return not reason
+
+    def _explain_float(self, node: ir.Node, name: str) -> str:
+        """Why a site stays float; empty where it is quantised."""
+        pin, weight = self._pins.get(name), read_weight(node)
         if pin == "float":
-            self._reasons[name] = "the recipe keeps it float"
-            return False
+            return "the recipe keeps it float"
         quantized = self._quantization.activations == "int8"
         if quantized and reads_image(node) and self._placement.image is None:  # whatever the recipe says
-            self._reasons[name] = "the engine takes no unsigned input"
-            return False
-        if pin is not None:
-            return True
-        weight = read_weight(node)
-        if weight is None:
-            wanted = {"float": (), "scores": ("/scores",), "both": ("/scores", "/context")}[self._products]
-            return name.endswith(wanted) if wanted else False
+            return "the engine takes no unsigned input"
+        if pin is not None or weight is None:
+            return ""
         if self._quantization.weight_bits == 4 and find_group(len(weight), self._quantization.weight_group) is None:
-            self._reasons[name] = f"{len(weight)} input channels cannot be cut into groups of 16 or more"
-            return False
+            return f"{len(weight)} input channels cannot be cut into groups of 16 or more"
         if min(weight.shape) < self._placement.smallest_dimension:
-            self._reasons[name] = f"a matrix of {' × '.join(map(str, weight.shape))} is no faster in INT8"
-            return False
+            return f"a matrix of {' × '.join(map(str, weight.shape))} is no faster in INT8"
         if quantized and count_rows(node) < self._placement.smallest_rows:
-            self._reasons[name] = "a Linear of one row is no faster in INT8"
-            return False
-        for pattern, reason in self._placement.float_sites.items():
-            if quantized and fnmatch.fnmatch(name, pattern):
-                self._reasons[name] = reason
-                return False
-        return True
+            return "a Linear of one row is no faster in INT8"
+        patterns = self._placement.float_sites.items() if quantized else ()
+        return next((reason for pattern, reason in patterns if fnmatch.fnmatch(name, pattern)), "")
 
     def _fit_product(self, node: ir.Node) -> None:
         """The operands of a product of two activations keep their whole range.

@@ -21,9 +21,7 @@ class Outlet(nn.Module):
         super().__init__()
         self.grid, self.prefix_tokens, self.layout = grid, prefix_tokens, layout
         self.norm: nn.Module = norm if norm is not None else nn.Identity()
-        self.restore: nn.Module = (
-            nn.Identity()
-        )  # the way back from a rotation, see edgevit.models.folds.residual_rotation
+        self.restore: nn.Module = nn.Identity()  # back from a rotation, see edgevit.models.folds.residual_rotation
         self.arrange: nn.Module = nn.Identity()  # into row-major order, see edgevit.models.folds.window_gather
 
     def forward(self, x: Tensor) -> Tensor:

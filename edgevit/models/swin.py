@@ -98,23 +98,20 @@ class SwinConfig:
 
     def block_window(self, stage: int, block: int) -> tuple[Size, Size]:
         """Window and shift of a block, fitted to its grid."""
-        grid = self.stage_grid(stage)
+        (h, w), (mh, mw) = self.stage_grid(stage), self.window
         shifted = block % 2 == 1
+        shift = (mh // 2 if shifted and h > mh else 0, mw // 2 if shifted and w > mw else 0)
         if self.window_fit == "never":
-            return self.window, (self.window[0] // 2, self.window[1] // 2) if shifted else (0, 0)
+            return self.window, (mh // 2, mw // 2) if shifted else (0, 0)
         if self.window_fit == "padded":
-            shift = tuple(w // 2 if shifted and g > w else 0 for g, w in zip(grid, self.window, strict=True))
-            return self.window, (shift[0], shift[1])
+            return self.window, shift
         if self.window_fit == "rows":
             rows = self.image_size[0] // self.patch_size[0] // 2**stage
-            side = min(rows, self.window[0])
-            shifts = shifted and rows > side
-            return (side, side), (self.window[0] // 2, self.window[0] // 2) if shifts else (0, 0)
-        if self.window_fit == "smaller" and min(grid) <= min(self.window):
-            return (min(grid), min(grid)), (0, 0)
-        window = (min(grid[0], self.window[0]), min(grid[1], self.window[1]))
-        shift = tuple(w // 2 if shifted and g > w else 0 for g, w in zip(grid, self.window, strict=True))
-        return window, (shift[0], shift[1])
+            side = min(rows, mh)
+            return (side, side), (mh // 2, mh // 2) if shifted and rows > side else (0, 0)
+        if self.window_fit == "smaller" and min(h, w) <= min(mh, mw):
+            return (min(h, w), min(h, w)), (0, 0)
+        return (min(h, mh), min(w, mw)), shift
 
 
 class RolledWindows(nn.Module):

@@ -11,6 +11,8 @@ Scope: any grid, window and shift. Where windows overhang the grid, the padding 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -139,24 +141,22 @@ def _stage_order(stage: SwinStage, tokens: int) -> Tensor:
     for block in stage.blocks:
         windows = block.windows
         if isinstance(windows, RolledWindows) and not any(windows.shift) and windows.padded == windows.grid:
-            return _window_index(windows)
+            return _index(windows.split, windows.grid)
     return torch.arange(tokens)
 
 
-def _window_index(windows: RolledWindows) -> Tensor:
-    """Row-major token at every place of the split windows; ``H·W`` where a window overhangs the grid."""
-    tokens = windows.grid[0] * windows.grid[1]
-    # The partition itself, run on the tokens' own numbers: whatever it does, the index does too.
+def _index(move: Callable[[Tensor], Tensor], grid: Size) -> Tensor:
+    """Row-major token of a grid at every place of what a module makes of them; ``H·W`` for padding."""
+    tokens = grid[0] * grid[1]
+    # The module itself, run on the tokens' own numbers: whatever it does, the index does too.
     numbers = torch.arange(1, tokens + 1, dtype=torch.float64).reshape(1, tokens, 1)
-    index = windows.split(numbers).flatten().long() - 1
+    index = move(numbers).flatten().long() - 1
     return torch.where(index < 0, tokens, index)
 
 
 def _gather_windows(windows: RolledWindows, order: Tensor, tokens: int) -> GatheredWindows:
-    wanted = _window_index(windows)
-    place = torch.full((tokens + 1,), tokens)
-    place[order] = torch.arange(tokens)  # where each row-major token travels
-    enter = place[wanted]
+    wanted = _index(windows.split, windows.grid)
+    enter = torch.cat([torch.argsort(order), torch.tensor([tokens])])[wanted]  # where each row-major token travels
     side = windows.window[0] * windows.window[1]
     if torch.equal(enter, torch.arange(tokens)):  # an index beyond the last token would be padding
         return GatheredWindows(windows.count, side, None, None)
@@ -166,10 +166,6 @@ def _gather_windows(windows: RolledWindows, order: Tensor, tokens: int) -> Gathe
 
 
 def _merge_gather(merging: MergeNeighbours, before: Tensor, after: Tensor) -> Gather:
-    tokens = merging.grid[0] * merging.grid[1]
-    numbers = torch.arange(1, tokens + 1, dtype=torch.float64).reshape(1, tokens, 1)
-    quads = merging(numbers).reshape(-1, 4).long() - 1  # (L/4, 4) row-major tokens, −1 for padding
-    place = torch.full((tokens + 1,), tokens)
-    place[before] = torch.arange(tokens)
-    quads = torch.where(quads < 0, tokens, quads)
-    return Gather(place[quads[after]].flatten(), tokens)
+    quads = _index(merging, merging.grid).reshape(-1, 4)  # (L/4, 4)
+    place = torch.cat([torch.argsort(before), torch.tensor([len(before)])])
+    return Gather(place[quads[after]].flatten(), len(before))

@@ -120,19 +120,9 @@ class Accuracy(Figures):
         return self._percent(self.top1)
 
     @property
-    def top5_percent(self) -> float | None:
-        """Labels among the first five, of the images; ``None`` without labels."""
-        return self._percent(self.top5)
-
-    @property
     def reference_top1_percent(self) -> float | None:
         """The float model's right answers, of the images; ``None`` without labels."""
         return self._percent(self.reference_top1)
-
-    @property
-    def reference_top5_percent(self) -> float | None:
-        """The float model's labels among the first five; ``None`` without labels."""
-        return self._percent(self.reference_top5)
 
     @property
     def agreement_percent(self) -> float | None:

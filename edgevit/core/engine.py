@@ -75,14 +75,12 @@ class Engine:
     directory: Path = Path()
 
     def __post_init__(self) -> None:
-        problems = []
         least, best, largest = self.batch
-        if not 1 <= least <= best <= largest:
-            problems.append(f"batch = {self.batch} is not of the form 1 ≤ least ≤ best ≤ largest")
-        if not self.files:
-            problems.append("files is empty")
-        if problems:
-            raise schema.FieldError(problems)
+        rises = 1 <= least <= best <= largest
+        schema.refuse(
+            (not rises, f"batch = {self.batch} is not of the form 1 ≤ least ≤ best ≤ largest"),
+            (not self.files, "files is empty"),
+        )
 
     @property
     def path(self) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from edgevit.core.schema import FieldError
+from edgevit.core.schema import refuse
 from edgevit.core.task import TaskName
 
 Observer: TypeAlias = Literal["minmax", "percentile", "mse", "output", "loss"]
@@ -88,21 +88,14 @@ class Quantization:
     sites: Mapping[str, SiteChoice] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        problems = []
-        if self.images < 1:
-            problems.append(f"images = {self.images} is not above 0")
-        if self.weight_bits == 4 and self.activations != "float":
-            problems.append('weight_bits = 4 asks for activations = "float"')
-        if not 16 <= self.weight_group <= 1024:
-            problems.append(f"weight_group = {self.weight_group} is not between 16 and 1024")
-        if not 50 < self.percentile <= 100:
-            problems.append(f"percentile = {self.percentile} is not between 50 and 100")
-        if not -20 <= self.sqnr_db <= 100:
-            problems.append(f"sqnr_db = {self.sqnr_db} is not between -20 and 100")
-        if not 0 <= self.float_share <= 1:
-            problems.append(f"float_share = {self.float_share} is not between 0 and 1")
-        if problems:
-            raise FieldError(problems)
+        refuse(
+            (self.images < 1, f"images = {self.images} is not above 0"),
+            (self.weight_bits == 4 and self.activations != "float", 'weight_bits = 4 asks for activations = "float"'),
+            (not 16 <= self.weight_group <= 1024, f"weight_group = {self.weight_group} is not between 16 and 1024"),
+            (not 50 < self.percentile <= 100, f"percentile = {self.percentile} is not between 50 and 100"),
+            (not -20 <= self.sqnr_db <= 100, f"sqnr_db = {self.sqnr_db} is not between -20 and 100"),
+            (not 0 <= self.float_share <= 1, f"float_share = {self.float_share} is not between 0 and 1"),
+        )
 
     def uses_observer(self, name: Observer) -> bool:
         """Whether it chooses the range of any site."""

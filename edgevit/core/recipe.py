@@ -64,18 +64,15 @@ class Recipe:
     quantization: Quantization = field(default_factory=Quantization)
 
     def __post_init__(self) -> None:
-        problems = []
-        if not 1 <= self.batch[0] <= self.batch[1] <= self.batch[2]:
-            problems.append(f"batch = {list(self.batch)} is not of the form 1 ≤ least ≤ usual ≤ largest")
-        if self.image_size is not None and min(self.image_size) < 1:
-            problems.append(f"image_size = {list(self.image_size)} is not above 0")
-        for name in ("choice_images", "parity_images", "latency_runs"):
-            if getattr(self, name) < 1:
-                problems.append(f"{name} = {getattr(self, name)} is not above 0")
-        if not 0 <= self.seed < 2**32:
-            problems.append(f"seed = {self.seed} is not between 0 and 2³² − 1")
-        if problems:
-            raise schema.FieldError(problems)
+        least, usual, largest = self.batch
+        size, counts = list(self.image_size or (1, 1)), ("choice_images", "parity_images", "latency_runs")
+        rises = 1 <= least <= usual <= largest
+        schema.refuse(
+            (not rises, f"batch = {list(self.batch)} is not of the form 1 ≤ least ≤ usual ≤ largest"),
+            (min(size) < 1, f"image_size = {size} is not above 0"),
+            *((getattr(self, name) < 1, f"{name} = {getattr(self, name)} is not above 0") for name in counts),
+            (not 0 <= self.seed < 2**32, f"seed = {self.seed} is not between 0 and 2³² − 1"),
+        )
 
     def dumps(self) -> str:
         """As TOML.

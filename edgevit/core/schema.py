@@ -33,6 +33,13 @@ class FieldError(ValueError):
         return "; ".join(self.problems)
 
 
+def refuse(*rules: tuple[object, str]) -> None:
+    """Raise FieldError with the sentences of all rules that are broken, each ``(whether it is, the sentence)``."""
+    problems = [problem for broken, problem in rules if broken]
+    if problems:
+        raise FieldError(problems)
+
+
 def from_data(cls: type[T], data: object, where: str, error: type[EdgevitError]) -> T:
     """Build the dataclass ``cls`` from plain data.
 

@@ -120,41 +120,32 @@ class Target:
     def __post_init__(self) -> None:
         if self.backend not in LIBRARIES:
             raise schema.FieldError([f"backend = {self.backend!r} is not one of {', '.join(LIBRARIES)}"])
-        library, problems = LIBRARIES[self.backend], []
+        library, isa = LIBRARIES[self.backend], self.isa
         rivals = [name for name, other in LIBRARIES.items() if other.cpu and name != self.backend]
         on_cpu = library.cpu and self.device == "CPU"
-        if library.devices and self.device not in library.devices:
-            problems.append(f"device = {self.device!r} is not one of {self.backend}'s: {', '.join(library.devices)}")
-        if not self.precisions:
-            problems.append("precisions is empty")
-        if not 17 <= self.opset <= 24:
-            problems.append(f"opset = {self.opset} is not between 17 (LayerNormalization) and 24")
+        stray = library.devices and self.device not in library.devices
         unknown = [p for p in self.preference if p not in self.precisions]
-        if unknown:
-            problems.append(f"preference has {', '.join(unknown)}, which precisions has not")
-        if self.isa and not on_cpu:
-            problems.append("isa is of a CPU, and the device is not one")
-        if len(set(self.isa)) < len(self.isa):
-            problems.append(f"isa = {list(self.isa)} names an instruction set twice")
-        if len({TIERS[name].architecture for name in self.isa}) > 1:
-            problems.append(f"isa = {list(self.isa)} is of several architectures")
-        lacking = [name for name in self.isa if name in library.lacks_isa]
-        problems += [f"isa has {name}, for which {library.lacks_isa[name]}" for name in lacking]
-        foreign = [name for name in self.isa if self.architecture not in (None, TIERS[name].architecture)]
-        if foreign:
-            problems.append(f"isa has {', '.join(foreign)}, which {self.architecture} has not")
-        if self.also and not (on_cpu and set(self.also) <= set(rivals)):
-            problems.append(
-                f"also = {', '.join(self.also)}: a CPU may have {' and '.join(rivals)} beside its backend, nothing else"
-            )
-        if self.memory_bytes is not None and self.memory_bytes <= 0:
-            problems.append(f"memory_bytes = {self.memory_bytes} is not above 0")
-        if self.compute_capability is not None and not re.fullmatch(r"\d+\.\d", self.compute_capability):
-            problems.append(f"compute_capability = {self.compute_capability!r} is not of the form 8.7")
-        if self.runtime_version is not None and not re.fullmatch(r"\d+(\.\d+)*", self.runtime_version):
-            problems.append(f"runtime_version = {self.runtime_version!r} is not of the form 10.3")
-        if problems:
-            raise schema.FieldError(problems)
+        foreign = [name for name in isa if self.architecture not in (None, TIERS[name].architecture)]
+        alone, own = not (on_cpu and set(self.also) <= set(rivals)), " and ".join(rivals)
+        memory, capability, version = self.memory_bytes, self.compute_capability, self.runtime_version
+        misformed = capability is not None and not re.fullmatch(r"\d+\.\d", capability)
+        unversioned = version is not None and not re.fullmatch(r"\d+(\.\d+)*", version)
+        also = f"also = {', '.join(self.also)}: a CPU may have {own} beside its backend, nothing else"
+        schema.refuse(
+            (stray, f"device = {self.device!r} is not one of {self.backend}'s: {', '.join(library.devices)}"),
+            (not self.precisions, "precisions is empty"),
+            (not 17 <= self.opset <= 24, f"opset = {self.opset} is not between 17 (LayerNormalization) and 24"),
+            (unknown, f"preference has {', '.join(unknown)}, which precisions has not"),
+            (isa and not on_cpu, "isa is of a CPU, and the device is not one"),
+            (len(set(isa)) < len(isa), f"isa = {list(isa)} names an instruction set twice"),
+            (len({TIERS[name].architecture for name in isa}) > 1, f"isa = {list(isa)} is of several architectures"),
+            *((name in library.lacks_isa, f"isa has {name}, for which {library.lacks_isa.get(name)}") for name in isa),
+            (foreign, f"isa has {', '.join(foreign)}, which {self.architecture} has not"),
+            (self.also and alone, also),
+            (memory is not None and memory <= 0, f"memory_bytes = {memory} is not above 0"),
+            (misformed, f"compute_capability = {capability!r} is not of the form 8.7"),
+            (unversioned, f"runtime_version = {version!r} is not of the form 10.3"),
+        )
 
 
 @dataclass(frozen=True)

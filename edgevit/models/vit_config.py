@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from edgevit.core.schema import refuse
 from edgevit.models.layers import Activation
 
 
@@ -70,34 +70,25 @@ class ViTConfig:
     level_name: ClassVar[str] = "block"
 
     def __post_init__(self) -> None:
-        problems = [*self._find_size_problems(), *self._find_token_problems()]
-        if problems:
-            raise ValueError("; ".join(problems))
-
-    def _find_size_problems(self) -> Iterator[str]:
-        if self.width % self.heads:
-            yield f"width {self.width} is not a multiple of {self.heads} heads"
-        if any(i < p for i, p in zip(self.image_size, self.patch_size, strict=True)):
-            yield f"image size {self.image_size} is smaller than the patch size {self.patch_size}"
-        elif not self.drop_remainder and any(i % p for i, p in zip(self.image_size, self.patch_size, strict=True)):
-            yield f"image size {self.image_size} is not a multiple of the patch size {self.patch_size}"
-        if self.position == "sincos" and self.width % 4:
-            yield f"sine/cosine positions need a width that is a multiple of 4, not {self.width}"
-        for name in ("classes", "register_tokens", "projection"):
-            if getattr(self, name) < 0:
-                yield f"{name} is {getattr(self, name)}, below 0"
-
-    def _find_token_problems(self) -> Iterator[str]:
-        if self.pool in ("token", "token_mean") and not self.class_token:
-            yield "pooling by class token needs a class token"
-        if self.distillation_head and not self.distillation_token:
-            yield "a distillation head needs a distillation token"
-        if self.distillation_head and (self.pool != "token" or self.norm_after_pool or self.projection):
-            yield "a distillation head goes with the class token as it is, without another norm or a projection"
-        if self.position_registers and not self.register_tokens:
-            yield "positions of registers need registers"
-        if self.position_registers and not self.position_prefix:
-            yield "positions that cover the registers cover the class token too"
+        width, image, patch = self.width, self.image_size, self.patch_size
+        small = any(i < p for i, p in zip(image, patch, strict=True))
+        rest = not (small or self.drop_remainder) and any(i % p for i, p in zip(image, patch, strict=True))
+        counts = {name: getattr(self, name) for name in ("classes", "register_tokens", "projection")}
+        odd, by_token = self.position == "sincos" and width % 4, self.pool in ("token", "token_mean")
+        second, registers = self.distillation_head, self.position_registers
+        changed = second and (self.pool != "token" or self.norm_after_pool or self.projection)
+        refuse(
+            (width % self.heads, f"width {width} is not a multiple of {self.heads} heads"),
+            (small, f"image size {image} is smaller than the patch size {patch}"),
+            (rest, f"image size {image} is not a multiple of the patch size {patch}"),
+            (odd, f"sine/cosine positions need a width that is a multiple of 4, not {width}"),
+            *((count < 0, f"{name} is {count}, below 0") for name, count in counts.items()),
+            (by_token and not self.class_token, "pooling by class token needs a class token"),
+            (second and not self.distillation_token, "a distillation head needs a distillation token"),
+            (changed, "a distillation head goes with the class token as it is, without another norm or a projection"),
+            (registers and not self.register_tokens, "positions of registers need registers"),
+            (registers and not self.position_prefix, "positions that cover the registers cover the class token too"),
+        )
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -79,29 +79,27 @@ class Preprocess:
     antialias: bool = True
 
     def __post_init__(self) -> None:
-        problems = []
-        for name in ("height", "width", "resize_height", "resize_width"):
-            if not 1 <= getattr(self, name) <= 2**15:
-                problems.append(f"{name} = {getattr(self, name)} is not between 1 and {2**15}")
+        own: dict[str, Any] = dict(vars(self))
+        sizes = {name: own[name] for name in ("height", "width", "resize_height", "resize_width")}
         choices = {"interpolation": INTERPOLATIONS, "resize": get_args(Resize)}
         choices |= {"resampling": ("pillow", "torch"), "crop_rounding": ("round", "floor")}
-        for name, valid in choices.items():
-            if getattr(self, name) not in valid:
-                problems.append(f"{name} = {getattr(self, name)!r} is not one of {', '.join(valid)}")
-        if len(self.mean) != 3 or not all(math.isfinite(m) for m in self.mean):
-            problems.append(f"mean = {self.mean} is not three finite numbers")
-        if len(self.std) != 3 or not all(math.isfinite(s) and s > 0 for s in self.std):
-            problems.append(f"std = {self.std} is not three finite numbers above 0")
-        if len(self.fill) != 3 or not all(0 <= f <= 255 for f in self.fill):
-            problems.append(f"fill = {self.fill} is not three values from 0 to 255")
-        for name in ("rescale", "crop_ratio"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                problems.append(f"{name} = {value} is not a finite number above 0")
-        if not self.antialias and self.interpolation != "bilinear":
-            problems.append(f"antialias = False goes with bilinear interpolation, not with {self.interpolation}")
-        if problems:
-            raise schema.FieldError(problems)
+        mean = len(self.mean) == 3 and all(math.isfinite(m) for m in self.mean)
+        std = len(self.std) == 3 and all(math.isfinite(s) and s > 0 for s in self.std)
+        fill = len(self.fill) == 3 and all(0 <= f <= 255 for f in self.fill)
+        factors = {name: own[name] for name in ("rescale", "crop_ratio") if own[name] is not None}
+        soft = not self.antialias and self.interpolation != "bilinear"
+        schema.refuse(
+            *((not 1 <= n <= 2**15, f"{name} = {n} is not between 1 and {2**15}") for name, n in sizes.items()),
+            *(
+                (own[k] not in valid, f"{k} = {own[k]!r} is not one of {', '.join(valid)}")
+                for k, valid in choices.items()
+            ),
+            (not mean, f"mean = {self.mean} is not three finite numbers"),
+            (not std, f"std = {self.std} is not three finite numbers above 0"),
+            (not fill, f"fill = {self.fill} is not three values from 0 to 255"),
+            *((not 0 < f < math.inf, f"{name} = {f} is not a finite number above 0") for name, f in factors.items()),
+            (soft, f"antialias = False goes with bilinear interpolation, not with {self.interpolation}"),
+        )
 
     @classmethod
     def from_data(cls, data: object, where: str, error: type[EdgevitError]) -> Preprocess:

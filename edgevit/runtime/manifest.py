@@ -89,14 +89,12 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
-        problems = []
-        if self.labels is not None and len(self.labels) != self.classes:
-            problems.append(f"there are {len(self.labels)} labels for {self.classes} classes")
         unsafe = [name for name in self.files if not is_safe_name(name)]
-        if unsafe:
-            problems.append(f"files has names that lead out of the bundle: {', '.join(unsafe)}")
-        if problems:
-            raise schema.FieldError(problems)
+        labels = self.classes if self.labels is None else len(self.labels)
+        schema.refuse(
+            (labels != self.classes, f"there are {labels} labels for {self.classes} classes"),
+            (unsafe, f"files has names that lead out of the bundle: {', '.join(unsafe)}"),
+        )
 
     @property
     def portable(self) -> bool:

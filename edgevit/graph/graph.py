@@ -141,6 +141,12 @@ def producer_of(value: ir.Value | None) -> ir.Node | None:
     return value.producer() if value is not None else None
 
 
+def is_made_by(value: ir.Value | None, *op_types: str) -> bool:
+    """Whether a node of one of these operators computes a value."""
+    node = producer_of(value)
+    return node is not None and node.op_type in op_types
+
+
 def reduced_axes(node: ir.Node) -> tuple[int, ...]:
     """What a Reduce operator reduces, by an attribute or, since opset 18, a constant input; nothing stands for all."""
     numbers = constant_of(node.inputs[1]) if len(node.inputs) > 1 else None

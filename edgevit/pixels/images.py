@@ -23,11 +23,9 @@ import numpy.typing as npt
 
 from edgevit.core.errors import DataError, format_offenders
 from edgevit.pixels.class_names import Matching
-from edgevit.pixels.decode import MAX_PIXELS, decode_image
+from edgevit.pixels.decode import decode_image
 from edgevit.pixels.listing import list_csv, list_folder
 from edgevit.pixels.preprocess import Preprocess
-
-__all__ = ["MAX_PIXELS", "Batch", "ImageSet", "decode_image"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

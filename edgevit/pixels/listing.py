@@ -15,11 +15,8 @@ from edgevit.pixels.class_names import Matching, match_classes
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp"})
 _OTHER_SUFFIXES = frozenset({".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".pgm"})
 _OTHER_FORMAT = "not JPEG, PNG, WebP or BMP"
-_OTHER_MARKS = {
-    ";": "semicolon",
-    "\t": "tab",
-    "|": "bar",
-}  # what spreadsheets write in some countries, and what they can
+# What spreadsheets write in some countries, and what they can.
+_OTHER_MARKS = {";": "semicolon", "\t": "tab", "|": "bar"}
 _LIKE_FILE = ("filename", "file_name", "filepath", "file_path", "path", "image", "image_path", "images", "files")
 _LIKE_LABEL = ("labels", "class", "classes", "class_id", "class_name", "category", "target", "targets", "y", "species")
 _CSV_HINT = "give a CSV with the header file,label, a folder per class, or a folder of images"

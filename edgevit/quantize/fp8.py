@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from edgevit.core.errors import CalibrationError
 from edgevit.core.progress import Progress
-from edgevit.graph.graph import Graph
+from edgevit.graph.graph import Graph, is_made_by
 from edgevit.graph.linears import read_weight, trace_layout
 from edgevit.graph.magnitudes import measure_magnitudes
 from edgevit.quantize.grid import FloatGrid
@@ -80,9 +80,8 @@ def fit_fp8(
 
 def _find_scale(source: ir.Value, largest: Mapping[str, float]) -> float:
     """What brings the largest magnitude that was seen to the largest number; of probabilities always the same."""
-    producer = source.producer()
-    softmax = producer is not None and producer.op_type == "Softmax"
-    return 1 / FloatGrid.largest if softmax else max(largest[source.name or ""] / FloatGrid.largest, _SMALLEST_SCALE)
+    reach = largest[source.name or ""] / FloatGrid.largest
+    return 1 / FloatGrid.largest if is_made_by(source, "Softmax") else max(reach, _SMALLEST_SCALE)
 
 
 def _list_operands(node: ir.Node) -> list[ir.Value]:

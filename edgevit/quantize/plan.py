@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.graph.graph import Graph, operand
+from edgevit.graph.graph import Graph, is_made_by, operand
 from edgevit.graph.linears import find_bias, find_bias_value, is_transposed, trace_layout
 from edgevit.graph.moves import LAYOUT_OPS
 
@@ -98,7 +98,7 @@ def apply_plan(graph: Graph, plan: QuantizationPlan, sites: Collection[str] | No
         node = nodes[name]
         for place, grid in enumerate(site.grids):
             value = operand(node, place)
-            if grid.scale == 1.0 and value.producer() is not None and value.producer().op_type == "Cast":  # type: ignore[union-attr]
+            if grid.scale == 1.0 and is_made_by(value, "Cast"):
                 _read_bytes(result, node, place)
                 continue
             source = trace_layout(value)

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from edgevit.core.errors import CalibrationError
 from edgevit.core.quantization import Observer, Products, Quantization
-from edgevit.graph.graph import operand, producer_of
+from edgevit.graph.graph import is_made_by, operand
 from edgevit.graph.linears import read_weight, trace_layout, weight_of
 from edgevit.graph.segments import Segment, SegmentRunner, extract_segment
 from edgevit.quantize.grid import Grid
@@ -192,8 +192,7 @@ class SegmentFit:
         name = node.name or ""
         names = tuple(trace_layout(v).name or "" for v in node.inputs if v is not None)
         first, second = (self._operands[v.name or ""] for v in node.inputs if v is not None)
-        producer = producer_of(node.inputs[0])
-        if producer is None or producer.op_type != "Softmax":
+        if not is_made_by(node.inputs[0], "Softmax"):
             grids = (self._make_product_grid(first), self._make_product_grid(second))
             self._plan.sites[name] = SitePlan(names, grids)
             return

@@ -6,15 +6,14 @@ import math
 
 import onnx_ir as ir
 
-from edgevit.graph.graph import operand, producer_of, static_shape
+from edgevit.graph.graph import is_made_by, operand, static_shape
 from edgevit.graph.linears import trace_layout
 from edgevit.graph.moves import RESHAPES
 
 
 def reads_image(node: ir.Node) -> bool:
     """Whether a Linear's input is the uint8 image itself."""
-    producer = producer_of(node.inputs[0])
-    return producer is not None and producer.op_type == "Cast"
+    return is_made_by(node.inputs[0], "Cast")
 
 
 def count_rows(node: ir.Node) -> float:
@@ -47,5 +46,4 @@ def keeps_rows(node: ir.Node) -> bool:
 
 def may_scale(source: ir.Value) -> bool:
     """Whether factors may stand in front of the quantiser: behind an activation function that one Linear reads."""
-    producer = source.producer()
-    return producer is not None and producer.op_type in ("Gelu", "Relu", "Mul") and len(source.uses()) == 1
+    return is_made_by(source, "Gelu", "Relu", "Mul") and len(source.uses()) == 1

@@ -13,7 +13,7 @@ from collections import Counter
 import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord
-from edgevit.graph.graph import SITE_OPS, Graph, constant_of, operand, producer_of
+from edgevit.graph.graph import SITE_OPS, Graph, constant_of, is_made_by, operand
 from edgevit.graph.linears import trace_layout
 
 SCOPES = "pkg.torch.onnx.name_scopes"
@@ -55,8 +55,8 @@ def _node_name(node: ir.Node, path: str) -> str:
     if node.op_type in SITE_OPS and weighted:
         return path
     if node.op_type == "MatMul":
-        return f"{path}/{'context' if _reads_softmax(node) else 'scores'}"
-    if path and node.op_type == "Add" and weighted and any(_is_linear(v) for v in node.inputs):
+        return f"{path}/{'context' if is_made_by(trace_layout(operand(node)), 'Softmax') else 'scores'}"
+    if path and node.op_type == "Add" and weighted and any(is_made_by(v, "MatMul", "Conv") for v in node.inputs):
         return f"{path}/bias"
     if node.op_type == "LayerNormalization":
         return path
@@ -79,14 +79,3 @@ def _name_constants(graph: Graph) -> None:
             if name not in graph.model.graph.initializers:
                 value.name = name
             taken.add(value.name or "")
-
-
-def _reads_softmax(node: ir.Node) -> bool:
-    """Whether a product's first operand is what softmax gave, possibly through ops that move numbers."""
-    producer = trace_layout(operand(node)).producer()
-    return producer is not None and producer.op_type == "Softmax"
-
-
-def _is_linear(value: ir.Value | None) -> bool:
-    producer = producer_of(value)
-    return producer is not None and producer.op_type in ("MatMul", "Conv")

@@ -43,7 +43,7 @@ def test_installed_package_finds_its_data_beside_itself(unpacked):
     code = (
         "import edgevit, edgevit.core.recipe, edgevit.core.target as t\n"
         "from edgevit.cli.demo_models import load_digits\n"
-        "print(edgevit.__file__, t.find_targets_directory(), len(t.list_targets()), len(load_digits()[0]))\n"
+        "print(edgevit.__file__, t.find_shipped('targets'), len(t.list_targets()), len(load_digits()[0]))\n"
         "edgevit.load_recipe('default')"
     )
     result = subprocess.run(

@@ -6,9 +6,17 @@ import functools
 import importlib
 from collections.abc import Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from edgevit.core.errors import MissingPackageError
+
+
+def find_shipped(name: str) -> Path:
+    """A folder of data that ships with the package: inside a wheel, or beside the package in a checkout."""
+    package = Path(__file__).parents[1]
+    packed = package / "_data" / name
+    return packed if packed.is_dir() else package.parent / name
 
 
 def require_package(name: str, purpose: str) -> Any:

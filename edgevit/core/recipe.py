@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 from edgevit.core import schema
 from edgevit.core.engine import Setting
 from edgevit.core.errors import RecipeError
-from edgevit.core.packages import require_package
+from edgevit.core.packages import find_shipped, require_package
 from edgevit.core.quantization import Quantization
 from edgevit.core.target import ExportForm
 from edgevit.core.task import Task
@@ -84,13 +84,6 @@ class Recipe:
         return text
 
 
-def find_recipes_directory() -> Path:
-    """The folder of the recipes that ship with the package: inside a wheel, or beside the package in a checkout."""
-    package = Path(__file__).parents[1]
-    packed = package / "_data" / "calibration"
-    return packed if packed.is_dir() else package.parent / "calibration"
-
-
 def load_recipe(name_or_path: str | os.PathLike[str]) -> Recipe:
     """Read a recipe by name, or from a TOML file.
 
@@ -100,7 +93,7 @@ def load_recipe(name_or_path: str | os.PathLike[str]) -> Recipe:
     text = os.fspath(name_or_path)
     path = Path(text)
     if path.suffix != ".toml" and not path.is_file():
-        directory = find_recipes_directory()
+        directory = find_shipped("calibration")
         names = sorted(p.stem for p in directory.glob("*.toml"))
         if text not in names:
             close = difflib.get_close_matches(text, names, n=1)

@@ -21,6 +21,7 @@ from edgevit.core.engine import Setting
 from edgevit.core.errors import TargetError
 from edgevit.core.isa import TIERS, TierName
 from edgevit.core.libraries import LIBRARIES, BackendName
+from edgevit.core.packages import find_shipped
 
 Precision: TypeAlias = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
 
@@ -170,16 +171,9 @@ class Budget:
     max_latency_ms: float | None = None
 
 
-def find_targets_directory() -> Path:
-    """The folder of the profiles that ship with the package: inside a wheel, or beside the package in a checkout."""
-    package = Path(__file__).parents[1]
-    packed = package / "_data" / "targets"
-    return packed if packed.is_dir() else package.parent / "targets"
-
-
 def list_targets() -> tuple[Target, ...]:
     """All profiles that ship with the package, by name."""
-    return tuple(_read_target(path) for path in sorted(find_targets_directory().glob("*.toml")))
+    return tuple(_read_target(path) for path in sorted(find_shipped("targets").glob("*.toml")))
 
 
 def load_target(name_or_path: str | os.PathLike[str]) -> Target:

@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from edgevit.core.recipe import find_recipes_directory
-from edgevit.core.target import find_targets_directory
+from edgevit.core.packages import find_shipped
 
 _TAG = "py3-none-any"
 _WHEEL = f"Wheel-Version: 1.0\nGenerator: edgevit\nRoot-Is-Purelib: true\nTag: {_TAG}\n"
@@ -62,7 +61,7 @@ def pack_wheel() -> Iterator[Path]:
 def _list_files() -> Iterator[tuple[str, Path]]:
     """Name in the wheel and file, in order; the data of a checkout goes where an installed package has it."""
     package = Path(__file__).resolve().parents[1]
-    data = {"targets": find_targets_directory(), "calibration": find_recipes_directory()}
+    data = {name: find_shipped(name) for name in ("targets", "calibration")}
     for path in sorted(package.rglob("*")):
         parts = path.relative_to(package).parts
         if path.is_file() and "__pycache__" not in parts and parts[0] != "_data":

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from edgevit.core import schema
 from edgevit.core.errors import RecipeError
+from edgevit.core.packages import find_shipped
 from edgevit.core.quantization import Observer, Quantization, SiteChoice
-from edgevit.core.recipe import Recipe, find_recipes_directory, load_recipe
+from edgevit.core.recipe import Recipe, load_recipe
 from edgevit.core.target import ExportForm
 from edgevit.core.task import Task
 from edgevit.core.toml import load_toml
@@ -53,7 +54,7 @@ def test_default_recipe_is_what_no_recipe_means():
 
 
 def test_default_recipe_states_every_plain_setting():
-    stated = load_toml(find_recipes_directory() / "default.toml", RecipeError)
+    stated = load_toml(find_shipped("calibration") / "default.toml", RecipeError)
     left_open = {"image_size", "export", "disable_passes", "settings", "task"}
     assert set(stated) == set(schema.to_data(Recipe())) - left_open
     assert set(stated["quantization"]) == set(schema.to_data(Quantization())) - {"observers", "sites"}
@@ -64,7 +65,7 @@ def test_recipe_with_attention_in_float_differs_from_the_default_in_that_alone()
 
 
 def test_recipes_readme_documents_every_key():
-    readme = (find_recipes_directory() / "README.md").read_text(encoding="utf-8")
+    readme = (find_shipped("calibration") / "README.md").read_text(encoding="utf-8")
     keys = {*schema.to_data(Recipe()), *schema.to_data(Quantization())} - {
         "export",
         "settings",

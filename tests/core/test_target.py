@@ -13,7 +13,8 @@ import pytest
 
 from edgevit.core import schema
 from edgevit.core.errors import TargetError
-from edgevit.core.target import Budget, ExportForm, Target, find_targets_directory, list_targets, load_target
+from edgevit.core.packages import find_shipped
+from edgevit.core.target import Budget, ExportForm, Target, list_targets, load_target
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -218,7 +219,7 @@ def test_budget_has_the_documented_defaults() -> None:
 
 
 def test_checkout_reads_the_folder_beside_the_package() -> None:
-    assert find_targets_directory() == ROOT / "targets"
+    assert find_shipped("targets") == ROOT / "targets"
 
 
 def test_wheel_ships_the_profiles_and_finds_them(tmp_path: Path) -> None:
@@ -234,7 +235,7 @@ def test_wheel_ships_the_profiles_and_finds_them(tmp_path: Path) -> None:
     assert "edgevit/_data/targets/README.md" in names
     code = (
         "import edgevit.core.target as t\n"
-        "print(t.find_targets_directory())\nprint(*[x.name for x in t.list_targets()])\n"
+        "print(t.find_shipped('targets'))\nprint(*[x.name for x in t.list_targets()])\n"
         "print(t.load_target('jetson').name)"
     )
     done = subprocess.run(

@@ -62,7 +62,7 @@ def test_wheel_installs_by_pip_and_packs_the_same_wheel_again(tmp_path):
     assert installed.returncode == 0, installed.stderr
     code = (
         "import sys, pathlib, edgevit.core.target as t; from edgevit.remote.wheel import make_wheel\n"
-        "print(t.find_targets_directory()); print(make_wheel(pathlib.Path(sys.argv[1])))"
+        "print(t.find_shipped('targets')); print(make_wheel(pathlib.Path(sys.argv[1])))"
     )
     (tmp_path / "again").mkdir()
     result = subprocess.run(

@@ -158,7 +158,8 @@ class SegmentFit:
     def _is_wanted(self, node: ir.Node) -> bool:
         name = node.name or ""
         if read_weight(node) is None and name not in self._pins:
-            return name.endswith({"float": (), "scores": "/scores", "both": ("/scores", "/context")}[self._products])
+            wanted = {"float": (), "scores": ("/scores",), "both": ("/scores", "/context")}[self._products]
+            return name.endswith(wanted)
         reason = self._explain_float(node, name)
         if reason:
             self._reasons[name] = reason

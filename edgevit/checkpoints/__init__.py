@@ -86,6 +86,7 @@ def read_checkpoint(
     for package in ("torch", "safetensors"):
         require_package(package, "reading a checkpoint")
     from edgevit.checkpoints.files.files import find_files
+    from edgevit.checkpoints.files.other_kinds import refuse_other
 
     files = find_files(source, weights)
     for name, path in READERS.items():
@@ -93,6 +94,7 @@ def read_checkpoint(
         if (arch is None or name not in _BARE_WITH_ARCH) and reader.recognise(files):
             model = reader.read(files, arch, image_size)
             return model if preprocess is None else preprocess.apply(model)
+    refuse_other(files.source, files.path)
     layouts = "; ".join(cast(Reader, import_module(path)).LAYOUT for path in READERS.values())
     raise CheckpointError(
         f"{files.source} is in no known layout: {files.describe()}", f"layouts that can be read: {layouts}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from edgevit.checkpoints.files.adapters import CONFIG_FILE, MERGE_HINT
 from edgevit.checkpoints.names import Names
 from edgevit.core.errors import CheckpointError, format_offenders
 
@@ -36,6 +37,11 @@ def check_names(
     kinds = {"missing": missing, "unexpected": unexpected, "wrongly shaped": shapes}
     if not any(kinds.values()):
         return
+    if any(".lora_A." in name for name in tensors):
+        raise CheckpointError(
+            f"{source} holds LoRA layers that are not merged, and no {CONFIG_FILE} beside it says their scale",
+            MERGE_HINT,
+        )
     if len(missing) == sum(v.is_meta for v in expected.values()):
         raise CheckpointError(
             f"{source} holds no tensor of the model that it is said to be; it holds\n"
@@ -49,7 +55,7 @@ def check_names(
             "name a checkpoint that was fine-tuned for classification, or state 0 classes there to build its features",
         )
     counts = ", ".join(f"{len(v)} {kind}" for kind, v in kinds.items() if v)
-    lists = "\n".join(f"{kind}:\n{format_offenders(v, 1000)}" for kind, v in kinds.items() if v)
+    lists = "\n".join(f"{kind}:\n{format_offenders(v, 10)}" for kind, v in kinds.items() if v)
     raise CheckpointError(
         f"{source} does not fit its architecture: {counts} tensors\n{lists}",
         "check the architecture that the checkpoint states, or that was given, against its tensors",

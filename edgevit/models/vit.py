@@ -97,7 +97,9 @@ class ViT(nn.Module):
         if config.pool == "map":
             self.attn_pool = AttentionPool(width, config.heads, config.mlp_width, config.activation, config.norm_eps)
         self.fc_norm = _make_norm(config.norm_after_pool, config.pooled, config.norm_eps)
-        self.projection = nn.Linear(config.pooled, config.projection, bias=False) if config.projection else None
+        self.projection = (
+            nn.Linear(config.pooled, config.projection, bias=config.projection_bias) if config.projection else None
+        )
         self.head: nn.Module = nn.Linear(config.features, classes) if classes else nn.Identity()
         self.head_dist: nn.Module | None = None
         if config.distillation_head:

@@ -26,7 +26,8 @@ class ViTConfig:
         position_registers: Whether they cover the registers as well.
         pool: What the head reads: the class token; the mean of the patch tokens; both side by side (DINOv2's
             classifiers); or what a learned query attends to (SigLIP's MAP head).
-        projection: Width of a Linear without bias behind pooling (CLIP); 0 for none.
+        projection: Width of a Linear behind pooling (CLIP); 0 for none.
+        projection_bias: Whether it has a bias, as a timm tower's in open_clip.
         distillation_head: A second head on the distillation token; the answer is the mean of both (DeiT).
         norm_before_blocks: LayerNorm between the embedding and the first block (CLIP).
         norm_before_pool: LayerNorm on all tokens before pooling (the usual place).
@@ -65,6 +66,7 @@ class ViTConfig:
     qk_norm: bool = False
     gated_mlp: bool = False
     projection: int = 0
+    projection_bias: bool = False
     drop_remainder: bool = False
     level_norm: bool = False
     level_name: ClassVar[str] = "block"

@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgevit.checkpoints.files.adapters import CONFIG_FILE, MERGE_HINT, WEIGHT_FILES, check_adapter
+from edgevit.checkpoints.files.other_kinds import refuse_other
 from edgevit.core.errors import CheckpointError, format_offenders
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ _WEIGHTS = (
 _LOOSE_WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".npz", ".ckpt", ".tar", ".keras", ".h5")
 _HUB_PREFIXES = ("hf-hub:", "hf_hub:")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?")
-_CONFIGS = ("config.json", "preprocessor_config.json", "open_clip_config.json")
+_CONFIGS = ("config.json", "preprocessor_config.json", "processor_config.json", "open_clip_config.json")
 # A preset of KerasHub: the backbone's weights, those of the task (a classifier's head), and what says how to use them.
 _KERAS_WEIGHTS = ("model.weights.h5", "task.weights.h5")
 _KERAS_CONFIGS = ("config.json", "task.json", "preprocessor.json", "image_converter.json", "metadata.json")
@@ -57,6 +59,7 @@ class CheckpointFiles:
         extra: Other files that the hash covers.
         revision: The commit of the hub's repository that they are of.
         which: The set of weights that is wanted where a file has two: averaged over training, or the last step's.
+        adapter: The weight file of a LoRA that belongs to them.
     """
 
     source: str
@@ -67,12 +70,15 @@ class CheckpointFiles:
     extra: tuple[Path, ...] = ()
     revision: str | None = None
     which: WhichWeights | None = None
+    adapter: Path | None = None
 
     @cached_property
     def contents(self) -> Contents:
         """The weights, read once; see :func:`edgevit.checkpoints.files.tensors.read_contents`."""
-        from edgevit.checkpoints.files.tensors import read_contents
+        from edgevit.checkpoints.files.tensors import read_contents, read_merged
 
+        if self.adapter is not None or CONFIG_FILE in self.configs:
+            return read_merged(self)
         return read_contents(self.source, self.weights, self.shards, self.which)
 
     def take_tensors(self) -> tuple[dict[str, Tensor], list[str]]:
@@ -88,6 +94,12 @@ class CheckpointFiles:
     def config(self) -> dict[str, Any]:
         """``config.json``, or an empty dictionary."""
         return dict(self.configs.get("config.json", {}))
+
+    @property
+    def image_processor(self) -> dict[str, Any] | None:
+        """What transformers says of the preprocessing, in a file of its own or, from version 5 on, inside another."""
+        nested = self.configs.get("processor_config.json", {}).get("image_processor")
+        return self.configs.get("preprocessor_config.json", nested if isinstance(nested, dict) else None)
 
     def describe(self) -> str:
         """What is there, for an error."""
@@ -112,7 +124,8 @@ class CheckpointFiles:
     def sha256(self) -> str:
         """SHA-256 of the lines ``<sha256>  <file name>`` of all files, in order of names."""
         folder = self.path if self.path.is_dir() else self.path.parent
-        names = sorted([*self.weights, *self.extra, *(folder / name for name in self.configs)], key=lambda p: p.name)
+        stored = [folder / name for name in self.configs if (folder / name).is_file()]
+        names = sorted([*self.weights, *self.extra, *stored], key=lambda p: p.name)
         lines = "".join(f"{_hash_file(p)}  {p.name}\n" for p in names)
         return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -173,6 +186,8 @@ def _find_file(source: str, path: Path) -> CheckpointFiles:
             f"{source} is {what}, which cannot be read",
             f"{export}name a folder, or a {', '.join(_LOOSE_WEIGHTS)} file",
         )
+    if path.suffix not in (*_LOOSE_WEIGHTS, ONNX):
+        refuse_other(source, path)
     return _with_configs(source, path) if path.suffix == ONNX else CheckpointFiles(source, path, (path,))
 
 
@@ -184,10 +199,11 @@ def _with_configs(source: str, path: Path) -> CheckpointFiles:
 
 def _find_in_folder(source: str, folder: Path) -> CheckpointFiles:
     configs = {name: _load_json(folder / name) for name in _CONFIGS if (folder / name).is_file()}
-    if (folder / "adapter_config.json").is_file() and "config.json" not in configs:
-        raise CheckpointError(
-            f"{source} holds an adapter, not a model", "merge the adapter into its base model, save that, and read it"
-        )
+    adapter = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+    if (folder / CONFIG_FILE).is_file():
+        configs[CONFIG_FILE] = _load_json(folder / CONFIG_FILE)
+        if adapter is not None:
+            return _find_base(source, folder, adapter, configs)
     if (folder / _KERAS_WEIGHTS[0]).is_file():
         weights = tuple(folder / name for name in _KERAS_WEIGHTS if (folder / name).is_file())
         configs |= {name: _load_json(folder / name) for name in _KERAS_CONFIGS if (folder / name).is_file()}
@@ -222,6 +238,31 @@ def _find_in_folder(source: str, folder: Path) -> CheckpointFiles:
             "name one of them",
         )
     return CheckpointFiles(source, folder, (loose[0],), configs)
+
+
+def _find_base(source: str, folder: Path, adapter: Path, configs: dict[str, dict[str, Any]]) -> CheckpointFiles:
+    """The base model of an adapter, in the same folder or where its configuration says, with the adapter."""
+    config = configs[CONFIG_FILE]
+    check_adapter(config, source)
+    named = config.get("base_model_name_or_path")
+    own = [folder / name for name in _WEIGHTS if (folder / name).is_file()]
+    if own:
+        return CheckpointFiles(source, folder, (own[0],), configs, adapter=adapter, extra=(adapter,))
+    place = (folder / named) if isinstance(named, str) and named else None
+    if place is None or not (place.exists() or is_hub_id(str(named))):
+        where = f"at {named!r}" if named else "there, and its adapter_config.json names none"
+        raise CheckpointError(f"{source} is an adapter, and its base model is not {where}", MERGE_HINT)
+    base = find_files(place if place.exists() else str(named))
+    # Labels and preprocessing of the adapter's folder, where it has them, are those that it was trained with.
+    merged = {**base.configs, **configs}
+    return dataclasses.replace(
+        base,
+        source=source,
+        configs=merged,
+        adapter=adapter,
+        extra=(*base.extra, adapter, folder / CONFIG_FILE),
+        revision=None,
+    )
 
 
 def _refuse_others(source: str, folder: Path) -> None:

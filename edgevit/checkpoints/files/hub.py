@@ -11,7 +11,8 @@ from edgevit.core.errors import CheckpointError, last_line
 from edgevit.core.packages import require_package
 
 _SAFE = (
-    "config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json",
+    "config.json", "preprocessor_config.json", "processor_config.json",
+    "model*.safetensors", "model.safetensors.index.json",
     "open_clip_config.json", "open_clip_model.safetensors",
     "model.weights.h5", "task.weights.h5", "task.json", "preprocessor.json", "image_converter.json",
 )  # fmt: skip

@@ -7,22 +7,26 @@ import re
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from edgevit.checkpoints.files.adapters import CONFIG_FILE, merge_adapter, split_unmerged
 from edgevit.checkpoints.files.contents import Contents, WhichWeights, unwrap_weights
 from edgevit.checkpoints.files.inert import STAND_INS
 from edgevit.checkpoints.files.keras_file import is_hdf5, is_keras_archive, read_keras_archive, read_weights
 from edgevit.checkpoints.files.mindspore_file import is_mindspore, read_mindspore
 from edgevit.checkpoints.files.npz import is_archive, read_archive
+from edgevit.checkpoints.files.other_kinds import refuse_other
+from edgevit.checkpoints.files.wrappers import unwrap_names
 from edgevit.core.errors import CheckpointError, format_offenders, last_line
 
-# What wrappers put before every name: data parallelism, torch.compile, Lightning, transformers' wrapper of timm models.
-_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "timm_model.")
-# What a Lightning module keeps beside its model, by its attribute: ``criterion.weight``, ``val_acc.tp``.
-_BESIDE = re.compile(r"\w*(criterion|loss|metric|acc|auroc|f1|confusion)\w*\..*")
+if TYPE_CHECKING:
+    from edgevit.checkpoints.files.files import CheckpointFiles
+
 _LEAVE_OUT = "leave --weights out"
 _GLOBAL = re.compile(r"GLOBAL (\S+)")
 
@@ -61,8 +65,20 @@ def read_contents(
         raise CheckpointError(f"{source} holds no tensors", "name a file with a model's weights")
     notes = tuple(note for part in parts for note in part.notes)
     first = parts[0]
-    stripped, dropped = _strip_prefixes(tensors)
-    return Contents(stripped, (*notes, *dropped), first.containers, first.stated, first.which)
+    named, more = unwrap_names(tensors, source, first.containers)
+    return Contents(named, (*notes, *more), first.containers, first.stated, first.which)
+
+
+def read_merged(files: CheckpointFiles) -> Contents:
+    """A base model's weights with the LoRA that lies beside them, or inside their own file, merged into them."""
+    config = files.configs[CONFIG_FILE]
+    base = read_contents(files.source, files.weights, files.shards, files.which)
+    if files.adapter is not None:
+        tensors, adapter = dict(base.tensors), dict(read_contents(files.source, (files.adapter,), None, None).tensors)
+    else:
+        tensors, adapter = split_unmerged(base.tensors)
+    merged, note = merge_adapter(tensors, adapter, config, files.source)
+    return replace(base, tensors=merged, notes=(*base.notes, note))
 
 
 def _read_file(path: Path, which: WhichWeights | None) -> Contents:
@@ -79,6 +95,7 @@ def _read_file(path: Path, which: WhichWeights | None) -> Contents:
         return read_weights(path) if is_hdf5(head) else read_keras_archive(path)
     if is_mindspore(head):
         return unwrap_weights(read_mindspore(path), path, which)
+    refuse_other(str(path), path)
     if head[:1] == b"\x80" or head[:2] == b"PK":
         return unwrap_weights(_read_pickle(path), path, which)
     raise CheckpointError(
@@ -130,17 +147,3 @@ def _refuse_pickle(path: Path, exc: Exception, archive: bool) -> None:
             "where you trust the file, load it with torch and save its state_dict() as safetensors",
         ) from exc
     raise CheckpointError(f"{path} is damaged: {last_line(exc)}", "download or save it again") from exc
-
-
-def _strip_prefixes(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors without what wrappers put before every name, and a note on losses and metrics beside the model."""
-    notes: list[str] = []
-    while True:
-        beside = [name for name in tensors if _BESIDE.fullmatch(name)]
-        inner = tensors.keys() - beside
-        prefix = next((p for p in _PREFIXES if inner and all(name.startswith(p) for name in inner)), None)
-        if prefix is None:
-            return tensors, notes
-        if beside:
-            notes.append(f"dropped what is of losses and metrics beside the model: {', '.join(beside[:4])}")
-        tensors = {name[len(prefix) :]: value for name, value in tensors.items() if name in inner}

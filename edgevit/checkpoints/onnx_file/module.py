@@ -95,11 +95,26 @@ class ForeignModule(nn.Module):
         return graph, (*records, front, self.whole)
 
 
+# By its number of axes: what an output is that is no logits.
+_OTHER_OUTPUTS = {
+    1: (
+        ": one number an image, whose axis of classes was taken away",
+        "export it without that squeeze, so that its output is (batch, 1)",
+    ),
+    3: (
+        ": the tokens of an encoder",
+        "give the checkpoint itself, with --task embed or --task features; or export the model with its head",
+    ),
+    4: (
+        ": maps, as of features, masks or depth",
+        "give the checkpoint of the encoder itself, with --task features; or export a classifier with its head",
+    ),
+}
+
+
 def _count_classes(file: ForeignFile, graph: Graph) -> int:
     shape = static_shape(graph.model.graph.outputs[0]) or ()
     if len(shape) != 2:
-        raise CheckpointError(
-            f"{file.path}: its output {file.output} is {shape}, not (batch, classes)",
-            "export the classifier with its head, without a mask or boxes",
-        )
+        what, hint = _OTHER_OUTPUTS.get(len(shape), ("", "export the classifier with its head"))
+        raise CheckpointError(f"{file.path}: its output {file.output} is {shape}, not (batch, classes){what}", hint)
     return shape[1]

@@ -83,6 +83,10 @@ def _upgrade(graph: Graph, file: ForeignFile) -> None:
         value.replace_all_uses_with(stand_in)
         del graph.model.graph.initializers[name]
         graph.model.graph.inputs.append(stand_in)
+    for value in graph.model.graph.initializers.values():
+        tensor = value.const_value  # onnx looks for the files of external ones in the working folder
+        if isinstance(tensor, ir.ExternalTensor):
+            value.const_value = ir.tensor(tensor.numpy(), name=value.name)
     proto = ir.serde.serialize_model(graph.model)
     try:
         made = ir.serde.deserialize_model(onnx.version_converter.convert_version(proto, OPSET))

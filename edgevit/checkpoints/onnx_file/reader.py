@@ -165,7 +165,7 @@ def _refuse_probabilities(graph: Graph, where: str) -> None:
 def _read_preprocess(files: CheckpointFiles, size: Size) -> tuple[Preprocess, tuple[str, ...], tuple[str, ...]]:
     """From the files beside the graph: the preprocessing, what is assumed of it, and notes."""
     config = files.config
-    stored = files.configs.get("preprocessor_config.json")
+    stored = files.image_processor
     timm: Mapping[str, Any] = config.get("pretrained_cfg") or config
     if stored is not None:
         preprocess, notes = read_transformers_preprocess(stored, _model_type(config))
@@ -184,7 +184,7 @@ def _read_preprocess(files: CheckpointFiles, size: Size) -> tuple[Preprocess, tu
 
 def _stored_size(files: CheckpointFiles) -> Size | None:
     """What the files beside a graph say of its images' height and width: what they are cropped to, before all else."""
-    config, stored = files.config, files.configs.get("preprocessor_config.json")
+    config, stored = files.config, files.image_processor
     timm: Mapping[str, Any] = config.get("pretrained_cfg") or config
     if stored is not None or timm.get("input_size"):
         if stored is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -96,6 +97,13 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         config, native = describe_config(
             architecture, {"num_classes": 0}, {"global_pool": pool}, trunk, image_size, where
         )
+        projection = {name: value for name, value in trunk.items() if name.startswith("head.")}
+        if isinstance(config, ViTConfig) and "head.weight" in projection:  # timm_proj is null: timm's own head projects
+            trunk = {
+                name.replace("head.", "projection.") if name in projection else name: t for name, t in trunk.items()
+            }
+            width = int(projection["head.weight"].shape[0])
+            config = replace(config, projection=width, projection_bias="head.bias" in projection)
         names = timm.find_names(config, trunk)
         notes.append(f"dropped {len(tensors) - len(trunk)} tensors ({next(iter(_TEXT.values()))})")
         tensors, label = trunk, architecture.name

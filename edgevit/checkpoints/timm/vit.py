@@ -15,7 +15,7 @@ from edgevit.models import ModelConfig, ViTConfig
 
 _SAME = (
     *("cls_token", "dist_token", "reg_token", "pos_embed", "patch_embed.proj.*", "norm_pre.*", "norm.*", "fc_norm.*"),
-    *("head.*", "head_dist.*", "attn_pool.latent", "projection.weight"),
+    *("head.*", "head_dist.*", "attn_pool.latent", "projection.*"),
     *(f"attn_pool.{part}.*" for part in ("q", "kv", "proj", "norm", "mlp.fc1", "mlp.fc2")),
     *(f"blocks.{{i}}.{part}.*" for part in ("norm1", "attn.qkv", "attn.q_norm", "attn.k_norm", "attn.proj", "norm2")),
     "blocks.{i}.mlp.fc2.*",

@@ -94,7 +94,7 @@ def read_model(
     kind = config["model_type"]
     tensors, notes = files.take_tensors()
     where = f"{files.source}/config.json"
-    stored = files.configs.get("preprocessor_config.json", {})
+    stored = files.image_processor or {}
     preprocess, assumed = read_transformers_preprocess(stored, kind)
     notes += assumed
     sees = (preprocess.height, preprocess.width) if stored and image_size is None else None

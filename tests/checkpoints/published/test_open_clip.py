@@ -14,8 +14,13 @@ from safetensors.torch import save_file
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.errors import CheckpointError
+from edgevit.core.target import ExportForm
+from edgevit.core.task import Task
+from edgevit.models.export import export_model
+from edgevit.models.select_task import select_task
 from tests.support.published.open_clip import build_open_clip, import_open_clip, save_folder
-from tests.support.reference import relative_error
+from tests.support.reference import randomise, relative_error
+from tests.support.small_graphs import run_graph
 
 
 def compare(ours: torch.nn.Module, theirs: Any, side: int) -> float:
@@ -42,6 +47,27 @@ def test_folder_with_a_siglip_tower_equals_open_clip(tmp_path: Path) -> None:
     model = read_checkpoint(save_folder(theirs, config, tmp_path / "m"))
     assert model.source.architecture == "vit_base_patch16_siglip_224"
     assert compare(model.module, theirs, 224) <= 1e-4
+
+
+def test_timm_tower_without_a_projection_of_open_clips_own_projects_by_timms_head(tmp_path: Path) -> None:
+    """Case 08: ``timm_proj: null``; 32 numbers that are no classes."""
+    name, size = "vit_xsmall_patch16_clip_224", {"image_size": 224}
+    vision = {"timm_model_name": name, "timm_model_pretrained": False, "timm_pool": "token", "timm_proj": None, **size}
+    text = {"context_length": 8, "vocab_size": 100, "width": 64, "heads": 1, "layers": 1}
+    config = {"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}
+    theirs = randomise(import_open_clip().model.CustomTextCLIP(**config))
+    model = read_checkpoint(save_folder(theirs, config, tmp_path / "m"))
+    assert (model.classes, model.config.projection, model.config.features) == (0, 32, 32)
+    assert compare(model.module, theirs, 224) <= 1e-4
+    graph, _ = export_model(select_task(model, Task()), ExportForm())
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3), np.uint8)
+    with torch.inference_mode():
+        normalised = (
+            torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - torch.tensor(model.preprocess.mean)[:, None, None]
+        )
+        wanted = theirs.encode_image(normalised / torch.tensor(model.preprocess.std)[:, None, None])
+    found = torch.from_numpy(run_graph(graph, pixels[None])[0])
+    assert relative_error(found, wanted) <= 1e-4
 
 
 def test_preprocessing_equals_open_clips_transform(tmp_path: Path) -> None:

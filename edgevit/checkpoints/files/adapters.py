@@ -1,0 +1,103 @@
+"""merge_adapter: a LoRA adapter's weights added to those of its base model, W + B·A·scale, as PEFT merges them.
+
+Hu et al. 2021, arXiv:2106.09685; the scale is alpha / r, or alpha / √r with rank-stabilised LoRA (Kalajdzievski 2023,
+arXiv:2312.03732). What a plain LoRA has not (DoRA, other kinds of adapters) is refused by its name.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from edgevit.core.errors import CheckpointError, format_offenders
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHT_FILES = ("adapter_model.safetensors", "adapter_model.bin")
+MERGE_HINT = "merge it where it was trained (model.merge_and_unload() of PEFT), save that, and read it"
+_LEAD = "base_model.model."
+_PAIR = re.compile(r"(?P<module>.+)\.lora_(?P<part>[AB])(\.default)?\.weight")
+
+
+def merge_adapter(
+    base: Mapping[str, Tensor], adapter: Mapping[str, Tensor], config: Mapping[str, Any], source: str
+) -> tuple[dict[str, Tensor], str]:
+    """The merged weights, under the base model's names, and a note.
+
+    Args:
+        base: The base model's.
+        adapter: The adapter's: ``base_model.model.<module>.lora_A.weight`` and the like, and modules that were trained
+            whole (``modules_to_save``).
+        config: ``adapter_config.json``.
+        source: For messages.
+
+    Raises:
+        CheckpointError: Another kind of adapter, or one that does not fit the base model; all that does not fit.
+    """
+    check_adapter(config, source)
+    pairs: dict[str, dict[str, Tensor]] = {}
+    whole: dict[str, Tensor] = {}
+    for name, value in adapter.items():
+        bare = name.removeprefix(_LEAD).replace(".modules_to_save.default.", ".").replace(".modules_to_save.", ".")
+        if match := _PAIR.fullmatch(bare):
+            pairs.setdefault(match["module"], {})[match["part"]] = value
+        else:
+            whole[bare] = value
+    merged = dict(base)
+    problems = [f"{name}: not in the base model" for name in whole if name not in base]
+    merged |= {name: value for name, value in whole.items() if name in base}
+    for module, pair in pairs.items():
+        weight = base.get(f"{module}.weight")
+        if weight is None or pair.keys() != {"A", "B"}:
+            what = "not in the base model" if weight is None else f"only lora_{next(iter(pair))}"
+            problems.append(f"{module}: {what}")
+            continue
+        first, second = pair["A"].double(), pair["B"].double()
+        change = second.flatten(1) @ first.flatten(1) * _find_scale(module, first.shape[0], config)
+        if change.numel() != weight.numel():
+            problems.append(f"{module}: for a weight of {tuple(change.shape)}, not {tuple(weight.shape)}")
+            continue
+        merged[f"{module}.weight"] = (weight.double() + change.reshape(weight.shape)).to(weight.dtype)
+    if problems:
+        raise CheckpointError(
+            f"{source} does not fit its base model:\n{format_offenders(problems, 10)}",
+            f"check that base_model_name_or_path names the model that it was trained on, or {MERGE_HINT}",
+        )
+    saved = f", and {len(whole)} tensors of modules that were trained whole" if whole else ""
+    return merged, f"a LoRA adapter is merged into {len(pairs)} layers{saved}"
+
+
+def check_adapter(config: Mapping[str, Any], source: str) -> None:
+    """Raise CheckpointError for an adapter that is no plain LoRA."""
+    kind = config.get("peft_type")
+    others = {
+        f"an adapter of kind {kind}": kind != "LORA",
+        "an adapter with DoRA": bool(config.get("use_dora")),
+        "an adapter of layers that are stored transposed (fan_in_fan_out)": bool(config.get("fan_in_fan_out")),
+    }
+    found = [what for what, is_so in others.items() if is_so]
+    if found:
+        raise CheckpointError(f"{source} is {' and '.join(found)}; a plain LoRA can be merged here", MERGE_HINT)
+
+
+def split_unmerged(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The base model's tensors and the adapter's of a model that was saved with its LoRA layers beside their base."""
+    adapter = {name: value for name, value in tensors.items() if ".lora_" in name or ".modules_to_save." in name}
+    base = {
+        name.removeprefix(_LEAD).replace(".base_layer.", ".").replace(".original_module.", "."): value
+        for name, value in tensors.items()
+        if name not in adapter
+    }
+    return base, adapter
+
+
+def _find_scale(module: str, rank: int, config: Mapping[str, Any]) -> float:
+    """PEFT's: patterns of names override alpha; the rank is that of the weights themselves."""
+    alpha = float(config.get("lora_alpha", 8))
+    for pattern, value in (config.get("alpha_pattern") or {}).items():
+        if re.fullmatch(rf"(.*\.)?({pattern})", module):
+            alpha = float(value)
+    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)

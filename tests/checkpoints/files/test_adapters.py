@@ -1,0 +1,153 @@
+"""A plain LoRA is merged into its base model; what is no plain LoRA is called what it is."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from edgevit.checkpoints import read_checkpoint
+from edgevit.core.errors import CheckpointError
+from tests.support.reference import import_transformers, randomise, relative_error
+
+RANK, ALPHA = 4, 16
+LEAD = "base_model.model."
+QUERY = "attention.attention.query"
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    transformers = import_transformers()
+    config = transformers.ViTConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, image_size=32, num_labels=5
+    )
+    randomise(transformers.ViTForImageClassification(config)).save_pretrained(tmp_path / "base")
+    return tmp_path / "base"
+
+
+def draw_pairs(base: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    """A and B by the module's name."""
+    generator = torch.Generator().manual_seed(7)
+    names = [n.removesuffix(".weight") for n in load_file(base / "model.safetensors") if n.endswith(f"{QUERY}.weight")]
+    return {n: (torch.randn(RANK, 32, generator=generator), torch.randn(32, RANK, generator=generator)) for n in names}
+
+
+def write_adapter(folder: Path, base: Path | None, pairs: dict[str, tuple[Tensor, Tensor]], **config: Any) -> None:
+    folder.mkdir(exist_ok=True)
+    tensors = {}
+    for name, (first, second) in pairs.items():
+        tensors |= {f"{LEAD}{name}.lora_A.weight": first, f"{LEAD}{name}.lora_B.weight": second}
+    tensors[f"{LEAD}classifier.weight"] = torch.full((5, 32), 0.25)  # modules_to_save
+    save_file(tensors, folder / "adapter_model.safetensors")
+    data = {"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA, **config}
+    if base is not None:
+        data["base_model_name_or_path"] = str(base)
+    (folder / "adapter_config.json").write_text(json.dumps(data))
+
+
+def run_with_lora(base: Path, pairs: dict[str, tuple[Tensor, Tensor]], scale: float, pixels: Tensor) -> Tensor:
+    """transformers' own module, with the low-rank path beside each layer as PEFT runs it before merging."""
+    theirs = import_transformers().ViTForImageClassification.from_pretrained(base).eval()
+    theirs.classifier.weight = nn.Parameter(torch.full((5, 32), 0.25))
+
+    def add(first: Tensor, second: Tensor) -> Any:
+        return lambda module, inputs, output: output + scale * (inputs[0] @ first.T @ second.T)
+
+    for name, pair in pairs.items():
+        theirs.get_submodule(name).register_forward_hook(add(*pair))
+    with torch.inference_mode():
+        return theirs(pixels).logits
+
+
+@pytest.mark.parametrize(
+    ("config", "scale"),
+    [
+        ({}, ALPHA / RANK),
+        ({"use_rslora": True}, ALPHA / math.sqrt(RANK)),
+        ({"alpha_pattern": {"query": 2}}, 2 / RANK),
+    ],
+    ids=["plain", "rank-stabilised", "alpha-by-name"],
+)
+def test_merged_adapter_computes_what_runs_beside_its_base(
+    base: Path, config: dict[str, Any], scale: float, tmp_path: Path
+) -> None:
+    pairs = draw_pairs(base)
+    write_adapter(tmp_path / "adapter", base, pairs, **config)
+    model = read_checkpoint(tmp_path / "adapter")
+    assert any("a LoRA adapter is merged into 2 layers, and 1 tensors" in note for note in model.source.notes)
+    pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        found = model.module(pixels)
+    assert relative_error(found, run_with_lora(base, pairs, scale, pixels)) <= 1e-5
+    assert model.source.sha256 != read_checkpoint(base).source.sha256
+
+
+def test_adapter_beside_its_base_in_one_folder_is_merged(base: Path, tmp_path: Path) -> None:
+    pairs = draw_pairs(base)
+    write_adapter(tmp_path / "apart", base, pairs)
+    shutil.copytree(base, tmp_path / "together")
+    write_adapter(tmp_path / "together", None, pairs)
+    wanted, found = (read_checkpoint(tmp_path / name).module.state_dict() for name in ("apart", "together"))
+    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+
+
+def test_model_saved_with_layers_beside_their_base_is_merged_where_its_scale_is_known(
+    base: Path, tmp_path: Path
+) -> None:
+    """Case 16."""
+    pairs = draw_pairs(base)
+    write_adapter(tmp_path / "apart", base, pairs)
+    tensors: dict[str, Tensor] = {}
+    for name, value in load_file(base / "model.safetensors").items():
+        module, _, end = name.rpartition(".")
+        tensors[f"{LEAD}{module}.base_layer.{end}" if module in pairs else f"{LEAD}{name}"] = value
+    tensors |= {
+        f"{LEAD}{n}.lora_{part}.default.weight": v
+        for n, pair in pairs.items()
+        for part, v in zip("AB", pair, strict=True)
+    }
+    tensors[f"{LEAD}classifier.modules_to_save.default.weight"] = torch.full((5, 32), 0.25)
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    shutil.copy(base / "config.json", folder)
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match="LoRA layers that are not merged, and no adapter_config"):
+        read_checkpoint(folder)
+    shutil.copy(tmp_path / "apart/adapter_config.json", folder)
+    wanted, found = (read_checkpoint(path).module.state_dict() for path in (tmp_path / "apart", folder))
+    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+
+
+@pytest.mark.parametrize(
+    ("config", "what"),
+    [
+        ({"peft_type": "IA3"}, "an adapter of kind IA3"),
+        ({"use_dora": True}, "an adapter with DoRA"),
+        ({"base_model_name_or_path": ""}, "its base model is not there"),
+        ({"base_model_name_or_path": "../nowhere/at/all"}, "its base model is not at '../nowhere/at/all'"),
+    ],
+)
+def test_what_cannot_be_merged_here_is_named(base: Path, config: dict[str, Any], what: str, tmp_path: Path) -> None:
+    write_adapter(tmp_path / "adapter", None, draw_pairs(base), **config)
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(tmp_path / "adapter")
+    assert what in caught.value.message
+    assert "merge_and_unload" in caught.value.hint
+
+
+def test_adapter_of_another_base_lists_what_does_not_fit(base: Path, tmp_path: Path) -> None:
+    pairs = {"vit.encoder.layer.9.query": (torch.ones(4, 32), torch.ones(32, 4)), **draw_pairs(base)}
+    name = next(reversed(pairs))
+    pairs[name] = (torch.ones(4, 48), torch.ones(48, 4))
+    write_adapter(tmp_path / "adapter", base, pairs)
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(tmp_path / "adapter")
+    assert "vit.encoder.layer.9.query: not in the base model" in caught.value.message
+    assert f"{name}: for a weight of (48, 48), not (32, 32)" in caught.value.message

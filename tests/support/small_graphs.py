@@ -46,7 +46,8 @@ def make_pixels(family: str, count: int = 8, seed: int = 0) -> Images:
 def run_graph(graph: Graph, images: Images, outputs: Sequence[str] = ("logits",)) -> list[npt.NDArray[np.float32]]:
     """Values of a graph by name, images along the first axis; ONNX Runtime without its own rewrites."""
     model = ir.serde.serialize_model(ir.external_data.load_to_model(graph.copy().model))
-    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(n) for n in outputs if n != "logits")
+    given = {output.name for output in model.graph.output}
+    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(n) for n in outputs if n not in given)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads, options.log_severity_level = 1, 3

@@ -87,7 +87,7 @@ def _describe_zip(path: Path) -> tuple[str, str] | None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):  # damaged, or of a later form
         return None
     if any(name.endswith("data.pkl") for name in names):
         return None

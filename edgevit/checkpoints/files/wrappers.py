@@ -7,27 +7,30 @@ any attribute, and fine-tuning puts a dropout before the head.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor
 
 from edgevit.core.errors import CheckpointError, list_some
 
 # Data parallelism, torch.compile, checkpointing of activations, FSDP, Lightning's strategies.
-_WRAPPERS = frozenset({"_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module", "_forward_module"})
-_PREFIXES = ("module.", "model.", "net.", "network.", "timm_model.")
+_WRAPPERS = frozenset(
+    {"module", "_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module", "_fpw_module", "_forward_module"}
+)
+_PREFIXES = ("model.", "net.", "network.", "timm_model.")
 # What a Lightning module keeps beside its model, by its attribute: ``criterion.weight``, ``val_acc.tp``.
 _BESIDE = re.compile(r"\w*(criterion|loss|metric|acc|auroc|f1|confusion)\w*\..*")
-# First parts of publishers' own names: of whole models, of what transformers puts inside these, and of other parts.
-_MODELS = {"vit", "deit", "dinov2", "dinov2_with_registers", "swin", "swinv2", "vision_model", "backbone"}
-_INNER = {"embeddings", "encoder"}
-_PARTS = {
-    *("blocks", "layers", "features", "patch_embed", "cls_token", "pos_embed", "conv_proj", "class_token"),
-    "transformer",
-}
-_HEADS_OF_TRANSFORMERS = {"classifier", "cls_classifier", "distillation_classifier"}
+# Names that transformers' own models put before their parts.
+_MODELS = frozenset({"vit", "deit", "dinov2", "dinov2_with_registers", "swin", "swinv2", "vision_model"})
+# What every whole model has directly: the part that reads the image, by each publisher's name, or such a name.
+_EMBEDDINGS = frozenset({"patch_embed", "embeddings", "conv_proj", "features", "class_embedding"})
+_VISUAL = "visual"  # open_clip's image tower, which is read with this name
 _SHARE = 0.9  # of the tensors, that an attribute must hold to be where the model is
-_HEADS = ("head", "head.fc", "heads", "heads.head", "fc", "head_dist", *sorted(_HEADS_OF_TRANSFORMERS))
+_DEEPEST = 3  # attributes of attributes that are looked into
+_HEADS = ("head", "head.fc", "heads", "heads.head", "fc", "head_dist", "classifier", "cls_classifier")
+_HEADS = (*_HEADS, "distillation_classifier")
+_RENAMED = {"heads": "heads.head"}  # torchvision's, which fine-tuning replaces as a whole
 
 Tensors = dict[str, Tensor]
 
@@ -49,17 +52,22 @@ def unwrap_names(
     if len(found) < len(tensors):
         found = dict(tensors)  # two names would become one
     notes: list[str] = []
+    held = any(name.partition(".")[0] in _WRAPPERS for name in tensors)
     while True:
-        beside = [name for name in found if _BESIDE.fullmatch(name)]
-        inner = found.keys() - beside
+        inner = [name for name in found if not _BESIDE.fullmatch(name)]
         prefix = next((p for p in _PREFIXES if inner and all(name.startswith(p) for name in inner)), None)
-        prefix = prefix or _find_attribute(found, containers)
+        prefix = prefix or _find_attribute(inner, containers)
         if prefix is None:
             break
-        if prefix in _PREFIXES and beside:
-            notes.append(f"dropped what is of losses and metrics beside the model: {list_some(beside, 4)}")
-            found = {name: value for name, value in found.items() if name in inner}
+        held = True
+        beside = [name for name in inner if not name.startswith(prefix)]
+        if beside:
+            notes.append(f"the model is what lies under {prefix!r}; beside it: {list_some(beside, 4)}")
         found = {name.removeprefix(prefix): value for name, value in found.items()}
+    losses = [name for name in found if held and _BESIDE.fullmatch(name)]
+    if losses and len(losses) < len(found):
+        notes.append(f"dropped what is of losses and metrics beside the model: {list_some(losses, 4)}")
+        found = {name: value for name, value in found.items() if name not in losses}
     return _name_heads(found, source, notes), notes
 
 
@@ -67,40 +75,46 @@ def _drop_wrappers(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
-def _find_attribute(tensors: Mapping[str, Tensor], containers: Sequence[str]) -> str | None:
-    """The attribute that holds nearly all tensors, which is no part of a publisher's names; with its dot.
+def _find_attribute(names: Iterable[str], containers: Sequence[str]) -> str | None:
+    """The attribute, or attribute of an attribute, that holds nearly all tensors and a whole model; with its dot.
 
     What stands beside it keeps its name, so that it is refused by that name.
     """
-    seconds: dict[str, list[str]] = {}
-    for name in tensors:
-        first, _, rest = name.partition(".")
-        seconds.setdefault(first, []).append(rest.partition(".")[0])
-    first, parts = max(seconds.items(), key=lambda item: len(item[1]), default=("", []))
-    dinos = first == "backbone" and bool({"teacher", "student"} & set(containers))
-    if len(parts) < _SHARE * len(tensors) or first in {*_PARTS, *_INNER, "visual"} or "" in parts or dinos:
-        return None
-    # transformers' own models stand behind their names: ``vit.embeddings`` beside ``classifier``
-    inner = set() if first in _MODELS and first != "backbone" else _INNER
-    return f"{first}." if (_MODELS | _HEADS_OF_TRANSFORMERS | _PARTS | inner) & set(parts) else None
+    paths = [name.split(".") for name in names]
+    path: tuple[str, ...] = ()
+    while len(path) < _DEEPEST and paths:
+        within = [p for p in paths if tuple(p[: len(path)]) == path and len(p) > len(path) + 1]
+        (first, count), *_ = Counter(p[len(path)] for p in within).most_common(1) or [("", 0)]
+        dinos = first == "backbone" and not {"teacher", "student"}.isdisjoint(containers)
+        if count < _SHARE * len(paths) or first == _VISUAL or dinos:
+            return None
+        path = (*path, first)
+        parts = {p[len(path)] for p in within if p[len(path) - 1] == first}
+        own = (
+            {"embeddings"} if first in _MODELS else set()
+        )  # transformers' own: ``vit.embeddings`` beside ``classifier``
+        if parts & ({_VISUAL, *_MODELS, *_EMBEDDINGS} - own):
+            prefix = ".".join(path) + "."
+            stripped = Counter(".".join(p).removeprefix(prefix) for p in paths)
+            return prefix if max(stripped.values()) == 1 else None  # else two names would become one
+    return None
 
 
 def _name_heads(tensors: Tensors, source: str, notes: list[str]) -> Tensors:
     """The one Linear of a head of several modules, such as ``Sequential(Dropout, Linear)``, under the head's name."""
     for head in _HEADS:
-        inside = re.compile(rf"{re.escape(head)}\.(\d+)\.(weight|bias)")
-        numbers = {match[1] for name in tensors if (match := inside.fullmatch(name))}
-        if not numbers or f"{head}.weight" in tensors:
-            continue
-        if len(numbers) > 1:
-            names = [name for name in tensors if inside.fullmatch(name)]
+        inside = re.compile(rf"{re.escape(head)}(?P<number>\.\d+)?\.(weight|bias)")
+        layers = {match["number"] or "" for name in tensors if (match := inside.fullmatch(name))}
+        if len(layers) > 1:
+            names = sorted(name for name in tensors if inside.fullmatch(name))
             raise CheckpointError(
-                f"{source} has a head of {len(numbers)} layers with weights: {list_some(names, 6)}",
+                f"{source} has a head of {len(layers)} layers with weights: {list_some(names, 6)}",
                 "a head of one Linear is read; export this model to ONNX, or give --task embed with a file that lacks "
                 "its head",
             )
-        (number,) = numbers
-        notes.append(f"the head is {head}.{number}, behind what has no weights, such as a dropout")
-        lead = f"{head}.{number}."
-        tensors = {f"{head}.{n.removeprefix(lead)}" if n.startswith(lead) else n: t for n, t in tensors.items()}
+        place, usual = f"{head}{''.join(layers)}", _RENAMED.get(head, head)
+        if not layers or place == usual or any(name.startswith(f"{usual}.") and usual != head for name in tensors):
+            continue
+        notes.append(f"the head is {place}; what has no weights beside it, as dropout, is not stored")
+        tensors = {f"{usual}{n.removeprefix(place)}" if inside.fullmatch(n) else n: t for n, t in tensors.items()}
     return tensors

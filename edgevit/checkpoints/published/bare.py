@@ -6,8 +6,6 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
-
 from edgevit.checkpoints.architectures import Architecture, find_architecture
 from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.fields import Size
@@ -39,7 +37,6 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
             f"{folder}add --arch NAME with timm's name, for example --arch deit_tiny_patch16_224",
         )
     tensors, notes = files.take_tensors()
-    tensors = _strip_shared(tensors)
     if arch is None and stated is not None:
         arch = stated.arch
         notes.append(f"architecture {arch} is taken from the training's arguments, which the file holds")
@@ -99,15 +96,6 @@ def _read_training(stated: Mapping[str, Any]) -> _Training | None:
         {"input_size": stated.get("input_size"), "global_pool": stated.get("gp")},
         {key: stated[key] for key in timm.CFG_KEYS if stated.get(key)},
     )
-
-
-def _strip_shared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors without the attribute under which a module of another name than the usual ones kept its model."""
-    if not transformers.owns_names(tensors):
-        while len(first := {name.partition(".")[0] for name in tensors}) == 1 and all("." in name for name in tensors):
-            lead = first.pop()
-            tensors = {name[len(lead) + 1 :]: value for name, value in tensors.items()}
-    return tensors
 
 
 def _transformers_config(architecture: Architecture, tensors: Iterable[str]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ weights it holds, so preprocessing is that of the first weights published for th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -135,8 +134,6 @@ _UNSUPPORTED = {
     "heads.pre_logits.": "a hidden layer before the head (representation_size)",
     "conv_proj.conv_bn_relu_": "a convolutional stem",
 }
-# What fine-tuning puts in the head's place: ``model.heads = nn.Linear(…)``, or that behind a dropout.
-_OTHER_HEAD = re.compile(r"(heads?)(\.\d+)?\.(weight|bias)")
 
 
 def recognise(files: CheckpointFiles) -> bool:
@@ -152,8 +149,6 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     _refuse_parts(tensors, files.source)
     is_swin = "class_token" not in tensors
     is_v2 = _COORDINATES in tensors
-    tensors, renamed = _name_head(tensors, "head" if is_swin else "heads.head")
-    notes += renamed
     names = VIT_NAMES if not is_swin else SWIN_V2_NAMES if is_v2 else SWIN_NAMES
     if is_v2:
         tensors = {name: _without_key_bias(name, value) for name, value in tensors.items()}
@@ -197,16 +192,6 @@ def _refuse_parts(names: Iterable[str], source: str) -> None:
             f"{source} has {' and '.join(sorted(parts))}, which is not supported",
             "name a model without it; no part can be left out without changing the answers",
         )
-
-
-def _name_head(tensors: dict[str, Tensor], usual: str) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors with a head under its usual name, where fine-tuning left one Linear under another; and a note."""
-    found = {name: match for name in tensors if (match := _OTHER_HEAD.fullmatch(name))}
-    places = {f"{match[1]}{match[2] or ''}" for match in found.values()}
-    if len(places) != 1 or places == {usual} or any(tensors[n].ndim != 2 for n in found if n.endswith("weight")):
-        return tensors, []  # several layers are reported as unexpected
-    renamed = {f"{usual}.{found[n][3]}" if n in found else n: value for n, value in tensors.items()}
-    return renamed, [f"the head is {places.pop()}; what has no weights beside it, as dropout, is not stored"]
 
 
 def _without_key_bias(name: str, value: Tensor) -> Tensor:

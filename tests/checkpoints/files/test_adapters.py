@@ -52,6 +52,10 @@ def write_adapter(folder: Path, base: Path | None, pairs: dict[str, tuple[Tensor
     (folder / "adapter_config.json").write_text(json.dumps(data))
 
 
+def is_same(module: nn.Linear, weight: Tensor) -> bool:
+    return module.weight.shape == weight.shape and torch.equal(module.weight, weight)
+
+
 def run_with_lora(base: Path, pairs: dict[str, tuple[Tensor, Tensor]], scale: float, pixels: Tensor) -> Tensor:
     """transformers' own module, with the low-rank path beside each layer as PEFT runs it before merging."""
     theirs = import_transformers().ViTForImageClassification.from_pretrained(base).eval()
@@ -60,8 +64,10 @@ def run_with_lora(base: Path, pairs: dict[str, tuple[Tensor, Tensor]], scale: fl
     def add(first: Tensor, second: Tensor) -> Any:
         return lambda module, inputs, output: output + scale * (inputs[0] @ first.T @ second.T)
 
-    for name, pair in pairs.items():
-        theirs.get_submodule(name).register_forward_hook(add(*pair))
+    stored = load_file(base / "model.safetensors")
+    for name, pair in pairs.items():  # by their weights: version 5's modules have other names than its files
+        (module,) = (m for m in theirs.modules() if isinstance(m, nn.Linear) and is_same(m, stored[f"{name}.weight"]))
+        module.register_forward_hook(add(*pair))
     with torch.inference_mode():
         return theirs(pixels).logits
 

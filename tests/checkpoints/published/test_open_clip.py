@@ -66,7 +66,7 @@ def test_timm_tower_without_a_projection_of_open_clips_own_projects_by_timms_hea
             torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - torch.tensor(model.preprocess.mean)[:, None, None]
         )
         wanted = theirs.encode_image(normalised / torch.tensor(model.preprocess.std)[:, None, None])
-    found = torch.from_numpy(run_graph(graph, pixels[None])[0])
+    found = torch.from_numpy(run_graph(graph, [pixels], ("embedding",))[0])
     assert relative_error(found, wanted) <= 1e-4
 
 

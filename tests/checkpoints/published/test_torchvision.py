@@ -179,11 +179,13 @@ def test_state_dict_with_a_head_that_fine_tuning_put_in_place_is_read(
     assert compare(model.module, theirs, (size, size)) <= 1e-4
 
 
-def test_state_dict_with_a_head_of_two_layers_lists_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_dict_with_a_head_of_two_layers_is_refused_by_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shapes, "HEADS", {16: 2})
     theirs = build_vit()
     theirs.heads = torch.nn.Sequential(torch.nn.Linear(16, 8), torch.nn.Tanh(), torch.nn.Linear(8, 7))
-    with pytest.raises(CheckpointError, match="4 unexpected") as caught:
+    with pytest.raises(CheckpointError, match="a head of 2 layers with weights") as caught:
         read_checkpoint(save(theirs, tmp_path / "w.pth"))
     assert "heads.2.weight" in caught.value.message
 

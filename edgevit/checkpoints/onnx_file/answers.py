@@ -45,6 +45,7 @@ def open_answers(file: ForeignFile) -> Answer:
                     f"{last_line(exc)}",
                     "check the size and the number of images that it was exported for",
                 ) from exc
+        rows = [row.reshape(size, -1) for row in rows] if file.flat else rows
         logits: npt.NDArray[np.float32] = np.concatenate(rows)[: len(images)]
         return logits
 

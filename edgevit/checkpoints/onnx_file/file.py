@@ -40,6 +40,7 @@ class ForeignFile:
         opset: Of the default domain.
         producer: Who wrote it.
         data: Files with its weights, beside it.
+        flat: The output is stated to have fewer axes than two: one of length 1, of classes or of images, is left out.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class ForeignFile:
     opset: int
     producer: str
     data: tuple[Path, ...]
+    flat: bool = False
 
 
 def read_file(
@@ -75,9 +77,9 @@ def read_file(
     _check_operators(model, path)
     _check_types(model, path)
     name, batch, size, is_open = _check_input(model, path, image_size, otherwise)
-    output, others, classes = _choose_output(model, path)
+    output, others, classes, flat = _choose_output(model, path)
     producer = f"{model.producer_name} {model.producer_version}".strip() or "an unknown exporter"
-    return ForeignFile(path, name, output, others, batch, size, is_open, classes, opset, producer, data)
+    return ForeignFile(path, name, output, others, batch, size, is_open, classes, opset, producer, data, flat)
 
 
 def _parse(path: Path) -> Any:
@@ -283,7 +285,7 @@ def _check_input(
     return value.name, batch if isinstance(batch, int) else None, (height, width), is_open
 
 
-def _choose_output(model: Any, path: Path) -> tuple[str, tuple[str, ...], int | None]:
+def _choose_output(model: Any, path: Path) -> tuple[str, tuple[str, ...], int | None, bool]:
     made = {name for node in model.graph.node for name in node.output}
     outputs = {v.name: v for v in model.graph.output if v.name in made}
     if not outputs:
@@ -308,6 +310,6 @@ def _choose_output(model: Any, path: Path) -> tuple[str, tuple[str, ...], int | 
             f"{path}: its output {name} is {_name_type(kind.elem_type)}, not float32",
             f"{_EXPORT} with the logits as its output, in float32",
         )
-    dims = kind.shape.dim
+    dims, flat = kind.shape.dim, kind.HasField("shape") and len(kind.shape.dim) < 2
     classes = dims[-1].dim_value if len(dims) == 2 and dims[-1].HasField("dim_value") else None
-    return name, tuple(n for n in names if n != name), classes or None
+    return name, tuple(n for n in names if n != name), classes or None, flat

@@ -36,7 +36,7 @@ def lift_graph(graph: Graph) -> tuple[ModelConfig, dict[str, Weights]]:
     heads = find_heads(output)
     blocks = find_blocks(heads.pooled.stream)
     if not blocks:
-        raise MismatchError(heads.head.node, "there are no encoder blocks in front of the head")
+        raise MismatchError(heads.node, "there are no encoder blocks in front of the head")
     try:
         return lift_swin(heads, blocks, image) if _has_windows(blocks) else lift_vit(heads, blocks, image)
     except ValueError as exc:  # of the config: a width that is no multiple of the heads, and the like

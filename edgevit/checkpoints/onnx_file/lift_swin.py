@@ -157,8 +157,10 @@ def _neighbours(grid: Size) -> Index:
 
 def _describe(heads: Heads, stages: list[Stage], patches: Patches, norm: Norm | None) -> SwinConfig:
     pooled, first = heads.pooled, stages[0].blocks[0]
+    if heads.projects:
+        raise MismatchError(heads.node, "its embedding is projected, and a Swin has no projection")
     if heads.second is not None or pooled.token is not None or pooled.first or pooled.before is None or pooled.after:
-        raise MismatchError(heads.head.node, "its head does not read the mean of all tokens behind one norm")
+        raise MismatchError(heads.node, "its head does not read the mean of all tokens behind one norm")
     blocks = [block for stage in stages for block in stage.blocks]
     check_alike(blocks, "activation", "epsilon")
     if pooled.before.epsilon != first.epsilon:
@@ -186,7 +188,7 @@ def _describe(heads: Heads, stages: list[Stage], patches: Patches, norm: Norm | 
         depths=tuple(len(stage.blocks) for stage in stages),
         heads=tuple(stage.blocks[0].attention.heads for stage in stages),
         mlp_ratio=ratios.pop(),
-        classes=len(heads.head.weight),
+        classes=heads.classes,
         qkv_bias=any(block.biased for block in blocks),
         patch_norm=norm is not None,
         norm_eps=first.epsilon,
@@ -282,7 +284,7 @@ def _state(
         "patch_embed.proj.weight": patches.weight,
         "patch_embed.proj.bias": patches.constants[0],
         **name_parameters("norm", heads.pooled.before),
-        **name_parameters("head", heads.head),
+        **(name_parameters("head", heads.head) if heads.head is not None else {}),
         **(name_parameters("patch_norm", norm) if norm is not None else {}),
     }
     for number, stage in enumerate(stages):

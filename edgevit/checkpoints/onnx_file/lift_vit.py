@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,18 +15,39 @@ from edgevit.graph.movement import View
 from edgevit.graph.patterns.pieces import Linear, MismatchError, Weights, find_linear, look, name_parameters
 from edgevit.models.vit import ViTConfig
 
+_POOLS = ("LayerNormalization", "ReduceMean", "GlobalAveragePool", "Concat")
+_EMBEDDING = re.compile(r"(?i)embed|feature")  # CLIP's image_embeds, image_features
+
 
 @dataclass(frozen=True)
 class Heads:
-    """The classifier, and DeiT's second one on the distillation token."""
+    """The classifier, and DeiT's second one on the distillation token.
 
-    head: Linear
+    Attributes:
+        head: ``None`` where the graph ends in features.
+        second: DeiT's second one.
+        pooled: What they read.
+        projects: The output is called an embedding: what looks like a classifier is a projection.
+    """
+
+    head: Linear | None
     second: Linear | None
     pooled: Pooled
+    projects: bool = False
+
+    @property
+    def node(self) -> ir.Node | None:
+        """The head's, for messages."""
+        return None if self.head is None else self.head.node
+
+    @property
+    def classes(self) -> int:
+        """Length of the logits; 0 where there are none."""
+        return 0 if self.head is None or self.projects else len(self.head.weight)
 
 
 def find_heads(output: ir.Value) -> Heads:
-    """The head or heads that give the logits.
+    """The head or heads that give the logits, or what gives the features where there is none.
 
     Raises:
         MismatchError: There is none.
@@ -34,10 +56,12 @@ def find_heads(output: ir.Value) -> Heads:
     node = producer_of(view.source)
     if node is not None and node.op_type == "Add":
         return _find_two_heads(view, node)
+    if node is not None and node.op_type in _POOLS:
+        return Heads(None, None, find_pool(output))
     head = find_linear(view)
     if len(head.rows) != 1:
         raise MismatchError(head.node, f"it gives the logits of {len(head.rows)} tokens")
-    return Heads(head, None, find_pool(head.source))
+    return Heads(head, None, find_pool(head.source), bool(_EMBEDDING.search(output.name or "")))
 
 
 def _find_two_heads(view: View, node: ir.Node) -> Heads:
@@ -82,18 +106,16 @@ def lift_vit(heads: Heads, blocks: list[Block], image: ir.Value) -> tuple[ViTCon
     prefix = patches.prefix
     if (pooled.token is None or pooled.beside) and pooled.first != prefix:
         raise MismatchError(
-            heads.head.node, f"the mean leaves out {pooled.first} tokens of {prefix} in front of the patches"
+            heads.node, f"the mean leaves out {pooled.first} tokens of {prefix} in front of the patches"
         )
     if pooled.token not in (None, 0):
-        raise MismatchError(heads.head.node, f"it reads token {pooled.token}")
+        raise MismatchError(heads.node, f"it reads token {pooled.token}")
     width, distilled = patches.weight.shape[0], heads.second is not None
     registers = max(0, prefix - 1 - distilled)
     norms = {norm.epsilon for norm in (pooled.before, pooled.after) if norm is not None}
     norms |= {block.epsilon for block in blocks}
     if len(norms) > 1:
-        raise MismatchError(
-            heads.head.node, f"norms have several epsilons: {', '.join(f'{n:g}' for n in sorted(norms))}"
-        )
+        raise MismatchError(heads.node, f"norms have several epsilons: {', '.join(f'{n:g}' for n in sorted(norms))}")
     config = ViTConfig(
         image_size=patches.image_size,
         patch_size=patches.patch_size,
@@ -101,7 +123,9 @@ def lift_vit(heads: Heads, blocks: list[Block], image: ir.Value) -> tuple[ViTCon
         depth=len(blocks),
         heads=first.attention.heads,
         mlp_width=first.mlp_width,
-        classes=len(heads.head.weight),
+        classes=heads.classes,
+        projection=len(heads.head.weight) if heads.head is not None and heads.projects else 0,
+        projection_bias=heads.projects,
         qkv_bias=first.biased,
         patch_bias=True,
         class_token=prefix > 0,
@@ -126,13 +150,17 @@ def _state(heads: Heads, blocks: list[Block], patches: Patches) -> dict[str, Wei
         # Tokens ahead of the patches are constants with their positions added: all of it is a position here.
         "patch_embed.proj.bias": np.zeros(width, np.float32),
         "pos_embed": patches.constants[None],
-        **name_parameters("head", heads.head),
     }
     counts = {"cls_token": 1, "dist_token": int(heads.second is not None)}
     counts["reg_token"] = patches.prefix - sum(counts.values())
     if patches.prefix:
         state.update({name: np.zeros((1, n, width), np.float32) for name, n in counts.items() if n})
-    parts = {"head_dist": heads.second, "norm": heads.pooled.before, "fc_norm": heads.pooled.after}
+    parts = {
+        "projection" if heads.projects else "head": heads.head,
+        "head_dist": heads.second,
+        "norm": heads.pooled.before,
+        "fc_norm": heads.pooled.after,
+    }
     for name, part in parts.items():
         state |= name_parameters(name, part) if part is not None else {}
     for number, block in enumerate(blocks):

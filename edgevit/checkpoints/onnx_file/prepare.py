@@ -51,6 +51,8 @@ def load_graph(file: ForeignFile, batch: int) -> tuple[Graph, tuple[PassRecord, 
     if file.batch is not None and file.batch != batch:
         fold_static_shapes(graph)
         set_batch(graph, file.batch, batch)
+    if file.flat:
+        _restore_axes(graph, batch)
     return graph, tuple(records)
 
 
@@ -103,6 +105,20 @@ def _upgrade(graph: Graph, file: ForeignFile) -> None:
         made.graph.register_initializer(twin)
     graph.model = made
     graph.forget_shapes()
+
+
+def _restore_axes(graph: Graph, batch: int) -> None:
+    """``(batch, …)`` in place of an output that lacks one of two axes."""
+    import onnx_ir as ir
+
+    flat = graph.model.graph.outputs[0]
+    name, flat.name = flat.name, f"{flat.name}/flat"
+    shape = ir.Value(name=f"{name}/shape", const_value=ir.tensor([batch, -1], dtype=ir.DataType.INT64))
+    graph.model.graph.register_initializer(shape)
+    node = ir.node("Reshape", [flat, shape], name=f"{name}/axes")
+    node.outputs[0].name, node.outputs[0].type = name, flat.type
+    graph.model.graph.append(node)
+    graph.model.graph.outputs[0] = node.outputs[0]
 
 
 def _relabel(graph: Graph, file: ForeignFile) -> int:

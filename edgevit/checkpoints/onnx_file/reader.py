@@ -69,6 +69,8 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     if file.open_size:
         size = f"{file.image_size[0]} × {file.image_size[1]} pixels"
         notes = (*notes, f"height and width are open in the file: it is built for {size}")
+    if file.flat:
+        notes = (*notes, "the output lacks an axis of images or of classes, of length 1: it is read as with both")
     if file.others:
         notes = (*notes, f"the logits are the output {file.output}; left out: {', '.join(file.others)}")
     source = Source(
@@ -128,7 +130,7 @@ def _recover(
     blocks = name_blocks(config)
     sentence = (
         f"the whole graph was recognised: {type(config).__name__.removesuffix('Config')}, {len(blocks)} blocks; "
-        f"its logits differ from the file's by {error:.1e} of the largest"
+        f"its {'logits differ' if config.classes else 'features differ'} from the file's by {error:.1e} of the largest"
     )
     return module, (*records, PassRecord("recover_module", "graph", blocks)), sentence
 

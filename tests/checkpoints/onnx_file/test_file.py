@@ -204,37 +204,3 @@ def test_another_size_than_exported_is_refused(tmp_path: Path) -> None:
 def test_output_named_logits_is_taken_and_the_others_are_named(tmp_path: Path) -> None:
     file = read_file(write(tmp_path / "model.onnx", outputs=("other", "logits")))
     assert (file.output, file.others) == ("logits", ("other",))
-
-
-@pytest.mark.parametrize(
-    ("shape", "what", "hint"),
-    [
-        ([-1], "one number an image, whose axis of classes was taken away", "its output is (batch, 1)"),
-        ([1, 17, -1], "the tokens of an encoder", "--task embed"),
-        ([1, 1, 2, 2], "maps, as of features, masks or depth", "--task features"),
-    ],
-)
-def test_output_that_is_no_logits_is_called_what_it_is(shape: list[int], what: str, hint: str, tmp_path: Path) -> None:
-    """Cases 11 and 12."""
-    size = 17 * 4 if len(shape) == 3 else 4 if len(shape) == 4 else 1
-    weight = numpy_helper.from_array(np.ones((3, size), np.float32), "weight")
-    to = numpy_helper.from_array(np.asarray(shape, np.int64), "to")
-    nodes = [
-        helper.make_node("GlobalAveragePool", ["image"], ["pooled"]),
-        helper.make_node("Flatten", ["pooled"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "weight"], ["product"]),
-        helper.make_node("Reshape", ["product", "to"], ["out"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "graph",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, IMAGE)],
-        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
-        [weight, to],
-    )
-    path = tmp_path / "m.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
-    with pytest.raises(CheckpointError) as caught:
-        read_checkpoint(path)
-    assert what in caught.value.message
-    assert hint in caught.value.hint

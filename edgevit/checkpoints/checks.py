@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from edgevit.checkpoints.files.adapters import CONFIG_FILE, MERGE_HINT
 from edgevit.checkpoints.names import Names
 from edgevit.core.errors import CheckpointError, format_offenders
 
@@ -22,7 +21,7 @@ def check_names(
     names: Names,
     source: str,
 ) -> None:
-    """Raise CheckpointError where tensors are missing, unexpected or of another shape; all of them are listed."""
+    """Raise CheckpointError where tensors are missing, unexpected or of another shape; ten of each are listed."""
     theirs = {ours: name for name, ours in canonical.items()}
     # A fixed table needs no weights: it is there already, everything else is on the meta device.
     absent = [n for n, v in expected.items() if n not in found and v.is_meta]
@@ -37,11 +36,6 @@ def check_names(
     kinds = {"missing": missing, "unexpected": unexpected, "wrongly shaped": shapes}
     if not any(kinds.values()):
         return
-    if any(".lora_A." in name for name in tensors):
-        raise CheckpointError(
-            f"{source} holds LoRA layers that are not merged, and no {CONFIG_FILE} beside it says their scale",
-            MERGE_HINT,
-        )
     if len(missing) == sum(v.is_meta for v in expected.values()):
         raise CheckpointError(
             f"{source} holds no tensor of the model that it is said to be; it holds\n"

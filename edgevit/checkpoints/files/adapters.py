@@ -83,6 +83,11 @@ def check_adapter(config: Mapping[str, Any], source: str) -> None:
         raise CheckpointError(f"{source} is {' and '.join(found)}; a plain LoRA can be merged here", MERGE_HINT)
 
 
+def holds_lora(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether some of them are an adapter's."""
+    return any(".lora_A." in name for name in tensors)
+
+
 def split_unmerged(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The base model's tensors and the adapter's of a model that was saved with its LoRA layers beside their base."""
     adapter = {name: value for name, value in tensors.items() if ".lora_" in name or ".modules_to_save." in name}

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgevit.checkpoints.files.adapters import CONFIG_FILE, MERGE_HINT, WEIGHT_FILES, check_adapter
+from edgevit.checkpoints.files.adapters import CONFIG_FILE, MERGE_HINT, WEIGHT_FILES, check_adapter, holds_lora
 from edgevit.checkpoints.files.other_kinds import refuse_other
 from edgevit.core.errors import CheckpointError, format_offenders
 
@@ -77,9 +77,16 @@ class CheckpointFiles:
         """The weights, read once; see :func:`edgevit.checkpoints.files.tensors.read_contents`."""
         from edgevit.checkpoints.files.tensors import read_contents, read_merged
 
-        if self.adapter is not None or CONFIG_FILE in self.configs:
-            return read_merged(self)
-        return read_contents(self.source, self.weights, self.shards, self.which)
+        contents = read_contents(self.source, self.weights, self.shards, self.which)
+        if self.adapter is None and not holds_lora(contents.tensors):
+            return contents
+        if CONFIG_FILE in self.configs:
+            return read_merged(self, contents)
+        beside = self.path.is_file() and (self.path.parent / CONFIG_FILE).is_file()
+        raise CheckpointError(
+            f"{self.source} holds LoRA layers that are not merged, and no {CONFIG_FILE} with it says their scale",
+            f"name its folder {self.path.parent}, which has that file" if beside else MERGE_HINT,
+        )
 
     def take_tensors(self) -> tuple[dict[str, Tensor], list[str]]:
         """All tensors by name, and notes on what was passed over; both are the caller's own to change."""
@@ -186,6 +193,8 @@ def _find_file(source: str, path: Path) -> CheckpointFiles:
             f"{source} is {what}, which cannot be read",
             f"{export}name a folder, or a {', '.join(_LOOSE_WEIGHTS)} file",
         )
+    if path.name in WEIGHT_FILES and (path.parent / CONFIG_FILE).is_file():
+        return _find_in_folder(source, path.parent)
     if path.suffix not in (*_LOOSE_WEIGHTS, ONNX):
         refuse_other(source, path)
     return _with_configs(source, path) if path.suffix == ONNX else CheckpointFiles(source, path, (path,))

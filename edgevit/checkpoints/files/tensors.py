@@ -69,15 +69,13 @@ def read_contents(
     return Contents(named, (*notes, *more), first.containers, first.stated, first.which)
 
 
-def read_merged(files: CheckpointFiles) -> Contents:
+def read_merged(files: CheckpointFiles, base: Contents) -> Contents:
     """A base model's weights with the LoRA that lies beside them, or inside their own file, merged into them."""
-    config = files.configs[CONFIG_FILE]
-    base = read_contents(files.source, files.weights, files.shards, files.which)
     if files.adapter is not None:
         tensors, adapter = dict(base.tensors), dict(read_contents(files.source, (files.adapter,), None, None).tensors)
     else:
         tensors, adapter = split_unmerged(base.tensors)
-    merged, note = merge_adapter(tensors, adapter, config, files.source)
+    merged, note = merge_adapter(tensors, adapter, files.configs[CONFIG_FILE], files.source)
     return replace(base, tensors=merged, notes=(*base.notes, note))
 
 

@@ -124,11 +124,36 @@ def test_model_saved_with_layers_beside_their_base_is_merged_where_its_scale_is_
     folder.mkdir()
     shutil.copy(base / "config.json", folder)
     save_file(tensors, folder / "model.safetensors")
-    with pytest.raises(CheckpointError, match="LoRA layers that are not merged, and no adapter_config"):
+    with pytest.raises(CheckpointError, match=r"LoRA layers that are not merged, and no adapter_config\.json with it"):
         read_checkpoint(folder)
     shutil.copy(tmp_path / "apart/adapter_config.json", folder)
     wanted, found = (read_checkpoint(path).module.state_dict() for path in (tmp_path / "apart", folder))
     assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+
+
+def test_adapter_that_is_named_by_its_file_is_merged_as_its_folder(base: Path, tmp_path: Path) -> None:
+    """Case 16: it was called a bare weight file, to be given an architecture."""
+    write_adapter(tmp_path / "adapter", base, draw_pairs(base))
+    file = tmp_path / "adapter/adapter_model.safetensors"
+    wanted, found = (read_checkpoint(path).module.state_dict() for path in (file.parent, file))
+    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+    (file.parent / "renamed.safetensors").write_bytes(file.read_bytes())
+    with pytest.raises(CheckpointError, match="LoRA layers that are not merged") as caught:
+        read_checkpoint(file.parent / "renamed.safetensors", arch="vit_tiny_patch16_224")
+    assert f"name its folder {file.parent}" in caught.value.hint
+    (file.parent / "adapter_config.json").unlink()
+    for path in (file.parent / "renamed.safetensors", file):
+        with pytest.raises(CheckpointError, match="LoRA layers that are not merged") as caught:
+            read_checkpoint(path)
+        assert "merge_and_unload" in caught.value.hint
+
+
+def test_whole_model_beside_an_adapters_configuration_is_read_without_a_word_of_merging(
+    base: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(base, tmp_path / "m")
+    (tmp_path / "m/adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
+    assert not any("LoRA" in note for note in read_checkpoint(tmp_path / "m").source.notes)
 
 
 @pytest.mark.parametrize(

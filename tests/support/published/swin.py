@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import torch
 
 
-def save_swin(theirs: torch.nn.Module, path: Path) -> None:
+def save_swin(theirs: torch.nn.Module, path: Path | BytesIO) -> None:
     """Microsoft's names: a merging at its stage's end, a head without ``fc``, masks and indices stored."""
     names: dict[str, torch.Tensor] = {}
     for name, value in theirs.state_dict(keep_vars=True).items():

@@ -32,7 +32,14 @@ from tests.support.reference import (
 
 Tensors = dict[str, Tensor]
 FIXTURES = Path(__file__).parent / "mindspore"
-SWIN = {"img_size": 32, "window_size": 4, "embed_dim": 16, "depths": (1, 1), "num_heads": (1, 2), "num_classes": 5}
+SWIN: dict[str, Any] = {
+    "img_size": 32,
+    "window_size": 4,
+    "embed_dim": 16,
+    "depths": (1, 1),
+    "num_heads": (1, 2),
+    "num_classes": 5,
+}
 SIZES: dict[str, Any] = {
     "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "image_size": 32,
 }  # fmt: skip

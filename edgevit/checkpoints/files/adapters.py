@@ -19,6 +19,7 @@ CONFIG_FILE = "adapter_config.json"
 WEIGHT_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 MERGE_HINT = "merge it where it was trained (model.merge_and_unload() of PEFT), save that, and read it"
 _LEAD = "base_model.model."
+_HOLDERS = re.compile(r"\.(modules_to_save(\.default)?|base_layer)\.")
 _PAIR = re.compile(r"(?P<module>.+)\.lora_(?P<part>[AB])(\.default)?\.weight")
 
 
@@ -41,7 +42,7 @@ def merge_adapter(
     pairs: dict[str, dict[str, Tensor]] = {}
     whole: dict[str, Tensor] = {}
     for name, value in adapter.items():
-        bare = name.removeprefix(_LEAD).replace(".modules_to_save.default.", ".").replace(".modules_to_save.", ".")
+        bare = _HOLDERS.sub(".", name.removeprefix(_LEAD))
         if match := _PAIR.fullmatch(bare):
             pairs.setdefault(match["module"], {})[match["part"]] = value
         else:
@@ -100,9 +101,8 @@ def split_unmerged(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], di
 
 
 def _find_scale(module: str, rank: int, config: Mapping[str, Any]) -> float:
-    """PEFT's: patterns of names override alpha; the rank is that of the weights themselves."""
-    alpha = float(config.get("lora_alpha", 8))
-    for pattern, value in (config.get("alpha_pattern") or {}).items():
-        if re.fullmatch(rf"(.*\.)?({pattern})", module):
-            alpha = float(value)
+    """PEFT's: the first pattern that fits a name overrides alpha; the rank is that of the weights themselves."""
+    patterns = (config.get("alpha_pattern") or {}).items()
+    alphas = (value for pattern, value in patterns if re.fullmatch(rf"(.*\.)?({pattern})", module))
+    alpha = float(next(alphas, config.get("lora_alpha", 8)))
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)

@@ -28,8 +28,10 @@ _EMBEDDINGS = frozenset({"patch_embed", "embeddings", "conv_proj", "features", "
 _VISUAL = "visual"  # open_clip's image tower, which is read with this name
 _SHARE = 0.9  # of the tensors, that an attribute must hold to be where the model is
 _DEEPEST = 3  # attributes of attributes that are looked into
-_HEADS = ("head", "head.fc", "heads", "heads.head", "fc", "head_dist", "classifier", "cls_classifier")
-_HEADS = (*_HEADS, "distillation_classifier")
+_HEADS = (
+    *("head", "head.fc", "heads", "heads.head", "fc", "head_dist"),
+    *("classifier", "cls_classifier", "distillation_classifier"),
+)
 _RENAMED = {"heads": "heads.head"}  # torchvision's, which fine-tuning replaces as a whole
 
 Tensors = dict[str, Tensor]

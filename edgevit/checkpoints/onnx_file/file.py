@@ -310,6 +310,7 @@ def _choose_output(model: Any, path: Path) -> tuple[str, tuple[str, ...], int | 
             f"{path}: its output {name} is {_name_type(kind.elem_type)}, not float32",
             f"{_EXPORT} with the logits as its output, in float32",
         )
-    dims, flat = kind.shape.dim, kind.HasField("shape") and len(kind.shape.dim) < 2
+    dims = kind.shape.dim
+    lacks_axis = bool(kind.HasField("shape") and len(dims) < 2)
     classes = dims[-1].dim_value if len(dims) == 2 and dims[-1].HasField("dim_value") else None
-    return name, tuple(n for n in names if n != name), classes or None, flat
+    return name, tuple(n for n in names if n != name), classes or None, lacks_axis

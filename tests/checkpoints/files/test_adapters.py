@@ -41,7 +41,7 @@ def draw_pairs(base: Path) -> dict[str, tuple[Tensor, Tensor]]:
 
 def write_adapter(folder: Path, base: Path | None, pairs: dict[str, tuple[Tensor, Tensor]], **config: Any) -> None:
     folder.mkdir(exist_ok=True)
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, (first, second) in pairs.items():
         tensors |= {f"{LEAD}{name}.lora_A.weight": first, f"{LEAD}{name}.lora_B.weight": second}
     tensors[f"{LEAD}classifier.weight"] = torch.full((5, 32), 0.25)  # modules_to_save
@@ -77,7 +77,7 @@ def run_with_lora(base: Path, pairs: dict[str, tuple[Tensor, Tensor]], scale: fl
     [
         ({}, ALPHA / RANK),
         ({"use_rslora": True}, ALPHA / math.sqrt(RANK)),
-        ({"alpha_pattern": {"query": 2}}, 2 / RANK),
+        ({"alpha_pattern": {"query": 2, "attention.query": 5, "key": 7}}, 2 / RANK),
     ],
     ids=["plain", "rank-stabilised", "alpha-by-name"],
 )

@@ -48,7 +48,7 @@ def test_images_with_another_answer_are_listed_with_both_and_the_hash_of_the_fil
     images: ImageSet, batch_size: int
 ) -> None:
     def run_zero(pixels: npt.NDArray[np.uint8]) -> Outputs:
-        return (np.tile(np.float32([1, 0]), (len(pixels), 1)),)
+        return (np.tile(np.array([1, 0], np.float32), (len(pixels), 1)),)
 
     def measure(run: Run, reference: Run, images: ImageSet) -> list[tuple[str, int, int, int | None]]:
         found = measure_answers(

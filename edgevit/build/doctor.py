@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgevit.core.errors import DeviceError, MissingPackageError
 from edgevit.core.libraries import LIBRARIES
+from edgevit.core.packages import install_line
 
 if TYPE_CHECKING:
     from edgevit.core.isa import TierName
@@ -118,7 +119,7 @@ def diagnose_machine() -> Diagnosis:
         devices=devices,
         nvidia=nvidia,
         targets=tuple(TargetStatus(t.name, target_status(t)) for t in list_targets()),
-        installs=tuple(f'pip install "edgevit[{extra}]"' for extra in missing),
+        installs=tuple(install_line(extra) for extra in missing),
         tiers=list_tiers(),
     )
 

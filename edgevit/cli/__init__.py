@@ -7,9 +7,9 @@ standard output.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import io
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -19,8 +19,10 @@ import click
 
 from edgevit import __version__
 from edgevit.cli.output import DEBUG
-from edgevit.core.errors import EdgevitError
+from edgevit.cli.terminal import ReaderLeftError, end_output, give_up_output, write_aside, write_json
+from edgevit.core.errors import EdgevitError, OutputError
 from edgevit.core.libraries import LIBRARIES
+from edgevit.core.packages import install_line
 
 COMMANDS = ("build", "finish", "inspect", "bench", "eval", "run", "check", "report", "targets", "doctor", "demo")
 """In the order of ``--help``; each is a file of this folder with an object ``command``, imported when asked for."""
@@ -49,6 +51,15 @@ class CommandLine(click.Group):
         command: click.Command = importlib.import_module(f"edgevit.cli.{cmd_name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first argument names; of one that is misspelt the closest is named."""
+        close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+        if close and args[0] not in COMMANDS:
+            ctx.fail(f"No such command '{args[0]}'. Did you mean '{close[0]}'?")
+        return super().resolve_command(ctx, args)
+
     def main(
         self,
         args: Sequence[str] | None = None,
@@ -64,16 +75,20 @@ class CommandLine(click.Group):
                 stream.reconfigure(errors="replace")  # a terminal without these characters still shows the rest
         try:
             status = super().main(arguments, prog_name or "edgevit", complete_var, standalone_mode=False, **extra)
+            end_output()
         except click.UsageError as exc:
             command = exc.ctx.command_path if exc.ctx else "edgevit"
             status = _complain(arguments, exc.format_message(), f"see `{command} --help`")
         except click.ClickException as exc:
             status = _complain(arguments, exc.format_message(), "")
-        except (click.Abort, KeyboardInterrupt):
-            click.echo("error: interrupted; nothing was replaced", err=True)
-            status = 130
-        except BrokenPipeError:  # whoever read our output has left, as `head` does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (click.Abort, KeyboardInterrupt) as exc:
+            if isinstance(exc.__cause__, EOFError):  # click takes every one for the end of what a user types
+                status = _complain(arguments, *_explain(exc.__cause__))
+            else:
+                write_aside("error: interrupted; nothing was replaced")
+                status = 130
+        except ReaderLeftError:
+            give_up_output()
             status = 0
         except EdgevitError as exc:
             if os.environ.get(DEBUG):
@@ -91,18 +106,22 @@ def _explain(exc: Exception) -> tuple[str, str]:
     package = exc.name if isinstance(exc, ModuleNotFoundError) and exc.name else ""
     extra = _EXTRAS.get(package.partition(".")[0])
     if extra is not None:
-        return f"{package} is not installed", f'pip install "edgevit[{extra}]"'
+        return f"{package} is not installed", install_line(extra)
     text = " ".join(str(exc).split())[:500]
     message = f"unexpected {type(exc).__name__}" + (f": {text}" if text else "")
     return message, f"a defect of edgevit; {DEBUG}=1 in the environment shows where"
 
 
 def _complain(arguments: list[str], message: str, hint: str) -> int:
-    click.echo(f"error: {message}", err=True)
+    write_aside(f"error: {message}")
     if hint:
-        click.echo(f"hint: {hint}", err=True)
-    if "--json" in arguments:
-        click.echo(json.dumps({"error": message, "hint": hint}, ensure_ascii=False))
+        write_aside(f"hint: {hint}")
+    try:
+        if "--json" in arguments:
+            write_json({"error": message, "hint": hint}, indent=None)
+        end_output()
+    except (ReaderLeftError, OutputError):  # that it cannot be written may be the very error
+        give_up_output()
     return 2
 
 
@@ -111,7 +130,7 @@ def _complain(arguments: list[str], message: str, hint: str) -> int:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit status: 0 done, 1 a budget was missed or a check failed, 2 bad usage or input.",
 )
-@click.version_option(__version__, prog_name="edgevit", message="%(prog)s %(version)s")
+@click.version_option(__version__, "--version", "-V", prog_name="edgevit", message="%(prog)s %(version)s")
 def main() -> None:
     """From a trained Vision Transformer to a measured bundle that a device opens.
 

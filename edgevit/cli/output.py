@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import logging
 import os
 import sys
@@ -16,8 +15,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from edgevit.cli.terminal import open_console, show_controls, write_aside, write_json, write_line, write_parts
+
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
     from edgevit.core.progress import Progress
 
@@ -43,7 +44,7 @@ class Output:
     def note(self, text: str) -> None:
         """A line on standard error, unless quiet."""
         if not self.quiet:
-            click.echo(text, err=True)
+            write_aside(text)
 
     def listen_to(self, host: str) -> Callable[[str], None]:
         """For what another machine says: its lines as notes, with its name before them."""
@@ -52,32 +53,26 @@ class Output:
     def line(self, text: str = "") -> None:
         """A line of the result, never wrapped, so that paths and commands can be copied."""
         if not self.as_json:
-            click.echo(text)
+            write_line(text)
 
     def prose(self, text: str, indent: int = 0) -> None:
         """A sentence of the result, fitted to the terminal as tables are, its further lines further in."""
         width = open_console(self._stream).width
         begin, go_on = " " * indent, " " * (indent + 2)
-        for row in textwrap.wrap(text, width, initial_indent=begin, subsequent_indent=go_on, break_on_hyphens=False):
+        for row in textwrap.wrap(
+            show_controls(text), width, initial_indent=begin, subsequent_indent=go_on, break_on_hyphens=False
+        ):
             self.line(row)
 
     def show(self, *parts: RenderableType) -> None:
         """Tables and prose of the result, fitted to the terminal; 80 columns where there is none."""
         if not self.as_json:
-            console = open_console(self._stream)
-            for part in parts:
-                if console.is_terminal:
-                    console.print(part)
-                    continue
-                with console.capture() as captured:
-                    console.print(part)
-                # rich fills cells with blanks, which only get in the way in a file
-                click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()), file=self._stream)
+            write_parts(parts, self._stream)
 
     def document(self, data: object) -> None:
         """The result as JSON, where ``--json`` asks for it."""
         if self.as_json:
-            click.echo(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False), file=self._stream)
+            write_json(data, self._stream)
 
     def progress(self) -> contextlib.AbstractContextManager[Progress]:
         """Bars on a terminal, plain lines elsewhere, nothing when quiet."""
@@ -101,13 +96,6 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(output, *args, **options)
 
     return run
-
-
-def open_console(stream: TextIO) -> Console:
-    """A rich console that takes text as it is: no markup, no guesses at what to colour."""
-    from rich.console import Console
-
-    return Console(file=stream, highlight=False, markup=False, emoji=False)
 
 
 @contextlib.contextmanager

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
+import os
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from edgevit.core.errors import MissingPackageError
 
@@ -33,8 +36,31 @@ def require_package(name: str, purpose: str) -> Any:
         return importlib.import_module(name)
     except ImportError as exc:
         raise MissingPackageError(
-            f"{purpose} needs {name}, which cannot be imported: {exc}", 'pip install "edgevit[build]"'
+            f"{purpose} needs {name}, which cannot be imported: {exc}", install_line("build")
         ) from exc
+
+
+@functools.cache
+def install_line(extra: str) -> str:
+    """The command that installs an extra from where edgevit itself was installed: no index has it.
+
+    Installers write down where that was: https://packaging.python.org/en/latest/specifications/direct-url/
+    """
+    from urllib.request import url2pathname  # which imports much, and most processes need no such line
+
+    try:
+        origin = json.loads(metadata.distribution("edgevit").read_text("direct_url.json") or "{}")
+        url, folder, version = origin["url"], origin.get("dir_info", {}), origin.get("vcs_info", {})
+    except (metadata.PackageNotFoundError, ValueError, KeyError):
+        url, folder, version = "", {}, {}
+    path = url2pathname(urlsplit(url).path) if url.startswith("file:") else None
+    if not url or (path is not None and not os.path.exists(path)):
+        return f'pip install "PATH[{extra}]", where PATH is the folder or wheel that edgevit came from'
+    if path is not None and folder.get("editable"):
+        return f'pip install -e "{path}[{extra}]"'
+    if version:
+        url = f"{version['vcs']}+{url}@{version['commit_id']}"
+    return f'pip install "edgevit[{extra}] @ {url}"'
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgevit.core.engine import Setting
+from edgevit.core.packages import install_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +36,17 @@ class ExecutionProvider:
     threads: str | None = None
     streams: str | None = None
 
+    @property
+    def install_line(self) -> str:
+        """The command that brings it; ``{extra}`` in ``install`` is edgevit's own for ONNX Runtime."""
+        return self.install.replace("{extra}", install_line("onnxruntime"))
+
 
 _SWITCH: tuple[Setting, ...] = ("0", "1")
 _IDS: tuple[Setting, ...] = tuple(str(number) for number in range(8))
 
 PROVIDERS: Mapping[str, ExecutionProvider] = {
-    "CPU": ExecutionProvider(name="CPUExecutionProvider", install='pip install "edgevit[onnxruntime]"'),
+    "CPU": ExecutionProvider(name="CPUExecutionProvider", install="{extra}"),
     "cuda": ExecutionProvider(
         name="CUDAExecutionProvider",
         install="pip uninstall onnxruntime && pip install onnxruntime-gpu",
@@ -64,7 +70,7 @@ PROVIDERS: Mapping[str, ExecutionProvider] = {
     ),
     "coreml": ExecutionProvider(
         name="CoreMLExecutionProvider",
-        install='pip install "edgevit[onnxruntime]" on a Mac, whose wheel has it',
+        install="{extra} on a Mac, whose wheel has it",
         options={"ModelFormat": "MLProgram", "MLComputeUnits": "ALL"},
         choices={
             "ModelFormat": ("MLProgram", "NeuralNetwork"),

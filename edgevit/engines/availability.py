@@ -51,7 +51,7 @@ def _find_missing_library(target: Target) -> list[str]:
         return [f"{exc.message}: {exc.hint}"]
     missing = []
     if not any(device == target.device or device.startswith(f"{target.device}.") for device in devices):
-        brings = library.devices[target.device].install if library.devices else ""
+        brings = library.devices[target.device].install_line if library.devices else ""
         missing.append(
             f"{target.backend}'s device {target.device} (here: {', '.join(devices) or 'none'})"
             + (f": {brings}" if brings else "")

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.core.errors import DeviceError, MissingPackageError
+from edgevit.core.packages import install_line
 
 _MODULES = ("cuda.bindings.runtime", "cuda.cudart")
 
@@ -49,7 +50,7 @@ def import_cudart(extra: str = "tensorrt") -> Any:
             return importlib.import_module(name)
         except ImportError as exc:
             reasons.append(str(exc))
-    raise MissingPackageError(f"cuda-bindings cannot be imported: {reasons[0]}", f'pip install "edgevit[{extra}]"')
+    raise MissingPackageError(f"cuda-bindings cannot be imported: {reasons[0]}", install_line(extra))
 
 
 def find_cuda_fault(driver: str, extra: str = "tensorrt") -> str | None:

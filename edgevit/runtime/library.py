@@ -7,6 +7,7 @@ from typing import Any
 
 from edgevit.core.errors import MissingPackageError
 from edgevit.core.libraries import LIBRARIES
+from edgevit.core.packages import install_line
 
 
 def import_library(name: str, advice: str = "") -> Any:
@@ -21,5 +22,5 @@ def import_library(name: str, advice: str = "") -> Any:
         return importlib.import_module(name)
     except ImportError as exc:
         reason = "is not installed" if exc.name == name else f"cannot be imported: {exc}"
-        hint = f'{advice}pip install "edgevit[{LIBRARIES[name].extra}]"'
+        hint = f"{advice}{install_line(LIBRARIES[name].extra)}"
         raise MissingPackageError(f"{name} {reason}", hint) from exc

@@ -33,7 +33,7 @@ def find_absence(onnxruntime: Any, device: str) -> str | None:
     provider = PROVIDERS[device]
     version, here = onnxruntime.__version__, onnxruntime.get_available_providers()
     if provider.name not in here:
-        return f"ONNX Runtime {version} here has no {provider.name}, only {', '.join(here)}: {provider.install}"
+        return f"ONNX Runtime {version} here has no {provider.name}, only {', '.join(here)}: {provider.install_line}"
     if not hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info"):
         return f"ONNX Runtime {version} does not tell which nodes {provider.name} takes: install 1.24 or later"
     return None

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from edgevit.cli.demo_models import MODELS
+from edgevit.core.packages import install_line
 from tests.support.tiny_bundle import make_portable_bundle
 
 VIT = MODELS["vit"]
@@ -179,7 +180,7 @@ def test_missing_optional_package_is_named_with_its_install_line(run, monkeypatc
         raise ModuleNotFoundError("No module named 'onnx_ir'", name="onnx_ir.passes")
 
     monkeypatch.setattr("edgevit.build.inspect.inspect_source", fail)
-    assert 'pip install "edgevit[build]"' in refuse(run("inspect", VIT), "onnx_ir.passes is not installed")
+    assert install_line("build") in refuse(run("inspect", VIT), "onnx_ir.passes is not installed")
 
 
 @pytest.mark.parametrize(
@@ -191,6 +192,6 @@ def test_build_without_a_package_says_so_before_the_slow_part(tmp_path, package,
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert package in result.stderr
-    assert f'hint: pip install "edgevit[{extra}]"' in result.stderr
+    assert f"hint: {install_line(extra)}" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "b").exists()

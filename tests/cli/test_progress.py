@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import io
+import sys
 
-from edgevit.cli.progress import LINE_SECONDS, _Lines, draw_progress
+from edgevit.cli.output import Output
+from edgevit.cli.progress import LINE_SECONDS, _Bars, _Lines, draw_progress
+from edgevit.cli.terminal import open_console
 
 
 class Terminal(io.StringIO):
@@ -50,14 +53,43 @@ def test_lines_of_a_stage_that_runs_again_start_again():
     assert stream.getvalue().splitlines() == ["latency: 0.0 s"] * 2
 
 
-def test_bars_are_drawn_on_a_terminal():
+def test_terminal_shows_what_runs_and_the_whole_in_two_lines_however_many_stages_there_were():
+    clock = Clock()
+    bars = _Bars(Terminal(), clock)
+    for number in range(30):
+        bars(f"stage {number}", 0, 2)
+        bars(f"stage {number}", 2, 2)
+    bars("a stage with a name longer than its column", 0, 4)
+    clock.now = 60.0
+    bars("a stage with a name longer than its column", 1, 4)
+    screen = io.StringIO()
+    open_console(screen).print(bars.draw())
+    running, whole = (line.rstrip() for line in screen.getvalue().splitlines())
+    assert max(len(running), len(whole)) <= 80
+    assert running.startswith("a stage with a name lon…")
+    assert running.endswith("1 of 4  1:00, 3:00 left")
+    assert whole.split() == ["in", "all", "30", "stages", "done", "1:00"]
+
+
+def test_notes_and_finished_stages_stand_above_the_two_lines(monkeypatch):
     stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
     with draw_progress(stream) as progress:
         progress("[export]", 0, 4)
+        Output().note("a note while bars are drawn")
         progress("[export]", 4, 4)
         progress("unknown end", 1, 0)
-    assert "[export]" in stream.getvalue()
-    assert "4/4" in stream.getvalue()
+    text = stream.getvalue()
+    assert text.index("a note while bars are drawn\n") < text.index("[export]: 0.0 s\n") < text.rindex("in all")
+
+
+def test_control_characters_of_a_stage_are_shown_in_both_forms():
+    for stream in (Terminal(), io.StringIO()):
+        with draw_progress(stream) as progress:
+            progress("send \x1b]52;c;eA==\x07", 0, 1)
+            progress("send \x1b]52;c;eA==\x07", 1, 1)
+        assert "\x1b]52" not in stream.getvalue()
+        assert r"\x1b]52;c;eA==\x07" in stream.getvalue()
 
 
 def test_quiet_draws_nothing_even_on_a_terminal():

@@ -6,6 +6,7 @@ import platform
 
 from edgevit.build.doctor import REQUIREMENTS, diagnose_machine, find_version
 from edgevit.core.errors import DeviceError
+from edgevit.core.packages import install_line
 from edgevit.core.target import list_targets, load_target
 from edgevit.engines.availability import target_status
 
@@ -57,9 +58,9 @@ def test_doctor_without_packages_gives_the_lines_that_install_them(run, monkeypa
     )
     diagnosis = diagnose_machine()
     assert not diagnosis.can_build
-    assert diagnosis.installs == ('pip install "edgevit[build]"', 'pip install "edgevit[openvino]"')
+    assert diagnosis.installs == (install_line("build"), install_line("openvino"))
     text = run("doctor").stdout
-    assert 'pip install "edgevit[build]"' in text
+    assert install_line("build") in text
     assert "Nothing can be built here" in text
 
 
@@ -87,14 +88,14 @@ def test_doctor_says_that_the_cuda_bindings_are_too_new_for_the_driver(run, orin
 def test_doctor_asks_for_tensorrt_where_a_driver_is_alone(run, orin, monkeypatch):
     versions = {"tensorrt": None, "cuda-bindings": None}
     monkeypatch.setattr("edgevit.build.doctor.find_version", lambda name: versions.get(name, find_version(name)))
-    assert 'pip install "edgevit[tensorrt]"' in diagnose_machine().installs
+    assert install_line("tensorrt") in diagnose_machine().installs
 
     def refuse():
         raise DeviceError("no NVIDIA driver: libcuda.so.1 is not there", "install it")
 
     monkeypatch.setattr("edgevit.runtime.nvidia._load_driver", refuse)
     diagnosis = diagnose_machine()
-    assert 'pip install "edgevit[tensorrt]"' not in diagnosis.installs
+    assert install_line("tensorrt") not in diagnosis.installs
     assert diagnosis.nvidia.driver is None
     assert "no NVIDIA driver" in run("doctor").stdout
 

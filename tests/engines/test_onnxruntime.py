@@ -12,6 +12,7 @@ import pytest
 
 from edgevit.core.engine import Engine
 from edgevit.core.errors import CompileError, MissingPackageError
+from edgevit.core.packages import install_line
 from edgevit.core.target import load_target
 from edgevit.engines import onnxruntime as backend
 from edgevit.engines.compile import compile_engine
@@ -154,7 +155,7 @@ def test_absent_package_raises_with_the_install_line(monkeypatch: pytest.MonkeyP
             backend.check(tmp_path / "float.onnx", TARGET)
     finally:
         runtime.import_onnxruntime.cache_clear()
-    assert caught.value.hint == 'pip install "edgevit[onnxruntime]"'
+    assert caught.value.hint == install_line("onnxruntime")
 
 
 def test_compiling_and_running_prints_nothing(tmp_path: Path) -> None:

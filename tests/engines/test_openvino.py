@@ -10,6 +10,7 @@ import pytest
 
 from edgevit.core.engine import Engine
 from edgevit.core.errors import CompileError, DeviceError, MissingPackageError
+from edgevit.core.packages import install_line
 from edgevit.core.target import load_target
 from edgevit.engines import openvino as backend
 from edgevit.engines.compile import compile_engine
@@ -138,7 +139,7 @@ def test_absent_package_raises_with_the_install_line(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingPackageError) as caught:
         backend.check(tmp_path / "float.onnx", TARGET)
-    assert caught.value.hint == 'pip install "edgevit[openvino]"'
+    assert caught.value.hint == install_line("openvino")
 
 
 def test_unwritable_weights_raise_output_error(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from edgevit.core.errors import BundleError, DataError, DeviceError, MissingPackageError
+from edgevit.core.packages import install_line
 from edgevit.core.target import load_target
 from edgevit.runtime import Prediction, Predictor, open_bundle
 from edgevit.runtime import predictor as module
@@ -169,7 +170,7 @@ def test_absent_library_raises_with_the_install_line(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("edgevit.runtime.openvino.list_devices", lambda: ("CPU",))
     with pytest.raises(MissingPackageError) as caught:
         open_bundle(made.path)
-    assert caught.value.hint == 'pip install "edgevit[openvino]"'
+    assert caught.value.hint == install_line("openvino")
 
 
 def test_damage_is_found_and_hashing_can_be_left_out(tmp_path: Path) -> None:

@@ -44,10 +44,10 @@ def test_absent_provider_is_refused_with_what_brings_it(tmp_path: Path, device: 
     with pytest.raises(DeviceError) as caught:
         _compile(tmp_path, make_target(device))
     assert f"no {PROVIDERS[device].name}" in caught.value.message
-    assert PROVIDERS[device].install in caught.value.message
+    assert PROVIDERS[device].install_line in caught.value.message
     (missing,) = target_status(make_target(device)).missing
     assert missing.startswith(f"onnxruntime's device {device} (here: CPU")
-    assert PROVIDERS[device].install in missing
+    assert PROVIDERS[device].install_line in missing
 
 
 def test_bundle_of_an_absent_provider_does_not_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

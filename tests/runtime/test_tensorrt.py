@@ -20,6 +20,7 @@ import pytest
 
 from edgevit.core.engine import Engine, GpuRecord, Setting
 from edgevit.core.errors import DeviceError, MissingPackageError
+from edgevit.core.packages import install_line
 from edgevit.core.report.machine import Gpu
 from edgevit.core.target import Target, load_target
 from edgevit.engines.tensorrt.backend import TENSORRT, TENSORRT_RTX, TensorRT
@@ -502,7 +503,7 @@ def test_missing_package_of_cuda_says_which_extra_brings_it(
     with pytest.raises(MissingPackageError, match="cuda-bindings") as caught:
         open_engine(engine)
     extra = "rtx" if engine.backend == "tensorrt_rtx" else "tensorrt"
-    assert caught.value.hint == f'pip install "edgevit[{extra}]"'
+    assert caught.value.hint == install_line(extra)
 
 
 @pytest.mark.parametrize(("machine", "words"), [("aarch64", "--system-site-packages"), ("x86_64", "pip install")])
@@ -512,7 +513,7 @@ def test_missing_tensorrt_is_found_in_a_jetsons_own_packages(monkeypatch, machin
     with pytest.raises(MissingPackageError, match="tensorrt") as caught:
         import_tensorrt("tensorrt")
     assert words in caught.value.hint
-    assert 'pip install "edgevit[tensorrt]"' in caught.value.hint
+    assert install_line("tensorrt") in caught.value.hint
 
 
 def test_plan_that_is_not_there_is_named(place: Place, tmp_path: Path) -> None:

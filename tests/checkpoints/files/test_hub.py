@@ -15,6 +15,7 @@ from huggingface_hub import HfApi, constants, errors
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.errors import CheckpointError, MissingPackageError
+from edgevit.core.packages import install_line
 from tests.support.small_checkpoints import small_tensors, write_folder
 
 
@@ -79,7 +80,7 @@ def test_read_when_a_package_is_missing_names_the_install_line(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingPackageError, match=package) as caught:
         read_checkpoint(source)
-    assert caught.value.hint == 'pip install "edgevit[build]"'
+    assert caught.value.hint == install_line("build")
 
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.errors import CheckpointError, MissingPackageError
+from edgevit.core.packages import install_line
 from edgevit.pixels.preprocess import Preprocess
 from tests.support.reference import relative_error
 
@@ -235,7 +236,7 @@ def test_without_h5py_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(MissingPackageError, match="h5py") as caught:
         read_checkpoint(FIXTURES / "vit")
-    assert "edgevit[build]" in caught.value.hint
+    assert install_line("build") in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["backbone.weights.h5", "deit.keras"])

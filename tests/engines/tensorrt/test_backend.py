@@ -10,6 +10,7 @@ import pytest
 
 from edgevit.core.engine import Engine, GpuRecord, TensorSpec
 from edgevit.core.errors import CompileError, DeviceError, MissingPackageError
+from edgevit.core.packages import install_line
 from edgevit.core.quantization import Quantization
 from edgevit.core.report.fusion_record import FusionRecord
 from edgevit.core.target import ExportForm, Target, load_target
@@ -147,7 +148,7 @@ def test_missing_library_says_how_to_install_it(monkeypatch) -> None:
     monkeypatch.setattr(importlib, "import_module", refuse)
     with pytest.raises(MissingPackageError) as caught:
         runtime.read_versions()
-    assert "edgevit[tensorrt]" in caught.value.hint
+    assert install_line("tensorrt") in caught.value.hint
 
 
 def test_other_engines_have_no_record_of_fusion(tmp_path: Path) -> None:

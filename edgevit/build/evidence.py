@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.core import schema
-from edgevit.core.errors import DataError
+from edgevit.core.errors import DataError, format_offenders
 from edgevit.core.progress import Progress
 from edgevit.core.report.report import DataUse
 from edgevit.core.task import Task
@@ -128,10 +128,20 @@ def read_image_sets(
         if images.skipped:
             count = len(images.skipped)
             counted = "1 image cannot be used and is" if count == 1 else f"{count} images cannot be used and are"
-            note(f"{use}: {counted} left out")
+            note(f"{use}: {counted} left out:\n" + format_offenders(images.list_skipped()))
         return images
 
-    sets = ImageSets(read("calibration", inputs.choice), read("validation", inputs.validation))
+    found: dict[str, ImageSet | None] = {}
+    refused: list[DataError] = []
+    for use, path in (("calibration", inputs.choice), ("validation", inputs.validation)):
+        try:
+            found[use] = read(use, path)
+        except DataError as exc:
+            refused.append(exc)
+    if refused:
+        hints = dict.fromkeys(exc.hint for exc in refused)
+        raise DataError("\n".join(exc.message for exc in refused), "; ".join(hints)) from refused[0]
+    sets = ImageSets(found["calibration"], found["validation"])
     if sets.calibration is None:
         return sets
     if sets.validation is not None:
@@ -232,5 +242,6 @@ def _judge(
         sha256=digest,
         matching=images.describe_labels(),
         skipped_images=len(images.skipped),
+        skipped=tuple(images.list_skipped()),
     )
     return Judged(images, load_reference(model, folder), described)

@@ -50,6 +50,7 @@ def command(
       edgevit eval ./bundle --data val.csv --reference ./my_model
       edgevit eval ./bundle --data val.csv --on user@board
     """
+    from edgevit.core.errors import format_offenders
     from edgevit.core.quantization import RANDOM_MARK
     from edgevit.core.schema import to_data
     from edgevit.measure.evaluate import evaluate_bundle
@@ -73,6 +74,8 @@ def command(
             check=check,
             progress=progress,
         )
+    if result.data.skipped:
+        output.note("left out:\n" + format_offenders(list(result.data.skipped)))
     output.document(to_data(result))
     _show(output, result)
     if load_manifest(bundle).for_trials:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +27,21 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Embeddings to a .npy file, features to a .npz file.",
 )
+@click.option("--skip-bad-images", is_flag=True, help="Answer the others where an image cannot be read.")
 @check_option
 @output_options
 def command(
-    output: Output, bundle: Path, images: tuple[Path, ...], top_k: int, save: Path | None, check: Check
+    output: Output,
+    bundle: Path,
+    images: tuple[Path, ...],
+    top_k: int,
+    save: Path | None,
+    skip_bad_images: bool,
+    check: Check,
 ) -> None:
     """Classify images with a bundle; of one that gives embeddings or features, show these and save them.
+
+    Of a folder all images are taken, at any depth.
 
     Embeddings are saved as one array (images, C), features as one array (images, …) for every level, float32, in the
     order of the images.
@@ -39,24 +50,27 @@ def command(
     Examples:
       edgevit run ./bundle photo.jpg
       edgevit run ./bundle *.jpg --top-k 1 --json
+      edgevit run ./bundle photos/ --skip-bad-images
       edgevit run ./embedder *.jpg --save embeddings.npy
       edgevit run ./backbone photo.jpg --save features.npz
     """
     from edgevit.core.errors import DataError, OutputError, format_offenders
     from edgevit.core.quantization import RANDOM_MARK
+    from edgevit.pixels.listing import list_images
     from edgevit.runtime import open_bundle
 
-    missing = [str(image) for image in images if not image.is_file()]
+    files, offenders = list_images(images)
+    missing = [str(file) for file in files if not file.exists()]
     if missing and not bundle.exists():
         raise DataError(
-            f"neither the bundle nor {len(missing)} of {len(images)} images are there:\n"
+            f"neither the bundle nor {len(missing)} of {len(files)} images are there:\n"
             + format_offenders([str(bundle), *missing]),
             "name the folder that edgevit build wrote, and image files behind it",
         )
-    if missing:
+    if missing and not skip_bad_images:
         raise DataError(
-            f"{len(missing)} of {len(images)} images are not there:\n" + format_offenders(missing),
-            "name image files, after the bundle's folder",
+            f"{len(missing)} of {len(files)} images are not there:\n" + format_offenders(missing),
+            "name image files or folders of images, after the bundle's folder",
         )
     with open_bundle(bundle, check=check) as opened:
         task = opened.manifest.task
@@ -74,41 +88,82 @@ def command(
         for difference in opened.differences:
             output.note(f"note: {difference}")
         output.note(f"canary: {opened.canary.describe()}")
+        answer = {"classify": partial(opened.classify, top_k=top_k), "embed": opened.embed, "features": opened.features}
+        found, bad = _answer_all(answer[task], files)
+        bad = [*offenders, *bad]
+        if bad and not (skip_bad_images and found):
+            raise DataError(
+                f"{len(bad)} of {len(files) + len(offenders)} images cannot be used:\n" + _list_bad(bad),
+                "give others" if skip_bad_images else "leave them out, or go on without them (--skip-bad-images)",
+            )
+        if bad:
+            output.note(f"{len(bad)} of {len(files) + len(offenders)} images cannot be used and are left out:")
+            output.note(_list_bad(bad))
         if task == "classify":
-            _show_classes(output, opened, images, top_k)
+            _show_classes(output, opened, found, bad)
         else:
-            _show_arrays(output, opened, images, save)
+            _show_arrays(output, opened, found, bad, save)
 
 
-def _show_classes(output: Output, opened: Predictor, images: tuple[Path, ...], top_k: int) -> None:
+def _answer_all(
+    answer: Callable[[Path], Any], files: Sequence[Path]
+) -> tuple[list[tuple[Path, Any]], list[tuple[str, str]]]:
+    """Answers by image, of one that is named twice two of them; and (file, reason) of images that cannot be decoded."""
+    from edgevit.core.errors import DataError
+
+    found: list[tuple[Path, Any]] = []
+    bad: list[tuple[str, str]] = []
+    for file in files:
+        try:
+            found.append((file, answer(file)))
+        except DataError as exc:
+            bad.append((str(file), exc.message.removeprefix(f"{file}: ")))
+    return found, bad
+
+
+def _list_bad(bad: Sequence[tuple[str, str]]) -> str:
+    from edgevit.core.errors import format_offenders
+
+    return format_offenders([f"{file}: {reason}" for file, reason in bad])
+
+
+def _list_errors(bad: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    return [{"image": file, "error": reason} for file, reason in bad]
+
+
+def _show_classes(
+    output: Output, opened: Predictor, found: Sequence[tuple[Path, Any]], bad: Sequence[tuple[str, str]]
+) -> None:
     from edgevit.cli.tables import make_table
     from edgevit.core.schema import to_data
 
-    answers = {str(image): opened.classify(image, top_k=top_k) for image in images}
     canary = opened.canary.status
-    output.document(
-        [{"image": image, "predictions": to_data(answer), "canary": canary} for image, answer in answers.items()]
-    )
+    answers = [{"image": str(file), "predictions": to_data(answer), "canary": canary} for file, answer in found]
+    output.document([*answers, *_list_errors(bad)])
     figure = "value" if opened.manifest.scores == "identity" else "probability"
     table = make_table(["image", "class", "label", figure], right={"class", figure})
-    for image, answer in answers.items():
-        for rank, found in enumerate(answer):
-            name = "" if rank else image
-            said = f"{found.value:.6g}" if found.probability is None else f"{found.probability:.2%}"
-            table.add_row(name, str(found.index), found.label or "", said)
+    for file, answer in found:
+        for rank, guess in enumerate(answer):
+            said = f"{guess.value:.6g}" if guess.probability is None else f"{guess.probability:.2%}"
+            table.add_row("" if rank else str(file), str(guess.index), guess.label or "", said)
     output.show(table)
 
 
-def _show_arrays(output: Output, opened: Predictor, images: tuple[Path, ...], save: Path | None) -> None:
+def _show_arrays(
+    output: Output,
+    opened: Predictor,
+    answers: Sequence[tuple[Path, Any]],
+    bad: Sequence[tuple[str, str]],
+    save: Path | None,
+) -> None:
     """Shape, mean, deviation and extremes of every array; with several images also the cosines of embeddings."""
     import numpy as np
 
     from edgevit.cli.tables import make_table
 
     embeds = opened.manifest.task == "embed"
-    found: list[dict[str, Any]] = [
-        {"embedding": opened.embed(image)} if embeds else dict(opened.features(image)) for image in images
-    ]
+    images = [file for file, _ in answers]
+    found: list[dict[str, Any]] = [{"embedding": answer} if embeds else dict(answer) for _, answer in answers]
     if save is not None:
         _save(save, found)
     rows = [
@@ -126,15 +181,14 @@ def _show_arrays(output: Output, opened: Predictor, images: tuple[Path, ...], sa
         for image, arrays in zip(images, found, strict=True)
         for name, values in arrays.items()
     ]
-    output.document(rows)
+    output.document([*rows, *_list_errors(bad)])
     figures = ["mean", "std", "min", "max", *(["length"] if embeds else [])]
     table = make_table(["image", "output", "shape", *figures], right={"shape", *figures})
-    before = None
+    first = next(iter(found[0]))
     for row in rows:
         shape = "×".join(str(side) for side in row["shape"])
-        name = "" if row["image"] == before else row["image"]
+        name = row["image"] if row["output"] == first else ""
         table.add_row(name, row["output"], shape, *(f"{row[key]:.3g}" for key in figures))
-        before = row["image"]
     output.show(table)
     if embeds and len(images) > 1:
         unit = np.stack([arrays["embedding"] / np.linalg.norm(arrays["embedding"]) for arrays in found])

@@ -119,6 +119,7 @@ def evaluate_bundle(
             labelled=images.labels is not None,
             sha256=images.sha256(),
             skipped_images=len(images.skipped),
+            skipped=tuple(images.list_skipped()),
             matching=images.describe_labels(),
         )
         run_reference = None if reference is None else _open_reference(reference, arch, predictor)

@@ -106,7 +106,10 @@ class ImageSet:
         images = cls(listing.root, listing.files)
         if labelled:
             images = dataclasses.replace(images, labels=listing.labels, matching=listing.matching)
-        return _settle(images, list(listing.offenders), str(source), skip_bad)
+        offenders = list(listing.offenders)
+        if offenders and not skip_bad:  # refused in any case, so with those that only decoding would find
+            offenders += images._find_faults()
+        return _settle(images, offenders, str(source), skip_bad)
 
     def check(
         self,
@@ -130,6 +133,16 @@ class ImageSet:
         Raises:
             DataError: Listing every bad image, or saying that too little is left.
         """
+        offenders = self._find_faults(preprocess, workers, progress)
+        return _settle(self, offenders, str(self.root), skip_bad) if offenders else self
+
+    def _find_faults(
+        self,
+        preprocess: Preprocess | None = None,
+        workers: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[tuple[str, str]]:
+        """(file, reason) of every image that cannot be decoded; arguments as of :meth:`check`."""
         offenders: list[tuple[str, str]] = []
 
         def find_fault(file: str) -> str | None:
@@ -148,7 +161,7 @@ class ImageSet:
                     offenders.append((self.files[done - 1], fault))
                 if progress is not None:
                     progress(done, len(self.files))
-        return _settle(self, offenders, str(self.root), skip_bad) if offenders else self
+        return offenders
 
     def batches(self, preprocess: Preprocess, batch_size: int, *, workers: int | None = None) -> Iterator[Batch]:
         """Stream the images in order; the last batch may be smaller.
@@ -203,6 +216,10 @@ class ImageSet:
         if self.matching is None or self.labels is None:
             return ""
         return f"{len(set(self.labels))} classes, {self.matching.rule}"
+
+    def list_skipped(self) -> list[str]:
+        """What was left out, and why: ``cat/broken.jpg: …``."""
+        return [f"{file}: {reason}" for file, reason in self.skipped]
 
     def sha256(self, workers: int | None = None) -> str:
         """Fingerprint of names, labels and file contents; the same wherever the set lies."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +89,27 @@ def _walk_images(
             yield name
         elif entry.suffix.lower() in _OTHER_SUFFIXES:
             offenders.append((name, _OTHER_FORMAT))
+
+
+def list_images(paths: Iterable[Path]) -> tuple[list[Path], list[tuple[str, str]]]:
+    """The files themselves, and of folders all images at any depth; beside them (file, reason) of what is wrong.
+
+    Raises:
+        DataError: A folder that cannot be read.
+    """
+    found: list[Path] = []
+    offenders: list[tuple[str, str]] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        others: list[tuple[str, str]] = []
+        images = [path / name for name in _walk_images(path, path, others)]
+        offenders += [(str(path / name), reason) for name, reason in others]
+        if not images and not others:
+            offenders.append((str(path), "a folder without images"))
+        found += images
+    return found, offenders
 
 
 def list_csv(path: Path, labels: Sequence[str] | None, classes: int | None, labelled: bool) -> Listing:

@@ -145,6 +145,69 @@ def test_run_of_a_file_that_is_no_image_is_refused(line, run):
     refuse(run("run", line.bundle, line.recipe), "quick.toml")
 
 
+@pytest.fixture
+def photos(line, tmp_path):
+    """A folder with an image, one in a folder below, one that is damaged, one of another format, and a text."""
+    folder = tmp_path / "photos"
+    (folder / "below").mkdir(parents=True)
+    (folder / "a.png").write_bytes((line.validation / "3" / "1202.png").read_bytes())
+    (folder / "below" / "c.png").write_bytes((line.validation / "7" / "1200.png").read_bytes())
+    (folder / "b.jpg").write_bytes(b"damaged")
+    (folder / "d.gif").write_bytes(b"GIF89a")
+    (folder / "notes.txt").write_text("x")
+    return folder
+
+
+def test_run_of_a_folder_names_all_bad_images_in_one_go(line, run, photos):
+    text = refuse(run("run", line.bundle, photos), "2 of 4 images cannot be used")
+    assert f"{photos / 'b.jpg'}: not a JPEG" in text
+    assert f"{photos / 'd.gif'}: not JPEG" in text
+    assert "--skip-bad-images" in text
+
+
+def test_run_without_bad_images_answers_the_others_and_names_those(line, run, photos):
+    nowhere = photos / "nowhere.png"
+    refuse(run("run", line.bundle, photos, nowhere), "nowhere.png")
+    result = run("run", line.bundle, photos, nowhere, "--skip-bad-images", "--json")
+    assert result.exit_code == 0, result.output
+    answers = {item["image"]: item for item in json.loads(result.stdout)}
+    assert list(answers) == [str(photos / name) for name in ("a.png", "below/c.png", "d.gif", "b.jpg", "nowhere.png")]
+    assert answers[str(photos / "a.png")]["predictions"][0]["label"] == "3"
+    assert answers[str(photos / "below" / "c.png")]["predictions"][0]["label"] == "7"
+    assert "No such file" in answers[str(nowhere)]["error"]
+    for name in ("b.jpg", "d.gif", "nowhere.png"):
+        assert f"  {photos / name}: " in result.stderr
+
+
+def test_run_of_bad_images_only_is_refused_also_where_they_are_skipped(line, run, photos, tmp_path):
+    refuse(run("run", line.bundle, photos / "b.jpg", "--skip-bad-images"), "1 of 1 images cannot be used")
+    (tmp_path / "empty").mkdir()
+    refuse(run("run", line.bundle, tmp_path / "empty"), "a folder without images")
+
+
+def test_run_of_an_image_that_is_named_twice_answers_twice(line, run, photos):
+    result = run("run", line.bundle, photos / "a.png", photos / "a.png", "--json")
+    first, second = json.loads(result.stdout)
+    assert first == second
+    assert run("run", line.bundle, photos / "a.png", photos / "a.png").stdout.count("a.png") == 2
+
+
+def test_build_names_the_bad_images_of_both_sets_in_one_go(line, run, photos, tmp_path):
+    table = tmp_path / "validation.csv"
+    table.write_text("file\nphotos/a.png\nphotos/a.png\nphotos/b.jpg\nphotos/nowhere.png\n")
+    (photos / "below" / "e.png").write_bytes(b"damaged")
+    both = refuse(
+        run(
+            "build", VIT, "--target", "cpu", "--out", tmp_path / "b",
+            "--calibration", photos / "below", "--validation", table,
+        ),
+        "has 3 bad images",
+    )  # fmt: skip
+    assert f"{photos / 'below'} has 1 bad image:\n  e.png: " in both
+    for words in ("photos/a.png again", "photos/b.jpg: not", "photos/nowhere.png: No such file"):
+        assert words in both
+
+
 def test_eval_with_a_label_out_of_range_names_it(line, run, tmp_path):
     table = tmp_path / "data.csv"
     picture = line.validation / "3" / "1202.png"
@@ -160,8 +223,10 @@ def test_eval_without_its_unreadable_image_goes_on_when_asked(line, run, tmp_pat
     refuse(run("eval", line.bundle, "--data", tmp_path), "broken.png")
     result = run("eval", line.bundle, "--data", tmp_path, "--skip-bad-images", "--json")
     assert result.exit_code == 0, result.output
+    assert "left out:\n  3/broken.png: not a JPEG" in result.stderr
     assert json.loads(result.stdout)["data"] | {"sha256": ""} == {
         "path": str(tmp_path), "images": 2, "labelled": True, "sha256": "", "skipped_images": 1,
+        "skipped": ["3/broken.png: not a JPEG, PNG, WebP or BMP image, or its header is damaged"],
         "matching": "2 classes, matched by name",
     }  # fmt: skip
 

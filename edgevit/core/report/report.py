@@ -55,6 +55,7 @@ class DataUse:
         labelled: Whether they have labels.
         sha256: Of the images' content and labels.
         skipped_images: Those that could not be read.
+        skipped: Their names, with what is wrong.
         matching: How the labels were matched with the model's classes: ``10 classes, matched by name``.
     """
 
@@ -64,6 +65,7 @@ class DataUse:
     sha256: str
     skipped_images: int = 0
     matching: str = ""
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

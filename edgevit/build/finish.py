@@ -17,6 +17,7 @@ from edgevit.build.precisions import Precisions, choose_precisions
 from edgevit.build.tiers import plan_tiers
 from edgevit.build.verdict.sentences import describe_accuracy
 from edgevit.core.cache import StageCache
+from edgevit.core.command import write_command
 from edgevit.core.errors import BundleError, DeviceError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import GraphSummary, Report, Variant
@@ -47,7 +48,8 @@ def finish_bundle(
     manifest = bundle.manifest
     if not manifest.portable:
         raise BundleError(
-            f"{path} is finished: it has an engine for {manifest.target.title}", f"measure it with edgevit bench {path}"
+            f"{path} is finished: it has an engine for {manifest.target.title}",
+            f"measure it with {write_command('bench', path)}",
         )
     recipe = read_portable_recipe(bundle)
     place = find_place(manifest.target)

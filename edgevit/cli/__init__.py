@@ -135,7 +135,8 @@ def main() -> None:
     """From a trained Vision Transformer to a measured bundle that a device opens.
 
     \b
-      edgevit demo                                      the whole line, on models that ship with the package
-      edgevit build CHECKPOINT --target intel-cpu --calibration DATA --validation DATA
+      edgevit demo               the whole line, on models of the package's own
+      edgevit build CHECKPOINT --target intel-cpu \\
+          --calibration DATA --validation DATA
       edgevit run BUNDLE photo.jpg
     """

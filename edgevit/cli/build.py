@@ -80,16 +80,20 @@ def command(
 
     \b
     Examples:
-      edgevit build ./my_model --target intel-cpu --calibration train/ --validation val/
-      edgevit build ./my_model --target intel-cpu --precision int8 --calibration train.csv
+      edgevit build ./my_model --target intel-cpu \\
+          --calibration train/ --validation val/
+      edgevit build ./my_model --target intel-cpu --precision int8 \\
+          --calibration train.csv
       edgevit build ./my_model --target intel-cpu --calibration random --report
       edgevit build ./my_model --target cpu --precision fp32 --out ./bundle
-      edgevit build ./my_model --target intel-cpu --task embed --normalize --calibration photos/
+      edgevit build ./my_model --target intel-cpu --calibration photos/ \\
+          --task embed --normalize
       edgevit build ./my_model --target intel-cpu --task features --levels 1,2,3
       edgevit build weights.pth --arch vit_small_patch16_224 --target intel-cpu
       edgevit build ./my_model --target jetson --batch 1:4:8
       edgevit build ./my_model --target jetson --on user@board
-      edgevit build model.onnx --target intel-cpu --validation val/ --mean 0.5 --std 0.5 --resize 256
+      edgevit build model.onnx --target intel-cpu --validation val/ \\
+          --mean 0.5 --std 0.5 --resize 256
     """
     from edgevit.build.build import build_model
     from edgevit.cli.page.write import require_page_packages, write_page

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevit.cli.output import Output
+from edgevit.core.command import write_command
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edgevit.build.conclude import BuildResult
     from edgevit.core.quantization import QuantizationRecord
     from edgevit.core.report.report import Report
@@ -124,17 +123,18 @@ def describe_engine(manifest: Manifest) -> str:
 
 def suggest_next(bundle: Path, manifest: Manifest) -> str:
     """The command that somebody with this bundle wants to type."""
+    name = Path(bundle.name)
     if manifest.engine is None:
         return (
-            f"edgevit finish {shlex.quote(str(bundle))} --on USER@BOARD\n"
-            f"        or copy the folder to the device and run edgevit finish {shlex.quote(bundle.name)} there"
+            f"{write_command('finish', bundle, '--on', 'USER@BOARD')}\n"
+            f"        or copy the folder to the device and run {write_command('finish', name)} there"
         )
     if "latency_p50_ms" not in manifest.figures:
-        name = shlex.quote(bundle.name)
-        return f"copy the folder to a machine with {manifest.target.device} and run edgevit bench {name} there"
+        there = write_command("bench", name)
+        return f"copy the folder to a machine with {manifest.target.device} and run {there} there"
     if manifest.for_trials or manifest.assumed:
-        return f"edgevit bench {shlex.quote(str(bundle))}"
-    return f"edgevit run {shlex.quote(str(bundle))} IMAGE"
+        return write_command("bench", bundle)
+    return write_command("run", bundle, "IMAGE")
 
 
 def describe_result(result: BuildResult) -> dict[str, Any]:

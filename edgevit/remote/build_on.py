@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import platform
-import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from edgevit.build.lock import OutputLock, lock_output
 from edgevit.build.pack import check_output, pack_bundle
 from edgevit.build.portable import read_portable_recipe
 from edgevit.core import schema
+from edgevit.core.command import write_command
 from edgevit.core.errors import BundleError, EdgevitError
 from edgevit.core.libraries import LIBRARIES
 from edgevit.core.progress import Progress, ignore_progress
@@ -66,7 +66,7 @@ def finish_on(
     if not bundle.manifest.portable:
         raise BundleError(
             f"{path} is finished: it has an engine for {target.title}",
-            f"measure it with {shlex.join(['edgevit', 'bench', str(path), '--on', host])}",
+            f"measure it with {write_command('bench', path, '--on', host)}",
         )
     read_portable_recipe(bundle)  # refused here, before it travels
     found = probe_device(connection, target, finishes=True)
@@ -137,7 +137,7 @@ def build_on(
     try:
         result = finish_on(host, portable, out=out, log=log, progress=progress)
     except EdgevitError:
-        command = shlex.join(["edgevit", "finish", str(portable), "--on", host, "--out", str(out)])
+        command = write_command("finish", portable, "--on", host, "--out", out)
         log(f"the portable bundle is {portable}; to go on: {command}")
         raise
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edgevit.core.command import write_command
 from edgevit.core.engine import Engine
 from edgevit.core.errors import BundleError, format_offenders
 from edgevit.core.report.place import CANARY_FILE
@@ -38,7 +39,7 @@ class Bundle:
         if self.manifest.engine is None:
             raise BundleError(
                 f"{self.path} is a portable bundle for {self.manifest.target.title}: it has no engine yet",
-                f"run `edgevit finish {self.path}` on the device",
+                f"run `{write_command('finish', self.path)}` on the device",
             )
         return dataclasses.replace(self.manifest.engine, directory=self.path)
 

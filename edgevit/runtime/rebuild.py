@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
+from pathlib import Path
 
+from edgevit.core.command import write_command
 from edgevit.core.errors import DeviceError
 from edgevit.core.libraries import LIBRARIES
 from edgevit.core.target import list_targets, read_architecture
@@ -15,7 +16,7 @@ def rebuild_command(bundle: Bundle, target: str | None = None) -> str:
     manifest = bundle.manifest
     source = str(manifest.source.get("path", "SOURCE"))
     options = ["--target", target or manifest.target.name, "--precision", manifest.precision]
-    return shlex.join(["edgevit", "build", source, *options, "--out", str(bundle.path)])
+    return write_command("build", Path(source), *options, "--out", bundle.path)
 
 
 def suggest_rebuild(bundle: Bundle) -> str:

@@ -33,8 +33,9 @@ def add_command(monkeypatch, body):
 
 
 def test_help_lists_every_command_with_a_summary(runner):
-    result = runner.invoke(main, ["--help"])
+    result = runner.invoke(main, ["--help"], terminal_width=80)
     assert result.exit_code == 0
+    assert max(map(len, result.output.splitlines())) <= 80
     lines = result.output.splitlines()
     for name in COMMANDS:
         row = [line for line in lines if line.startswith(f"  {name} ")]
@@ -44,13 +45,13 @@ def test_help_lists_every_command_with_a_summary(runner):
 
 
 @pytest.mark.parametrize("name", COMMAND_NAMES)
-def test_every_command_has_help_with_examples_and_the_shared_options(runner, name):
-    result = runner.invoke(main, [name, "--help"])
+def test_every_command_has_help_with_examples_and_the_shared_options_in_80_columns(runner, name):
+    result = runner.invoke(main, [name, "--help"], terminal_width=80)
     assert result.exit_code == 0
     assert f"edgevit {name}" in result.output.split("Examples:")[1]
     assert "--json" in result.output
     assert "--quiet" in result.output
-    assert max(map(len, result.output.splitlines())) <= 100
+    assert max(map(len, result.output.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("name", COMMAND_NAMES)

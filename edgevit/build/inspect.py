@@ -75,12 +75,14 @@ class BundleInspection:
     Attributes:
         differences: What here differs from where the bundle was judged, here and there, so that its first
             opening here answers its canary; ``None`` where that is not known.
+        damage: What of its files is not as built; files that the manifest does not list are left out.
     """
 
     path: str
     manifest: Manifest
     report: Report
     differences: Mapping[str, tuple[str, str]] | None = None
+    damage: tuple[str, ...] = ()
     kind: Literal["bundle"] = "bundle"
 
 
@@ -116,13 +118,13 @@ def inspect_source(
 
 
 def inspect_bundle(path: Path) -> BundleInspection:
-    """Read a bundle's manifest and report; no engine is loaded.
+    """Read a bundle's manifest and report, and hash its files; no engine is loaded.
 
     Raises:
         BundleError: A damaged bundle.
     """
     from edgevit.core.report.report import Report
-    from edgevit.runtime.bundle import load_bundle
+    from edgevit.runtime.bundle import find_damage, load_bundle
     from edgevit.runtime.canary import locate_bundle
 
     bundle = load_bundle(path)
@@ -130,7 +132,8 @@ def inspect_bundle(path: Path) -> BundleInspection:
         differences = locate_bundle(bundle)
     except (DeviceError, MissingPackageError):  # such a bundle does not open here at all
         differences = None
-    return BundleInspection(str(path), bundle.manifest, Report.load(path / "report.json"), differences)
+    damage = tuple(str(found) for found in find_damage(bundle) if found.kind != "extra")
+    return BundleInspection(str(path), bundle.manifest, Report.load(path / "report.json"), differences, damage)
 
 
 def _inspect_model(model: Model) -> CheckpointInspection:

@@ -11,7 +11,6 @@ import dataclasses
 import errno
 import glob
 import hashlib
-import json
 import os
 import secrets
 import shutil
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from edgevit.build.lock import OutputLock, lock_output
 from edgevit.core.errors import OutputError, format_offenders
+from edgevit.core.json_text import parse_json
 from edgevit.runtime.bundle import Bundle, list_files
 from edgevit.runtime.bundle_settings import check_manifest_settings
 from edgevit.runtime.manifest import MANIFEST_FILE, FileRecord, Manifest, dump_manifest, is_safe_name
@@ -129,9 +129,9 @@ def _refuse_foreign_files(out: Path) -> None:
     if not present:
         return
     try:
-        data = json.loads((out / MANIFEST_FILE).read_bytes())
+        data = parse_json((out / MANIFEST_FILE).read_bytes())
         known = {*data["files"], MANIFEST_FILE} if "edgevit_version" in data else set()
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError):
         known = set()
     if not known:
         raise OutputError(

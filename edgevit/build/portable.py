@@ -8,6 +8,7 @@ by these the device checks that its engine computes the graph.
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,9 @@ from edgevit.core.recipe import Recipe, load_recipe
 from edgevit.core.report.report import GraphSummary, Report
 from edgevit.runtime.bundle import PARITY_FILE, PORTABLE_MODEL_FILE, RECIPE_FILE
 from edgevit.runtime.bundle_settings import check_portable_recipe
+
+_MOST_BYTES = 1 << 30
+"""What is read of a portable bundle's arrays, which come compressed."""
 
 if TYPE_CHECKING:
     from edgevit.core.cache import StageCache
@@ -102,7 +106,12 @@ def read_portable_evidence(bundle: Bundle) -> Evidence:
         BundleError: They cannot be read.
     """
     try:
-        with np.load(io.BytesIO((bundle.path / PARITY_FILE).read_bytes())) as stored:
+        content = io.BytesIO((bundle.path / PARITY_FILE).read_bytes())
+        with zipfile.ZipFile(content) as archive:
+            unpacked = sum(info.file_size for info in archive.infolist())
+        if unpacked > _MOST_BYTES:
+            raise ValueError(f"it unpacks to {unpacked} bytes, and {_MOST_BYTES} are the most that is read")
+        with np.load(content) as stored:
             names = [spec.name for spec in bundle.manifest.outputs]
             present = [p for p in QUANTIZED_PRECISIONS if f"{names[0]}.{p}" in stored]
             return Evidence(
@@ -113,5 +122,7 @@ def read_portable_evidence(bundle: Bundle) -> Evidence:
                 graph_outputs={p: tuple(stored[f"{name}.{p}"] for name in names) for p in present},
                 labels=bundle.manifest.labels,
             )
-    except (OSError, ValueError, KeyError) as exc:
-        raise BundleError(f"{bundle.path / PARITY_FILE} cannot be read: {exc}", "build the bundle again") from exc
+    except Exception as exc:  # zipfile and numpy raise whatever their parts do
+        raise BundleError(
+            f"{bundle.path / PARITY_FILE} cannot be read: {exc or type(exc).__name__}", "build the bundle again"
+        ) from exc

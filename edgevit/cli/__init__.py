@@ -107,6 +107,8 @@ def _explain(exc: Exception) -> tuple[str, str]:
     extra = _EXTRAS.get(package.partition(".")[0])
     if extra is not None:
         return f"{package} is not installed", install_line(extra)
+    if isinstance(exc, OSError) and exc.filename is not None:
+        return f"{exc.filename}: {exc.strerror or exc}", "check the path, its permissions and the disk"
     text = " ".join(str(exc).split())[:500]
     message = f"unexpected {type(exc).__name__}" + (f": {text}" if text else "")
     return message, f"a defect of edgevit; {DEBUG}=1 in the environment shows where"

@@ -31,11 +31,12 @@ def command(
     image_size: tuple[int, int] | None,
     weights: WhichWeights | None,
     **options: Any,
-) -> None:
+) -> int:
     """Show what a checkpoint or a bundle is; nothing is built.
 
     Of a checkpoint: architecture, parameters, MACs, preprocessing, labels and the sites that can be quantised.
-    Of a bundle: its engine, its figures, its files, and what was folded and fused where, or not and why.
+    Of a bundle: its engine, its figures, its files, and what was folded and fused where, or not and why. Every file is
+    hashed; exit status 1 says that one is not as built. edgevit check lets the engine answer besides.
 
     \b
     Examples:
@@ -53,9 +54,10 @@ def command(
     if isinstance(found, CheckpointInspection):
         output.document(to_data(found))
         _show_checkpoint(output, found)
-    else:
-        output.document({**to_data(found), "manifest": found.manifest.to_data()})
-        _show_bundle(output, found)
+        return 0
+    output.document({**to_data(found), "manifest": found.manifest.to_data()})
+    _show_bundle(output, found)
+    return 1 if found.damage else 0
 
 
 def _show_checkpoint(output: Output, found: CheckpointInspection) -> None:
@@ -108,6 +110,7 @@ def _show_bundle(output: Output, found: BundleInspection) -> None:
         "preprocessing": manifest.preprocess.describe(),
         "classes": str(manifest.classes),
         "canary": _describe_canary(found),
+        "files": "\n".join(("not as built:", *found.damage)) if found.damage else "all as built",
         "created": f"{manifest.created}, edgevit {manifest.edgevit_version}",
         "note": "\n".join(report.notes),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -60,8 +61,8 @@ def command(
     from edgevit.runtime import open_bundle
 
     files, offenders = list_images(images)
-    missing = [str(file) for file in files if not file.exists()]
-    if missing and not bundle.exists():
+    missing = [str(file) for file in files if not os.path.exists(file)]
+    if missing and not os.path.exists(bundle):
         raise DataError(
             f"neither the bundle nor {len(missing)} of {len(files)} images are there:\n"
             + format_offenders([str(bundle), *missing]),

@@ -32,6 +32,7 @@ from edgevit.core.cache_folder import (
     list_partial,
 )
 from edgevit.core.errors import OutputError
+from edgevit.core.json_text import parse_json
 from edgevit.core.own_source import hash_source
 from edgevit.core.packages import list_versions
 
@@ -88,10 +89,11 @@ class StageCache:
             new.mkdir()
             partial = new
             produce(partial)
-            sizes = {str(p.relative_to(partial)): p.stat().st_size for p in partial.rglob("*") if p.is_file()}
-            (partial / DONE).write_text(
-                json.dumps({"inputs": dict(inputs), "sizes": sizes}, indent=1), encoding="utf-8"
-            )
+            written = [p for p in partial.rglob("*") if p.is_file()]
+            files = {str(p.relative_to(partial)): (p.stat().st_size, _hash(p, sync=True)) for p in written}
+            done = partial / DONE
+            done.write_text(json.dumps({"inputs": dict(inputs), "files": files}, indent=1), encoding="utf-8")
+            _hash(done, sync=True)
             if self.hold(final):  # another build was faster, and may be reading it
                 return final, True
             if not is_behind_link(self.root, final):
@@ -113,10 +115,11 @@ class StageCache:
 
     def hold(self, folder: Path) -> bool:
         """Whether a stage is whole; from now on nobody removes it, whichever process of this build made it."""
-        file = self._held.get(folder) or _lock(folder / DONE, shared=True)
+        held = self._held.get(folder)
+        file = held or _lock(folder / DONE, shared=True)
         if file is None:
             return False
-        if not _is_whole(folder):
+        if not _is_whole(folder, contents=held is None):
             self._held.pop(folder, None)
             file.close()
             return False
@@ -198,12 +201,24 @@ def _read_limit() -> int:
     return int(text)
 
 
-def _is_whole(folder: Path) -> bool:
+def _is_whole(folder: Path, *, contents: bool) -> bool:
+    """Whether every file has its size and, with ``contents``, the bytes that were written: disks lie at times."""
     try:
-        sizes = json.loads((folder / DONE).read_text(encoding="utf-8"))["sizes"]
-        return all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, KeyError):
+        files = parse_json((folder / DONE).read_bytes())["files"].items()
+        alike = all((folder / name).stat().st_size == size for name, (size, _) in files)
+        return alike and not (contents and any(_hash(folder / name) != digest for name, (_, digest) in files))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def _hash(path: Path, *, sync: bool = False) -> str:
+    digest = hashlib.sha256()
+    with path.open("r+b" if sync else "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+        if sync:  # on the disk before the folder gets its name
+            os.fsync(stream.fileno())
+    return digest.hexdigest()
 
 
 def _fingerprint(stage: str, inputs: Mapping[str, Any], module: str) -> str:

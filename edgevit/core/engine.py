@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from edgevit.core import schema
 from edgevit.core.errors import BundleError, EdgevitError
+from edgevit.core.json_text import parse_json
 
 Setting: TypeAlias = str | int | float | bool
 
@@ -119,8 +120,8 @@ def load_engine(directory: Path) -> Engine:
     """
     path = directory / ENGINE_FILE
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as exc:
+        data = parse_json(path.read_bytes())
+    except (OSError, ValueError) as exc:
         raise BundleError(f"{path} cannot be read: {exc}", "compile the engine again") from exc
     engine = Engine.from_data(data, directory, str(path), BundleError)
     missing = [name for name in engine.files if not (directory / name).is_file()]

@@ -22,6 +22,7 @@ from typing import Any
 from edgevit.core.engine import Setting
 from edgevit.core.errors import DeviceError, EdgevitError, format_last_lines
 from edgevit.core.isa import LIMIT_VARIABLE, TIERS, TierName
+from edgevit.core.json_text import parse_json
 from edgevit.core.libraries import LIBRARIES
 from edgevit.core.report.report import ColdStart
 
@@ -177,7 +178,7 @@ def _measure_here(folder: Path, settings: Mapping[str, Setting]) -> dict[str, An
 def _read_backend(description: Path) -> str | None:
     """The engine library to import. Opening the folder reads the description properly and says what is wrong."""
     try:
-        data = json.loads(description.read_text(encoding="utf-8"))
+        data = parse_json(description.read_bytes())
         backend = data.get("backend") or data["engine"]["backend"]
     except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return None

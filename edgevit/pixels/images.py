@@ -97,9 +97,9 @@ class ImageSet:
             DataError: Listing everything that is wrong with the set.
         """
         source = Path(path)
-        if source.is_dir():
+        if os.path.isdir(source):
             listing = list_folder(source, labels, classes, labelled)
-        elif source.is_file():
+        elif os.path.isfile(source):
             listing = list_csv(source, labels, classes, labelled)
         else:
             raise DataError(f"{source}: no such folder or CSV file", "check the path")

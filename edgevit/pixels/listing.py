@@ -43,7 +43,7 @@ def list_folder(root: Path, labels: Sequence[str] | None, classes: int | None, l
     folders: list[Path] = []
     offenders: list[tuple[str, str]] = []
     for entry in _list_entries(root):
-        (folders if entry.is_dir() else direct).append(entry)
+        (folders if os.path.isdir(entry) else direct).append(entry)
     images = [entry.name for entry in direct if entry.suffix.lower() in SUFFIXES]
     if images and folders:
         some = ", ".join(folder.name for folder in folders[:3])
@@ -83,7 +83,7 @@ def _walk_images(
         return
     for entry in _list_entries(folder):
         name = entry.relative_to(root).as_posix()
-        if entry.is_dir():
+        if os.path.isdir(entry):
             yield from _walk_images(entry, root, offenders, above | {real})
         elif entry.suffix.lower() in SUFFIXES:
             yield name
@@ -100,7 +100,7 @@ def list_images(paths: Iterable[Path]) -> tuple[list[Path], list[tuple[str, str]
     found: list[Path] = []
     offenders: list[tuple[str, str]] = []
     for path in paths:
-        if not path.is_dir():
+        if not os.path.isdir(path):
             found.append(path)
             continue
         others: list[tuple[str, str]] = []

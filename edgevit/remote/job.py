@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from edgevit.core.cache_folder import default_cache_directory
 from edgevit.core.errors import DeviceError, format_last_lines
+from edgevit.core.json_text import parse_json
 from edgevit.core.libraries import LIBRARIES
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.target import use_library
@@ -250,6 +250,6 @@ def _refuse_failure(host: str, status: Mapping[str, Any], folder: Path, lines: l
 
 def _read_result(folder: Path) -> Any:
     try:
-        return json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
+        return parse_json((folder / RESULT_FILE).read_bytes())
     except (OSError, ValueError):
         return None

@@ -13,7 +13,7 @@ from edgevit.core.engine import Engine
 from edgevit.core.errors import BundleError, format_offenders
 from edgevit.core.report.place import CANARY_FILE
 from edgevit.runtime.bundle_settings import check_manifest_settings
-from edgevit.runtime.manifest import MANIFEST_FILE, Manifest, hash_file, load_manifest
+from edgevit.runtime.manifest import MANIFEST_FILE, Manifest, hash_file, is_irregular, load_manifest
 
 RECIPE_FILE = "recipe.toml"
 REPORT_FILE = "report.json"
@@ -61,13 +61,14 @@ class Damage:
     """
 
     name: str
-    kind: Literal["missing", "size", "content", "unreadable", "extra"]
+    kind: Literal["missing", "irregular", "size", "content", "unreadable", "extra"]
     expected: str = ""
     found: str = ""
 
     def __str__(self) -> str:
         text = {
             "missing": f"missing; the manifest lists it with {self.expected}",
+            "irregular": "a link, a folder or a device, not a file of the bundle's own",
             "size": f"{self.found}, the manifest says {self.expected}",
             "content": f"SHA-256 {self.found}, the manifest says {self.expected}",
             "unreadable": f"cannot be read: {self.found}",
@@ -100,6 +101,9 @@ def find_damage(bundle: Bundle, *, contents: bool = True) -> tuple[Damage, ...]:
         file = bundle.path / name
         expected = f"{record.size_bytes} bytes"
         try:
+            if is_irregular(bundle.path, name):
+                damage.append(Damage(name, "irregular"))
+                continue
             size = file.stat().st_size
             if size != record.size_bytes:
                 damage.append(Damage(name, "size", expected, f"{size} bytes"))

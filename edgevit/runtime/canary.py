@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from edgevit.core.cache_folder import default_cache_directory
 from edgevit.core.errors import DeviceError, OutputError
+from edgevit.core.json_text import parse_json
 from edgevit.core.report.place import MACHINE_PARTS, CanaryRecord, Place, compare_places
 from edgevit.core.schema import to_data
 from edgevit.runtime.bundle import Bundle
@@ -202,8 +203,8 @@ def _recall(memory: str, record: CanaryRecord) -> dict[str, Any] | None:
     root = _find_root()
     content = read_cache(root / memory) if root is not None else None
     try:
-        data = json.loads(content) if content is not None else None
-    except (ValueError, RecursionError):
+        data = parse_json(content) if content is not None else None
+    except ValueError:
         return None
     if not isinstance(data, dict) or data.get("passed") is not True:
         return None

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -17,6 +19,7 @@ from typing import Any
 from edgevit.core import schema
 from edgevit.core.engine import Engine, TensorSpec
 from edgevit.core.errors import BundleError
+from edgevit.core.json_text import parse_json
 from edgevit.core.quantization import RANDOM_MARK
 from edgevit.core.report.place import CanaryRecord
 from edgevit.core.target import Target
@@ -160,7 +163,9 @@ def load_manifest(path: Path) -> Manifest:
     """
     file = path / MANIFEST_FILE
     try:
-        data = json.loads(file.read_bytes(), parse_constant=_refuse_constant)
+        if is_irregular(path, MANIFEST_FILE):
+            raise BundleError(f"{file} is a link, a folder or a device, not a file", _REBUILD)
+        data = parse_json(file.read_bytes())
     except FileNotFoundError as exc:
         raise BundleError(
             f"{path} is not a bundle: it has no {MANIFEST_FILE}" if path.is_dir() else f"{path} is not there",
@@ -170,7 +175,7 @@ def load_manifest(path: Path) -> Manifest:
         raise BundleError(f"{path} is not a folder", "give the folder that edgevit build wrote") from exc
     except OSError as exc:
         raise BundleError(f"{file} cannot be read: {exc.strerror or exc}", "check its permissions") from exc
-    except (ValueError, RecursionError) as exc:
+    except ValueError as exc:
         raise BundleError(f"{file} is damaged: it is not JSON ({exc})", _REBUILD) from exc
     version = data.get("schema_version") if isinstance(data, dict) else None
     if not isinstance(version, int):
@@ -188,6 +193,17 @@ def load_manifest(path: Path) -> Manifest:
     return schema.from_data(Manifest, data, str(file), BundleError)
 
 
+def is_irregular(folder: Path, name: str) -> bool:
+    """Whether a name in a bundle is anything but a regular file below its folder: reading such a one may wait for ever.
+
+    Raises:
+        OSError: It is not there, or cannot be looked at.
+    """
+    parts = PurePosixPath(name).parts
+    between = [folder.joinpath(*parts[:count]) for count in range(1, len(parts))]
+    return any(map(os.path.islink, between)) or not stat.S_ISREG((folder / name).lstat().st_mode)
+
+
 def hash_file(path: Path) -> FileRecord:
     """Content hash and size of a file."""
     digest, size = hashlib.sha256(), 0
@@ -196,10 +212,6 @@ def hash_file(path: Path) -> FileRecord:
             digest.update(block)
             size += len(block)
     return FileRecord(digest.hexdigest(), size)
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _digest(data: Mapping[str, Any]) -> str:

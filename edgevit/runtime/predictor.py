@@ -77,6 +77,8 @@ class Predictor:
             DeviceError: The engine failed, or gave values that are not numbers.
         """
         self._require("classify")
+        if not isinstance(top_k, int | np.integer) or isinstance(top_k, bool):
+            raise DataError(f"top_k = {top_k!r} is not a whole number", "give a number from 1")
         if top_k < 1:
             raise DataError(f"top_k = {top_k} asks for no class", "give a number from 1")
         return rank_outputs(self._compute(image)[0], self.labels, self.manifest.scores, top_k)

@@ -181,6 +181,20 @@ def test_inspect_of_a_bundle_shows_what_was_folded_and_every_file(line, run):
     assert document["report"]["verdict"] == line.document["report"]["verdict"]
 
 
+def test_inspect_of_a_bundle_with_a_damaged_engine_says_so_and_has_status_1(line, run, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(line.bundle, damaged)
+    content = bytearray((damaged / "model.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (damaged / "model.onnx").write_bytes(content)
+    result = run("inspect", damaged)
+    assert result.exit_code == 1
+    assert "not as built:" in result.stdout
+    assert "model.onnx: SHA-256" in " ".join(result.stdout.split())
+    assert json.loads(run("inspect", damaged, "--json").stdout)["damage"][0].startswith("model.onnx: ")
+    assert "all as built" in run("inspect", line.bundle).stdout
+
+
 def test_inspect_of_a_checkpoint_lists_its_sites_within_80_columns(run):
     result = run("inspect", MODELS["swin"])
     assert result.exit_code == 0, result.output

@@ -142,3 +142,13 @@ def test_capital_v_prints_the_version():
     result = CliRunner().invoke(main, ["-V"])
     assert result.exit_code == 0
     assert result.stdout.startswith("edgevit ")
+
+
+def test_file_that_cannot_be_read_is_no_defect_of_edgevit(try_command):
+    def fail(output):
+        raise PermissionError(13, "Permission denied", "/somewhere/locked")
+
+    result = try_command(fail)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: /somewhere/locked: Permission denied\n")
+    assert "defect" not in result.stderr

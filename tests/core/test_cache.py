@@ -324,3 +324,27 @@ def test_stages_that_another_build_removes_meanwhile_are_no_error(tmp_path, monk
     monkeypatch.setattr("edgevit.core.cache.list_finished", lambda root: [gone, tmp_path / "export" / ("f" * 32)])
     monkeypatch.setattr("edgevit.core.cache.list_partial", lambda root: [tmp_path / "export" / f".{'f' * 32}.1"])
     assert StageCache(tmp_path, limit_bytes=1).run("engine", {}, write("two"))[0].is_dir()
+
+
+@pytest.mark.parametrize("position", [0, 500, 999])
+def test_stage_with_a_flipped_bit_runs_again(tmp_path, position):
+    def produce(folder):
+        (folder / "below").mkdir()
+        (folder / "below" / "engine.bin").write_bytes(bytes(1000))
+
+    folder, _ = StageCache(tmp_path).run("export", {"a": 1}, produce)
+    content = bytearray(1000)
+    content[position] = 1
+    (folder / "below" / "engine.bin").write_bytes(content)
+    again, found = StageCache(tmp_path).run("export", {"a": 1}, produce)
+    assert (again, found) == (folder, False)
+    assert (folder / "below" / "engine.bin").read_bytes() == bytes(1000)
+    assert StageCache(tmp_path).run("export", {"a": 1}, produce) == (folder, True)
+
+
+def test_stage_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    done, replace, sync = [], os.replace, os.fsync
+    monkeypatch.setattr(os, "fsync", lambda number: (done.append("sync"), sync(number)))
+    monkeypatch.setattr(os, "replace", lambda old, new: (done.append("name"), replace(old, new)))
+    StageCache(tmp_path).run("export", {}, lambda folder: (folder / "x").write_text("x"))
+    assert done == ["sync", "sync", "name"]

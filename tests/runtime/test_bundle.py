@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -124,3 +125,30 @@ def test_portable_bundle_has_no_engine_yet(tmp_path: Path) -> None:
     assert verify_bundle(bundle.path).manifest.portable
     with pytest.raises(BundleError, match="portable"):
         _ = bundle.engine
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "link", "link to a folder"])
+@pytest.mark.parametrize("name", ["report.json", "manifest.json"])
+def test_what_is_no_regular_file_is_refused_without_reading_it(
+    bundle: Bundle, tmp_path: Path, name: str, kind: str
+) -> None:
+    file, elsewhere = bundle.path / name, tmp_path / "elsewhere"
+    file.rename(elsewhere)  # with the very content
+    if kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.symlink_to({"device": Path("/dev/zero"), "link": elsewhere}.get(kind, tmp_path))
+    for check in (verify_bundle, open_bundle):
+        with pytest.raises(BundleError, match=rf"{name}.* a link, a folder or a device"):
+            check(bundle.path)
+
+
+def test_file_below_a_link_is_refused_and_a_linked_bundle_is_not(bundle: Bundle, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(bundle.path)
+    assert verify_bundle(link).manifest == bundle.manifest
+    (bundle.path / "below").symlink_to(bundle.path)
+    files = {**bundle.manifest.files, "below/report.json": bundle.manifest.files["report.json"]}
+    (bundle.path / "manifest.json").write_bytes(dump_manifest(dataclasses.replace(bundle.manifest, files=files)))
+    with pytest.raises(BundleError, match=r"below/report\.json: a link"):
+        verify_bundle(bundle.path)

@@ -114,6 +114,8 @@ def test_every_flipped_byte_is_noticed(tmp_path: Path, position: int) -> None:
         (b"\xff\xfe", "not JSON"),
         (b'{"schema_version": NaN}', "not JSON"),
         (b"[" * 100_000, "not JSON"),
+        (b'{"schema_version": 1, "source": {"a": 1e999}}', "not JSON .*too large"),
+        (b'{"schema_version": 1, "source": ' + b"[" * 400 + b"]" * 400 + b"}", "not JSON .*nested"),
         (b"[]", "no schema_version"),
         (b"null", "no schema_version"),
         (b'{"schema_version": "1"}', "no schema_version"),

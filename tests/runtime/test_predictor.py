@@ -82,7 +82,7 @@ def test_labels_are_numbers_where_the_checkpoint_had_none(tmp_path: Path) -> Non
     assert best.label == str(best.index)
 
 
-@pytest.mark.parametrize("top_k", [0, -1])
+@pytest.mark.parametrize("top_k", [0, -1, "3", 2.5, True, None])
 def test_asking_for_no_class_is_refused(bundle: Bundle, top_k: int) -> None:
     with open_bundle(bundle.path) as predictor, pytest.raises(DataError, match="top_k"):
         predictor.classify(make_images(1)[0], top_k=top_k)

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgevit.core import schema
 from edgevit.core.errors import BundleError, OutputError
+from edgevit.core.json_text import parse_json
 from edgevit.core.pass_record import PassRecord
 from edgevit.core.quantization import QuantizationRecord
 from edgevit.core.report.conditions import Conditions
@@ -154,8 +155,8 @@ class Report:
         """
         path = Path(path)
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as exc:
+            data = parse_json(path.read_bytes())
+        except (OSError, ValueError) as exc:
             raise BundleError(f"cannot read the report {path}: {exc}", "build again") from exc
         version = data.get("schema_version") if isinstance(data, dict) else None
         if isinstance(version, int) and version > SCHEMA_VERSION:

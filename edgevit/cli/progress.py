@@ -32,7 +32,7 @@ def draw_progress(stream: TextIO, quiet: bool = False) -> Iterator[Progress]:
         with _draw_bars(stream) as progress:
             yield progress
     else:
-        yield _Lines(stream)
+        yield _Lines(stream).report
 
 
 @contextlib.contextmanager
@@ -73,6 +73,10 @@ class _Lines:
         self.say: Callable[[str], None] = lambda text: write_aside(text, stream)
         self._clock = clock
         self._stages: dict[str, _Stage] = {}
+
+    def report(self, stage: str, done: int, total: int) -> None:
+        """A :class:`Progress`."""
+        self(stage, done, total)
 
     def __call__(self, stage: str, done: int, total: int) -> bool:
         """Whether the stage begins."""

@@ -89,7 +89,11 @@ def command(
         for difference in opened.differences:
             output.note(f"note: {difference}")
         output.note(f"canary: {opened.canary.describe()}")
-        answer = {"classify": partial(opened.classify, top_k=top_k), "embed": opened.embed, "features": opened.features}
+        answer: dict[str, Callable[[Path], Any]] = {
+            "classify": partial(opened.classify, top_k=top_k),
+            "embed": opened.embed,
+            "features": opened.features,
+        }
         found, bad = _answer_all(answer[task], files)
         bad = [*offenders, *bad]
         if bad and not (skip_bad_images and found):

@@ -83,6 +83,8 @@ def decode_image(source: ImageSource, *, name: str | None = None, max_pixels: in
             raise ValueError("not a file")  # opening a named pipe would wait for ever
         stream = _stream(source)
         with stream, Image.open(stream, formats=FORMATS) as image:
+            if image.format == "PNG":
+                _check_png(stream)
             return _convert(image, max_pixels, own=image.format == "JPEG")
     except UnidentifiedImageError as exc:
         raise DataError(f"{name}: not a JPEG, PNG, WebP or BMP image, or its header is damaged", _HINT) from exc
@@ -101,6 +103,24 @@ def _stream(source: Any) -> Any:
     if isinstance(source, (str, os.PathLike)):
         return open(source, "rb")
     raise TypeError(f"{type(source).__name__} is not a path, bytes, a Pillow image or an array")
+
+
+def _check_png(stream: Any) -> None:
+    """Compare the checksum of every chunk; Pillow passes over those of the pixels, and takes what flipped bits give.
+
+    Raises:
+        ValueError: A chunk is damaged. That of a file that ends too early is left to Pillow.
+    """
+    before = stream.tell()
+    stream.seek(8)
+    while len(head := stream.read(8)) == 8 and head[4:] != b"IEND":
+        length = int.from_bytes(head[:4], "big")
+        content, checksum = stream.read(length), stream.read(4)
+        if len(checksum) < 4:
+            break
+        if zlib.crc32(content, zlib.crc32(head[4:])) != int.from_bytes(checksum, "big"):
+            raise ValueError("damaged: a checksum is wrong")
+    stream.seek(before)
 
 
 def _wrap_pixels(pixels: npt.NDArray[Any], name: str) -> Image.Image:

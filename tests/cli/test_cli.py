@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -239,3 +240,14 @@ def test_build_looks_at_no_object_of_the_imports_and_gives_them_back(runner, mon
     assert "far enough" in runner.invoke(main, [*arguments, "--out", str(tmp_path / "out")]).output
     assert frozen[0] > 0
     assert gc.get_freeze_count() == 0
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_documented_tab_completion_is_there(shell):
+    environment = {**os.environ, "_EDGEVIT_COMPLETE": f"{shell}_source"}
+    code = "from edgevit.cli import main; main(prog_name='edgevit')"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "_EDGEVIT_COMPLETE" in done.stdout
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert f"{shell}_source" in readme

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgevit.cli.output import Output, open_console
+from edgevit.cli.output import Output
 from edgevit.cli.tables import (
     MISSING,
     format_bytes,
@@ -21,6 +21,7 @@ from edgevit.cli.tables import (
     make_table,
     make_verdict_table,
 )
+from edgevit.cli.terminal import open_console
 from edgevit.core.quantization import QuantizationRecord, SiteRecord
 from edgevit.core.report.report import Accuracy, EndToEnd, Latency, Machine, Ratio, Report, Variant, Verdict
 from edgevit.core.report.timings import Spread

@@ -344,7 +344,16 @@ def test_stage_with_a_flipped_bit_runs_again(tmp_path, position):
 
 def test_stage_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     done, replace, sync = [], os.replace, os.fsync
-    monkeypatch.setattr(os, "fsync", lambda number: (done.append("sync"), sync(number)))
-    monkeypatch.setattr(os, "replace", lambda old, new: (done.append("name"), replace(old, new)))
-    StageCache(tmp_path).run("export", {}, lambda folder: (folder / "x").write_text("x"))
+
+    def note_sync(number):
+        done.append("sync")
+        sync(number)
+
+    def note_replace(old, new):
+        done.append("name")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    StageCache(tmp_path).run("export", {}, write("x"))
     assert done == ["sync", "sync", "name"]

@@ -221,3 +221,16 @@ def test_decode_image_when_bytes_are_damaged_raises_no_other_error(
     except DataError:
         return
     assert image.mode == "RGB"
+
+
+def test_png_with_any_flipped_bit_in_its_pixels_is_refused(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
+    whole = encode(Image.fromarray(noise), "PNG")
+    assert np.array_equal(pixels(decode_image(whole)), noise)
+    for position in range(whole.index(b"IDAT") + 4, len(whole) - 16, 37):  # up to the last chunk
+        damaged = bytearray(whole)
+        damaged[position] ^= 0x10
+        (tmp_path / "x.png").write_bytes(damaged)
+        for source in (bytes(damaged), tmp_path / "x.png"):
+            with pytest.raises(DataError):
+                decode_image(source)

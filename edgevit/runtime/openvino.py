@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.core.engine import Engine, Setting
-from edgevit.core.errors import DeviceError
+from edgevit.core.errors import BundleError, DeviceError
 from edgevit.core.isa import TIERS, TierName, read_tier
 from edgevit.core.report.place import Place, select_settings
 from edgevit.runtime.cores import choose_threads, count_logical_cores, count_physical_cores
@@ -118,6 +118,7 @@ class OpenVINOExecutor:
     """A compiled model with one inference request a stream."""
 
     def __init__(self, engine: Engine, settings: OpenSettings) -> None:
+        _refuse_other_formats(engine)
         try:
             compiled = get_core().compile_model(str(engine.path), engine.device, build_config(settings, engine.device))
             self.streams = _read_count(compiled, "OPTIMAL_NUMBER_OF_INFER_REQUESTS") or 1
@@ -158,6 +159,17 @@ class OpenVINOExecutor:
 def open_executor(engine: Engine, settings: Mapping[str, Setting]) -> OpenVINOExecutor:
     """Load an engine; see :func:`edgevit.runtime.session.open_engine`."""
     return OpenVINOExecutor(engine, read_settings(settings, is_property))
+
+
+def _refuse_other_formats(engine: Engine) -> None:
+    """OpenVINO offers a file to its readers of every format, most of which nobody meant to give a bundle's file."""
+    try:
+        with engine.path.open("rb") as stream:
+            begin = stream.read(64)
+    except OSError as exc:
+        raise DeviceError(f"{engine.path} cannot be read: {exc.strerror}", "copy the bundle again") from exc
+    if not begin.lstrip().startswith((b"<?xml", b"<net")):
+        raise BundleError(f"{engine.path} is not a model of OpenVINO's own format", "build the bundle again")
 
 
 def _read_count(compiled: Any, name: str) -> int | None:

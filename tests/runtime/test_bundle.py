@@ -152,3 +152,11 @@ def test_file_below_a_link_is_refused_and_a_linked_bundle_is_not(bundle: Bundle,
     (bundle.path / "manifest.json").write_bytes(dump_manifest(dataclasses.replace(bundle.manifest, files=files)))
     with pytest.raises(BundleError, match=r"below/report\.json: a link"):
         verify_bundle(bundle.path)
+
+
+def test_openvino_is_given_files_of_its_own_format_only(bundle: Bundle) -> None:
+    assert bundle.manifest.engine is not None
+    for content in (b"\x08\x0a\x12", b"", b"TFL3", b"FROM scratch"):
+        (bundle.path / "model.xml").write_bytes(content)
+        with pytest.raises(BundleError, match="not a model of OpenVINO's own format"):
+            open_engine(dataclasses.replace(bundle.manifest.engine, directory=bundle.path))

@@ -113,10 +113,11 @@ class AccuracyMeter:
     def _explain_no_agreement(self) -> str:
         if self._scores == "identity":
             return "the outputs are numbers, which agree or not by degrees: their SQNR about their mean is judged"
-        if self._labelled or len(self._answers) > 1 or self.images < 2:
+        if len(self._answers) > 1 or self.images < 2:
             return ""
+        measures = "agreement and top-1" if self._labelled else "agreement"
         return (
-            f"the float model gives one answer to all {self.images} images, so that agreement cannot fail: "
+            f"the float model gives one answer to all {self.images} images, so that {measures} cannot fail: "
             "the SQNR of the outputs about their mean is judged"
         )
 
@@ -166,8 +167,10 @@ class AccuracyMeter:
             spread.noise = self._noise.noise
             if spread.signal <= 1e-12 * self._noise.signal:  # images that are all alike: there is only the mean
                 spread.signal = self._noise.signal
-            common |= dict.fromkeys(("agreement", "agreement_low", "agreement_high"))
-            return Accuracy(**common, level_sqnr_db={OUTPUT: spread.decibels}, no_agreement=no_agreement)
+                no_agreement = no_agreement.replace(" about their mean", "") + ", as the images are all alike to it"
+            if not self._labelled:
+                common |= dict.fromkeys(("agreement", "agreement_low", "agreement_high"))
+            common |= {"level_sqnr_db": {OUTPUT: spread.decibels}, "no_agreement": no_agreement}
         if not self._labelled:
             return Accuracy(**common)
         return Accuracy(

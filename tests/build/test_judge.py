@@ -15,12 +15,14 @@ from edgevit.build.judge import judge_trial, try_graph
 from edgevit.build.order import Order
 from edgevit.build.trial import GraphFile, Trial, compile_graph
 from edgevit.core.cache import StageCache
+from edgevit.core.engine import TensorSpec
 from edgevit.core.errors import DeviceError
-from edgevit.core.report.report import DataUse
+from edgevit.core.report.report import DataUse, Variant
 from edgevit.core.target import load_target
+from edgevit.core.task import Task
 from edgevit.pixels.images import ImageSet
 from edgevit.pixels.preprocess import Preprocess
-from edgevit.runtime.session import open_engine
+from edgevit.runtime.session import Session, open_engine
 from tests.support.tiny_onnx import SIZE, compute_logits, make_images, write_classifier
 
 ORDER = Order(load_target("cpu"))
@@ -155,3 +157,28 @@ def test_an_int8_engine_that_computes_something_else_says_what_is_probably_the_c
     assert not parity.passed
     assert words in parity.reason
     assert ("likely cause" in parity.reason) is bool(words)
+
+
+class Wrong(Session):
+    """Gives zeros."""
+
+    def __init__(self, outputs: tuple[TensorSpec, ...]) -> None:
+        self.outputs = outputs
+
+    def run_outputs(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+        return tuple(np.zeros((len(batch), *spec.shape[1:]), np.float32) for spec in self.outputs)
+
+
+@pytest.mark.parametrize(("task", "outputs"), [(Task("classify"), 1), (Task("classify", scores="identity"), 3)])
+def test_parity_counts_no_top1_where_there_is_no_order_of_classes(task: Task, outputs: int) -> None:
+    """Case 09: the first of one output is the same whatever the engine gives."""
+    pixels = make_images(2)
+    wanted = np.ones((2, outputs), np.float32)
+    evidence = Evidence(PREPROCESS, pixels, (wanted,), task)
+    trial = Trial(Variant("fp32", "fp32", 1))
+    variant = judge_trial(
+        trial, Wrong((TensorSpec("logits", ("batch", outputs), "float32"),)), ORDER, make_bench(evidence)
+    )
+    assert variant.parity is not None
+    assert not variant.parity.passed
+    assert variant.parity.agreement is None

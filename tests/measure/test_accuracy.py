@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from edgevit.build.verdict.choose import find_miss
 from edgevit.core.errors import CheckpointError, CompileError, DataError
 from edgevit.core.report.report import Accuracy
+from edgevit.core.target import Budget
 from edgevit.measure.accuracy import AccuracyMeter
 
 # Whole numbers, so that ties are frequent.
@@ -166,3 +168,21 @@ def test_images_that_are_all_alike_leave_the_outputs_themselves() -> None:
     reference = np.full((5, 1), 3.0)
     found = measure_scores("identity", reference + 0.03, reference)
     assert found.level_sqnr_db == {"the output": pytest.approx(40, abs=0.1)}
+
+
+def test_images_that_are_all_alike_are_named_as_the_cause() -> None:
+    reference = np.full((5, 1), 3.0)
+    found = measure_scores("sigmoid", reference + 0.03, reference)
+    assert found.no_agreement.endswith("the SQNR of the outputs is judged, as the images are all alike to it")
+
+
+def test_labelled_images_of_one_answer_are_judged_by_the_sqnr_too() -> None:
+    """Goes on with --accept-chance: the drop is 0 whatever the engine gives."""
+    generator = np.random.default_rng(3)
+    reference = np.asarray([9.0, 4.0]) + 0.1 * generator.normal(size=(40, 2))
+    logits = np.broadcast_to(reference.mean(axis=0), (40, 2))
+    found = measure_scores("softmax", logits, reference, np.arange(40) % 2)
+    assert (found.top1, found.reference_top1, found.drop_points) == (20, 20, 0.0)
+    assert found.level_sqnr_db == {"the output": pytest.approx(0.0, abs=1e-6)}
+    assert find_miss(found, Budget()) is not None
+    assert "agreement and top-1 cannot fail" in found.no_agreement

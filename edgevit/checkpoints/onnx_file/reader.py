@@ -14,6 +14,7 @@ from edgevit.checkpoints.fields import Fields, Size
 from edgevit.checkpoints.files.files import ONNX, CheckpointFiles
 from edgevit.checkpoints.labels import read_labels
 from edgevit.checkpoints.onnx_file.answers import Answer, open_answers
+from edgevit.checkpoints.onnx_file.endings import refuse_ending
 from edgevit.checkpoints.onnx_file.file import ForeignFile, read_file
 from edgevit.checkpoints.onnx_file.lift import check_module, fill_module, lift_graph, name_blocks
 from edgevit.checkpoints.onnx_file.module import ForeignModule
@@ -24,7 +25,6 @@ from edgevit.checkpoints.timm.timm import CFG_KEYS
 from edgevit.core.errors import CheckpointError
 from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.graph.graph import Graph
-from edgevit.graph.movement import strip_reshapes
 from edgevit.graph.passes import FOREIGN, PARTIAL
 from edgevit.graph.passes.optimize import apply_passes
 from edgevit.graph.patterns.pieces import MismatchError
@@ -58,7 +58,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     if file.open_size or file.batch is None:  # what is said to be open need not be so: the graph decides
         answer(np.zeros((file.batch or 1, 3, *file.image_size), np.float32))
     graph, loaded, fixed = _load(file)
-    _refuse_probabilities(graph, files.source)
+    refuse_ending(graph, answer, file.image_size, files.source)
     own = sorted({use.node.op_type for use in graph.model.graph.inputs[0].uses()} & _ARITHMETIC)
     if own:
         note = "the graph scales or shifts the image itself, and mean and standard deviation come ahead of that"
@@ -153,15 +153,6 @@ def _keep_graph(
         f"{mismatch.site}: {mismatch.reason}"
     )
     return ForeignModule(file, graph, whole, batch), (), sentence
-
-
-def _refuse_probabilities(graph: Graph, where: str) -> None:
-    node = strip_reshapes(graph.model.graph.outputs[0]).producer()
-    if node is not None and node.op_type in ("Softmax", "LogSoftmax", "Sigmoid"):
-        raise CheckpointError(
-            f"{where} ends in {node.op_type}: it gives probabilities, and a build compares logits",
-            f"export the model without the {node.op_type}; edgevit run shows probabilities",
-        )
 
 
 def _read_preprocess(files: CheckpointFiles, size: Size) -> tuple[Preprocess, tuple[str, ...], tuple[str, ...]]:

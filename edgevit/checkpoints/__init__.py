@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -87,12 +88,15 @@ def read_checkpoint(
         require_package(package, "reading a checkpoint")
     from edgevit.checkpoints.files.files import find_files
     from edgevit.checkpoints.files.other_kinds import refuse_other
+    from edgevit.checkpoints.passed_over import list_passed_over
 
     files = find_files(source, weights)
     for name, path in READERS.items():
         reader = cast(Reader, import_module(path))
         if (arch is None or name not in _BARE_WITH_ARCH) and reader.recognise(files):
             model = reader.read(files, arch, image_size)
+            notes = (*model.source.notes, *list_passed_over(name, files))
+            model = replace(model, source=replace(model.source, notes=notes))
             return model if preprocess is None else preprocess.apply(model)
     refuse_other(files.source, files.path)
     layouts = "; ".join(cast(Reader, import_module(path)).LAYOUT for path in READERS.values())

@@ -1,4 +1,4 @@
-"""Class names as publishers store them."""
+"""Class names as publishers store them, and what transformers says that a model's outputs mean."""
 
 from __future__ import annotations
 
@@ -6,7 +6,33 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgevit.core.errors import CheckpointError
+from edgevit.core.task import Scores
+
 _PLACEHOLDER = re.compile(r"LABEL_\d+")
+
+_SCORES: Mapping[str, Scores] = {
+    "single_label_classification": "softmax",
+    "multi_label_classification": "sigmoid",
+    "regression": "identity",
+}
+"""By ``problem_type``, which transformers sets by the loss that it trains with."""
+
+
+def read_scores(config: Mapping[str, Any], where: str) -> Scores | None:
+    """What the outputs mean, where a ``config.json`` of transformers says it.
+
+    Raises:
+        CheckpointError: It says something else.
+    """
+    problem = config.get("problem_type")
+    if problem is None:
+        return None
+    if not isinstance(problem, str) or problem not in _SCORES:
+        raise CheckpointError(
+            f"{where} says problem_type = {problem!r}, which is none of {', '.join(_SCORES)}", "correct it there"
+        )
+    return _SCORES[problem]
 
 
 def read_labels(stored: Any, classes: int, where: str) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgevit.checkpoints.fields import Fields, Size
 from edgevit.checkpoints.files.files import ONNX, CheckpointFiles
-from edgevit.checkpoints.labels import read_labels
+from edgevit.checkpoints.labels import read_labels, read_scores
 from edgevit.checkpoints.onnx_file.answers import Answer, open_answers
 from edgevit.checkpoints.onnx_file.endings import refuse_ending
 from edgevit.checkpoints.onnx_file.file import ForeignFile, read_file
@@ -24,6 +24,7 @@ from edgevit.checkpoints.preprocess_options import describe_assumed
 from edgevit.checkpoints.timm.timm import CFG_KEYS
 from edgevit.core.errors import CheckpointError
 from edgevit.core.pass_record import PassRecord, Skip
+from edgevit.core.task import Task
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes import FOREIGN, PARTIAL
 from edgevit.graph.passes.optimize import apply_passes
@@ -89,6 +90,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         preprocess,
         labels,
         source,
+        Task("classify", scores=read_scores(files.config, "config.json")),
         assumed=assumed,
         answers=path,
         passes=records,

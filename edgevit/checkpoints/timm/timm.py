@@ -16,6 +16,7 @@ from edgevit.checkpoints.architectures import Architecture, find_architecture
 from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.fields import Fields, Size
 from edgevit.checkpoints.files.files import CheckpointFiles
+from edgevit.checkpoints.labels import read_scores
 from edgevit.checkpoints.names import Names, Rows, nest
 from edgevit.checkpoints.preprocess_configs import read_timm_preprocess
 from edgevit.checkpoints.timm.config import describe_config
@@ -81,7 +82,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     config, native = describe_config(architecture, args, defaults, tensors, image_size, where)
     stated = cfg if any(cfg.get(key) for key in CFG_KEYS) else {}
     preprocess, assumed = find_preprocess(stated, architecture, native, config.image_size)
-    labels = stored.get("label_names") or cfg.get("label_names") or stored.get("labels")
+    labels = stored.get("label_names") or cfg.get("label_names") or stored.get("labels") or stored.get("id2label")
     config, tensors = find_projection(config, tensors, str(cfg.get("tag") or name.partition(".")[2]), labels)
     classes = next((c for c in (args, stored, cfg) if isinstance(c.get("num_classes"), int)), {}).get("num_classes")
     plan = Plan(
@@ -95,6 +96,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         may_lack_head=classes in (None, 0),
         labels=labels,
         labels_key="label_names",
+        scores=read_scores(stored, where),  # which transformers adds where it wraps the folder
         notes=(*notes, *assumed),
     )
     return assemble_model(files, plan, tensors)

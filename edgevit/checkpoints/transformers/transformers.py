@@ -15,12 +15,12 @@ from torch import Tensor
 from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.fields import Fields, Size, choose_image_size, refuse_parts
 from edgevit.checkpoints.files.files import CheckpointFiles
+from edgevit.checkpoints.labels import read_scores
 from edgevit.checkpoints.preprocess_configs import read_transformers_preprocess
 from edgevit.checkpoints.transformers.description import Description, find_channels, name_classes
 from edgevit.checkpoints.transformers.swin import SWIN_KINDS, add_key_biases, describe_swin
 from edgevit.checkpoints.transformers.vit import VIT_KINDS, choose_class, describe_vit, make_names
 from edgevit.core.errors import CheckpointError, format_offenders
-from edgevit.core.task import Scores
 from edgevit.models import ViTConfig
 from edgevit.models.model import Model
 
@@ -111,11 +111,7 @@ def read_model(
                 f" {size[0]} × {size[1]}; its sizes are scaled to the model's"
             )
         preprocess = preprocess.with_size(*size)
-    problem = config.get("problem_type")
-    if problem is not None and (not isinstance(problem, str) or problem not in _SCORES):
-        raise CheckpointError(
-            f"{where} says problem_type = {problem!r}, which is none of {', '.join(_SCORES)}", "correct it there"
-        )
+    scores = read_scores(config, where)
     labels = config.get("id2label") if found.config.classes else None
     plan = Plan(
         layout=layout,
@@ -127,19 +123,11 @@ def read_model(
         stated_classes=len(labels) if isinstance(labels, Mapping) else None,
         labels=labels,
         labels_key="id2label",
-        scores=_SCORES[problem] if problem is not None and found.config.classes else None,
+        scores=scores if found.config.classes else None,
         resampling="antialiased" if found.antialias else "bicubic",
         notes=(*notes, *found.notes),
     )
     return assemble_model(files, plan, tensors)
-
-
-_SCORES: Mapping[str, Scores] = {
-    "single_label_classification": "softmax",
-    "multi_label_classification": "sigmoid",
-    "regression": "identity",
-}
-"""By ``problem_type``, which transformers sets by the loss that it trains with."""
 
 
 def _check_kind(config: Mapping[str, Any], source: str) -> None:

@@ -27,6 +27,7 @@ OUTPUT = "the output"
 _MOST_CHANGES = 12
 """Images of a kind of change that a report lists."""
 
+_LISTED = 10
 _Counts: TypeAlias = npt.NDArray[np.int64]
 
 
@@ -129,7 +130,7 @@ class AccuracyMeter:
         if len(bad):
             names = [f"{_name_image(files, int(i), self.images)}: label {wanted[i]}" for i in bad]
             raise DataError(
-                f"{len(bad)} labels are not between 0 and {self._classes - 1}:\n{format_offenders(names)}",
+                f"{len(bad)} labels are not between 0 and {self._classes - 1}:\n{format_offenders(names, _LISTED)}",
                 "correct the labels, or give the data of this model's classes",
             )
         return wanted
@@ -280,7 +281,7 @@ def check_answers(
     if len(bad):
         names = [_name_image(files, int(i), before) for i in bad]
         raise error(
-            f"{who} gave answers that are not finite for {len(bad)} images:\n{format_offenders(names)}",
+            f"{who} gave answers that are not finite for {len(bad)} images:\n{format_offenders(names, _LISTED)}",
             "a range was exceeded: build this precision as fp32"
             if error is CompileError
             else "the checkpoint's weights overflow float32 on these images: train or save it again",

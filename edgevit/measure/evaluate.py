@@ -103,6 +103,12 @@ def evaluate_bundle(
             "give --reference CHECKPOINT, the one that it was built from",
         )
     if images.labels is None and reference is None:
+        if not expected.get("labelled", True):
+            what = "numbers" if manifest.scores == "identity" else "labels that are there or not by themselves"
+            raise DataError(
+                f"{bundle} gives {what}, which a class an image does not judge",
+                "give --reference CHECKPOINT, the one that it was built from",
+            )
         raise DataError(
             f"{data} has no labels and there is no reference: nothing can be counted",
             "give labelled images (a folder per class, or a CSV with a column label), or --reference CHECKPOINT",

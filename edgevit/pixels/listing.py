@@ -18,7 +18,10 @@ _OTHER_FORMAT = "not JPEG, PNG, WebP or BMP"
 # What spreadsheets write in some countries, and what they can.
 _OTHER_MARKS = {";": "semicolon", "\t": "tab", "|": "bar"}
 _LIKE_FILE = ("filename", "file_name", "filepath", "file_path", "path", "image", "image_path", "images", "files")
-_LIKE_LABEL = ("labels", "class", "classes", "class_id", "class_name", "category", "target", "targets", "y", "species")
+_LIKE_LABEL = (
+    *("labels", "label_id", "label_name", "class", "classes", "class_id", "class_name", "class_index", "category"),
+    *("categories", "category_id", "category_name", "target", "targets", "y", "species", "synset", "wnid"),
+)
 _CSV_HINT = "give a CSV with the header file,label, a folder per class, or a folder of images"
 
 

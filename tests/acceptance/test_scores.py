@@ -62,3 +62,12 @@ def test_run_gives_transformers_own_numbers(problem: str | None, labels: list[st
             assert answers[label]["probability"] == pytest.approx(probability, abs=1e-4)
     table = runner.invoke(main, ["run", bundle, str(tmp_path / "photo.png")]).output
     assert ("value" if problem == "regression" else "probability") in table
+    if len(labels) > 1 or problem == "regression":
+        for number, name in enumerate(("0", "1")):
+            (tmp_path / "data" / name).mkdir(parents=True)
+            make_photo(32, 32, number).save(tmp_path / "data" / name / "photo.png")
+        refused = runner.invoke(main, ["eval", bundle, "--data", str(tmp_path / "data")])
+        assert refused.exit_code == 2
+        assert "which a class an image does not judge" in " ".join(refused.output.split())
+        compared = ["eval", bundle, "--data", str(tmp_path / "data"), "--reference", str(tmp_path / "model")]
+        assert runner.invoke(main, compared).exit_code == 0

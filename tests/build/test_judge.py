@@ -166,7 +166,7 @@ class Wrong(Session):
         self.outputs = outputs
 
     def run_outputs(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
-        return tuple(np.zeros((len(batch), *spec.shape[1:]), np.float32) for spec in self.outputs)
+        return tuple(np.zeros((len(batch), int(spec.shape[-1])), np.float32) for spec in self.outputs)
 
 
 @pytest.mark.parametrize(("task", "outputs"), [(Task("classify"), 1), (Task("classify", scores="identity"), 3)])

@@ -98,7 +98,7 @@ def test_inspect_shows_what_was_passed_over(tmp_path: Path) -> None:
 
 
 def test_problem_type_is_read_of_a_timm_folder_that_transformers_wrapped(tmp_path: Path) -> None:
-    stated = {"model_type": "timm_wrapper", "problem_type": "multi_label_classification"}
+    stated: dict[str, Any] = {"model_type": "timm_wrapper", "problem_type": "multi_label_classification"}
     assert read_checkpoint(write_folder(tmp_path, **stated)).task.scores == "sigmoid"
 
 

@@ -479,3 +479,33 @@ def test_read_when_labels_are_not_looked_at_takes_images_of_any_folder_or_column
     assert (len(images), images.labels, images.describe_labels()) == (6, None, "")
     values = ImageSet.read(table("file,label,class\na.png,0.25,u\nb.png,x,v\n"), labelled=False)
     assert (values.files, values.labels) == (("a.png", "b.png"), None)
+
+
+def test_many_bad_images_are_listed_up_to_ten(tmp_path: Path) -> None:
+    save(tmp_path / "good.png")
+    for number in range(23):
+        (tmp_path / f"bad{number:02}.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="has 23 bad images") as caught:
+        ImageSet.read(tmp_path).check()
+    assert caught.value.message.endswith("… and 13 more")
+    assert "--skip-bad-images" in caught.value.hint
+
+
+def test_a_table_of_which_no_file_is_there_says_where_they_were_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("file\nimages/a.png\nimages/b.png\n")
+    with pytest.raises(DataError, match="has 2 bad images") as caught:
+        ImageSet.read(tmp_path / "labels.csv").check()
+    assert "--skip-bad-images" not in caught.value.hint
+    assert f"below {tmp_path}" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["labels", "Labels", "class", "Target", "category", "category_id", "class_name"])
+def test_a_table_with_something_like_labels_says_what_to_call_it(name: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(f"file,{name}\na.png,0\n")
+    with pytest.raises(DataError, match=f"no column named label, and one named {name.lower()}"):
+        ImageSet.read(tmp_path / "labels.csv")
+
+
+def test_a_table_may_write_its_header_in_any_case(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("File,Label\na.png,0\nb.png,1\n")
+    assert ImageSet.read(tmp_path / "labels.csv").labels == (0, 1)

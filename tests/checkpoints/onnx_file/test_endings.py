@@ -14,7 +14,7 @@ from edgevit.checkpoints import read_checkpoint
 from edgevit.core.errors import CheckpointError
 from tests.support.foreign_exports import export
 
-CONSTANTS = {
+CONSTANTS: dict[str, Any] = {
     "one": np.asarray(1, np.float32),
     "hundred": np.asarray(100, np.float32),
     "half": np.asarray(0.5, np.float32),

@@ -82,7 +82,7 @@ def _list_figures(variant: Variant) -> dict[str, Any]:
     for name in ("accuracy", "choice_accuracy"):
         figures = getattr(variant, name)
         if figures is not None:
-            shares = ("top1_percent", "top5_percent", "reference_top1_percent", "agreement_percent")
+            shares = ("top1_percent", "reference_top1_percent", "agreement_percent")
             absent = dict.fromkeys(("drop_points", "drop_low", "drop_high", "gained", "lost", "sqnr_db", "cosine_mean"))
             worst = figures.worst_level
             data[name] = {

@@ -20,7 +20,7 @@ from tests.support.reference import import_transformers, randomise
     [
         ("multi_label_classification", ["effusion", "nodule", "mass"]),
         ("regression", ["age"]),
-        ("regression", ["width", "height"]),
+        pytest.param("regression", ["width", "height"], marks=pytest.mark.slow),
         (None, ["defect"]),
     ],
     ids=["multi-label", "regression", "several-numbers", "one-output"],

@@ -51,7 +51,7 @@ def test_graph_for_jetpack_6_0_has_opset_17_and_the_same_answers(family: str, tm
     np.testing.assert_allclose(run_graph(graph, images)[0], wanted, atol=1e-5 * np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("family", ["vit", "swin"])
+@pytest.mark.parametrize("family", ["vit", pytest.param("swin", marks=pytest.mark.slow)])
 def test_int8_graph_of_opset_17_is_valid_with_float32_scales_and_rises_to_float16_ones(
     family: str, tmp_path: Path
 ) -> None:

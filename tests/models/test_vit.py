@@ -79,7 +79,11 @@ def test_vit_with_transformers_tiny_weights_equals_transformers(kind: str, confi
 
 
 @pytest.mark.parametrize(
-    ("kind", "config"), [("ViTForImageClassification", "ViTConfig"), ("DeiTForImageClassification", "DeiTConfig")]
+    ("kind", "config"),
+    [
+        ("ViTForImageClassification", "ViTConfig"),
+        pytest.param("DeiTForImageClassification", "DeiTConfig", marks=pytest.mark.slow),
+    ],
 )
 def test_vit_with_transformers_base_weights_in_shards_equals_transformers(kind: str, config: str, folder: Path) -> None:
     compare_with_transformers(

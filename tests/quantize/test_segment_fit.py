@@ -17,7 +17,7 @@ from edgevit.quantize.quantize import plan_quantization
 from tests.support.small_graphs import find_node, make_graph, make_pixels, run_graph
 
 
-@pytest.mark.parametrize("family", ["vit", "swin"])
+@pytest.mark.parametrize("family", ["vit", pytest.param("swin", marks=pytest.mark.slow)])
 def test_linears_when_fitted_see_rows_of_their_own_input(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row has the channels of one token: behind attention's heads too, whose product has them in another order."""
     graph, images = make_graph(family), make_pixels(family, 4)

@@ -39,7 +39,9 @@ def compare(ours: torch.nn.Module, theirs: torch.nn.Module, size: tuple[int, int
         return relative_error(ours(pixels), theirs(pixels))
 
 
-@pytest.mark.parametrize(("name", "size"), [("vit_b_32", 224), ("swin_t", 224), ("swin_v2_t", 256)])
+@pytest.mark.parametrize(
+    ("name", "size"), [pytest.param("vit_b_32", 224, marks=pytest.mark.slow), ("swin_t", 224), ("swin_v2_t", 256)]
+)
 def test_state_dict_of_real_size_equals_torchvision(tmp_path: Path, name: str, size: int) -> None:
     theirs = build(name)
     model = read_checkpoint(save(theirs, tmp_path / "w.pth"))

@@ -64,7 +64,7 @@ def build_model(
     Args:
         source: What :func:`edgevit.checkpoints.read_checkpoint` takes.
         target: What to build for.
-        out: The bundle's folder. An earlier bundle there is replaced by a finished one alone.
+        out: The bundle's folder. An earlier bundle there is replaced only by a finished one.
         recipe: Decisions; the default leaves the choice of precision to measurement.
         budget: What a faster variant may cost.
         calibration: Images to calibrate INT8 on and to choose by: a folder or a CSV that :meth:`ImageSet.read` takes.

@@ -37,7 +37,7 @@ def answer_graphs(graphs: Mapping[str, GraphFile], order: Order, bench: Bench) -
     """By quantised precision, the answers to the evidence's images with Q/DQ pairs in float arithmetic.
 
     A library that multiplies these integers in another way is right where it comes to the same, and an engine that does
-    not computes something else than its graph: which accuracy alone does not tell from the price of quantising.
+    not computes something else than its graph: which accuracy by itself does not tell from the price of quantising.
 
     Raises:
         CompileError: ONNX Runtime does not take a graph.

@@ -105,7 +105,7 @@ def _has_top1(task: Task, outputs: int) -> bool:
 
 
 def _check(precision: str, session: Session, recipe: Recipe, evidence: Evidence) -> Parity | None:
-    """Parity at the least, usual and largest batch: engines have been wrong at one of them alone."""
+    """Parity at the least, usual and largest batch: engines have been wrong at only one of them."""
     tolerance = PARITY_TOLERANCES.get(precision, GRAPH_TOLERANCE)
     reference = evidence.outputs if precision in PARITY_TOLERANCES else evidence.graph_outputs.get(precision)
     if reference is None:

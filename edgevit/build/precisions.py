@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgevit.core.recipe import Recipe
     from edgevit.core.target import Target
 
-FLOAT_PRECISIONS = ("fp32", "fp16", "bf16")  # made from the float graph alone
+FLOAT_PRECISIONS = ("fp32", "fp16", "bf16")  # made only from the float graph
 QuantizedPrecision: TypeAlias = Literal["int8", "fp8"]
 # Each has a graph of its own, with ranges from calibration images.
 QUANTIZED_PRECISIONS: tuple[QuantizedPrecision, ...] = ("int8", "fp8")
@@ -98,7 +98,7 @@ def choose_precisions(target: Target, recipe: Recipe, *, calibrated: bool, tier:
 
     Raises:
         CompileError: The target or the processor does not support the recipe's precision.
-        CalibrationError: Quantised precisions alone are left, and there is nothing to calibrate them on.
+        CalibrationError: Only quantised precisions are left, and there is nothing to calibrate them on.
     """
     if recipe.precision != "auto" and recipe.precision not in target.precisions:
         raise CompileError(

@@ -79,7 +79,7 @@ def prepare_quantized(
 ) -> QuantizedGraph:
     """Export in the form for the precision, optimise and quantise.
 
-    INT8 uses all calibration ``images``; without any, random pixels stand for them, for timing alone.
+    INT8 uses all calibration ``images``; without any, random pixels stand for them, only for timing.
 
     Raises:
         CalibrationError: Ranges that are not finite, or fewer images than one call of the graph takes.

@@ -99,7 +99,7 @@ def find_stand_in(target: Target) -> Target:
 
 
 def _raise_opset(path: Path, folder: Path) -> Path:
-    """A graph for builder flags in the opset that has float16 scales: TensorRT-RTX takes strongly typed ones alone."""
+    """A graph for builder flags in the opset that has float16 scales: TensorRT-RTX takes only strongly typed ones."""
     from edgevit.graph.graph import Graph
     from edgevit.graph.opset import restate_opset
 

@@ -32,7 +32,7 @@ def resample_positions(
 
     Args:
         positions: ``(1, prefix + H·W, C)``.
-        prefix_tokens: Tokens ahead of the patches that the table covers.
+        prefix_tokens: Tokens before the patches that the table covers.
         old: ``(H, W)`` patches.
         new: ``(h, w)`` patches.
         resampling: Whose way.

@@ -33,7 +33,7 @@ def measure_vit(
     Args:
         found: Tensors by canonical name.
         source: For messages.
-        prefix_tokens: Tokens ahead of the patches that the position table covers.
+        prefix_tokens: Tokens before the patches that the position table covers.
         heads: Where the publisher's tensors show it; by default the one that goes with the width.
         more: Fields of :class:`~edgevit.models.ViTConfig` that shapes do not show.
 

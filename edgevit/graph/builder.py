@@ -13,7 +13,7 @@ from edgevit.graph.graph import Graph, static_shape
 
 
 class Builder:
-    """Nodes that are inserted ahead of one node of a graph.
+    """Nodes that are inserted before one node of a graph.
 
     Args:
         graph: Changed only by :meth:`insert`.
@@ -54,7 +54,7 @@ class Builder:
         return self.add("Reshape", [value, target], name, shape)
 
     def insert(self, before: ir.Node, old: ir.Value, new: ir.Value) -> None:
-        """Put the nodes ahead of ``before``, and ``new`` in the place of ``old``."""
+        """Put the nodes before ``before``, and ``new`` in the place of ``old``."""
         self.graph.model.graph.insert_before(before, self.nodes)
         old.replace_all_uses_with(new)
 

@@ -26,7 +26,7 @@ _EXACT = (1, 11)
 def probe_region(
     start: ir.Value, sample: Numbers, ops: Collection[str], *, wanted: Callable[[ir.Node], bool] = lambda node: True
 ) -> Iterator[tuple[ir.Value, Numbers]]:
-    """Every value that depends on ``start`` and constants alone through ``ops``, with its numbers for ``sample``.
+    """Every value that depends only on ``start`` and constants through ``ops``, with its numbers for ``sample``.
 
     Args:
         start: What the region reads.

@@ -99,7 +99,7 @@ def evaluate_bundle(
     images = ImageSet.read(data, **expected, skip_bad=skip_bad_images)
     if task != "classify" and reference is None:
         raise DataError(
-            f"{bundle} gives {'an embedding' if task == 'embed' else task}, which labels alone do not judge",
+            f"{bundle} gives {'an embedding' if task == 'embed' else task}, which labels by themselves do not judge",
             "give --reference CHECKPOINT, the one that it was built from",
         )
     if images.labels is None and reference is None:

@@ -162,7 +162,7 @@ def _time_runs(
 
 
 def _describe_method(sessions: int, rounds: int, warmup_runs: int, warmup_seconds: float) -> str:
-    turns = f"{sessions} engines in turns (A B, B A)" if sessions > 1 else "one engine alone"
+    turns = f"{sessions} engines in turns (A B, B A)" if sessions > 1 else "one engine"
     settle = ", the first call of each turn not timed" if sessions > 1 else ""
     return (
         f"{turns}, {rounds} rounds{settle}, after a warm-up of at least {warmup_runs} calls and {warmup_seconds:g} s; "

@@ -203,7 +203,7 @@ def sincos_positions(grid: tuple[int, int], width: int, prefix_tokens: int = 0) 
     Args:
         grid: Patches down and across, ``(h, w)``.
         width: Channels; a multiple of 4.
-        prefix_tokens: Tokens ahead of the patches.
+        prefix_tokens: Tokens before the patches.
     """
     # On the CPU and with its values, also where the model is built on the meta device.
     frequency = 10000.0 ** -(torch.arange(width // 4, dtype=torch.float64, device="cpu") / (width // 4))

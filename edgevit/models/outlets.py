@@ -13,7 +13,7 @@ class Outlet(nn.Module):
     Args:
         grid: Tokens down and across, ``(h, w)``.
         norm: In front, where the origin normalises features.
-        prefix_tokens: Tokens ahead of the patches, which are left out.
+        prefix_tokens: Tokens before the patches, which are left out.
         layout: Of the result.
     """
 

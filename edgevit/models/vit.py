@@ -108,7 +108,7 @@ class ViT(nn.Module):
         self.outlets = nn.ModuleDict()
 
     def split_positions(self) -> tuple[Tensor | None, Tensor]:
-        """Tokens ahead of the patches with their positions ``(1, P, C)``, and the patches' positions ``(1, N, C)``."""
+        """Tokens before the patches with their positions ``(1, P, C)``, and the patches' positions ``(1, N, C)``."""
         assert self.pos_embed is not None
         tokens: list[Tensor] = [t for t in (self.cls_token, self.dist_token, self.reg_token) if t is not None]
         if not tokens:

@@ -108,12 +108,12 @@ class ViTConfig:
 
     @property
     def prefix_tokens(self) -> int:
-        """Tokens ahead of the patches: class, distillation, registers, in this order."""
+        """Tokens before the patches: class, distillation, registers, in this order."""
         return int(self.class_token) + int(self.distillation_token) + self.register_tokens
 
     @property
     def tokens(self) -> int:
-        """Of an image: those ahead of the patches, and the patches."""
+        """Of an image: those before the patches, and the patches."""
         return self.prefix_tokens + self.grid[0] * self.grid[1]
 
     @property

@@ -258,7 +258,7 @@ def _settle(images: ImageSet, offenders: list[tuple[str, str]], where: str, skip
     if images.labels is not None and len(set(images.labels)) == 1:
         raise DataError(
             f"{where} has labels, but all {len(images.files)} are of class {images.labels[0]}",
-            "give images of two classes or more; unlabelled ones as a folder of images alone or a CSV without labels",
+            "give images of two classes or more; unlabelled ones as a folder of images only or a CSV without labels",
         )
     return images
 

@@ -52,7 +52,7 @@ def list_folder(root: Path, labels: Sequence[str] | None, classes: int | None, l
         some = ", ".join(folder.name for folder in folders[:3])
         raise DataError(
             f"{root} holds images beside folders ({some})",
-            "give either a folder per class, or a folder of images alone",
+            "give either a folder per class, or a folder of images only",
         )
     offenders += [(e.name, _OTHER_FORMAT) for e in direct if e.suffix.lower() in _OTHER_SUFFIXES]
     if not folders:

@@ -55,7 +55,7 @@ class Preprocess:
             ``floor`` (transformers).
         fill: Colour of the padding.
         antialias: Whether the filter widens where the image shrinks. TensorFlow's and Keras' does not unless told to:
-            the four pixels around a place are blended, ``bilinear`` alone.
+            the four pixels around a place are blended, only of ``bilinear``.
         crop_ratio: Crop size ÷ resize size as the publisher states it, for :meth:`with_size`; by default that of the
             sizes.
 

@@ -121,7 +121,7 @@ def plan_quantization(
         quantized = site.name in plan.sites and site.name not in reasons
         reason = "" if quantized else reasons.get(site.name, "the recipe or the engine keeps it float")
         records.append(SiteRecord(site.name, precision if quantized else "float", reason, damage.get(site.name)))
-    alone = f"weights alone are int{quantization.weight_bits}: the recipe keeps activations float"
+    alone = f"only weights are int{quantization.weight_bits}: the recipe keeps activations float"
     notes = (alone,) if quantization.activations == "float" and precision == "int8" else ()
     record = QuantizationRecord(
         count, sites=tuple(records), groups=groups, fallback=fallback, seconds=seconds, notes=notes

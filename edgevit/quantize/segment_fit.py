@@ -197,7 +197,7 @@ class SegmentFit:
             grids = (self._make_product_grid(first), self._make_product_grid(second))
             self._plan.sites[name] = SitePlan(names, grids)
             return
-        # A gain per head alone is moved behind the transpose by OpenVINO and then refused as a scale per channel.
+        # A mere gain per head is moved behind the transpose by OpenVINO and then refused as a scale per channel.
         several = first.rows.shape[1] > 1
         gain = choose_gain(first.rows) if several and self._quantization.row_gain else None
         high = first.high if gain is None else float((first.rows * gain[0, :, :, 0]).max())

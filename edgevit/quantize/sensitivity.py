@@ -111,7 +111,7 @@ def measure_sites(
                 answers = quantized.run_named(value)
                 if suffix is not None:
                     answers |= suffix.run_named(answers[segment.result.name or ""])
-                # What leaves the graph ahead of this segment is as it was.
+                # What leaves the graph before this segment is as it was.
                 for place, output in enumerate(outputs):
                     if output in answers:
                         noise[place] += np.square(answers[output] - wanted[place], dtype=np.float64).sum()

@@ -127,7 +127,9 @@ class OpenVINOExecutor:
         except RuntimeError as exc:
             hint = "build the bundle again on this machine"
             if engine.device == "CPU" and read_tier() == "sse4.1":
-                hint = "OpenVINO has no kernels of a LayerNorm for SSE4.1 alone: take a processor with AVX or newer"
+                hint = (
+                    "OpenVINO has no kernels of a LayerNorm for no more than SSE4.1: take a processor with AVX or newer"
+                )
             raise DeviceError(f"OpenVINO cannot open {engine.path.name} on {engine.device}: {exc}", hint) from exc
         self.settings: Mapping[str, Setting] = _describe_settings(compiled, settings)
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()

@@ -81,7 +81,7 @@ def _tell_cause(ruling: Ruling, best: Variant) -> str:
         miss = find_late_miss(best, ruling.budget)
         return f"{best.name} was chosen on calibration images, but on validation images {miss}"
     if ruling.beaten is not None:
-        alone = f"{ruling.beaten.name} was within the budget on calibration images alone"
+        alone = f"{ruling.beaten.name} was within the budget on calibration images only"
         rest = "; latency was not measured" if best.latency is None else ""
         return f"{best.name} is chosen, as {alone}: {ruling.beaten.reason}{rest}"
     if ruling.cause == "first in order":

@@ -94,7 +94,7 @@ def unwrap_weights(loaded: Any, path: Path, which: WhichWeights | None) -> Conte
     if others and not tensors:
         raise CheckpointError(
             f"{path} holds no tensors where weights are looked for; it has {list_some(sorted(others), 12)}",
-            "save the model's state_dict() alone",
+            "save only the model's state_dict()",
         )
     if tensors and others:
         notes.append(f"ignored what is not a tensor: {list_some(others, 5)}")

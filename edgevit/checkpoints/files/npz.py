@@ -18,7 +18,7 @@ from edgevit.core.errors import CheckpointError, format_offenders
 
 # What zipfile raises on damage; RuntimeError covers encryption, and methods and versions that Python does not know.
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RuntimeError)
-_LOCAL_HEADER = 30  # bytes of a zip member's own header, ahead of its name and extra field
+_LOCAL_HEADER = 30  # bytes of a zip member's own header, before its name and extra field
 
 
 def is_archive(path: Path) -> bool:

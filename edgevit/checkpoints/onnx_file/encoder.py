@@ -262,11 +262,11 @@ def _find_mean(view: View, node: ir.Node) -> tuple[int, Index, ir.Value]:
     kept = [a for a in range(len(inner.shape)) if a not in axes]
     index = inner.index.transpose([*axes, *kept]).reshape(-1, width if int(np.prod(result)) == width else 1)
     if shape[-1] != width or index.shape[1] != width or bool((index == NOWHERE).any()):
-        raise MismatchError(node, "the mean is not over tokens alone")
+        raise MismatchError(node, "the mean is not only over tokens")
     rows, columns = np.divmod(index, width)
     order = view.index.reshape(-1)
     if not bool((rows == rows[:, :1]).all() and (columns[:, order] == np.arange(width)).all()):
-        raise MismatchError(node, "the mean is not over tokens alone")
+        raise MismatchError(node, "the mean is not only over tokens")
     return int(np.prod(shape[:-1])), np.sort(rows[:, 0]), inner.source
 
 

@@ -243,7 +243,8 @@ def _check_input(
     if len(inputs) != 1:
         names = ", ".join(v.name for v in inputs) or "none"
         raise CheckpointError(
-            f"{path} has {len(inputs)} inputs ({names}); an image classifier has one", f"{_EXPORT} with the image alone"
+            f"{path} has {len(inputs)} inputs ({names}); an image classifier has one",
+            f"{_EXPORT} with the image as its only input",
         )
     value = inputs[0]
     kind = value.type.tensor_type
@@ -301,7 +302,7 @@ def _choose_output(model: Any, path: Path) -> tuple[str, tuple[str, ...], int | 
         if not flat:
             raise CheckpointError(
                 f"{path} has {len(names)} outputs ({', '.join(names)}), and none is (batch, classes)",
-                f"{_EXPORT} with the logits alone, or call them logits",
+                f"{_EXPORT} with the logits as its only output, or call them logits",
             )
         name = flat[0]
     kind = outputs[name].type.tensor_type

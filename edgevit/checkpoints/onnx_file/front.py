@@ -63,7 +63,7 @@ def _free_names(graph: Graph, *owners: ir.Value) -> None:
 def _refuse(image: ir.Value) -> str | None:
     readers = [use.node for use in image.uses()]
     if len(readers) != 1 or readers[0].op_type != "Conv" or readers[0].inputs[0] is not image:
-        return "the image is not read by one convolution alone"
+        return "the image is not read by one convolution only"
     conv = readers[0]
     if any(conv.attributes.get_ints("pads", ())) or conv.attributes.get_string("auto_pad", "NOTSET") != "NOTSET":
         return "the convolution pads with zeros after normalisation; the folded form would pad with another value"

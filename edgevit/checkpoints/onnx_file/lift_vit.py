@@ -147,7 +147,7 @@ def _state(heads: Heads, blocks: list[Block], patches: Patches) -> dict[str, Wei
     width = patches.weight.shape[0]
     state = {
         "patch_embed.proj.weight": patches.weight,
-        # Tokens ahead of the patches are constants with their positions added: all of it is a position here.
+        # Tokens before the patches are constants with their positions added: all of it is a position here.
         "patch_embed.proj.bias": np.zeros(width, np.float32),
         "pos_embed": patches.constants[None],
     }

@@ -20,7 +20,7 @@ class Patches:
     Attributes:
         weight: ``(C, 3, p, p) float32``.
         constants: ``(N, C) float32``: bias, positions, class token.
-        prefix: Tokens that are nothing but constants, ahead of the patches.
+        prefix: Tokens that are nothing but constants, before the patches.
         padding: Rows and columns of zeros at the image's bottom and right.
     """
 
@@ -64,7 +64,7 @@ def find_patches(view: View, image: ir.Value) -> Patches:
 
 
 def _find_conv(node: ir.Node, image: ir.Value) -> tuple[Weights, Doubles, bool]:
-    """Kernel, bias, and that its channels come ahead of its patches."""
+    """Kernel, bias, and that its channels come before its patches."""
     kernel = constant_of(node.inputs[1])
     bias = constant_of(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None
     if kernel is None or kernel.ndim != 4 or (bias is None and len(node.inputs) > 2):
@@ -87,7 +87,7 @@ def _find_conv(node: ir.Node, image: ir.Value) -> tuple[Weights, Doubles, bool]:
     own = np.zeros(len(kernel)) if bias is None else bias.astype(np.float64)
     if not view.moves_alone:
         if whole.size != view.index.size:
-            raise MismatchError(node, "the image is scaled ahead of its padding")
+            raise MismatchError(node, "the image is scaled before its padding")
         gain, offset = (_per_channel(numbers, view, node) for numbers in (view.scale, view.offset))
         own = own + (kernel.astype(np.float64) * offset).sum(axis=(1, 2, 3))
         kernel = kernel * gain

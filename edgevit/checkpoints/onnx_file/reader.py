@@ -62,7 +62,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     refuse_ending(graph, answer, file.image_size, files.source)
     own = sorted({use.node.op_type for use in graph.model.graph.inputs[0].uses()} & _ARITHMETIC)
     if own:
-        note = "the graph scales or shifts the image itself, and mean and standard deviation come ahead of that"
+        note = "the graph scales or shifts the image itself, and mean and standard deviation come before that"
         notes = (*notes, f"{note}: {', '.join(own)}")
     module, records, recognised = _recover(file, graph, loaded, fixed, answer, files.source)
     classes = module.config.classes

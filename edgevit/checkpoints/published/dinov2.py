@@ -38,8 +38,8 @@ NAMES = Names(
     },
     ("backbone.",),
     {
-        r"mask_token": "for masked pre-training alone",
-        r"(dino_head|ibot_head)\..*": "DINOv2's projection heads, for training alone",
+        r"mask_token": "only for masked pre-training",
+        r"(dino_head|ibot_head)\..*": "DINOv2's projection heads, only for training",
     },
 )
 _FIRST = re.compile(r"(backbone\.)?blocks\.0\.(0\.)?ls1\.gamma")

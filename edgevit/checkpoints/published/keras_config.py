@@ -165,7 +165,7 @@ def find_pool(description: Description, source: str) -> tuple[Literal["token", "
     if refused:
         raise CheckpointError(
             f"{source} has a classifier that cannot be read: {'; '.join(refused)}",
-            "save the backbone alone with its save_to_preset, or export the model to ONNX with Keras",
+            "save only the backbone with its save_to_preset, or export the model to ONNX with Keras",
         )
     return ("token" if has_token else "mean"), notes
 

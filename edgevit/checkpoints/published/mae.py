@@ -26,7 +26,7 @@ LAYOUT = "MAE checkpoint"
 
 _SIZES = {(768, 12): "base", (1024, 24): "large", (1280, 32): "huge"}
 _PARTS = {"cls_token", "pos_embed", "patch_embed.proj.weight"}
-_DECODER = {r"decoder_.*": "MAE's decoder, for pre-training alone"}
+_DECODER = {r"decoder_.*": "MAE's decoder, only for pre-training"}
 
 
 def recognise(files: CheckpointFiles) -> bool:

@@ -164,7 +164,7 @@ def _refuse_beside_trunk(tensors: Mapping[str, Tensor], source: str) -> None:
     if head:
         raise CheckpointError(
             f"{source} projects the features of a timm model ({', '.join(head)}), which is not supported",
-            "save its trunk alone with timm.models.save_for_hf",
+            "save only its trunk with timm.models.save_for_hf",
         )
 
 

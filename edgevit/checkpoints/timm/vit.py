@@ -31,7 +31,7 @@ _LAYER_SCALE = {f"blocks.{{i}}.ls{k}.gamma": (f"blocks.{{i}}.ls{k}.gamma", f"blo
 NOT_USED = {
     r".*relative_position_index": "an index that follows from the window",
     r".*attn_mask": "a mask that follows from the window",
-    r"mask_token": "for masked pre-training alone",
+    r"mask_token": "only for masked pre-training",
 }
 VIT_NAMES = Names({**{name: (name,) for name in _SAME}, **_PLAIN_MLP, **_LAYER_SCALE}, dropped=NOT_USED)
 GATED_VIT_NAMES = Names({**{name: (name,) for name in _SAME}, **_GATED_MLP, **_LAYER_SCALE}, dropped=NOT_USED)

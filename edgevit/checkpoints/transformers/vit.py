@@ -28,8 +28,8 @@ ACTIVATIONS = {
 PREFIXES = ("vit.", "deit.", "swin.", "swinv2.", "dinov2_with_registers.", "dinov2.", "vision_model.")
 NOT_USED = {
     r"pooler\.dense\.(weight|bias)": "a pooler behind the class token, which no classifier reads",
-    r"embeddings\.mask_token": "for masked pre-training alone",
-    r"decoder\..*": "for masked pre-training alone",
+    r"embeddings\.mask_token": "only for masked pre-training",
+    r"decoder\..*": "only for masked pre-training",
     r".*relative_position_index": "an index that follows from the window",
     r"embeddings\.position_ids": "an index that follows from the image size",
     r"text_model\..*": "the text tower",

@@ -65,7 +65,7 @@ class EngineLayer:
 def read_layers(log: str) -> tuple[EngineLayer, ...]:
     """The layers of the compiler's message that begins with ``Layers:`` (detailed profiling verbosity).
 
-    TensorRT's words have changed: 8 says in a layer's name alone which nodes it computes, later ones in ``Metadata``;
+    TensorRT's words have changed: 8 says only in a layer's name which nodes it computes, later ones in ``Metadata``;
     types are words since 10, and have a field of their own since 11 and in TensorRT-RTX.
     """
     found = []

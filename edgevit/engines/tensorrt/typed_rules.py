@@ -72,7 +72,7 @@ def _check_pair(node: ir.Node, name: str, compute_capability: str | None) -> Ite
     elif not np.all(scale.const_value.numpy() > 0):
         yield f"{name}: a scale is not above 0"
     if zero is not None and zero.const_value is not None and np.any(zero.const_value.numpy().astype(np.float32) != 0):
-        yield f"{name}: its zero point is not 0; TensorRT quantises symmetrically alone"
+        yield f"{name}: its zero point is not 0; TensorRT quantises only symmetrically"
     if kind in (ir.DataType.UINT8, ir.DataType.UINT16, ir.DataType.UINT4):
         yield f"{name}: its codes are {kind.name.lower()}; TensorRT has no unsigned codes"
     if kind in _FP8 and compute_capability is not None and _parse(compute_capability) < _FP8_SINCE:

@@ -27,7 +27,7 @@ from edgevit.graph.passes.remove_nan_guard import remove_nan_guard
 
 Pass = Callable[[Graph], PassRecord]
 
-# With a static batch, folding alone makes every Reshape's target constant; what is left to the next pass is dynamic.
+# With a static batch, folding makes every target of a Reshape constant; what is left to the next pass is dynamic.
 ORDER: tuple[tuple[str, Pass], ...] = (
     ("fold_constants", fold_constants),
     ("fold_reshape_target", fold_reshape_target),

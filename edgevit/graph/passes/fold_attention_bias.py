@@ -44,7 +44,7 @@ def _refuse(view: View, node: ir.Node) -> str | None:
     if not isinstance(view.scale, float):
         return "scores are scaled by more than one number"
     if axis not in (-1, rank - 1) or source is None or source[-1] != view.shape[-1] or not view.is_flat:
-        return "scores are rearranged ahead of the softmax"
+        return "scores are rearranged before the softmax"
     return "attention's weights are an output of the graph" if node.outputs[0].is_graph_output() else None
 
 

@@ -3,7 +3,7 @@
 Cases, of a chain of movements that something else reads:
 1. All of it keeps the order of the numbers: one Reshape, or none where the shape is the same as well.
 2. One Transpose among reshapes changes the order: that Transpose between two Reshapes at most.
-3. Transposes alone: one.
+3. Only transposes: one.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ def find_output_projection(attention: Attention, view: View) -> tuple[Weights, W
     heads, tokens, width = attention.heads, attention.tokens, attention.head_width
     columns = heads * width
     if moved.source is not attention.context.outputs[0] or not moved.moves_alone or moved.index.size % columns:
-        raise MismatchError(linear.node, "it does not read the context alone")
+        raise MismatchError(linear.node, "it does not read only the context")
     index = moved.index.reshape(-1, columns)
     if int(index.min()) < 0:
         raise MismatchError(linear.node, "a part of what it reads is constant")

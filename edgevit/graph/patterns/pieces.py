@@ -154,7 +154,7 @@ def find_norm(view: View) -> Norm:
     shape = static_shape(source)
     axis = node.attributes.get_int("axis", -1)
     if source is None or shape is None or axis not in (-1, len(shape) - 1):
-        raise MismatchError(node, "it does not normalise over the last axis alone")
+        raise MismatchError(node, "it does not normalise only over the last axis")
     weight = constant_of(node.inputs[1])
     bias = constant_of(node.inputs[2]) if len(node.inputs) > 2 else None
     if weight is None or weight.shape != shape[-1:]:

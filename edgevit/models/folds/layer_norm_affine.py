@@ -3,7 +3,7 @@
 Engines run the normalisation as one kernel and its affine part as another; folded, the second is gone. What is left of
 the LayerNorm is invariant under rotations that keep the all-ones vector.
 
-Scope: the norms ahead of attention, MLP, patch merging, attention pooling and head. The mean over tokens in front of a
+Scope: the norms before attention, MLP, patch merging, attention pooling and head. The mean over tokens in front of a
 head is linear, so the fold passes through it. Left alone: the norm behind Swin's patch embedding and the one before a
 CLIP's blocks, which write to the residual stream; those of queries and keys, whose reader is a product of two
 activations.

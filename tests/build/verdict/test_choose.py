@@ -251,7 +251,7 @@ def test_float_takes_the_place_of_a_choice_that_misses_the_budget_on_validation_
     found, verdict = decide(fp32, fp16, missed)
     assert (verdict.chosen, verdict.passed) == ("fp32", True)
     assert {n: v.status for n, v in found.items()} == {"fp32": "CHOSEN", "fp16": "SLOWER", "int8": "ACCURACY DROP"}
-    assert "fp32 is chosen, as int8 was within the budget on calibration images alone" in verdict.sentence
+    assert "fp32 is chosen, as int8 was within the budget on calibration images only" in verdict.sentence
     assert "top-1 drops by 1.50" in verdict.sentence
     assert verdict.next_step == "allow int8 with --max-drop 1.50"
     too_slow = Budget(max_latency_ms=15)
@@ -349,7 +349,7 @@ def test_unmeasured_choice_follows_the_preference_and_gives_way_to_float_as_a_me
         "fp16": "CHOSEN",
         "int8": "ACCURACY DROP",
     }
-    assert "int8 was within the budget on calibration images alone: top-1 drops by 1.50" in verdict.sentence
+    assert "int8 was within the budget on calibration images only: top-1 drops by 1.50" in verdict.sentence
     ruling = choose_variant([missed], Budget(), preference=order)
     assert (ruling.chosen, ruling.passed) == ("int8", False)
 

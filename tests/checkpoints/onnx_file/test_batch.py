@@ -222,7 +222,7 @@ def test_normalisation_in_front_is_folded_and_said(tmp_path: Path) -> None:
     model.graph.node.insert(0, onnx.helper.make_node("Sub", ["image", "mean"], ["shifted"]))
     onnx.save(model, str(tmp_path / "model.onnx"))
     found, plain = read_checkpoint(tmp_path / "model.onnx"), read_checkpoint(path)
-    assert any("mean and standard deviation come ahead of that: Sub" in note for note in found.source.notes)
+    assert any("mean and standard deviation come before that: Sub" in note for note in found.source.notes)
     images = torch.from_numpy(draw(2, 3, 32, 32))
     with torch.inference_mode():
         expected = plain.module((images - torch.from_numpy(mean)) / torch.from_numpy(std))

@@ -55,7 +55,8 @@ _INERT_DINOV2 = _names("intermediate_size")  # which older versions state and ta
 
 _TIMM = _names(
     "architecture num_classes num_features global_pool model_args pretrained_cfg label_names labels model_type "
-    "problem_type do_pooling id2label"
+    "problem_type do_pooling id2label "
+    "training"  # how the demonstration's models came about
 )
 _TIMM_CFG = _names(
     "input_size test_input_size crop_pct test_crop_pct crop_mode interpolation mean std global_pool tag num_classes "

@@ -99,7 +99,7 @@ def test_report_refuses_a_folder_without_permission(run, tmp_path) -> None:
 def test_report_without_its_packages_names_the_extra(run, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     (bundle,) = make_bundles(tmp_path)
-    refuse(run("report", bundle, "--out", tmp_path / "page.html"), "matplotlib is not installed", "edgevit[report]")
+    refuse(run("report", bundle, "--out", tmp_path / "page.html"), "matplotlib is not installed", "[report]")
     missing = run("build", tmp_path / "none", "--target", "cpu", "--report")
     refuse(missing, "matplotlib is not installed")
 

@@ -183,9 +183,10 @@ def test_unknown_setting_is_refused(engine: Engine) -> None:
 
 
 def test_the_librarys_own_refusal_is_passed_on(engine: Engine) -> None:
-    damaged = dataclasses.replace(engine, files=("engine.json",))
-    with pytest.raises(DeviceError, match=r"cannot open engine\.json"):
-        open_engine(damaged)
+    file = engine.path.with_name("damaged.xml")  # it begins as OpenVINO's format does, or that would be the refusal
+    file.write_bytes(b"<?xml and no more")
+    with pytest.raises(DeviceError, match=r"cannot open damaged\.xml"):
+        open_engine(dataclasses.replace(engine, files=(file.name,)))
 
 
 def test_absent_device_is_refused_with_both_values(engine: Engine) -> None:

@@ -12,6 +12,7 @@ from edgevit.cli.page.document import make_document
 from edgevit.cli.page.render import render_page
 from edgevit.cli.page.sources import read_sources
 from edgevit.core.errors import MissingPackageError, OutputError
+from edgevit.core.packages import install_line
 
 _PACKAGES = ("jinja2", "matplotlib")
 
@@ -53,4 +54,4 @@ def require_page_packages() -> None:
     absent = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if absent:
         are = "is" if len(absent) == 1 else "are"
-        raise MissingPackageError(f"{' and '.join(absent)} {are} not installed", 'pip install "edgevit[report]"')
+        raise MissingPackageError(f"{' and '.join(absent)} {are} not installed", install_line("report"))

@@ -20,6 +20,16 @@ WEIGHT_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 MERGE_HINT = "merge it where it was trained (model.merge_and_unload() of PEFT), save that, and read it"
 _LEAD = "base_model.model."
 _HOLDERS = re.compile(r"\.(modules_to_save(\.default)?|base_layer)\.")
+# transformers 5 gives modules, after which PEFT names what it adapts, other names than its files have; a backbone
+# that was saved by itself has none before its parts.
+_NAMES_OF_ONE = (
+    (re.compile(r"^(vit|deit|dinov2|dinov2_with_registers|swin|swinv2)\."), ""),
+    (re.compile(r"\bencoder\.layer\."), "layers."),
+    (re.compile(r"\battention\.(?:attention|self)\.(q|k|v)(?:uery|ey|alue)\b"), r"attention.\1_proj"),
+    (re.compile(r"\battention\.output\.dense\b"), "attention.o_proj"),
+    (re.compile(r"\bintermediate\.dense\b"), "mlp.fc1"),
+    (re.compile(r"\boutput\.dense\b"), "mlp.fc2"),
+)
 _PAIR = re.compile(r"(?P<module>.+)\.lora_(?P<part>[AB])(\.default)?\.weight")
 
 
@@ -48,10 +58,12 @@ def merge_adapter(
         else:
             whole[bare] = value
     merged = dict(base)
-    problems = [f"{name}: not in the base model" for name in whole if name not in base]
-    merged |= {name: value for name, value in whole.items() if name in base}
+    stored = {_unify(name): name for name in base}
+    problems = [f"{name}: not in the base model" for name in whole if _unify(name) not in stored]
+    merged |= {stored[_unify(name)]: value for name, value in whole.items() if _unify(name) in stored}
     for module, pair in pairs.items():
-        weight = base.get(f"{module}.weight")
+        place = stored.get(_unify(f"{module}.weight"), "")
+        weight = base.get(place)
         if weight is None or pair.keys() != {"A", "B"}:
             what = "not in the base model" if weight is None else f"only lora_{next(iter(pair))}"
             problems.append(f"{module}: {what}")
@@ -61,7 +73,7 @@ def merge_adapter(
         if change.numel() != weight.numel():
             problems.append(f"{module}: for a weight of {tuple(change.shape)}, not {tuple(weight.shape)}")
             continue
-        merged[f"{module}.weight"] = (weight.double() + change.reshape(weight.shape)).to(weight.dtype)
+        merged[place] = (weight.double() + change.reshape(weight.shape)).to(weight.dtype)
     if problems:
         raise CheckpointError(
             f"{source} does not fit its base model:\n{format_offenders(problems, 10)}",
@@ -98,6 +110,13 @@ def split_unmerged(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], di
         if name not in adapter
     }
     return base, adapter
+
+
+def _unify(name: str) -> str:
+    """One name for a tensor that has several."""
+    for pattern, usual in _NAMES_OF_ONE:
+        name = pattern.sub(usual, name)
+    return name
 
 
 def _find_scale(module: str, rank: int, config: Mapping[str, Any]) -> float:

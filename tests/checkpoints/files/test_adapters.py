@@ -95,6 +95,50 @@ def test_merged_adapter_computes_what_runs_beside_its_base(
     assert model.source.sha256 != read_checkpoint(base).source.sha256
 
 
+@pytest.mark.parametrize("kind", ["ViT", "DeiT", "Dinov2", "Swin", "Swinv2"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"use_rslora": True, "modules_to_save": ["classifier"]},
+        {"rank_pattern": {"q_proj": 2, "query": 2}, "alpha_pattern": {"q_proj": 7, "query": 7}},
+    ],
+    ids=["plain", "rank-stabilised-with-its-head", "by-name"],
+)
+@pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys")  # one of the two names of each version
+def test_adapter_that_peft_saved_computes_what_peft_merges(kind: str, options: dict[str, Any], tmp_path: Path) -> None:
+    transformers, peft = import_transformers(), pytest.importorskip("peft")
+    swin = {"embed_dim": 16, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4, "patch_size": 2}
+    vit = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    sizes = swin if kind.startswith("Swin") else {**vit, "patch_size": 8}
+    config = getattr(transformers, f"{kind}Config")(**sizes, image_size=32, num_labels=5)
+    theirs = randomise(getattr(transformers, f"{kind}ForImageClassification")(config))
+    theirs.save_pretrained(tmp_path / "base")
+    layers = peft.LoraConfig(r=4, lora_alpha=9, target_modules=r".*(q|v)_proj|.*(query|value)|.*fc1", **options)
+    adapted = peft.get_peft_model(theirs, layers)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():  # B is zero where training begins
+        for name, value in adapted.named_parameters():
+            if "lora_B" in name or "modules_to_save" in name:
+                value.copy_(0.2 * torch.randn(value.shape, generator=generator))
+    adapted.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
+    adapted.save_pretrained(tmp_path / "adapter")
+    pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        before, wanted = (
+            theirs_logits(tmp_path / "base", kind, pixels),
+            adapted.merge_and_unload().eval()(pixels).logits,
+        )
+        found = read_checkpoint(tmp_path / "adapter").module(pixels)
+    assert relative_error(found, wanted) <= 1e-5
+    assert relative_error(before, wanted) > 1e-2  # the adapter matters
+
+
+def theirs_logits(folder: Path, kind: str, pixels: Tensor) -> Tensor:
+    theirs = getattr(import_transformers(), f"{kind}ForImageClassification").from_pretrained(folder).eval()
+    return theirs(pixels).logits
+
+
 def test_adapter_beside_its_base_in_one_folder_is_merged(base: Path, tmp_path: Path) -> None:
     pairs = draw_pairs(base)
     write_adapter(tmp_path / "apart", base, pairs)

@@ -10,13 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.core.engine import Engine, Setting
-from edgevit.core.errors import DeviceError
+from edgevit.core.errors import BundleError, DeviceError, format_offenders
 from edgevit.core.isa import list_tiers
 from edgevit.core.providers import PROVIDERS
 from edgevit.core.report.place import Place, select_settings
 from edgevit.runtime.cores import choose_threads
 from edgevit.runtime.library import import_library
 from edgevit.runtime.nvidia import describe_driver, read_gpus
+from edgevit.runtime.onnx_references import list_references
+from edgevit.runtime.ports import check_ports
 from edgevit.runtime.processor_name import read_name
 from edgevit.runtime.providers import find_absence, list_providers, read_assignment, split_options
 from edgevit.runtime.session import Outputs
@@ -126,6 +128,22 @@ def open_session(path: str, settings: OpenSettings, device: str = "CPU") -> tupl
     return session, threads, streams
 
 
+def _refuse_other_files(engine: Engine) -> None:
+    """ONNX Runtime takes files of its own format too, and follows an ONNX file's references wherever they lead."""
+    try:
+        named = list_references(engine.path)
+    except OSError as exc:
+        raise DeviceError(f"{engine.path} cannot be read: {exc.strerror}", "copy the bundle again") from exc
+    except ValueError as exc:
+        raise BundleError(f"{engine.path} is not an ONNX file: {exc}", "build the bundle again") from exc
+    others = [name for name in named if name.removeprefix("./") not in engine.files]
+    if others:
+        raise BundleError(
+            f"{engine.path} reads files that the bundle does not list:\n{format_offenders(others)}",
+            "build the bundle again",
+        )
+
+
 class OnnxRuntimeExecutor:
     """An inference session, which several threads may run at the same time."""
 
@@ -135,6 +153,7 @@ class OnnxRuntimeExecutor:
                 f"ONNX Runtime computes in f32 on the CPU, not in {settings.inference_precision}",
                 "leave inference_precision out; execution providers have options of their own",
             )
+        _refuse_other_files(engine)
         self._session: Any
         try:
             self._session, threads, self.streams = open_session(str(engine.path), settings, engine.device)
@@ -144,6 +163,8 @@ class OnnxRuntimeExecutor:
             raise DeviceError(
                 f"ONNX Runtime cannot open {engine.path.name}: {exc}", "build the bundle again on this machine"
             ) from exc
+        ports = (self._session.get_inputs(), self._session.get_outputs())
+        check_ports(engine, *([port.shape for port in found] for found in ports))
         self._input, self._outputs = engine.inputs[0].name, [spec.name for spec in engine.outputs]
         self.settings: Mapping[str, Setting] = {
             "hint": settings.hint,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import queue
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from edgevit.core.isa import TIERS, TierName, read_tier
 from edgevit.core.report.place import Place, select_settings
 from edgevit.runtime.cores import choose_threads, count_logical_cores, count_physical_cores
 from edgevit.runtime.library import import_library
+from edgevit.runtime.ports import check_ports
 from edgevit.runtime.session import Outputs
 from edgevit.runtime.settings import OpenSettings, read_settings
 from edgevit.runtime.versions import parse_version
@@ -118,7 +120,7 @@ class OpenVINOExecutor:
     """A compiled model with one inference request a stream."""
 
     def __init__(self, engine: Engine, settings: OpenSettings) -> None:
-        _refuse_other_formats(engine)
+        _refuse_other_files(engine)
         try:
             compiled = get_core().compile_model(str(engine.path), engine.device, build_config(settings, engine.device))
             self.streams = _read_count(compiled, "OPTIMAL_NUMBER_OF_INFER_REQUESTS") or 1
@@ -131,6 +133,7 @@ class OpenVINOExecutor:
                     "OpenVINO has no kernels of a LayerNorm for no more than SSE4.1: take a processor with AVX or newer"
                 )
             raise DeviceError(f"OpenVINO cannot open {engine.path.name} on {engine.device}: {exc}", hint) from exc
+        check_ports(engine, *(list(map(_read_shape, ports)) for ports in (compiled.inputs, compiled.outputs)))
         self.settings: Mapping[str, Setting] = _describe_settings(compiled, settings)
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for request in requests:
@@ -163,8 +166,12 @@ def open_executor(engine: Engine, settings: Mapping[str, Setting]) -> OpenVINOEx
     return OpenVINOExecutor(engine, read_settings(settings, is_property))
 
 
-def _refuse_other_formats(engine: Engine) -> None:
-    """OpenVINO offers a file to its readers of every format, most of which nobody meant to give a bundle's file."""
+def _read_shape(port: Any) -> list[object]:
+    return [side.get_length() if side.is_static else None for side in port.partial_shape]
+
+
+def _refuse_other_files(engine: Engine) -> None:
+    """OpenVINO offers a file to its readers of every format, and takes weights of its name that lie beside it."""
     try:
         with engine.path.open("rb") as stream:
             begin = stream.read(64)
@@ -172,6 +179,9 @@ def _refuse_other_formats(engine: Engine) -> None:
         raise DeviceError(f"{engine.path} cannot be read: {exc.strerror}", "copy the bundle again") from exc
     if not begin.lstrip().startswith((b"<?xml", b"<net")):
         raise BundleError(f"{engine.path} is not a model of OpenVINO's own format", "build the bundle again")
+    weights = engine.path.with_suffix(".bin")
+    if os.path.lexists(weights) and weights.name not in engine.files:
+        raise BundleError(f"{weights} holds weights, and the bundle does not list it", "build the bundle again")
 
 
 def _read_count(compiled: Any, name: str) -> int | None:

@@ -183,10 +183,29 @@ def test_unknown_setting_is_refused(engine: Engine) -> None:
 
 
 def test_the_librarys_own_refusal_is_passed_on(engine: Engine) -> None:
-    file = engine.path.with_name("damaged.xml")  # it begins as OpenVINO's format does, or that would be the refusal
-    file.write_bytes(b"<?xml and no more")
-    with pytest.raises(DeviceError, match=r"cannot open damaged\.xml"):
+    file = engine.path.with_name(f"damaged{engine.path.suffix}")
+    # It begins as the library's own format does, or that would be the refusal: a model with an empty graph in ONNX.
+    file.write_bytes(b"<?xml and no more" if engine.backend == "openvino" else b"\x3a\x00")
+    with pytest.raises(DeviceError, match=r"cannot open damaged\."):
         open_engine(dataclasses.replace(engine, files=(file.name,)))
+
+
+def test_file_of_another_format_is_not_offered_to_the_library(engine: Engine) -> None:
+    file = engine.path.with_name("other")
+    for content in (b"", b"\x28\x00\x00\x00ORTM and more of a file of ONNX Runtime's own", b"PK\x03\x04", b"\x08\x09"):
+        file.write_bytes(content)
+        with pytest.raises(BundleError, match=r"is not an? (ONNX file|model of OpenVINO's own format)"):
+            open_engine(dataclasses.replace(engine, files=(file.name,)))
+
+
+def test_engine_of_other_shapes_than_the_bundle_says_is_refused_before_it_is_fed(engine: Engine) -> None:
+    image, logits = engine.inputs[0], engine.outputs[0]
+    large = dataclasses.replace(image, shape=(image.shape[0], 32768, 32768, 3))
+    with pytest.raises(BundleError, match=r"its inputs are .*16, 16, 3\), and the bundle says .*32768, 32768, 3\)"):
+        open_engine(dataclasses.replace(engine, inputs=(large,)))
+    for others in ((), (logits, logits), (dataclasses.replace(logits, shape=(logits.shape[0], 1 << 40)),)):
+        with pytest.raises(BundleError, match="its outputs are"):
+            open_engine(dataclasses.replace(engine, outputs=others))
 
 
 def test_absent_device_is_refused_with_both_values(engine: Engine) -> None:

@@ -21,6 +21,10 @@ Setting: TypeAlias = str | int | float | bool
 ENGINE_FILE = "engine.json"
 
 
+LARGEST_BATCH = 4096
+"""A call; a bundle or a recipe that asks for more asks for memory and nothing else."""
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """Name, shape and type of an input or output; a dimension that may vary is a text."""

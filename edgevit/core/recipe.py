@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from edgevit.core import schema
-from edgevit.core.engine import Setting
+from edgevit.core.engine import LARGEST_BATCH, Setting
 from edgevit.core.errors import RecipeError
 from edgevit.core.packages import find_shipped, require_package
 from edgevit.core.quantization import Quantization
@@ -65,12 +65,14 @@ class Recipe:
 
     def __post_init__(self) -> None:
         least, usual, largest = self.batch
+        seconds = self.latency_seconds
         size, counts = list(self.image_size or (1, 1)), ("choice_images", "parity_images", "latency_runs")
-        rises = 1 <= least <= usual <= largest
+        rises = 1 <= least <= usual <= largest <= LARGEST_BATCH
         schema.refuse(
-            (not rises, f"batch = {list(self.batch)} is not of the form 1 ≤ least ≤ usual ≤ largest"),
+            (not rises, f"batch = {list(self.batch)} is not of the form 1 ≤ least ≤ usual ≤ largest ≤ {LARGEST_BATCH}"),
             (min(size) < 1, f"image_size = {size} is not above 0"),
             *((getattr(self, name) < 1, f"{name} = {getattr(self, name)} is not above 0") for name in counts),
+            (not 0 <= seconds <= 3600, f"latency_seconds = {seconds:g} is not between 0 and 3600"),
             (not 0 <= self.seed < 2**32, f"seed = {self.seed} is not between 0 and 2³² − 1"),
         )
 

@@ -11,13 +11,13 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgevit.core import schema
-from edgevit.core.engine import Engine, TensorSpec
+from edgevit.core.engine import LARGEST_BATCH, Engine, TensorSpec
 from edgevit.core.errors import BundleError
 from edgevit.core.json_text import parse_json
 from edgevit.core.quantization import RANDOM_MARK
@@ -94,7 +94,23 @@ class Manifest:
     def __post_init__(self) -> None:
         unsafe = [name for name in self.files if not is_safe_name(name)]
         labels = self.classes if self.labels is None else len(self.labels)
+        image, sides = [spec.shape for spec in self.inputs], (self.preprocess.height, self.preprocess.width, 3)
+        widths = {spec.shape[-1] for spec in self.outputs if spec.shape}
+        least, best, largest = self.batch
+        ports = self.engine is not None and [_drop_batch(s) for s in (self.engine.inputs, self.engine.outputs)]
+        own = [_drop_batch(s) for s in (self.inputs, self.outputs)]
         schema.refuse(
+            (len(image) != 1 or not self.outputs, f"there are {len(image)} inputs and {len(self.outputs)} outputs"),
+            (image and image[0][1:] != sides, f"preprocess gives {sides}, and the input is {image and image[0]}"),
+            (ports and ports != own, f"the engine has {ports}, and the bundle {own}"),
+            (
+                self.task == "classify" and widths != {self.classes},
+                f"there are {self.classes} classes, and the outputs have {sorted(map(str, widths))}",
+            ),
+            (
+                not 1 <= least <= best <= largest <= LARGEST_BATCH,
+                f"batch = {list(self.batch)} is not of the form 1 ≤ least ≤ best ≤ largest ≤ {LARGEST_BATCH}",
+            ),
             (labels != self.classes, f"there are {labels} labels for {self.classes} classes"),
             (unsafe, f"files has names that lead out of the bundle: {', '.join(unsafe)}"),
         )
@@ -134,6 +150,10 @@ class Manifest:
         if self.engine is not None:
             data["engine"] = self.engine.to_data()
         return data
+
+
+def _drop_batch(specs: Sequence[TensorSpec]) -> list[tuple[tuple[int | str, ...], str]]:
+    return [(spec.shape[1:], spec.dtype) for spec in specs]
 
 
 def is_safe_name(name: str) -> bool:

@@ -36,6 +36,7 @@ _CHOICES = {
     "transfers": ("included",),
 }
 _COUNTS = ("threads", "streams")
+_MOST = 1024  # each thread and each stream takes memory
 _SWITCHES = ("cuda_graph",)
 KEYS = ("hint", "threads", "streams", "inference_precision")
 GPU_KEYS = ("hint", "streams", "cuda_graph", "wait", "transfers")
@@ -138,6 +139,6 @@ def _find_fault(key: str, value: Setting) -> str | None:
         return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
     if key in _SWITCHES and not isinstance(value, bool):
         return "true or false"
-    if key in _COUNTS and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        return "a whole number above 0"
+    if key in _COUNTS and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST):
+        return f"a whole number from 1 to {_MOST}"
     return None

@@ -124,7 +124,7 @@ def test_recipe_with_wrong_types_and_values_out_of_range_lists_all(tmp_path):
         "quantization.rotate = 1 is not true or false",
         "quantization: images = 0 is not above 0",
         "quantization: percentile = 5.0 is not between 50 and 100",
-        "batch = [2, 1, 4] is not of the form 1 ≤ least ≤ usual ≤ largest",
+        "batch = [2, 1, 4] is not of the form 1 ≤ least ≤ usual ≤ largest ≤ 4096",
     ]
 
 
@@ -132,3 +132,9 @@ def test_recipe_with_wrong_types_and_values_out_of_range_lists_all(tmp_path):
 def test_recipe_with_impossible_values_is_refused(values):
     with pytest.raises(ValueError, match=next(iter(values))):
         Recipe(**values)
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 1e9, float("nan")])
+def test_recipe_that_would_measure_for_years_is_refused(seconds: float) -> None:
+    with pytest.raises(ValueError, match="latency_seconds"):
+        Recipe(latency_seconds=seconds)

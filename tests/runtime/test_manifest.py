@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from edgevit.core.engine import Engine, TensorSpec
 from edgevit.core.errors import BundleError
+from edgevit.core.schema import FieldError
 from edgevit.core.target import load_target
 from edgevit.runtime.manifest import FileRecord, dump_manifest, hash_file, is_safe_name, load_manifest
-from tests.support.tiny_bundle import make_manifest
+from tests.support.tiny_bundle import PREPROCESS, make_manifest
 
 ENGINE = Engine(
     backend="openvino",
@@ -153,6 +154,24 @@ def test_values_of_a_wrong_type_are_listed(tmp_path: Path) -> None:
 def test_labels_that_do_not_fit_the_classes_are_refused() -> None:
     with pytest.raises(ValueError, match="9 labels for 10 classes"):
         make_manifest(labels=("x",) * 9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"preprocess": dataclasses.replace(PREPROCESS, width=32768, height=32768)}, r"\(32768, 32768, 3\)"),
+        ({"inputs": ()}, "0 inputs and 1 outputs"),
+        ({"outputs": ()}, "1 inputs and 0 outputs"),
+        ({"classes": 1 << 62, "labels": None}, "4611686018427387904 classes, and the outputs have"),
+        ({"batch": (1, 1, 10**9)}, r"batch = \[1, 1, 1000000000\]"),
+        ({"batch": (4, 2, 8)}, r"batch = \[4, 2, 8\]"),
+        ({"engine": dataclasses.replace(ENGINE, outputs=())}, "the engine has"),
+    ],
+    ids=["preprocess", "no-input", "no-output", "classes", "huge-batch", "falling-batch", "engine"],
+)
+def test_fields_that_contradict_one_another_are_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(FieldError, match=words):
+        make_manifest(**changes)
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../b", "C:\\x", "a\\b", "", "a\0b", "x:y"])

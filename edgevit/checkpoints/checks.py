@@ -39,7 +39,7 @@ def check_names(
     if len(missing) == sum(v.is_meta for v in expected.values()):
         raise CheckpointError(
             f"{source} holds no tensor of the model that it is said to be; it holds\n"
-            + format_offenders(list(tensors), 10),
+            + format_offenders(list(tensors)),
             "check that this is a ViT's, DeiT's or Swin's, its architecture, and that no module that holds it "
             "put its own name before these; save the model's own state_dict()",
         )
@@ -49,7 +49,7 @@ def check_names(
             "name a checkpoint that was fine-tuned for classification, or state 0 classes there to build its features",
         )
     counts = ", ".join(f"{len(v)} {kind}" for kind, v in kinds.items() if v)
-    lists = "\n".join(f"{kind}:\n{format_offenders(v, 10)}" for kind, v in kinds.items() if v)
+    lists = "\n".join(f"{kind}:\n{format_offenders(v)}" for kind, v in kinds.items() if v)
     raise CheckpointError(
         f"{source} does not fit its architecture: {counts} tensors\n{lists}",
         "check the architecture that the checkpoint states, or that was given, against its tensors",

@@ -14,8 +14,11 @@ from edgevit.cli.options import check_option
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
+    from edgevit.core.progress import Progress
     from edgevit.runtime import Predictor
     from edgevit.runtime.canary import Check
+
+_FEW = 20  # images, which are answered before anybody could read how many are
 
 
 @click.command("run", short_help="Classify or embed images with a bundle, or take their features.")
@@ -94,7 +97,8 @@ def command(
             "embed": opened.embed,
             "features": opened.features,
         }
-        found, bad = _answer_all(answer[task], files)
+        with output.progress() as progress:
+            found, bad = _answer_all(answer[task], files, progress)
         bad = [*offenders, *bad]
         if bad and not (skip_bad_images and found):
             raise DataError(
@@ -111,18 +115,20 @@ def command(
 
 
 def _answer_all(
-    answer: Callable[[Path], Any], files: Sequence[Path]
+    answer: Callable[[Path], Any], files: Sequence[Path], progress: Progress
 ) -> tuple[list[tuple[Path, Any]], list[tuple[str, str]]]:
     """Answers by image, of one that is named twice two of them; and (file, reason) of images that cannot be decoded."""
     from edgevit.core.errors import DataError
 
     found: list[tuple[Path, Any]] = []
     bad: list[tuple[str, str]] = []
-    for file in files:
+    for done, file in enumerate(files, 1):
         try:
             found.append((file, answer(file)))
         except DataError as exc:
             bad.append((str(file), exc.message.removeprefix(f"{file}: ")))
+        if len(files) > _FEW:
+            progress("images", done, len(files))
     return found, bad
 
 

@@ -92,7 +92,7 @@ class BundleError(EdgevitError):
     """A bundle that is damaged, too new, or made for another device."""
 
 
-def format_offenders(offenders: list[str], limit: int = 50) -> str:
+def format_offenders(offenders: list[str], limit: int = 10) -> str:
     """Indented list of offenders for an error's message; past ``limit`` the rest is counted, not dropped in silence."""
     lines = [f"  {o}" for o in offenders[:limit]]
     if len(offenders) > limit:

@@ -27,7 +27,6 @@ OUTPUT = "the output"
 _MOST_CHANGES = 12
 """Images of a kind of change that a report lists."""
 
-_LISTED = 10
 _Counts: TypeAlias = npt.NDArray[np.int64]
 
 
@@ -111,16 +110,18 @@ class AccuracyMeter:
             if self._kinds[kind] <= _MOST_CHANGES:
                 self._changes.append(change)
 
-    def _explain_no_agreement(self) -> str:
+    def _explain_no_agreement(self, *, alike: bool) -> str:
         if self._scores == "identity":
-            return "the outputs are numbers, which agree or not by degrees: their SQNR about their mean is judged"
-        if len(self._answers) > 1 or self.images < 2:
+            why = "the outputs are numbers, which agree or not by degrees: their SQNR"
+        elif len(self._answers) > 1 or self.images < 2:
             return ""
-        measures = "agreement and top-1" if self._labelled else "agreement"
-        return (
-            f"the float model gives one answer to all {self.images} images, so that {measures} cannot fail: "
-            "the SQNR of the outputs about their mean is judged"
-        )
+        else:
+            measures = "agreement and top-1" if self._labelled else "agreement"
+            why = (
+                f"the float model gives one answer to all {self.images} images, so that {measures} cannot fail: "
+                "the SQNR of the outputs"
+            )
+        return f"{why} is judged, as the images are all alike to it" if alike else f"{why} about their mean is judged"
 
     def _check_labels(self, labels: npt.NDArray[Any], images: int, files: Sequence[str] | None) -> _Counts:
         wanted = np.asarray(labels).astype(np.int64)
@@ -130,7 +131,7 @@ class AccuracyMeter:
         if len(bad):
             names = [f"{_name_image(files, int(i), self.images)}: label {wanted[i]}" for i in bad]
             raise DataError(
-                f"{len(bad)} labels are not between 0 and {self._classes - 1}:\n{format_offenders(names, _LISTED)}",
+                f"{len(bad)} labels are not between 0 and {self._classes - 1}:\n{format_offenders(names)}",
                 "correct the labels, or give the data of this model's classes",
             )
         return wanted
@@ -162,16 +163,16 @@ class AccuracyMeter:
             "changed_images": tuple(self._changes),
             **rate_agreement(self._agreement, self.images),
         }
-        if no_agreement := self._explain_no_agreement():
-            spread = NoiseSum()
-            spread.signal = float((self._square - self._sum**2 / self.images).clip(0).sum())
-            spread.noise = self._noise.noise
-            if spread.signal <= 1e-12 * self._noise.signal:  # images that are all alike: there is only the mean
-                spread.signal = self._noise.signal
-                no_agreement = no_agreement.replace(" about their mean", "") + ", as the images are all alike to it"
+        signal, noise = self._noise.signal, self._noise.noise
+        spread = float((self._square - self._sum**2 / self.images).clip(0).sum())
+        alike = spread <= 1e-12 * signal  # then there is only the mean
+        if no_agreement := self._explain_no_agreement(alike=alike):
             if not self._labelled:
                 common |= dict.fromkeys(("agreement", "agreement_low", "agreement_high"))
-            common |= {"level_sqnr_db": {OUTPUT: spread.decibels}, "no_agreement": no_agreement}
+            common |= {
+                "level_sqnr_db": {OUTPUT: decibels(signal if alike else spread, noise)},
+                "no_agreement": no_agreement,
+            }
         if not self._labelled:
             return Accuracy(**common)
         return Accuracy(
@@ -281,7 +282,7 @@ def check_answers(
     if len(bad):
         names = [_name_image(files, int(i), before) for i in bad]
         raise error(
-            f"{who} gave answers that are not finite for {len(bad)} images:\n{format_offenders(names, _LISTED)}",
+            f"{who} gave answers that are not finite for {len(bad)} images:\n{format_offenders(names)}",
             "a range was exceeded: build this precision as fp32"
             if error is CompileError
             else "the checkpoint's weights overflow float32 on these images: train or save it again",

@@ -93,7 +93,7 @@ def save_reference(
     bad = list(dict.fromkeys(bad))
     if bad:
         raise CheckpointError(
-            f"the float model's own answers are not finite for {len(bad)} images:\n{format_offenders(bad, 10)}",
+            f"the float model's own answers are not finite for {len(bad)} images:\n{format_offenders(bad)}",
             "the checkpoint is damaged, or was trained to values beyond float32's range",
         )
 

@@ -18,7 +18,6 @@ from edgevit.core.errors import DataError, format_offenders
 
 _IMAGENET_CLASSES = 1000
 _SPLITS = frozenset(["train", "training", "val", "valid", "validation", "test", "testing", "eval", "dev", "holdout"])
-_LISTED = 10
 _NEAR = 0.75  # of difflib's ratio: cats and cat have 0.86, jack-o'-lantern and lantern 0.63
 
 
@@ -98,7 +97,7 @@ def _check_numbers(numbers: Mapping[str, int], classes: int | None, where: Path,
     beyond = [name for name, number in numbers.items() if number >= classes]
     raise DataError(
         f"{where}: {len(beyond)} of {len(numbers)} {what} are no number from 0 to {classes - 1}, the model's classes:\n"
-        + format_offenders(sorted(beyond, key=int), _LISTED),
+        + format_offenders(sorted(beyond, key=int)),
         "give images of this model's classes",
     )
 
@@ -121,7 +120,7 @@ def _refuse(
         )
     if not any(_is_index(label) for label in labels or ()):  # a number would be one's number
         rest = [name for name in rest if not _is_index(name)]
-    listed = format_offenders([f"{name}{known.explain(name)}" for name in rest], _LISTED)
+    listed = format_offenders([f"{name}{known.explain(name)}" for name in rest])
     if labels is None:
         mixed = any(_is_index(name) for name in names)
         count = "some are numbers and some are names" if mixed else f"the model has {classes} classes without names"
@@ -129,7 +128,7 @@ def _refuse(
             f"{where}: {len(rest)} of {len(names)} {what} cannot be matched with a class, as {count}:\n{listed}",
             "name them after the classes' numbers, from 0",
         )
-    theirs = format_offenders(list(labels), _LISTED)
+    theirs = format_offenders(list(labels))
     return DataError(
         f"{where}: {len(rest)} of {len(names)} {what} cannot be matched with the model's {len(labels)} classes:\n"
         f"{listed}\nthe model's classes are\n{theirs}",

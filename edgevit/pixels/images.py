@@ -27,8 +27,6 @@ from edgevit.pixels.decode import decode_image
 from edgevit.pixels.listing import list_csv, list_folder
 from edgevit.pixels.preprocess import Preprocess
 
-_LISTED = 10
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -243,7 +241,7 @@ def _settle(images: ImageSet, offenders: list[tuple[str, str]], where: str, skip
         count = f"{len(offenders)} bad image" + ("s" if len(offenders) > 1 else "")
         some_left = bool(set(images.files) - {file for file, _ in offenders})
         raise DataError(
-            f"{where} has {count}:\n" + format_offenders([f"{file}: {reason}" for file, reason in offenders], _LISTED),
+            f"{where} has {count}:\n" + format_offenders([f"{file}: {reason}" for file, reason in offenders]),
             "repair or remove them, or go on without them (--skip-bad-images)"
             if some_left
             else f"not one can be used: check that the files lie where they are listed, below {images.root}",

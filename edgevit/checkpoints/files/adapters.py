@@ -76,7 +76,7 @@ def merge_adapter(
         merged[place] = (weight.double() + change.reshape(weight.shape)).to(weight.dtype)
     if problems:
         raise CheckpointError(
-            f"{source} does not fit its base model:\n{format_offenders(problems, 10)}",
+            f"{source} does not fit its base model:\n{format_offenders(problems)}",
             f"check that base_model_name_or_path names the model that it was trained on, or {MERGE_HINT}",
         )
     saved = f", and {len(whole)} tensors of modules that were trained whole" if whole else ""

@@ -92,10 +92,9 @@ def _find_attribute(names: Iterable[str], containers: Sequence[str]) -> str | No
             return None
         path = (*path, first)
         parts = {p[len(path)] for p in within if p[len(path) - 1] == first}
-        own = (
-            {"embeddings"} if first in _MODELS else set()
-        )  # transformers' own: ``vit.embeddings`` beside ``classifier``
-        if parts & ({_VISUAL, *_MODELS, *_EMBEDDINGS} - own):
+        # transformers' own: ``vit.embeddings`` stands beside ``classifier``.
+        usual = {"embeddings"} if first in _MODELS else set()
+        if parts & ({_VISUAL, *_MODELS, *_EMBEDDINGS} - usual):
             prefix = ".".join(path) + "."
             stripped = Counter(".".join(p).removeprefix(prefix) for p in paths)
             return prefix if max(stripped.values()) == 1 else None  # else two names would become one

@@ -150,8 +150,7 @@ def _relabel(graph: Graph, file: ForeignFile) -> int:
             problems.append(f"{node.op_type} ({node.name}){' with ' + ', '.join(unknown) if unknown else ''}")
     if problems:
         raise CheckpointError(
-            f"{file.path} has operators of opset {file.opset} that opset {OPSET} lacks:\n"
-            + format_offenders(problems, 10),
+            f"{file.path} has operators of opset {file.opset} that opset {OPSET} lacks:\n" + format_offenders(problems),
             f"export the model again with opset_version={OPSET}",
         )
     graph.model.opset_imports[""] = OPSET

@@ -132,15 +132,16 @@ def read_image_sets(
         return images
 
     found: dict[str, ImageSet | None] = {}
-    refused: list[DataError] = []
+    refused: list[tuple[str, DataError]] = []
     for use, path in (("calibration", inputs.choice), ("validation", inputs.validation)):
         try:
             found[use] = read(use, path)
         except DataError as exc:
-            refused.append(exc)
+            refused.append((use, exc))
     if refused:
-        hints = dict.fromkeys(exc.hint for exc in refused)
-        raise DataError("\n".join(exc.message for exc in refused), "; ".join(hints)) from refused[0]
+        hints = dict.fromkeys(exc.hint for _, exc in refused)
+        named = [f"{use}: {exc.message}" for use, exc in refused] if len(refused) > 1 else [refused[0][1].message]
+        raise DataError("\n".join(named), "; ".join(hints)) from refused[0][1]
     sets = ImageSets(found["calibration"], found["validation"])
     if sets.calibration is None:
         return sets

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgevit.core.errors import CheckpointError, DeviceError, MissingPackageError
+from edgevit.core.errors import BundleError, CheckpointError, DeviceError, MissingPackageError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -124,16 +124,21 @@ def inspect_bundle(path: Path) -> BundleInspection:
         BundleError: A damaged bundle.
     """
     from edgevit.core.report.report import Report
-    from edgevit.runtime.bundle import find_damage, load_bundle
+    from edgevit.runtime.bundle import find_damage, load_bundle, verify_bundle
     from edgevit.runtime.canary import locate_bundle
 
     bundle = load_bundle(path)
+    try:
+        report = Report.load(path / "report.json")
+    except BundleError:
+        verify_bundle(path, extra=False)  # which names all that is not as built
+        raise
     try:
         differences = locate_bundle(bundle)
     except (DeviceError, MissingPackageError):  # such a bundle does not open here at all
         differences = None
     damage = tuple(str(found) for found in find_damage(bundle) if found.kind != "extra")
-    return BundleInspection(str(path), bundle.manifest, Report.load(path / "report.json"), differences, damage)
+    return BundleInspection(str(path), bundle.manifest, report, differences, damage)
 
 
 def _inspect_model(model: Model) -> CheckpointInspection:

@@ -20,7 +20,7 @@ from pathlib import Path
 from edgevit.build.lock import OutputLock, lock_output
 from edgevit.core.errors import OutputError, format_offenders
 from edgevit.core.json_text import parse_json
-from edgevit.runtime.bundle import Bundle, list_files
+from edgevit.runtime.bundle import Bundle, list_files, refuse_inside
 from edgevit.runtime.bundle_settings import check_manifest_settings
 from edgevit.runtime.manifest import MANIFEST_FILE, FileRecord, Manifest, dump_manifest, is_safe_name
 
@@ -36,6 +36,7 @@ def check_output(out: str | os.PathLike[str]) -> None:
         raise OutputError(f"{out} is not a folder", "choose another --out")
     if out == Path.cwd():
         raise OutputError(f"{out} is the current folder, which cannot be replaced", "give --out a name of its own")
+    refuse_inside(out)
     if out.is_dir():
         _refuse_foreign_files(out)
     with _explain_os_errors(out):

@@ -70,6 +70,13 @@ class CommandLine(click.Group):
     ) -> Any:
         """Run a command, turn its errors into two lines, and exit with its status."""
         arguments = list(sys.argv[1:] if args is None else args) or ["--help"]
+        closed = sys.stdout is None  # as `>&-` leaves it
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:
+                setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
+        if closed:
+            write_aside("error: standard output is closed\nhint: send it to a file, or to /dev/null")
+            sys.exit(2)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a terminal without these characters still shows the rest

@@ -96,6 +96,7 @@ def command(
           --mean 0.5 --std 0.5 --resize 256
     """
     from edgevit.build.build import build_model
+    from edgevit.cli.page.sources import find_problem
     from edgevit.cli.page.write import require_page_packages, write_page
     from edgevit.cli.verdict import describe_result, exit_status, shorten_path, show_result
     from edgevit.core.errors import EdgevitError
@@ -126,6 +127,9 @@ def command(
         "preprocess": read_preprocess(options),
         "note": output.note,
     }
+    beside = arguments["out"].with_name(f"{arguments['out'].name}.html")
+    if page and os.path.lexists(beside) and (problem := find_problem(beside)) is not None:
+        raise problem
     with output.progress() as progress, collect_new_alone():
         if host is None:
             result = build_model(source, profile, progress=progress, **arguments)

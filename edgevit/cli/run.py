@@ -14,6 +14,7 @@ from edgevit.cli.options import check_option
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
+    from edgevit.core.errors import DataError
     from edgevit.core.progress import Progress
     from edgevit.runtime import Predictor
     from edgevit.runtime.canary import Check
@@ -59,9 +60,12 @@ def command(
       edgevit run ./backbone photo.jpg --save features.npz
     """
     from edgevit.core.errors import DataError, OutputError, format_offenders
+    from edgevit.core.progress import ignore_progress
     from edgevit.core.quantization import RANDOM_MARK
+    from edgevit.pixels.decode import decode_image
     from edgevit.pixels.listing import list_images
     from edgevit.runtime import open_bundle
+    from edgevit.runtime.bundle import refuse_inside
 
     files, offenders = list_images(images)
     missing = [str(file) for file in files if not os.path.exists(file)]
@@ -71,11 +75,11 @@ def command(
             + format_offenders([str(bundle), *missing]),
             "name the folder that edgevit build wrote, and image files behind it",
         )
-    if missing and not skip_bad_images:
-        raise DataError(
-            f"{len(missing)} of {len(files)} images are not there:\n" + format_offenders(missing),
-            "name image files or folders of images, after the bundle's folder",
-        )
+    if save is not None:
+        refuse_inside(save)
+    if missing and not skip_bad_images:  # before the engine is opened, and with all that is wrong
+        _, undecodable = _answer_all(decode_image, files, ignore_progress)
+        raise _refuse_images([*offenders, *undecodable], len(files) + len(offenders))
     with open_bundle(bundle, check=check) as opened:
         task = opened.manifest.task
         suffix = {"embed": ".npy", "features": ".npz"}.get(task)
@@ -101,10 +105,7 @@ def command(
             found, bad = _answer_all(answer[task], files, progress)
         bad = [*offenders, *bad]
         if bad and not (skip_bad_images and found):
-            raise DataError(
-                f"{len(bad)} of {len(files) + len(offenders)} images cannot be used:\n" + _list_bad(bad),
-                "give others" if skip_bad_images else "leave them out, or go on without them (--skip-bad-images)",
-            )
+            raise _refuse_images(bad, len(files) + len(offenders), "give others" if skip_bad_images else None)
         if bad:
             output.note(f"{len(bad)} of {len(files) + len(offenders)} images cannot be used and are left out:")
             output.note(_list_bad(bad))
@@ -138,6 +139,15 @@ def _list_bad(bad: Sequence[tuple[str, str]]) -> str:
     return format_offenders([f"{file}: {reason}" for file, reason in bad])
 
 
+def _refuse_images(bad: Sequence[tuple[str, str]], images: int, hint: str | None = None) -> DataError:
+    from edgevit.core.errors import DataError
+
+    return DataError(
+        f"{len(bad)} of {images} image{'s' if images > 1 else ''} cannot be used:\n{_list_bad(bad)}",
+        hint or "name image files or folders of images; --skip-bad-images goes on without these",
+    )
+
+
 def _list_errors(bad: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     return [{"image": file, "error": reason} for file, reason in bad]
 
@@ -156,8 +166,13 @@ def _show_classes(
     for file, answer in found:
         for rank, guess in enumerate(answer):
             said = f"{guess.value:.6g}" if guess.probability is None else f"{guess.probability:.2%}"
-            table.add_row("" if rank else str(file), str(guess.index), guess.label or "", said)
+            table.add_row("" if rank else str(file), str(guess.index), _show_label(guess.label), said)
     output.show(table)
+
+
+def _show_label(label: str) -> str:
+    """On one line, and visible: a bundle's labels may hold anything."""
+    return label.replace("\n", "\\n").replace("\t", "\\t") or '""'
 
 
 def _show_arrays(

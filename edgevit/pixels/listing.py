@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgevit.core.errors import DataError
+from edgevit.core.errors import DataError, format_offenders
 from edgevit.pixels.class_names import Matching, match_classes
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp"})
@@ -57,7 +57,8 @@ def list_folder(root: Path, labels: Sequence[str] | None, classes: int | None, l
     offenders += [(e.name, _OTHER_FORMAT) for e in direct if e.suffix.lower() in _OTHER_SUFFIXES]
     if not folders:
         return Listing(root, tuple(images), None, None, tuple(offenders))
-    per_class = {folder.name: list(_walk_images(folder, root, offenders)) for folder in folders}
+    above = frozenset({os.path.realpath(root)})
+    per_class = {folder.name: list(_walk_images(folder, root, offenders, above)) for folder in folders}
     files = tuple(file for found in per_class.values() for file in found)
     if not labelled or not files:
         return Listing(root, files, None, None, tuple(offenders))
@@ -133,8 +134,13 @@ def list_csv(path: Path, labels: Sequence[str] | None, classes: int | None, labe
     file_column = header.index("file")
     label_column = header.index("label") if labelled and "label" in header else None
     cells = {row[label_column] for _, row in rows if len(row) == len(header)} - {""} if label_column is not None else ()
-    matching = match_classes(cells, labels, classes, path, "labels") if cells else None
-
+    matching = None
+    refused: DataError | None = None
+    try:
+        matching = match_classes(cells, labels, classes, path, "labels") if cells else None
+    except DataError as exc:
+        refused = exc
+    _refuse_unlabelled(path, rows, file_column, label_column, refused)
     files: list[str] = []
     indices: list[int] = []
     offenders: list[tuple[str, str]] = []
@@ -150,8 +156,6 @@ def list_csv(path: Path, labels: Sequence[str] | None, classes: int | None, labe
             offenders.append((f"line {line}", "no file name"))
         elif first != line:
             offenders.append((f"line {line}", f"{file} again, after line {first}"))
-        elif cell == "":
-            offenders.append((file, "no label"))
         else:
             files.append(file)
             if matching is not None and cell is not None:
@@ -160,17 +164,39 @@ def list_csv(path: Path, labels: Sequence[str] | None, classes: int | None, labe
     return Listing(path.parent, tuple(files), tuple(indices) if labelled else None, matching, tuple(offenders))
 
 
+def _refuse_unlabelled(
+    path: Path, rows: list[tuple[int, list[str]]], files: int, labels: int | None, other: DataError | None
+) -> None:
+    """Rows without a label are never left out: accuracy would be that of the others."""
+    bare = [f"line {at}: {row[files]}" for at, row in rows if labels is not None and row[labels : labels + 1] == [""]]
+    if not bare:
+        if other is not None:
+            raise other
+        return
+    message = f"{path}: {len(bare)} of {len(rows)} rows have no label:\n{format_offenders(bare)}"
+    hint = "label them, or remove them; without the column label all images are taken as unlabelled"
+    if other is not None:
+        message, hint = f"{other.message}\n{message}", f"{other.hint}; {hint}"
+    raise DataError(message, hint)
+
+
 def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header, and (line number, fields) of each row that is not blank."""
     if path.suffix.lower() in SUFFIXES | _OTHER_SUFFIXES:
         raise DataError(f"{path} is a single image", _CSV_HINT)
+    reader = None
     try:
         reader = csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True)
         rows = [(reader.line_num, [field.strip() for field in row]) for row in reader if row]
     except OSError as exc:
         raise DataError(f"{path}: {exc.strerror}", "check the path and its permissions") from exc
-    except (UnicodeDecodeError, csv.Error) as exc:
+    except UnicodeDecodeError as exc:
         raise DataError(f"{path} is not a CSV in UTF-8: {exc}", _CSV_HINT) from exc
+    except csv.Error as exc:
+        line = reader.line_num if reader is not None else 0
+        raise DataError(
+            f"{path} is not a CSV: line {line}: {exc}", "look for a quotation mark that is not closed"
+        ) from exc
     header = [name.casefold() for name in rows[0][1]] if rows else []
     if "file" not in header:
         for mark, name in _OTHER_MARKS.items():

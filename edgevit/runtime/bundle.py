@@ -10,7 +10,7 @@ from typing import Literal
 
 from edgevit.core.command import write_command
 from edgevit.core.engine import Engine
-from edgevit.core.errors import BundleError, format_offenders
+from edgevit.core.errors import BundleError, OutputError, format_offenders
 from edgevit.core.report.place import CANARY_FILE
 from edgevit.runtime.bundle_settings import check_manifest_settings
 from edgevit.runtime.manifest import MANIFEST_FILE, Manifest, hash_file, is_irregular, load_manifest
@@ -92,6 +92,17 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
         if unlisted:
             raise BundleError(f"{path}: the manifest lists no file {', '.join(unlisted)}", "build the bundle again")
     return Bundle(path, manifest)
+
+
+def refuse_inside(path: str | os.PathLike[str]) -> None:
+    """Refuse to write a file or a folder inside a bundle, which holds only its own.
+
+    Raises:
+        OutputError: With the bundle.
+    """
+    around = next((folder for folder in Path(path).resolve().parents if (folder / MANIFEST_FILE).is_file()), None)
+    if around is not None:
+        raise OutputError(f"{path} lies inside the bundle {around}", "write it beside: a bundle holds only its own")
 
 
 def find_damage(bundle: Bundle, *, contents: bool = True) -> tuple[Damage, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -141,6 +142,35 @@ def test_run_lists_all_missing_images(run, tmp_path):
     assert "b.png" in text
 
 
+def test_run_lists_missing_and_damaged_images_in_one_go(line, run, photos):
+    text = refuse(run("run", line.bundle, photos / "nowhere.png", photos), "3 of 5 images cannot be used")
+    for name in ("nowhere.png: No such file", "b.jpg: not a JPEG", "d.gif: not JPEG"):
+        assert name in text
+
+
+def test_nothing_is_written_inside_a_bundle(line, run):
+    before = sorted(line.bundle.rglob("*"))
+    inside = line.bundle / "inside"
+    refuse(run("build", VIT, "--target", "cpu", "--out", inside), "lies inside the bundle")
+    refuse(run("run", line.bundle, line.validation, "--save", inside / "x.npz"), "lies inside the bundle")
+    refuse(run("report", line.bundle, "--out", line.bundle / "page.html"), "lies inside the bundle")
+    assert sorted(line.bundle.rglob("*")) == before
+
+
+def test_bundle_that_is_given_as_a_checkpoint_is_called_one(line, run):
+    refuse(run("build", line.bundle, "--target", "cpu"), "is a bundle of edgevit")
+
+
+def test_inspect_of_a_bundle_without_its_report_names_all_that_is_missing(line, run, tmp_path):
+    copy = shutil.copytree(line.bundle, tmp_path / "copy")
+    engine = next(path for path in copy.iterdir() if path.suffix in (".onnx", ".bin"))
+    for file in (copy / "report.json", engine):
+        file.unlink()
+    text = refuse(run("inspect", copy), "2 files are not as built")
+    assert "report.json: missing" in text
+    assert f"{engine.name}: missing" in text
+
+
 def test_run_of_a_file_that_is_no_image_is_refused(line, run):
     refuse(run("run", line.bundle, line.recipe), "quick.toml")
 
@@ -180,7 +210,7 @@ def test_run_without_bad_images_answers_the_others_and_names_those(line, run, ph
 
 
 def test_run_of_bad_images_only_is_refused_also_where_they_are_skipped(line, run, photos, tmp_path):
-    refuse(run("run", line.bundle, photos / "b.jpg", "--skip-bad-images"), "1 of 1 images cannot be used")
+    refuse(run("run", line.bundle, photos / "b.jpg", "--skip-bad-images"), "1 of 1 image cannot be used")
     (tmp_path / "empty").mkdir()
     refuse(run("run", line.bundle, tmp_path / "empty"), "a folder without images")
 

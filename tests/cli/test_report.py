@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from edgevit.core.errors import OutputError
 from tests.support.browser import CHROMIUM, open_tab
 from tests.support.page_bundles import make_report, write_page_bundle
 
@@ -78,7 +79,11 @@ def test_report_refuses_a_changed_report(run, tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("out", "word"),
-    [("folder", "is a folder"), ("none/page.html", "is not a folder"), ("bundle-0/page.html", "lies inside a bundle")],
+    [
+        ("folder", "is a folder"),
+        ("none/page.html", "is not a folder"),
+        ("bundle-0/page.html", "lies inside the bundle"),
+    ],
 )
 def test_report_refuses_where_it_cannot_write(run, tmp_path, out, word) -> None:
     (bundle,) = make_bundles(tmp_path)
@@ -86,6 +91,18 @@ def test_report_refuses_where_it_cannot_write(run, tmp_path, out, word) -> None:
     before = sorted(tmp_path.rglob("*"))
     refuse(run("report", bundle, "--out", tmp_path / out), word)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_report_replaces_its_own_pages_and_nothing_else(run, tmp_path) -> None:
+    (bundle,) = make_bundles(tmp_path)
+    own, notes = tmp_path / "page.html", tmp_path / "notes.html"
+    for _ in range(2):
+        assert run("report", bundle, "--out", own).exit_code == 0
+    notes.write_text("<!DOCTYPE html><title>mine</title>")
+    refuse(run("report", bundle, "--out", notes), "notes.html is there, and is not such a page")
+    build = ("build", bundle, "--target", "cpu", "--out", tmp_path / "notes", "--report")
+    refuse(run(*build), "notes.html is there, and is not such a page")
+    assert notes.read_text() == "<!DOCTYPE html><title>mine</title>"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -129,14 +146,18 @@ def test_build_with_report_writes_the_page_beside_the_bundle(run, line, tmp_path
     assert run("check", out).exit_code == 0, "the page is none of the bundle's files"
 
 
-def test_build_whose_page_cannot_be_written_still_shows_its_verdict(run, line, tmp_path) -> None:
+def test_build_whose_page_cannot_be_written_still_shows_its_verdict(run, line, tmp_path, monkeypatch) -> None:
     from edgevit.cli.demo_models import MODELS
 
     out = tmp_path / "vit"
-    (tmp_path / "vit.html").mkdir()
+
+    def fail(document: object) -> str:
+        raise OutputError("the disk is full", "make room")
+
+    monkeypatch.setattr("edgevit.cli.page.write.render_page", fail)
     options = ("--target", "cpu", "--precision", "fp32", "--recipe", line.recipe, "--out", out, "--report", "--quiet")
     result = run("build", MODELS["vit"], *options)
-    refuse(result, "vit.html is a folder")
+    refuse(result, "the disk is full")
     assert f"bundle: {out}" in result.stdout
 
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from edgevit.cli import main
 from edgevit.cli.output import Output, output_options
+from edgevit.cli.run import _show_label
 from edgevit.cli.tables import make_pairs, make_table
 from edgevit.cli.terminal import show_controls, write_json
 from edgevit.core.errors import BundleError
@@ -152,3 +153,19 @@ def test_file_that_cannot_be_read_is_no_defect_of_edgevit(try_command):
     assert result.exit_code == 2
     assert result.stderr.startswith("error: /somewhere/locked: Permission denied\n")
     assert "defect" not in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of POSIX")
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-"])
+def test_closed_stream_costs_no_traceback(closed: str) -> None:
+    command = f'"{sys.executable}" -m edgevit targets {closed}'
+    result = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in result.stderr
+    assert result.returncode == (2 if "1>&-" in closed else 0)
+    if closed == "1>&-":
+        assert result.stderr.splitlines()[0] == "error: standard output is closed"
+
+
+def test_label_of_several_lines_stays_in_its_row() -> None:
+    assert _show_label("two\nlines\tand a tab") == r"two\nlines\tand a tab"
+    assert _show_label("") == '""'

@@ -190,6 +190,12 @@ def test_read_when_csv_has_no_labels_makes_an_unlabelled_set(table) -> None:
     assert len(images) == 2
 
 
+def test_read_when_a_class_folder_has_a_link_to_what_holds_it_takes_every_image_once(folder: Path) -> None:
+    before = ImageSet.read(folder)
+    next(entry for entry in folder.iterdir() if entry.is_dir()).joinpath("loop").symlink_to("..")
+    assert ImageSet.read(folder).files == before.files
+
+
 def test_read_when_csv_has_names_maps_them_by_the_models_labels(table) -> None:
     path = table('label,file\n"tench, Tinca tinca",a.png\nCHURCH,b.png\n1,c.png\n')
     assert ImageSet.read(path, labels=["church", "x", "tench, Tinca tinca"]).labels == (2, 0, 1)
@@ -202,20 +208,29 @@ def test_read_when_csv_has_names_and_the_model_none_sorts_them(table) -> None:
 
 
 def test_read_when_csv_rows_are_bad_lists_each_with_its_reason(table) -> None:
-    path = table("file,label\na.png,0\n,1\n./a.png,1\nd.png\ne.png,\nf.png,1\n")
+    path = table("file,label\na.png,0\n,1\n./a.png,1\nd.png\nf.png,1\n")
     error = refuse(path)
     for line in (
-        "has 4 bad images",
+        "has 3 bad images",
         "line 3: no file name",
         "line 4: a.png again, after line 2",
         "line 5: 1 fields, not 2 as in the header",
-        "e.png: no label",
     ):
         assert line in error.message
     images = ImageSet.read(path, skip_bad=True)
     assert images.files == ("a.png", "f.png")
     assert images.labels == (0, 1)
-    assert len(images.skipped) == 4
+    assert len(images.skipped) == 3
+
+
+def test_read_when_rows_have_no_label_refuses_them_also_where_bad_images_are_skipped(table) -> None:
+    path = table("file,label\na.png,0\nb.png,\nc.png,banana\nd.png,1\ne.png, \n")
+    for skip_bad in (False, True):
+        error = refuse(path, skip_bad=skip_bad, labels=("x", "y"))
+        for words in ("1 of 3 labels cannot be matched", "banana", "2 of 5 rows have no label", "line 3: b.png"):
+            assert words in error.message
+        assert "--skip-bad-images" not in error.hint
+    assert ImageSet.read(path, labelled=False).files == ("a.png", "b.png", "c.png", "d.png", "e.png")
 
 
 def test_read_when_csv_labels_fit_no_class_refuses_them_also_where_bad_images_are_skipped(table) -> None:
@@ -252,7 +267,7 @@ def test_read_when_csv_has_no_file_but_something_like_it_names_the_column(table)
         ("label\tfile\n1\ta.png\n", "has its columns separated by tabs"),
         ("file,label,label\na.png,0,0\n", "two columns of one name"),
         ("file,label\n", "has no images"),
-        ('file,label\n"a.png,0\n', "is not a CSV in UTF-8"),
+        ('file,label\na.png,0\n"b.png,0\n', "is not a CSV: line 3:"),
     ],
 )
 def test_read_when_csv_is_malformed_says_how(table, text: str, message: str) -> None:
@@ -313,9 +328,9 @@ def test_check_when_bad_images_are_to_be_skipped_goes_on_without_them(folder: Pa
 
 def test_check_when_rows_and_images_are_skipped_counts_both(table, tmp_path: Path) -> None:
     (tmp_path / "c.png").write_bytes(b"")
-    path = table("file,label\na.png,0\nb.png,1\nc.png,1\nd.png,\nnone.png,0\n")
+    path = table("file,label\na.png,0\nb.png,1\nc.png,1\nd.png\nnone.png,0\n")
     images = ImageSet.read(path, skip_bad=True).check(skip_bad=True)
-    assert [file for file, _ in images.skipped] == ["d.png", "c.png", "none.png"]
+    assert [file for file, _ in images.skipped] == ["line 5", "c.png", "none.png"]
 
 
 def test_check_when_skipping_leaves_nothing_or_one_class_refuses(folder: Path) -> None:

@@ -207,6 +207,11 @@ def _with_configs(source: str, path: Path) -> CheckpointFiles:
 
 
 def _find_in_folder(source: str, folder: Path) -> CheckpointFiles:
+    if (folder / "manifest.json").is_file() and (folder / "report.json").is_file():
+        raise CheckpointError(
+            f"{source} is a bundle of edgevit, not a checkpoint",
+            "give the checkpoint that it was built from; edgevit inspect shows which that was",
+        )
     configs = {name: _load_json(folder / name) for name in _CONFIGS if (folder / name).is_file()}
     adapter = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
     if (folder / CONFIG_FILE).is_file():

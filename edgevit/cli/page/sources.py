@@ -9,8 +9,10 @@ from pathlib import Path
 
 from edgevit.core.errors import BundleError, EdgevitError, OutputError, format_offenders
 from edgevit.core.report.report import Report
-from edgevit.runtime.bundle import REPORT_FILE, load_bundle
+from edgevit.runtime.bundle import REPORT_FILE, load_bundle, refuse_inside
 from edgevit.runtime.manifest import Manifest, hash_file
+
+_MARK = b"<title>edgevit report: "  # by which a page is known that may be replaced
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def read_sources(paths: Sequence[Path], out: Path | None = None) -> tuple[Source
             found.append((path, *_read(path)))
         except BundleError as exc:
             offenders.append(exc)
-    if out is not None and (problem := _find_problem(out, paths)) is not None:
+    if out is not None and (problem := find_problem(out)) is not None:
         offenders.append(problem)
     if len(offenders) == 1:
         raise offenders[0]
@@ -78,14 +80,20 @@ def _read(path: Path) -> tuple[Report, Manifest]:
     return report, bundle.manifest
 
 
-def _find_problem(out: Path, bundles: Sequence[Path]) -> OutputError | None:
+def find_problem(out: Path) -> OutputError | None:
     """Why a page cannot be written there, as far as that can be told before."""
     if out.is_dir():
         return OutputError(f"{out} is a folder", "give the name of a file, as --out report.html")
     if not out.parent.is_dir():
         return OutputError(f"{out} cannot be written: {out.parent} is not a folder", "make it first, or give another")
-    if any(out.resolve().is_relative_to(bundle.resolve()) for bundle in bundles):
-        return OutputError(
-            f"{out} lies inside a bundle", "write the page beside the bundle: a bundle holds only its own"
-        )
-    return None
+    try:
+        refuse_inside(out)
+        with out.open("rb") as stream:
+            known = _MARK in stream.read(2000)
+    except FileNotFoundError:
+        return None
+    except OutputError as exc:
+        return exc
+    except OSError as exc:
+        return OutputError(f"{out}: {exc.strerror}", "give another name")
+    return None if known else OutputError(f"{out} is there, and is not such a page", "give another name, or remove it")

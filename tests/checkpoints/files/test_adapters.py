@@ -105,6 +105,7 @@ def test_merged_adapter_computes_what_runs_beside_its_base(
     ],
     ids=["plain", "rank-stabilised-with-its-head", "by-name"],
 )
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # which PEFT still reads
 @pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys")  # one of the two names of each version
 def test_adapter_that_peft_saved_computes_what_peft_merges(kind: str, options: dict[str, Any], tmp_path: Path) -> None:
     transformers, peft = import_transformers(), pytest.importorskip("peft")

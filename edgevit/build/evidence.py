@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.core import schema
-from edgevit.core.errors import DataError, format_offenders
+from edgevit.core.errors import DataError, format_offenders, shorten_lists
 from edgevit.core.progress import Progress
 from edgevit.core.report.report import DataUse
 from edgevit.core.task import Task
@@ -33,6 +33,7 @@ Pixels = npt.NDArray[np.uint8]
 FEATURE_IMAGES = 64
 """Of a set, that features are compared on: each gives millions of numbers, and a level of Swin-T is 1.2 MB an image."""
 FEATURE_PARITY_IMAGES = 4
+_IN_REPORT = " (report.json lists all)"
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ def read_image_sets(
         if images.skipped:
             count = len(images.skipped)
             counted = "1 image cannot be used and is" if count == 1 else f"{count} images cannot be used and are"
-            note(f"{use}: {counted} left out:\n" + format_offenders(images.list_skipped()))
+            listed = format_offenders(images.list_skipped())
+            note(f"{use}: {counted} left out:\n{shorten_lists(listed, _IN_REPORT)}")
         return images
 
     found: dict[str, ImageSet | None] = {}
@@ -140,7 +142,7 @@ def read_image_sets(
             refused.append((use, exc))
     if refused:
         hints = dict.fromkeys(exc.hint for _, exc in refused)
-        named = [f"{use}: {exc.message}" for use, exc in refused] if len(refused) > 1 else [refused[0][1].message]
+        named = [f"{use}: {exc.whole}" for use, exc in refused] if len(refused) > 1 else [refused[0][1].whole]
         raise DataError("\n".join(named), "; ".join(hints)) from refused[0][1]
     sets = ImageSets(found["calibration"], found["validation"])
     if sets.calibration is None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from edgevit.checkpoints.names import Names
-from edgevit.core.errors import CheckpointError, format_offenders
+from edgevit.core.errors import CheckpointError, count_things, format_offenders
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
@@ -66,7 +66,7 @@ def check_values(found: Mapping[str, Tensor], canonical: Mapping[str, str], sour
     ]
     if kinds:
         raise CheckpointError(
-            f"{source} has {len(kinds)} weights that are not dense floating point:\n{format_offenders(kinds)}",
+            f"{source} has {count_things(len(kinds), 'weight that is', 'weights that are')} not dense floating point:\n{format_offenders(kinds)}",
             "read the checkpoint from before it was quantised or pruned",
         )
     broken = []
@@ -76,6 +76,6 @@ def check_values(found: Mapping[str, Tensor], canonical: Mapping[str, str], sour
             broken.append(f"{theirs[name]}: {bad} of {value.numel()} values are not finite")
     if broken:
         raise CheckpointError(
-            f"{source} has {len(broken)} tensors with NaN or infinite values:\n{format_offenders(broken)}",
+            f"{source} has {count_things(len(broken), 'tensor')} with NaN or infinite values:\n{format_offenders(broken)}",
             "take an earlier checkpoint of the training run, from before it diverged",
         )

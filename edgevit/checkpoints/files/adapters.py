@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from edgevit.core.errors import CheckpointError, format_offenders
+from edgevit.core.errors import CheckpointError, count_things, format_offenders
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHT_FILES = ("adapter_model.safetensors", "adapter_model.bin")
@@ -79,8 +79,8 @@ def merge_adapter(
             f"{source} does not fit its base model:\n{format_offenders(problems)}",
             f"check that base_model_name_or_path names the model that it was trained on, or {MERGE_HINT}",
         )
-    saved = f", and {len(whole)} tensors of modules that were trained whole" if whole else ""
-    return merged, f"a LoRA adapter is merged into {len(pairs)} layers{saved}"
+    saved = f", and {count_things(len(whole), 'tensor')} of modules that were trained whole" if whole else ""
+    return merged, f"a LoRA adapter is merged into {count_things(len(pairs), 'layer')}{saved}"
 
 
 def check_adapter(config: Mapping[str, Any], source: str) -> None:

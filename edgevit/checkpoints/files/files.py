@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgevit.checkpoints.files.adapters import CONFIG_FILE, MERGE_HINT, WEIGHT_FILES, check_adapter, holds_lora
 from edgevit.checkpoints.files.other_kinds import refuse_other
-from edgevit.core.errors import CheckpointError, format_offenders
+from edgevit.core.errors import CheckpointError, count_things, format_offenders
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -304,7 +304,7 @@ def _read_index(index: Path) -> dict[str, str]:
     missing = [f for f in files if not (index.parent / f).is_file()]
     if missing:
         raise CheckpointError(
-            f"{len(missing)} of {len(files)} shards are missing from {index.parent}:\n{format_offenders(missing)}",
+            f"{len(missing)} of {count_things(len(files), 'shard')} {'is' if len(missing) == 1 else 'are'} missing from {index.parent}:\n{format_offenders(missing)}",
             "download the missing files",
         )
     return shards

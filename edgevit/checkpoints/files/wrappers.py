@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import Tensor
 
 from edgevit.core.errors import CheckpointError, list_some
+from edgevit.core.notes import note_names
 
 # Data parallelism, torch.compile, checkpointing of activations, FSDP, Lightning's strategies.
 _WRAPPERS = frozenset(
@@ -64,11 +65,11 @@ def unwrap_names(
         held = True
         beside = [name for name in inner if not name.startswith(prefix)]
         if beside:
-            notes.append(f"the model is what lies under {prefix!r}; beside it: {list_some(beside, 4)}")
+            notes.append(note_names(f"the model is what lies under {prefix!r}; beside it: ", beside, 4))
         found = {name.removeprefix(prefix): value for name, value in found.items()}
     losses = [name for name in found if held and _BESIDE.fullmatch(name)]
     if losses and len(losses) < len(found):
-        notes.append(f"dropped what is of losses and metrics beside the model: {list_some(losses, 4)}")
+        notes.append(note_names("dropped what is of losses and metrics beside the model: ", losses, 4))
         found = {name: value for name, value in found.items() if name not in losses}
     return _name_heads(found, source, notes), notes
 

@@ -131,7 +131,7 @@ def _recover(
         return _keep_graph(file, graph, exc, where, batch)
     blocks = name_blocks(config)
     sentence = (
-        f"the whole graph was recognised: {type(config).__name__.removesuffix('Config')}, {len(blocks)} blocks; "
+        f"the whole graph was recognised: {type(config).__name__.removesuffix('Config')}, {count_things(len(blocks), 'block')}; "
         f"its {'logits differ' if config.classes else 'features differ'} from the file's by {error:.1e} of the largest"
     )
     return module, (*records, PassRecord("recover_module", "graph", blocks)), sentence

@@ -18,6 +18,7 @@ from edgevit.core.recipe import Choice, Recipe
 from edgevit.core.report.conditions import list_condition_risks
 from edgevit.core.report.report import DataUse, GraphSummary, Machine, Report, Variant
 from edgevit.measure.machine.local import list_measuring_risks
+from edgevit.pixels.class_names import takes_labels
 from edgevit.runtime.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def conclude(
         ),
         random=_find_random(chosen, records),
         recalled=_recall(chosen, before),
+        labels=takes_labels(background.manifest.scores, background.manifest.classes),
     )
     report = Report(
         source=background.source,

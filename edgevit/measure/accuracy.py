@@ -131,7 +131,8 @@ class AccuracyMeter:
         if len(bad):
             names = [f"{_name_image(files, int(i), self.images)}: label {wanted[i]}" for i in bad]
             raise DataError(
-                f"{count_things(len(bad), 'label is', 'labels are')} not between 0 and {self._classes - 1}:\n{format_offenders(names)}",
+                f"{count_things(len(bad), 'label is', 'labels are')} not between 0 and {self._classes - 1}:\n"
+                + format_offenders(names),
                 "correct the labels, or give the data of this model's classes",
             )
         return wanted

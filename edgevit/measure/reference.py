@@ -93,7 +93,8 @@ def save_reference(
     bad = list(dict.fromkeys(bad))
     if bad:
         raise CheckpointError(
-            f"the float model's own answers are not finite for {count_things(len(bad), 'image')}:\n{format_offenders(bad)}",
+            f"the float model's own answers are not finite for {count_things(len(bad), 'image')}:\n"
+            + format_offenders(bad),
             "the checkpoint is damaged, or was trained to values beyond float32's range",
         )
 

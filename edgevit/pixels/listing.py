@@ -173,7 +173,8 @@ def _refuse_unlabelled(
         if other is not None:
             raise other
         return
-    message = f"{path}: {len(bare)} of {count_things(len(rows), 'row')} {'has' if len(bare) == 1 else 'have'} no label:\n{format_offenders(bare)}"
+    have = "has" if len(bare) == 1 else "have"
+    message = f"{path}: {len(bare)} of {count_things(len(rows), 'row')} {have} no label:\n{format_offenders(bare)}"
     hint = "label them, or remove them; without the column label all images are taken as unlabelled"
     if other is not None:
         message, hint = f"{other.whole}\n{message}", f"{other.hint}; {hint}"

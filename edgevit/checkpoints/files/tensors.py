@@ -58,7 +58,8 @@ def read_contents(
         absent = [f"{name}: not in {file}" for name, file in shards.items() if name not in tensors]
         if absent:
             raise CheckpointError(
-                f"{source}: the shards lack {count_things(len(absent), 'tensor')} of their index:\n{format_offenders(absent)}",
+                f"{source}: the shards lack {count_things(len(absent), 'tensor')} of their index:\n"
+                + format_offenders(absent),
                 "download or save the checkpoint again",
             )
     if not tensors:

@@ -29,10 +29,11 @@ _EMBEDDINGS = frozenset({"patch_embed", "embeddings", "conv_proj", "features", "
 _VISUAL = "visual"  # open_clip's image tower, which is read with this name
 _SHARE = 0.9  # of the tensors, that an attribute must hold to be where the model is
 _DEEPEST = 3  # attributes of attributes that are looked into
-_HEADS = (
+HEADS = (
     *("head", "head.fc", "heads", "heads.head", "fc", "head_dist"),
     *("classifier", "cls_classifier", "distillation_classifier"),
 )
+"""What publishers call a Linear that gives classes."""
 _RENAMED = {"heads": "heads.head"}  # torchvision's, which fine-tuning replaces as a whole
 
 Tensors = dict[str, Tensor]
@@ -104,7 +105,7 @@ def _find_attribute(names: Iterable[str], containers: Sequence[str]) -> str | No
 
 def _name_heads(tensors: Tensors, source: str, notes: list[str]) -> Tensors:
     """The one Linear of a head of several modules, such as ``Sequential(Dropout, Linear)``, under the head's name."""
-    for head in _HEADS:
+    for head in HEADS:
         inside = re.compile(rf"{re.escape(head)}(?P<number>\.\d+)?\.(weight|bias)")
         layers = {match["number"] or "" for name in tensors if (match := inside.fullmatch(name))}
         if len(layers) > 1:

@@ -267,7 +267,7 @@ def _judge(
         lambda folder: save_reference(model, images, folder, progress=progress, stage=f"reference {use}"),
     )
     described = DataUse(
-        path=str(images.root),
+        path=images.source or str(images.root),
         images=len(images),
         labelled=images.labels is not None,
         sha256=digest,

@@ -85,3 +85,13 @@ def test_a_few_copies_are_a_warning_of_the_verdict(tmp_path: Path) -> None:
 
 def test_sets_without_common_images_are_taken_without_a_word(tmp_path: Path) -> None:
     assert read(write(tmp_path / "train"), add(tmp_path / "val", 6)).doubts == ()
+
+
+def test_report_names_the_table_that_was_given_and_not_the_folder_around_it(tmp_path: Path) -> None:
+    write(tmp_path / "train")
+    table = tmp_path / "some.csv"
+    table.write_text("file,label\ntrain/0/10.png,0\ntrain/1/130.png,1\n")
+    sets = read(table, add(tmp_path / "val", 2))
+    assert sets.calibration is not None
+    assert sets.validation is not None
+    assert (sets.calibration.source, sets.validation.source) == (str(table), str(tmp_path / "val"))

@@ -106,7 +106,7 @@ def build_model(
             base = make_base(model, order, cache, progress)
         with stages.time("reference"):
             evidence = gather_evidence(model, order.recipe, sets, cache, progress)
-            doubts = check_labels(evidence, accept=accept_chance)
+            doubts = (*sets.doubts, *check_labels(evidence, accept=accept_chance))
             evidence = dataclasses.replace(evidence, doubts=doubts)
         bench = Bench(evidence, cache, progress, note, stages)
         graphs, summary = make_graphs(base, model, sets.quantization, order, bench)

@@ -22,7 +22,9 @@ from edgevit.core.errors import BundleError, DeviceError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import GraphSummary, Report, Variant
 from edgevit.measure.machine.local import describe_machine
+from edgevit.pixels.class_names import takes_labels
 from edgevit.runtime.bundle import REPORT_FILE, Bundle, verify_bundle
+from edgevit.runtime.manifest import Manifest
 
 
 def finish_bundle(
@@ -87,7 +89,7 @@ def _describe(bundle: Bundle, before: Report, left: tuple[Variant, ...]) -> Back
         base=GraphSummary(before.passes, before.op_counts),
         machine=describe_machine(),
         data=before.data,
-        notes=(*before.notes, *_recall_accuracy(before)),
+        notes=(*before.notes, *_recall_accuracy(before, bundle.manifest)),
         before=before,
         left=tuple(_leave_out(v) for v in left),
     )
@@ -99,11 +101,12 @@ def _leave_out(variant: Variant) -> Variant:
     return dataclasses.replace(variant, accuracy=None, choice_accuracy=None, parity=None, reason=reason)
 
 
-def _recall_accuracy(before: Report) -> tuple[str, ...]:
+def _recall_accuracy(before: Report, manifest: Manifest) -> tuple[str, ...]:
+    labels = takes_labels(manifest.scores, manifest.classes)
     alike: dict[str, list[str]] = {}
     for variant in before.variants:
         if variant.accuracy is not None:
-            alike.setdefault(describe_accuracy(variant), []).append(variant.name)
+            alike.setdefault(describe_accuracy(variant, labels=labels), []).append(variant.name)
     return tuple(
         f"at the build, the graph of {' and '.join(names)} in ONNX Runtime had {words}"
         for words, names in alike.items()

@@ -2,7 +2,7 @@
 
 Exit status: 0 done, 1 a budget was missed or a check failed, 2 bad usage or input, 130 interrupted. An error is two
 lines on standard error, ``error: what happened`` and ``hint: what to do``; with ``--json`` it is also the document on
-standard output.
+standard output, where no list is shortened.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any
 import click
 
 from edgevit import __version__
-from edgevit.cli.output import DEBUG
+from edgevit.cli.output import DEBUG, WHOLE_LISTS
 from edgevit.cli.terminal import ReaderLeftError, end_output, give_up_output, write_aside, write_json
-from edgevit.core.errors import EdgevitError, OutputError
+from edgevit.core.errors import EdgevitError, OutputError, shorten_lists
 from edgevit.core.libraries import LIBRARIES
 from edgevit.core.packages import install_line
 
@@ -100,7 +100,7 @@ class CommandLine(click.Group):
         except EdgevitError as exc:
             if os.environ.get(DEBUG):
                 raise
-            status = _complain(arguments, exc.message, exc.hint)
+            status = _complain(arguments, exc.whole, exc.hint)
         except Exception as exc:
             if os.environ.get(DEBUG):
                 raise
@@ -122,7 +122,7 @@ def _explain(exc: Exception) -> tuple[str, str]:
 
 
 def _complain(arguments: list[str], message: str, hint: str) -> int:
-    write_aside(f"error: {message}")
+    write_aside(f"error: {shorten_lists(message, '' if '--json' in arguments else WHOLE_LISTS)}")
     if hint:
         write_aside(f"hint: {hint}")
     try:

@@ -89,7 +89,9 @@ def decode_image(source: ImageSource, *, name: str | None = None, max_pixels: in
     except UnidentifiedImageError as exc:
         raise DataError(f"{name}: not a JPEG, PNG, WebP or BMP image, or its header is damaged", _HINT) from exc
     except _DAMAGED as exc:
-        raise DataError(f"{name}: {_explain(exc)}", _HINT) from exc
+        unread = isinstance(exc, OSError) and exc.errno is not None
+        hint = "check the path and its permissions" if unread else _HINT
+        raise DataError(f"{name}: {_explain(exc)}", hint) from exc
 
 
 def name_source(source: ImageSource) -> str:

@@ -154,8 +154,9 @@ def test_decode_image_when_not_such_an_image_refuses_it(data: bytes) -> None:
 
 
 def test_decode_image_when_path_is_no_file_refuses_it(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="No such file"):
+    with pytest.raises(DataError, match="No such file") as caught:
         decode_image(tmp_path / "none.jpg")
+    assert caught.value.hint == "check the path and its permissions"
     with pytest.raises(DataError, match="not a file"):
         decode_image(tmp_path)
     with pytest.raises(DataError, match="null byte"):

@@ -57,7 +57,7 @@ def read_sources(paths: Sequence[Path], out: Path | None = None) -> tuple[Source
     if offenders:
         hints = "; ".join(dict.fromkeys(exc.hint for exc in offenders if exc.hint))
         raise BundleError(
-            f"{len(offenders)} of what was named cannot be used:\n" + format_offenders([e.message for e in offenders]),
+            f"{len(offenders)} of what was named cannot be used:\n" + format_offenders([e.whole for e in offenders]),
             hints,
         )
     given = [path.resolve().name or str(path) for path, _, _ in found]

@@ -94,6 +94,7 @@ class Report:
         data: The image sets by use: ``calibration``, ``validation``.
         stages: Seconds by stage.
         notes: Defaults assumed, tensors dropped and the like.
+        note_lists: All names of a note that gives only the first of them, by note.
         quantization: How each quantised precision that was tried was made.
         fusion: What became of each precision's graph, with the compiler and the device that it compiled for, or the
             execution provider: of TensorRT's engines and rehearsals, and of ONNX Runtime's devices but the CPU.
@@ -116,6 +117,7 @@ class Report:
     data: Mapping[str, DataUse] = field(default_factory=dict)
     stages: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    note_lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     quantization: Mapping[str, QuantizationRecord] = field(default_factory=dict)
     settings_tried: tuple[SettingsTrial, ...] = ()
     fusion: Mapping[str, FusionRecord] = field(default_factory=dict)

@@ -13,9 +13,12 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from edgevit.core.errors import EdgevitError
+from edgevit.core.errors import ErrorMaker
 
 T = TypeVar("T")
+
+NOT_STORED: Mapping[str, Any] = types.MappingProxyType({"stored": False})
+"""Metadata of a field that is no part of the plain data."""
 
 
 class FieldError(ValueError):
@@ -40,14 +43,14 @@ def refuse(*rules: tuple[object, str]) -> None:
         raise FieldError(problems)
 
 
-def from_data(cls: type[T], data: object, where: str, error: type[EdgevitError]) -> T:
+def from_data(cls: type[T], data: object, where: str, error: ErrorMaker) -> T:
     """Build the dataclass ``cls`` from plain data.
 
     Args:
         cls: A dataclass whose fields are scalars, literals, tuples, mappings, optional or dataclasses of these.
         data: What ``json.load`` or ``tomllib.load`` returned.
         where: Shown before each complaint, for example ``targets/my-board.toml``.
-        error: The exception class to raise.
+        error: The exception to raise: a class, or what makes one.
 
     Raises:
         EdgevitError: As ``error``, listing every unknown key, missing key, value of a wrong type and value that the
@@ -71,13 +74,18 @@ def to_data(value: Any) -> Any:
     Fields that are ``None`` are left out, unless their default is another value.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [(f, getattr(value, f.name)) for f in dataclasses.fields(value) if f.init]
+        fields = [(f, getattr(value, f.name)) for f in list_fields(type(value))]
         return {f.name: to_data(item) for f, item in fields if item is not None or _has_other_default(f)}
     if isinstance(value, Mapping):
         return {str(k): to_data(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_data(v) for v in value]
     return value
+
+
+def list_fields(kind: Any) -> list[dataclasses.Field[Any]]:
+    """The fields of a dataclass that are part of its plain data."""
+    return [f for f in dataclasses.fields(kind) if f.init and f.metadata.get("stored", True)]
 
 
 def _has_other_default(field: dataclasses.Field[Any]) -> bool:
@@ -163,7 +171,7 @@ def _convert_dataclass(kind: Any, data: Any, path: str, complaints: list[str], h
         complaints.append(f"{path or 'the document'} = {_show(data)} is not a table")
         return None
     before = len(complaints)
-    fields = {f.name: f for f in dataclasses.fields(kind) if f.init}
+    fields = {f.name: f for f in list_fields(kind)}
     resolved = typing.get_type_hints(kind)
     prefix = f"{path}." if path else ""
     for key in data:

@@ -24,7 +24,11 @@ from edgevit.core.errors import EdgevitError, ErrorCode, OutputError
 from edgevit.core.libraries import LIBRARIES
 from edgevit.core.packages import install_line
 
-COMMANDS = ("build", "finish", "inspect", "bench", "eval", "run", "check", "report", "targets", "doctor", "demo")
+COMMANDS = (
+    *("build", "finish", "inspect", "bench", "eval", "run", "check", "report"),
+    *("pack", "unpack", "verify", "sign", "keygen"),
+    *("targets", "doctor", "demo"),
+)
 """In the order of ``--help``; each is a file of this folder with an object ``command``, imported when asked for."""
 
 

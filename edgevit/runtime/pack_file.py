@@ -28,6 +28,7 @@ from edgevit.runtime.packed import (
     LOCAL,
     LOCAL_MARK,
     MOST_BYTES,
+    MOST_FILES,
     SUFFIX,
     UTF8_FLAG,
     PackedContents,
@@ -124,9 +125,11 @@ def write_pack(stream: BinaryIO, bundle: Bundle, signature: bytes | None) -> Non
         signature: The content of ``signature.json``, if it is to have one.
 
     Raises:
-        BundleError: They have more than 4 GiB.
+        BundleError: They are too many, or have more than 4 GiB.
     """
     names = sorted({*bundle.manifest.files, *([SIGNATURE_FILE] if signature is not None else [])})
+    if len(names) >= MOST_FILES:
+        raise BundleError(f"{bundle.path} has more files than the {MOST_FILES} of a packed bundle", "ship the folder")
     directory: list[bytes] = []
     place = 0
     for name in (MANIFEST_FILE, *names):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.core.errors import EdgevitError, OutputError
-from edgevit.runtime.bundle import Bundle, verify_bundle
+from edgevit.runtime.bundle import Bundle, refuse_inside, verify_bundle
 from edgevit.runtime.manifest import MANIFEST_FILE
 from edgevit.runtime.pack_file import replace_file, write_pack
 from edgevit.runtime.signature import (
@@ -41,6 +41,7 @@ def make_keys(name: str | os.PathLike[str]) -> tuple[Path, Path]:
     pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
     private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
     public = key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
+    refuse_inside(Path(name))
     files = Path(f"{os.fspath(name)}{_PRIVATE}"), Path(f"{os.fspath(name)}{_PUBLIC}")
     if there := [str(file) for file in files if os.path.lexists(file)]:
         raise OutputError(f"{' and '.join(there)} would be written over", "give the keys another name")

@@ -175,7 +175,9 @@ def test_fields_that_contradict_one_another_are_refused(changes: dict[str, Any],
         make_manifest(**changes)
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../b", "C:\\x", "a\\b", "", "a\0b", "x:y", ".", "./a", "a//b", "a/", "\ud800"])
+@pytest.mark.parametrize(
+    "name", ["../x", "/etc/passwd", "a/../../b", "C:\\x", "a\\b", "", "a\0b", "x:y", ".", "./a", "a//b", "a/", "\ud800"]
+)
 def test_name_that_leads_out_of_the_bundle_is_refused(name: str) -> None:
     assert not is_safe_name(name)
     with pytest.raises(ValueError, match="lead out of the bundle"):

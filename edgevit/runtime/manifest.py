@@ -140,7 +140,7 @@ class Manifest:
                 )
                 for spec in (*self.inputs, *self.outputs)
             ),
-            (len(self.files) > MOST_FILES, f"there are {len(self.files)} files, and {MOST_FILES} are the most"),
+            (len(self.files) >= MOST_FILES, f"there are {len(self.files)} files, and {MOST_FILES - 1} are the most"),
             (
                 self.engine is not None and self.engine.batch[2] > LARGEST_BATCH,
                 f"the engine takes more than {LARGEST_BATCH} images a call",

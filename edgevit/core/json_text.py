@@ -11,6 +11,10 @@ MOST_LEVELS = 64
 """Lists and tables within one another; what reads them afterwards calls itself for each."""
 
 
+MOST_VALUES = 1 << 20
+"""In a document from anywhere: each takes some hundred bytes, whatever it takes in the file."""
+
+
 class RepeatedKeyError(ValueError):
     """A table has a key twice; readers differ in which of them they take."""
 
@@ -22,7 +26,7 @@ def parse_json(text: str | bytes, *, most_levels: int = MOST_LEVELS, unique: boo
         text: Of bytes, the encoding is one of those that JSON may have.
         most_levels: Lists and tables within one another.
         unique: Take nothing that another reader may understand in another way: a key that a table has twice, whole
-            numbers beyond 64 bits, and bytes that are not UTF-8.
+            numbers beyond 64 bits, and bytes that are not UTF-8. Nor more than ``MOST_VALUES`` values.
 
     Raises:
         ValueError: It is not JSON, is nested too deeply, or has a number that is none or that no float holds.
@@ -31,6 +35,8 @@ def parse_json(text: str | bytes, *, most_levels: int = MOST_LEVELS, unique: boo
     try:
         if unique:
             text = text.decode() if isinstance(text, bytes) else text
+            if sum(map(text.count, ",[{")) >= MOST_VALUES:  # there are no more values than these and one
+                raise ValueError(f"it has more than {MOST_VALUES} values")
             data = json.loads(
                 text,
                 parse_constant=_refuse_constant,

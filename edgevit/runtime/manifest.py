@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -133,14 +132,9 @@ class Manifest:
                 f"batch = {list(self.batch)} is not of the form 1 ≤ least ≤ best ≤ largest ≤ {LARGEST_BATCH}",
             ),
             *(
-                (
-                    not all(isinstance(side, str) or side > 0 for side in spec.shape)
-                    or math.prod(side for side in spec.shape if isinstance(side, int)) >= _MOST_VALUES,
-                    f"{spec.name} has the shape {list(spec.shape)}",
-                )
+                (not _is_possible(spec.shape), f"{spec.name} has the shape {_show(list(spec.shape))}")
                 for spec in (*self.inputs, *self.outputs)
             ),
-            (len(self.files) >= MOST_FILES, f"there are {len(self.files)} files, and {MOST_FILES - 1} are the most"),
             (
                 self.engine is not None and self.engine.batch[2] > LARGEST_BATCH,
                 f"the engine takes more than {LARGEST_BATCH} images a call",
@@ -184,6 +178,16 @@ class Manifest:
         if self.engine is not None:
             data["engine"] = self.engine.to_data()
         return data
+
+
+def _is_possible(shape: tuple[int | str, ...]) -> bool:
+    """Whether an image's values can be counted and held."""
+    values = 1
+    for side in shape:
+        values *= side if isinstance(side, int) else 1
+        if not 0 < values < _MOST_VALUES:
+            return False
+    return True
 
 
 def _drop_batch(specs: Sequence[TensorSpec]) -> list[tuple[tuple[int | str, ...], str]]:
@@ -275,6 +279,8 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
             f"{file} was changed: its content has the SHA-256 {found}, it records {_show(recorded)}", _REBUILD
         )
     files = data.get("files")
+    if isinstance(files, dict) and len(files) >= MOST_FILES:
+        raise _INVALID(f"{file} lists {len(files)} files, and {MOST_FILES - 1} are the most", _REBUILD)
     if unsafe := find_unsafe_names(files if isinstance(files, dict) else ()):
         names = ", ".join(ascii(name) for name in unsafe[:10])
         raise BundleError(

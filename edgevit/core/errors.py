@@ -17,12 +17,36 @@ Every error that edgevit raises on purpose carries one sentence of what happened
     └── BundleError            version, checksum, signature, wrong device: both values
 
 The command line prints ``error: message`` and ``hint: hint`` and exits with status 2.
+
+Whoever opens bundles can also tell errors apart by ``code``, one of :data:`CODES`. The runtime in C++ has the same, and
+docs/bundle.md says when each is given.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias, get_args
+
+ErrorCode: TypeAlias = Literal[
+    "argument",
+    "not-a-bundle",
+    "manifest",
+    "schema",
+    "unsafe",
+    "damaged",
+    "signature",
+    "portable",
+    "library",
+    "device",
+    "canary",
+    "image",
+    "error",
+]
+CODES: tuple[ErrorCode, ...] = get_args(ErrorCode)
+
+ErrorMaker: TypeAlias = Callable[[str, str], "EdgevitError"]
+"""A class of errors, or one with a code of its own: ``functools.partial(BundleError, code="unsafe")``."""
 
 _LISTED = 10
 _COUNTED = re.compile(r"  … and \d+ more.*")
@@ -34,19 +58,24 @@ class EdgevitError(Exception):
     Args:
         message: What happened, in one sentence; further lines may list the offenders.
         hint: What to do about it, in one sentence.
+        code: What kind of error it is, for programs; by default that of the class.
 
     Attributes:
         message: With ten offenders of each list.
         whole: With all of them, as ``--json`` gives it.
     """
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    code: ErrorCode = "error"
+
+    def __init__(self, message: str, hint: str = "", *, code: ErrorCode | None = None) -> None:
         self.message, self.whole = shorten_lists(message), message
         super().__init__(self.message)
         self.hint = hint
+        if code is not None:
+            self.code = code
 
-    def __reduce__(self) -> tuple[type[EdgevitError], tuple[str, str]]:
-        return type(self), (self.whole, self.hint)  # from one process to another with its hint
+    def __reduce__(self) -> tuple[type[EdgevitError], tuple[str, str], dict[str, Any]]:
+        return type(self), (self.whole, self.hint), {"code": self.code}  # from one process to another, whole
 
     def __str__(self) -> str:
         return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
@@ -62,6 +91,8 @@ class RecipeError(EdgevitError):
 
 class MissingPackageError(EdgevitError):
     """An optional package is needed and not installed."""
+
+    code = "library"
 
 
 class CheckpointError(EdgevitError):
@@ -90,6 +121,8 @@ class CompileError(EdgevitError):
 
 class DeviceError(EdgevitError):
     """A device that is not here, not reachable or not the one that is needed."""
+
+    code = "device"
 
 
 class OutputError(EdgevitError):

@@ -44,7 +44,7 @@ def measure_cold_start(
     """Open and run the engine or bundle in ``directory`` in fresh processes, one after another.
 
     Args:
-        directory: A folder with ``engine.json`` or ``manifest.json``.
+        directory: A folder with ``engine.json`` or ``manifest.json``, or a packed bundle.
         processes: How many; times are their medians, memory is their maximum.
         timeout_seconds: For each.
         settings: Of the engine, over its own.
@@ -143,14 +143,14 @@ def _measure_here(folder: Path, settings: Mapping[str, Setting]) -> dict[str, An
     start = time.perf_counter_ns()
     import numpy as np
 
-    is_bundle = (folder / "manifest.json").is_file()
+    is_bundle = folder.is_file() or (folder / "manifest.json").is_file()
     opened: Any
     if is_bundle:
         from edgevit.runtime import open_bundle
     else:
         from edgevit.core.engine import load_engine
         from edgevit.runtime.session import open_engine
-    backend = _read_backend(folder / ("manifest.json" if is_bundle else "engine.json"))
+    backend = _read_backend(folder, "manifest.json" if is_bundle else "engine.json")
     if backend is not None:
         with contextlib.suppress(ImportError):  # opening says which package is missing and how to install it
             importlib.import_module(backend)
@@ -175,12 +175,14 @@ def _measure_here(folder: Path, settings: Mapping[str, Setting]) -> dict[str, An
         }
 
 
-def _read_backend(description: Path) -> str | None:
+def _read_backend(folder: Path, description: str) -> str | None:
     """The engine library to import. Opening the folder reads the description properly and says what is wrong."""
+    from edgevit.runtime.packed import open_contents
+
     try:
-        data = parse_json(description.read_bytes())
+        data = parse_json(open_contents(folder).read(description))
         backend = data.get("backend") or data["engine"]["backend"]
-    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, EdgevitError):
         return None
     return backend if backend in LIBRARIES else None  # which are called as the packages are
 

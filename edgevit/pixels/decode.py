@@ -87,11 +87,13 @@ def decode_image(source: ImageSource, *, name: str | None = None, max_pixels: in
                 _check_png(stream)
             return _convert(image, max_pixels, own=image.format == "JPEG")
     except UnidentifiedImageError as exc:
-        raise DataError(f"{name}: not a JPEG, PNG, WebP or BMP image, or its header is damaged", _HINT) from exc
+        raise DataError(
+            f"{name}: not a JPEG, PNG, WebP or BMP image, or its header is damaged", _HINT, code="image"
+        ) from exc
     except _DAMAGED as exc:
         unread = isinstance(exc, OSError) and exc.errno is not None
         hint = "check the path and its permissions" if unread else _HINT
-        raise DataError(f"{name}: {_explain(exc)}", hint) from exc
+        raise DataError(f"{name}: {_explain(exc)}", hint, code="image") from exc
 
 
 def name_source(source: ImageSource) -> str:
@@ -128,7 +130,8 @@ def _check_png(stream: Any) -> None:
 def _wrap_pixels(pixels: npt.NDArray[Any], name: str) -> Image.Image:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
         message = f"{name}: an array of shape {pixels.shape} and type {pixels.dtype} is not RGB pixels"
-        raise DataError(message, "give an array of shape (height, width, 3) and type uint8, in RGB order")
+        hint = "give an array of shape (height, width, 3) and type uint8, in RGB order"
+        raise DataError(message, hint, code="argument" if pixels.size else "image")
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 

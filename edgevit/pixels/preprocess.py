@@ -136,6 +136,7 @@ class Preprocess:
             raise DataError(
                 f"{name}: {width} × {height} pixels would become {size[1]} × {size[0]} before the crop",
                 "crop the image to a less extreme aspect ratio",
+                code="image",
             )
         return size
 

@@ -26,7 +26,6 @@ from edgevit.core.schema import to_data
 from edgevit.runtime.bundle import Bundle
 from edgevit.runtime.cache_file import read_cache, write_cache
 from edgevit.runtime.canary_file import read_canary
-from edgevit.runtime.manifest import MANIFEST_FILE, hash_file
 from edgevit.runtime.rebuild import suggest_rebuild
 from edgevit.runtime.session import Session, get_runtime
 
@@ -121,6 +120,7 @@ def check_canary(bundle: Bundle, session: Session, check: Check = "auto") -> Can
         f"{bundle.path}: the engine answers something else here than at the build: its answers to the canary {found}, "
         f"at the build it was {name_db(done.built_db)}, and {done.least_db:.1f} dB is the least{differs}",
         _suggest(bundle, done),
+        code="canary",
     )
 
 
@@ -187,7 +187,7 @@ def _suggest(bundle: Bundle, done: CanaryCheck) -> str:
 
 def _name_memory(bundle: Bundle, here: Place) -> str:
     """In the cache, the file that says that this very bundle has passed in this place."""
-    text = json.dumps([hash_file(bundle.path / MANIFEST_FILE).sha256, to_data(here)], sort_keys=True)
+    text = json.dumps([bundle.manifest_sha256, to_data(here)], sort_keys=True)
     return f"canary/{hashlib.sha256(text.encode()).hexdigest()}.json"
 
 

@@ -20,7 +20,7 @@ from edgevit.runtime.library import import_library
 from edgevit.runtime.ports import check_ports
 from edgevit.runtime.session import Outputs
 from edgevit.runtime.settings import OpenSettings, read_settings
-from edgevit.runtime.versions import parse_version
+from edgevit.runtime.versions import OtherVersion, parse_version
 
 
 @functools.cache
@@ -55,7 +55,7 @@ def find_mismatch(engine: Engine) -> str | None:
     built, here = engine.versions.get("openvino", "0"), read_versions()["openvino"]
     # OpenVINO reads what its earlier releases wrote, and does not promise the reverse
     if parse_version(here) < parse_version(built):
-        return f"the engine was written by OpenVINO {built}; here is the older {here}"
+        return OtherVersion(f"the engine was written by OpenVINO {built}; here is the older {here}")
     return None
 
 
@@ -122,7 +122,8 @@ class OpenVINOExecutor:
     def __init__(self, engine: Engine, settings: OpenSettings) -> None:
         _refuse_other_files(engine)
         try:
-            compiled = get_core().compile_model(str(engine.path), engine.device, build_config(settings, engine.device))
+            model, self._weights = _read_model(engine)
+            compiled = get_core().compile_model(model, engine.device, build_config(settings, engine.device))
             self.streams = _read_count(compiled, "OPTIMAL_NUMBER_OF_INFER_REQUESTS") or 1
             self._outputs = len(compiled.outputs)
             requests = [compiled.create_infer_request() for _ in range(self.streams)]
@@ -159,11 +160,23 @@ class OpenVINOExecutor:
         for _ in range(self.streams):
             self._requests.get()
         self._requests.put(None)
+        self._weights = None
 
 
 def open_executor(engine: Engine, settings: Mapping[str, Setting]) -> OpenVINOExecutor:
     """Load an engine; see :func:`edgevit.runtime.session.open_engine`."""
     return OpenVINOExecutor(engine, read_settings(settings, is_property))
+
+
+def _read_model(engine: Engine) -> tuple[Any, Any]:
+    """What is compiled, and the weights that have to outlive it: mapped, where they lie in a packed bundle."""
+    if engine.contents is None:
+        return str(engine.path), None
+    name = os.path.splitext(engine.files[0])[0] + ".bin"
+    mapped = engine.contents.map(name) if name in engine.files else memoryview(b"")
+    weights = np.frombuffer(mapped, np.uint8) if len(mapped) else np.zeros(1, np.uint8)
+    tensor = import_library("openvino").Tensor(weights, shared_memory=True)
+    return get_core().read_model(engine.read(engine.files[0]), tensor), (tensor, weights)
 
 
 def _read_shape(port: Any) -> list[object]:
@@ -173,15 +186,21 @@ def _read_shape(port: Any) -> list[object]:
 def _refuse_other_files(engine: Engine) -> None:
     """OpenVINO offers a file to its readers of every format, and takes weights of its name that lie beside it."""
     try:
-        with engine.path.open("rb") as stream:
-            begin = stream.read(64)
+        if engine.contents is None:
+            with engine.path.open("rb") as stream:
+                begin = stream.read(64)
+        else:
+            begin = bytes(engine.contents.map(engine.files[0])[:64])
     except OSError as exc:
-        raise DeviceError(f"{engine.path} cannot be read: {exc.strerror}", "copy the bundle again") from exc
+        message = f"{engine.path} cannot be read: {exc.strerror or exc}"
+        raise DeviceError(message, "copy the bundle again", code="damaged") from exc
     if not begin.lstrip().startswith((b"<?xml", b"<net")):
-        raise BundleError(f"{engine.path} is not a model of OpenVINO's own format", "build the bundle again")
+        message = f"{engine.path} is not a model of OpenVINO's own format"
+        raise BundleError(message, "build the bundle again", code="unsafe")
     weights = engine.path.with_suffix(".bin")
-    if os.path.lexists(weights) and weights.name not in engine.files:
-        raise BundleError(f"{weights} holds weights, and the bundle does not list it", "build the bundle again")
+    if engine.contents is None and os.path.lexists(weights) and weights.name not in engine.files:
+        message = f"{weights} holds weights, and the bundle does not list it"
+        raise BundleError(message, "build the bundle again", code="unsafe")
 
 
 def _read_count(compiled: Any, name: str) -> int | None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.core.engine import Engine, Setting
-from edgevit.core.errors import BundleError, DataError, DeviceError
+from edgevit.core.errors import BundleError, DataError, DeviceError, ErrorCode
 from edgevit.core.target import read_architecture
 from edgevit.pixels.decode import ImageSource
 from edgevit.pixels.preprocess import Preprocess
@@ -21,6 +21,7 @@ from edgevit.runtime.manifest import Manifest
 from edgevit.runtime.prediction import Prediction, rank_outputs
 from edgevit.runtime.rebuild import suggest_rebuild
 from edgevit.runtime.session import Outputs, Session, get_runtime, open_engine
+from edgevit.runtime.versions import OtherVersion
 
 
 class Predictor:
@@ -78,9 +79,9 @@ class Predictor:
         """
         self._require("classify")
         if not isinstance(top_k, int | np.integer) or isinstance(top_k, bool):
-            raise DataError(f"top_k = {top_k!r} is not a whole number", "give a number from 1")
+            raise DataError(f"top_k = {top_k!r} is not a whole number", "give a number from 1", code="argument")
         if top_k < 1:
-            raise DataError(f"top_k = {top_k} asks for no class", "give a number from 1")
+            raise DataError(f"top_k = {top_k} asks for no class", "give a number from 1", code="argument")
         return rank_outputs(self._compute(image)[0], self.labels, self.manifest.scores, top_k)
 
     def embed(self, image: ImageSource) -> npt.NDArray[np.float32]:
@@ -118,6 +119,7 @@ class Predictor:
             raise BundleError(
                 f"the bundle of {self.manifest.name} is for the task {ours}, not {task}",
                 f"call .{ours}(image), or build the checkpoint again with --task {task}",
+                code="argument",
             )
 
     def run(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -154,6 +156,7 @@ def open_bundle(
     verify: bool = True,
     settings: Mapping[str, Setting] | None = None,
     check: Check = "auto",
+    public_key: str | bytes | os.PathLike[str] | None = None,
 ) -> Predictor:
     """Open a bundle on this device.
 
@@ -164,10 +167,12 @@ def open_bundle(
     in the user's cache folder.
 
     Args:
-        path: The bundle's folder.
+        path: The bundle's folder, or a packed bundle (``NAME.edgevit``).
         verify: Hash every file; otherwise only their presence and size are checked.
         settings: Override the engine's own, for example ``{"threads": 2}``; see ``edgevit/runtime/settings.py``.
         check: ``auto`` as above; ``always`` answers the canary in any case, ``never`` in none.
+        public_key: Of whoever has to have signed the bundle, as a PEM file or its content as bytes: an unsigned or
+            altered bundle is refused before the engine library sees any of it. Every file is hashed then.
 
     Raises:
         BundleError: The bundle is damaged, portable, of a newer edgevit, or made for another device or library version.
@@ -175,17 +180,18 @@ def open_bundle(
         DeviceError: A setting is not valid, the library refused the engine, or the engine does not answer here as where
             it was judged: with both figures, and with what differs.
     """
-    bundle = load_bundle(path)
+    bundle = load_bundle(path, public_key=public_key)
     engine = bundle.engine  # refuses a portable bundle before its files are hashed
-    bundle = verify_bundle(path, contents=verify, extra=False)
+    verify_bundle(bundle, contents=verify or public_key is not None, extra=False)
     wanted = dataclasses.replace(engine, settings={**engine.settings, **(settings or {})})
     mismatch = _find_mismatch(bundle.manifest, wanted)
     if mismatch:
         in_float32 = dataclasses.replace(wanted, settings={**wanted.settings, "inference_precision": "f32"})
         if "inference_precision" in wanted.settings and _find_mismatch(bundle.manifest, in_float32) is None:
             hint = "open it with settings={'inference_precision': 'f32'}, or build a bundle for this processor"
-            raise BundleError(f"{path}: {mismatch}", hint)
-        raise BundleError(f"{path}: {mismatch}", suggest_rebuild(bundle))
+            raise BundleError(f"{path}: {mismatch}", hint, code="device")
+        code: ErrorCode = "library" if isinstance(mismatch, OtherVersion) else "device"
+        raise BundleError(f"{path}: {mismatch}", suggest_rebuild(bundle), code=code)
     session = open_engine(engine, settings)
     try:
         canary = check_canary(bundle, session, check)

@@ -95,7 +95,9 @@ class Session:
         """
         if len(self.outputs) != 1:
             names = ", ".join(spec.name for spec in self.outputs)
-            raise DataError(f"the engine has {len(self.outputs)} outputs: {names}", "ask for them with run_outputs")
+            raise DataError(
+                f"the engine has {len(self.outputs)} outputs: {names}", "ask for them with run_outputs", code="argument"
+            )
         return self.run_outputs(batch)[0]
 
     def run_outputs(self, batch: npt.NDArray[np.uint8]) -> Outputs:
@@ -120,6 +122,7 @@ class Session:
         raise DataError(
             f"the engine takes an array of shape (images, {shape}) and type {spec.dtype}, not {found}",
             "give one image as image[None]" if single else "prepare each image with the bundle's preprocess.apply",
+            code="argument",
         )
 
     def close(self) -> None:
@@ -152,7 +155,9 @@ def get_runtime(backend: str) -> Runtime:
     """
     if backend not in LIBRARIES:
         raise BundleError(
-            f"this version of edgevit opens no {backend} engines", f"it opens those of {', '.join(LIBRARIES)}"
+            f"this version of edgevit opens no {backend} engines",
+            f"it opens those of {', '.join(LIBRARIES)}",
+            code="library",
         )
     module, _, name = LIBRARIES[backend].runtime.partition(":")
     runtime = importlib.import_module(module)

@@ -28,4 +28,4 @@ def test_whatever_is_wrong_is_a_value_error(text: str | bytes, words: str) -> No
 
 def test_what_is_right_is_read() -> None:
     assert parse_json(b'{"a": [1, 2.5, null, {"b": "\xc3\xa9"}]}') == {"a": [1, 2.5, None, {"b": "é"}]}
-    assert parse_json("[" * (MOST_LEVELS - 1) + "]" * (MOST_LEVELS - 1))
+    assert parse_json("[" * MOST_LEVELS + "]" * MOST_LEVELS)

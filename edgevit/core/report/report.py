@@ -155,10 +155,18 @@ class Report:
         Raises:
             BundleError: The file is missing or damaged, or a later version of edgevit wrote it.
         """
-        path = Path(path)
         try:
-            data = parse_json(path.read_bytes())
-        except (OSError, ValueError) as exc:
+            content = Path(path).read_bytes()
+        except OSError as exc:
+            raise BundleError(f"cannot read the report {path}: {exc}", "build again") from exc
+        return cls.parse(content, Path(path))
+
+    @classmethod
+    def parse(cls, content: bytes, path: Path) -> Report:
+        """As :meth:`load`, from the file's content; ``path`` is for messages."""
+        try:
+            data = parse_json(content)
+        except ValueError as exc:
             raise BundleError(f"cannot read the report {path}: {exc}", "build again") from exc
         version = data.get("schema_version") if isinstance(data, dict) else None
         if isinstance(version, int) and version > SCHEMA_VERSION:

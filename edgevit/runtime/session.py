@@ -39,8 +39,10 @@ class Executor(Protocol):
 class Runtime(Protocol):
     """What the module of a library that opens its engines provides, or its object."""
 
-    def open_executor(self, engine: Engine, settings: Mapping[str, Setting]) -> Executor:
-        """Load the engine's files with these settings."""
+    def open_executor(
+        self, engine: Engine, settings: Mapping[str, Setting], digests: Mapping[str, str] | None = None
+    ) -> Executor:
+        """Load the engine's files with these settings; with their ``digests``, what is compiled may be kept."""
 
     def list_devices(self) -> tuple[str, ...]:
         """Devices that the library finds on this machine."""
@@ -159,12 +161,19 @@ def get_runtime(backend: str) -> Runtime:
     return cast(Runtime, getattr(runtime, name) if name else runtime)
 
 
-def open_engine(engine: Engine, settings: Mapping[str, Setting] | None = None) -> Session:
+def open_engine(
+    engine: Engine,
+    settings: Mapping[str, Setting] | None = None,
+    *,
+    digests: Mapping[str, str] | None = None,
+) -> Session:
     """Load an engine onto its device.
 
     Args:
         engine: What ``compile_engine`` left.
         settings: Override the engine's own; see ``edgevit/runtime/settings.py``.
+        digests: SHA-256 of each of the engine's files, which the caller has just checked: what the library compiles
+            from them may then be kept in the user's cache, and is taken from there.
 
     Raises:
         MissingPackageError: The engine library is not installed.
@@ -175,4 +184,4 @@ def open_engine(engine: Engine, settings: Mapping[str, Setting] | None = None) -
     mismatch = runtime.find_mismatch(engine)
     if mismatch:
         raise DeviceError(mismatch, "open the engine on the device that it was compiled for, or compile it here")
-    return Session(engine, runtime.open_executor(engine, engine.settings))
+    return Session(engine, runtime.open_executor(engine, engine.settings, digests))

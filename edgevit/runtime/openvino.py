@@ -131,8 +131,6 @@ class OpenVINOExecutor:
             self.streams = _read_count(compiled, "OPTIMAL_NUMBER_OF_INFER_REQUESTS") or 1
             self._outputs = len(compiled.outputs)
             requests = [compiled.create_infer_request() for _ in range(self.streams)]
-        except MemoryError as exc:
-            raise DeviceError(f"there is too little memory to open {engine.path.name}", "free some") from exc
         except RuntimeError as exc:
             hint = "build the bundle again on this machine"
             if engine.device == "CPU" and read_tier() == "sse4.1":
@@ -156,7 +154,7 @@ class OpenVINOExecutor:
             # the input is read in place; outputs are copies, as the next call overwrites the request's own
             results = request.infer({0: batch}, share_inputs=True)
         except MemoryError as exc:
-            raise DeviceError("there is too little memory for OpenVINO's answer", "free some, and call again") from exc
+            raise DeviceError("there is too little memory for OpenVINO", "free some, and call again") from exc
         except RuntimeError as exc:
             raise DeviceError(f"OpenVINO failed: {exc}", "build the bundle again on this machine") from exc
         finally:

@@ -7,6 +7,7 @@ import functools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,15 @@ from edgevit.runtime.session import Outputs, Session, get_runtime, open_engine
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+
+@contextmanager
+def _tell_memory() -> Iterator[None]:
+    """What Python or a library says where memory is refused, as an error of ours."""
+    try:
+        yield
+    except MemoryError as exc:
+        raise DeviceError("there is too little memory", "free some, or take smaller images or fewer at a time") from exc
 
 
 class Predictor:
@@ -109,7 +119,9 @@ class Predictor:
             DeviceError: The engine failed, or gave values that are not numbers.
         """
         self._require("embed")
-        return self._compute((image,), bgr, listed=False)[0][0]
+        (vectors,) = self._compute((image,), bgr, listed=False)
+        vector: npt.NDArray[np.float32] = vectors[0]
+        return vector
 
     def embed_batch(self, images: Iterable[ImageSource], *, bgr: bool = False) -> npt.NDArray[np.float32]:
         """As :meth:`embed`, of any number of images, each of its own size: ``(images, C)``."""
@@ -192,6 +204,7 @@ class Predictor:
     def _name_outputs(self, outputs: Iterable[npt.NDArray[np.float32]]) -> dict[str, npt.NDArray[np.float32]]:
         return dict(zip((spec.name for spec in self.manifest.outputs), outputs, strict=True))
 
+    @_tell_memory()
     def _compute(self, images: Iterable[ImageSource], bgr: bool, *, listed: bool) -> Outputs:
         """All outputs, ``(images, …) float32`` each; images of a list are named by their places."""
         remaining = enumerate(_check_list(images))
@@ -248,6 +261,7 @@ class Predictor:
         self.close()
 
 
+@_tell_memory()
 def open_bundle(
     path: str | os.PathLike[str],
     *,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgevit.core.engine import Setting
 from edgevit.core.errors import BundleError, DataError, DeviceError
 from edgevit.runtime import Predictor, QueueFullError, open_bundle
 from edgevit.runtime.bundle import Bundle
@@ -143,7 +144,8 @@ class Slow:
     """An executor whose calls wait until they are let through; it counts those under way."""
 
     def __init__(self, streams: int = 1) -> None:
-        self.streams, self.settings = streams, {}
+        self.streams = streams
+        self.settings: Mapping[str, Setting] = {}
         self.open, self.begun, self.closed = threading.Event(), threading.Semaphore(0), False
 
     def execute(self, batch: np.ndarray) -> Outputs:

@@ -8,7 +8,6 @@ the memory is what an app in Python would need.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import statistics
@@ -20,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.core.engine import Setting
-from edgevit.core.errors import DeviceError, EdgevitError, format_last_lines
+from edgevit.core.errors import DeviceError, EdgevitError, MissingPackageError, format_last_lines
 from edgevit.core.isa import LIMIT_VARIABLE, TIERS, TierName
 from edgevit.core.json_text import parse_json
 from edgevit.core.libraries import LIBRARIES
 from edgevit.core.report.report import ColdStart
+from edgevit.runtime.library import import_library
 
 # `-m` would put the working folder before the library, where a numpy.py may lie: a user's, or a bundle's.
 _START = (
@@ -152,8 +152,8 @@ def _measure_here(folder: Path, settings: Mapping[str, Setting]) -> dict[str, An
         from edgevit.runtime.session import open_engine
     backend = _read_backend(folder, "manifest.json" if is_bundle else "engine.json")
     if backend is not None:
-        with contextlib.suppress(ImportError):  # opening says which package is missing and how to install it
-            importlib.import_module(backend)
+        with contextlib.suppress(MissingPackageError):  # opening says so as well
+            import_library(backend)
     imported = time.perf_counter_ns()
     # the canary is answered once on a machine, which is no part of every start
     opened = (

@@ -25,7 +25,6 @@ from edgevit.core.report.place import MACHINE_PARTS, CanaryRecord, Place, compar
 from edgevit.core.schema import to_data
 from edgevit.runtime.bundle import Bundle
 from edgevit.runtime.cache_file import read_cache, write_cache
-from edgevit.runtime.canary_file import read_canary
 from edgevit.runtime.rebuild import suggest_rebuild
 from edgevit.runtime.session import Session, get_runtime
 
@@ -142,6 +141,8 @@ def try_canary(bundle: Bundle, session: Session, check: Check = "auto") -> Canar
     memory = _name_memory(bundle, here)
     if check == "auto" and (passed := _recall(memory, record)) is not None:
         return dataclasses.replace(done, status="remembered", sqnr_db=passed["sqnr_db"], finite=True)
+    from edgevit.runtime.canary_file import read_canary  # most openings need it not, and an app's start counts
+
     canary = read_canary(bundle, record)
     answers = session.run_outputs(canary.pixels)
     sqnr_db, against_build_db = (measure_sqnr(stored, answers) for stored in (canary.reference, canary.answers))

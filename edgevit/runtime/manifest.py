@@ -21,7 +21,6 @@ from edgevit.core.contents import Contents
 from edgevit.core.engine import LARGEST_BATCH, Engine, TensorSpec
 from edgevit.core.errors import BundleError
 from edgevit.core.json_text import RepeatedKeyError, parse_json
-from edgevit.core.quantization import RANDOM_MARK
 from edgevit.core.report.place import CanaryRecord
 from edgevit.core.target import Target
 from edgevit.core.task import Task
@@ -151,6 +150,8 @@ class Manifest:
     @property
     def for_trials(self) -> bool:
         """Whether random pixels calibrated it, so that only its latency means something."""
+        from edgevit.core.quantization import RANDOM_MARK  # an app has no use of the rest of that module
+
         return bool(self.figures.get("calibration") == RANDOM_MARK)
 
     @property

@@ -214,6 +214,8 @@ class OnnxRuntimeExecutor:
         self._session = None
 
 
-def open_executor(engine: Engine, settings: Mapping[str, Setting]) -> OnnxRuntimeExecutor:
-    """Load an engine; see :func:`edgevit.runtime.session.open_engine`."""
+def open_executor(
+    engine: Engine, settings: Mapping[str, Setting], digests: Mapping[str, str] | None = None
+) -> OnnxRuntimeExecutor:
+    """Load an engine; see :func:`edgevit.runtime.session.open_engine`. Nothing that it compiles is kept."""
     return OnnxRuntimeExecutor(engine, read_settings(settings, is_property))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import os
 import queue
 from collections.abc import Mapping
@@ -15,6 +17,7 @@ from edgevit.core.engine import Engine, Setting
 from edgevit.core.errors import BundleError, DeviceError
 from edgevit.core.isa import TIERS, TierName, read_tier
 from edgevit.core.report.place import Place, select_settings
+from edgevit.runtime.compiled_file import can_keep, read_compiled, write_compiled, write_key
 from edgevit.runtime.cores import choose_threads, count_logical_cores, count_physical_cores
 from edgevit.runtime.library import import_library
 from edgevit.runtime.ports import check_ports
@@ -42,6 +45,8 @@ def read_versions() -> dict[str, str]:
 
 def has_device(name: str) -> bool:
     """Whether the device, or one of its kind (``GPU`` for ``GPU.0``), is here."""
+    if name == "CPU" and _read_text("CPU", "FULL_DEVICE_NAME") is not None:
+        return True  # a list of all devices would load the plugins of all kinds
     return any(device == name or device.startswith(f"{name}.") for device in list_devices())
 
 
@@ -119,11 +124,10 @@ def build_config(settings: OpenSettings, device: str) -> dict[str, Any]:
 class OpenVINOExecutor:
     """A compiled model with one inference request a stream."""
 
-    def __init__(self, engine: Engine, settings: OpenSettings) -> None:
+    def __init__(self, engine: Engine, settings: OpenSettings, digests: Mapping[str, str]) -> None:
         _refuse_other_files(engine)
         try:
-            model, self._weights = _read_model(engine)
-            compiled = get_core().compile_model(model, engine.device, build_config(settings, engine.device))
+            compiled, self._mapped = _compile(engine, build_config(settings, engine.device), digests)
             self.streams = _read_count(compiled, "OPTIMAL_NUMBER_OF_INFER_REQUESTS") or 1
             self._outputs = len(compiled.outputs)
             requests = [compiled.create_infer_request() for _ in range(self.streams)]
@@ -149,6 +153,8 @@ class OpenVINOExecutor:
         try:
             # the input is read in place; outputs are copies, as the next call overwrites the request's own
             results = request.infer({0: batch}, share_inputs=True)
+        except MemoryError as exc:
+            raise DeviceError("there is too little memory for OpenVINO", "free some, and call again") from exc
         except RuntimeError as exc:
             raise DeviceError(f"OpenVINO failed: {exc}", "build the bundle again on this machine") from exc
         finally:
@@ -160,12 +166,57 @@ class OpenVINOExecutor:
         for _ in range(self.streams):
             self._requests.get()
         self._requests.put(None)
-        self._weights = None
+        self._mapped = None
 
 
-def open_executor(engine: Engine, settings: Mapping[str, Setting]) -> OpenVINOExecutor:
+def open_executor(
+    engine: Engine, settings: Mapping[str, Setting], digests: Mapping[str, str] | None = None
+) -> OpenVINOExecutor:
     """Load an engine; see :func:`edgevit.runtime.session.open_engine`."""
-    return OpenVINOExecutor(engine, read_settings(settings, is_property))
+    return OpenVINOExecutor(engine, read_settings(settings, is_property), digests or {})
+
+
+def _compile(engine: Engine, config: dict[str, Any], digests: Mapping[str, str]) -> tuple[Any, Any]:
+    """The compiled model, and what must live as long as it: of one that was kept, the memory that its weights lie in.
+
+    Raises:
+        RuntimeError: OpenVINO refuses it.
+    """
+    key = _write_key(engine, config, digests)
+    mapped = read_compiled(key) if key is not None else None
+    if mapped is not None:
+        try:
+            tensor = import_library("openvino").Tensor(mapped, shared_memory=True)
+            return get_core().import_model(tensor, engine.device, config), tensor
+        except RuntimeError:  # of another processor, as OpenVINO sees it
+            pass
+    model, weights = _read_model(engine)
+    compiled = get_core().compile_model(model, engine.device, config)
+    if key is not None and can_keep(key, engine.size_bytes):
+        with contextlib.suppress(RuntimeError):  # not every graph can be written
+            write_compiled(key, _export(compiled))
+    return compiled, weights
+
+
+def _write_key(engine: Engine, config: Mapping[str, Any], digests: Mapping[str, str]) -> str | None:
+    """``None`` where nothing is kept: on other devices nobody tried whether what was kept answers the same."""
+    if engine.device != "CPU" or not all(name in digests for name in engine.files) or "CACHE_DIR" in config:
+        return None
+    return write_key(
+        backend="openvino",
+        version=read_versions()["openvino"],
+        device=engine.device,
+        processor=_read_text(engine.device, "FULL_DEVICE_NAME"),
+        instruction_set=read_tier(),
+        files=[(name, digests[name]) for name in engine.files],
+        properties=config,
+    )
+
+
+def _export(compiled: Any) -> bytes:
+    stream = io.BytesIO()
+    compiled.export_model(stream)
+    return stream.getvalue()
 
 
 def _read_model(engine: Engine) -> tuple[Any, Any]:

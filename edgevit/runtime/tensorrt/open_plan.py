@@ -50,8 +50,10 @@ class TensorRTRuntime:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def open_executor(self, engine: Engine, settings: Mapping[str, Setting]) -> TensorRTExecutor:
-        """Load an engine; see :func:`edgevit.runtime.session.open_engine`."""
+    def open_executor(
+        self, engine: Engine, settings: Mapping[str, Setting], digests: Mapping[str, str] | None = None
+    ) -> TensorRTExecutor:
+        """Load an engine; see :func:`edgevit.runtime.session.open_engine`. A plan is compiled already."""
         opened = read_settings(settings, None, keys=GPU_KEYS)
         gpu = choose_gpu(read_gpus(), engine.gpu)
         if gpu is None:

@@ -224,7 +224,7 @@ def test_other_tasks_have_the_same(tmp_path: Path) -> None:
         logits = classifier.run(np.stack([classifier.preprocess.apply(image) for image in images]))
         for task in ("embed", "features"):
             manifest = dataclasses.replace(made.manifest, task=task, classes=0, labels=None)
-            predictor = Predictor(Bundle(made.path, manifest), classifier.session, ())
+            predictor = Predictor(Bundle(made.path, manifest, made.contents), classifier.session, ())
             with pytest.raises(BundleError, match=f"for the task {task}, not classify"):
                 predictor.classify_batch(images)
             with pytest.raises(BundleError):

@@ -14,6 +14,7 @@ import pytest
 from edgevit.core.errors import BundleError, DeviceError, EdgevitError
 from edgevit.runtime import open_bundle
 from edgevit.runtime.bundle import Bundle
+from edgevit.runtime.session import open_engine
 from tests.support.tiny_bundle import make_bundle
 from tests.support.tiny_onnx import compute_logits, make_images
 
@@ -38,23 +39,21 @@ def test_file_removed_before_opening_is_named_and_its_return_is_enough(bundle: B
 def test_file_removed_between_check_and_opening_is_an_error_of_ours(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgevit.runtime import predictor as module
-
     file = bundle.path / bundle.engine.files[-1]
     content = file.read_bytes()
-    real = module.open_engine
+    real = open_engine
 
     def remove_first(*arguments: Any, **options: Any) -> Any:
         file.unlink()
         return real(*arguments, **options)
 
-    monkeypatch.setattr(module, "open_engine", remove_first)
+    monkeypatch.setattr("edgevit.runtime.predictor.open_engine", remove_first)
     with pytest.raises(EdgevitError) as caught:
         open_bundle(bundle.path, keep_compiled=False)
     assert file.name.split(".")[0] in caught.value.message
     assert caught.value.hint
     file.write_bytes(content)
-    monkeypatch.setattr(module, "open_engine", real)
+    monkeypatch.setattr("edgevit.runtime.predictor.open_engine", real)
     open_bundle(bundle.path).close()
 
 
@@ -146,7 +145,8 @@ def test_engine_that_another_thread_closes_ends_every_call_with_an_answer_or_an_
     expected = compute_logits(make_images(1))
     for _ in range(5):
         predictor = open_bundle(bundle.path)
-        ready, wrong = threading.Barrier(5), []
+        ready = threading.Barrier(5)
+        wrong: list[Any] = []
 
         def call(predictor: Any = predictor, ready: Any = ready, wrong: Any = wrong) -> None:
             ready.wait(30)

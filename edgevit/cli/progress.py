@@ -137,9 +137,9 @@ class _Bars(_Lines):
             table.add_row(self._running, bar, count, took)
         ended = sum(state.finished for state in stages.values())
         # Their shares of the time differ tenfold from model to model: what they will take nobody knows.
-        bar = "" if self._parts is None else ProgressBar(self._parts[1], self._parts[0], width=_BAR_WIDTH)
+        whole = "" if self._parts is None else ProgressBar(self._parts[1], self._parts[0], width=_BAR_WIDTH)
         parts = f"{self._parts[0]} of {self._parts[1]} parts" if self._parts else f"{count_things(ended, 'stage')} done"
-        table.add_row(WHOLE, bar, parts, _format_time(now - self._started))
+        table.add_row(WHOLE, whole, parts, _format_time(now - self._started))
         return table
 
 

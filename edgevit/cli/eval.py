@@ -80,6 +80,8 @@ def command(
     _show(output, result)
     if load_manifest(bundle).for_trials:
         output.note(f"warning: {bundle} was {RANDOM_MARK}")
+    for doubt in result.doubts:
+        output.note(f"warning: {doubt}")
     for change in result.changes:
         if change.beyond_chance:
             output.note(f"warning: {change.describe()}")

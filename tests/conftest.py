@@ -23,6 +23,7 @@ from tests.support.under_tier import ALL_CORES
 # A deadline and the check of how fast examples are drawn measure the machine, which may be busy.
 settings.register_profile("edgevit", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", settings.get_profile("edgevit"), max_examples=500)
+settings.register_profile("fuzz", settings.get_profile("edgevit"), max_examples=20_000, database=None)
 settings.load_profile("edgevit")
 
 

@@ -66,8 +66,11 @@ def from_data(cls: type[T], data: object, where: str, error: ErrorMaker) -> T:
     value = _convert(cls, data, "", complaints, hints)
     if complaints:
         plural = "s" if len(complaints) > 1 else ""
+        shown = format_offenders([_shorten(c) for c in complaints[:_MOST_SHOWN]])
+        if len(complaints) > _MOST_SHOWN:
+            shown += f"\n  … and {len(complaints) - _MOST_SHOWN} more"
         raise error(
-            f"{where} has {len(complaints)} problem{plural}:\n{format_offenders([_shorten(c) for c in complaints])}",
+            f"{where} has {len(complaints)} problem{plural}:\n{shown}",
             "; ".join(dict.fromkeys(hints)) or "correct the listed keys and run again",
         )
     return typing.cast(T, value)

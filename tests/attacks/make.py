@@ -273,7 +273,7 @@ def _hide_weights(folder: Path) -> None:
     (folder / "manifest.json").write_bytes(dump(data))
 
 
-FOLDERS: dict[str, Callable[[Path], None]] = {
+FOLDERS: dict[str, Callable[[Path], object]] = {
     "folder-without-manifest": lambda folder: (folder / "manifest.json").unlink(),
     "file-is-missing": lambda folder: (folder / "report.json").unlink(),
     "engine-is-missing": lambda folder: (folder / "model.xml").unlink(),
@@ -301,7 +301,7 @@ FOLDERS: dict[str, Callable[[Path], None]] = {
 """What is changed in a folder of OpenVINO's."""
 
 
-def _refer(location: str) -> Callable[[Path], None]:
+def _refer(location: str) -> Callable[[Path], object]:
     """An ONNX file whose weights lie elsewhere."""
 
     def change(folder: Path) -> None:
@@ -319,7 +319,7 @@ def _refer(location: str) -> Callable[[Path], None]:
     return change
 
 
-ONNX_FOLDERS: dict[str, Callable[[Path], None]] = {
+ONNX_FOLDERS: dict[str, Callable[[Path], object]] = {
     "onnx-points-up": _refer("../outside.data"),
     "onnx-points-to-an-absolute-path": _refer("/etc/hostname"),
     "onnx-points-to-a-file-that-is-not-listed": _refer("stray.data"),
@@ -351,7 +351,7 @@ def _add(*more: Entry) -> Callable[[Entries], bytes]:
     return lambda entries: write_zip([*entries, *more])
 
 
-def _tell(**fields: object) -> Callable[[Entry], Entry]:
+def _tell(**fields: Any) -> Callable[[Entry], Entry]:
     return lambda entry: Entry(entry.name, entry.data, central=fields)
 
 
@@ -434,7 +434,7 @@ def _rename_in_manifest(folder: Path) -> None:
     (folder / "manifest.json").write_bytes(dump(data))
 
 
-def _sign_otherwise(**fields: Any) -> Callable[[Path], None]:
+def _sign_otherwise(**fields: Any) -> Callable[[Path], object]:
     def change(folder: Path) -> None:
         data = json.loads((folder / "signature.json").read_bytes())
         (folder / "signature.json").write_text(json.dumps({**data, **fields}))
@@ -458,7 +458,7 @@ def _sign_bare(folder: Path) -> None:
     (folder / "signature.json").write_text(json.dumps(made))
 
 
-SIGNED: dict[str, Callable[[Path], None]] = {
+SIGNED: dict[str, Callable[[Path], object]] = {
     "signature-is-missing": lambda folder: (folder / "signature.json").unlink(),
     "signature-is-empty": lambda folder: (folder / "signature.json").write_bytes(b""),
     "signature-of-another-key": _sign_by_other,
@@ -496,8 +496,8 @@ def make_attacks(out: Path) -> dict[str, Data]:
         folder = copy_to(name)
         (folder / "manifest.json").write_bytes(replace(dump(read(folder))))
     for name, work in FOLDERS.items():
-        options = {"check": "always"} if name.startswith("canary-") else {}
-        work(copy_to(name, **options))
+        options: dict[str, str] = {"check": "always"} if name.startswith("canary-") else {}
+        work(copy_to(name, openvino, **options))
     for name, work in ONNX_FOLDERS.items():
         work(copy_to(name, onnx_folder))
     names = ["manifest.json", *sorted(read(openvino)["files"])]

@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,10 @@ class Entry:
 
     name: bytes
     data: bytes
-    local: dict[str, object] = dataclasses.field(default_factory=dict)
-    central: dict[str, object] = dataclasses.field(default_factory=dict)
+    local: dict[str, Any] = dataclasses.field(default_factory=dict)
+    central: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def both(self, **fields: object) -> Entry:
+    def both(self, **fields: Any) -> Entry:
         """The same lie in both places."""
         return dataclasses.replace(self, local={**self.local, **fields}, central={**self.central, **fields})
 
@@ -64,6 +65,6 @@ def write_zip(entries: Sequence[Entry], *, comment: bytes = b"", shift: int = 0,
     return out + directory + struct.pack("<4s4H2IH", *end) + comment
 
 
-def _middle(fields: dict[str, object]) -> tuple[object, ...]:
+def _middle(fields: dict[str, Any]) -> tuple[Any, ...]:
     names = ("crc", "packed", "size")
     return (fields["flags"], fields["method"], 0, 33, *(fields[name] for name in names))

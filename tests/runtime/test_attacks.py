@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +10,13 @@ import pytest
 from edgevit.core.errors import CODES, EdgevitError
 from edgevit.runtime import open_bundle
 from tests.attacks.make import ANSWERS, make_attacks
-
-OPENED: list[str] = []
-_WATCHES: list[bool] = []
-
-
-def _watch(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "open" and _WATCHES and isinstance(arguments[0], str | bytes):
-        OPENED.append(arguments[0] if isinstance(arguments[0], str) else arguments[0].decode(errors="replace"))
+from tests.support.opened_files import list_opened
 
 
 @pytest.fixture(scope="module")
 def attacks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("attacks")
     return folder, make_attacks(folder)
-
-
-@pytest.fixture
-def opened() -> Iterator[list[str]]:
-    """What Python opens by a path meanwhile."""
-    if not _WATCHES:
-        sys.addaudithook(_watch)
-    OPENED.clear()
-    _WATCHES.append(True)
-    yield OPENED
-    _WATCHES.clear()
 
 
 def test_every_answer_is_a_code_that_there_is() -> None:
@@ -49,17 +29,20 @@ def test_every_attack_has_an_answer_and_every_answer_an_attack(attacks: tuple[Pa
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_attack_is_refused_with_its_code(attacks: tuple[Path, dict[str, Any]], opened: list[str], name: str) -> None:
+def test_attack_is_refused_with_its_code(attacks: tuple[Path, dict[str, Any]], name: str) -> None:
     folder, made = attacks
     attack = made[name]
     key = folder / attack["public_key"] if "public_key" in attack else None
     path = folder / attack["path"]
     try:
-        with open_bundle(path, public_key=key, check=attack.get("check", "never")):
+        with (
+            list_opened() as opened,
+            open_bundle(path, public_key=key, check=attack.get("check", "never")),
+        ):
             code, hint = "opens", "none"
     except EdgevitError as exc:
         code, hint = exc.code, exc.hint
     assert code == attack["code"]
     assert hint
-    ours = [Path(name) for name in opened if name.startswith(str(folder)) or name.startswith(("/etc/", "/dev/"))]
-    assert [file for file in ours if file not in (path, key) and path not in file.parents] == []
+    near = [Path(file) for file in opened if file.startswith((str(folder), "/etc/", "/dev/"))]
+    assert [file for file in near if file not in (path, key) and path not in file.parents] == []

@@ -198,3 +198,41 @@ def test_file_is_hashed_in_blocks(tmp_path: Path) -> None:
 def test_figure_that_json_cannot_hold_is_refused() -> None:
     with pytest.raises(ValueError):
         dump_manifest(make_manifest(figures={"a": float("nan")}))
+
+
+@pytest.mark.parametrize(("version", "code"), [(1, None), (2, None), (3, None), (4, "schema"), (0, "manifest")])
+def test_older_schema_versions_open_and_newer_ones_are_refused_with_both_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, code: str | None
+) -> None:
+    content = dump_manifest(make_manifest(schema_version=version))
+    monkeypatch.setattr("edgevit.runtime.manifest.SCHEMA_VERSION", 3)
+    if code is None:
+        assert load_manifest(_write(tmp_path, content)).schema_version == version
+        return
+    with pytest.raises(BundleError, match=rf"schema version {version}") as caught:
+        load_manifest(_write(tmp_path, content))
+    assert caught.value.code == code
+    assert version == 0 or "this edgevit reads 3" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"labels": [[]] * 100_000},
+        {"files": {f"file-{i}": {} for i in range(100_000)}},
+        {"inputs": [{"name": "image", "dtype": "uint8", "shape": [1 << 62] * 100_000}]},
+        {"inputs": [{"name": 1, "dtype": 2}] * 10_000},
+        {"schema_version": 2, "edgevit_version": "9" * 100_000},
+        {f"key {i}": 1 for i in range(100_000)},
+        {"k" * 100_000: 1},
+    ],
+    ids=lambda changes: next(iter(changes))[:20],
+)
+def test_document_of_very_many_faults_is_refused_in_few_words(tmp_path: Path, changes: dict[str, Any]) -> None:
+    data = {**json.loads(dump_manifest(make_manifest())), **changes}
+    del data["manifest_sha256"]
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    data["manifest_sha256"] = hashlib.sha256(canonical.encode()).hexdigest()
+    with pytest.raises(BundleError) as caught:
+        load_manifest(_write(tmp_path, json.dumps(data).encode()))
+    assert len(str(caught.value)) < 12_000

@@ -204,7 +204,7 @@ def test_without_cryptography_bundles_open_and_a_signature_asks_for_it(
 ) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "cryptography"]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "cryptography", None)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "cryptography", None)
     with open_bundle(bundle) as opened:
         assert opened.manifest.name == "tiny"
     with pytest.raises(MissingPackageError, match="cryptography") as caught:

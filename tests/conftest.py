@@ -125,8 +125,10 @@ def pytest_runtest_setup() -> None:
     torch's exporter, sympy and the references are imported by the first test that needs them.
     """
     global _imported
-    if gc.get_freeze_count() and len(sys.modules) >= _imported + 50:
-        _imported = len(sys.modules)
+    if len(sys.modules) < _imported + 50:  # the first question: to count what is frozen looks at all of it
+        return
+    _imported = len(sys.modules)
+    if gc.get_freeze_count():
         gc.collect()
         gc.freeze()
 

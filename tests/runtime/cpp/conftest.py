@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.cpp_bundle import CppBundle, build_cpp_bundle
+from tests.support.tiny_bundle import make_bundle, make_portable_bundle
+
+
+@pytest.fixture(scope="session")
+def cpp() -> CppBundle:
+    return build_cpp_bundle()
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Bundles by their target, not to be changed."""
+    folder = tmp_path_factory.mktemp("bundles")
+    made = {
+        name: make_bundle(folder / name, folder / f"{name}-work", target=name, canary=True).path
+        for name in ("cpu", "intel-cpu")
+    }
+    return {**made, "jetson": make_portable_bundle(folder / "jetson", folder / "jetson-work").path}

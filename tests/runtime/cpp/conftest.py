@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for name in ("cpu", "intel-cpu")
     }
     return {**made, "jetson": make_portable_bundle(folder / "jetson", folder / "jetson-work").path}
+
+
+@pytest.fixture
+def bundle(built: dict[str, Path], tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return shutil.copytree(built["cpu"], tmp_path / "bundle")

@@ -1,0 +1,1 @@
+#include "pixels/preprocessor.hpp"

@@ -20,6 +20,8 @@ ONLY_PIXELS = {"EDGEVIT_ONLY_PIXELS": "ON"}
 
 Bytes = npt.NDArray[np.uint8]
 
+_ANY = Preprocess(1, 1, "none", 1, 1, "box", (0, 0, 0), (1, 1, 1))
+
 
 class _Image(ctypes.Structure):
     """``edgevit_image`` of ``edgevit.h``."""
@@ -168,8 +170,7 @@ class CppPixels:
 
     def list_kernels(self) -> list[str]:
         """What this processor has."""
-        any_preprocess = Preprocess(1, 1, "none", 1, 1, "box", (0, 0, 0), (1, 1, 1))
-        return [name for name in KERNELS if self.open(any_preprocess, name) is not None]
+        return [name for name in KERNELS if self.open(_ANY, name) is not None]
 
 
 class CppPreprocess:

@@ -10,21 +10,21 @@ namespace {
 
 constexpr int64_t kMostBytes = int64_t{1} << 30;
 
-int64_t pixel_bytes(edgevit_format format) {
-  switch (format) {
-    case EDGEVIT_RGB:
-    case EDGEVIT_BGR:
-      return 3;
-    case EDGEVIT_RGBA:
-    case EDGEVIT_BGRA:
-      return 4;
-    case EDGEVIT_GREY:
-    case EDGEVIT_NV12:
-    case EDGEVIT_I420:
-      return 1;
+/// What a caller in C may have written is not always one of the names.
+edgevit_format check_format(const edgevit_image& image) {
+  int number;
+  static_assert(sizeof(number) == sizeof(image.format), "an enumeration of C is an int");
+  std::memcpy(&number, &image.format, sizeof(number));
+  if (number < EDGEVIT_RGB || number > EDGEVIT_I420) {
+    throw Failure(EDGEVIT_ARGUMENT, "format " + std::to_string(number) + " of the image is unknown",
+                  "give one of edgevit_format");
   }
-  throw Failure(EDGEVIT_ARGUMENT, "format " + std::to_string(static_cast<int>(format)) + " of the image is unknown",
-                "give one of edgevit_format");
+  return image.format;
+}
+
+int64_t pixel_bytes(edgevit_format format) {
+  if (format == EDGEVIT_RGB || format == EDGEVIT_BGR) return 3;
+  return format == EDGEVIT_RGBA || format == EDGEVIT_BGRA ? 4 : 1;
 }
 
 bool has_planes(edgevit_format format) { return format == EDGEVIT_NV12 || format == EDGEVIT_I420; }
@@ -46,7 +46,7 @@ bool has_planes(edgevit_format format) { return format == EDGEVIT_NV12 || format
 }  // namespace
 
 Source::Source(const edgevit_image& image, const Kernels& kernels) : image_(image), kernels_(&kernels) {
-  const int64_t row_bytes = pixel_bytes(image.format) * image.width;
+  const int64_t row_bytes = pixel_bytes(check_format(image)) * image.width;
   if (image.width < 1 || image.height < 1) {
     throw Failure(EDGEVIT_IMAGE,
                   "the image: " + std::to_string(image.width) + " × " + std::to_string(image.height) +

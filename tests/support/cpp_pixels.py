@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from edgevit.pixels.preprocess import INTERPOLATIONS, Preprocess, Resize
 KERNELS = ("scalar", "sse4.1", "avx2", "avx512-vnni", "neon")
 FORMATS = ("rgb", "bgr", "rgba", "bgra", "grey", "nv12", "i420")
 STATUSES = {0: "ok", 2: "argument", 13: "image"}
+RESAMPLINGS: tuple[Literal["pillow", "torch"], ...] = ("pillow", "torch")
 ONLY_PIXELS = {"EDGEVIT_ONLY_PIXELS": "ON"}
 
 Bytes = npt.NDArray[np.uint8]
@@ -136,7 +137,7 @@ def option_numbers(preprocess: Preprocess) -> list[int]:
         own.resize_height,
         own.resize_width,
         INTERPOLATIONS.index(own.interpolation),
-        ("pillow", "torch").index(own.resampling),
+        RESAMPLINGS.index(own.resampling),
         ("round", "floor").index(own.crop_rounding),
         *own.fill,
         int(own.antialias),

@@ -16,6 +16,7 @@ from edgevit.pixels.preprocess import INTERPOLATIONS, Preprocess, Resize
 from tests.support.cpp_build import build_cpp
 from tests.support.cpp_pixels import (
     ONLY_PIXELS,
+    RESAMPLINGS,
     Bytes,
     CppPixels,
     Frame,
@@ -41,22 +42,29 @@ def list_cases() -> list[tuple[Preprocess, Frame]]:
     generator = np.random.default_rng(0)
     packed = itertools.cycle(("rgb", "bgr", "rgba", "bgra", "grey"))
     gaps = itertools.cycle((0, 3, 70, 0, 0, 1))
-    found = []
-    for interpolation, resize, resampling in itertools.product(INTERPOLATIONS, get_args(Resize), ("pillow", "torch")):
+    found: list[tuple[Preprocess, Frame]] = []
+    for interpolation, resize, resampling in itertools.product(INTERPOLATIONS, get_args(Resize), RESAMPLINGS):
         for turned in (False, True):
             height, width = (int(side) for side in generator.integers(1, (500, 90) if turned else (90, 260)))
-            target = [int(side) for side in generator.integers(1, 70, 4)]
-            plain = interpolation == "bilinear" and turned
+            rows, columns, high, wide = (int(side) for side in generator.integers(1, 70, 4))
             preprocess = Preprocess(
-                *target[:2], resize, *target[2:], interpolation, **NORMAL, resampling=resampling, antialias=not plain
+                rows,
+                columns,
+                resize,
+                high,
+                wide,
+                interpolation,
+                **NORMAL,
+                resampling=resampling,
+                antialias=interpolation != "bilinear" or not turned,
             )
             rgb = np.asarray(make_photo(height, width, len(found) % 5))
             frame = pack_frame(rgb, next(packed), gap=next(gaps), upside_down=len(found) % 3 == 0)
             found.append((preprocess, frame))
             half = (height + 1) // 2, (width + 1) // 2
-            planes = [generator.integers(0, 256, size, np.uint8) for size in ((height, width), half, half)]
+            y, u, v = (generator.integers(0, 256, size, np.uint8) for size in ((height, width), half, half))
             layout = "nv12" if turned else "i420"
-            found.append((preprocess, pack_planes(*planes, layout, gap=next(gaps), plane_gap=next(gaps))))
+            found.append((preprocess, pack_planes(y, u, v, layout, gap=next(gaps), plane_gap=next(gaps))))
     squash = Preprocess(9, 9, "squash", 9, 9, "bicubic", **NORMAL)
     bytes_: Bytes = np.zeros(60, np.uint8)
     strides = (2**31 - 1, -(2**31), 14, -14, 0)

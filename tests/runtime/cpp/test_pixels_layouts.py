@@ -90,9 +90,9 @@ def test_planes_are_within_a_grey_level_of_the_formula(pixels, height, width, se
 
 @pytest.mark.parametrize("yuv", [(16, 128, 128), (235, 128, 128), (0, 0, 0), (255, 255, 255), (82, 90, 240)])
 def test_planes_of_one_colour_are_exact(pixels, yuv):
-    planes = [np.full(size, value, np.uint8) for size, value in zip(((2, 2), (1, 1), (1, 1)), yuv, strict=True)]
-    found = apply_all(pixels, untouched(2, 2), pack_planes(*planes, "nv12"))
-    expected = convert_yuv(*planes)
+    y, u, v = (np.full(size, value, np.uint8) for size, value in zip(((2, 2), (1, 1), (1, 1)), yuv, strict=True))
+    found = apply_all(pixels, untouched(2, 2), pack_planes(y, u, v, "nv12"))
+    expected = convert_yuv(y, u, v)
     np.testing.assert_array_equal(found, np.rint(expected))
 
 
@@ -110,8 +110,9 @@ def test_planes_of_one_colour_are_exact(pixels, yuv):
     ids=["squash", "crop", "none", "nearest", "plain"],
 )
 def test_planes_are_resized_as_the_rgb_that_they_are(pixels, preprocess, size, layout):
-    frame = pack_planes(*draw_planes(*size, 3), layout, gap=2)
-    rgb = apply_all(pixels, untouched(*size), frame)
+    height, width = size
+    frame = pack_planes(*draw_planes(height, width, 3), layout, gap=2)
+    rgb = apply_all(pixels, untouched(height, width), frame)
     np.testing.assert_array_equal(apply_all(pixels, preprocess, frame), preprocess.fit(Image.fromarray(rgb)))
 
 

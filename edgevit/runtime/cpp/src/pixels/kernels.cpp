@@ -11,9 +11,17 @@ struct Choice {
 };
 
 #if defined(EDGEVIT_X86_KERNELS)
-bool has_sse41() { return __builtin_cpu_supports("sse4.1") != 0; }
-bool has_avx2() { return __builtin_cpu_supports("avx2") != 0; }
+// Each asks the processor first: an application may call from a static constructor, before the compiler's own has run.
+bool has_sse41() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("sse4.1") != 0;
+}
+bool has_avx2() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx2") != 0;
+}
 bool has_avx512() {
+  __builtin_cpu_init();
   return __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
          __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512vnni") != 0;
 }

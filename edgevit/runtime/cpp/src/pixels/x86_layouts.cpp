@@ -19,6 +19,8 @@ EDGEVIT_TARGET inline void store(uint8_t* to, __m128i value) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), value);
 }
 
+EDGEVIT_TARGET inline __m128i join(__m128i a, __m128i b, __m128i c) { return _mm_or_si128(_mm_or_si128(a, b), c); }
+
 /// Sixteen reds, greens and blues to 48 bytes.
 EDGEVIT_TARGET inline void interleave(__m128i red, __m128i green, __m128i blue, uint8_t* to) {
   const __m128i r0 = _mm_setr_epi8(0, -1, -1, 1, -1, -1, 2, -1, -1, 3, -1, -1, 4, -1, -1, 5);
@@ -30,7 +32,6 @@ EDGEVIT_TARGET inline void interleave(__m128i red, __m128i green, __m128i blue, 
   const __m128i r2 = _mm_setr_epi8(-1, 11, -1, -1, 12, -1, -1, 13, -1, -1, 14, -1, -1, 15, -1, -1);
   const __m128i g2 = _mm_setr_epi8(-1, -1, 11, -1, -1, 12, -1, -1, 13, -1, -1, 14, -1, -1, 15, -1);
   const __m128i b2 = _mm_setr_epi8(10, -1, -1, 11, -1, -1, 12, -1, -1, 13, -1, -1, 14, -1, -1, 15);
-  const auto join = [](__m128i a, __m128i b, __m128i c) EDGEVIT_TARGET { return _mm_or_si128(_mm_or_si128(a, b), c); };
   store(to, join(_mm_shuffle_epi8(red, r0), _mm_shuffle_epi8(green, g0), _mm_shuffle_epi8(blue, b0)));
   store(to + 16, join(_mm_shuffle_epi8(red, r1), _mm_shuffle_epi8(green, g1), _mm_shuffle_epi8(blue, b1)));
   store(to + 32, join(_mm_shuffle_epi8(red, r2), _mm_shuffle_epi8(green, g2), _mm_shuffle_epi8(blue, b2)));

@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 TEST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-bench test-gpu test-arm check bench clean
+.PHONY: help demo test test-slow test-bench test-gpu test-arm fuzz check bench clean
 
 help:  ## Show this help.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ test-gpu: $(VENV)/test  ## Tests that need an NVIDIA driver.
 test-arm: $(VENV)/test  ## Tests on emulated Arm and older x86 processors; needs Debian's apt-get and a network.
 	$(BIN)/python -m scripts.make_arm_root
 	$(TEST) -m arm -rP
+
+fuzz: $(VENV)/test  ## Drawn bundles by the ten thousand for the reader; what it fails on is kept in tests/attacks/corpus.
+	EDGEVIT_KEEP_FOUND=1 $(TEST) tests/runtime/test_fuzz.py --hypothesis-profile fuzz
 
 check: $(VENV)/test  ## ruff and mypy.
 	$(BIN)/ruff check .

@@ -23,6 +23,7 @@ from tests.support.under_tier import ALL_CORES
 # A deadline and the check of how fast examples are drawn measure the machine, which may be busy.
 settings.register_profile("edgevit", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", settings.get_profile("edgevit"), max_examples=500)
+settings.register_profile("fuzz", settings.get_profile("edgevit"), max_examples=20_000, database=None)
 settings.load_profile("edgevit")
 
 
@@ -112,6 +113,24 @@ def imports_left_alone() -> Iterator[None]:
     """As under the command line, or a quantisation would take half as long again to look at torch's objects."""
     with collect_new_alone():
         yield
+
+
+_imported = 0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """What earlier tests imported is left alone by collections too, a fifth of whose time it was.
+
+    torch's exporter, sympy and the references are imported by the first test that needs them.
+    """
+    global _imported
+    if len(sys.modules) < _imported + 50:  # the first question: to count what is frozen looks at all of it
+        return
+    _imported = len(sys.modules)
+    if gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture

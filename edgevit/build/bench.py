@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgevit.build.tier_process import run_under
-from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.progress import WHOLE, Progress, ignore_progress
 
 if TYPE_CHECKING:
     from edgevit.build.evidence import Evidence
@@ -25,7 +25,15 @@ def ignore_note(text: str) -> None:
 
 
 class Stages(dict[str, float]):
-    """Seconds by stage."""
+    """Seconds by stage; see :meth:`plan` for who is told how many of them are done."""
+
+    _parts: Sequence[str] = ()
+    _told: tuple[Progress, ...] = ()
+
+    def plan(self, parts: Sequence[str], progress: Progress) -> None:
+        """Tell of each part that is done from now on how many of these that makes, as the stage :data:`WHOLE`."""
+        self._parts, self._told = parts, (progress,)
+        self._tell()
 
     @contextlib.contextmanager
     def time(self, name: str) -> Iterator[None]:
@@ -33,6 +41,15 @@ class Stages(dict[str, float]):
         start = time.perf_counter()
         yield
         self[name] = round(time.perf_counter() - start, 3)
+        if name in self._parts:
+            self._tell()
+
+    def _tell(self) -> None:
+        for progress in self._told:
+            progress(WHOLE, sum(part in self for part in self._parts), len(self._parts))
+
+    def __reduce__(self) -> tuple[type[Stages], tuple[dict[str, float]]]:
+        return Stages, (dict(self),)  # in another process nobody listens
 
 
 @dataclass(frozen=True)

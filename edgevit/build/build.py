@@ -16,7 +16,7 @@ from edgevit.build.evidence import gather_evidence, read_image_sets, refuse_assu
 from edgevit.build.graph_answers import answer_graphs
 from edgevit.build.here import try_here
 from edgevit.build.lock import lock_output
-from edgevit.build.make_graphs import make_base, make_graphs
+from edgevit.build.make_graphs import list_parts, make_base, make_graphs
 from edgevit.build.order import RANDOM, Inputs, Order, fit_order, plan_order
 from edgevit.build.outcome import Outcome
 from edgevit.build.pack import check_output
@@ -98,6 +98,7 @@ def build_model(
             model = _read_model(inputs, order, note)
             refuse_assumed(model, inputs.choice, validation)
             order = fit_order(order, model)
+        stages.plan(("read", "images", "graph", "reference", *list_parts(order), "measure"), progress)
         with stages.time("images"):
             sets = read_image_sets(model, order.recipe, inputs, progress, note)
             if order.precisions.quantized:
@@ -106,7 +107,7 @@ def build_model(
             base = make_base(model, order, cache, progress)
         with stages.time("reference"):
             evidence = gather_evidence(model, order.recipe, sets, cache, progress)
-            doubts = check_labels(evidence, accept=accept_chance)
+            doubts = (*sets.doubts, *check_labels(evidence, accept=accept_chance))
             evidence = dataclasses.replace(evidence, doubts=doubts)
         bench = Bench(evidence, cache, progress, note, stages)
         graphs, summary = make_graphs(base, model, sets.quantization, order, bench)

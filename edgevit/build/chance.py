@@ -1,30 +1,17 @@
-"""check_labels: whether a float model's answers fit the labels of images at all, before anything slow is begun.
-
-A model whose right answers are as many as chance gives is judged by labels that are not its own: numbered from 1,
-sorted as text, of another data set. Nothing that is measured by them means anything, and every variant is "within the
-budget".
-"""
+"""check_labels: stop where the float model's answers do not fit the labels, before anything slow is begun."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from edgevit.core.errors import DataError
 from edgevit.measure.accuracy import widen_logits
-from edgevit.measure.intervals import tail_probability
+from edgevit.measure.chance import find_doubt
 
 if TYPE_CHECKING:
     from edgevit.build.evidence import Evidence, Judged
-
-Indices = npt.NDArray[np.int64]
-
-_FEW = 30  # images, of which a model may be right on more than chance gives and still not prove it
-_LIKELY = 0.05  # that so many right answers are chance
-_FAR = 0.2  # of the images: how many more another numbering must get right to be the one that was meant
 
 
 def check_labels(evidence: Evidence, *, accept: bool) -> tuple[str, ...]:
@@ -55,42 +42,6 @@ def check_labels(evidence: Evidence, *, accept: bool) -> tuple[str, ...]:
 
 
 def _find_doubt(use: str, judged: Judged) -> tuple[str, str] | None:
-    """What is wrong and what to do."""
     logits = widen_logits(np.asarray(judged.outputs[0], np.float64))
-    labels, classes = np.asarray(judged.images.labels, np.int64), logits.shape[1]
-    answers = logits.argmax(axis=1)
-    right, images = int((answers == labels).sum()), len(labels)
-    counts = np.bincount(labels, minlength=classes) * np.bincount(answers, minlength=classes).astype(float)
-    chance = float(counts.sum()) / images**2
-    lead = f"the float model is right on {right} of {images} {use} images"
-    for description, others in _list_numberings(labels, classes):
-        better = int((answers == others).sum())
-        if better - right >= max(3, _FAR * images):
-            return (
-                f"{lead}, and on {better} where {description}",
-                "name the folders, or the labels in the CSV, after the model's classes, or number them as it does",
-            )
-    by_chance = right <= chance * images or (images >= _FEW and tail_probability(right, images, chance) > _LIKELY)
-    if not by_chance:
-        return None
-    matching = judged.images.describe_labels()
-    return (
-        f"{lead} ({100 * right / images:.1f} %), no better than chance ({100 * chance:.1f} %); the labels: {matching}",
-        "check that the labels are this model's classes in its order, that its weights are trained, and how images are "
-        "prepared (edgevit inspect)",
-    )
-
-
-def _list_numberings(labels: Indices, classes: int) -> Iterator[tuple[str, Indices]]:
-    """What the labels would be if they had been numbered by another custom."""
-    as_text = np.asarray(sorted(range(classes), key=str), np.int64)
-    yield (
-        "its classes are numbered in the order of their numbers as text (0, 1, 10, 100 …), as torchvision numbers "
-        "folders",
-        np.argsort(as_text)[labels],
-    )
-    yield "labels are numbers of classes that were sorted as text (0, 1, 10, 100 …)", as_text[labels]
-    if labels.min() >= 1:
-        yield "labels are numbered from 1", labels - 1
-    if labels.max() + 1 < classes:
-        yield "the model has a class of background before them", labels + 1
+    labels, matching = np.asarray(judged.images.labels, np.int64), judged.images.describe_labels()
+    return find_doubt(logits.argmax(axis=1), labels, logits.shape[1], "the float model", use, matching)

@@ -12,11 +12,13 @@ from edgevit.build.evidence import Evidence
 from edgevit.build.set_back import pin_set_back
 from edgevit.build.verdict.quantized import explain_set_back, list_calibration_risks
 from edgevit.build.verdict.write import Grounds, write_verdict
+from edgevit.core.notes import find_shortened
 from edgevit.core.quantization import RANDOM_MARK, QuantizationRecord
 from edgevit.core.recipe import Choice, Recipe
 from edgevit.core.report.conditions import list_condition_risks
 from edgevit.core.report.report import DataUse, GraphSummary, Machine, Report, Variant
 from edgevit.measure.machine.local import list_measuring_risks
+from edgevit.pixels.class_names import takes_labels
 from edgevit.runtime.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -112,6 +114,7 @@ def conclude(
         ),
         random=_find_random(chosen, records),
         recalled=_recall(chosen, before),
+        labels=takes_labels(background.manifest.scores, background.manifest.classes),
     )
     report = Report(
         source=background.source,
@@ -126,6 +129,7 @@ def conclude(
         data=background.data,
         stages=dict(bench.stages),
         notes=background.notes,
+        note_lists={**(before.note_lists if before is not None else {}), **find_shortened(background.notes)},
         quantization=records,
         settings_tried=outcome.found.settings_tried,
         fusion=outcome.rehearsal.fusion or (before.fusion if before is not None else {}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.core import schema
-from edgevit.core.errors import DataError, format_offenders
+from edgevit.core.errors import DataError, count_things, format_offenders, list_some, shorten_lists
 from edgevit.core.progress import Progress
 from edgevit.core.report.report import DataUse
 from edgevit.core.task import Task
 from edgevit.measure.reference import compute_reference, generate_images, load_reference, save_reference
 from edgevit.pixels.class_names import expect_labels
-from edgevit.pixels.images import ImageSet
+from edgevit.pixels.images import ImageSet, hash_image
 from edgevit.runtime.session import Outputs
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ Pixels = npt.NDArray[np.uint8]
 FEATURE_IMAGES = 64
 """Of a set, that features are compared on: each gives millions of numbers, and a level of Swin-T is 1.2 MB an image."""
 FEATURE_PARITY_IMAGES = 4
+_IN_REPORT = " (report.json lists all)"
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,14 @@ class ImageSets:
         validation: All of the validation images.
         quantization: The sample of calibration images that INT8 is calibrated on.
         sample: One line on how ``quantization`` was drawn.
+        doubts: What speaks against judging by them, a warning each.
     """
 
     calibration: ImageSet | None = None
     validation: ImageSet | None = None
     quantization: ImageSet | None = None
     sample: str = ""
+    doubts: tuple[str, ...] = ()
 
 
 def read_image_sets(
@@ -111,7 +115,7 @@ def read_image_sets(
         note: Told what was left out.
 
     Raises:
-        DataError: Listing every bad image, or images that are in both sets.
+        DataError: Listing every bad image, or images that are in both sets; all validation images among the others.
     """
     skip_bad = inputs.skip_bad_images
     expected = expect_labels(model.task.scores or "softmax", model.labels, model.classes)
@@ -128,7 +132,8 @@ def read_image_sets(
         if images.skipped:
             count = len(images.skipped)
             counted = "1 image cannot be used and is" if count == 1 else f"{count} images cannot be used and are"
-            note(f"{use}: {counted} left out:\n" + format_offenders(images.list_skipped()))
+            listed = format_offenders(images.list_skipped())
+            note(f"{use}: {counted} left out:\n{shorten_lists(listed, _IN_REPORT)}")
         return images
 
     found: dict[str, ImageSet | None] = {}
@@ -140,19 +145,19 @@ def read_image_sets(
             refused.append((use, exc))
     if refused:
         hints = dict.fromkeys(exc.hint for _, exc in refused)
-        named = [f"{use}: {exc.message}" for use, exc in refused] if len(refused) > 1 else [refused[0][1].message]
+        named = [f"{use}: {exc.whole}" for use, exc in refused] if len(refused) > 1 else [refused[0][1].whole]
         raise DataError("\n".join(named), "; ".join(hints)) from refused[0][1]
     sets = ImageSets(found["calibration"], found["validation"])
     if sets.calibration is None:
         return sets
-    if sets.validation is not None:
-        _refuse_overlap(sets.calibration, sets.validation)
+    overlap = _find_overlap(sets.calibration, sets.validation) if sets.validation is not None else ""
     fitted = sets.calibration.subset(recipe.quantization.images, recipe.seed)
     return ImageSets(
         calibration=sets.calibration.subset(recipe.choice_images, recipe.seed),
         validation=sets.validation,
         quantization=fitted,
         sample=_describe_sample(fitted, sets.calibration, recipe.seed),
+        doubts=(overlap,) if overlap else (),
     )
 
 
@@ -179,14 +184,39 @@ def _describe_sample(sample: ImageSet, whole: ImageSet, seed: int) -> str:
     return ", ".join([*parts, f"seed {seed}"] if drawn else parts)
 
 
-def _refuse_overlap(calibration: ImageSet, validation: ImageSet) -> None:
+def _find_overlap(calibration: ImageSet, validation: ImageSet) -> str:
+    """A warning where some validation images have copies among the calibration images; else empty.
+
+    Raises:
+        DataError: The same files are in both sets, or every validation image is among the calibration images.
+    """
     seen = {(calibration.root / f).resolve() for f in calibration.files}
     shared = [f for f in validation.files if (validation.root / f).resolve() in seen]
-    if shared:
-        raise DataError(
-            f"{len(shared)} images are in both the calibration and the validation set, first {shared[0]}",
-            "judge on images that the choice has not seen: give two sets without common files",
-        )
+    copies = shared or _find_copies(calibration, validation)
+    if not copies:
+        return ""
+    whole, counted = len(validation), count_things(len(validation), "validation image")
+    if len(copies) == whole == len(calibration):
+        what = f"calibration and validation are the same {count_things(whole, 'image')}, as {validation.files[0]}"
+    elif len(copies) == whole:
+        what = f"all {counted} are among the calibration images, as {validation.files[0]}"
+    elif not shared:
+        return f"{len(copies)} of {counted} have copies among the calibration images: {list_some(copies, 3)}"
+    else:
+        are = "is" if len(shared) == 1 else "are"
+        what = f"{len(shared)} of {counted} {are} in both the calibration and the validation set:\n"
+        what += format_offenders(shared)
+    raise DataError(what, "accuracy is judged on images that the choice has not seen: give sets without common images")
+
+
+def _find_copies(calibration: ImageSet, validation: ImageSet) -> list[str]:
+    """Validation images of the same content as a calibration image, whatever their names."""
+    sizes = {f: os.path.getsize(validation.root / f) for f in validation.files}
+    wanted = frozenset(sizes.values())
+    alike = [calibration.root / f for f in calibration.files if os.path.getsize(calibration.root / f) in wanted]
+    found = frozenset(os.path.getsize(path) for path in alike)
+    contents = frozenset(map(hash_image, alike))
+    return [f for f, size in sizes.items() if size in found and hash_image(validation.root / f) in contents]
 
 
 def gather_evidence(model: Model, recipe: Recipe, sets: ImageSets, cache: StageCache, progress: Progress) -> Evidence:
@@ -237,7 +267,7 @@ def _judge(
         lambda folder: save_reference(model, images, folder, progress=progress, stage=f"reference {use}"),
     )
     described = DataUse(
-        path=str(images.root),
+        path=images.source or str(images.root),
         images=len(images),
         labelled=images.labels is not None,
         sha256=digest,

@@ -18,11 +18,14 @@ from edgevit.build.tiers import plan_tiers
 from edgevit.build.verdict.sentences import describe_accuracy
 from edgevit.core.cache import StageCache
 from edgevit.core.command import write_command
-from edgevit.core.errors import BundleError, DeviceError
+from edgevit.core.errors import BundleError, DeviceError, OutputError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import GraphSummary, Report, Variant
 from edgevit.measure.machine.local import describe_machine
+from edgevit.pixels.class_names import takes_labels
 from edgevit.runtime.bundle import REPORT_FILE, Bundle, verify_bundle
+from edgevit.runtime.manifest import Manifest
+from edgevit.runtime.pack_file import lend_folder
 
 
 def finish_bundle(
@@ -34,7 +37,7 @@ def finish_bundle(
     the graph goes into the report's notes.
 
     Args:
-        path: The portable bundle.
+        path: The portable bundle; of a packed one ``out`` has to be given.
         out: The finished bundle's folder; the portable one is replaced by default.
         progress: Told about every stage.
         cache: Compiled engines; by default the user's.
@@ -43,7 +46,13 @@ def finish_bundle(
         BundleError: It is damaged, has an engine already, or sets what a bundle may not set.
         DeviceError: This machine cannot compile for the bundle's target; everything that is missing is listed.
     """
-    cache = cache or StageCache()
+    with lend_folder(path) as folder:
+        if out is None and folder != path:
+            raise OutputError(f"{path} is a packed bundle, which finish does not replace", "give --out, a folder")
+        return _finish(folder, out or path, progress, cache or StageCache())
+
+
+def _finish(path: Path, out: Path, progress: Progress, cache: StageCache) -> BuildResult:
     bundle = verify_bundle(path)
     manifest = bundle.manifest
     if not manifest.portable:
@@ -58,7 +67,6 @@ def finish_bundle(
             f"{path} cannot be finished here: {'; '.join(place.missing)}",
             f"run edgevit finish on {manifest.target.title}",
         )
-    out = out or path
     before = Report.load(path / REPORT_FILE)
     quantized = list_quantized(manifest)
     tier = plan_tiers(manifest.target).floats
@@ -87,7 +95,7 @@ def _describe(bundle: Bundle, before: Report, left: tuple[Variant, ...]) -> Back
         base=GraphSummary(before.passes, before.op_counts),
         machine=describe_machine(),
         data=before.data,
-        notes=(*before.notes, *_recall_accuracy(before)),
+        notes=(*before.notes, *_recall_accuracy(before, bundle.manifest)),
         before=before,
         left=tuple(_leave_out(v) for v in left),
     )
@@ -99,11 +107,12 @@ def _leave_out(variant: Variant) -> Variant:
     return dataclasses.replace(variant, accuracy=None, choice_accuracy=None, parity=None, reason=reason)
 
 
-def _recall_accuracy(before: Report) -> tuple[str, ...]:
+def _recall_accuracy(before: Report, manifest: Manifest) -> tuple[str, ...]:
+    labels = takes_labels(manifest.scores, manifest.classes)
     alike: dict[str, list[str]] = {}
     for variant in before.variants:
         if variant.accuracy is not None:
-            alike.setdefault(describe_accuracy(variant), []).append(variant.name)
+            alike.setdefault(describe_accuracy(variant, labels=labels), []).append(variant.name)
     return tuple(
         f"at the build, the graph of {' and '.join(names)} in ONNX Runtime had {words}"
         for words, names in alike.items()

@@ -15,7 +15,8 @@ from edgevit.build.trial import GraphFile, refuse_trial
 from edgevit.build.try_engines import try_engines
 from edgevit.build.verdict.choose import choose_variant
 from edgevit.core.errors import DeviceError
-from edgevit.core.isa import TierName, read_tier
+from edgevit.core.isa import TIERS, TierName, read_tier
+from edgevit.core.progress import add_to_names
 from edgevit.core.report.report import Variant
 from edgevit.measure.cold_start import measure_cold_start
 
@@ -73,6 +74,7 @@ def _judge_elsewhere(
     tier: TierName, graphs: Mapping[str, GraphFile], order: Order, bench: Bench
 ) -> tuple[Variant, ...]:
     graphs = {name: dataclasses.replace(graph, trial=None) for name, graph in graphs.items()}
+    bench = dataclasses.replace(bench, progress=add_to_names(bench.progress, f", {TIERS[tier].title}"))
     try:
         found = bench.run_under(tier, try_engines, graphs, order, measure=False)
     except DeviceError as exc:  # no engine opens there

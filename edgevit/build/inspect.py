@@ -97,7 +97,7 @@ def inspect_source(
     """Look at a checkpoint or a bundle.
 
     Args:
-        source: What :func:`edgevit.checkpoints.read_checkpoint` takes, or a bundle's folder.
+        source: What :func:`edgevit.checkpoints.read_checkpoint` takes, a bundle's folder, or a packed bundle.
         arch: The architecture's name, for a file of bare weights.
         image_size: Height and width, instead of the checkpoint's own.
         weights: Of a training checkpoint with two sets: ``ema`` or ``model``; by default ``ema``.
@@ -107,8 +107,10 @@ def inspect_source(
         CheckpointError: Neither a checkpoint nor a bundle; every tensor that is missing, unexpected or wrongly shaped.
         BundleError: A damaged bundle.
     """
+    from edgevit.runtime.packed import is_packed
+
     folder = Path(source)
-    if (folder / "manifest.json").is_file():
+    if (folder / "manifest.json").is_file() or is_packed(folder):
         return inspect_bundle(folder)
     from edgevit.checkpoints import read_checkpoint
 
@@ -129,7 +131,7 @@ def inspect_bundle(path: Path) -> BundleInspection:
 
     bundle = load_bundle(path)
     try:
-        report = Report.load(path / "report.json")
+        report = Report.parse(bundle.read("report.json"), path / "report.json")
     except BundleError:
         verify_bundle(path, extra=False)  # which names all that is not as built
         raise

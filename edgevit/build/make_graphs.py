@@ -12,6 +12,7 @@ from edgevit.build.prepare_quantized import check_pins, prepare_quantized
 from edgevit.build.set_back import set_back_sites
 from edgevit.build.trial import GraphFile
 from edgevit.core.libraries import LIBRARIES
+from edgevit.core.progress import add_to_names
 from edgevit.core.report.report import GraphSummary
 
 if TYPE_CHECKING:
@@ -36,6 +37,13 @@ def make_base(model: Model, order: Order, cache: StageCache, progress: Progress)
     if "int8" in order.precisions.tried and (order.recipe.quantization.sites or order.recipe.quantization.observers):
         check_pins(model, order.target, order.recipe, cache, progress)
     return base
+
+
+def list_parts(order: Order) -> tuple[str, ...]:
+    """What :func:`make_graphs` times, in its order."""
+    quantized = [f"quantize {p}" for p in QUANTIZED_PRECISIONS if p in order.precisions.tried]
+    ranged = ("float16 range",) if LIBRARIES[order.target.backend].nvidia else ()
+    return (*ranged, *quantized, *(("fallback",) if quantized else ()))
 
 
 def make_graphs(
@@ -74,7 +82,8 @@ def make_graphs(
             if order.place.measures:
                 graph, file = bench.run_under(order.tiers.ranked, set_back_sites, made, order)
             else:
-                graph, file = bench.run_under(None, set_back_sites, made, stand_in(order))
+                apart = dataclasses.replace(bench, progress=add_to_names(bench.progress, " in ONNX Runtime"))
+                graph, file = apart.run_under(None, set_back_sites, made, stand_in(order))
             bench.cache.hold(file.path.parent)
             made_of = GraphSummary(graph.passes, graph.op_counts)
             graphs[precision] = dataclasses.replace(file, made=made_of, record=graph.record)

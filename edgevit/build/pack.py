@@ -20,9 +20,11 @@ from pathlib import Path
 from edgevit.build.lock import OutputLock, lock_output
 from edgevit.core.errors import OutputError, format_offenders
 from edgevit.core.json_text import parse_json
-from edgevit.runtime.bundle import Bundle, list_files, refuse_inside
+from edgevit.runtime.bundle import Bundle, refuse_inside
 from edgevit.runtime.bundle_settings import check_manifest_settings
-from edgevit.runtime.manifest import MANIFEST_FILE, FileRecord, Manifest, dump_manifest, is_safe_name
+from edgevit.runtime.folder import FolderContents, list_files
+from edgevit.runtime.manifest import MANIFEST_FILE, FileRecord, Manifest, dump_manifest, find_unsafe_names
+from edgevit.runtime.signature import SIGNATURE_FILE
 
 
 def check_output(out: str | os.PathLike[str]) -> None:
@@ -74,7 +76,7 @@ def pack_bundle(
     """
     out = _resolve(out)
     check_manifest_settings(out, manifest, OutputError)
-    unsafe = [name for name in files if not is_safe_name(name) or name == MANIFEST_FILE]
+    unsafe = find_unsafe_names(files)
     if unsafe:
         raise OutputError(f"a bundle cannot hold files called {', '.join(unsafe)}", "give plain relative names")
     with contextlib.ExitStack() as stack:
@@ -91,7 +93,7 @@ def pack_bundle(
                 _swap(temporary, out)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
-    return Bundle(out, manifest)
+    return Bundle(out, manifest, FolderContents(out))
 
 
 def recover_output(out: str | os.PathLike[str]) -> None:
@@ -131,7 +133,7 @@ def _refuse_foreign_files(out: Path) -> None:
         return
     try:
         data = parse_json((out / MANIFEST_FILE).read_bytes())
-        known = {*data["files"], MANIFEST_FILE} if "edgevit_version" in data else set()
+        known = {*data["files"], MANIFEST_FILE, SIGNATURE_FILE} if "edgevit_version" in data else set()
     except (OSError, ValueError, TypeError, KeyError):
         known = set()
     if not known:

@@ -18,7 +18,7 @@ from edgevit.core import schema
 from edgevit.core.errors import CalibrationError, CompileError
 from edgevit.core.libraries import LIBRARIES
 from edgevit.core.pass_record import PassRecord
-from edgevit.core.progress import Progress
+from edgevit.core.progress import Progress, add_to_names
 from edgevit.core.quantization import Quantization, QuantizationRecord
 from edgevit.measure.reference import generate_images
 from edgevit.quantize.placement import PLACEMENTS
@@ -89,6 +89,7 @@ def prepare_quantized(
     quantization, form = recipe.quantization, choose_form(target, recipe, precision)
     if precision == "fp8" and images is not None:
         images = images.subset(FP8_IMAGES, recipe.seed)
+    progress = add_to_names(progress, f" for {precision}")
     prepared = prepare_graph(model, target, dataclasses.replace(recipe, export=form), cache, progress)
     count = min(quantization.images, RANDOM_IMAGES) if images is None else len(images)
     inputs = {
@@ -160,7 +161,8 @@ def check_pins(model: Model, target: Target, recipe: Recipe, cache: StageCache, 
     from edgevit.quantize.quantize import match_sites
 
     form = choose_form(target, recipe)
-    prepared = prepare_graph(model, target, dataclasses.replace(recipe, export=form), cache, progress)
+    named = add_to_names(progress, " for the pins")
+    prepared = prepare_graph(model, target, dataclasses.replace(recipe, export=form), cache, named)
     names = [site.name for site in Graph.load(prepared.path).sites()]
     match_sites(names, {**recipe.quantization.observers, **recipe.quantization.sites})
 

@@ -21,7 +21,7 @@ from edgevit.build.verdict.choose import find_miss
 from edgevit.core import schema
 from edgevit.core.errors import CompileError
 from edgevit.core.isa import read_tier
-from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.progress import Progress, add_to_names, ignore_progress
 from edgevit.core.quantization import QuantizationRecord, SetBack, SiteChoice, SiteRecord
 from edgevit.core.report.report import Accuracy
 
@@ -76,8 +76,10 @@ def set_back_sites(quantized: QuantizedGraph, order: Order, bench: Bench) -> tup
             trial = try_graph(graph, precision, order, bench.quiet())
         return trial.variant.choice_accuracy
 
+    progress = add_to_names(bench.progress, f" of {precision}")
+
     def search(folder: Path) -> None:
-        result = search_set_back(quantized.record, order.recipe, order.budget, before, judge, bench.progress)
+        result = search_set_back(quantized.record, order.recipe, order.budget, before, judge, progress)
         op_counts: Mapping[str, int] = {}
         if result.sites:
             record = mark_float(quantized.record, result.sites)

@@ -17,7 +17,7 @@ from edgevit.build.judge import judge_trial
 from edgevit.build.trial import GraphFile, Trial, compile_graph, refuse_trial, shorten_message
 from edgevit.core.engine import Engine, Setting
 from edgevit.core.errors import DeviceError
-from edgevit.core.progress import Progress
+from edgevit.core.progress import Progress, add_to_names
 from edgevit.core.report.conditions import Conditions
 from edgevit.core.report.report import EndToEnd, SettingsTrial, Variant
 from edgevit.measure.end_to_end import SECONDS as END_TO_END_SECONDS
@@ -88,7 +88,8 @@ def try_engines(graphs: Mapping[str, GraphFile], order: Order, bench: Bench, *, 
     # The last of a library is the most compressed, so probably the one that will be used.
     last = {engine.backend: engine for engine in engines}.values()
     tuned = [e for e in last if recipe.tune_settings and _count_packed_bytes(e) <= _LARGEST_TUNED_BYTES]
-    tried = tuple(trial for engine in tuned for trial in _tune(engine, recipe, evidence, progress))
+    ends = {e.backend: f" of {e.backend}" if len(tuned) > 1 else "" for e in tuned}
+    tried = tuple(t for e in tuned for t in _tune(e, recipe, evidence, add_to_names(progress, ends[e.backend])))
     chosen = {t.library: t.settings for t in tried if t.chosen}
     trials = [_set(trial, chosen) for trial in trials]
     with contextlib.ExitStack() as stack:

@@ -18,7 +18,8 @@ from edgevit.checkpoints.files.packing import add_leading_axes, match_module, ma
 from edgevit.checkpoints.labels import read_labels
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.positions import Resampling, Size, resample_bias_table, resample_positions
-from edgevit.core.errors import list_some
+from edgevit.core.errors import count_things
+from edgevit.core.notes import note_names
 from edgevit.core.task import Scores, Task
 from edgevit.models import ModelConfig, SwinConfig, ViTConfig, build_module
 from edgevit.models.model import Model, Source
@@ -100,10 +101,10 @@ def assemble_module(
         CheckpointError: Listing all missing, unexpected and wrongly shaped tensors, or those that are not floating
             point, or those with values that are not finite.
     """
-    notes = []
+    notes: list[str] = []
     dropped = plan.names.find_dropped(tensors)
     for reason, which in dropped.items():
-        notes.append(f"dropped {len(which)} tensor{'s' if len(which) > 1 else ''} ({reason}): {list_some(which, 4)}")
+        notes.append(note_names(f"dropped {count_things(len(which), 'tensor')} ({reason}): ", which, 4))
     left = {n: t for n, t in tensors.items() if not any(n in which for which in dropped.values())}
     canonical = plan.names.to_canonical(left)
     config, note = _take_classes(plan, left, canonical)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgevit.core.errors import CheckpointError
+from edgevit.core.errors import CheckpointError, count_things
 from edgevit.core.task import Scores
 
 _PLACEHOLDER = re.compile(r"LABEL_\d+")
@@ -57,7 +57,8 @@ def read_labels(stored: Any, classes: int, where: str) -> tuple[tuple[str, ...] 
     if not all(isinstance(n, (str, int)) and not isinstance(n, bool) for n in names):
         return None, (f"{where} is not a name for each of the classes 0 … {classes - 1}; classes are numbers",)
     if len(names) != classes:
-        return None, (f"{where} names {len(names)} classes, the head has {classes}; classes are numbers",)
+        named = count_things(len(names), "class", "classes")
+        return None, (f"{where} names {named}, the head has {classes}; classes are numbers",)
     labels = tuple(str(n) for n in names)
     if all(_PLACEHOLDER.fullmatch(n) for n in labels):
         return None, (f"{where} holds placeholders (LABEL_0 …); classes are numbers",)

@@ -42,7 +42,7 @@ class Names:
         ]
         found = {}
         for name in names:
-            bare = self._strip(name)
+            bare = self.strip(name)
             for rule, ours, before in rules:
                 if match := rule.fullmatch(bare):
                     found[name] = _fill(ours, match, 1 if before else 0)
@@ -59,7 +59,7 @@ class Names:
         prefix = next((p for p in self.prefixes if any(name.startswith(p) for name in seen)), "")
         for ours, several in self.table.items():
             if match := _compile(ours).fullmatch(canonical):
-                counts = [sum(1 for n in seen if _compile(t).fullmatch(self._strip(n))) for t in several]
+                counts = [sum(1 for n in seen if _compile(t).fullmatch(self.strip(n))) for t in several]
                 theirs = several[counts.index(max(counts))]
                 # Heads stand beside the backbone that the prefix names.
                 return (prefix if not ours.startswith(("head", "projection")) else "") + _fill(theirs, match, 0)
@@ -67,9 +67,10 @@ class Names:
 
     def find_dropped(self, names: Iterable[str]) -> dict[str, list[str]]:
         """Reason to the names that it concerns."""
-        return match_patterns(names, self.dropped, self._strip)
+        return match_patterns(names, self.dropped, self.strip)
 
-    def _strip(self, name: str) -> str:
+    def strip(self, name: str) -> str:
+        """A publisher's name without what may stand before it."""
         return next((name[len(p) :] for p in self.prefixes if name.startswith(p)), name)
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from edgevit.core.errors import list_some
+from edgevit.core.notes import note_names
 
 if TYPE_CHECKING:
     from edgevit.checkpoints.files.files import CheckpointFiles
@@ -125,7 +125,7 @@ def list_passed_over(reader: str, files: CheckpointFiles) -> tuple[str, ...]:
         steps = configs.get("preprocessor_config.json", {})
         read = _PROCESSOR | {key for key in steps if key.startswith("do_")}  # which are read or refused
         found += _list_unknown(steps, read, "preprocessor_config.json")
-    return (f"passed over: {list_some(found, _LISTED)}",) if found else ()
+    return (note_names("passed over: ", found, _LISTED),) if found else ()
 
 
 def _read_by(kind: str) -> frozenset[str]:

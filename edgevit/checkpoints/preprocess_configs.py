@@ -75,7 +75,8 @@ class _Reader:
         raise CheckpointError(
             f"the checkpoint's preprocessing ({self.publisher}'s) cannot be reproduced:\n"
             + format_offenders(self.problems),
-            "correct these keys in the checkpoint's configuration",
+            "where a value is wrong, correct it in the checkpoint's configuration; a step that is not supported cannot "
+            "be left out without changing the answers",
         )
 
 

@@ -2,7 +2,7 @@
 
 Exit status: 0 done, 1 a budget was missed or a check failed, 2 bad usage or input, 130 interrupted. An error is two
 lines on standard error, ``error: what happened`` and ``hint: what to do``; with ``--json`` it is also the document on
-standard output.
+standard output, where no list is shortened.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ from typing import Any
 import click
 
 from edgevit import __version__
-from edgevit.cli.output import DEBUG
+from edgevit.cli.output import DEBUG, WHOLE_LISTS
 from edgevit.cli.terminal import ReaderLeftError, end_output, give_up_output, write_aside, write_json
-from edgevit.core.errors import EdgevitError, OutputError
+from edgevit.core.errors import EdgevitError, ErrorCode, OutputError, shorten_lists
 from edgevit.core.libraries import LIBRARIES
 from edgevit.core.packages import install_line
 
-COMMANDS = ("build", "finish", "inspect", "bench", "eval", "run", "check", "report", "targets", "doctor", "demo")
+COMMANDS = (
+    *("build", "finish", "inspect", "bench", "eval", "run", "check", "report"),
+    *("pack", "unpack", "verify", "sign", "keygen"),
+    *("targets", "doctor", "demo"),
+)
 """In the order of ``--help``; each is a file of this folder with an object ``command``, imported when asked for."""
 
 
@@ -33,6 +37,7 @@ _EXTRAS = {
         ("torch", "onnx", "onnxscript", "onnx_ir", "safetensors", "h5py", "huggingface_hub", "tomli_w"), "build"
     ),
     **dict.fromkeys(("jinja2", "markupsafe", "matplotlib"), "report"),
+    "cryptography": "signing",
     **{name: library.extra for name, library in LIBRARIES.items()},
 }
 
@@ -85,7 +90,7 @@ class CommandLine(click.Group):
             end_output()
         except click.UsageError as exc:
             command = exc.ctx.command_path if exc.ctx else "edgevit"
-            status = _complain(arguments, exc.format_message(), f"see `{command} --help`")
+            status = _complain(arguments, exc.format_message(), f"see `{command} --help`", "argument")
         except click.ClickException as exc:
             status = _complain(arguments, exc.format_message(), "")
         except (click.Abort, KeyboardInterrupt) as exc:
@@ -100,7 +105,7 @@ class CommandLine(click.Group):
         except EdgevitError as exc:
             if os.environ.get(DEBUG):
                 raise
-            status = _complain(arguments, exc.message, exc.hint)
+            status = _complain(arguments, exc.whole, exc.hint, exc.code)
         except Exception as exc:
             if os.environ.get(DEBUG):
                 raise
@@ -121,13 +126,13 @@ def _explain(exc: Exception) -> tuple[str, str]:
     return message, f"a defect of edgevit; {DEBUG}=1 in the environment shows where"
 
 
-def _complain(arguments: list[str], message: str, hint: str) -> int:
-    write_aside(f"error: {message}")
+def _complain(arguments: list[str], message: str, hint: str, code: ErrorCode = "error") -> int:
+    write_aside(f"error: {shorten_lists(message, '' if '--json' in arguments else WHOLE_LISTS)}")
     if hint:
         write_aside(f"hint: {hint}")
     try:
         if "--json" in arguments:
-            write_json({"error": message, "hint": hint}, indent=None)
+            write_json({"error": message, "hint": hint, "code": code}, indent=None)
         end_output()
     except (ReaderLeftError, OutputError):  # that it cannot be written may be the very error
         give_up_output()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgevit.cli.options import check_option, on_option, read_source, refuse_missing
-from edgevit.cli.output import Output, output_options
+from edgevit.cli.output import WHOLE_LISTS, Output, output_options
 
 if TYPE_CHECKING:
     from edgevit.core.report.report import Accuracy
@@ -50,7 +50,7 @@ def command(
       edgevit eval ./bundle --data val.csv --reference ./my_model
       edgevit eval ./bundle --data val.csv --on user@board
     """
-    from edgevit.core.errors import format_offenders
+    from edgevit.core.errors import format_offenders, shorten_lists
     from edgevit.core.quantization import RANDOM_MARK
     from edgevit.core.schema import to_data
     from edgevit.measure.evaluate import evaluate_bundle
@@ -75,11 +75,13 @@ def command(
             progress=progress,
         )
     if result.data.skipped:
-        output.note("left out:\n" + format_offenders(list(result.data.skipped)))
+        output.note("left out:\n" + shorten_lists(format_offenders(result.data.skipped), WHOLE_LISTS))
     output.document(to_data(result))
     _show(output, result)
     if load_manifest(bundle).for_trials:
         output.note(f"warning: {bundle} was {RANDOM_MARK}")
+    for doubt in result.doubts:
+        output.note(f"warning: {doubt}")
     for change in result.changes:
         if change.beyond_chance:
             output.note(f"warning: {change.describe()}")

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 DEBUG = "EDGEVIT_DEBUG"
 """Set in the environment, it lets tracebacks and the libraries' warnings through."""
 
+WHOLE_LISTS = " (--json lists all)"
+"""Behind the count of what a shortened list leaves out."""
 _TALKATIVE = ("torch", "onnxscript", "onnx_ir", "openvino", "PIL", "matplotlib")
 
 

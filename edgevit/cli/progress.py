@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from edgevit.cli.terminal import open_console, write_aside
-from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.errors import count_things
+from edgevit.core.progress import WHOLE, Progress, ignore_progress
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 LINE_SECONDS = 5.0
 """Without a terminal, a stage under way prints a line no more often than this."""
-_NAME_WIDTH, _BAR_WIDTH = 24, 20
+_NAME_WIDTH, _BAR_WIDTH = 28, 16
 
 
 @contextlib.contextmanager
@@ -72,6 +73,7 @@ class _Lines:
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self.say: Callable[[str], None] = lambda text: write_aside(text, stream)
         self._clock = clock
+        self._parts: tuple[int, int] | None = None  # of the whole: done, and in all
         self._stages: dict[str, _Stage] = {}
 
     def report(self, stage: str, done: int, total: int) -> None:
@@ -81,6 +83,9 @@ class _Lines:
     def __call__(self, stage: str, done: int, total: int) -> bool:
         """Whether the stage begins."""
         now = self._clock()
+        if stage == WHOLE:
+            self._parts = done, total
+            return False
         state = self._stages.get(stage)
         begins = state is None or (state.finished and done < total)
         if state is None or begins:
@@ -131,7 +136,10 @@ class _Bars(_Lines):
             took = _format_time(elapsed) + (f", {_format_time(left)} left" if left is not None else "")
             table.add_row(self._running, bar, count, took)
         ended = sum(state.finished for state in stages.values())
-        table.add_row("in all", f"{ended} stage{'' if ended == 1 else 's'} done", "", _format_time(now - self._started))
+        # Their shares of the time differ tenfold from model to model: what they will take nobody knows.
+        whole = "" if self._parts is None else ProgressBar(self._parts[1], self._parts[0], width=_BAR_WIDTH)
+        parts = f"{self._parts[0]} of {self._parts[1]} parts" if self._parts else f"{count_things(ended, 'stage')} done"
+        table.add_row(WHOLE, whole, parts, _format_time(now - self._started))
         return table
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgevit.cli.options import check_option
-from edgevit.cli.output import Output, output_options
+from edgevit.cli.output import WHOLE_LISTS, Output, output_options
 
 if TYPE_CHECKING:
     from edgevit.core.errors import DataError
@@ -59,7 +59,7 @@ def command(
       edgevit run ./embedder *.jpg --save embeddings.npy
       edgevit run ./backbone photo.jpg --save features.npz
     """
-    from edgevit.core.errors import DataError, OutputError, format_offenders
+    from edgevit.core.errors import DataError, OutputError, format_offenders, shorten_lists
     from edgevit.core.progress import ignore_progress
     from edgevit.core.quantization import RANDOM_MARK
     from edgevit.pixels.decode import decode_image
@@ -108,7 +108,7 @@ def command(
             raise _refuse_images(bad, len(files) + len(offenders), "give others" if skip_bad_images else None)
         if bad:
             output.note(f"{len(bad)} of {len(files) + len(offenders)} images cannot be used and are left out:")
-            output.note(_list_bad(bad))
+            output.note(shorten_lists(_list_bad(bad), WHOLE_LISTS))
         if task == "classify":
             _show_classes(output, opened, found, bad)
         else:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from edgevit.core import schema
-from edgevit.core.errors import BundleError, EdgevitError
+from edgevit.core.contents import Contents
+from edgevit.core.errors import BundleError, ErrorMaker
 from edgevit.core.json_text import parse_json
 
 Setting: TypeAlias = str | int | float | bool
@@ -65,6 +66,7 @@ class Engine:
         versions: Of the library that compiled it.
         gpu: What an NVIDIA engine is for; ``None`` for other engines.
         directory: Where the files lie; not part of the stored form.
+        contents: Of an engine in a packed bundle, whose files cannot be opened by a path: where they lie. Not stored.
     """
 
     backend: str
@@ -77,7 +79,8 @@ class Engine:
     settings: Mapping[str, Setting] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     gpu: GpuRecord | None = None
-    directory: Path = Path()
+    directory: Path = field(default=Path(), metadata=schema.NOT_STORED)
+    contents: Contents | None = field(default=None, compare=False, repr=False, metadata=schema.NOT_STORED)
 
     def __post_init__(self) -> None:
         least, best, largest = self.batch
@@ -95,16 +98,26 @@ class Engine:
     @property
     def size_bytes(self) -> int:
         """Size of all files."""
-        return sum((self.directory / name).stat().st_size for name in self.files)
+        return sum(self._measure(name) for name in self.files)
+
+    def _measure(self, name: str) -> int:
+        return (self.directory / name).stat().st_size if self.contents is None else self.contents.measure(name)
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one of the files.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        return (self.directory / name).read_bytes() if self.contents is None else self.contents.read(name)
 
     def to_data(self) -> dict[str, Any]:
-        """Plain data, without the directory."""
+        """Plain data, without where the files lie."""
         data: dict[str, Any] = schema.to_data(self)
-        del data["directory"]
         return data
 
     @classmethod
-    def from_data(cls, data: object, directory: Path, where: str, error: type[EdgevitError]) -> Engine:
+    def from_data(cls, data: object, directory: Path, where: str, error: ErrorMaker) -> Engine:
         """The inverse of :meth:`to_data`; see :func:`edgevit.core.schema.from_data`."""
         return dataclasses.replace(schema.from_data(cls, data, where, error), directory=directory)
 

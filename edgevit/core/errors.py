@@ -17,11 +17,39 @@ Every error that edgevit raises on purpose carries one sentence of what happened
     └── BundleError            version, checksum, signature, wrong device: both values
 
 The command line prints ``error: message`` and ``hint: hint`` and exits with status 2.
+
+Whoever opens bundles can also tell errors apart by ``code``, one of :data:`CODES`. The runtime in C++ has the same, and
+docs/bundle.md says when each is given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias, get_args
+
+ErrorCode: TypeAlias = Literal[
+    "argument",
+    "not-a-bundle",
+    "manifest",
+    "schema",
+    "unsafe",
+    "damaged",
+    "signature",
+    "portable",
+    "library",
+    "device",
+    "canary",
+    "image",
+    "error",
+]
+CODES: tuple[ErrorCode, ...] = get_args(ErrorCode)
+
+ErrorMaker: TypeAlias = Callable[[str, str], "EdgevitError"]
+"""A class of errors, or one with a code of its own: ``functools.partial(BundleError, code="unsafe")``."""
+
+_LISTED = 10
+_COUNTED = re.compile(r"  … and \d+ more.*")
 
 
 class EdgevitError(Exception):
@@ -30,15 +58,24 @@ class EdgevitError(Exception):
     Args:
         message: What happened, in one sentence; further lines may list the offenders.
         hint: What to do about it, in one sentence.
+        code: What kind of error it is, for programs; by default that of the class.
+
+    Attributes:
+        message: With ten offenders of each list.
+        whole: With all of them, as ``--json`` gives it.
     """
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+    code: ErrorCode = "error"
 
-    def __reduce__(self) -> tuple[type[EdgevitError], tuple[str, str]]:
-        return type(self), (self.message, self.hint)  # from one process to another with its hint
+    def __init__(self, message: str, hint: str = "", *, code: ErrorCode | None = None) -> None:
+        self.message, self.whole = shorten_lists(message), message
+        super().__init__(self.message)
+        self.hint = hint
+        if code is not None:
+            self.code = code
+
+    def __reduce__(self) -> tuple[type[EdgevitError], tuple[str, str], dict[str, Any]]:
+        return type(self), (self.whole, self.hint), {"code": self.code}  # from one process to another, whole
 
     def __str__(self) -> str:
         return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
@@ -54,6 +91,8 @@ class RecipeError(EdgevitError):
 
 class MissingPackageError(EdgevitError):
     """An optional package is needed and not installed."""
+
+    code = "library"
 
 
 class CheckpointError(EdgevitError):
@@ -83,6 +122,8 @@ class CompileError(EdgevitError):
 class DeviceError(EdgevitError):
     """A device that is not here, not reachable or not the one that is needed."""
 
+    code = "device"
+
 
 class OutputError(EdgevitError):
     """An output folder that cannot be written, is full, or is in use by another build."""
@@ -92,12 +133,37 @@ class BundleError(EdgevitError):
     """A bundle that is damaged, too new, or made for another device."""
 
 
-def format_offenders(offenders: list[str], limit: int = 10) -> str:
-    """Indented list of offenders for an error's message; past ``limit`` the rest is counted, not dropped in silence."""
-    lines = [f"  {o}" for o in offenders[:limit]]
-    if len(offenders) > limit:
-        lines.append(f"  … and {len(offenders) - limit} more")
-    return "\n".join(lines)
+def format_offenders(offenders: Sequence[str]) -> str:
+    """Indented list of all offenders, for an error's message, which shows ten; see :func:`shorten_lists`."""
+    return "\n".join("  " + offender.replace("\n", "\n    ") for offender in offenders)
+
+
+def shorten_lists(text: str, more: str = "") -> str:
+    """The text with ten entries of each list; the rest is counted, not dropped in silence.
+
+    Args:
+        text: Its lists are lines that are indented by two blanks; an entry's further lines are further in.
+        more: What stands behind the count, such as where the rest can be had.
+    """
+    result: list[str] = []
+    entries: list[list[str]] = []
+    for line in [*text.split("\n"), ""]:
+        if entries and line.startswith("   "):
+            entries[-1].append(line)
+        elif line.startswith("  ") and line.strip():
+            entries.append([line])
+        else:
+            rest = len(entries) - _LISTED
+            if rest > 1 or (rest == 1 and not _COUNTED.fullmatch(entries[-1][0])):  # not shortened before
+                entries[_LISTED:] = [[f"  … and {rest} more{more}"]]
+            result += [*(part for entry in entries for part in entry), line]
+            entries = []
+    return "\n".join(result[:-1])
+
+
+def count_things(count: int, one: str, several: str = "") -> str:
+    """``1 tensor``, ``2 tensors``; ``several`` where the plural is no ``one`` with an s."""
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
 
 
 def list_some(names: list[str], limit: int) -> str:
@@ -105,7 +171,7 @@ def list_some(names: list[str], limit: int) -> str:
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
-def format_last_lines(lines: Sequence[str], count: int = 12) -> str:
+def format_last_lines(lines: Sequence[str], count: int = _LISTED) -> str:
     """The end of what a program said, for behind a message, each line on an indented one of its own."""
     last = [line for line in lines if line.strip()][-count:]
     return "".join(f"\n  {line}" for line in last)

@@ -4,29 +4,56 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import Any
 
 MOST_LEVELS = 64
 """Lists and tables within one another; what reads them afterwards calls itself for each."""
 
 
-def parse_json(text: str | bytes) -> Any:
+MOST_VALUES = 1 << 20
+"""In a document from anywhere: each takes some hundred bytes, whatever it takes in the file."""
+
+
+class RepeatedKeyError(ValueError):
+    """A table has a key twice; readers differ in which of them they take."""
+
+
+def parse_json(text: str | bytes, *, most_levels: int = MOST_LEVELS, unique: bool = False) -> Any:
     """The document.
+
+    Args:
+        text: Of bytes, the encoding is one of those that JSON may have.
+        most_levels: Lists and tables within one another.
+        unique: Take nothing that another reader may understand in another way: a key that a table has twice, whole
+            numbers beyond 64 bits, and bytes that are not UTF-8. Nor more than ``MOST_VALUES`` values.
 
     Raises:
         ValueError: It is not JSON, is nested too deeply, or has a number that is none or that no float holds.
+        RepeatedKeyError: A table has a key twice.
     """
     try:
-        data = json.loads(text, parse_constant=_refuse_constant, parse_float=_read_float)
+        if unique:
+            text = text.decode() if isinstance(text, bytes) else text
+            if sum(map(text.count, ",[{")) >= MOST_VALUES:  # there are no more values than these and one
+                raise ValueError(f"it has more than {MOST_VALUES} values")
+            data = json.loads(
+                text,
+                parse_constant=_refuse_constant,
+                parse_float=_read_float,
+                parse_int=_read_int,
+                object_pairs_hook=_collect_pairs,
+            )
+        else:
+            data = json.loads(text, parse_constant=_refuse_constant, parse_float=_read_float)
     except RecursionError as exc:
         raise ValueError("nested too deeply") from exc
     level, found = 0, [data]
-    while found:
+    while found := [item for item in found if isinstance(item, dict | list)]:
         level += 1
-        if level > MOST_LEVELS:
-            raise ValueError(f"nested more than {MOST_LEVELS} deep")
-        within = [item.values() if isinstance(item, dict) else item for item in found if isinstance(item, dict | list)]
-        found = [child for children in within for child in children]
+        if level > most_levels:
+            raise ValueError(f"nested more than {most_levels} deep")
+        found = [child for item in found for child in (item.values() if isinstance(item, dict) else item)]
     return data
 
 
@@ -39,3 +66,17 @@ def _read_float(text: str) -> float:
     if math.isinf(value):
         raise ValueError(f"the number {text[:40]} is too large")
     return value
+
+
+def _read_int(text: str) -> int:
+    if len(text) > 20 or not -(1 << 63) <= (value := int(text)) < 1 << 63:
+        raise ValueError(f"the number {text[:40]} is too large")
+    return value
+
+
+def _collect_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise RepeatedKeyError(f"a table has the key {twice[:40]!a} twice")
+    return data

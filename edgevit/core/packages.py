@@ -7,7 +7,6 @@ import importlib
 import json
 import os
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -46,7 +45,8 @@ def install_line(extra: str) -> str:
 
     Installers write down where that was: https://packaging.python.org/en/latest/specifications/direct-url/
     """
-    from urllib.request import url2pathname  # which imports much, and most processes need no such line
+    from importlib import metadata  # which imports much, and most processes need no such line
+    from urllib.request import url2pathname
 
     try:
         origin = json.loads(metadata.distribution("edgevit").read_text("direct_url.json") or "{}")
@@ -66,6 +66,8 @@ def install_line(extra: str) -> str:
 @functools.cache
 def list_versions(names: tuple[str, ...]) -> Mapping[str, str]:
     """Versions of those distributions that are installed; nothing is imported."""
+    from importlib import metadata
+
     found = {}
     for name in names:
         try:

@@ -7,15 +7,23 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import itertools
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from edgevit.core.errors import EdgevitError
+from edgevit.core.errors import ErrorMaker, format_offenders
 
 T = TypeVar("T")
+
+_MOST_SHOWN = 50
+"""Problems of one document; whoever wrote more of them wrote something else."""
+
+NOT_STORED: Mapping[str, Any] = types.MappingProxyType({"stored": False})
+"""Metadata of a field that is no part of the plain data."""
 
 
 class FieldError(ValueError):
@@ -40,14 +48,14 @@ def refuse(*rules: tuple[object, str]) -> None:
         raise FieldError(problems)
 
 
-def from_data(cls: type[T], data: object, where: str, error: type[EdgevitError]) -> T:
+def from_data(cls: type[T], data: object, where: str, error: ErrorMaker) -> T:
     """Build the dataclass ``cls`` from plain data.
 
     Args:
         cls: A dataclass whose fields are scalars, literals, tuples, mappings, optional or dataclasses of these.
         data: What ``json.load`` or ``tomllib.load`` returned.
         where: Shown before each complaint, for example ``targets/my-board.toml``.
-        error: The exception class to raise.
+        error: The exception to raise: a class, or what makes one.
 
     Raises:
         EdgevitError: As ``error``, listing every unknown key, missing key, value of a wrong type and value that the
@@ -58,8 +66,11 @@ def from_data(cls: type[T], data: object, where: str, error: type[EdgevitError])
     value = _convert(cls, data, "", complaints, hints)
     if complaints:
         plural = "s" if len(complaints) > 1 else ""
+        shown = format_offenders([_shorten(c) for c in complaints[:_MOST_SHOWN]])
+        if len(complaints) > _MOST_SHOWN:
+            shown += f"\n  … and {len(complaints) - _MOST_SHOWN} more"
         raise error(
-            f"{where} has {len(complaints)} problem{plural}:\n" + "\n".join(f"  {c}" for c in complaints),
+            f"{where} has {len(complaints)} problem{plural}:\n{shown}",
             "; ".join(dict.fromkeys(hints)) or "correct the listed keys and run again",
         )
     return typing.cast(T, value)
@@ -71,13 +82,18 @@ def to_data(value: Any) -> Any:
     Fields that are ``None`` are left out, unless their default is another value.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [(f, getattr(value, f.name)) for f in dataclasses.fields(value) if f.init]
+        fields = [(f, getattr(value, f.name)) for f in list_fields(type(value))]
         return {f.name: to_data(item) for f, item in fields if item is not None or _has_other_default(f)}
     if isinstance(value, Mapping):
         return {str(k): to_data(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_data(v) for v in value]
     return value
+
+
+def list_fields(kind: Any) -> list[dataclasses.Field[Any]]:
+    """The fields of a dataclass that are part of its plain data."""
+    return [f for f in dataclasses.fields(kind) if f.init and f.metadata.get("stored", True)]
 
 
 def _has_other_default(field: dataclasses.Field[Any]) -> bool:
@@ -107,15 +123,20 @@ def _convert(kind: Any, data: Any, path: str, complaints: list[str], hints: list
             complaints.append(f"{path} = {_show(data)} has {len(data)} values, not {len(args)}")
             return ()
         kinds = [args[0]] * len(data) if variadic else list(args)
-        return tuple(
-            _convert(k, d, f"{path}[{i}]", complaints, hints) for i, (k, d) in enumerate(zip(kinds, data, strict=True))
-        )
+        few = _stop_at_many(enumerate(zip(kinds, data, strict=True)), complaints)
+        return tuple(_convert(k, d, f"{path}[{i}]", complaints, hints) for i, (k, d) in few)
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
         if not isinstance(data, Mapping):
             complaints.append(f"{path} = {_show(data)} is not a table")
             return {}
-        return {k: _convert(args[1], v, f"{path}.{k}", complaints, hints) for k, v in data.items()}
+        few = _stop_at_many(data.items(), complaints)
+        return {k: _convert(args[1], v, f"{path}.{_show_key(k)}", complaints, hints) for k, v in few}
     return _convert_scalar(kind, data, path, complaints)
+
+
+def _stop_at_many(items: Iterable[T], complaints: list[str]) -> Iterator[T]:
+    """The items, until there are more complaints than anybody reads: a document of a million faults takes no minute."""
+    return itertools.takewhile(lambda _: len(complaints) <= _MOST_SHOWN, items)
 
 
 def _convert_union(args: tuple[Any, ...], data: Any, path: str, complaints: list[str], hints: list[str]) -> Any:
@@ -148,9 +169,22 @@ def _convert_scalar(kind: Any, data: Any, path: str, complaints: list[str]) -> A
 
 
 def _show(data: Any) -> str:
-    """``repr``, shortened where somebody put a whole document in place of a value."""
-    text = repr(data)
-    return text if len(text) <= 200 else text[:200] + " …"
+    return _shorten(repr(data), 200)
+
+
+def _show_key(key: object) -> str:
+    return _shorten(str(key), 200)
+
+
+def _shorten(text: str, most: int = 1000) -> str:
+    """Somebody may have put a whole document in place of a value."""
+    return text if len(text) <= most else text[:most] + " …"
+
+
+@functools.cache
+def _resolve_types(kind: Any) -> dict[str, Any]:
+    """The types of a dataclass's fields, which are compiled anew whenever they are asked for."""
+    return typing.get_type_hints(kind)
 
 
 def _kind_name(kind: Any) -> str:
@@ -163,15 +197,17 @@ def _convert_dataclass(kind: Any, data: Any, path: str, complaints: list[str], h
         complaints.append(f"{path or 'the document'} = {_show(data)} is not a table")
         return None
     before = len(complaints)
-    fields = {f.name: f for f in dataclasses.fields(kind) if f.init}
-    resolved = typing.get_type_hints(kind)
+    fields = {f.name: f for f in list_fields(kind)}
+    resolved = _resolve_types(kind)
     prefix = f"{path}." if path else ""
     for key in data:
         if key not in fields:
-            close = difflib.get_close_matches(str(key), fields, n=1)
+            few = len(complaints) < _MOST_SHOWN
+            close = difflib.get_close_matches(_show_key(key), fields, n=1) if few else []
             guess = f" (did you mean {prefix}{close[0]}?)" if close else ""
-            complaints.append(f"unknown key {prefix}{key}{guess}")
-            hints.append(f"valid keys{f' of {path}' if path else ''}: {', '.join(fields)}")
+            complaints.append(f"unknown key {prefix}{_show_key(key)}{guess}")
+            if few:
+                hints.append(f"valid keys{f' of {path}' if path else ''}: {', '.join(fields)}")
     values: dict[str, Any] = {}
     faulty: list[str] = []
     for name, field in fields.items():

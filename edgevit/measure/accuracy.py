@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.core.errors import CheckpointError, CompileError, DataError, EdgevitError, format_offenders
+from edgevit.core.errors import CheckpointError, CompileError, DataError, EdgevitError, count_things, format_offenders
 from edgevit.core.report.report import Accuracy, ClassChange
 from edgevit.core.report.scores import ImageChange
 from edgevit.measure.intervals import paired_difference_interval, wilson_interval
@@ -131,7 +131,8 @@ class AccuracyMeter:
         if len(bad):
             names = [f"{_name_image(files, int(i), self.images)}: label {wanted[i]}" for i in bad]
             raise DataError(
-                f"{len(bad)} labels are not between 0 and {self._classes - 1}:\n{format_offenders(names)}",
+                f"{count_things(len(bad), 'label is', 'labels are')} not between 0 and {self._classes - 1}:\n"
+                + format_offenders(names),
                 "correct the labels, or give the data of this model's classes",
             )
         return wanted
@@ -282,7 +283,7 @@ def check_answers(
     if len(bad):
         names = [_name_image(files, int(i), before) for i in bad]
         raise error(
-            f"{who} gave answers that are not finite for {len(bad)} images:\n{format_offenders(names)}",
+            f"{who} gave answers that are not finite for {count_things(len(bad), 'image')}:\n{format_offenders(names)}",
             "a range was exceeded: build this precision as fp32"
             if error is CompileError
             else "the checkpoint's weights overflow float32 on these images: train or save it again",

@@ -8,7 +8,6 @@ the memory is what an app in Python would need.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import statistics
@@ -20,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.core.engine import Setting
-from edgevit.core.errors import DeviceError, EdgevitError, format_last_lines
+from edgevit.core.errors import DeviceError, EdgevitError, MissingPackageError, format_last_lines
 from edgevit.core.isa import LIMIT_VARIABLE, TIERS, TierName
 from edgevit.core.json_text import parse_json
 from edgevit.core.libraries import LIBRARIES
 from edgevit.core.report.report import ColdStart
+from edgevit.runtime.library import import_library
 
 # `-m` would put the working folder before the library, where a numpy.py may lie: a user's, or a bundle's.
 _START = (
@@ -44,7 +44,7 @@ def measure_cold_start(
     """Open and run the engine or bundle in ``directory`` in fresh processes, one after another.
 
     Args:
-        directory: A folder with ``engine.json`` or ``manifest.json``.
+        directory: A folder with ``engine.json`` or ``manifest.json``, or a packed bundle.
         processes: How many; times are their medians, memory is their maximum.
         timeout_seconds: For each.
         settings: Of the engine, over its own.
@@ -143,17 +143,17 @@ def _measure_here(folder: Path, settings: Mapping[str, Setting]) -> dict[str, An
     start = time.perf_counter_ns()
     import numpy as np
 
-    is_bundle = (folder / "manifest.json").is_file()
+    is_bundle = folder.is_file() or (folder / "manifest.json").is_file()
     opened: Any
     if is_bundle:
         from edgevit.runtime import open_bundle
     else:
         from edgevit.core.engine import load_engine
         from edgevit.runtime.session import open_engine
-    backend = _read_backend(folder / ("manifest.json" if is_bundle else "engine.json"))
+    backend = _read_backend(folder, "manifest.json" if is_bundle else "engine.json")
     if backend is not None:
-        with contextlib.suppress(ImportError):  # opening says which package is missing and how to install it
-            importlib.import_module(backend)
+        with contextlib.suppress(MissingPackageError):  # opening says so as well
+            import_library(backend)
     imported = time.perf_counter_ns()
     # the canary is answered once on a machine, which is no part of every start
     opened = (
@@ -175,12 +175,14 @@ def _measure_here(folder: Path, settings: Mapping[str, Setting]) -> dict[str, An
         }
 
 
-def _read_backend(description: Path) -> str | None:
+def _read_backend(folder: Path, description: str) -> str | None:
     """The engine library to import. Opening the folder reads the description properly and says what is wrong."""
+    from edgevit.runtime.packed import open_contents
+
     try:
-        data = parse_json(description.read_bytes())
+        data = parse_json(open_contents(folder).read(description))
         backend = data.get("backend") or data["engine"]["backend"]
-    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, EdgevitError):
         return None
     return backend if backend in LIBRARIES else None  # which are called as the packages are
 

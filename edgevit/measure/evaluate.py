@@ -9,17 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgevit.core.errors import CheckpointError, DataError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Accuracy, DataUse
+from edgevit.measure.accuracy import widen_logits
+from edgevit.measure.chance import find_doubt
 from edgevit.measure.figure_change import FigureChange, compare_figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy.typing as npt
+
     from edgevit.measure.answers import Run
+    from edgevit.pixels.images import ImageSet
     from edgevit.runtime import Predictor
     from edgevit.runtime.canary import CanaryCheck, Check
+    from edgevit.runtime.session import Outputs
 
 BATCH = 16
 """Images decoded at a time; a session splits them by what its engine takes."""
@@ -36,6 +44,7 @@ class Evaluation:
         reference: The checkpoint that was compared with.
         canary: Whether the engine answers here, or on the device, as where the bundle was judged.
         changes: What was found beside what the bundle says of itself, of a classifier.
+        doubts: What speaks against the labels, a warning each.
     """
 
     bundle: str
@@ -46,6 +55,7 @@ class Evaluation:
     reference: str | None
     canary: CanaryCheck
     changes: tuple[FigureChange, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 def evaluate_bundle(
@@ -129,8 +139,16 @@ def evaluate_bundle(
             matching=images.describe_labels(),
         )
         run_reference = None if reference is None else _open_reference(reference, arch, predictor)
+        first: list[npt.NDArray[np.int64]] = []
+
+        def run(pixels: npt.NDArray[np.uint8]) -> Outputs:
+            found: Outputs = predictor.run_outputs(pixels)
+            if task == "classify" and found[0].ndim == 2:
+                first.append(widen_logits(found[0].astype(np.float64)).argmax(axis=1))
+            return found
+
         result = measure_answers(
-            predictor.run_outputs,
+            run,
             images,
             predictor.preprocess,
             manifest.read_task(),
@@ -147,7 +165,17 @@ def evaluate_bundle(
         counts = {"top1_percent": top1, "agreement_percent": compared.agreement if compared is not None else None}
         changes = compare_figures(counts, len(images), manifest.figures)
     named = None if reference is None else str(reference)
-    return Evaluation(str(bundle), use, top1, top5, compared, named, canary, changes)
+    doubts = _list_doubts(images, np.concatenate(first), max(2, manifest.classes)) if first else ()
+    return Evaluation(str(bundle), use, top1, top5, compared, named, canary, changes, doubts)
+
+
+def _list_doubts(images: ImageSet, answers: npt.NDArray[np.int64], classes: int) -> tuple[str, ...]:
+    """That the answers fit the labels no better than chance, or other numbers far better."""
+    if images.labels is None:
+        return ()
+    labels = np.asarray(images.labels, np.int64)
+    doubt = find_doubt(answers, labels, classes, "the bundle", "", images.describe_labels())
+    return () if doubt is None else ("; ".join(doubt),)
 
 
 def _open_reference(reference: str | Path, arch: str | None, predictor: Predictor) -> Run:

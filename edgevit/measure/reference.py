@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from edgevit.core.errors import CheckpointError, format_offenders
+from edgevit.core.errors import CheckpointError, count_things, format_offenders
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.runtime.session import Outputs
 
@@ -93,7 +93,8 @@ def save_reference(
     bad = list(dict.fromkeys(bad))
     if bad:
         raise CheckpointError(
-            f"the float model's own answers are not finite for {len(bad)} images:\n{format_offenders(bad)}",
+            f"the float model's own answers are not finite for {count_things(len(bad), 'image')}:\n"
+            + format_offenders(bad),
             "the checkpoint is damaged, or was trained to values beyond float32's range",
         )
 

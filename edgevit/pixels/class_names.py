@@ -115,8 +115,11 @@ def _refuse(
     splits = [name for name in names if name.casefold() in _SPLITS]
     if what == "folders" and splits:
         held = next((name for name in splits if name.casefold().startswith(("val", "test"))), splits[0])
+        others = [name for name in splits if name.casefold().startswith("train")]
+        calibrate = f" to judge by, or {where / others[0]} to calibrate on" if others and others[0] != held else ""
         return DataError(
-            f"{where} holds the sets {', '.join(splits)}, not a folder for each class", f"give {where / held}"
+            f"{where} holds the sets {', '.join(splits)}, not a folder for each class",
+            f"give {where / held}{calibrate}",
         )
     if not any(_is_index(label) for label in labels or ()):  # a number would be one's number
         rest = [name for name in rest if not _is_index(name)]
@@ -144,11 +147,16 @@ def expect_labels(scores: str, labels: Sequence[str] | None, classes: int) -> di
         labels: The model's class names.
         classes: How many outputs there are; 0 where it has no head.
     """
-    if scores == "identity" or (scores == "sigmoid" and classes > 1):
-        return {"labelled": False}  # a class an image judges neither numbers nor labels by themselves
+    if not takes_labels(scores, classes):
+        return {"labelled": False}
     if scores == "sigmoid":  # one output is the second of two classes
         return {"labels": ("0", "1") if labels is None else (f"not {labels[0]}", labels[0]), "classes": 2}
     return {"labels": labels, "classes": classes or None}
+
+
+def takes_labels(scores: str, outputs: int) -> bool:
+    """Whether a class an image can judge the outputs: neither numbers nor several labels that are there or not."""
+    return scores != "identity" and not (scores == "sigmoid" and outputs > 1)
 
 
 class _LabelNames:

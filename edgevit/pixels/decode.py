@@ -62,20 +62,26 @@ _TRANSPOSITIONS = {
 }
 
 
-def decode_image(source: ImageSource, *, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode_image(
+    source: ImageSource, *, name: str | None = None, max_pixels: int = MAX_PIXELS, bgr: bool = False
+) -> Image.Image:
     """Decode an image completely, to an upright 8-bit RGB Pillow image whose ``info`` is empty.
 
     Args:
-        source: A path, the bytes of a file, a Pillow image, or pixels ``(H, W, 3) uint8`` in RGB order.
+        source: A path, the bytes of a file, a Pillow image, or pixels: ``(H, W, 3) uint8`` in RGB order,
+            ``(H, W, 4) uint8`` in RGBA, whose transparency is dropped, or ``(H, W)`` or ``(H, W, 1) uint8`` in grey.
         name: What errors call the image; by default its path.
         max_pixels: Refuse larger images before decoding them.
+        bgr: Pixels are in OpenCV's order, BGR or BGRA.
 
     Raises:
         DataError: The image is missing, damaged, truncated, too large or of another format.
     """
     name = name or name_source(source)
     if isinstance(source, np.ndarray):
-        return _wrap_pixels(source, name)
+        return _wrap_pixels(source, name, bgr)
+    if bgr:
+        raise DataError(f"{name}: bgr=True is for arrays, and this is none", "leave it out: files say their own order")
     try:
         if isinstance(source, Image.Image):
             return _convert(source, max_pixels)
@@ -87,9 +93,13 @@ def decode_image(source: ImageSource, *, name: str | None = None, max_pixels: in
                 _check_png(stream)
             return _convert(image, max_pixels, own=image.format == "JPEG")
     except UnidentifiedImageError as exc:
-        raise DataError(f"{name}: not a JPEG, PNG, WebP or BMP image, or its header is damaged", _HINT) from exc
+        raise DataError(
+            f"{name}: not a JPEG, PNG, WebP or BMP image, or its header is damaged", _HINT, code="image"
+        ) from exc
     except _DAMAGED as exc:
-        raise DataError(f"{name}: {_explain(exc)}", _HINT) from exc
+        unread = isinstance(exc, OSError) and exc.errno is not None
+        hint = "check the path and its permissions" if unread else _HINT
+        raise DataError(f"{name}: {_explain(exc)}", hint, code="image") from exc
 
 
 def name_source(source: ImageSource) -> str:
@@ -123,11 +133,28 @@ def _check_png(stream: Any) -> None:
     stream.seek(before)
 
 
-def _wrap_pixels(pixels: npt.NDArray[Any], name: str) -> Image.Image:
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
-        message = f"{name}: an array of shape {pixels.shape} and type {pixels.dtype} is not RGB pixels"
-        raise DataError(message, "give an array of shape (height, width, 3) and type uint8, in RGB order")
-    return Image.fromarray(np.ascontiguousarray(pixels))
+def _wrap_pixels(pixels: npt.NDArray[Any], name: str, bgr: bool) -> Image.Image:
+    """What Pillow makes of grey and of transparency, without copying more than it has to."""
+    shape = pixels.shape
+    if pixels.dtype != np.uint8 or len(shape) not in (2, 3) or shape[2:] not in ((), (1,), (3,), (4,)) or 0 in shape:
+        message = f"{name}: an array of shape {shape} and type {pixels.dtype} is not an image's pixels"
+        hint = f"give shape (height, width, 3) and type uint8, in RGB order{_guess(pixels)}"
+        raise DataError(message, hint, code="argument" if pixels.size else "image")
+    if shape[2:] in ((), (1,)):
+        return Image.fromarray(np.ascontiguousarray(pixels.reshape(shape[:2]))).convert("RGB")
+    return Image.fromarray(np.ascontiguousarray(pixels[..., 2::-1] if bgr else pixels[..., :3]))
+
+
+def _guess(pixels: npt.NDArray[Any]) -> str:
+    """What such an array most probably is, for the hint."""
+    shape = pixels.shape
+    if len(shape) == 4 and shape[0] == 1:
+        return "; of a batch of one, that is image[0]"
+    if len(shape) == 3 and shape[0] in (1, 3, 4) and shape[2] > 4:
+        return "; channels come last: image.transpose(1, 2, 0)"
+    if pixels.dtype != np.uint8 and pixels.dtype.kind in "fiub" and pixels.size:
+        return ", with values from 0 to 255"
+    return ""
 
 
 def _convert(image: Image.Image, max_pixels: int, *, own: bool = False) -> Image.Image:

@@ -55,6 +55,7 @@ class ImageSet:
         labels: A class index for each file, or ``None``.
         matching: How the names of folders, or a CSV's labels, were matched with the model's classes.
         skipped: (file, reason) of images left out on request.
+        source: The folder or the CSV, as it was named.
     """
 
     root: Path
@@ -62,6 +63,7 @@ class ImageSet:
     labels: tuple[int, ...] | None = None
     matching: Matching | None = None
     skipped: tuple[tuple[str, str], ...] = ()
+    source: str = ""
 
     def __len__(self) -> int:
         return len(self.files)
@@ -103,7 +105,7 @@ class ImageSet:
             listing = list_csv(source, labels, classes, labelled)
         else:
             raise DataError(f"{source}: no such folder or CSV file", "check the path")
-        images = cls(listing.root, listing.files)
+        images = cls(listing.root, listing.files, source=str(source))
         if labelled:
             images = dataclasses.replace(images, labels=listing.labels, matching=listing.matching)
         offenders = list(listing.offenders)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgevit.core.errors import DataError, format_offenders
+from edgevit.core.errors import DataError, count_things, format_offenders
 from edgevit.pixels.class_names import Matching, match_classes
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp"})
@@ -67,7 +67,7 @@ def list_folder(root: Path, labels: Sequence[str] | None, classes: int | None, l
         matching = match_classes(per_class, labels, classes, root, "folders")
     except DataError as exc:
         tables = sorted(entry.name for entry in root.glob("*.csv"))
-        raise DataError(exc.message, f"did you mean {root / tables[0]}?" if tables else exc.hint) from exc
+        raise DataError(exc.whole, f"did you mean {root / tables[0]}?" if tables else exc.hint) from exc
     indices = tuple(matching.index_of[name] for name, found in per_class.items() for _ in found)
     return Listing(root, files, indices, matching, tuple(offenders))
 
@@ -147,7 +147,7 @@ def list_csv(path: Path, labels: Sequence[str] | None, classes: int | None, labe
     first_line: dict[str, int] = {}
     for line, row in rows:
         if len(row) != len(header):
-            offenders.append((f"line {line}", f"{len(row)} fields, not {len(header)} as in the header"))
+            offenders.append((f"line {line}", f"{count_things(len(row), 'field')}, not {len(header)} as in the header"))
             continue
         file = Path(row[file_column]).as_posix()
         cell = row[label_column] if label_column is not None else None
@@ -173,10 +173,11 @@ def _refuse_unlabelled(
         if other is not None:
             raise other
         return
-    message = f"{path}: {len(bare)} of {len(rows)} rows have no label:\n{format_offenders(bare)}"
+    have = "has" if len(bare) == 1 else "have"
+    message = f"{path}: {len(bare)} of {count_things(len(rows), 'row')} {have} no label:\n{format_offenders(bare)}"
     hint = "label them, or remove them; without the column label all images are taken as unlabelled"
     if other is not None:
-        message, hint = f"{other.message}\n{message}", f"{other.hint}; {hint}"
+        message, hint = f"{other.whole}\n{message}", f"{other.hint}; {hint}"
     raise DataError(message, hint)
 
 

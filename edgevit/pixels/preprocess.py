@@ -136,6 +136,7 @@ class Preprocess:
             raise DataError(
                 f"{name}: {width} × {height} pixels would become {size[1]} × {size[0]} before the crop",
                 "crop the image to a less extreme aspect ratio",
+                code="image",
             )
         return size
 
@@ -151,18 +152,19 @@ class Preprocess:
         ratio = min(ratios) if self.resize == "shortest" else max(ratios)
         return max(1, round(height / ratio)), max(1, round(width / ratio))
 
-    def apply(self, image: ImageSource, *, name: str | None = None) -> npt.NDArray[np.uint8]:
+    def apply(self, image: ImageSource, *, name: str | None = None, bgr: bool = False) -> npt.NDArray[np.uint8]:
         """Pixels for the model: ``(height, width, 3) uint8``, RGB.
 
         Args:
-            image: A path, the bytes of a file, a Pillow image, or pixels ``(H, W, 3) uint8``.
+            image: A path, the bytes of a file, a Pillow image, or an array as ``decode_image`` takes it.
             name: What errors call the image; by default its path.
+            bgr: An array is in OpenCV's order.
 
         Raises:
             DataError: The image cannot be decoded, or is an extreme strip.
         """
         name = name or name_source(image)
-        return self.fit(decode_image(image, name=name), name=name)
+        return self.fit(decode_image(image, name=name, bgr=bgr), name=name)
 
     def fit(self, picture: Image.Image, *, name: str = "the image") -> npt.NDArray[np.uint8]:
         """The second half of :meth:`apply`: resize, crop and pad what ``decode_image`` gave.

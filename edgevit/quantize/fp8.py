@@ -64,7 +64,7 @@ def fit_fp8(
             else:
                 chosen.append(node)
     names = [trace_layout(v).name or "" for node in chosen for v in _list_operands(node)]
-    largest = measure_magnitudes(graph, names, pixels, "quantize fp8", progress)
+    largest = measure_magnitudes(graph, names, pixels, "quantize", progress)
     bad = [name for name, value in largest.items() if not np.isfinite(value)]
     if bad:
         raise CalibrationError(f"activations of {', '.join(bad)} are not finite", "the checkpoint may be damaged")

@@ -19,6 +19,7 @@ from edgevit.remote.ssh_errors import OutOfReachError
 from edgevit.remote.wheel import pack_wheel
 from edgevit.runtime.bundle import Bundle, verify_bundle
 from edgevit.runtime.canary import CanaryCheck, Check
+from edgevit.runtime.pack_file import lend_folder
 from edgevit.runtime.session import Outputs
 
 _SERVE = ("-m", "edgevit.remote.serve")
@@ -97,9 +98,14 @@ def open_on(
         DeviceError: The device is out of reach, is not the right one or lacks something, cannot open the engine, or its
             engine does not answer there as where it was judged.
     """
-    connection, bundle = Connection(host), verify_bundle(path)
+    connection = Connection(host)
     arguments = (*_SERVE, "--open-only", "--check", check, "input/bundle")
-    with pack_wheel() as wheel, tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
+    with (
+        lend_folder(path) as source,
+        pack_wheel() as wheel,
+        tempfile.TemporaryDirectory(prefix="edgevit-") as folder,
+    ):
+        bundle = verify_bundle(source)
         job = make_job(connection, "answer", arguments, {"bundle": bundle}, wheel, log)
         said = run_job(connection, job, Path(folder), log=log, keep=True, progress=progress)
     canary = schema.from_data(CanaryCheck, said["canary"], f"the answer of {host}", DeviceError)

@@ -16,7 +16,7 @@ from edgevit.build.pack import check_output, pack_bundle
 from edgevit.build.portable import read_portable_recipe
 from edgevit.core import schema
 from edgevit.core.command import write_command
-from edgevit.core.errors import BundleError, EdgevitError
+from edgevit.core.errors import BundleError, EdgevitError, OutputError
 from edgevit.core.libraries import LIBRARIES
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Report
@@ -28,6 +28,7 @@ from edgevit.remote.transfer import hash_job
 from edgevit.remote.wheel import pack_wheel
 from edgevit.runtime.bundle import REPORT_FILE, Bundle, verify_bundle
 from edgevit.runtime.manifest import hash_file
+from edgevit.runtime.pack_file import lend_folder
 
 if TYPE_CHECKING:
     from edgevit.core.target import Target
@@ -61,8 +62,15 @@ def finish_on(
         DeviceError: The device is out of reach, is not the right one or lacks something, or the work failed there; with
             the last lines of its log.
     """
+    with lend_folder(path) as folder:
+        if out is None and folder != Path(path):
+            raise OutputError(f"{path} is a packed bundle, which finish does not replace", "give --out, a folder")
+        return _finish_on(host, folder, out or Path(path), log, progress)
+
+
+def _finish_on(host: str, path: Path, out: Path, log: Callable[[str], None], progress: Progress) -> BuildResult:
     connection, bundle = Connection(host), verify_bundle(path)
-    target, out = bundle.manifest.target, out or path
+    target = bundle.manifest.target
     if not bundle.manifest.portable:
         raise BundleError(
             f"{path} is finished: it has an engine for {target.title}",

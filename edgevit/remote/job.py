@@ -238,8 +238,8 @@ def _refuse_failure(host: str, status: Mapping[str, Any], folder: Path, lines: l
     if status["code"] not in FINISHED_CODES:
         said = _read_result(folder)
         said = said if isinstance(said, dict) and "error" in said else {}
-        if said:  # the lines have it too
-            lines = [line for line in lines if not line.startswith(errors)]
+        if said:  # the lines have it too, and its list
+            lines = [] if "\n" in said["error"] else [line for line in lines if not line.startswith(errors)]
         code = status["code"]
         how = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
         raise DeviceError(

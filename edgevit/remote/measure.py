@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tempfile
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from edgevit.remote.job import make_job, run_job
 from edgevit.remote.ssh import Connection
 from edgevit.remote.wheel import pack_wheel
 from edgevit.runtime.bundle import verify_bundle
+from edgevit.runtime.pack_file import lend_folder
 
 
 def bench_on(
@@ -34,9 +36,12 @@ def bench_on(
         DeviceError: As :func:`finish_on`.
     """
     connection = Connection(host)
-    opened = {str(index): verify_bundle(bundle) for index, bundle in enumerate(bundles)}
-    arguments = ("-m", "edgevit", "bench", *(f"input/{name}" for name in opened), *options, "--json")
-    with pack_wheel() as wheel, tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
+    with contextlib.ExitStack() as stack:
+        folders = [stack.enter_context(lend_folder(bundle)) for bundle in bundles]
+        opened = {str(index): verify_bundle(folder) for index, folder in enumerate(folders)}
+        arguments = ("-m", "edgevit", "bench", *(f"input/{name}" for name in opened), *options, "--json")
+        wheel = stack.enter_context(pack_wheel())
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgevit-"))
         job = make_job(connection, "bench", arguments, opened, wheel, log)
         data = run_job(connection, job, Path(folder), log=log, progress=progress)
     comparison = schema.from_data(Comparison, data, f"the answer of {host}", DeviceError)

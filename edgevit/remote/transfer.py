@@ -11,7 +11,8 @@ from typing import Any
 from edgevit.core.errors import DeviceError, OutputError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.remote.ssh import Connection, Exchange
-from edgevit.runtime.manifest import FileRecord, hash_file, is_safe_name
+from edgevit.runtime.folder import is_safe_name
+from edgevit.runtime.manifest import FileRecord, hash_file
 
 _BLOCK = 1 << 18
 

@@ -17,18 +17,20 @@ if TYPE_CHECKING:
     from edgevit.runtime.predictor import open_bundle as open_bundle
     from edgevit.runtime.session import Session as Session
     from edgevit.runtime.session import open_engine as open_engine
+    from edgevit.runtime.submissions import QueueFullError as QueueFullError
 
 # imported when asked for, so that the command line can import this package without numpy's start-up
 _HOMES = {
     "CanaryCheck": "edgevit.runtime.canary",
     "Predictor": "edgevit.runtime.predictor",
     "Prediction": "edgevit.runtime.prediction",
+    "QueueFullError": "edgevit.runtime.submissions",
     "Session": "edgevit.runtime.session",
     "open_bundle": "edgevit.runtime.predictor",
     "open_engine": "edgevit.runtime.session",
 }
 
-__all__ = ["CanaryCheck", "Prediction", "Predictor", "Session", "open_bundle", "open_engine"]
+__all__ = ["CanaryCheck", "Prediction", "Predictor", "QueueFullError", "Session", "open_bundle", "open_engine"]
 
 
 def __getattr__(name: str) -> object:

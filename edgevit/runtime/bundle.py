@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from edgevit.core.command import write_command
+from edgevit.core.contents import Contents
 from edgevit.core.engine import Engine
-from edgevit.core.errors import BundleError, OutputError, format_offenders
+from edgevit.core.errors import BundleError, ErrorCode, OutputError, format_offenders
 from edgevit.core.report.place import CANARY_FILE
 from edgevit.runtime.bundle_settings import check_manifest_settings
-from edgevit.runtime.manifest import MANIFEST_FILE, Manifest, hash_file, is_irregular, load_manifest
+from edgevit.runtime.manifest import MANIFEST_FILE, Manifest, parse_manifest, read_manifest
+from edgevit.runtime.packed import open_contents
+from edgevit.runtime.signature import SIGNATURE_FILE, check_signature
 
 RECIPE_FILE = "recipe.toml"
 REPORT_FILE = "report.json"
+_REBUILD = "copy the bundle again, or build it again"
 PORTABLE_MODEL_FILE = "model.onnx"
 PARITY_FILE = "parity.npz"
 """In a portable bundle: images and the float model's logits, by which the device checks its engine."""
@@ -24,10 +29,17 @@ PARITY_FILE = "parity.npz"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on disk."""
+    """A bundle on disk.
+
+    Attributes:
+        path: Its folder, or the packed file.
+        manifest: What it is.
+        contents: Its files, wherever they lie.
+    """
 
     path: Path
     manifest: Manifest
+    contents: Contents = field(compare=False, repr=False)
 
     @property
     def engine(self) -> Engine:
@@ -40,8 +52,32 @@ class Bundle:
             raise BundleError(
                 f"{self.path} is a portable bundle for {self.manifest.target.title}: it has no engine yet",
                 f"run `{write_command('finish', self.path)}` on the device",
+                code="portable",
             )
-        return dataclasses.replace(self.manifest.engine, directory=self.path)
+        within = self.contents if self.contents.packed else None
+        return dataclasses.replace(self.manifest.engine, directory=self.path, contents=within)
+
+    def read(self, name: str) -> bytes:
+        """A file's bytes.
+
+        Raises:
+            BundleError: It cannot be read, or is no file of the bundle's own.
+        """
+        try:
+            if self.contents.is_irregular(name):
+                raise BundleError(
+                    f"{self.path / name} is a link, a folder or a device, not a file", _REBUILD, code="unsafe"
+                )
+            return self.contents.read(name)
+        except OSError as exc:
+            raise BundleError(
+                f"{self.path / name} cannot be read: {exc.strerror or exc}", _REBUILD, code="damaged"
+            ) from exc
+
+    @property
+    def manifest_sha256(self) -> str:
+        """Of the bytes of its ``manifest.json``, as they are on disk now."""
+        return hashlib.sha256(self.contents.read(MANIFEST_FILE)).hexdigest()
 
     @property
     def size_bytes(self) -> int:
@@ -77,21 +113,46 @@ class Damage:
         return f"{self.name}: {text[self.kind]}"
 
 
-def load_bundle(path: str | os.PathLike[str]) -> Bundle:
+def load_bundle(path: str | os.PathLike[str], *, public_key: str | bytes | os.PathLike[str] | None = None) -> Bundle:
     """Read a bundle's manifest, without looking at the other files.
 
+    Args:
+        path: The bundle's folder, or a packed bundle.
+        public_key: Of whoever has to have signed the bundle, as a PEM file or its content as bytes. It is held against
+            the manifest before that is read.
+
     Raises:
-        BundleError: The manifest is missing, damaged or of a newer edgevit, or sets what a bundle may not set.
+        BundleError: The manifest is missing, damaged or of a newer edgevit, or sets what a bundle may not set; or it is
+            not signed with that key.
+        EdgevitError: The key cannot be used.
     """
     path = Path(path)
-    manifest = load_manifest(path)
+    contents = open_contents(path)
+    content = read_manifest(contents)
+    if public_key is not None:
+        check_signature(contents, content, public_key)
+    manifest = parse_manifest(content, path)
     check_manifest_settings(path, manifest)
     if manifest.engine is not None:
         needed = [*manifest.engine.files, *([CANARY_FILE] if manifest.canary is not None else [])]
         unlisted = [name for name in needed if name not in manifest.files]
         if unlisted:
-            raise BundleError(f"{path}: the manifest lists no file {', '.join(unlisted)}", "build the bundle again")
-    return Bundle(path, manifest)
+            message = f"{path}: the manifest lists no file {', '.join(unlisted)}"
+            raise BundleError(message, "build the bundle again", code="unsafe")
+    if contents.packed:
+        _refuse_unlisted(path, contents, manifest)
+    return Bundle(path, manifest, contents)
+
+
+def _refuse_unlisted(path: Path, contents: Contents, manifest: Manifest) -> None:
+    """Into a folder a system may put files of its own, but nothing comes into a packed bundle by chance."""
+    unlisted = [name for name in contents.list_names() if name not in {*manifest.files, MANIFEST_FILE, SIGNATURE_FILE}]
+    if unlisted:
+        raise BundleError(
+            f"{path} holds files that its manifest does not list:\n{format_offenders(unlisted)}",
+            "pack the bundle again",
+            code="unsafe",
+        )
 
 
 def refuse_inside(path: str | os.PathLike[str]) -> None:
@@ -108,54 +169,45 @@ def refuse_inside(path: str | os.PathLike[str]) -> None:
 def find_damage(bundle: Bundle, *, contents: bool = True) -> tuple[Damage, ...]:
     """Every file that is not as the manifest says; only presence and size are checked without ``contents``."""
     damage: list[Damage] = []
+    found = bundle.contents
     for name, record in sorted(bundle.manifest.files.items()):
-        file = bundle.path / name
         expected = f"{record.size_bytes} bytes"
         try:
-            if is_irregular(bundle.path, name):
+            if found.is_irregular(name):
                 damage.append(Damage(name, "irregular"))
                 continue
-            size = file.stat().st_size
+            size = found.measure(name)
             if size != record.size_bytes:
                 damage.append(Damage(name, "size", expected, f"{size} bytes"))
-            elif contents and (digest := hash_file(file).sha256) != record.sha256:
+            elif contents and (digest := found.hash(name)[0]) != record.sha256:
                 damage.append(Damage(name, "content", record.sha256, digest))
         except (FileNotFoundError, NotADirectoryError):
             damage.append(Damage(name, "missing", expected))
         except OSError as exc:
             damage.append(Damage(name, "unreadable", expected, exc.strerror or str(exc)))
-    known = {*bundle.manifest.files, MANIFEST_FILE}
-    damage.extend(Damage(name, "extra") for name in list_files(bundle.path) if name not in known)
+    names, known = found.list_names(), {*bundle.manifest.files, MANIFEST_FILE, SIGNATURE_FILE}
+    if SIGNATURE_FILE in names and found.is_irregular(SIGNATURE_FILE):
+        damage.append(Damage(SIGNATURE_FILE, "irregular"))
+    damage.extend(Damage(name, "extra") for name in names if name not in known)
     return tuple(damage)
 
 
-def verify_bundle(path: str | os.PathLike[str], *, contents: bool = True, extra: bool = True) -> Bundle:
+def verify_bundle(path: str | os.PathLike[str] | Bundle, *, contents: bool = True, extra: bool = True) -> Bundle:
     """Check a bundle against its manifest.
 
     Args:
-        path: The bundle's folder.
+        path: The bundle's folder, a packed bundle, or one that was loaded already.
         contents: Hash the files; otherwise only their presence and size are checked.
         extra: Whether a file that the manifest does not list is a fault.
 
     Raises:
         BundleError: Listing every missing, damaged and extra file, with both values.
     """
-    bundle = load_bundle(path)
+    bundle = path if isinstance(path, Bundle) else load_bundle(path)
     damage = [d for d in find_damage(bundle, contents=contents) if extra or d.kind != "extra"]
     if damage:
         count = f"{len(damage)} files are" if len(damage) > 1 else "a file is"
         lines = format_offenders([str(d) for d in damage])
-        raise BundleError(
-            f"{path}: {count} not as built:\n{lines}",
-            "copy the bundle again, or build it again",
-        )
+        code: ErrorCode = "unsafe" if any(d.kind == "irregular" for d in damage) else "damaged"
+        raise BundleError(f"{bundle.path}: {count} not as built:\n{lines}", _REBUILD, code=code)
     return bundle
-
-
-def list_files(folder: Path) -> list[str]:
-    """Paths of all files below a folder; links are not followed."""
-    found: list[str] = []
-    for root, folders, names in os.walk(folder):
-        links = [name for name in folders if os.path.islink(os.path.join(root, name))]
-        found.extend(Path(root, name).relative_to(folder).as_posix() for name in (*names, *links))
-    return sorted(found)

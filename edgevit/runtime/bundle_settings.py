@@ -7,10 +7,11 @@ say. They are held against the table of ``runtime/settings.py``; everything else
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgevit.core.errors import BundleError, EdgevitError, RecipeError, TargetError
+from edgevit.core.errors import BundleError, ErrorMaker, RecipeError, TargetError
 from edgevit.runtime.settings import check_bundled_settings
 
 if TYPE_CHECKING:
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
     from edgevit.core.target import Target
     from edgevit.runtime.manifest import Manifest
 
+_UNSAFE = partial(BundleError, code="unsafe")
 _OPENING = "whoever opens a bundle may give any other: open_bundle(…, settings={…})"
 _BUNDLE_HINT = f"build it again without them; {_OPENING}"
 _BUILD_HINT = f"leave them out, as the engine would be measured with what its bundle has not; {_OPENING}"
 
 
-def check_manifest_settings(path: Path, manifest: Manifest, error: type[EdgevitError] = BundleError) -> None:
+def check_manifest_settings(path: Path, manifest: Manifest, error: ErrorMaker = _UNSAFE) -> None:
     """Refuse a manifest whose target or engine sets more than a bundle may.
 
     Raises:
@@ -41,7 +43,7 @@ def check_portable_recipe(path: Path, settings: Mapping[str, Setting], target: T
     Raises:
         BundleError: Naming every such setting.
     """
-    check_bundled_settings(settings, target.backend, f"{path}: settings", BundleError, _BUNDLE_HINT)
+    check_bundled_settings(settings, target.backend, f"{path}: settings", _UNSAFE, _BUNDLE_HINT)
 
 
 def check_build_settings(target: Target, settings: Mapping[str, Setting]) -> None:

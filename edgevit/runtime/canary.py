@@ -25,8 +25,6 @@ from edgevit.core.report.place import MACHINE_PARTS, CanaryRecord, Place, compar
 from edgevit.core.schema import to_data
 from edgevit.runtime.bundle import Bundle
 from edgevit.runtime.cache_file import read_cache, write_cache
-from edgevit.runtime.canary_file import read_canary
-from edgevit.runtime.manifest import MANIFEST_FILE, hash_file
 from edgevit.runtime.rebuild import suggest_rebuild
 from edgevit.runtime.session import Session, get_runtime
 
@@ -121,6 +119,7 @@ def check_canary(bundle: Bundle, session: Session, check: Check = "auto") -> Can
         f"{bundle.path}: the engine answers something else here than at the build: its answers to the canary {found}, "
         f"at the build it was {name_db(done.built_db)}, and {done.least_db:.1f} dB is the least{differs}",
         _suggest(bundle, done),
+        code="canary",
     )
 
 
@@ -142,6 +141,8 @@ def try_canary(bundle: Bundle, session: Session, check: Check = "auto") -> Canar
     memory = _name_memory(bundle, here)
     if check == "auto" and (passed := _recall(memory, record)) is not None:
         return dataclasses.replace(done, status="remembered", sqnr_db=passed["sqnr_db"], finite=True)
+    from edgevit.runtime.canary_file import read_canary  # most openings need it not, and an app's start counts
+
     canary = read_canary(bundle, record)
     answers = session.run_outputs(canary.pixels)
     sqnr_db, against_build_db = (measure_sqnr(stored, answers) for stored in (canary.reference, canary.answers))
@@ -187,7 +188,7 @@ def _suggest(bundle: Bundle, done: CanaryCheck) -> str:
 
 def _name_memory(bundle: Bundle, here: Place) -> str:
     """In the cache, the file that says that this very bundle has passed in this place."""
-    text = json.dumps([hash_file(bundle.path / MANIFEST_FILE).sha256, to_data(here)], sort_keys=True)
+    text = json.dumps([bundle.manifest_sha256, to_data(here)], sort_keys=True)
     return f"canary/{hashlib.sha256(text.encode()).hexdigest()}.json"
 
 

@@ -7,7 +7,6 @@ and nothing in it is compressed, so that what is read is what is allocated.
 from __future__ import annotations
 
 import io
-import stat
 import zipfile
 from dataclasses import dataclass
 from math import prod
@@ -63,18 +62,17 @@ def read_canary(bundle: Bundle, record: CanaryRecord) -> Canary:
     try:
         wanted = _list_arrays(bundle, record)
         most = sum(prod(shape) * kind.itemsize + _OVERHEAD_BYTES for shape, kind in wanted.values())
-        found_file = path.lstat()
-        if not stat.S_ISREG(found_file.st_mode):
+        if bundle.contents.is_irregular(CANARY_FILE):
             raise ValueError("it is no regular file")
-        if found_file.st_size > most:
-            raise ValueError(f"it has {found_file.st_size} bytes, and what the manifest lists needs {most} at most")
-        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
+        content = bundle.contents.read(CANARY_FILE, most)
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             found = {name.removesuffix(".npy") for name in archive.namelist()}
             if found != set(wanted) or len(archive.namelist()) != len(wanted):
                 raise ValueError(f"it holds {', '.join(sorted(found))}, not {', '.join(wanted)}")
             arrays = {name: _read_array(archive, name, *form) for name, form in wanted.items()}
     except Exception as exc:  # zipfile and numpy raise whatever their parts do
-        raise BundleError(f"{path} cannot be read: {exc or type(exc).__name__}", "build the bundle again") from exc
+        message = f"{path} cannot be read: {exc or type(exc).__name__}"
+        raise BundleError(message, "build the bundle again", code="damaged") from exc
     reference, answers = (tuple(arrays[f"{kind}.{name}"] for name in names) for kind in ("float", "built"))
     return Canary(arrays[PIXELS], reference, answers)
 

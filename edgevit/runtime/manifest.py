@@ -9,22 +9,25 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import stat
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from edgevit.core import schema
+from edgevit.core.contents import Contents
 from edgevit.core.engine import LARGEST_BATCH, Engine, TensorSpec
 from edgevit.core.errors import BundleError
-from edgevit.core.json_text import parse_json
-from edgevit.core.quantization import RANDOM_MARK
+from edgevit.core.json_text import RepeatedKeyError, parse_json
 from edgevit.core.report.place import CanaryRecord
 from edgevit.core.target import Target
 from edgevit.core.task import Task
 from edgevit.pixels.preprocess import Preprocess
+from edgevit.runtime.folder import FolderContents, is_safe_name
+from edgevit.runtime.packed import MOST_FILES, open_contents
+from edgevit.runtime.signature import SIGNATURE_FILE
 
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
@@ -32,8 +35,15 @@ MANIFEST_FILE = "manifest.json"
 ASSUMED = "assumed"
 """Key of ``source``: what nothing said of the preprocessing."""
 
-_DIGEST_KEY = "manifest_sha256"
+DIGEST_KEY = "manifest_sha256"
+MOST_LEVELS = 32
+MOST_BYTES = 16 << 20
+"""Of the file: a hundred thousand labels have 2 MiB."""
+
 _REBUILD = "build the bundle again"
+_INVALID = partial(BundleError, code="manifest")
+_MOST_VALUES = 1 << 31
+"""An input or output has fewer for an image: what has more is no image, and its size no number that a device holds."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,15 @@ class FileRecord:
 
     sha256: str
     size_bytes: int
+
+    def __post_init__(self) -> None:
+        schema.refuse(
+            (
+                not re.fullmatch("[0-9a-f]{64}", self.sha256),
+                f"sha256 = {self.sha256[:80]!r} is not 64 hexadecimal digits",
+            ),
+            (self.size_bytes < 0, f"size_bytes = {self.size_bytes} is below 0"),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +111,7 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
-        unsafe = [name for name in self.files if not is_safe_name(name)]
+        unsafe = find_unsafe_names(self.files)
         labels = self.classes if self.labels is None else len(self.labels)
         image, sides = [spec.shape for spec in self.inputs], (self.preprocess.height, self.preprocess.width, 3)
         widths = {spec.shape[-1] for spec in self.outputs if spec.shape}
@@ -111,6 +130,14 @@ class Manifest:
                 not 1 <= least <= best <= largest <= LARGEST_BATCH,
                 f"batch = {list(self.batch)} is not of the form 1 ≤ least ≤ best ≤ largest ≤ {LARGEST_BATCH}",
             ),
+            *(
+                (not _is_possible(spec.shape), f"{spec.name} has the shape {_show(list(spec.shape))}")
+                for spec in (*self.inputs, *self.outputs)
+            ),
+            (
+                self.engine is not None and self.engine.batch[2] > LARGEST_BATCH,
+                f"the engine takes more than {LARGEST_BATCH} images a call",
+            ),
             (labels != self.classes, f"there are {labels} labels for {self.classes} classes"),
             (unsafe, f"files has names that lead out of the bundle: {', '.join(unsafe)}"),
         )
@@ -123,6 +150,8 @@ class Manifest:
     @property
     def for_trials(self) -> bool:
         """Whether random pixels calibrated it, so that only its latency means something."""
+        from edgevit.core.quantization import RANDOM_MARK  # an app has no use of the rest of that module
+
         return bool(self.figures.get("calibration") == RANDOM_MARK)
 
     @property
@@ -152,14 +181,23 @@ class Manifest:
         return data
 
 
+def _is_possible(shape: tuple[int | str, ...]) -> bool:
+    """Whether an image's values can be counted and held."""
+    values = 1
+    for side in shape:
+        values *= side if isinstance(side, int) else 1
+        if not 0 < values < _MOST_VALUES:
+            return False
+    return True
+
+
 def _drop_batch(specs: Sequence[TensorSpec]) -> list[tuple[tuple[int | str, ...], str]]:
     return [(spec.shape[1:], spec.dtype) for spec in specs]
 
 
-def is_safe_name(name: str) -> bool:
-    """Whether a name is a plain relative path, below the bundle's folder on every system."""
-    path = PurePosixPath(name)
-    return bool(name) and not path.is_absolute() and ".." not in path.parts and not set(name) & set('\\:\0"<>|?*')
+def find_unsafe_names(names: Iterable[str]) -> list[str]:
+    """Those that a bundle's files may not have: they lead out of it, or are of what describes the others."""
+    return [name for name in names if not is_safe_name(name) or name in (MANIFEST_FILE, SIGNATURE_FILE)]
 
 
 def dump_manifest(manifest: Manifest) -> bytes:
@@ -169,69 +207,98 @@ def dump_manifest(manifest: Manifest) -> bytes:
         ValueError: ``source`` or ``figures`` holds something that JSON has no form for, such as NaN.
     """
     data = manifest.to_data()
-    return (json.dumps({**data, _DIGEST_KEY: _digest(data)}, indent=1, allow_nan=False) + "\n").encode()
+    return (json.dumps({**data, DIGEST_KEY: _digest(data)}, indent=1, allow_nan=False) + "\n").encode()
 
 
 def load_manifest(path: Path) -> Manifest:
-    """Read a bundle's ``manifest.json``.
+    """A bundle's manifest.
 
     Args:
-        path: The bundle's folder.
+        path: The bundle's folder, or a packed bundle.
 
     Raises:
         BundleError: There is none, it is damaged, was changed, or is of a newer edgevit.
     """
+    contents = open_contents(path)
+    return parse_manifest(read_manifest(contents), path)
+
+
+def read_manifest(contents: Contents) -> bytes:
+    """The bytes of ``manifest.json``.
+
+    Raises:
+        BundleError: There is none, or it cannot be read.
+    """
+    file = contents.path / MANIFEST_FILE
+    try:
+        if contents.is_irregular(MANIFEST_FILE):
+            raise BundleError(f"{file} is a link, a folder or a device, not a file", _REBUILD, code="unsafe")
+        return contents.read(MANIFEST_FILE, MOST_BYTES)
+    except FileNotFoundError as exc:
+        message = f"{contents.path} is not a bundle: it has no {MANIFEST_FILE}"
+        raise BundleError(message, "give the folder that edgevit build wrote", code="not-a-bundle") from exc
+    except OSError as exc:
+        message = f"{file} cannot be read: {exc.strerror or exc}"
+        raise BundleError(message, "check its permissions", code="not-a-bundle") from exc
+    except ValueError as exc:
+        raise _INVALID(f"{file} is too large: {exc}", _REBUILD) from exc
+
+
+def parse_manifest(content: bytes, path: Path) -> Manifest:
+    """The manifest that ``manifest.json`` holds.
+
+    Args:
+        content: Of the file.
+        path: The bundle's, for messages.
+
+    Raises:
+        BundleError: It is damaged, was changed, or is of a newer edgevit.
+    """
     file = path / MANIFEST_FILE
     try:
-        if is_irregular(path, MANIFEST_FILE):
-            raise BundleError(f"{file} is a link, a folder or a device, not a file", _REBUILD)
-        data = parse_json(file.read_bytes())
-    except FileNotFoundError as exc:
-        raise BundleError(
-            f"{path} is not a bundle: it has no {MANIFEST_FILE}" if path.is_dir() else f"{path} is not there",
-            "give the folder that edgevit build wrote",
-        ) from exc
-    except NotADirectoryError as exc:
-        raise BundleError(f"{path} is not a folder", "give the folder that edgevit build wrote") from exc
-    except OSError as exc:
-        raise BundleError(f"{file} cannot be read: {exc.strerror or exc}", "check its permissions") from exc
+        data = parse_json(content, most_levels=MOST_LEVELS, unique=True)
+    except RepeatedKeyError as exc:
+        raise BundleError(f"{file} can be read in two ways: {exc}", _REBUILD, code="unsafe") from exc
     except ValueError as exc:
-        raise BundleError(f"{file} is damaged: it is not JSON ({exc})", _REBUILD) from exc
+        raise _INVALID(f"{file} is damaged: it is not JSON ({exc})", _REBUILD) from exc
     version = data.get("schema_version") if isinstance(data, dict) else None
-    if not isinstance(version, int):
-        raise BundleError(f"{file} is not a bundle's manifest: it has no schema_version", _REBUILD)
-    if version != SCHEMA_VERSION:
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise _INVALID(f"{file} is not a bundle's manifest: it has no schema_version", _REBUILD)
+    if version > SCHEMA_VERSION:
         made_by = data.get("edgevit_version", "an unknown version")
         raise BundleError(
             f"{file} has schema version {version}; this edgevit reads {SCHEMA_VERSION}",
-            f"install the edgevit that wrote it ({made_by}) or {_REBUILD}",
+            f"install the edgevit that wrote it ({_show(made_by)}) or {_REBUILD}",
+            code="schema",
         )
-    recorded = data.pop(_DIGEST_KEY, None)
+    if version < 1:
+        raise _INVALID(f"{file} has schema version {version}; the first was 1", _REBUILD)
+    recorded = data.pop(DIGEST_KEY, None)
     found = _digest(data)
     if recorded != found:
-        raise BundleError(f"{file} was changed: its content has the SHA-256 {found}, it records {recorded}", _REBUILD)
-    return schema.from_data(Manifest, data, str(file), BundleError)
-
-
-def is_irregular(folder: Path, name: str) -> bool:
-    """Whether a name in a bundle is anything but a regular file below its folder: reading such a one may wait for ever.
-
-    Raises:
-        OSError: It is not there, or cannot be looked at.
-    """
-    parts = PurePosixPath(name).parts
-    between = [folder.joinpath(*parts[:count]) for count in range(1, len(parts))]
-    return any(map(os.path.islink, between)) or not stat.S_ISREG((folder / name).lstat().st_mode)
+        raise _INVALID(
+            f"{file} was changed: its content has the SHA-256 {found}, it records {_show(recorded)}", _REBUILD
+        )
+    files = data.get("files")
+    if isinstance(files, dict) and len(files) >= MOST_FILES:
+        raise _INVALID(f"{file} lists {len(files)} files, and {MOST_FILES - 1} are the most", _REBUILD)
+    if unsafe := find_unsafe_names(files if isinstance(files, dict) else ()):
+        names = ", ".join(ascii(name) for name in unsafe[:10])
+        raise BundleError(
+            f"{file} lists files with names that lead out of the bundle: {names}", _REBUILD, code="unsafe"
+        )
+    return schema.from_data(Manifest, data, str(file), _INVALID)
 
 
 def hash_file(path: Path) -> FileRecord:
     """Content hash and size of a file."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-            size += len(block)
-    return FileRecord(digest.hexdigest(), size)
+    return FileRecord(*FolderContents(path.parent).hash(path.name))
+
+
+def _show(value: object) -> str:
+    """In a message, where somebody may have put a whole document in place of it."""
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:80]} …"
 
 
 def _digest(data: Mapping[str, Any]) -> str:

@@ -24,25 +24,27 @@ _WITHIN = {
 _KEY, _VALUE = 1, 2
 
 
-def list_references(path: Path) -> tuple[str, ...]:
-    """Locations of external data as the file states them, each once, in order.
+def list_references(model: Path | memoryview) -> tuple[str, ...]:
+    """Locations of external data as a file, or its content, states them, each once, in order.
 
     Raises:
         ValueError: It is no ONNX file, or a damaged one.
         OSError: It cannot be read.
     """
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    if isinstance(model, memoryview):
+        return tuple(dict.fromkeys(_walk(model)))
+    with model.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return tuple(dict.fromkeys(_walk(data)))
 
 
-def _walk(data: mmap.mmap) -> Iterator[str]:
+def _walk(data: mmap.mmap | memoryview) -> Iterator[str]:
     waiting, has_graph = [("model", 0, len(data))], False
     while waiting:
         kind, begin, end = waiting.pop()
         if kind == "entry":
             texts = {number: data[first:last] for number, first, last in _fields(data, begin, end)}
             if texts.get(_KEY) == b"location":
-                yield texts.get(_VALUE, b"").decode("utf-8", "replace")
+                yield bytes(texts.get(_VALUE, b"")).decode("utf-8", "replace")
             continue
         found = [(_WITHIN[kind].get(number, ""), first, last) for number, first, last in _fields(data, begin, end)]
         has_graph = has_graph or any(inner == "graph" for inner, _, _ in found)
@@ -51,7 +53,7 @@ def _walk(data: mmap.mmap) -> Iterator[str]:
         raise ValueError("it has no graph")
 
 
-def _fields(data: mmap.mmap, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
+def _fields(data: mmap.mmap | memoryview, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Number, begin and end of every field of a message that has a length; the others are passed over."""
     while begin < end:
         tag, begin = _read_number(data, begin, end)
@@ -72,7 +74,7 @@ def _fields(data: mmap.mmap, begin: int, end: int) -> Iterator[tuple[int, int, i
         raise ValueError("it ends too early")
 
 
-def _read_number(data: mmap.mmap, begin: int, end: int) -> tuple[int, int]:
+def _read_number(data: mmap.mmap | memoryview, begin: int, end: int) -> tuple[int, int]:
     """A number of seven bits a byte, the low ones first, and where it ends."""
     value = 0
     for place in range(10):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from edgevit.runtime.processor_name import read_name
 from edgevit.runtime.providers import find_absence, list_providers, read_assignment, split_options
 from edgevit.runtime.session import Outputs
 from edgevit.runtime.settings import OpenSettings, read_settings
-from edgevit.runtime.versions import parse_version
+from edgevit.runtime.versions import OtherVersion, parse_version
 
 MINIMUM_VERSION = "1.17"
 """The first with opset 20."""
@@ -64,7 +65,7 @@ def find_mismatch(engine: Engine) -> str | None:
         return f"the engine is for ONNX Runtime's device {engine.device}; here: {', '.join(list_devices()) or 'none'}"
     here = read_versions()["onnxruntime"]
     if parse_version(here) < parse_version(MINIMUM_VERSION):
-        return f"the engine needs ONNX Runtime {MINIMUM_VERSION} or later; here is {here}"
+        return OtherVersion(f"the engine needs ONNX Runtime {MINIMUM_VERSION} or later; here is {here}")
     return None
 
 
@@ -101,8 +102,20 @@ def is_property(key: str) -> bool:
     return "." in key
 
 
-def open_session(path: str, settings: OpenSettings, device: str = "CPU") -> tuple[Any, int, int]:
+def open_session(
+    model: str | bytes,
+    settings: OpenSettings,
+    device: str = "CPU",
+    *,
+    external: Mapping[str, memoryview] = MappingProxyType({}),
+) -> tuple[Any, int, int]:
     """``(InferenceSession, threads, streams)``; each batch has its share of the threads.
+
+    Args:
+        model: The file, or its content.
+        settings: How to open it.
+        device: Where.
+        external: Of a model that is given as its content: what lies in the files that it refers to.
 
     Raises:
         DeviceError: The device's provider did not start or computes nothing, or the settings are another's.
@@ -122,26 +135,36 @@ def open_session(path: str, settings: OpenSettings, device: str = "CPU") -> tupl
         options.add_session_config_entry(key, value)
     providers: list[Any] = [(PROVIDERS[device].name, chosen)] if device != "CPU" else []
     providers.append("CPUExecutionProvider")
-    session = onnxruntime.InferenceSession(path, options, providers=providers, enable_fallback=0)
+    if external:
+        sizes = [len(content) for content in external.values()]
+        options.add_external_initializers_from_files_in_memory(list(external), list(external.values()), sizes)
+    session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
     if device != "CPU":
         read_assignment(session, device)  # refuses one that fell back as a whole
     return session, threads, streams
 
 
-def _refuse_other_files(engine: Engine) -> None:
-    """ONNX Runtime takes files of its own format too, and follows an ONNX file's references wherever they lead."""
+def _list_own_files(engine: Engine) -> tuple[str, ...]:
+    """The files that the engine's refers to, as it calls them; all are the bundle's own.
+
+    ONNX Runtime takes files of its own format too, and follows an ONNX file's references wherever they lead.
+    """
     try:
-        named = list_references(engine.path)
+        named = list_references(engine.path if engine.contents is None else engine.contents.map(engine.files[0]))
     except OSError as exc:
-        raise DeviceError(f"{engine.path} cannot be read: {exc.strerror}", "copy the bundle again") from exc
+        message = f"{engine.path} cannot be read: {exc.strerror or exc}"
+        raise DeviceError(message, "copy the bundle again", code="damaged") from exc
     except ValueError as exc:
-        raise BundleError(f"{engine.path} is not an ONNX file: {exc}", "build the bundle again") from exc
+        message = f"{engine.path} is not an ONNX file: {exc}"
+        raise BundleError(message, "build the bundle again", code="unsafe") from exc
     others = [name for name in named if name.removeprefix("./") not in engine.files]
     if others:
         raise BundleError(
             f"{engine.path} reads files that the bundle does not list:\n{format_offenders(others)}",
             "build the bundle again",
+            code="unsafe",
         )
+    return named
 
 
 class OnnxRuntimeExecutor:
@@ -153,10 +176,12 @@ class OnnxRuntimeExecutor:
                 f"ONNX Runtime computes in f32 on the CPU, not in {settings.inference_precision}",
                 "leave inference_precision out; execution providers have options of their own",
             )
-        _refuse_other_files(engine)
+        named, packed = _list_own_files(engine), engine.contents
         self._session: Any
         try:
-            self._session, threads, self.streams = open_session(str(engine.path), settings, engine.device)
+            external = {name: packed.map(name.removeprefix("./")) for name in named} if packed is not None else {}
+            model = str(engine.path) if packed is None else engine.read(engine.files[0])
+            self._session, threads, self.streams = open_session(model, settings, engine.device, external=external)
         except DeviceError:
             raise
         except Exception as exc:  # onnxruntime's exceptions have no common class of their own
@@ -189,6 +214,8 @@ class OnnxRuntimeExecutor:
         self._session = None
 
 
-def open_executor(engine: Engine, settings: Mapping[str, Setting]) -> OnnxRuntimeExecutor:
-    """Load an engine; see :func:`edgevit.runtime.session.open_engine`."""
+def open_executor(
+    engine: Engine, settings: Mapping[str, Setting], digests: Mapping[str, str] | None = None
+) -> OnnxRuntimeExecutor:
+    """Load an engine; see :func:`edgevit.runtime.session.open_engine`. Nothing that it compiles is kept."""
     return OnnxRuntimeExecutor(engine, read_settings(settings, is_property))

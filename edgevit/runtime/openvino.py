@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import os
 import queue
 from collections.abc import Mapping
@@ -15,12 +17,13 @@ from edgevit.core.engine import Engine, Setting
 from edgevit.core.errors import BundleError, DeviceError
 from edgevit.core.isa import TIERS, TierName, read_tier
 from edgevit.core.report.place import Place, select_settings
+from edgevit.runtime.compiled_file import can_keep, read_compiled, write_compiled, write_key
 from edgevit.runtime.cores import choose_threads, count_logical_cores, count_physical_cores
 from edgevit.runtime.library import import_library
 from edgevit.runtime.ports import check_ports
 from edgevit.runtime.session import Outputs
 from edgevit.runtime.settings import OpenSettings, read_settings
-from edgevit.runtime.versions import parse_version
+from edgevit.runtime.versions import OtherVersion, parse_version
 
 
 @functools.cache
@@ -42,6 +45,8 @@ def read_versions() -> dict[str, str]:
 
 def has_device(name: str) -> bool:
     """Whether the device, or one of its kind (``GPU`` for ``GPU.0``), is here."""
+    if name == "CPU" and _read_text("CPU", "FULL_DEVICE_NAME") is not None:
+        return True  # a list of all devices would load the plugins of all kinds
     return any(device == name or device.startswith(f"{name}.") for device in list_devices())
 
 
@@ -55,7 +60,7 @@ def find_mismatch(engine: Engine) -> str | None:
     built, here = engine.versions.get("openvino", "0"), read_versions()["openvino"]
     # OpenVINO reads what its earlier releases wrote, and does not promise the reverse
     if parse_version(here) < parse_version(built):
-        return f"the engine was written by OpenVINO {built}; here is the older {here}"
+        return OtherVersion(f"the engine was written by OpenVINO {built}; here is the older {here}")
     return None
 
 
@@ -119,12 +124,11 @@ def build_config(settings: OpenSettings, device: str) -> dict[str, Any]:
 class OpenVINOExecutor:
     """A compiled model with one inference request a stream."""
 
-    def __init__(self, engine: Engine, settings: OpenSettings) -> None:
+    def __init__(self, engine: Engine, settings: OpenSettings, digests: Mapping[str, str]) -> None:
         _refuse_other_files(engine)
         try:
-            compiled = get_core().compile_model(str(engine.path), engine.device, build_config(settings, engine.device))
+            compiled, self._mapped = _compile(engine, build_config(settings, engine.device), digests)
             self.streams = _read_count(compiled, "OPTIMAL_NUMBER_OF_INFER_REQUESTS") or 1
-            self._outputs = len(compiled.outputs)
             requests = [compiled.create_infer_request() for _ in range(self.streams)]
         except RuntimeError as exc:
             hint = "build the bundle again on this machine"
@@ -148,22 +152,81 @@ class OpenVINOExecutor:
         try:
             # the input is read in place; outputs are copies, as the next call overwrites the request's own
             results = request.infer({0: batch}, share_inputs=True)
+        except MemoryError as exc:
+            raise DeviceError("there is too little memory for OpenVINO", "free some, and call again") from exc
         except RuntimeError as exc:
             raise DeviceError(f"OpenVINO failed: {exc}", "build the bundle again on this machine") from exc
         finally:
             self._requests.put(request)
-        return tuple(results[i] for i in range(self._outputs))
+        return tuple(results.values())  # in the order of the outputs; by number each takes microseconds
 
     def close(self) -> None:
         """See :class:`edgevit.runtime.session.Executor`."""
         for _ in range(self.streams):
             self._requests.get()
         self._requests.put(None)
+        self._mapped = None
 
 
-def open_executor(engine: Engine, settings: Mapping[str, Setting]) -> OpenVINOExecutor:
+def open_executor(
+    engine: Engine, settings: Mapping[str, Setting], digests: Mapping[str, str] | None = None
+) -> OpenVINOExecutor:
     """Load an engine; see :func:`edgevit.runtime.session.open_engine`."""
-    return OpenVINOExecutor(engine, read_settings(settings, is_property))
+    return OpenVINOExecutor(engine, read_settings(settings, is_property), digests or {})
+
+
+def _compile(engine: Engine, config: dict[str, Any], digests: Mapping[str, str]) -> tuple[Any, Any]:
+    """The compiled model, and what must live as long as it: of one that was kept, the memory that its weights lie in.
+
+    Raises:
+        RuntimeError: OpenVINO refuses it.
+    """
+    key = _write_key(engine, config, digests)
+    mapped = read_compiled(key) if key is not None else None
+    if mapped is not None:
+        try:
+            tensor = import_library("openvino").Tensor(mapped, shared_memory=True)
+            return get_core().import_model(tensor, engine.device, config), tensor
+        except RuntimeError:  # of another processor, as OpenVINO sees it
+            pass
+    model, weights = _read_model(engine)
+    compiled = get_core().compile_model(model, engine.device, config)
+    if key is not None and can_keep(key, engine.size_bytes):
+        with contextlib.suppress(RuntimeError):  # not every graph can be written
+            write_compiled(key, _export(compiled))
+    return compiled, weights
+
+
+def _write_key(engine: Engine, config: Mapping[str, Any], digests: Mapping[str, str]) -> str | None:
+    """``None`` where nothing is kept: on other devices nobody tried whether what was kept answers the same."""
+    if engine.device != "CPU" or not all(name in digests for name in engine.files) or "CACHE_DIR" in config:
+        return None
+    return write_key(
+        backend="openvino",
+        version=read_versions()["openvino"],
+        device=engine.device,
+        processor=_read_text(engine.device, "FULL_DEVICE_NAME"),
+        instruction_set=read_tier(),
+        files=[(name, digests[name]) for name in engine.files],
+        properties=config,
+    )
+
+
+def _export(compiled: Any) -> bytes:
+    stream = io.BytesIO()
+    compiled.export_model(stream)
+    return stream.getvalue()
+
+
+def _read_model(engine: Engine) -> tuple[Any, Any]:
+    """What is compiled, and the weights that have to outlive it: mapped, where they lie in a packed bundle."""
+    if engine.contents is None:
+        return str(engine.path), None
+    name = os.path.splitext(engine.files[0])[0] + ".bin"
+    mapped = engine.contents.map(name) if name in engine.files else memoryview(b"")
+    weights = np.frombuffer(mapped, np.uint8) if len(mapped) else np.zeros(1, np.uint8)
+    tensor = import_library("openvino").Tensor(weights, shared_memory=True)
+    return get_core().read_model(engine.read(engine.files[0]), tensor), (tensor, weights)
 
 
 def _read_shape(port: Any) -> list[object]:
@@ -173,15 +236,21 @@ def _read_shape(port: Any) -> list[object]:
 def _refuse_other_files(engine: Engine) -> None:
     """OpenVINO offers a file to its readers of every format, and takes weights of its name that lie beside it."""
     try:
-        with engine.path.open("rb") as stream:
-            begin = stream.read(64)
+        if engine.contents is None:
+            with engine.path.open("rb") as stream:
+                begin = stream.read(64)
+        else:
+            begin = bytes(engine.contents.map(engine.files[0])[:64])
     except OSError as exc:
-        raise DeviceError(f"{engine.path} cannot be read: {exc.strerror}", "copy the bundle again") from exc
+        message = f"{engine.path} cannot be read: {exc.strerror or exc}"
+        raise DeviceError(message, "copy the bundle again", code="damaged") from exc
     if not begin.lstrip().startswith((b"<?xml", b"<net")):
-        raise BundleError(f"{engine.path} is not a model of OpenVINO's own format", "build the bundle again")
+        message = f"{engine.path} is not a model of OpenVINO's own format"
+        raise BundleError(message, "build the bundle again", code="unsafe")
     weights = engine.path.with_suffix(".bin")
-    if os.path.lexists(weights) and weights.name not in engine.files:
-        raise BundleError(f"{weights} holds weights, and the bundle does not list it", "build the bundle again")
+    if engine.contents is None and os.path.lexists(weights) and weights.name not in engine.files:
+        message = f"{weights} holds weights, and the bundle does not list it"
+        raise BundleError(message, "build the bundle again", code="unsafe")
 
 
 def _read_count(compiled: Any, name: str) -> int | None:

@@ -27,6 +27,7 @@ def check_ports(engine: Engine, inputs: Sequence[Sequence[object]], outputs: Seq
                 f"{engine.path}: its {name} are {shapes}, and the bundle says "
                 + ", ".join(f"({', '.join(map(str, shape))})" for shape in said),
                 "build the bundle again",
+                code="manifest",
             )
 
 

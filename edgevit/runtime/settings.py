@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from edgevit.core.engine import Setting
-from edgevit.core.errors import DeviceError, EdgevitError, format_offenders
+from edgevit.core.errors import DeviceError, EdgevitError, ErrorMaker, format_offenders
 from edgevit.core.libraries import LIBRARIES
 
 _CHOICES = {
@@ -97,7 +97,7 @@ def read_settings(
 
 
 def check_bundled_settings(
-    settings: Mapping[str, Setting], backend: str, where: str, error: type[EdgevitError], hint: str
+    settings: Mapping[str, Setting], backend: str, where: str, error: ErrorMaker, hint: str
 ) -> None:
     """Refuse settings that a bundle may not have.
 

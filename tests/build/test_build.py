@@ -169,7 +169,7 @@ def test_failed_build_leaves_the_earlier_bundle(tmp_path, built, digits):
 
 
 def test_images_in_both_sets_are_refused(tmp_path, digits):
-    with pytest.raises(DataError, match="both the calibration and the validation set"):
+    with pytest.raises(DataError, match="calibration and validation are the same 100 images"):
         build_model(
             MODELS["vit"],
             CPU,

@@ -18,6 +18,7 @@ from edgevit.pixels.images import ImageSet
 from edgevit.runtime import open_bundle
 from edgevit.runtime.bundle import verify_bundle
 from tests.support.digits import write_few
+from tests.support.stage_names import StageNames
 
 QUICK = Recipe(
     latency_runs=2, latency_seconds=0.05, tune_settings=False, choice_images=40, quantization=Quantization(images=40)
@@ -37,6 +38,7 @@ def digits(tmp_path_factory):
 @pytest.fixture(scope="module")
 def built(tmp_path_factory, digits):
     notes: list[str] = []
+    stages = StageNames()
     result = build_model(
         MODELS["vit"],
         CPU,
@@ -44,8 +46,11 @@ def built(tmp_path_factory, digits):
         recipe=INT8,
         calibration=digits.calibration,
         validation=digits.validation,
+        progress=stages,
         note=notes.append,
     )
+    assert stages.twice == []
+    assert stages.parts == [(done, 7) for done in range(1, 8)]
     return result, notes
 
 
@@ -211,12 +216,12 @@ def test_build_with_the_same_calibration_does_not_calibrate_again_and_says_so(tm
         return [text for text in notes if text.startswith("int8: calibrated by an earlier build")]
 
     assert build() == []
-    assert "quantize" in stages
+    assert "quantize for int8" in stages
     stages.clear()
     assert len(build(latency_runs=3)) == 1
-    assert "quantize" not in stages
+    assert "quantize for int8" not in stages
     assert len(build(quantization=dataclasses.replace(FAST, images=37))) == 1, "of the build before"
-    assert "quantize" in stages
+    assert "quantize for int8" in stages
 
 
 def test_openvino_gets_an_int8_engine_too(tmp_path, digits):

@@ -47,46 +47,45 @@ def test_examples_include_what_timm_has() -> None:
     assert {"vit_base_patch32_384", "deit_small_distilled_patch16_224", "swin_large_patch4_window12_384"} <= registered
 
 
-def test_architectures_have_timms_parameters(uninitialised) -> None:
+def test_architectures_have_timms_parameters_and_compute_what_timms_do(uninitialised) -> None:
     timm = import_timm()
     names = list_timm_names()
     assert len(names) >= 145
     for name in names:
+        config = find_architecture(name).config
         with torch.device("meta"):
             theirs = timm.create_model(name, num_classes=1000, **SKIP.get(name.partition("_")[0], {}))
-            ours = build_module(find_architecture(name).config)
-        config = find_architecture(name).config
-        state = join_biases(config, theirs.state_dict())
-        canonical = find_names(config, []).to_canonical(state)
-        assert set(canonical) == set(state), name
-        shapes = {canonical[n]: v.shape for n, v in state.items()}
-        expected = match_packing(ours.state_dict(), canonical.values())
-        assert shapes == {n: v.shape for n, v in expected.items()}, name
-        heads = [m.num_heads for m in theirs.modules() if hasattr(m, "num_heads") and hasattr(m, "qkv")]
-        assert heads == [m.heads for m in ours.modules() if hasattr(m, "heads") and hasattr(m, "qkv")], name
-        eps = {m.eps for m in theirs.modules() if isinstance(m, torch.nn.LayerNorm)}
-        assert eps == {m.eps for m in ours.modules() if isinstance(m, torch.nn.LayerNorm)}, name
+            ours = build_module(config)
+        assert_parameters(name, config, theirs, ours)
+        if isinstance(config, ViTConfig):
+            assert_parts(name, config, theirs)
 
 
-def test_architectures_compute_what_timms_do(uninitialised) -> None:
-    """The parts without parameters, which shapes do not show: activation, pooling, where the norms are."""
-    timm = import_timm()
-    for name in list_timm_names():
-        config = find_architecture(name).config
-        if not isinstance(config, ViTConfig):
-            continue
-        with torch.device("meta"):
-            theirs = timm.create_model(name, weight_init="skip")
-        mlp = theirs.blocks[0].mlp
-        x = torch.linspace(-3, 3, 50)
-        torch.testing.assert_close(ACTIVATIONS[config.activation](x), mlp.act(x), msg=name)
-        assert {"token": "token", "avg": "mean", "map": "map"}[theirs.global_pool] == config.pool, name
-        kinds = [isinstance(n, torch.nn.LayerNorm) for n in (theirs.norm_pre, theirs.norm, theirs.fc_norm)]
-        assert kinds == [config.norm_before_blocks, config.norm_before_pool, config.norm_after_pool], name
-        assert theirs.no_embed_class != config.position_prefix, name
-        assert theirs.num_prefix_tokens == config.prefix_tokens, name
-        assert theirs.patch_embed.grid_size == config.grid, name
-        assert not getattr(mlp, "gate_last", False), name
+def assert_parameters(name, config, theirs, ours) -> None:
+    state = join_biases(config, theirs.state_dict())
+    canonical = find_names(config, []).to_canonical(state)
+    assert set(canonical) == set(state), name
+    shapes = {canonical[n]: v.shape for n, v in state.items()}
+    expected = match_packing(ours.state_dict(), canonical.values())
+    assert shapes == {n: v.shape for n, v in expected.items()}, name
+    heads = [m.num_heads for m in theirs.modules() if hasattr(m, "num_heads") and hasattr(m, "qkv")]
+    assert heads == [m.heads for m in ours.modules() if hasattr(m, "heads") and hasattr(m, "qkv")], name
+    eps = {m.eps for m in theirs.modules() if isinstance(m, torch.nn.LayerNorm)}
+    assert eps == {m.eps for m in ours.modules() if isinstance(m, torch.nn.LayerNorm)}, name
+
+
+def assert_parts(name, config, theirs) -> None:
+    """What has no parameters, which shapes do not show: activation, pooling, where the norms are."""
+    mlp = theirs.blocks[0].mlp
+    x = torch.linspace(-3, 3, 50)
+    torch.testing.assert_close(ACTIVATIONS[config.activation](x), mlp.act(x), msg=name)
+    assert {"token": "token", "avg": "mean", "map": "map"}[theirs.global_pool] == config.pool, name
+    kinds = [isinstance(n, torch.nn.LayerNorm) for n in (theirs.norm_pre, theirs.norm, theirs.fc_norm)]
+    assert kinds == [config.norm_before_blocks, config.norm_before_pool, config.norm_after_pool], name
+    assert theirs.no_embed_class != config.position_prefix, name
+    assert theirs.num_prefix_tokens == config.prefix_tokens, name
+    assert theirs.patch_embed.grid_size == config.grid, name
+    assert not getattr(mlp, "gate_last", False), name
 
 
 def test_every_vision_transformer_of_timm_is_read_or_refused_by_name() -> None:

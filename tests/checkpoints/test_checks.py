@@ -87,7 +87,7 @@ def test_read_when_one_tensor_is_missing_names_it(tmp_path: Path, name: str) -> 
     tensors = small_tensors()
     del tensors[name]
     write_folder(tmp_path, tensors)
-    with pytest.raises(CheckpointError, match=f"1 missing tensors\nmissing:\n  {name}"):
+    with pytest.raises(CheckpointError, match=f"architecture: 1 missing\nmissing:\n  {name}"):
         read_checkpoint(tmp_path)
 
 
@@ -106,3 +106,26 @@ def test_module_is_frozen_in_evaluation_mode_and_float32(tmp_path: Path) -> None
     assert not any(p.requires_grad for p in module.parameters())
     assert {p.dtype for p in module.parameters()} == {torch.float32}
     assert not any(t.is_meta for t in (*module.parameters(), *module.buffers()))
+
+
+def test_blocks_beyond_the_architecture_are_no_tensors_beside_the_model(tmp_path: Path) -> None:
+    deeper = {n.replace("blocks.0.", "blocks.2."): t for n, t in small_tensors().items() if n.startswith("blocks.0.")}
+    write_folder(tmp_path, {**small_tensors(), **deeper})
+    with pytest.raises(CheckpointError, match=f"do not fit its architecture: {len(deeper)} unexpected") as caught:
+        read_checkpoint(tmp_path)
+    assert "check the architecture" in caught.value.hint
+
+
+def test_what_all_shapes_differ_by_is_said_before_ten_of_them(tmp_path: Path) -> None:
+    """As of a file that was trained at another width."""
+    wider = {name: torch.ones([32 if side == 16 else side for side in t.shape]) for name, t in small_tensors().items()}
+    write_folder(tmp_path, wider)
+    with pytest.raises(CheckpointError, match=r"wrongly shaped \(32 in place of 16 in "):
+        read_checkpoint(tmp_path)
+
+
+def test_shapes_that_differ_by_nothing_alike_are_only_listed(tmp_path: Path) -> None:
+    tensors = small_tensors()
+    write_folder(tmp_path, {**tensors, "norm.bias": torch.ones(17)})
+    with pytest.raises(CheckpointError, match=r"wrongly shaped:\n  norm\.bias: \(17,\), expected \(16,\)"):
+        read_checkpoint(tmp_path)

@@ -337,6 +337,7 @@ def test_read_transformers_preprocess_when_many_faults_lists_all() -> None:
     with pytest.raises(CheckpointError) as caught:
         read_transformers_preprocess(config)
     assert all(key in caught.value.message for key in ("do_pad", "resample", "image_std"))
+    assert "cannot be left out without changing the answers" in caught.value.hint  # which "correct it" would lead to
 
 
 @pytest.mark.parametrize(

@@ -290,3 +290,18 @@ def test_build_without_a_package_says_so_before_the_slow_part(tmp_path, package,
     assert f"hint: {install_line(extra)}" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "b").exists()
+
+
+def test_list_of_offenders_is_short_on_the_screen_and_whole_with_json(run, tmp_path):
+    for number in range(23):
+        (tmp_path / f"bad{number:02}.png").write_bytes(b"no image")
+    command = ["build", VIT, "--target", "cpu", "--precision", "fp32", "--validation", tmp_path]
+    text = refuse(run(*command, "--out", tmp_path.parent / "never"), "has 23 bad images")
+    assert "  … and 13 more (--json lists all)" in text.splitlines()
+    assert "bad10.png" not in text
+    result = run(*command, "--out", tmp_path.parent / "never", "--json")
+    assert result.exit_code == 2
+    document = json.loads(result.stdout)
+    assert sum(f"  bad{number:02}.png: " in document["error"] for number in range(23)) == 23
+    assert "more" not in document["error"]
+    assert "--json lists all" not in result.stderr

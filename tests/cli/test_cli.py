@@ -133,7 +133,7 @@ def test_error_with_json_is_one_document(runner, monkeypatch):
     add_command(monkeypatch, fail)
     result = runner.invoke(main, ["targets", "--json"])
     assert result.exit_code == 2
-    assert json.loads(result.stdout) == {"error": "what happened", "hint": "what to do"}
+    assert json.loads(result.stdout) == {"error": "what happened", "hint": "what to do", "code": "error"}
 
 
 def test_unexpected_exception_gives_no_traceback(runner, monkeypatch):

@@ -239,6 +239,22 @@ def test_eval_with_a_reference_counts_agreement(line, run):
     assert "agreement  100 %" in text
 
 
+def test_eval_warns_where_a_bundle_is_right_by_chance_only(line, run, tmp_path):
+    """The labels of another order: a top-1 that looks like a figure and means nothing."""
+    for folder in line.validation.iterdir():
+        shutil.copytree(folder, tmp_path / str((int(folder.name) + 3) % 10))
+    result = run("eval", line.bundle, "--data", tmp_path)
+    assert result.exit_code == 0, result.output
+    warning = next(text for text in result.stderr.splitlines() if text.startswith("warning: "))
+    assert "the bundle is right on " in warning
+    assert "no better than chance (10.0 %); the labels: 10 classes, matched by " in warning
+    assert "check that the labels are this model's classes" in warning
+    assert "of 100 images" in warning
+    (doubt,) = json.loads(run("eval", line.bundle, "--data", tmp_path, "--json").stdout)["doubts"]
+    assert warning == f"warning: {doubt}"
+    assert "warning" not in run("eval", line.bundle, "--data", line.validation).stderr
+
+
 def test_eval_without_labels_and_reference_is_refused(line, run):
     result = run("eval", line.bundle, "--data", line.validation / "3")
     assert result.exit_code == 2

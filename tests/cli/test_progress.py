@@ -66,9 +66,27 @@ def test_terminal_shows_what_runs_and_the_whole_in_two_lines_however_many_stages
     open_console(screen).print(bars.draw())
     running, whole = (line.rstrip() for line in screen.getvalue().splitlines())
     assert max(len(running), len(whole)) <= 80
-    assert running.startswith("a stage with a name lon…")
-    assert running.endswith("1 of 4  1:00, 3:00 left")
+    assert running.startswith("a stage with a name longer …")
+    assert running.split()[-6:] == ["1", "of", "4", "1:00,", "3:00", "left"]
     assert whole.split() == ["in", "all", "30", "stages", "done", "1:00"]
+
+
+def test_whole_is_told_in_parts_where_they_are_planned_and_is_no_stage():
+    clock = Clock()
+    bars, stream = _Bars(Terminal(), clock), io.StringIO()
+    bars("in all", 3, 7)
+    bars("calibration int8-bf16, AVX512", 0, 10000)
+    clock.now = 600.0
+    bars("calibration int8-bf16, AVX512", 5000, 10000)
+    screen = io.StringIO()
+    open_console(screen).print(bars.draw())
+    running, whole = (line.rstrip() for line in screen.getvalue().splitlines())
+    assert max(len(running), len(whole)) <= 80
+    assert whole.startswith("in all ")
+    assert whole.split()[-5:] == ["3", "of", "7", "parts", "10:00"]
+    lines = _Lines(stream, clock)
+    lines("in all", 7, 7)
+    assert stream.getvalue() == ""
 
 
 def test_notes_and_finished_stages_stand_above_the_two_lines(monkeypatch):

@@ -68,7 +68,11 @@ def test_control_characters_of_an_error_and_of_bad_usage_are_shown(try_command):
     assert not any(char in result.output for char in SENT)
     assert r"error: first line \x1b]8" in result.stderr
     assert "\n  second \\u202e" in result.stderr
-    assert json.loads(result.stdout) == {"error": f"first line {LINK}\n  second {TURNED}", "hint": CLIPBOARD}
+    assert json.loads(result.stdout) == {
+        "error": f"first line {LINK}\n  second {TURNED}",
+        "hint": CLIPBOARD,
+        "code": "error",
+    }
     assert not any(char in CliRunner().invoke(main, ["targets", f"--{LINK}"]).output for char in SENT)
 
 

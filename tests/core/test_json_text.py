@@ -28,4 +28,31 @@ def test_whatever_is_wrong_is_a_value_error(text: str | bytes, words: str) -> No
 
 def test_what_is_right_is_read() -> None:
     assert parse_json(b'{"a": [1, 2.5, null, {"b": "\xc3\xa9"}]}') == {"a": [1, 2.5, None, {"b": "é"}]}
-    assert parse_json("[" * (MOST_LEVELS - 1) + "]" * (MOST_LEVELS - 1))
+    assert parse_json("[" * MOST_LEVELS + "]" * MOST_LEVELS)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"a": 1, "b": 2, "a": 1}', "the key 'a' twice"),
+        ('[{"x": {"a": 1, "a": 2}}]', "the key 'a' twice"),
+        (b'{"a": 1}'.decode().encode("utf-16"), "decode"),
+        (b"\xef\xbb\xbf{}", "BOM"),
+        ("9223372036854775808", "too large"),
+        ("-9223372036854775809", "too large"),
+        ("9" * 1_000_000, "too large"),
+        ("[" + "0," * (1 << 20) + "0]", "more than 1048576 values"),
+        ("[[[]]]", "nested more than 2 deep"),
+    ],
+)
+def test_what_two_readers_may_understand_in_two_ways_is_refused_where_that_is_asked(
+    text: str | bytes, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        parse_json(text, unique=True, most_levels=2 if "deep" in words else 32)
+
+
+def test_what_one_reader_reads_is_left_alone() -> None:
+    text = '{"a": [1, -9223372036854775808, 9223372036854775807, 1e3, "é", [[]]], "b": null}'
+    assert parse_json(text.encode(), unique=True, most_levels=4) == parse_json(text)
+    assert parse_json('{"a": 1, "a": 2}') == {"a": 2}

@@ -50,7 +50,7 @@ def test_extra_is_installed_from_where_edgevit_was_and_from_no_index(
             assert name == "direct_url.json"
             return json.dumps(origin).replace("FOLDER", str(tmp_path)) if origin is not None else None
 
-    monkeypatch.setattr("edgevit.core.packages.metadata.distribution", lambda name: Installed())
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: Installed())
     install_line.cache_clear()
     try:
         assert install_line("build").startswith(line.replace("FOLDER", str(tmp_path)))

@@ -88,7 +88,13 @@ def test_long_lists_are_shortened() -> None:
 def test_folder_of_sets_points_to_the_one_to_judge_by(names: list[str]) -> None:
     error = refuse(names, PETS)
     assert "not a folder for each class" in error.message
-    assert error.hint == f"give {WHERE / next(name for name in names if name.lower()[0] == 'v' or name == 'Test')}"
+    held = next(name for name in names if name.lower()[0] == "v" or name == "Test")
+    others = next(name for name in names if name != held)
+    assert error.hint == f"give {WHERE / held} to judge by, or {WHERE / others} to calibrate on"
+
+
+def test_folder_of_one_set_points_to_it_for_whatever_it_was_given() -> None:
+    assert refuse(["train", "cats"], PETS).hint == f"give {WHERE / 'train'}"
 
 
 def test_order_counts_only_without_names_of_the_model_and_for_all_of_its_classes() -> None:

@@ -127,12 +127,59 @@ def test_decode_image_when_jpeg_is_rgb_and_upright_gives_pixels_of_its_own() -> 
     np.testing.assert_array_equal(pixels(decode_image(second)), expected)
 
 
-def test_decode_image_when_array_gives_its_pixels_and_refuses_others() -> None:
+def test_decode_image_when_array_gives_its_pixels() -> None:
     array = pixels(PHOTO)
     np.testing.assert_array_equal(pixels(decode_image(array[:, ::-1])), array[:, ::-1])
-    for wrong in (array.astype(np.float32), array[..., 0], array[..., :2], array[:0]):
-        with pytest.raises(DataError, match="is not RGB pixels"):
-            decode_image(wrong)
+    np.testing.assert_array_equal(pixels(decode_image(array[::2, 5:9])), array[::2, 5:9])
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_decode_image_when_array_is_grey_or_transparent_does_as_of_a_file(mode: str) -> None:
+    picture = PHOTO.convert(mode)
+    if mode == "RGBA":
+        picture.putalpha(PHOTO.convert("L"))
+    expected = pixels(Image.open(io.BytesIO(encode(picture, "PNG"))).convert("RGB"))
+    np.testing.assert_array_equal(pixels(decode_image(encode(picture, "PNG"))), expected)
+    array = pixels(picture)
+    np.testing.assert_array_equal(pixels(decode_image(array)), expected)
+    np.testing.assert_array_equal(pixels(decode_image(np.asfortranarray(array))), expected)
+    opencv = array if mode == "L" else array[..., [2, 1, 0, 3][: array.shape[2]]]
+    before = opencv.copy()
+    np.testing.assert_array_equal(pixels(decode_image(opencv, bgr=True)), expected)
+    np.testing.assert_array_equal(opencv, before)
+    if mode == "L":
+        np.testing.assert_array_equal(pixels(decode_image(array[..., None])), expected)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (np.zeros((5, 6, 3), np.float32), "values from 0 to 255"),
+        (np.zeros((5, 6), np.uint16), "values from 0 to 255"),
+        (np.zeros((5, 6), bool), "values from 0 to 255"),
+        (np.zeros((5, 6, 2), np.uint8), "RGB order"),
+        (np.zeros((5, 6, 5), np.uint8), "RGB order"),
+        (np.zeros((3, 50, 60), np.uint8), "transpose(1, 2, 0)"),
+        (np.zeros((1, 5, 6, 3), np.uint8), "image[0]"),
+        (np.zeros((6,), np.uint8), "RGB order"),
+        (np.zeros((), np.uint8), "RGB order"),
+        (np.zeros((0, 6, 3), np.uint8), "RGB order"),
+        (np.zeros((6, 0), np.uint8), "RGB order"),
+        (np.array([[None]]), "RGB order"),
+    ],
+    ids=lambda value: f"{value.shape} {value.dtype}" if isinstance(value, np.ndarray) else None,
+)
+def test_decode_image_when_array_is_no_image_refuses_it_and_says_what_it_may_be(wrong: np.ndarray, hint: str) -> None:
+    for bgr in (False, True):
+        with pytest.raises(DataError, match=r"frame: an array of shape .* is not an image's pixels") as caught:
+            decode_image(wrong, name="frame", bgr=bgr)
+        assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("source", [FILES["PNG"], PHOTO])
+def test_decode_image_when_bgr_is_said_of_what_knows_its_order_refuses_it(source: bytes | Image.Image) -> None:
+    with pytest.raises(DataError, match="bgr=True is for arrays"):
+        decode_image(source, bgr=True)
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -154,8 +201,9 @@ def test_decode_image_when_not_such_an_image_refuses_it(data: bytes) -> None:
 
 
 def test_decode_image_when_path_is_no_file_refuses_it(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="No such file"):
+    with pytest.raises(DataError, match="No such file") as caught:
         decode_image(tmp_path / "none.jpg")
+    assert caught.value.hint == "check the path and its permissions"
     with pytest.raises(DataError, match="not a file"):
         decode_image(tmp_path)
     with pytest.raises(DataError, match="null byte"):

@@ -214,7 +214,7 @@ def test_read_when_csv_rows_are_bad_lists_each_with_its_reason(table) -> None:
         "has 3 bad images",
         "line 3: no file name",
         "line 4: a.png again, after line 2",
-        "line 5: 1 fields, not 2 as in the header",
+        "line 5: 1 field, not 2 as in the header",
     ):
         assert line in error.message
     images = ImageSet.read(path, skip_bad=True)

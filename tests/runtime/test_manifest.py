@@ -14,7 +14,8 @@ from edgevit.core.engine import Engine, TensorSpec
 from edgevit.core.errors import BundleError
 from edgevit.core.schema import FieldError
 from edgevit.core.target import load_target
-from edgevit.runtime.manifest import FileRecord, dump_manifest, hash_file, is_safe_name, load_manifest
+from edgevit.runtime.folder import is_safe_name
+from edgevit.runtime.manifest import FileRecord, dump_manifest, hash_file, load_manifest
 from tests.support.tiny_bundle import PREPROCESS, make_manifest
 
 ENGINE = Engine(
@@ -121,7 +122,7 @@ def test_every_flipped_byte_is_noticed(tmp_path: Path, position: int) -> None:
         (b"null", "no schema_version"),
         (b'{"schema_version": "1"}', "no schema_version"),
         (b'{"schema_version": 2, "edgevit_version": "9"}', "schema version 2; this edgevit reads 1"),
-        (b'{"schema_version": 0}', "schema version 0; this edgevit reads 1"),
+        (b'{"schema_version": 0}', "schema version 0; the first was 1"),
     ],
 )
 def test_other_content_is_refused_saying_what_it_is(tmp_path: Path, content: bytes, words: str) -> None:
@@ -135,7 +136,7 @@ def test_folder_without_manifest_missing_path_and_file_are_told_apart(tmp_path: 
         load_manifest(tmp_path)
     with pytest.raises(BundleError, match="is not there"):
         load_manifest(tmp_path / "nothing")
-    with pytest.raises(BundleError, match="is not a folder"):
+    with pytest.raises(BundleError, match="is neither a bundle's folder nor a packed bundle"):
         load_manifest(tmp_path / "file")
 
 
@@ -174,11 +175,13 @@ def test_fields_that_contradict_one_another_are_refused(changes: dict[str, Any],
         make_manifest(**changes)
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../b", "C:\\x", "a\\b", "", "a\0b", "x:y"])
+@pytest.mark.parametrize(
+    "name", ["../x", "/etc/passwd", "a/../../b", "C:\\x", "a\\b", "", "a\0b", "x:y", ".", "./a", "a//b", "a/", "\ud800"]
+)
 def test_name_that_leads_out_of_the_bundle_is_refused(name: str) -> None:
     assert not is_safe_name(name)
     with pytest.raises(ValueError, match="lead out of the bundle"):
-        dataclasses.replace(make_manifest(), files={name: FileRecord("", 0)})
+        dataclasses.replace(make_manifest(), files={name: FileRecord("ab" * 32, 0)})
 
 
 @pytest.mark.parametrize("name", ["model.xml", "a/b.txt", ".hidden", "with blank", "é.json", "..name"])
@@ -195,3 +198,41 @@ def test_file_is_hashed_in_blocks(tmp_path: Path) -> None:
 def test_figure_that_json_cannot_hold_is_refused() -> None:
     with pytest.raises(ValueError):
         dump_manifest(make_manifest(figures={"a": float("nan")}))
+
+
+@pytest.mark.parametrize(("version", "code"), [(1, None), (2, None), (3, None), (4, "schema"), (0, "manifest")])
+def test_older_schema_versions_open_and_newer_ones_are_refused_with_both_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, code: str | None
+) -> None:
+    content = dump_manifest(make_manifest(schema_version=version))
+    monkeypatch.setattr("edgevit.runtime.manifest.SCHEMA_VERSION", 3)
+    if code is None:
+        assert load_manifest(_write(tmp_path, content)).schema_version == version
+        return
+    with pytest.raises(BundleError, match=rf"schema version {version}") as caught:
+        load_manifest(_write(tmp_path, content))
+    assert caught.value.code == code
+    assert version == 0 or "this edgevit reads 3" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"labels": [[]] * 100_000},
+        {"files": {f"file-{i}": {} for i in range(100_000)}},
+        {"inputs": [{"name": "image", "dtype": "uint8", "shape": [1 << 62] * 100_000}]},
+        {"inputs": [{"name": 1, "dtype": 2}] * 10_000},
+        {"schema_version": 2, "edgevit_version": "9" * 100_000},
+        {f"key {i}": 1 for i in range(100_000)},
+        {"k" * 100_000: 1},
+    ],
+    ids=lambda changes: next(iter(changes))[:20],
+)
+def test_document_of_very_many_faults_is_refused_in_few_words(tmp_path: Path, changes: dict[str, Any]) -> None:
+    data = {**json.loads(dump_manifest(make_manifest())), **changes}
+    del data["manifest_sha256"]
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    data["manifest_sha256"] = hashlib.sha256(canonical.encode()).hexdigest()
+    with pytest.raises(BundleError) as caught:
+        load_manifest(_write(tmp_path, json.dumps(data).encode()))
+    assert len(str(caught.value)) < 12_000

@@ -213,12 +213,10 @@ def double(place: Place) -> Machine:
 
 
 @pytest.fixture
-def few_objects() -> Iterator[None]:
+def few_objects() -> None:
     """What other tests left is not looked through again at every collection, of which there are hundreds here."""
     gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
+    gc.freeze()  # for good: to thaw it would mean to thaw all that the session froze
 
 
 @EVERY_CALL

@@ -50,11 +50,12 @@ def make_bundle(
     precision: str = "fp32",
     batch: tuple[int, int, int] | None = None,
     canary: bool = False,
+    seed: int = 0,
     **changes: Any,
 ) -> Bundle:
-    """Compile the tiny classifier in ``work`` and pack it; with a canary on demand."""
+    """Compile the tiny classifier, of weights by ``seed``, in ``work`` and pack it; with a canary on demand."""
     work.mkdir(parents=True, exist_ok=True)
-    model = write_classifier(work / "optimized.onnx", batch="batch" if batch else 1)
+    model = write_classifier(work / "optimized.onnx", batch="batch" if batch else 1, seed=seed)
     engine = compile_engine(model, load_target(target), precision, work / "engine", batch=batch)
     files: dict[str, Path | bytes] = {name: engine.directory / name for name in engine.files}
     files |= {"recipe.toml": b'name = "float"\n', "report.json": b"{}\n"}

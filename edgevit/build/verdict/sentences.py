@@ -28,8 +28,8 @@ def describe_win(best: Variant, same: Sequence[Variant], rivals: int) -> str:
     return f"same speed as {names} within the interval, {format_share(best, biggest)} the size"
 
 
-def describe_accuracy(variant: Variant) -> str:
-    """What the figures say, and how much they cover."""
+def describe_accuracy(variant: Variant, *, labels: bool = True) -> str:
+    """What the figures say, and how much they cover; ``labels``: whether a class an image could judge the outputs."""
     figures = variant.accuracy
     if figures is not None and figures.labelled:
         return (
@@ -39,7 +39,8 @@ def describe_accuracy(variant: Variant) -> str:
             f"{_describe_closeness(figures)} on {figures.images} validation images"
         )
     if figures is not None:
-        lead = "parity only, as there are no labels: " if figures.task == "classify" else ""
+        why = "there are no labels" if labels else "a class an image does not judge such outputs"
+        lead = f"parity only, as {why}: " if figures.task == "classify" else ""
         return f"{lead}{_describe_closeness(figures)} on {figures.images} {'' if lead else 'validation '}images"
     if variant.choice_accuracy is not None:
         by = variant.choice_accuracy
@@ -141,8 +142,13 @@ def _count_images(count: int) -> str:
     return "1 image" if count == 1 else f"{count} images"
 
 
-def suggest_accuracy(best: Variant, figures: Accuracy | None, *, replaced: bool = False) -> str:
-    """How to get a build whose ``figures`` are within the budget; not by float where it has ``replaced`` the best."""
+def suggest_accuracy(
+    best: Variant, figures: Accuracy | None, *, replaced: bool = False, labels: bool = True
+) -> str | None:
+    """How to get a build whose ``figures`` are within the budget.
+
+    Not by float where it has ``replaced`` the best; nor by labelled images where no ``labels`` judge the outputs.
+    """
     steps = []
     worst = figures.worst_level if figures is not None else None
     if worst is not None:
@@ -151,18 +157,18 @@ def suggest_accuracy(best: Variant, figures: Accuracy | None, *, replaced: bool 
         steps.append(f"allow {best.name} with {_allow_embedding(figures)}")
     elif figures is not None and figures.drop_points is not None:
         steps.append(f"allow {best.name} with --max-drop {_round_up(figures.drop_points)}")
-    else:
+    elif labels:
         steps.append("give labelled images, to judge by top-1 instead of agreement")
     if best.precision != "fp32" and not replaced:
         steps.append("build --precision fp32")
-    return ", or ".join(steps)
+    return ", or ".join(steps) or None
 
 
-def suggest_evidence(best: Variant) -> str | None:
-    """What would let the next build judge more."""
-    if best.accuracy is not None and (best.accuracy.labelled or best.accuracy.task == "features"):
+def suggest_evidence(best: Variant, *, labels: bool = True) -> str | None:
+    """What would let the next build judge more; no labels where none could judge the outputs."""
+    if best.accuracy is not None and (best.accuracy.labelled or best.accuracy.task == "features" or not labels):
         return None
-    if best.accuracy is None and best.parity is not None and best.parity.agreement is None:
+    if not labels or (best.accuracy is None and best.parity is not None and best.parity.agreement is None):
         return "give images with --validation to judge the accuracy"
     return "give labelled images with --validation to judge the accuracy"
 

@@ -32,6 +32,7 @@ class Grounds:
         risks: What weakens the evidence, a warning each.
         random: The chosen precision, where it was calibrated on random pixels; else empty.
         recalled: What the build found on the chosen precision's graph, where this is the device, which has no images.
+        labels: Whether a class an image could judge the outputs.
     """
 
     where: Where = "here"
@@ -39,6 +40,7 @@ class Grounds:
     risks: tuple[str, ...] = ()
     random: str = ""
     recalled: Variant | None = None
+    labels: bool = True
 
 
 def write_verdict(ruling: Ruling, grounds: Grounds) -> Verdict:
@@ -53,7 +55,7 @@ def write_verdict(ruling: Ruling, grounds: Grounds) -> Verdict:
             warnings=grounds.risks,
             next_step="try another precision or another version of the engine library, and report the model",
         )
-    parts = [_tell_cause(ruling, best), describe_accuracy(best)]
+    parts = [_tell_cause(ruling, best), describe_accuracy(best, labels=grounds.labels)]
     judged = f"judged in ONNX Runtime on this machine, not on {grounds.title}"
     if grounds.where == "elsewhere":
         parts.insert(0, f"portable: the graphs were {judged}")
@@ -62,7 +64,8 @@ def write_verdict(ruling: Ruling, grounds: Grounds) -> Verdict:
     if grounds.random:
         parts.append(RANDOM_MARK)
     if grounds.recalled is not None:
-        parts.append(f"its graph in ONNX Runtime, at the build: {describe_accuracy(grounds.recalled)}")
+        recalled = describe_accuracy(grounds.recalled, labels=grounds.labels)
+        parts.append(f"its graph in ONNX Runtime, at the build: {recalled}")
     return Verdict(
         chosen=best.name,
         passed=ruling.passed and not grounds.random,
@@ -116,13 +119,13 @@ def _suggest_step(ruling: Ruling, best: Variant, grounds: Grounds) -> str | None
     if grounds.where == "compiled here":
         return f"measure on {grounds.title}: edgevit bench BUNDLE"
     if ruling.cause == "closest":
-        return suggest_accuracy(best, best.choice_accuracy or best.accuracy)
+        return suggest_accuracy(best, best.choice_accuracy or best.accuracy, labels=grounds.labels)
     if ruling.cause == "too slow":
         return "allow more latency, or build a smaller model or for a faster target"
     if ruling.cause == "late miss":
-        return suggest_accuracy(best, best.accuracy)
+        return suggest_accuracy(best, best.accuracy, labels=grounds.labels)
     if best.latency is None:
         return "measure on the device: edgevit finish BUNDLE"
     if ruling.beaten is not None:
-        return suggest_accuracy(ruling.beaten, ruling.beaten.accuracy, replaced=True)
-    return suggest_evidence(best)
+        return suggest_accuracy(ruling.beaten, ruling.beaten.accuracy, replaced=True, labels=grounds.labels)
+    return suggest_evidence(best, labels=grounds.labels)

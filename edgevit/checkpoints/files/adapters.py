@@ -13,7 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
-from edgevit.core.errors import CheckpointError, format_offenders
+from edgevit.checkpoints.files.wrappers import HEADS
+from edgevit.core.errors import CheckpointError, count_things, format_offenders
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHT_FILES = ("adapter_model.safetensors", "adapter_model.bin")
@@ -41,7 +42,7 @@ def merge_adapter(
     Args:
         base: The base model's.
         adapter: The adapter's: ``base_model.model.<module>.lora_A.weight`` and the like, and modules that were trained
-            whole (``modules_to_save``).
+            whole (``modules_to_save``); a head among them may be one that the base model lacks.
         config: ``adapter_config.json``.
         source: For messages.
 
@@ -59,8 +60,10 @@ def merge_adapter(
             whole[bare] = value
     merged = dict(base)
     stored = {_unify(name): name for name in base}
-    problems = [f"{name}: not in the base model" for name in whole if _unify(name) not in stored]
-    merged |= {stored[_unify(name)]: value for name, value in whole.items() if _unify(name) in stored}
+    # A head that was trained with the adapter is whole in it, and a base that was pretrained without one has none.
+    places = {name: stored.get(_unify(name), name if name.rpartition(".")[0] in HEADS else "") for name in whole}
+    problems = [f"{name}: not in the base model" for name, place in places.items() if not place]
+    merged |= {place: whole[name] for name, place in places.items() if place}
     for module, pair in pairs.items():
         place = stored.get(_unify(f"{module}.weight"), "")
         weight = base.get(place)
@@ -79,8 +82,8 @@ def merge_adapter(
             f"{source} does not fit its base model:\n{format_offenders(problems)}",
             f"check that base_model_name_or_path names the model that it was trained on, or {MERGE_HINT}",
         )
-    saved = f", and {len(whole)} tensors of modules that were trained whole" if whole else ""
-    return merged, f"a LoRA adapter is merged into {len(pairs)} layers{saved}"
+    saved = f", and {count_things(len(whole), 'tensor')} of modules that were trained whole" if whole else ""
+    return merged, f"a LoRA adapter is merged into {count_things(len(pairs), 'layer')}{saved}"
 
 
 def check_adapter(config: Mapping[str, Any], source: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from edgevit.core.errors import CheckpointError, list_some
+from edgevit.core.notes import note_names
 
 WhichWeights = Literal["ema", "model"]
 
@@ -88,7 +89,7 @@ def unwrap_weights(loaded: Any, path: Path, which: WhichWeights | None) -> Conte
     if (which == "ema" and "ema" not in seen) or (which == "model" and seen == {"ema"}):
         _refuse_choice(path, which, containers, nameless)
     if nameless:
-        notes.append(f"left out {list_some(list(map(repr, nameless)), 5)}, which holds no named tensors")
+        notes.append(note_names("left out ", list(map(repr, nameless)), 5, ", which holds no named tensors"))
     tensors = {str(n): value for n, value in loaded.items() if isinstance(value, Tensor) and n != _COUNTER}
     others = [str(name) for name, value in loaded.items() if not isinstance(value, Tensor)]
     if others and not tensors:
@@ -97,7 +98,7 @@ def unwrap_weights(loaded: Any, path: Path, which: WhichWeights | None) -> Conte
             "save only the model's state_dict()",
         )
     if tensors and others:
-        notes.append(f"ignored what is not a tensor: {list_some(others, 5)}")
+        notes.append(note_names("ignored what is not a tensor: ", others, 5))
     return Contents(tensors, tuple(notes), tuple(containers), stated, taken)
 
 

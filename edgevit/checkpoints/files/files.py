@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgevit.checkpoints.files.adapters import CONFIG_FILE, MERGE_HINT, WEIGHT_FILES, check_adapter, holds_lora
 from edgevit.checkpoints.files.other_kinds import refuse_other
-from edgevit.core.errors import CheckpointError, format_offenders
+from edgevit.core.errors import CheckpointError, count_things, format_offenders
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -168,7 +168,9 @@ def find_files(source: str | os.PathLike[str], which: WhichWeights | None = None
         for weights in files.weights:
             _check_file(weights)
     except OSError as exc:
-        raise CheckpointError(f"{exc.filename or text} cannot be read: {exc.strerror or exc}", "check it") from exc
+        raise CheckpointError(
+            f"{exc.filename or text} cannot be read: {exc.strerror or exc}", "check the path and its permissions"
+        ) from exc
     return dataclasses.replace(files, revision=revision, which=which)
 
 
@@ -304,7 +306,7 @@ def _read_index(index: Path) -> dict[str, str]:
     missing = [f for f in files if not (index.parent / f).is_file()]
     if missing:
         raise CheckpointError(
-            f"{len(missing)} of {len(files)} shards are missing from {index.parent}:\n{format_offenders(missing)}",
+            f"{index.parent} lacks {len(missing)} of {count_things(len(files), 'shard')}:\n{format_offenders(missing)}",
             "download the missing files",
         )
     return shards

@@ -16,6 +16,7 @@ _SAFE = (
     "open_clip_config.json", "open_clip_model.safetensors",
     "model.weights.h5", "task.weights.h5", "task.json", "preprocessor.json", "image_converter.json",
 )  # fmt: skip
+_ADAPTER = ("adapter_config.json", "adapter_model.safetensors")  # not beside a model, which may have it merged
 _PICKLED = ("pytorch_model*.bin", "pytorch_model.bin.index.json", "open_clip_pytorch_model.bin")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -47,14 +48,17 @@ def download_checkpoint(source: str) -> tuple[Path, str | None]:
                 if _is_whole(folder):
                     return folder, revision
         folder = fetch(_SAFE)
-        if not any(path.suffix in (".safetensors", ".h5") for path in folder.iterdir()):
-            folder = fetch(_PICKLED + _SAFE)
+        for others in (_ADAPTER, _PICKLED):
+            if not any(path.suffix in (".safetensors", ".h5") for path in folder.iterdir()):
+                folder = fetch(others + _SAFE)
     except Exception as exc:  # huggingface_hub raises its own, requests' or httpx's, and OSError
         raise _explain(source, repository, revision, exc) from exc
     if not any(path.suffix in (".safetensors", ".bin", ".h5") for path in folder.iterdir()):
         raise CheckpointError(
             f"{source} has no weights that can be read in {folder}",
-            "if this was without a network, download it once with one; the hub's cache is used after that",
+            "if this was without a network, download it once with one; the hub's cache is used after that. Otherwise "
+            "look at its files on the hub: weights are read from model.safetensors, pytorch_model.bin, open_clip's, "
+            "KerasHub's and PEFT's files",
         )
     return folder, folder.name if _COMMIT.fullmatch(folder.name) else None
 

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from edgevit.checkpoints.files.contents import Contents
 from edgevit.checkpoints.files.npz import ZIP_ERRORS, find_member, to_tensor
-from edgevit.core.errors import CheckpointError
+from edgevit.core.errors import CheckpointError, count_things
+from edgevit.core.notes import note_names
 from edgevit.core.packages import require_package
 
 CONFIG = "keras"  # under which a .keras archive's configuration stands in Contents.stated
@@ -98,7 +99,8 @@ def _read(path: Path, stream: IO[bytes], offset: int | None) -> Contents:
             file.visititems(visit)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, OverflowError) as exc:
         raise CheckpointError(f"{path} is damaged: {exc}", "download or save it again") from exc
-    notes = (f"dropped {len(passed)} tensors (the optimiser's state)",) if passed else ()
+    lead = f"dropped {count_things(len(passed), 'tensor')} (the optimiser's state): "
+    notes = (note_names(lead, passed, 4),) if passed else ()
     return Contents(tensors, notes)
 
 

@@ -6,7 +6,7 @@ import re
 import zipfile
 from pathlib import Path
 
-from edgevit.core.errors import CheckpointError
+from edgevit.core.errors import CheckpointError, count_things
 
 _SOURCE = "give the checkpoint, or the ONNX file, that it was made from"
 _EXPORT = "export the model to ONNX with its own framework, and give that file"
@@ -91,4 +91,4 @@ def _describe_zip(path: Path) -> tuple[str, str] | None:
         return None
     if any(name.endswith("data.pkl") for name in names):
         return None
-    return f"a zip archive of {len(names)} files", _UNPACK
+    return f"a zip archive of {count_things(len(names), 'file')}", _UNPACK

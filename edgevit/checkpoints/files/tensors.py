@@ -22,7 +22,7 @@ from edgevit.checkpoints.files.mindspore_file import is_mindspore, read_mindspor
 from edgevit.checkpoints.files.npz import is_archive, read_archive
 from edgevit.checkpoints.files.other_kinds import refuse_other
 from edgevit.checkpoints.files.wrappers import unwrap_names
-from edgevit.core.errors import CheckpointError, format_offenders, last_line
+from edgevit.core.errors import CheckpointError, count_things, format_offenders, last_line
 
 if TYPE_CHECKING:
     from edgevit.checkpoints.files.files import CheckpointFiles
@@ -58,7 +58,8 @@ def read_contents(
         absent = [f"{name}: not in {file}" for name, file in shards.items() if name not in tensors]
         if absent:
             raise CheckpointError(
-                f"{source}: the shards lack {len(absent)} tensors of their index:\n{format_offenders(absent)}",
+                f"{source}: the shards lack {count_things(len(absent), 'tensor')} of their index:\n"
+                + format_offenders(absent),
                 "download or save the checkpoint again",
             )
     if not tensors:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import Tensor
 
 from edgevit.core.errors import CheckpointError, list_some
+from edgevit.core.notes import note_names
 
 # Data parallelism, torch.compile, checkpointing of activations, FSDP, Lightning's strategies.
 _WRAPPERS = frozenset(
@@ -28,10 +29,11 @@ _EMBEDDINGS = frozenset({"patch_embed", "embeddings", "conv_proj", "features", "
 _VISUAL = "visual"  # open_clip's image tower, which is read with this name
 _SHARE = 0.9  # of the tensors, that an attribute must hold to be where the model is
 _DEEPEST = 3  # attributes of attributes that are looked into
-_HEADS = (
+HEADS = (
     *("head", "head.fc", "heads", "heads.head", "fc", "head_dist"),
     *("classifier", "cls_classifier", "distillation_classifier"),
 )
+"""What publishers call a Linear that gives classes."""
 _RENAMED = {"heads": "heads.head"}  # torchvision's, which fine-tuning replaces as a whole
 
 Tensors = dict[str, Tensor]
@@ -64,11 +66,11 @@ def unwrap_names(
         held = True
         beside = [name for name in inner if not name.startswith(prefix)]
         if beside:
-            notes.append(f"the model is what lies under {prefix!r}; beside it: {list_some(beside, 4)}")
+            notes.append(note_names(f"the model is what lies under {prefix!r}; beside it: ", beside, 4))
         found = {name.removeprefix(prefix): value for name, value in found.items()}
     losses = [name for name in found if held and _BESIDE.fullmatch(name)]
     if losses and len(losses) < len(found):
-        notes.append(f"dropped what is of losses and metrics beside the model: {list_some(losses, 4)}")
+        notes.append(note_names("dropped what is of losses and metrics beside the model: ", losses, 4))
         found = {name: value for name, value in found.items() if name not in losses}
     return _name_heads(found, source, notes), notes
 
@@ -103,7 +105,7 @@ def _find_attribute(names: Iterable[str], containers: Sequence[str]) -> str | No
 
 def _name_heads(tensors: Tensors, source: str, notes: list[str]) -> Tensors:
     """The one Linear of a head of several modules, such as ``Sequential(Dropout, Linear)``, under the head's name."""
-    for head in _HEADS:
+    for head in HEADS:
         inside = re.compile(rf"{re.escape(head)}(?P<number>\.\d+)?\.(weight|bias)")
         layers = {match["number"] or "" for name in tensors if (match := inside.fullmatch(name))}
         if len(layers) > 1:

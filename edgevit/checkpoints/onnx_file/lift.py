@@ -14,7 +14,7 @@ from edgevit.checkpoints.onnx_file.answers import Answer
 from edgevit.checkpoints.onnx_file.encoder import Block
 from edgevit.checkpoints.onnx_file.lift_swin import lift_swin
 from edgevit.checkpoints.onnx_file.lift_vit import find_blocks, find_heads, lift_vit
-from edgevit.core.errors import CheckpointError, format_offenders
+from edgevit.core.errors import CheckpointError, count_things, format_offenders
 from edgevit.graph.graph import Graph
 from edgevit.graph.patterns.pieces import MismatchError, Weights
 from edgevit.models import ModelConfig, SwinConfig, build_module
@@ -57,7 +57,7 @@ def fill_module(config: ModelConfig, state: dict[str, Weights], where: str) -> n
     bad = [name for name, value in state.items() if not np.isfinite(value).all()]
     if bad:
         raise CheckpointError(
-            f"{where} has {len(bad)} weights with NaN or infinite values:\n{format_offenders(bad)}",
+            f"{where} has {count_things(len(bad), 'weight')} with NaN or infinite values:\n{format_offenders(bad)}",
             "export an earlier checkpoint of the training run, from before it diverged",
         )
     with torch.device("meta"):

@@ -22,7 +22,7 @@ from edgevit.checkpoints.onnx_file.prepare import load_graph
 from edgevit.checkpoints.preprocess_configs import read_timm_preprocess, read_transformers_preprocess
 from edgevit.checkpoints.preprocess_options import describe_assumed
 from edgevit.checkpoints.timm.timm import CFG_KEYS
-from edgevit.core.errors import CheckpointError
+from edgevit.core.errors import CheckpointError, count_things
 from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.core.task import Task
 from edgevit.graph.graph import Graph
@@ -131,7 +131,8 @@ def _recover(
         return _keep_graph(file, graph, exc, where, batch)
     blocks = name_blocks(config)
     sentence = (
-        f"the whole graph was recognised: {type(config).__name__.removesuffix('Config')}, {len(blocks)} blocks; "
+        f"the whole graph was recognised: {type(config).__name__.removesuffix('Config')}, "
+        f"{count_things(len(blocks), 'block')}; "
         f"its {'logits differ' if config.classes else 'features differ'} from the file's by {error:.1e} of the largest"
     )
     return module, (*records, PassRecord("recover_module", "graph", blocks)), sentence

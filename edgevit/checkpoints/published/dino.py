@@ -13,7 +13,8 @@ from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.shapes import describe_size, measure_vit
 from edgevit.checkpoints.timm import timm
-from edgevit.core.errors import CheckpointError
+from edgevit.core.errors import CheckpointError, count_things
+from edgevit.core.notes import note_names
 from edgevit.models import ViTConfig
 from edgevit.models.model import Model
 
@@ -36,7 +37,10 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     """Read a DINO checkpoint; see :func:`edgevit.checkpoints.read_checkpoint`."""
     stored, notes = files.take_tensors()
     tensors = {name.removeprefix(_BACKBONE): value for name, value in stored.items() if name.startswith(_BACKBONE)}
-    notes.append(f"dropped {len(stored) - len(tensors)} tensors beside the backbone: DINO's projection head")
+    beside = [name for name in stored if not name.startswith(_BACKBONE)]
+    if beside:
+        lead = f"dropped {count_things(len(beside), 'tensor')} beside the backbone (DINO's projection head): "
+        notes.append(note_names(lead, beside, 4))
     names = timm.find_names(ViTConfig(), tensors)
     described = measure_vit(names.pick(tensors), files.source, classes=0)
     size = _SIZES.get((described.width, described.depth))

@@ -12,6 +12,7 @@ from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.names import Names, Rows, nest
 from edgevit.checkpoints.shapes import describe_size, find_masked_size, measure_swin, measure_vit
 from edgevit.core.errors import CheckpointError
+from edgevit.core.notes import note_names
 from edgevit.models import ModelConfig
 from edgevit.models.model import Model
 
@@ -87,7 +88,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     numbers = sorted(name for name, value in tensors.items() if not value.ndim)  # no parameter of a model is one
     if numbers:
         tensors = {name: value for name, value in tensors.items() if value.ndim}
-        notes.append(f"dropped numbers that are the training's state: {', '.join(numbers[:6])}")
+        notes.append(note_names("dropped numbers that are the training's state: ", numbers, 6))
     described: ModelConfig
     if "blocks.0.norm1.gamma" in tensors:
         names = VIT_NAMES

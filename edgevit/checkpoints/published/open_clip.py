@@ -174,7 +174,10 @@ def _read_preprocess(pixels: Mapping[str, Any], size: Size, siglip: bool) -> tup
     siglip = siglip and not pixels
     mode = pixels.get("resize_mode", "squash" if siglip else "shortest")
     if mode not in ("shortest", "squash", "longest"):
-        raise CheckpointError(f"resize_mode = {mode!r} is not known", "it is shortest, squash or longest")
+        raise CheckpointError(
+            f"open_clip_config.json says resize_mode = {mode!r}, which is none of shortest, squash and longest",
+            "correct it there",
+        )
     mean, std = HALF if siglip else CLIP
     cfg = {
         "mean": pixels.get("mean") or mean,

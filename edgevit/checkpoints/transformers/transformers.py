@@ -14,7 +14,9 @@ from torch import Tensor
 
 from edgevit.checkpoints.assemble import Plan, assemble_model
 from edgevit.checkpoints.fields import Fields, Size, choose_image_size, refuse_parts
+from edgevit.checkpoints.files.adapters import CONFIG_FILE
 from edgevit.checkpoints.files.files import CheckpointFiles
+from edgevit.checkpoints.files.wrappers import HEADS
 from edgevit.checkpoints.labels import read_scores
 from edgevit.checkpoints.preprocess_configs import read_transformers_preprocess
 from edgevit.checkpoints.transformers.description import Description, find_channels, name_classes
@@ -93,6 +95,8 @@ def read_model(
     """
     kind = config["model_type"]
     tensors, notes = files.take_tensors()
+    if CONFIG_FILE in files.configs and any(name.partition(".")[0] in HEADS for name in tensors):
+        config = {**config, "architectures": None}  # the base model's, which an adapter gave a head
     where = f"{files.source}/config.json"
     stored = files.image_processor or {}
     preprocess, assumed = read_transformers_preprocess(stored, kind)
@@ -143,10 +147,8 @@ def _check_kind(config: Mapping[str, Any], source: str) -> None:
         )
     others = [name for name in named if name not in classes[kind]]
     if others:
-        headless = others[0].endswith("Model")
-        what = "has no classifier head: it gives features, and a build needs classes" if headless else "cannot be read"
         raise CheckpointError(
-            f"{source} holds {others[0]}, which {what}",
+            f"{source} holds {others[0]}, which cannot be read",
             f"classes of {kind!r} that can be read: {', '.join(classes[kind])}",
         )
     code = config.get("auto_map")

@@ -35,6 +35,7 @@ def render_page(document: Mapping[str, Any]) -> str:
         "ms": _or_dash(format_ms),
         "percent": _or_dash(format_percent),
         "size": _or_dash(format_bytes),
+        "ending": lambda path: path if path.count("/") < 2 else "…/" + "/".join(path.split("/")[-2:]),
         "sentence": lambda text: text[:1].upper() + text[1:],
         "number": lambda value, spec="g": MISSING if value is None else format(value, spec),
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgevit.core.errors import BundleError, EdgevitError, OutputError, format_offenders
 from edgevit.core.report.report import Report
 from edgevit.runtime.bundle import REPORT_FILE, load_bundle, refuse_inside
-from edgevit.runtime.manifest import Manifest, hash_file
+from edgevit.runtime.manifest import FileRecord, Manifest
 
 _MARK = b"<title>edgevit report: "  # by which a page is known that may be replaced
 
@@ -36,7 +36,7 @@ def read_sources(paths: Sequence[Path], out: Path | None = None) -> tuple[Source
     """Read what a page shows.
 
     Args:
-        paths: Folders of bundles.
+        paths: Folders of bundles, or packed bundles.
         out: The file that is to be written, to refuse it together with the bundles.
 
     Raises:
@@ -57,7 +57,7 @@ def read_sources(paths: Sequence[Path], out: Path | None = None) -> tuple[Source
     if offenders:
         hints = "; ".join(dict.fromkeys(exc.hint for exc in offenders if exc.hint))
         raise BundleError(
-            f"{len(offenders)} of what was named cannot be used:\n" + format_offenders([e.message for e in offenders]),
+            f"{len(offenders)} of what was named cannot be used:\n" + format_offenders([e.whole for e in offenders]),
             hints,
         )
     given = [path.resolve().name or str(path) for path, _, _ in found]
@@ -73,9 +73,9 @@ def read_sources(paths: Sequence[Path], out: Path | None = None) -> tuple[Source
 def _read(path: Path) -> tuple[Report, Manifest]:
     bundle = load_bundle(path)
     file = path / REPORT_FILE
-    report = Report.load(file)
+    report = Report.parse(bundle.read(REPORT_FILE), file)
     record = bundle.manifest.files.get(REPORT_FILE)
-    if record is not None and hash_file(file) != record:
+    if record is not None and FileRecord(*bundle.contents.hash(REPORT_FILE)) != record:
         raise BundleError(f"{file} is not as the bundle's manifest says", "copy the bundle again, or build it again")
     return report, bundle.manifest
 

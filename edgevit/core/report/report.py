@@ -94,6 +94,7 @@ class Report:
         data: The image sets by use: ``calibration``, ``validation``.
         stages: Seconds by stage.
         notes: Defaults assumed, tensors dropped and the like.
+        note_lists: All names of a note that gives only the first of them, by note.
         quantization: How each quantised precision that was tried was made.
         fusion: What became of each precision's graph, with the compiler and the device that it compiled for, or the
             execution provider: of TensorRT's engines and rehearsals, and of ONNX Runtime's devices but the CPU.
@@ -116,6 +117,7 @@ class Report:
     data: Mapping[str, DataUse] = field(default_factory=dict)
     stages: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    note_lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     quantization: Mapping[str, QuantizationRecord] = field(default_factory=dict)
     settings_tried: tuple[SettingsTrial, ...] = ()
     fusion: Mapping[str, FusionRecord] = field(default_factory=dict)
@@ -153,10 +155,18 @@ class Report:
         Raises:
             BundleError: The file is missing or damaged, or a later version of edgevit wrote it.
         """
-        path = Path(path)
         try:
-            data = parse_json(path.read_bytes())
-        except (OSError, ValueError) as exc:
+            content = Path(path).read_bytes()
+        except OSError as exc:
+            raise BundleError(f"cannot read the report {path}: {exc}", "build again") from exc
+        return cls.parse(content, Path(path))
+
+    @classmethod
+    def parse(cls, content: bytes, path: Path) -> Report:
+        """As :meth:`load`, from the file's content; ``path`` is for messages."""
+        try:
+            data = parse_json(content)
+        except ValueError as exc:
             raise BundleError(f"cannot read the report {path}: {exc}", "build again") from exc
         version = data.get("schema_version") if isinstance(data, dict) else None
         if isinstance(version, int) and version > SCHEMA_VERSION:

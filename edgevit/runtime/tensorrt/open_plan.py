@@ -23,7 +23,7 @@ from edgevit.runtime.library import import_library
 from edgevit.runtime.nvidia import HINT, choose_gpu, describe_driver, read_gpus
 from edgevit.runtime.settings import GPU_KEYS, read_settings
 from edgevit.runtime.tensorrt.executor import TensorRTExecutor
-from edgevit.runtime.versions import parse_version
+from edgevit.runtime.versions import OtherVersion, parse_version
 
 _RELEASE = 3
 """Parts of a version that name a release; a fourth is the build's."""
@@ -50,8 +50,10 @@ class TensorRTRuntime:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def open_executor(self, engine: Engine, settings: Mapping[str, Setting]) -> TensorRTExecutor:
-        """Load an engine; see :func:`edgevit.runtime.session.open_engine`."""
+    def open_executor(
+        self, engine: Engine, settings: Mapping[str, Setting], digests: Mapping[str, str] | None = None
+    ) -> TensorRTExecutor:
+        """Load an engine; see :func:`edgevit.runtime.session.open_engine`. A plan is compiled already."""
         opened = read_settings(settings, None, keys=GPU_KEYS)
         gpu = choose_gpu(read_gpus(), engine.gpu)
         if gpu is None:
@@ -79,7 +81,9 @@ class TensorRTRuntime:
             return f"the engine is for {_describe_gpu(engine)}, and here is none: {exc.message}{more}"
         built, here = engine.versions.get(self.name), self.read_versions()[self.name]
         if built is not None and parse_version(built, _RELEASE) != parse_version(here, _RELEASE):
-            return f"the plan was written by {self.name} {built}, which {self.name} {here} here does not read"
+            return OtherVersion(
+                f"the plan was written by {self.name} {built}, which {self.name} {here} here does not read"
+            )
         if choose_gpu(gpus, engine.gpu) is None:
             found = ", ".join(f"{gpu.name}, {gpu.compute_capability}" for gpu in gpus) or "none"
             return f"the engine is for {_describe_gpu(engine)}; here: {found}"

@@ -49,11 +49,12 @@ class Plan:
         self.log = get_log(library)
         self.name = engine.backend
         try:
-            data = engine.path.read_bytes()
+            data = engine.read(engine.files[0])
         except OSError as exc:
             raise DeviceError(
                 f"{engine.path} cannot be read: {exc.strerror or exc}",
                 "copy the bundle again, or check its permissions",
+                code="damaged",
             ) from exc
         self.jit = JitCache(engine.backend, str(library.__version__), gpu, hashlib.sha256(data).hexdigest())
         with self.log.listen() as said:

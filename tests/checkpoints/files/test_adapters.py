@@ -87,7 +87,7 @@ def test_merged_adapter_computes_what_runs_beside_its_base(
     pairs = draw_pairs(base)
     write_adapter(tmp_path / "adapter", base, pairs, **config)
     model = read_checkpoint(tmp_path / "adapter")
-    assert any("a LoRA adapter is merged into 2 layers, and 1 tensors" in note for note in model.source.notes)
+    assert any("a LoRA adapter is merged into 2 layers, and 1 tensor of" in note for note in model.source.notes)
     pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         found = model.module(pixels)
@@ -133,6 +133,44 @@ def test_adapter_that_peft_saved_computes_what_peft_merges(kind: str, options: d
         found = read_checkpoint(tmp_path / "adapter").module(pixels)
     assert relative_error(found, wanted) <= 1e-5
     assert relative_error(before, wanted) > 1e-2  # the adapter matters
+
+
+@pytest.mark.parametrize("kind", ["ViT", "DeiT", "Dinov2", "Swin", "Swinv2"])
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
+def test_adapter_with_its_own_head_on_a_base_that_has_none_computes_what_peft_merges(kind: str, tmp_path: Path) -> None:
+    """As most are trained: a backbone that was pretrained without these classes, and ``modules_to_save``."""
+    transformers, peft = import_transformers(), pytest.importorskip("peft")
+    swin = {"embed_dim": 16, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4, "patch_size": 2}
+    vit = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    sizes = swin if kind.startswith("Swin") else {**vit, "patch_size": 8}
+    config = getattr(transformers, f"{kind}Config")(**sizes, image_size=32)
+    randomise(getattr(transformers, f"{kind}Model")(config)).save_pretrained(tmp_path / "base")
+    trained = getattr(transformers, f"{kind}ForImageClassification")
+    theirs = trained.from_pretrained(tmp_path / "base", num_labels=7)
+    layers = peft.LoraConfig(target_modules=r".*(q|v)_proj|.*(query|value)", modules_to_save=["classifier"])
+    adapted = peft.get_peft_model(theirs, layers)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for name, value in adapted.named_parameters():
+            if "lora_B" in name or "modules_to_save" in name:
+                value.copy_(0.2 * torch.randn(value.shape, generator=generator))
+    adapted.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
+    adapted.save_pretrained(tmp_path / "adapter")
+    pixels = torch.randn(2, 3, 32, 32, generator=generator)
+    model = read_checkpoint(tmp_path / "adapter")
+    with torch.inference_mode():
+        wanted = adapted.merge_and_unload().eval()(pixels).logits
+        found = model.module(pixels)
+    assert model.classes == 7
+    assert relative_error(found, wanted) <= 1e-5
+
+
+def test_module_that_was_trained_whole_and_is_no_head_must_be_in_the_base(base: Path, tmp_path: Path) -> None:
+    write_adapter(tmp_path / "adapter", base, draw_pairs(base))
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    save_file({**load_file(file), f"{LEAD}vit.extra.weight": torch.ones(3)}, file)
+    with pytest.raises(CheckpointError, match=r"vit\.extra\.weight: not in the base model"):
+        read_checkpoint(tmp_path / "adapter")
 
 
 def theirs_logits(folder: Path, kind: str, pixels: Tensor) -> Tensor:

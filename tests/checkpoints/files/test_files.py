@@ -181,7 +181,7 @@ def test_read_when_sharded_takes_all_shards(tmp_path: Path) -> None:
 def test_read_when_a_shard_is_missing_names_it(tmp_path: Path) -> None:
     write_shards(tmp_path)
     (tmp_path / "model-00002-of-00002.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"1 of 2 shards are missing[^§]*model-00002-of-00002"):
+    with pytest.raises(CheckpointError, match=r"lacks 1 of 2 shards[^§]*model-00002-of-00002"):
         read_checkpoint(tmp_path)
 
 

@@ -12,6 +12,7 @@ import huggingface_hub
 import pytest
 import torch
 from huggingface_hub import HfApi, constants, errors
+from safetensors.torch import save_file
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.core.errors import CheckpointError, MissingPackageError
@@ -194,3 +195,36 @@ def test_hub_id_that_is_not_cached_names_the_revision_to_download(hub_cache: Pat
     with pytest.raises(CheckpointError) as caught:
         read_checkpoint("org/name@v2")
     assert "`hf download org/name --revision v2`" in caught.value.hint
+
+
+def test_hub_id_of_an_adapter_downloads_it_and_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a model's own weights it is left alone: they may have it merged."""
+    folders = {"org/base": write_folder(tmp_path / "base"), "org/lora": tmp_path / "lora"}
+    folders["org/lora"].mkdir()
+    config = {"peft_type": "LORA", "base_model_name_or_path": "hf-hub:org/base", "lora_alpha": 4}
+    (folders["org/lora"] / "adapter_config.json").write_text(json.dumps(config))
+    change = {f"base_model.model.blocks.0.attn.proj.lora_{part}.weight" for part in "AB"}
+    save_file({n: torch.ones((2, 16) if "_A" in n else (16, 2)) for n in change}, tmp_path / "adapter.safetensors")
+    asked: list[str] = []
+
+    def download(repository: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        folder = folders[repository]
+        if "adapter_model.safetensors" in allow_patterns:
+            asked.append(repository)
+            shutil.copy(tmp_path / "adapter.safetensors", folder / "adapter_model.safetensors")
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    model = read_checkpoint("hf-hub:org/lora")
+    assert asked == ["org/lora"]
+    assert "a LoRA adapter is merged into 1 layer" in model.source.notes
+
+
+def test_hub_id_without_weights_says_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a network, that it lacks one is not the cause."""
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(tmp_path))
+    with pytest.raises(CheckpointError, match="no weights that can be read") as caught:
+        read_checkpoint("hf-hub:org/name")
+    assert "look at its files on the hub" in caught.value.hint
+    assert "model.safetensors" in caught.value.hint

@@ -44,7 +44,7 @@ def write_training(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "make", "what", "hint"),
     [
-        ("model.zip", write_zip, "a zip archive of 1 files", "unpack it"),
+        ("model.zip", write_zip, "a zip archive of 1 file,", "unpack it"),
         ("model.tar", write_tar, "a tar archive", "unpack it"),
         ("model.pth", write_zip, "a zip archive", "unpack it"),
         ("ov", write_openvino, "the weights of the OpenVINO model openvino_model.xml", "that it was made from"),

@@ -76,6 +76,16 @@ def test_images_of_a_table_lie_beside_it(photo: Path) -> None:
     assert found["thumbnail"]
 
 
+def test_long_path_of_an_image_is_shown_by_its_end(tmp_path: Path) -> None:
+    """As of a table that gives whole paths; the rest is in the title."""
+    source = make_source(
+        tmp_path, ImageChange("/data/of/somebody/val/dog.png", 3, 4, 3), ImageChange("a/b.png", 3, 4, 3)
+    )
+    page = render_page(make_document([source]))
+    assert '<figcaption title="/data/of/somebody/val/dog.png">…/val/dog.png<br>' in page
+    assert '<figcaption title="a/b.png">a/b.png<br>' in page
+
+
 def test_name_of_an_image_is_never_markup(tmp_path: Path) -> None:
     source = make_source(tmp_path, ImageChange("<b>dog</b>.png", 3, 4, 3))
     assert "<b>dog" not in render_page(make_document([source]))

@@ -50,6 +50,7 @@ bench: $(VENV)/bench  ## Accuracy and latency against other ways, memory of a bu
 	$(BIN)/python -m benchmarks.bench_fusion || status=1; \
 	$(BIN)/python -m benchmarks.bench_foreign || status=1; \
 	$(BIN)/python -m benchmarks.bench_memory || status=1; \
+	$(BIN)/python -m benchmarks.bench_pixels || status=1; \
 	exit $$status
 
 clean:  ## Remove the virtual environment and what the demonstration built.

@@ -49,7 +49,7 @@ ErrorMaker: TypeAlias = Callable[[str, str], "EdgevitError"]
 """A class of errors, or one with a code of its own: ``functools.partial(BundleError, code="unsafe")``."""
 
 _LISTED = 10
-_COUNTED = re.compile(r"  … and \d+ more.*")
+_COUNTED = re.compile(r"  … and (\d+) more.*")
 
 
 class EdgevitError(Exception):
@@ -133,9 +133,14 @@ class BundleError(EdgevitError):
     """A bundle that is damaged, too new, or made for another device."""
 
 
-def format_offenders(offenders: Sequence[str]) -> str:
-    """Indented list of all offenders, for an error's message, which shows ten; see :func:`shorten_lists`."""
-    return "\n".join("  " + offender.replace("\n", "\n    ") for offender in offenders)
+def format_offenders(offenders: Sequence[str], most: int | None = None) -> str:
+    """Indented list of all offenders, for an error's message, which shows ten; see :func:`shorten_lists`.
+
+    Past ``most`` the rest is counted: of what a stranger's document holds, memory must not grow without end.
+    """
+    kept = offenders[:most]
+    lines = ["  " + offender.replace("\n", "\n    ") for offender in kept]
+    return "\n".join(lines + ([f"  … and {len(offenders) - len(kept)} more"] if len(kept) < len(offenders) else []))
 
 
 def shorten_lists(text: str, more: str = "") -> str:
@@ -153,8 +158,10 @@ def shorten_lists(text: str, more: str = "") -> str:
         elif line.startswith("  ") and line.strip():
             entries.append([line])
         else:
-            rest = len(entries) - _LISTED
-            if rest > 1 or (rest == 1 and not _COUNTED.fullmatch(entries[-1][0])):  # not shortened before
+            counted = _COUNTED.fullmatch(entries[-1][0]) if entries else None  # of a list that was shortened before
+            listed = len(entries) - (counted is not None)
+            if listed > _LISTED:
+                rest = listed - _LISTED + (int(counted[1]) if counted else 0)
                 entries[_LISTED:] = [[f"  … and {rest} more{more}"]]
             result += [*(part for entry in entries for part in entry), line]
             entries = []

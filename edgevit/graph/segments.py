@@ -188,18 +188,25 @@ def _split_weights(graph: Graph) -> tuple[bytes, dict[str, Any], str | None]:
     import numpy as np
     import onnxruntime
 
-    light, weights, folder = graph.copy(), {}, None
-    for name, value in light.model.graph.initializers.items():
-        tensor = value.const_value
-        if isinstance(tensor, ir.ExternalTensor) and folder in (None, str(tensor.base_dir)):
-            folder = str(tensor.base_dir)
-            continue
-        if tensor is None or tensor.nbytes <= _LARGE_BYTES or tensor.dtype in _FOREIGN:
-            continue
-        array = np.ascontiguousarray(tensor.numpy())
-        weights[name] = onnxruntime.OrtValue.ortvalue_from_numpy(array)
-        value.const_value = ir.ExternalTensor(
-            "elsewhere", 0, array.nbytes, tensor.dtype, shape=ir.Shape(array.shape), name=name
-        )
-    content: bytes = ir.to_proto(light.model).SerializeToString()
+    weights: dict[str, Any] = {}
+    folder: str | None = None
+    heavy: list[tuple[ir.Value, ir.TensorProtocol]] = []
+    try:
+        for name, value in graph.model.graph.initializers.items():
+            tensor = value.const_value
+            if isinstance(tensor, ir.ExternalTensor) and folder in (None, str(tensor.base_dir)):
+                folder = str(tensor.base_dir)
+                continue
+            if tensor is None or tensor.nbytes <= _LARGE_BYTES or tensor.dtype in _FOREIGN:
+                continue
+            array = np.ascontiguousarray(tensor.numpy())
+            weights[name] = onnxruntime.OrtValue.ortvalue_from_numpy(array)
+            heavy.append((value, tensor))
+            value.const_value = ir.ExternalTensor(
+                "elsewhere", 0, array.nbytes, tensor.dtype, shape=ir.Shape(array.shape), name=name
+            )
+        content: bytes = ir.to_proto(graph.model).SerializeToString()
+    finally:
+        for value, tensor in heavy:  # a copy of the graph without them would take longer than all else here
+            value.const_value = tensor
     return content, weights, folder

@@ -81,7 +81,8 @@ def decode_image(
     if isinstance(source, np.ndarray):
         return _wrap_pixels(source, name, bgr)
     if bgr:
-        raise DataError(f"{name}: bgr=True is for arrays, and this is none", "leave it out: files say their own order")
+        message = f"{name}: bgr=True is for arrays, and this is none"
+        raise DataError(message, "leave it out: files say their own order", code="argument")
     try:
         if isinstance(source, Image.Image):
             return _convert(source, max_pixels)

@@ -19,6 +19,7 @@ from edgevit.core.isa import TIERS, TierName, read_tier
 from edgevit.core.report.place import Place, select_settings
 from edgevit.runtime.compiled_file import can_keep, read_compiled, write_compiled, write_key
 from edgevit.runtime.cores import choose_threads, count_logical_cores, count_physical_cores
+from edgevit.runtime.folder import FolderContents
 from edgevit.runtime.library import import_library
 from edgevit.runtime.ports import check_ports
 from edgevit.runtime.session import Outputs
@@ -191,7 +192,7 @@ def _compile(engine: Engine, config: dict[str, Any], digests: Mapping[str, str])
             pass
     model, weights = _read_model(engine)
     compiled = get_core().compile_model(model, engine.device, config)
-    if key is not None and can_keep(key, engine.size_bytes):
+    if key is not None and can_keep(key, engine.size_bytes) and _is_as_checked(engine, digests):
         with contextlib.suppress(RuntimeError):  # not every graph can be written
             write_compiled(key, _export(compiled))
     return compiled, weights
@@ -210,6 +211,15 @@ def _write_key(engine: Engine, config: Mapping[str, Any], digests: Mapping[str, 
         files=[(name, digests[name]) for name in engine.files],
         properties=config,
     )
+
+
+def _is_as_checked(engine: Engine, digests: Mapping[str, str]) -> bool:
+    """Whether the files are still what they were: what is kept outlives whoever replaces them in this moment."""
+    contents = engine.contents or FolderContents(engine.directory)
+    try:
+        return all(contents.hash(name)[0] == digests[name] for name in engine.files)
+    except OSError:
+        return False
 
 
 def _export(compiled: Any) -> bytes:

@@ -327,7 +327,8 @@ def _check_list(images: Iterable[ImageSource]) -> Iterator[ImageSource]:
     """The images one after the other. One image would be iterated over too: its rows, or the letters of its path."""
     one = isinstance(images, str | bytes | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim != 4)
     if one or not isinstance(images, Iterable):
-        raise DataError(f"{type(images).__name__} is not a list of images", "give one image as [image]")
+        message = f"{type(images).__name__} is not a list of images"
+        raise DataError(message, "give one image as [image]", code="argument")
     return iter(images)
 
 

@@ -161,7 +161,7 @@ class Session:
             DeviceError: The session is closed, or the engine failed.
         """
         if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-            raise DataError(f"n = {n!r} is not a whole number from 1", "give the number of calls")
+            raise DataError(f"n = {n!r} is not a whole number from 1", "give the number of calls", code="argument")
         black = np.zeros((self.batch[1], *map(int, self.inputs[0].shape[1:])), np.uint8)
         for _ in range(n * self.streams):  # which the executors use in turn
             self.run_outputs(black)
@@ -255,7 +255,8 @@ def open_engine(
         DeviceError: The device is not here, a setting is not valid, or the library refused the engine.
     """
     if queue_size is not None and (not isinstance(queue_size, int) or queue_size < 1):
-        raise DataError(f"queue_size = {queue_size!r} is not a whole number from 1", "give another, or none")
+        message = f"queue_size = {queue_size!r} is not a whole number from 1"
+        raise DataError(message, "give another, or none", code="argument")
     runtime = get_runtime(engine.backend)
     engine = dataclasses.replace(engine, settings={**engine.settings, **(settings or {})})
     mismatch = runtime.find_mismatch(engine)

@@ -17,6 +17,8 @@ Answer = TypeVar("Answer")
 class QueueFullError(DeviceError):
     """As many images as the queue takes wait for their answers, and the caller does not want to wait."""
 
+    code = "error"  # nothing is wrong with the device
+
 
 class Submissions:
     """Threads and their queue, in the order of submission.

@@ -61,7 +61,7 @@ def write_zip(entries: Sequence[Entry], *, comment: bytes = b"", shift: int = 0,
         directory += struct.pack("<5H2I", *lengths, 0, 0, told["attributes"], told["offset"])
         directory += told["name"] + told["extra"] + told["comment"]
     number = len(entries) if count is None else count
-    end = (b"PK\5\6", 0, 0, number, number, len(directory), len(out) + shift, len(comment))
+    end = (b"PK\5\6", 0, 0, number, number, len(directory), (len(out) + shift) & 0xFFFFFFFF, len(comment))
     return out + directory + struct.pack("<4s4H2IH", *end) + comment
 
 

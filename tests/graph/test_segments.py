@@ -92,6 +92,15 @@ def test_extract_segment_leaves_the_graph_alone(case: tuple[str, Graph]) -> None
     assert [v.name for v in graph.model.graph.outputs] == ["logits"]
 
 
+def test_runner_leaves_the_weights_of_its_graph_alone(case: tuple[str, Graph]) -> None:
+    """It takes them away while the graph is written for ONNX Runtime."""
+    _, graph = case
+    before = {name: value.const_value for name, value in graph.model.graph.initializers.items()}
+    assert any(tensor is not None and tensor.nbytes > 1024 for tensor in before.values())
+    SegmentRunner(graph)
+    assert all(value.const_value is before[name] for name, value in graph.model.graph.initializers.items())
+
+
 def test_segments_of_weights_on_disk_compute_the_same_also_after_a_release(
     case: tuple[str, Graph], tmp_path: Path
 ) -> None:

@@ -174,12 +174,14 @@ def test_decode_image_when_array_is_no_image_refuses_it_and_says_what_it_may_be(
         with pytest.raises(DataError, match=r"frame: an array of shape .* is not an image's pixels") as caught:
             decode_image(wrong, name="frame", bgr=bgr)
         assert hint in caught.value.hint
+        assert caught.value.code == ("argument" if wrong.size else "image")
 
 
 @pytest.mark.parametrize("source", [FILES["PNG"], PHOTO])
 def test_decode_image_when_bgr_is_said_of_what_knows_its_order_refuses_it(source: bytes | Image.Image) -> None:
-    with pytest.raises(DataError, match="bgr=True is for arrays"):
+    with pytest.raises(DataError, match="bgr=True is for arrays") as caught:
         decode_image(source, bgr=True)
+    assert caught.value.code == "argument"
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -92,6 +92,7 @@ def test_one_image_in_place_of_a_list_is_refused(bundle: Bundle, one: Any) -> No
             with pytest.raises(DataError, match="is not a list of images") as caught:
                 answer(one)
             assert "[image]" in caught.value.hint
+            assert caught.value.code == "argument"
 
 
 def test_opencvs_order_is_the_callers_word(bundle: Bundle) -> None:
@@ -194,8 +195,9 @@ def test_session_answers_batches_in_the_background(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("size", [0, -1, "3", 2.5])
 def test_queue_of_no_images_is_refused(bundle: Bundle, size: Any) -> None:
-    with pytest.raises(DataError, match="queue_size"):
+    with pytest.raises(DataError, match="queue_size") as caught:
         open_bundle(bundle.path, queue_size=size)
+    assert caught.value.code == "argument"
 
 
 def test_warm_up_runs_every_stream_and_changes_no_answer(bundle: Bundle) -> None:
@@ -209,8 +211,9 @@ def test_warm_up_runs_every_stream_and_changes_no_answer(bundle: Bundle) -> None
         predictor.warm_up(n=1)
         assert predictor.classify(make_images(1)[0]) == expected
         for n in (0, -1, 1.5, "3", True):
-            with pytest.raises(DataError, match="n = "):
+            with pytest.raises(DataError, match="n = ") as caught:
                 predictor.warm_up(n)  # type: ignore[arg-type]
+            assert caught.value.code == "argument"
     with pytest.raises(DeviceError, match="closed"):
         predictor.warm_up()
 
@@ -224,7 +227,7 @@ def test_other_tasks_have_the_same(tmp_path: Path) -> None:
         logits = classifier.run(np.stack([classifier.preprocess.apply(image) for image in images]))
         for task in ("embed", "features"):
             manifest = dataclasses.replace(made.manifest, task=task, classes=0, labels=None)
-            predictor = Predictor(Bundle(made.path, manifest, made.contents), classifier.session, ())
+            predictor = Predictor(dataclasses.replace(made, manifest=manifest), classifier.session, ())
             with pytest.raises(BundleError, match=f"for the task {task}, not classify"):
                 predictor.classify_batch(images)
             with pytest.raises(BundleError):

@@ -12,6 +12,7 @@ import pytest
 from edgevit.runtime import compiled_file, open_bundle
 from edgevit.runtime import openvino as runtime
 from edgevit.runtime.bundle import Bundle
+from edgevit.runtime.pack_file import pack_file
 from tests.support.tiny_bundle import make_bundle
 from tests.support.tiny_onnx import make_images
 
@@ -118,6 +119,42 @@ def test_content_that_openvino_refuses_is_compiled_again(bundle: Bundle, cache: 
     assert calls == ["compile_model", "import_model", "compile_model"]
     assert answer(bundle) == first
     assert calls[-1] == "import_model"
+
+
+def test_nothing_is_kept_of_files_that_were_replaced_while_they_were_compiled(
+    bundle: Bundle, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core, weights = runtime.get_core(), bundle.path / "model.bin"
+    content = weights.read_bytes()
+
+    class Replacing:
+        def __getattr__(self, name: str) -> Any:
+            if name == "compile_model":
+                weights.unlink()  # what is open keeps the old file
+                weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+            return getattr(core, name)
+
+    monkeypatch.setattr(runtime, "get_core", Replacing)
+    try:
+        answer(bundle)
+        assert list_kept(cache) == []
+    finally:
+        weights.write_bytes(content)
+    monkeypatch.setattr(runtime, "get_core", lambda: core)
+    answer(bundle)
+    assert len(list_kept(cache)) == 1
+
+
+def test_packed_bundle_shares_what_was_compiled_of_its_folder(
+    bundle: Bundle, cache: Path, tmp_path: Path, calls: list[str]
+) -> None:
+    packed = pack_file(bundle.path, tmp_path / "bundle.edgevit")
+    first = answer(bundle)
+    for _ in range(2):
+        with open_bundle(packed) as predictor:
+            assert predictor.run(make_images(6)).tobytes() == first[0]
+    assert calls == ["compile_model", "import_model", "import_model"]
+    assert len(list_kept(cache)) == 1
 
 
 def test_file_that_lies_in_the_bundle_is_never_taken(bundle: Bundle, cache: Path, calls: list[str]) -> None:

@@ -17,7 +17,7 @@ SOURCES = Path(__file__).parents[2] / "edgevit" / "runtime" / "cpp"
 BUILDS = Path(__file__).parents[2] / "build" / "cpp"
 """Not tracked. A folder for each set of options, in which only what has changed is compiled anew."""
 
-_ABSENT = ("Could NOT find", "Could not find a package", "No CMAKE_CXX_COMPILER could be found")
+_ABSENT = ("Could NOT find", "Could not find a package", "No CMAKE_CXX_COMPILER could be found", "cannot find libasan")
 """What CMake says where this machine lacks something, not where the project is wrong."""
 
 

@@ -1,3 +1,5 @@
+"""The C++ runtime, built once for all files here, and bundles for it."""
+
 from __future__ import annotations
 
 import shutil
@@ -5,12 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cpp_build import build_cpp
 from tests.support.cpp_bundle import CppBundle, build_cpp_bundle
+from tests.support.cpp_pixels import ONLY_PIXELS, CppPixels
 from tests.support.tiny_bundle import make_bundle, make_portable_bundle
 
 
 @pytest.fixture(scope="session")
+def pixels() -> CppPixels:
+    """Its preprocessing."""
+    return CppPixels(build_cpp(["edgevit_pixels_test"], ONLY_PIXELS))
+
+
+@pytest.fixture(scope="session")
 def cpp() -> CppBundle:
+    """Its reader of bundles."""
     return build_cpp_bundle()
 
 

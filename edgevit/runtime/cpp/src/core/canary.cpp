@@ -106,7 +106,7 @@ CanaryCheck check_canary(const Bundle& bundle, Session& session, const std::func
   if (automatic && record->place && differences.empty()) return done.status = "same place", done;
   const auto root = options.remember ? find_cache(options.cache_folder) : std::nullopt;
   const std::string key = dump_place(bundle.manifest().sha256, here);
-  const std::string name = hash_hex(reinterpret_cast<const uint8_t*>(key.data()), key.size()) + ".json";
+  const std::string name = hash_text(key) + ".json";
   if (automatic && root) {
     if (const auto passed = recall(*root / "canary" / name, record->least_db)) {
       done.status = "remembered";

@@ -86,7 +86,7 @@ typedef enum edgevit_check {
   EDGEVIT_CHECK_NEVER = 2
 } edgevit_check;
 
-/* How a bundle is opened. `edgevit_options options = {sizeof options};` is what is usual. */
+/* How a bundle is opened. `edgevit_options options = {0}; options.struct_size = sizeof options;` is what is usual. */
 typedef struct edgevit_options {
   size_t struct_size;
   const char *const *settings; /* "key=value" texts that override the bundle's own, such as "hint=throughput" */

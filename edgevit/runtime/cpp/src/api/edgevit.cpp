@@ -84,7 +84,7 @@ edgevit::detail::OpenOptions read_options(const edgevit_options* given) {
   edgevit_options known{};
   if (given->struct_size < sizeof(size_t) || given->struct_size > (size_t{1} << 16)) {
     throw Failure(EDGEVIT_ARGUMENT, "options->struct_size is " + std::to_string(given->struct_size),
-                  "begin with edgevit_options options = {sizeof options};");
+                  "set it to sizeof(edgevit_options), and what is not needed to 0");
   }
   std::memcpy(&known, given, std::min(given->struct_size, sizeof known));
   if (known.setting_count > 0) require(known.settings, "options->settings");

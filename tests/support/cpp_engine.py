@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from ctypes import POINTER, byref, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_ssize_t, c_void_p
@@ -14,9 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from scripts.get_onnxruntime_headers import KEPT
 from tests.support.cpp_build import build_cpp
 
 OPENVINO = {"EDGEVIT_OPENVINO": "ON", "Python3_EXECUTABLE": sys.executable}
+HEADERS = "EDGEVIT_ONNXRUNTIME_HEADERS"
+"""Names the folder of onnxruntime_c_api.h, which the package of pip does not have."""
+
 CHECKS = {"auto": 0, "always": 1, "never": 2}
 FORMATS = {"rgb": 0, "bgr": 1, "rgba": 2, "bgra": 3, "grey": 4, "nv12": 5, "i420": 6}
 
@@ -54,18 +59,16 @@ class Buffer(ctypes.Structure):
     _fields_ = (("data", c_void_p), ("size_bytes", c_size_t), ("memory", c_int32))
 
 
+_TEXTS = ("name", "task", "target", "precision", "backend", "backend_version", "device", "scores", "figures")
+_SIZES = ("input_height", "input_width", "batch_least", "batch_best", "batch_largest", "classes")
+_COUNTS = ("has_labels", "output_count", "setting_count", "difference_count", "streams")
+
+
 class Info(ctypes.Structure):
     _fields_ = (
         ("struct_size", c_size_t),
-        *(
-            (name, c_char_p)
-            for name in "name task target precision backend backend_version device scores figures".split()
-        ),
-        *(
-            (name, c_int32)
-            for name in "input_height input_width batch_least batch_best batch_largest classes has_labels output_count "
-            "setting_count difference_count streams".split()
-        ),
+        *((name, c_char_p) for name in _TEXTS),
+        *((name, c_int32) for name in (*_SIZES, *_COUNTS)),
     )
 
 
@@ -106,10 +109,23 @@ class Found:
     value: float
 
 
+def find_headers() -> str | None:
+    """The folder of ONNX Runtime's headers, where ``python -m scripts.get_onnxruntime_headers`` or Debian put them."""
+    places = (os.environ.get(HEADERS, ""), str(KEPT / "include" / "onnxruntime"), "/usr/include/onnxruntime")
+    return next((place for place in places if place and (Path(place) / "onnxruntime_c_api.h").is_file()), None)
+
+
+def choose_libraries() -> dict[str, str]:
+    """CMake's variables for all engine libraries that can be compiled in here."""
+    headers = find_headers()
+    more = {"EDGEVIT_ONNXRUNTIME": "ON", "ONNXRUNTIME_INCLUDE_DIR": headers} if headers is not None else {}
+    return {**OPENVINO, **more}
+
+
 @functools.cache
-def load_library(options: tuple[tuple[str, str], ...] = tuple(OPENVINO.items())) -> Any:
-    """The library, built for tests with these variables of CMake; a test is skipped where that is not possible."""
-    library = ctypes.CDLL(str(build_cpp(["edgevit"], dict(options)) / "src" / "api" / "libedgevit.so"))
+def load_library() -> Any:
+    """The library with all that :func:`choose_libraries` finds; a test is skipped where it cannot be built."""
+    library = ctypes.CDLL(str(build_cpp(["edgevit"], choose_libraries()) / "src" / "api" / "libedgevit.so"))
     texts = ("last_message", "last_hint", "status_name", "version", "backends", "label", "setting", "difference")
     for name in texts:
         getattr(library, f"edgevit_{name}").restype = c_char_p

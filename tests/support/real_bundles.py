@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from edgevit.build.build import build_model
+from edgevit.core.quantization import Quantization
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
 from edgevit.runtime.manifest import SCHEMA_VERSION
@@ -17,8 +18,18 @@ ASSETS = {"deit_tiny_imagenet": "imagenet", "swin_imagenette": "imagenette"}
 """The checkpoints, with the folder of their photos."""
 
 _KEPT = Path(__file__).parents[2] / "build" / "bundles"
-_RECIPE = Recipe(precision="int8", latency_runs=2, latency_seconds=0.05, tune_settings=False, choice_images=8)
-_CALIBRATION_IMAGES = 16
+_QUICK = Quantization(
+    images=8, observer="minmax", float_share=0.0, smooth=False, bias_correction=False, rounding="nearest"
+)
+_RECIPE = Recipe(
+    precision="int8",
+    quantization=_QUICK,
+    latency_runs=2,
+    latency_seconds=0.05,
+    tune_settings=False,
+    choice_images=8,
+    parity_images=4,
+)
 _FORM = 1  # raise it where these bundles have to be made anew
 
 
@@ -27,7 +38,7 @@ def make_real_bundle(assets: Path, name: str, target: str = "intel-cpu") -> Path
 
     What is calibrated with so few images is not as right as it could be. Tests that compare runtimes need no more.
     """
-    key = repr((name, target, _RECIPE, _CALIBRATION_IMAGES, SCHEMA_VERSION, _FORM, version(_package(target))))
+    key = repr((name, target, _RECIPE, SCHEMA_VERSION, _FORM, version(_package(target))))
     out = _KEPT / f"{name}-{target}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     _KEPT.mkdir(parents=True, exist_ok=True)
     with (_KEPT / f".{out.name}.lock").open("w") as lock:  # processes of a test run wait for one another
@@ -44,7 +55,7 @@ def make_real_bundle(assets: Path, name: str, target: str = "intel-cpu") -> Path
 def _write_few(photos: Path, out: Path) -> Path:
     """A list of every so many of the photos: of as many classes as there are."""
     header, *rows = photos.read_text().splitlines()
-    few = rows[:: max(1, len(rows) // _CALIBRATION_IMAGES)][:_CALIBRATION_IMAGES]
+    few = rows[:: max(1, len(rows) // _QUICK.images)][: _QUICK.images]
     out.write_text("\n".join([header, *(f"{photos.parent}/{row}" for row in few)]) + "\n")
     return out
 

@@ -4,6 +4,7 @@ import math
 import shutil
 import threading
 from collections.abc import Iterator
+from ctypes import byref, c_int32, c_size_t, c_void_p, sizeof
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,35 @@ import numpy as np
 import pytest
 
 from edgevit.pixels.decode import decode_image
-from edgevit.runtime import Predictor, open_bundle
-from tests.support.cpp_engine import CppEngine, CppError, load_library
+from edgevit.runtime import open_bundle
+from edgevit.runtime.pack_file import pack_file
+from tests.support.cpp_engine import (
+    Buffer,
+    Class,
+    CppEngine,
+    CppError,
+    Info,
+    Options,
+    find_headers,
+    load_library,
+    make_image,
+)
 from tests.support.real_bundles import ASSETS, make_real_bundle
 from tests.support.tiny_bundle import make_bundle
 from tests.support.tiny_onnx import make_images
 
 
+@pytest.fixture(scope="module", params=["intel-cpu", "cpu"])
+def target(request: pytest.FixtureRequest) -> str:
+    """OpenVINO's, and ONNX Runtime's where its headers are here."""
+    if request.param == "cpu" and find_headers() is None:
+        pytest.skip("ONNX Runtime's headers are absent: python -m scripts.get_onnxruntime_headers")
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def tiny(built: dict[str, Path]) -> Path:
-    return built["intel-cpu"]
+def tiny(built: dict[str, Path], target: str) -> Path:
+    return built[target]
 
 
 @pytest.fixture
@@ -109,8 +129,8 @@ def test_answers_that_are_no_numbers_are_refused(engine: CppEngine, bad: float) 
 
 
 @pytest.mark.parametrize("scores", ["sigmoid", "identity"])
-def test_scores_are_as_the_manifest_says(tmp_path: Path, scores: str) -> None:
-    bundle = make_bundle(tmp_path / "b", tmp_path / "w", target="intel-cpu", task_options={"scores": scores}).path
+def test_scores_are_as_the_manifest_says(tmp_path: Path, target: str, scores: str) -> None:
+    bundle = make_bundle(tmp_path / "b", tmp_path / "w", target=target, task_options={"scores": scores}).path
     image = make_images(1)[0]
     with CppEngine(bundle) as ours, open_bundle(bundle) as python:
         found, wanted = ours.classify(image, 10), python.classify(image, 10)
@@ -122,9 +142,9 @@ def test_scores_are_as_the_manifest_says(tmp_path: Path, scores: str) -> None:
         assert [f.probability for f in found] == pytest.approx([w.probability for w in wanted], rel=1e-6)
 
 
-def test_embeddings_are_pythons(tmp_path: Path) -> None:
+def test_embeddings_are_pythons(tmp_path: Path, target: str) -> None:
     changes: dict[str, Any] = {"task": "embed", "classes": 0, "labels": None}
-    bundle = make_bundle(tmp_path / "b", tmp_path / "w", target="intel-cpu", **changes).path
+    bundle = make_bundle(tmp_path / "b", tmp_path / "w", target=target, **changes).path
     image = make_images(1)[0]
     with CppEngine(bundle) as ours, open_bundle(bundle) as python:
         np.testing.assert_allclose(ours.embed(image), python.embed(image), rtol=1e-6)
@@ -133,9 +153,9 @@ def test_embeddings_are_pythons(tmp_path: Path) -> None:
     assert caught.value.code == "argument"
 
 
-def test_features_are_pythons(tmp_path: Path) -> None:
+def test_features_are_pythons(tmp_path: Path, target: str) -> None:
     changes: dict[str, Any] = {"task": "features", "classes": 0, "labels": None}
-    bundle = make_bundle(tmp_path / "b", tmp_path / "w", target="intel-cpu", **changes).path
+    bundle = make_bundle(tmp_path / "b", tmp_path / "w", target=target, **changes).path
     image = make_images(1)[0]
     with CppEngine(bundle) as ours, open_bundle(bundle) as python:
         found, wanted = ours.features(image), python.features(image)
@@ -145,8 +165,8 @@ def test_features_are_pythons(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("batch", [(1, 2, 4), (3, 3, 3), (2, 3, 5)])
-def test_any_number_of_images_is_taken(tmp_path: Path, batch: tuple[int, int, int]) -> None:
-    bundle = make_bundle(tmp_path / "b", tmp_path / "w", target="intel-cpu", batch=batch).path
+def test_any_number_of_images_is_taken(tmp_path: Path, target: str, batch: tuple[int, int, int]) -> None:
+    bundle = make_bundle(tmp_path / "b", tmp_path / "w", target=target, batch=batch).path
     images = make_images(11)
     with CppEngine(bundle) as ours, open_bundle(bundle) as python:
         for count in (1, 4, 11, 2):
@@ -207,18 +227,13 @@ def test_settings_that_are_not_valid_are_told(tiny: Path, settings: dict[str, An
     assert caught.value.code == "argument"
 
 
-def test_a_property_that_openvino_refuses_is_an_error_of_the_device(tiny: Path) -> None:
+def test_a_property_that_openvino_refuses_is_an_error_of_the_device(built: dict[str, Path]) -> None:
+    tiny = built["intel-cpu"]
     with pytest.raises(CppError, match="OpenVINO cannot open") as caught:
         CppEngine(tiny, settings={"NO_SUCH_PROPERTY": 1})
     assert caught.value.code == "device"
     with CppEngine(tiny) as after:  # the process goes on
         assert after.classify(make_images(1)[0])
-
-
-def test_an_engine_of_a_library_that_is_not_there_is_told(built: dict[str, Path]) -> None:
-    with pytest.raises(CppError, match="built without") as caught:
-        CppEngine(built["cpu"])
-    assert caught.value.code == "library"
 
 
 def test_a_portable_bundle_has_no_engine(built: dict[str, Path]) -> None:
@@ -238,24 +253,15 @@ def test_a_portable_bundle_has_no_engine(built: dict[str, Path]) -> None:
     ],
 )
 def test_images_that_cannot_be_are_refused(engine: CppEngine, name: str, value: int, code: str) -> None:
-    from ctypes import byref, c_int32
-
-    from tests.support.cpp_engine import Class, check_status, make_image
-
     pixels = np.zeros((20, 30, 3), np.uint8)
     image = make_image(pixels)
     setattr(image, name, value)
-    with pytest.raises(CppError) as caught:
-        status = engine.library.edgevit_classify(engine.handle, byref(image), 5, (Class * 5)(), byref(c_int32()))
-        check_status(engine.library, status)
-    assert caught.value.code == code
+    status = engine.library.edgevit_classify(engine.handle, byref(image), 5, (Class * 5)(), byref(c_int32()))
+    assert engine.library.edgevit_status_name(status).decode() == code
+    assert engine.library.edgevit_last_hint()
 
 
 def test_calls_that_make_no_sense_are_refused(engine: CppEngine) -> None:
-    from ctypes import byref, c_int32, c_size_t, c_void_p
-
-    from tests.support.cpp_engine import Buffer, Class, Info, Options, make_image
-
     library, handle, pixels = engine.library, engine.handle, np.zeros((20, 30, 3), np.uint8)
     image, classes, count = byref(make_image(pixels)), (Class * 5)(), byref(c_int32())
     batch, logits = np.zeros((1, 16, 16, 3), np.uint8), np.zeros(10, np.float32)
@@ -293,10 +299,6 @@ def test_calls_that_make_no_sense_are_refused(engine: CppEngine) -> None:
 
 
 def test_structs_of_an_older_header_are_filled_as_far_as_they_go(engine: CppEngine) -> None:
-    from ctypes import byref, sizeof
-
-    from tests.support.cpp_engine import Info
-
     info = Info(sizeof(Info))
     info.struct_size = Info.task.offset
     info.task = b"untouched"
@@ -308,17 +310,11 @@ def test_structs_of_an_older_header_are_filled_as_far_as_they_go(engine: CppEngi
 def test_every_status_has_the_name_that_python_gives_it() -> None:
     library = load_library()
     names = [library.edgevit_status_name(i).decode() for i in range(15)]
-    assert (
-        names
-        == (
-            "ok error argument not-a-bundle manifest schema unsafe damaged signature portable library device canary image error"
-        ).split()
-    )
+    assert names[:7] == ["ok", "error", "argument", "not-a-bundle", "manifest", "schema", "unsafe"]
+    assert names[7:] == ["damaged", "signature", "portable", "library", "device", "canary", "image", "error"]
 
 
 def test_a_packed_bundle_is_opened_from_its_one_file(tiny: Path, tmp_path: Path) -> None:
-    from edgevit.runtime.pack_file import pack_file
-
     packed = pack_file(tiny, tmp_path / "tiny.edgevit") or tmp_path / "tiny.edgevit"
     images = make_images(3)
     with CppEngine(packed) as ours, CppEngine(tiny) as folder:

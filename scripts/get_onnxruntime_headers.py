@@ -2,9 +2,9 @@
 
     python -m scripts.get_onnxruntime_headers
 
-Nothing is installed, nothing needs root, and the machine's own package lists stay as they are. It needs apt-get, dpkg and
-a network, so Debian or what comes from it. The C interface of ONNX Runtime is the same for the headers' release and all
-later ones, so headers of an older release serve the library of pip's package.
+Nothing is installed, nothing needs root, and the package lists of this machine stay as they are. It needs apt-get, dpkg
+and a network, so Debian or what comes from it. The C interface of ONNX Runtime is the same for the release of these
+headers and all later ones, so they serve the library of the package of pip.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ extern "C" void* __libc_malloc(size_t size);
 
 namespace {
 
-constexpr size_t most = 65536;
+constexpr size_t most = size_t{1} << 21;
 std::atomic<bool> counting{false};
 std::atomic<size_t> count{0};
 void* callers[most];

@@ -95,7 +95,7 @@ typedef struct edgevit_options {
   int32_t skip_hashes;      /* 1: presence and sizes of the files are checked, and not what they hold */
   const char *public_key;   /* PEM text: the bundle must be signed by it; NULL: no signature is asked for */
   edgevit_check check;
-  const char *cache_folder; /* where a pass of the canary is remembered; NULL: as $EDGEVIT_CACHE says; "": nowhere */
+  const char *cache_folder; /* for passes of the canary and what was compiled; NULL: as $EDGEVIT_CACHE says; "": none */
 } edgevit_options;
 
 /* An opened bundle. */

@@ -55,7 +55,7 @@ struct Options {
   bool verify = true;                 ///< hash every file; otherwise only presence and sizes are checked
   std::string public_key;             ///< PEM text: a signature by it is required; empty: none is asked for
   edgevit_check check = EDGEVIT_CHECK_AUTO;
-  std::string cache_folder;  ///< where a pass of the canary is remembered; empty: as $EDGEVIT_CACHE says
+  std::string cache_folder;  ///< for passes of the canary and what was compiled; empty: as $EDGEVIT_CACHE says
 };
 
 /// One output: float32.

@@ -12,7 +12,9 @@
 #include <vector>
 
 #if !defined(_WIN32)
+#include <fcntl.h>
 #include <pwd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #endif
 
@@ -30,7 +32,8 @@ constexpr auto abandoned = std::chrono::hours(24);
 /// Everything that lies in a cache, beside its mark: CONTENTS of edgevit/core/cache_folder.py.
 constexpr std::string_view contents[] = {"export",    "optimize", "half_range", "reference", "quantize",
                                          "set_back",  "typed",    "rehearsal",  "engine",    "portable",
-                                         "fp8",       "canary",   "tensorrt",   "tensorrt_rtx", "device"};
+                                         "fp8",       "canary",   "compiled",   "tensorrt",  "tensorrt_rtx",
+                                         "device"};
 
 bool holds_others(const fs::path& folder) {
   std::error_code failed;
@@ -87,20 +90,60 @@ std::string name_whole(const std::string& name) {
 }
 
 /// Removes files with names that the cache makes, and nothing else; another process may be at the same.
-void make_room(const fs::path& folder, size_t most_files, bool (*is_own)(const std::string&)) {
-  std::vector<std::pair<fs::file_time_type, fs::path>> whole;
+void make_room(const fs::path& folder, const CacheRules& rules) {
+  struct Kept {
+    fs::file_time_type written;
+    uintmax_t size;
+    fs::path path;
+  };
+  std::vector<Kept> whole;
   std::error_code failed;
   for (fs::directory_iterator entry(folder, failed), end; !failed && entry != end; entry.increment(failed)) {
     std::error_code gone;
     const std::string name = entry->path().filename().string();
     if (!fs::is_regular_file(entry->symlink_status(gone)) || gone) continue;
     const auto written = entry->last_write_time(gone);
+    const uintmax_t size = gone ? 0 : entry->file_size(gone);
     if (gone) continue;
-    if (is_own(name)) whole.emplace_back(written, entry->path());
-    if (is_own(name_whole(name)) && fs::file_time_type::clock::now() - written > abandoned) fs::remove(entry->path(), gone);
+    if (rules.is_own(name)) whole.push_back({written, size, entry->path()});
+    const bool old = fs::file_time_type::clock::now() - written > abandoned;
+    if (old && rules.is_own(name_whole(name))) fs::remove(entry->path(), gone);
   }
-  std::sort(whole.begin(), whole.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
-  for (size_t i = most_files; i < whole.size(); ++i) fs::remove(whole[i].second, failed);
+  std::sort(whole.begin(), whole.end(), [](const Kept& a, const Kept& b) { return a.written > b.written; });
+  uintmax_t total = 0;
+  for (size_t i = 0; i < whole.size(); ++i) {
+    total += whole[i].size;
+    const bool much = rules.most_bytes && i > 0 && total > *rules.most_bytes;
+    if (i >= rules.most_files || much) fs::remove(whole[i].path, failed);
+  }
+}
+
+/// Writes a new file; others may read it unless only the owner may.
+bool write_new(const fs::path& path, const std::vector<std::string_view>& content, bool only_owner) {
+#if !defined(_WIN32)
+  const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, only_owner ? 0600 : 0666);
+  std::FILE* stream = file >= 0 ? fdopen(file, "wb") : nullptr;
+  if (stream == nullptr && file >= 0) ::close(file);
+#else
+  static_cast<void>(only_owner);
+  std::FILE* stream = std::fopen(path.string().c_str(), "wbx");
+#endif
+  if (stream == nullptr) return false;
+  bool whole = true;
+  for (const std::string_view part : content) {
+    whole = whole && std::fwrite(part.data(), 1, part.size(), stream) == part.size();
+  }
+  return std::fclose(stream) == 0 && whole;
+}
+
+void make_folder(const fs::path& folder, bool only_owner) {
+#if !defined(_WIN32)
+  fs::create_directories(folder.parent_path());
+  if (only_owner && mkdir(folder.c_str(), 0700) == 0) return;
+#else
+  static_cast<void>(only_owner);
+#endif
+  fs::create_directories(folder);
 }
 
 }  // namespace
@@ -134,19 +177,18 @@ std::optional<std::string> read_cache(const fs::path& file, size_t most_bytes) {
   return content;
 }
 
-bool write_cache(const fs::path& root, const fs::path& folder, const std::string& name, const std::string& content,
-                 size_t most_files, bool (*is_own)(const std::string&)) {
+bool write_cache(const fs::path& root, const fs::path& folder, const std::string& name,
+                 const std::vector<std::string_view>& content, const CacheRules& rules) {
   const fs::path path = root / folder / name;
   const fs::path partial = path.parent_path() / ("." + name + "." + draw_hex(8));
   try {
     claim(root);
-    fs::create_directories(path.parent_path());
-    std::ofstream stream(partial, std::ios::binary);
-    stream.write(content.data(), static_cast<std::streamsize>(content.size()));
-    stream.close();
-    if (!stream) throw fs::filesystem_error("not written", partial, std::make_error_code(std::errc::io_error));
+    make_folder(path.parent_path(), rules.only_owner);
+    if (!write_new(partial, content, rules.only_owner)) {
+      throw fs::filesystem_error("not written", partial, std::make_error_code(std::errc::io_error));
+    }
     fs::rename(partial, path);
-    if (!is_behind_link(root, path.parent_path())) make_room(path.parent_path(), most_files, is_own);
+    if (!is_behind_link(root, path.parent_path())) make_room(path.parent_path(), rules);
   } catch (const fs::filesystem_error&) {
     std::error_code gone;
     fs::remove(partial, gone);

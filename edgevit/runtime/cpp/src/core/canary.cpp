@@ -122,7 +122,13 @@ CanaryCheck check_canary(const Bundle& bundle, Session& session, const std::func
   done.inferences = (record->images + session.largest_batch() - 1) / session.largest_batch();
   if (!(sqnr_db >= record->least_db)) fail(bundle, done, differences);
   done.status = "passed";
-  if (root) write_cache(*root, "canary", name, dump_memory(done.sqnr_db), most_files, is_canary_name);
+  if (root) {
+    CacheRules rules;
+    rules.most_files = most_files;
+    rules.is_own = is_canary_name;
+    const std::string memory = dump_memory(done.sqnr_db);
+    write_cache(*root, "canary", name, {memory}, rules);
+  }
   return done;
 }
 

@@ -71,7 +71,10 @@ Predictor::Predictor(const std::string& path, const OpenOptions& options)
   for (const auto& [key, value] : options.settings) engine.settings[key] = value;
   const EngineLibrary& library = get_engine_library(engine.backend);
   check_machine(bundle_, library, engine);
-  session_ = std::make_unique<Session>(engine, library.open(bundle_, engine));
+  Keeping keeping;
+  keeping.keep = options.canary.remember && options.bundle.verify;
+  keeping.cache_folder = options.canary.cache_folder;
+  session_ = std::make_unique<Session>(engine, library.open(bundle_, engine, keeping));
   const Settings& used = session_->executor().settings();
   canary_ = check_canary(bundle_, *session_, [&] { return library.describe_place(engine, used); }, options.canary);
   for (const auto& [key, value] : used) settings_.push_back(write_setting(key, value));

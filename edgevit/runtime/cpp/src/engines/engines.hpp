@@ -18,6 +18,12 @@ struct Mismatch {
   std::string hint;  // empty: build the bundle again
 };
 
+/// Where what is compiled may be kept.
+struct Keeping {
+  bool keep = false;         // the files were verified, and nobody said not to
+  std::string cache_folder;  // empty: as $EDGEVIT_CACHE says
+};
+
 struct EngineLibrary {
   const char* name;  // as in a manifest
 
@@ -34,7 +40,7 @@ struct EngineLibrary {
   Place (*describe_place)(const EngineRecord& engine, const Settings& settings);
 
   /// Loads the engine's files with `engine.settings`. Throws Failure.
-  std::unique_ptr<Executor> (*open)(const Bundle& bundle, const EngineRecord& engine);
+  std::unique_ptr<Executor> (*open)(const Bundle& bundle, const EngineRecord& engine, const Keeping& keeping);
 };
 
 /// Names of the libraries that were compiled in.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <string_view>
 
 #include "core/cores.hpp"
 #include "core/open_settings.hpp"
@@ -30,11 +31,11 @@ const OrtApi& get_api() {
 }
 
 /// Throws Failure, EDGEVIT_DEVICE, with what the library said.
-void ask(const std::string& what, OrtStatus* status) {
+void ask(std::string_view what, OrtStatus* status) {
   if (status == nullptr) return;
   const std::string said = get_api().GetErrorMessage(status);
   get_api().ReleaseStatus(status);
-  throw Failure(EDGEVIT_DEVICE, what + ": " + said, rebuild);
+  throw Failure(EDGEVIT_DEVICE, std::string(what) + ": " + said, rebuild);
 }
 
 /// The process's one environment, never freed: engines may outlive static objects.
@@ -273,7 +274,7 @@ class OnnxRuntimeRequest : public Request {
 
 std::unique_ptr<Request> OnnxRuntimeExecutor::make_request() { return std::make_unique<OnnxRuntimeRequest>(*this); }
 
-std::unique_ptr<Executor> open(const Bundle& bundle, const EngineRecord& engine) {
+std::unique_ptr<Executor> open(const Bundle& bundle, const EngineRecord& engine, const Keeping&) {
   return std::make_unique<OnnxRuntimeExecutor>(bundle, engine,
                                                read_settings(engine.settings, is_property, SettingsOf::cpu));
 }

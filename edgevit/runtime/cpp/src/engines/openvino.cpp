@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cstring>
+#include <sstream>
+#include <string_view>
 
+#include "core/compiled.hpp"
 #include "core/cores.hpp"
 #include "core/open_settings.hpp"
 #include "core/processor.hpp"
@@ -145,13 +147,13 @@ std::vector<int64_t> read_shape(const ov::Output<const ov::Node>& port) {
 
 /// Runs something of OpenVINO's, and says what it said.
 template <typename F>
-auto ask(const std::string& what, F&& call) {
+auto ask(std::string_view what, F&& call) {
   try {
     return call();
   } catch (const Failure&) {
     throw;
   } catch (const std::exception& exc) {
-    throw Failure(EDGEVIT_DEVICE, what + ": " + exc.what(), rebuild);
+    throw Failure(EDGEVIT_DEVICE, std::string(what) + ": " + exc.what(), rebuild);
   }
 }
 
@@ -224,21 +226,14 @@ class OpenVINORequest : public Request {
 
 class OpenVINOExecutor : public Executor {
  public:
-  OpenVINOExecutor(const Bundle& bundle, const EngineRecord& engine, const OpenSettings& settings)
+  OpenVINOExecutor(const Bundle& bundle, const EngineRecord& engine, const Keeping& keeping, const OpenSettings& settings)
       : engine_(engine), file_(bundle.path() + "/" + engine.files.front()) {
-    const std::shared_ptr<const Bytes> xml = bundle.map(engine.files.front());
-    const std::string text(reinterpret_cast<const char*>(xml->data()), xml->size());
-    const std::string weights = engine.files.front().substr(0, engine.files.front().rfind('.')) + ".bin";
-    if (std::find(engine.files.begin(), engine.files.end(), weights) != engine.files.end()) weights_ = bundle.map(weights);
     try {
-      ov::Tensor held;
-      if (weights_ != nullptr) {  // OpenVINO reads them where they are mapped, and never writes there
-        held = ov::Tensor(ov::element::u8, {weights_->size()}, const_cast<uint8_t*>(weights_->data()));
-      }
-      compiled_ = get_core().compile_model(get_core().read_model(text, held), engine.device,
-                                           build_config(settings, engine.device));
+      compile(bundle, build_config(settings, engine.device), keeping);
       streams_ = std::max(1, read_count(compiled_, "OPTIMAL_NUMBER_OF_INFER_REQUESTS").value_or(1));
       describe(settings);
+    } catch (const Failure&) {
+      throw;
     } catch (const std::exception& exc) {
       const bool old = engine.device == "CPU" && read_tier() == "sse4.1";
       throw Failure(EDGEVIT_DEVICE, "OpenVINO cannot open " + file_ + " on " + engine.device + ": " + exc.what(),
@@ -261,6 +256,62 @@ class OpenVINOExecutor : public Executor {
   int most_requests() const noexcept override { return edgevit::detail::most_requests; }
 
  private:
+  /// From what was kept of an earlier start, where there is such a thing, or from the bundle's files.
+  void compile(const Bundle& bundle, const ov::AnyMap& config, const Keeping& keeping) {
+    const std::optional<std::string> key = keeping.keep ? make_key(bundle, config) : std::nullopt;
+    if (key) memory_ = read_compiled(keeping.cache_folder, *key);
+    if (memory_ != nullptr) {
+      try {
+        compiled_ = get_core().import_model(wrap(*memory_), engine_.device, config);
+        return;
+      } catch (const std::exception&) {  // of another processor, as OpenVINO sees it
+        memory_.reset();
+      }
+    }
+    compiled_ = get_core().compile_model(read_model(bundle), engine_.device, config);
+    uint64_t size = 0;
+    for (const std::string& name : engine_.files) size += bundle.manifest().files.at(name).size_bytes;
+    if (!key || !can_keep(keeping.cache_folder, *key, size)) return;
+    try {
+      std::ostringstream stream;
+      compiled_.export_model(stream);
+      write_compiled(keeping.cache_folder, *key, stream.str());
+    } catch (const std::exception&) {  // not every graph can be written
+    }
+  }
+
+  /// On other devices than a CPU nobody tried whether what was kept answers the same.
+  std::optional<std::string> make_key(const Bundle& bundle, const ov::AnyMap& config) const {
+    if (engine_.device != "CPU" || config.count("CACHE_DIR") != 0) return std::nullopt;
+    CompiledKey key;
+    key.backend = "openvino";
+    key.version = read_version();
+    key.device = engine_.device;
+    key.processor = read_text(engine_.device, "FULL_DEVICE_NAME");
+    key.instruction_set = read_tier();
+    for (const std::string& name : engine_.files) key.files.emplace_back(name, bundle.manifest().files.at(name).sha256);
+    for (const auto& [name, value] : config) {
+      key.properties[name] = value.is<bool>() ? (value.as<bool>() ? "true" : "false") : value.as<std::string>();
+    }
+    return write_key(key);
+  }
+
+  std::shared_ptr<ov::Model> read_model(const Bundle& bundle) {
+    const std::shared_ptr<const Bytes> xml = bundle.map(engine_.files.front());
+    const std::string text(reinterpret_cast<const char*>(xml->data()), xml->size());
+    const std::string weights = engine_.files.front().substr(0, engine_.files.front().rfind('.')) + ".bin";
+    if (std::find(engine_.files.begin(), engine_.files.end(), weights) == engine_.files.end()) {
+      return get_core().read_model(text, ov::Tensor());
+    }
+    memory_ = bundle.map(weights);
+    return get_core().read_model(text, wrap(*memory_));
+  }
+
+  /// OpenVINO reads it where it is mapped, and never writes there.
+  static ov::Tensor wrap(const Bytes& bytes) {
+    return ov::Tensor(ov::element::u8, {bytes.size()}, const_cast<uint8_t*>(bytes.data()));
+  }
+
   void describe(const OpenSettings& settings) {
     settings_ = settings.properties;
     settings_["hint"] = settings.hint;
@@ -274,14 +325,14 @@ class OpenVINOExecutor : public Executor {
 
   EngineRecord engine_;
   std::string file_;
-  std::shared_ptr<const Bytes> weights_;  // mapped for as long as the model that reads them lives
+  std::shared_ptr<const Bytes> memory_;  // mapped for as long as the model that reads it lives
   ov::CompiledModel compiled_;
   Settings settings_;
   int streams_ = 1;
 };
 
-std::unique_ptr<Executor> open(const Bundle& bundle, const EngineRecord& engine) {
-  return std::make_unique<OpenVINOExecutor>(bundle, engine,
+std::unique_ptr<Executor> open(const Bundle& bundle, const EngineRecord& engine, const Keeping& keeping) {
+  return std::make_unique<OpenVINOExecutor>(bundle, engine, keeping,
                                             read_settings(engine.settings, is_property, SettingsOf::cpu));
 }
 

@@ -33,6 +33,11 @@ def test_wheel_holds_models_images_targets_recipes_and_the_page(unpacked):
         ).read_bytes()
     for name in ("page.html", "macros.html", "page.css"):
         assert (package / "cli/page" / name).read_bytes() == (ROOT / "edgevit/cli/page" / name).read_bytes()
+    sources = ROOT / "edgevit/runtime/cpp"
+    tracked = {path.relative_to(sources) for path in sources.rglob("*") if path.is_file()}
+    assert {
+        path.relative_to(package / "runtime/cpp") for path in (package / "runtime/cpp").rglob("*") if path.is_file()
+    } == (tracked)
     for folder in ("targets", "calibration"):
         shipped = {path.name for path in (package / "_data" / folder).glob("*.toml")}
         assert shipped == {path.name for path in (ROOT / folder).glob("*.toml")}

@@ -125,7 +125,12 @@ def choose_libraries() -> dict[str, str]:
 @functools.cache
 def load_library() -> Any:
     """The library with all that :func:`choose_libraries` finds; a test is skipped where it cannot be built."""
-    library = ctypes.CDLL(str(build_cpp(["edgevit"], choose_libraries()) / "src" / "api" / "libedgevit.so"))
+    return bind_library(build_cpp(["edgevit"], choose_libraries()) / "src" / "api" / "libedgevit.so")
+
+
+def bind_library(path: Path) -> Any:
+    """A built library, whose functions know what they take and give."""
+    library = ctypes.CDLL(str(path))
     texts = ("last_message", "last_hint", "status_name", "version", "backends", "label", "setting", "difference")
     for name in texts:
         getattr(library, f"edgevit_{name}").restype = c_char_p

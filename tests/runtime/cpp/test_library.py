@@ -49,7 +49,7 @@ def test_the_part_without_engine_libraries_is_small(build: Path, tmp_path: Path)
 def test_answers_allocate_nothing_of_the_librarys_own(build: Path, built: dict[str, Path], target: str) -> None:
     if target == "cpu" and find_headers() is None:
         pytest.skip("ONNX Runtime's headers are absent: python -m scripts.get_onnxruntime_headers")
-    first, *owners = _run(build / "edgevit_allocations", built[target]).splitlines()
+    first, *owners = _run(build / "src/api/edgevit_allocations", built[target]).splitlines()
     assert first == "calls 150"
     print(owners)  # of the engine library: its own matter
     assert not [line for line in owners if line.startswith(("libedgevit", "edgevit_allocations", "unknown"))]

@@ -29,15 +29,15 @@ from edgevit.core.engine import Setting
 from edgevit.core.errors import DeviceError, EdgevitError, ErrorMaker, format_offenders
 from edgevit.core.libraries import LIBRARIES
 
-_CHOICES = {
+CHOICES = {
     "hint": ("latency", "throughput"),
     "inference_precision": ("f32", "f16", "bf16"),
     "wait": ("spin", "block"),
     "transfers": ("included",),
 }
-_COUNTS = ("threads", "streams")
-_MOST = 1024  # each thread and each stream takes memory
-_SWITCHES = ("cuda_graph",)
+COUNTS = ("threads", "streams")
+MOST = 1024  # each thread and each stream takes memory
+SWITCHES = ("cuda_graph",)
 KEYS = ("hint", "threads", "streams", "inference_precision")
 GPU_KEYS = ("hint", "streams", "cuda_graph", "wait", "transfers")
 
@@ -134,11 +134,11 @@ def check_bundled_settings(
 
 
 def _find_fault(key: str, value: Setting) -> str | None:
-    if key in _CHOICES and value not in _CHOICES[key]:
-        choices = _CHOICES[key]
+    if key in CHOICES and value not in CHOICES[key]:
+        choices = CHOICES[key]
         return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
-    if key in _SWITCHES and not isinstance(value, bool):
+    if key in SWITCHES and not isinstance(value, bool):
         return "true or false"
-    if key in _COUNTS and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST):
-        return f"a whole number from 1 to {_MOST}"
+    if key in COUNTS and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST):
+        return f"a whole number from 1 to {MOST}"
     return None

@@ -110,6 +110,7 @@ struct Canary {
 
 struct BundleOptions {
   bool verify = true;              // hash every file; otherwise only presence and sizes
+  bool needs_engine = true;        // refuse a portable bundle
   std::optional<std::string> public_key;  // PEM text: a signature by it is required, and every file is hashed
 };
 
@@ -132,7 +133,8 @@ class Bundle {
   /// The path of a listed file where the bundle is a folder; nothing where it is packed.
   std::optional<std::string> file_path(const std::string& name) const;
 
-  /// Whether an ONNX engine's external data (its `location`s) are all listed; a location that is not is `unsafe`.
+  /// The images and answers of canary.npz. Throws Failure, EDGEVIT_DAMAGED: there are none, or others than the manifest
+  /// says.
   Canary read_canary() const;
 
  private:

@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 TEST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-bench test-gpu test-arm fuzz check bench clean
+.PHONY: help demo test test-slow test-bench test-gpu test-arm fuzz fuzz-cpp check bench clean
 
 help:  ## Show this help.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ test-arm: $(VENV)/test  ## Tests on emulated Arm and older x86 processors; needs
 
 fuzz: $(VENV)/test  ## Drawn bundles by the ten thousand for the reader; what it fails on is kept in tests/attacks/corpus.
 	EDGEVIT_KEEP_FOUND=1 $(TEST) tests/runtime/test_fuzz.py --hypothesis-profile fuzz
+
+fuzz-cpp: $(VENV)/test  ## The C++ reader of bundles under libFuzzer, ten minutes a part; needs clang.
+	$(BIN)/python -m scripts.fuzz_cpp --seconds 600
 
 check: $(VENV)/test  ## ruff and mypy.
 	$(BIN)/ruff check .

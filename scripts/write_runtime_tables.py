@@ -41,7 +41,11 @@ class _Schema:
         """The constant's name of a type."""
         if kind not in self._names:
             parts = self._describe(kind)  # before its own name: those of its parts are counted first
-            name = f"k{kind.__name__}Form" if isinstance(kind, type) and dataclasses.is_dataclass(kind) else f"kForm{len(self._names)}"
+            name = (
+                f"k{kind.__name__}Form"
+                if isinstance(kind, type) and dataclasses.is_dataclass(kind)
+                else f"kForm{len(self._names)}"
+            )
             self._names[kind] = name
             self.lines.append(f"constexpr Form {name}{{{', '.join(parts)}}};")
         return self._names[kind]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,20 @@ class CppBundle:
         """A bundle, with all its files mapped and its canary read."""
         return self._call("test_open_bundle", str(path).encode(), int(verify), public_key, int(needs_engine))
 
+    @contextlib.contextmanager
+    def keep_open(self, path: Path) -> Iterator[Callable[[str], Answer]]:
+        """A bundle that stays open; gives what maps one of its files."""
+        self._library.test_keep_bundle.restype = ctypes.c_void_p
+        kept = ctypes.c_void_p(self._library.test_keep_bundle(str(path).encode()))
+        assert kept
+        try:
+            yield lambda name: self._call("test_map_file", kept, name.encode(), plain=True)
+        finally:
+            self._library.test_close_bundle(kept)
+
     def dump_json(self, text: bytes) -> Answer:
         """A JSON text as the digest of a manifest takes it."""
-        answer = self._call("test_dump_json", text, ctypes.c_size_t(len(text)), plain=True)
-        return answer
+        return self._call("test_dump_json", text, ctypes.c_size_t(len(text)), plain=True)
 
     def list_references(self, data: bytes) -> Answer:
         """Locations in an ONNX file."""

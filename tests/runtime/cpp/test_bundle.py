@@ -17,6 +17,7 @@ import pytest
 from edgevit.core.engine import Engine, GpuRecord, TensorSpec
 from edgevit.core.target import Target, list_targets
 from edgevit.runtime.manifest import FileRecord, dump_manifest
+from edgevit.runtime.onnx_references import list_references
 from edgevit.runtime.pack_file import pack_file
 from tests.support.cpp_bundle import CppBundle, open_in_python
 from tests.support.tiny_bundle import make_manifest
@@ -198,6 +199,40 @@ def test_file_that_the_manifest_does_not_list_is_ignored(cpp: CppBundle, bundle:
     check_alike(cpp, bundle, "ok")
 
 
+def test_what_was_checked_is_what_is_read_whatever_takes_its_name(cpp: CppBundle, bundle: Path, tmp_path: Path) -> None:
+    content = (bundle / "recipe.toml").read_text()
+    packed = pack_file(bundle, tmp_path / "one.edgevit")
+    for path, name in ((bundle, "recipe.toml"), (packed, "")):
+        with cpp.keep_open(path) as read:
+            (tmp_path / "other").write_text("other")
+            os.replace(tmp_path / "other", path / name if name else path)
+            assert read("recipe.toml").data == content
+            assert read("nothing").code == read("../recipe.toml").code == "unsafe"
+
+
+def test_message_stays_short_and_is_text_whatever_a_file_holds(cpp: CppBundle, tmp_path: Path) -> None:
+    for content in (b'"' + b"x" * (1 << 20), b'"\xff', b'{"' + b"k" * 5000 + b'": 1, "' + b"k" * 5000 + b'": 2}'):
+        (tmp_path / MANIFEST).write_bytes(content)
+        text = cpp.open(tmp_path).text
+        assert len(text) < 1000
+        assert "\ufffd" not in text  # what the test's own reading puts where bytes are no text
+
+
+@pytest.mark.parametrize("part", ["manifest", "packed", "canary", "references"])
+def test_seeds_of_the_fuzzing_are_what_they_are_for(cpp: CppBundle, tmp_path: Path, part: str) -> None:
+    folder = Path(__file__).parents[2] / "attacks/corpus-cpp" / part
+    for file in folder.iterdir():
+        if part == "manifest":
+            (tmp_path / MANIFEST).write_bytes(file.read_bytes())
+            assert cpp.open(tmp_path).code == "damaged", file  # a whole manifest, of files that are not there
+        elif part == "packed":
+            assert cpp.open(file).code == "manifest", file
+        elif part == "canary":
+            assert sorted(np.load(file)) == ["built.logits", "float.logits", "pixels"]
+        else:
+            assert cpp.list_references(file.read_bytes()).data == list(list_references(file)) != []
+
+
 def test_what_is_no_bundle_is_said(cpp: CppBundle, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("text")
     (tmp_path / "empty").write_text("")
@@ -232,7 +267,10 @@ def test_what_is_no_bundle_is_said(cpp: CppBundle, tmp_path: Path) -> None:
         (lambda data: data["canary"].update(place=None), "manifest"),
         (lambda data: data["files"]["report.json"].update(sha256="A" * 64), "manifest"),
         (lambda data: data["files"]["report.json"].update(size_bytes=-1), "manifest"),
-        (lambda data: data["files"].update({f"f{i}": {"sha256": "0" * 64, "size_bytes": 0} for i in range(60)}), "manifest"),
+        (
+            lambda data: data["files"].update({f"f{i}": {"sha256": "0" * 64, "size_bytes": 0} for i in range(70)}),
+            "manifest",
+        ),
         (lambda data: data["files"]["report.json"].update(size_bytes=(1 << 63) - 1), "damaged"),
         (lambda data: data["files"].pop("model.onnx"), "unsafe"),
         (lambda data: data["files"].pop("canary.npz"), "unsafe"),
@@ -247,7 +285,21 @@ def test_manifest_that_cannot_be_meant_has_the_same_code(cpp: CppBundle, bundle:
     check_alike(cpp, bundle, code)
 
 
-UNSAFE = ["../up", "/etc/passwd", "a/../../b", "a\\b", "C:x", ".", "./a", "a//b", "a/", "nul\0", MANIFEST, "signature.json", ""]
+UNSAFE = [
+    "../up",
+    "/etc/passwd",
+    "a/../../b",
+    "a\\b",
+    "C:x",
+    ".",
+    "./a",
+    "a//b",
+    "a/",
+    "nul\0",
+    MANIFEST,
+    "signature.json",
+    "",
+]
 
 
 @pytest.mark.parametrize("name", UNSAFE)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edgevit.runtime.onnx_references import list_references
 from edgevit.runtime.pack_file import pack_file
 from tests.support.cpp_bundle import CppBundle, open_in_python
 
@@ -25,7 +26,11 @@ SCALARS = (
     | st.sampled_from(["", "x", "CPU", "cpu", "int8", "avx2", "neon", "8.7", "10.3", "a" * 64, "model.onnx", "../x"])
     | st.text(max_size=5)
 )
-VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3), max_leaves=4)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=4,
+)
 QUIET = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -48,7 +53,9 @@ def _mutate(draw: Any, data: dict[str, Any]) -> None:
     elif isinstance(holder, list):
         holder.append(draw(VALUES))
     else:
-        holder[draw(st.sampled_from(["also", "isa", "preference", "gpu", "canary", "driver"]) | st.text(max_size=6))] = draw(VALUES)
+        holder[
+            draw(st.sampled_from(["also", "isa", "preference", "gpu", "canary", "driver"]) | st.text(max_size=6))
+        ] = draw(VALUES)
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +68,19 @@ def folder(built: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def _check_alike(cpp: CppBundle, path: Path) -> str:
-    theirs, ours = open_in_python(path, verify=False, needs_engine=False), cpp.open(path, verify=False, needs_engine=False)
+    theirs, ours = (
+        open_in_python(path, verify=False, needs_engine=False),
+        cpp.open(path, verify=False, needs_engine=False),
+    )
     assert (ours.code, ours.data) == (theirs.code, theirs.data), f"{ours.text}\n{theirs.text}"
     return ours.code
 
 
 @QUIET
 @given(st.data())
-def test_mutated_manifest_is_judged_alike(cpp: CppBundle, built: dict[str, Path], folder: Path, data: st.DataObject) -> None:
+def test_mutated_manifest_is_judged_alike(
+    cpp: CppBundle, built: dict[str, Path], folder: Path, data: st.DataObject
+) -> None:
     manifest = json.loads((built["cpu"] / "manifest.json").read_bytes())
     del manifest["manifest_sha256"]
     for _ in range(data.draw(st.integers(1, 3))):
@@ -83,11 +95,16 @@ def test_mutated_manifest_is_judged_alike(cpp: CppBundle, built: dict[str, Path]
 
 @QUIET
 @given(st.data())
-def test_mutated_text_is_judged_alike(cpp: CppBundle, built: dict[str, Path], folder: Path, data: st.DataObject) -> None:
+def test_mutated_text_is_judged_alike(
+    cpp: CppBundle, built: dict[str, Path], folder: Path, data: st.DataObject
+) -> None:
     text = bytearray((built["cpu"] / "manifest.json").read_bytes())
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(text)))
-        text[at : at + data.draw(st.integers(0, 3))] = data.draw(st.sampled_from([b"", b" ", b"\n", b'"', b"{", b"]", b"0", b"e", b"\\u0041", b"\xc3\xa9"]) | st.binary(max_size=3))
+        text[at : at + data.draw(st.integers(0, 3))] = data.draw(
+            st.sampled_from([b"", b" ", b"\n", b'"', b"{", b"]", b"0", b"e", b"\\u0041", b"\xc3\xa9"])
+            | st.binary(max_size=3)
+        )
     (folder / "manifest.json").unlink(missing_ok=True)
     (folder / "manifest.json").write_bytes(text)
     _check_alike(cpp, folder)
@@ -95,7 +112,9 @@ def test_mutated_text_is_judged_alike(cpp: CppBundle, built: dict[str, Path], fo
 
 @QUIET
 @given(VALUES, st.booleans(), st.sampled_from([None, 3]))
-def test_any_document_is_written_as_python_writes_it(cpp: CppBundle, value: Any, ascii_only: bool, indent: int | None) -> None:
+def test_any_document_is_written_as_python_writes_it(
+    cpp: CppBundle, value: Any, ascii_only: bool, indent: int | None
+) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
     assert cpp.dump_json(text.encode()).data == json.dumps(value, sort_keys=True, separators=(",", ":"))
 
@@ -114,7 +133,9 @@ def test_any_number_is_written_as_python_writes_it(cpp: CppBundle, text: str) ->
 
 @QUIET
 @given(st.data())
-def test_mutated_packed_file_is_judged_alike(cpp: CppBundle, built: dict[str, Path], tmp_path: Path, data: st.DataObject) -> None:
+def test_mutated_packed_file_is_judged_alike(
+    cpp: CppBundle, built: dict[str, Path], tmp_path: Path, data: st.DataObject
+) -> None:
     whole = pack_file(built["cpu"], tmp_path / "whole.edgevit")
     content = bytearray(whole.read_bytes())
     whole.unlink()
@@ -130,3 +151,21 @@ def test_mutated_packed_file_is_judged_alike(cpp: CppBundle, built: dict[str, Pa
     path.unlink(missing_ok=True)
     path.write_bytes(content)
     _check_alike(cpp, path)
+
+
+@QUIET
+@given(st.data())
+def test_mutated_onnx_file_refers_to_the_same_files(cpp: CppBundle, data: st.DataObject) -> None:
+    content = bytearray(next((Path(__file__).parents[2] / "attacks/corpus-cpp/references").iterdir()).read_bytes())
+    for _ in range(data.draw(st.integers(0, 4))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
+    content += data.draw(st.sampled_from([b"", bytes(content)]))
+    try:
+        theirs: list[str] | None = list(list_references(memoryview(bytes(content))))
+    except ValueError:
+        theirs = None
+    ours = cpp.list_references(bytes(content))
+    assert ours.code == ("error" if theirs is None else "ok")
+    if theirs is not None and all(name.isprintable() and "\ufffd" not in name for name in theirs):
+        assert ours.data == theirs

@@ -144,6 +144,25 @@ EDGEVIT_API int test_open_bundle(const char* path, int verify, const char* publi
   });
 }
 
+/// An open bundle, to be closed; null where it does not open.
+EDGEVIT_API Bundle* test_keep_bundle(const char* path) {
+  try {
+    return new Bundle(Bundle::open(path, {}));
+  } catch (const std::exception&) {
+    return nullptr;
+  }
+}
+
+/// The content of one of its files.
+EDGEVIT_API int test_map_file(const Bundle* bundle, const char* name, char* out, size_t size) {
+  return guard(out, size, [&] {
+    const auto bytes = bundle->map(name);
+    return std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size());
+  });
+}
+
+EDGEVIT_API void test_close_bundle(Bundle* bundle) { delete bundle; }
+
 /// A JSON text as the digest of a manifest takes it.
 EDGEVIT_API int test_dump_json(const char* text, size_t length, char* out, size_t size) {
   return guard(out, size, [&] { return dump_json(parse_json({text, length}, kMostLevels)); });

@@ -165,7 +165,7 @@ std::shared_ptr<const Bytes> FilePart::map() const {
   if (size_ == 0) return std::make_shared<const Nothing>();
   const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   const auto skip = static_cast<size_t>(offset_ % page);
-  if (size_ > SIZE_MAX - skip) throw Failure(EDGEVIT_ERROR, "a file of the bundle is too large for this system", "");
+  if (size_ > SIZE_MAX - skip) throw Failure(EDGEVIT_ERROR, "a file of the bundle is too large for this system", "take a 64-bit system");
   const size_t length = static_cast<size_t>(size_) + skip;
   void* base = mmap(nullptr, length, PROT_READ, MAP_PRIVATE, file_->number(), static_cast<off_t>(offset_ - skip));
   if (base == MAP_FAILED) {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
-#include <unordered_set>
+#include <set>
 
 #include <nlohmann/json.hpp>
 
@@ -51,7 +51,9 @@ class Reader final : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool parse_error(size_t, const std::string&, const nlohmann::detail::exception& error) override {
-    if (fault_.empty()) fault_ = error.what();
+    const std::string_view said = error.what();
+    const size_t begin = said.find("] ");  // behind the library's own number of it
+    if (fault_.empty()) fault_ = show_name(said.substr(begin == std::string_view::npos ? 0 : begin + 2), 300);
     return false;
   }
 
@@ -97,7 +99,7 @@ class Reader final : public nlohmann::json_sax<nlohmann::json> {
 
   Value root_;
   std::vector<Value*> open_;
-  std::vector<std::unordered_set<std::string>> seen_;
+  std::vector<std::set<std::string>> seen_;  // ordered, as whoever writes the keys could make all hashes equal
   std::string fault_;
   std::string repeated_;
   size_t most_levels_;

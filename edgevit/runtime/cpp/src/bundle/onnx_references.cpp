@@ -1,8 +1,8 @@
 #include "bundle/onnx_references.hpp"
 
+#include <set>
 #include <stdexcept>
 #include <string_view>
-#include <unordered_set>
 
 namespace edgevit::detail {
 
@@ -135,7 +135,7 @@ class Walk {
   size_t size_;
   std::vector<Open> open_;
   std::vector<std::string> found_;
-  std::unordered_set<std::string> seen_;
+  std::set<std::string> seen_;
   bool has_graph_ = false;
 };
 

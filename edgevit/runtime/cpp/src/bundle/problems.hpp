@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "bundle/little_endian.hpp"
+
 namespace edgevit::detail {
 
 class Problems {
@@ -35,12 +37,14 @@ class Problems {
   size_t count_ = 0;
 };
 
-/// A name from somewhere, short enough for a message, and without what a terminal would take for a command.
-inline std::string show_name(std::string_view name) {
-  std::string text(name.substr(0, 100));
+/// A name from somewhere, short enough for a message, in UTF-8, and without what a terminal would take for a command.
+inline std::string show_name(std::string_view name, size_t most = 100) {
+  std::string text(name.substr(0, most));
   while (text.size() < name.size() && !text.empty() && (name[text.size()] & 0xc0) == 0x80) text.pop_back();
+  const bool readable = is_utf8(text);
   for (char& letter : text) {
-    if (static_cast<unsigned char>(letter) < 0x20 || letter == 0x7f) letter = '?';
+    const auto byte = static_cast<unsigned char>(letter);
+    if (byte < 0x20 || byte == 0x7f || (byte >= 0x80 && !readable)) letter = '?';
   }
   return text.size() < name.size() ? text + "…" : text;
 }

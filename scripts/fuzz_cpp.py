@@ -84,8 +84,8 @@ def fuzz(build: Path, part: str, found: Path, limit: Sequence[str]) -> Run:
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, errors="replace", check=False)
     runs = re.findall(r"stat::number_of_executed_units: (\d+)", done.stderr)
     coverage = re.findall(r"cov: (\d+)", done.stderr)
-    counts = (int(numbers[-1]) if numbers else 0 for numbers in (runs, coverage))
-    return Run(part, *counts, done.stderr[-6000:], done.returncode)
+    reached, edges = (int(numbers[-1]) if numbers else 0 for numbers in (runs, coverage))
+    return Run(part, reached, edges, done.stderr[-6000:], done.returncode)
 
 
 def _build(compiler: str, folder: Path) -> None:

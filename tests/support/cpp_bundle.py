@@ -13,6 +13,7 @@ from typing import Any
 
 from edgevit.core.engine import Engine, TensorSpec
 from edgevit.core.errors import CODES, EdgevitError
+from edgevit.core.report.place import CanaryRecord
 from edgevit.core.schema import to_data
 from edgevit.pixels.preprocess import INTERPOLATIONS, Preprocess
 from edgevit.runtime.bundle import load_bundle, verify_bundle
@@ -97,7 +98,7 @@ def open_in_python(path: Path, *, verify: bool = True, needs_engine: bool = True
         data["paths"] = {name: None if bundle.contents.packed else f"{path}/{name}" for name in manifest.files}
         if manifest.canary is not None:
             canary = read_canary(bundle, manifest.canary)
-            arrays = (canary.pixels, *canary.reference, *canary.answers)
+            arrays: list[Any] = [canary.pixels, *canary.reference, *canary.answers]
             data["canary_arrays"] = [_hash(array.tobytes()) for array in arrays]
         return Answer("ok", data)
     except EdgevitError as exc:
@@ -109,27 +110,40 @@ def _hash(content: bytes) -> str:
 
 
 def _show_manifest(manifest: Manifest, sha256: str) -> dict[str, Any]:
-    target, canary = manifest.target, manifest.canary
+    target = manifest.target
+    alike = (
+        "name",
+        "task",
+        "created",
+        "edgevit_version",
+        "classes",
+        "batch",
+        "precision",
+        "labels",
+        "scores",
+        "figures",
+    )
     data = {
+        **{key: to_data(getattr(manifest, key)) for key in (*alike, "schema_version")},
         "target": [target.name, target.title, target.backend, target.architecture],
         "inputs": _show_specs(manifest.inputs),
         "outputs": _show_specs(manifest.outputs),
         "preprocess": _show_preprocess(manifest.preprocess),
         "engine": None if manifest.engine is None else _show_engine(manifest.engine),
-        "canary": None,
+        "canary": None if manifest.canary is None else _show_canary(manifest.canary),
         "files": {name: [record.sha256, record.size_bytes] for name, record in manifest.files.items()},
         "sha256": sha256,
     }
-    if canary is not None:
-        shown: dict[str, Any] = {"images": canary.images, "least_db": canary.least_db, "sqnr_db": canary.sqnr_db}
-        place = canary.place
-        data["canary"] = {**shown, "answers": canary.answers, "place": None}
-        if place is not None:
-            parts = [place.backend, place.version, place.device, place.instruction_set, place.driver]
-            data["canary"]["place"] = [*parts, to_data(place.settings)]
-    alike = ("name", "task", "created", "edgevit_version", "classes", "batch", "precision", "labels", "scores")
-    alike = (*alike, "figures", "schema_version")
-    return json.loads(json.dumps({**{key: to_data(getattr(manifest, key)) for key in alike}, **data}))  # type: ignore[no-any-return]
+    plain: dict[str, Any] = json.loads(json.dumps(data))
+    return plain
+
+
+def _show_canary(canary: CanaryRecord) -> dict[str, Any]:
+    shown: dict[str, Any] = {key: getattr(canary, key) for key in ("images", "least_db", "sqnr_db", "answers")}
+    if canary.place is None:
+        return {**shown, "place": None}
+    parts = ("backend", "version", "device", "instruction_set", "driver", "settings")
+    return {**shown, "place": [to_data(getattr(canary.place, part)) for part in parts]}
 
 
 def _show_specs(specs: tuple[TensorSpec, ...]) -> list[Any]:

@@ -15,7 +15,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   manifest.canary->images = 1;
   try {
     const Canary canary = read_canary_file(FilePart(make_file(data, size), 0, size), manifest, "canary.npz");
-    if (canary.pixels.size() != 12 || canary.reference.at(0).size() != 3 || canary.answers.at(0).size() != 3) std::abort();
+    if (canary.pixels.size() != 12 || canary.reference.at(0).size() != 3 || canary.answers.at(0).size() != 3)
+      std::abort();
   } catch (const Failure&) {
   }
   return 0;

@@ -13,7 +13,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       const Found found = source->find(name);
       if (found.state != Found::State::here || found.part->size() > size) std::abort();
       const auto bytes = found.part->map();
-      if (found.part->read_text(size) != std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size())) std::abort();
+      if (found.part->read_text(size) != std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size()))
+        std::abort();
     }
   } catch (const Failure&) {
   }

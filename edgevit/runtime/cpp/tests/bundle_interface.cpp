@@ -42,28 +42,39 @@ json show(const std::optional<T>& value) {
 }
 
 json show(const PreprocessOptions& options) {
-  return {options.height, options.width, static_cast<int>(options.resize), options.resize_height, options.resize_width,
-          static_cast<int>(options.interpolation), static_cast<int>(options.resampling),
-          static_cast<int>(options.crop_rounding), options.fill, options.antialias};
+  return {options.height,
+          options.width,
+          static_cast<int>(options.resize),
+          options.resize_height,
+          options.resize_width,
+          static_cast<int>(options.interpolation),
+          static_cast<int>(options.resampling),
+          static_cast<int>(options.crop_rounding),
+          options.fill,
+          options.antialias};
 }
 
 json show(const EngineRecord& engine) {
-  json data = {{"backend", engine.backend},       {"device", engine.device},
-               {"precision", engine.precision},   {"files", engine.files},
-               {"inputs", show(engine.inputs)},   {"outputs", show(engine.outputs)},
-               {"batch", engine.batch},           {"settings", show(engine.settings)},
-               {"versions", engine.versions},     {"gpu", nullptr}};
-  if (engine.gpu) data["gpu"] = {engine.gpu->compute_capability, show(engine.gpu->name), show(engine.gpu->multiprocessors)};
+  json data = {{"backend", engine.backend},     {"device", engine.device},
+               {"precision", engine.precision}, {"files", engine.files},
+               {"inputs", show(engine.inputs)}, {"outputs", show(engine.outputs)},
+               {"batch", engine.batch},         {"settings", show(engine.settings)},
+               {"versions", engine.versions},   {"gpu", nullptr}};
+  if (engine.gpu)
+    data["gpu"] = {engine.gpu->compute_capability, show(engine.gpu->name), show(engine.gpu->multiprocessors)};
   return data;
 }
 
 json show(const CanaryRecord& canary) {
-  json data = {{"images", canary.images}, {"least_db", canary.least_db}, {"sqnr_db", show(canary.sqnr_db)},
-               {"answers", canary.answers}, {"place", nullptr}};
+  json data = {{"images", canary.images},
+               {"least_db", canary.least_db},
+               {"sqnr_db", show(canary.sqnr_db)},
+               {"answers", canary.answers},
+               {"place", nullptr}};
   if (canary.place) {
     const Place& place = *canary.place;
-    data["place"] = {place.backend, place.version, show(place.device), show(place.instruction_set), show(place.driver),
-                     show(place.settings)};
+    data["place"] = {place.backend,      place.version,       show(place.device), show(place.instruction_set),
+                     show(place.driver), show(place.settings)};
   }
   return data;
 }
@@ -75,7 +86,8 @@ json show(const Manifest& manifest) {
           {"task", manifest.task},
           {"created", manifest.created},
           {"edgevit_version", manifest.edgevit_version},
-          {"target", {manifest.target_name, manifest.target_title, manifest.target_backend, show(manifest.target_architecture)}},
+          {"target",
+           {manifest.target_name, manifest.target_title, manifest.target_backend, show(manifest.target_architecture)}},
           {"inputs", show(manifest.inputs)},
           {"outputs", show(manifest.outputs)},
           {"preprocess", show(manifest.preprocess)},
@@ -122,7 +134,8 @@ int guard(char* out, size_t size, Do run) {
 extern "C" {
 
 /// The manifest of a bundle, and what it holds; or the error's code, with its sentence and hint.
-EDGEVIT_API int test_open_bundle(const char* path, int verify, const char* public_key, int needs_engine, char* out, size_t size) {
+EDGEVIT_API int test_open_bundle(const char* path, int verify, const char* public_key, int needs_engine, char* out,
+                                 size_t size) {
   return guard(out, size, [&] {
     BundleOptions options;
     options.verify = verify != 0;

@@ -33,8 +33,9 @@ std::string read_manifest(const Source& source, const std::string& path) {
     case Found::State::here: break;
   }
   if (found.part->size() > kMostManifestBytes) {
-    throw Failure(EDGEVIT_MANIFEST, file + " is too large: it has " + std::to_string(found.part->size()) + " bytes, and " +
-                                        std::to_string(kMostManifestBytes) + " are the most",
+    throw Failure(EDGEVIT_MANIFEST,
+                  file + " is too large: it has " + std::to_string(found.part->size()) + " bytes, and " +
+                      std::to_string(kMostManifestBytes) + " are the most",
                   "build the bundle again");
   }
   return found.part->read_text(kMostManifestBytes);
@@ -48,11 +49,13 @@ void refuse_unlisted(const Source& source, const Manifest& manifest, const std::
     unlisted.add_if(!own && manifest.files.count(name) == 0, show_name(name));
   }
   if (unlisted.empty()) return;
-  throw Failure(EDGEVIT_UNSAFE, path + " holds files that its manifest does not list:\n" + unlisted.list(), "pack the bundle again");
+  throw Failure(EDGEVIT_UNSAFE, path + " holds files that its manifest does not list:\n" + unlisted.list(),
+                "pack the bundle again");
 }
 
 /// Every listed file, open; what is not as the manifest says is listed in one error.
-std::map<std::string, FilePart> open_files(const Source& source, const Manifest& manifest, const std::string& path, bool contents) {
+std::map<std::string, FilePart> open_files(const Source& source, const Manifest& manifest, const std::string& path,
+                                           bool contents) {
   std::map<std::string, FilePart> files;
   Problems damage;
   bool irregular = false;
@@ -70,7 +73,8 @@ std::map<std::string, FilePart> open_files(const Source& source, const Manifest&
       damage.add(show_name(name) + ": " + std::to_string(found.part->size()) + " bytes, the manifest says " + expected);
     } else {
       const std::string digest = contents ? found.part->hash() : record.sha256;
-      damage.add_if(digest != record.sha256, show_name(name) + ": SHA-256 " + digest + ", the manifest says " + record.sha256);
+      damage.add_if(digest != record.sha256,
+                    show_name(name) + ": SHA-256 " + digest + ", the manifest says " + record.sha256);
       files.emplace(name, *found.part);
     }
   }
@@ -96,7 +100,8 @@ Bundle Bundle::open(const std::string& path, const BundleOptions& options) {
   parts->manifest = parse_manifest(content, path);
   refuse_unlisted(*parts->source, parts->manifest, path);
   if (options.needs_engine && !parts->manifest.engine) {
-    throw Failure(EDGEVIT_PORTABLE, path + " is a portable bundle for " + parts->manifest.target_title + ": it has no engine yet",
+    throw Failure(EDGEVIT_PORTABLE,
+                  path + " is a portable bundle for " + parts->manifest.target_title + ": it has no engine yet",
                   "run `edgevit finish` with it on the device, and ship what that writes");
   }
   const bool contents = options.verify || options.public_key.has_value();
@@ -113,7 +118,8 @@ const std::string& Bundle::path() const noexcept { return parts_->path; }
 std::shared_ptr<const Bytes> Bundle::map(const std::string& name) const {
   const auto file = parts_->files.find(name);
   if (file == parts_->files.end()) {
-    throw Failure(EDGEVIT_UNSAFE, parts_->path + ": the manifest lists no file " + show_name(name), "build the bundle again");
+    throw Failure(EDGEVIT_UNSAFE, parts_->path + ": the manifest lists no file " + show_name(name),
+                  "build the bundle again");
   }
   return file->second.map();
 }

@@ -85,7 +85,7 @@ struct Manifest {
   std::string precision;
   std::optional<EngineRecord> engine;
   std::optional<std::vector<std::string>> labels;
-  std::string scores;  // softmax, sigmoid or identity
+  std::string scores;   // softmax, sigmoid or identity
   std::string figures;  // JSON text
   std::optional<CanaryRecord> canary;
   std::map<std::string, FileRecord> files;
@@ -103,21 +103,22 @@ class Bytes {
 
 /// Images and answers of canary.npz, one array for each output.
 struct Canary {
-  std::vector<uint8_t> pixels;                 // (images, H, W, 3)
-  std::vector<std::vector<float>> reference;   // of the float model, (images, …) each
-  std::vector<std::vector<float>> answers;     // of the build
+  std::vector<uint8_t> pixels;                // (images, H, W, 3)
+  std::vector<std::vector<float>> reference;  // of the float model, (images, …) each
+  std::vector<std::vector<float>> answers;    // of the build
 };
 
 struct BundleOptions {
-  bool verify = true;              // hash every file; otherwise only presence and sizes
-  bool needs_engine = true;        // refuse a portable bundle
+  bool verify = true;                     // hash every file; otherwise only presence and sizes
+  bool needs_engine = true;               // refuse a portable bundle
   std::optional<std::string> public_key;  // PEM text: a signature by it is required, and every file is hashed
 };
 
 class Bundle {
  public:
-  /// Opens a folder or an `.edgevit` file, checks manifest, signature, files and settings. Throws Failure with the codes
-  /// of docs/bundle.md. Files that the manifest does not list are ignored.
+  /// Opens a folder or an `.edgevit` file, checks manifest, signature, files and settings. Throws Failure with the
+  /// codes of docs/bundle.md. Files that the manifest does not list are ignored in a folder, and `unsafe` in a packed
+  /// file.
   static Bundle open(const std::string& path, const BundleOptions& options);
 
   Bundle(Bundle&&) noexcept;

@@ -28,7 +28,8 @@ Wanted want(const std::string& name, const TensorSpec& spec, int images, bool pi
   for (size_t i = 1; i < spec.shape.size(); ++i) {
     const int64_t side = spec.shape[i];
     // the manifest's own check keeps the product of all sides below 2^31, so that of these stays far below 2^64
-    if (side <= 0 || wanted.bytes > uint64_t{1} << 40) throw NpzError("the manifest gives " + show_name(spec.name) + " another shape");
+    if (side <= 0 || wanted.bytes > uint64_t{1} << 40)
+      throw NpzError("the manifest gives " + show_name(spec.name) + " another shape");
     wanted.shape.push_back(side);
     wanted.bytes *= static_cast<uint64_t>(side);
   }
@@ -68,7 +69,8 @@ std::vector<float> read_floats(std::string_view content, const std::string& name
     if (!std::isfinite(values[i])) throw NpzError(show_name(name) + " has values that are not finite numbers");
     all_zero = all_zero && values[i] == 0;
   }
-  if (reference && all_zero) throw NpzError(show_name(name) + " is zero everywhere, and nothing can be compared with it");
+  if (reference && all_zero)
+    throw NpzError(show_name(name) + " is zero everywhere, and nothing can be compared with it");
   return values;
 }
 
@@ -87,11 +89,13 @@ Canary read(const FilePart& file, const Manifest& manifest) {
   uint64_t most = 0;
   for (const Wanted& array : wanted) most += array.bytes + kOverhead;
   if (file.size() > most) {
-    throw NpzError("it has " + std::to_string(file.size()) + " bytes, and what the manifest lists needs " + std::to_string(most) + " at most");
+    throw NpzError("it has " + std::to_string(file.size()) + " bytes, and what the manifest lists needs " +
+                   std::to_string(most) + " at most");
   }
   const std::string data = file.read_text(most);
   const auto files = list_stored(data);
-  if (files.size() != wanted.size()) throw NpzError("it holds " + std::to_string(files.size()) + " arrays, not " + std::to_string(wanted.size()));
+  if (files.size() != wanted.size())
+    throw NpzError("it holds " + std::to_string(files.size()) + " arrays, not " + std::to_string(wanted.size()));
   Canary canary;
   for (const Wanted& array : wanted) {
     const std::string_view content = find_array(files, array);

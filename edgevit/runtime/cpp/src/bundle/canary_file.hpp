@@ -7,8 +7,8 @@
 
 namespace edgevit::detail {
 
-/// Every array's name, shape and type follow from the manifest. A file of another size than these need is not read at all,
-/// and nothing in it is compressed, so that what is read is what is allocated. Throws Failure, EDGEVIT_DAMAGED.
+/// Every array's name, shape and type follow from the manifest. A file of another size than these need is not read at
+/// all, and nothing in it is compressed, so that what is read is what is allocated. Throws Failure, EDGEVIT_DAMAGED.
 Canary read_canary_file(const FilePart& file, const Manifest& manifest, const std::string& path);
 
 }  // namespace edgevit::detail

@@ -85,8 +85,9 @@ PublicKey::PublicKey(const std::string& pem) : state_(std::make_unique<State>())
   if (text != nullptr) state_->key = PEM_read_bio_PUBKEY(text, nullptr, refuse_password, nullptr);
   BIO_free(text);
   if (state_->key == nullptr || EVP_PKEY_get_id(state_->key) != EVP_PKEY_ED25519) {
-    throw Failure(EDGEVIT_ARGUMENT, "the public key is no PEM text with a public key of Ed25519",
-                  "give what `openssl pkey -in key.pem -pubout` writes of a key by `openssl genpkey -algorithm ed25519`");
+    throw Failure(
+        EDGEVIT_ARGUMENT, "the public key is no PEM text with a public key of Ed25519",
+        "give what `openssl pkey -in key.pem -pubout` writes of a key by `openssl genpkey -algorithm ed25519`");
   }
 }
 
@@ -101,8 +102,7 @@ std::string PublicKey::raw() const {
 
 bool PublicKey::verifies(const std::vector<uint8_t>& signature, std::string_view message) const {
   EVP_MD_CTX* context = EVP_MD_CTX_new();
-  const bool fits = context != nullptr &&
-                    EVP_DigestVerifyInit(context, nullptr, nullptr, nullptr, state_->key) == 1 &&
+  const bool fits = context != nullptr && EVP_DigestVerifyInit(context, nullptr, nullptr, nullptr, state_->key) == 1 &&
                     EVP_DigestVerify(context, signature.data(), signature.size(),
                                      reinterpret_cast<const uint8_t*>(message.data()), message.size()) == 1;
   EVP_MD_CTX_free(context);

@@ -31,13 +31,15 @@ void check_openvino(const Bundle& bundle, const EngineRecord& engine, const Sour
   const std::string path = bundle.path() + "/" + model;
   const auto bytes = bundle.map(model);
   std::string_view begin(reinterpret_cast<const char*>(bytes->data()), std::min<size_t>(bytes->size(), 64));
-  while (!begin.empty() && std::strchr(" \t\n\r\v\f", begin.front()) != nullptr && begin.front() != '\0') begin.remove_prefix(1);
+  while (!begin.empty() && std::strchr(" \t\n\r\v\f", begin.front()) != nullptr && begin.front() != '\0')
+    begin.remove_prefix(1);
   if (begin.substr(0, 5) != "<?xml" && begin.substr(0, 4) != "<net") {
     throw Failure(EDGEVIT_UNSAFE, path + " is not a model of OpenVINO's own format", kRebuild);
   }
   const std::string weights = name_weights(model);
   if (!source.packed() && source.has(weights) && !lists(engine, weights)) {
-    throw Failure(EDGEVIT_UNSAFE, bundle.path() + "/" + weights + " holds weights, and the bundle does not list it", kRebuild);
+    throw Failure(EDGEVIT_UNSAFE, bundle.path() + "/" + weights + " holds weights, and the bundle does not list it",
+                  kRebuild);
   }
 }
 

@@ -61,7 +61,7 @@ class Folder final : public Source {
     if (parts.empty()) return {Found::State::irregular, {}, {}};
     std::shared_ptr<const Descriptor> folder = open_folder(parts);
     if (!folder) return explain(parts);
-    struct stat status {};
+    struct stat status{};
     if (fstatat(folder->number(), parts.back().c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return explain(parts);
     if (!S_ISREG(status.st_mode)) return {Found::State::irregular, {}, {}};
     // whatever took its place meanwhile is not followed, and a pipe is not waited for
@@ -76,7 +76,7 @@ class Folder final : public Source {
   bool has(const std::string& name) const override {
     const std::vector<std::string> parts = split_name(name);
     const auto folder = parts.empty() ? nullptr : open_folder(parts);
-    struct stat status {};
+    struct stat status{};
     return folder && fstatat(folder->number(), parts.back().c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
   }
 
@@ -85,7 +85,8 @@ class Folder final : public Source {
   bool packed() const noexcept override { return false; }
 
  private:
-  /// The folder that the last part lies in; nothing, and `errno`, where a part between is no folder of the bundle's own.
+  /// The folder that the last part lies in; nothing, and `errno`, where a part between is no folder of the bundle's
+  /// own.
   std::shared_ptr<const Descriptor> open_folder(const std::vector<std::string>& parts) const {
     std::shared_ptr<const Descriptor> folder = folder_;
     for (size_t i = 0; i + 1 < parts.size(); ++i) {
@@ -104,7 +105,7 @@ class Folder final : public Source {
     // O_DIRECTORY says the same of a link as of a file: the first of the parts between that is no folder tells
     std::shared_ptr<const Descriptor> folder = folder_;
     for (size_t i = 0; i + 1 < parts.size(); ++i) {
-      struct stat status {};
+      struct stat status{};
       if (fstatat(folder->number(), parts[i].c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) break;
       if (S_ISLNK(status.st_mode)) return {Found::State::irregular, {}, {}};
       const int number = open_at(folder->number(), parts[i].c_str(), O_NOFOLLOW | O_DIRECTORY);
@@ -124,7 +125,8 @@ Descriptor::~Descriptor() {
 }
 
 void FilePart::read(uint64_t at, uint8_t* out, size_t count) const {
-  if (at > size_ || count > size_ - at) throw Failure(EDGEVIT_DAMAGED, "a file of the bundle ends too early", "copy the bundle again");
+  if (at > size_ || count > size_ - at)
+    throw Failure(EDGEVIT_DAMAGED, "a file of the bundle ends too early", "copy the bundle again");
   while (count > 0) {
     const ssize_t got = pread(file_->number(), out, count, static_cast<off_t>(offset_ + at));
     if (got < 0 && errno == EINTR) continue;
@@ -165,7 +167,8 @@ std::shared_ptr<const Bytes> FilePart::map() const {
   if (size_ == 0) return std::make_shared<const Nothing>();
   const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   const auto skip = static_cast<size_t>(offset_ % page);
-  if (size_ > SIZE_MAX - skip) throw Failure(EDGEVIT_ERROR, "a file of the bundle is too large for this system", "take a 64-bit system");
+  if (size_ > SIZE_MAX - skip)
+    throw Failure(EDGEVIT_ERROR, "a file of the bundle is too large for this system", "take a 64-bit system");
   const size_t length = static_cast<size_t>(size_) + skip;
   void* base = mmap(nullptr, length, PROT_READ, MAP_PRIVATE, file_->number(), static_cast<off_t>(offset_ - skip));
   if (base == MAP_FAILED) {
@@ -200,7 +203,7 @@ std::unique_ptr<Source> open_source(const std::string& path) {
     throw Failure(EDGEVIT_NOT_A_BUNDLE, path + reason, kHint);
   }
   auto opened = std::make_shared<const Descriptor>(number);
-  struct stat status {};
+  struct stat status{};
   if (fstat(number, &status) == 0 && S_ISDIR(status.st_mode)) return std::make_unique<Folder>(std::move(opened));
   if (!S_ISREG(status.st_mode)) throw Failure(EDGEVIT_NOT_A_BUNDLE, path + " is neither a folder nor a file", kHint);
   return open_packed(path, std::move(opened), static_cast<uint64_t>(status.st_size));

@@ -90,7 +90,7 @@ void check(const Form& form, const Value& value, const std::string& path, Proble
   }
   if (form.kind == Form::fixed && items.size() != form.count) {
     problems.add(path + " = " + show(value) + " has " + std::to_string(items.size()) + " values, not " +
-                         std::to_string(form.count));
+                 std::to_string(form.count));
     return;
   }
   if (form.kind == Form::record) return check_record(form, value, path, problems);

@@ -23,7 +23,8 @@ class Reader final : public nlohmann::json_sax<nlohmann::json> {
   bool number_integer(int64_t number) override { return put(Value(Value::Type::whole, std::to_string(number))); }
   bool number_unsigned(uint64_t number) override {
     const bool fits = number <= static_cast<uint64_t>(INT64_MAX);
-    return fits ? number_integer(static_cast<int64_t>(number)) : refuse("the number " + std::to_string(number) + " is too large");
+    return fits ? number_integer(static_cast<int64_t>(number))
+                : refuse("the number " + std::to_string(number) + " is too large");
   }
   bool string(std::string& text) override { return put(Value(Value::Type::text, std::move(text))); }
   bool binary(binary_t&) override { return false; }
@@ -45,7 +46,8 @@ class Reader final : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool key(std::string& name) override {
-    if (!seen_.back().insert(name).second && repeated_.empty()) repeated_ = "a table has the key " + show_name(name) + " twice";
+    if (!seen_.back().insert(name).second && repeated_.empty())
+      repeated_ = "a table has the key " + show_name(name) + " twice";
     open_.back()->children().keys.push_back(std::move(name));
     return true;
   }
@@ -162,7 +164,8 @@ void write_text(std::string& out, const std::string& text) {
     }
     const int more = byte < 0x80 ? 0 : byte < 0xe0 ? 1 : byte < 0xf0 ? 2 : 3;
     unsigned point = more == 0 ? byte : byte & (0x3fU >> more);
-    for (int i = 0; i < more && at < text.size(); ++i) point = point << 6 | (static_cast<unsigned char>(text[at++]) & 63U);
+    for (int i = 0; i < more && at < text.size(); ++i)
+      point = point << 6 | (static_cast<unsigned char>(text[at++]) & 63U);
     if (point < 0x10000) {
       write_unit(out, point);
     } else {

@@ -67,12 +67,12 @@ class Value {
   bool truth_ = false;
 };
 
-/// The document. Throws JsonError: it is not JSON in UTF-8, has lists and tables more than `most_levels` deep within one
-/// another, more than kMostValues values, a whole number beyond 64 bits or one that no float holds; RepeatedKey.
+/// The document. Throws JsonError: it is not JSON in UTF-8, has lists and tables more than `most_levels` deep within
+/// one another, more than kMostValues values, a whole number beyond 64 bits or one that no float holds; RepeatedKey.
 Value parse_json(std::string_view text, size_t most_levels);
 
-/// As Python's `json.dumps(value, sort_keys=True, separators=(",", ":"))`, to the byte, without one key of the outermost
-/// table; of a longer text at most the first `most` bytes or little more.
+/// As Python's `json.dumps(value, sort_keys=True, separators=(",", ":"))`, to the byte, without one key of the
+/// outermost table; of a longer text at most the first `most` bytes or little more.
 std::string dump_json(const Value& value, std::string_view left_out = {}, size_t most = SIZE_MAX);
 
 }  // namespace edgevit::detail

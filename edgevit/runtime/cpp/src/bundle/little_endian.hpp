@@ -17,7 +17,10 @@ inline bool is_utf8(std::string_view text) noexcept {
   for (size_t i = 0; i < text.size();) {
     const auto first = static_cast<uint8_t>(text[i++]);
     if (first < 0x80) continue;
-    const int more = first >= 0xc2 && first < 0xe0 ? 1 : first >= 0xe0 && first < 0xf0 ? 2 : first >= 0xf0 && first < 0xf5 ? 3 : 0;
+    const int more = first >= 0xc2 && first < 0xe0   ? 1
+                     : first >= 0xe0 && first < 0xf0 ? 2
+                     : first >= 0xf0 && first < 0xf5 ? 3
+                                                     : 0;
     if (more == 0) return false;
     uint32_t point = first & (0x3fU >> more);
     for (int k = 0; k < more; ++k, ++i) {

@@ -12,7 +12,9 @@ namespace {
 /// An input or output has fewer values for an image.
 constexpr int64_t kMostTensorValues = int64_t{1} << 31;
 
-bool rises(const std::array<int64_t, 3>& batch) { return 1 <= batch[0] && batch[0] <= batch[1] && batch[1] <= batch[2]; }
+bool rises(const std::array<int64_t, 3>& batch) {
+  return 1 <= batch[0] && batch[0] <= batch[1] && batch[1] <= batch[2];
+}
 
 std::array<int64_t, 3> read_batch(const Value& owner) {
   const Value* batch = owner.find("batch");
@@ -54,7 +56,8 @@ void check_shapes(const Value& document, const Manifest& manifest, Problems& pro
   for (const Value* specs : {&inputs, &outputs}) {
     for (const Value& spec : specs->items()) {
       const Value& shape = *spec.find("shape");
-      problems.add_if(!is_possible_shape(shape), show_name(spec.find("name")->text()) + " has the shape " + dump_json(shape, {}, 200));
+      problems.add_if(!is_possible_shape(shape),
+                      show_name(spec.find("name")->text()) + " has the shape " + dump_json(shape, {}, 200));
     }
   }
   if (manifest.inputs.size() != 1 || manifest.outputs.empty()) {
@@ -71,7 +74,8 @@ void check_shapes(const Value& document, const Manifest& manifest, Problems& pro
   }
   const Value* engine = document.find("engine");
   if (manifest.engine) {
-    const bool same = are_same_ports(*engine->find("inputs"), inputs) && are_same_ports(*engine->find("outputs"), outputs);
+    const bool same =
+        are_same_ports(*engine->find("inputs"), inputs) && are_same_ports(*engine->find("outputs"), outputs);
     problems.add_if(!same, "the engine's inputs and outputs are others than the bundle's");
   }
   if (manifest.task == "classify") {
@@ -82,7 +86,8 @@ void check_shapes(const Value& document, const Manifest& manifest, Problems& pro
       fit = true;
       all = all && spec.shape.back() == manifest.classes && manifest.classes >= 0;
     }
-    problems.add_if(!fit || !all, "there are " + std::to_string(manifest.classes) + " classes, and the outputs have others");
+    problems.add_if(!fit || !all,
+                    "there are " + std::to_string(manifest.classes) + " classes, and the outputs have others");
   }
 }
 
@@ -90,7 +95,8 @@ void check_preprocess(const Value& preprocess, Problems& problems) {
   const std::string prefix = "preprocess: ";
   for (const char* name : {"height", "width", "resize_height", "resize_width"}) {
     const int64_t size = *preprocess.find(name)->whole();
-    problems.add_if(size < 1 || size > 1 << 15, prefix + name + " = " + std::to_string(size) + " is not between 1 and 32768");
+    problems.add_if(size < 1 || size > 1 << 15,
+                    prefix + name + " = " + std::to_string(size) + " is not between 1 and 32768");
   }
   bool above = true;
   for (const Value& value : preprocess.find("std")->items()) above = above && *value.number() > 0;
@@ -108,13 +114,15 @@ void check_preprocess(const Value& preprocess, Problems& problems) {
   const Value* antialias = preprocess.find("antialias");
   const bool plain = antialias != nullptr && !antialias->truth();
   problems.add_if(plain && preprocess.find("interpolation")->text() != "bilinear",
-                  prefix + "antialias = false goes with bilinear interpolation, not with " + preprocess.find("interpolation")->text());
+                  prefix + "antialias = false goes with bilinear interpolation, not with " +
+                      preprocess.find("interpolation")->text());
 }
 
 void check_engine(const Value& engine, const EngineRecord& record, Problems& problems) {
   const auto batch = read_batch(engine);
   problems.add_if(!rises(batch), "engine: batch is not of the form 1 ≤ least ≤ best ≤ largest");
-  problems.add_if(batch[2] > kLargestBatch, "the engine takes more than " + std::to_string(kLargestBatch) + " images a call");
+  problems.add_if(batch[2] > kLargestBatch,
+                  "the engine takes more than " + std::to_string(kLargestBatch) + " images a call");
   problems.add_if(record.files.empty(), "engine: files is empty");
 }
 
@@ -127,8 +135,9 @@ void check_canary(const Value& canary, const CanaryRecord& record, Problems& pro
 }
 
 void check_files(const Value& files, Problems& problems) {
-  problems.add_if(files.items().size() >= kMostFiles, "there are " + std::to_string(files.items().size()) + " files, and " +
-                                                          std::to_string(kMostFiles - 1) + " are the most");
+  problems.add_if(files.items().size() >= kMostFiles, "there are " + std::to_string(files.items().size()) +
+                                                          " files, and " + std::to_string(kMostFiles - 1) +
+                                                          " are the most");
   for (size_t i = 0; i < files.items().size(); ++i) {
     const std::string name = "files." + show_name(files.keys()[i]);
     const std::string& digest = files.items()[i].find("sha256")->text();
@@ -180,7 +189,8 @@ void check_tiers(const Value& target, const Library& library, bool on_cpu, Probl
     const std::string of = find_tier(name.text())->architecture;
     names.insert(name.text());
     architectures.insert(of);
-    problems.add_if(!architecture.empty() && of != architecture, "target: isa has " + name.text() + ", which " + architecture + " has not");
+    problems.add_if(!architecture.empty() && of != architecture,
+                    "target: isa has " + name.text() + ", which " + architecture + " has not");
     for (const Lack& lack : library.lacks) {
       problems.add_if(name.text() == lack.tier, "target: isa has " + name.text() + ", for which " + lack.reason);
     }
@@ -217,7 +227,8 @@ void check_target(const Value& target, Problems& problems) {
   const auto& precisions = list_of(target, "precisions");
   problems.add_if(precisions.empty(), "target: precisions is empty");
   if (const Value* opset = target.find("opset")) {
-    problems.add_if(*opset->whole() < 17 || *opset->whole() > 24, "target: opset is not between 17 (LayerNormalization) and 24");
+    problems.add_if(*opset->whole() < 17 || *opset->whole() > 24,
+                    "target: opset is not between 17 (LayerNormalization) and 24");
   }
   for (const Value& wanted : list_of(target, "preference")) {
     bool there = false;
@@ -228,14 +239,16 @@ void check_target(const Value& target, Problems& problems) {
   const auto& also = list_of(target, "also");
   bool rivals = true;
   for (const Value& other : also) rivals = rivals && other.text() != backend && find_library(other.text())->cpu;
-  problems.add_if(!also.empty() && !(on_cpu && rivals), "target: also may have a CPU's other libraries beside its backend, nothing else");
+  problems.add_if(!also.empty() && !(on_cpu && rivals),
+                  "target: also may have a CPU's other libraries beside its backend, nothing else");
   const Value* memory = target.find("memory_bytes");
   problems.add_if(memory != nullptr && memory->whole() && *memory->whole() <= 0, "target: memory_bytes is not above 0");
   const Value* capability = target.find("compute_capability");
   problems.add_if(capability != nullptr && capability->is_text() && !is_capability(capability->text()),
                   "target: compute_capability is not of the form 8.7");
   const Value* version = target.find("runtime_version");
-  problems.add_if(version != nullptr && version->is_text() && !is_version(version->text()), "target: runtime_version is not of the form 10.3");
+  problems.add_if(version != nullptr && version->is_text() && !is_version(version->text()),
+                  "target: runtime_version is not of the form 10.3");
 }
 
 }  // namespace edgevit::detail

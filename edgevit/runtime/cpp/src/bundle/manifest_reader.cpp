@@ -32,7 +32,8 @@ void check_version(const Value& document, const std::string& file) {
   const std::string said = file + " has schema version " + version->text();
   if (*version->whole() > kSchemaVersion) {
     const Value* writer = document.find("edgevit_version");
-    const std::string made_by = writer != nullptr && writer->is_text() ? show_name(writer->text()) : "an unknown version";
+    const std::string made_by =
+        writer != nullptr && writer->is_text() ? show_name(writer->text()) : "an unknown version";
     throw Failure(EDGEVIT_SCHEMA, said + "; this edgevit reads " + std::to_string(kSchemaVersion),
                   "take the library of the edgevit that wrote it (" + made_by + ") or " + kRebuild);
   }
@@ -44,7 +45,8 @@ void check_digest(const Value& document, const std::string& file) {
   const std::string found = hash_text(dump_json(document, kDigestKey));
   if (recorded != nullptr && recorded->is_text() && recorded->text() == found) return;
   const std::string says = recorded == nullptr ? "none" : dump_json(*recorded, {}, 80).substr(0, 80);
-  throw Failure(EDGEVIT_MANIFEST, file + " was changed: its content has the SHA-256 " + found + ", it records " + says, kRebuild);
+  throw Failure(EDGEVIT_MANIFEST, file + " was changed: its content has the SHA-256 " + found + ", it records " + says,
+                kRebuild);
 }
 
 void check_names(const Value& document, const std::string& file) {
@@ -56,7 +58,8 @@ void check_names(const Value& document, const std::string& file) {
     unsafe.add_if(own || split_name(name).empty(), show_name(name));
   }
   if (unsafe.empty()) return;
-  throw Failure(EDGEVIT_UNSAFE, file + " lists files with names that lead out of the bundle:\n" + unsafe.list(), kRebuild);
+  throw Failure(EDGEVIT_UNSAFE, file + " lists files with names that lead out of the bundle:\n" + unsafe.list(),
+                kRebuild);
 }
 
 const Value* find(const Value& table, const char* key) {
@@ -126,8 +129,8 @@ PreprocessOptions read_preprocess(const Value& table) {
   options.resize_height = static_cast<int>(*table.find("resize_height")->whole());
   options.resize_width = static_cast<int>(*table.find("resize_width")->whole());
   options.resize = read_choice(table, "resize", {"shortest", "longest", "squash", "crop", "none"}, Resize::none);
-  options.interpolation = read_choice(table, "interpolation", {"nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"},
-                                      Interpolation::bilinear);
+  options.interpolation = read_choice(
+      table, "interpolation", {"nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"}, Interpolation::bilinear);
   options.resampling = read_choice(table, "resampling", {"pillow", "torch"}, Resampling::pillow);
   options.crop_rounding = read_choice(table, "crop_rounding", {"round", "floor"}, CropRounding::round);
   if (const Value* fill = find(table, "fill")) {
@@ -235,7 +238,8 @@ void check_needed(const Manifest& manifest, const std::string& path) {
   Problems unlisted;
   for (const std::string& name : needed) unlisted.add_if(manifest.files.count(name) == 0, show_name(name));
   if (unlisted.empty()) return;
-  throw Failure(EDGEVIT_UNSAFE, path + ": the manifest does not list what its engine needs:\n" + unlisted.list(), kRebuild);
+  throw Failure(EDGEVIT_UNSAFE, path + ": the manifest does not list what its engine needs:\n" + unlisted.list(),
+                kRebuild);
 }
 
 }  // namespace

@@ -20,8 +20,8 @@ const uint8_t* look(std::string_view data, uint64_t at, uint64_t size) {
   return bytes(data) + at;
 }
 
-/// The content of a file, from its line in the directory. Sizes in the local header count for nothing: numpy leaves them
-/// to a field behind it.
+/// The content of a file, from its line in the directory. Sizes in the local header count for nothing: numpy leaves
+/// them to a field behind it.
 std::string_view find_content(std::string_view data, const uint8_t* line, std::string_view name) {
   const uint64_t header = read_u32(line + 42);
   const uint32_t size = read_u32(line + 24);
@@ -31,7 +31,8 @@ std::string_view find_content(std::string_view data, const uint8_t* line, std::s
   if (read_u32(local) != 0x04034b50 || own_name != name) throw NpzError(show_name(name) + " is described in two ways");
   const uint64_t begin = header + 30 + length + read_u16(local + 28);
   const uint8_t* content = look(data, begin, size);
-  if (add_crc32(0, content, size) != read_u32(line + 16)) throw NpzError(show_name(name) + " has another checksum than it says");
+  if (add_crc32(0, content, size) != read_u32(line + 16))
+    throw NpzError(show_name(name) + " has another checksum than it says");
   return data.substr(static_cast<size_t>(begin), size);
 }
 
@@ -134,7 +135,8 @@ std::map<std::string, std::string_view> list_stored(std::string_view data) {
   const uint8_t* tail = look(data, end, 22);
   const uint64_t begin = read_u32(tail + 16);
   const uint16_t count = read_u16(tail + 10);
-  if (read_u32(tail) != 0x06054b50 || read_u16(tail + 20) != 0 || begin + read_u32(tail + 12) != end || count > kMostFiles) {
+  if (read_u32(tail) != 0x06054b50 || read_u16(tail + 20) != 0 || begin + read_u32(tail + 12) != end ||
+      count > kMostFiles) {
     throw NpzError("it is cut short, or no zip");
   }
   std::map<std::string, std::string_view> files;
@@ -146,7 +148,8 @@ std::map<std::string, std::string_view> list_stored(std::string_view data) {
     const std::string_view name = data.substr(static_cast<size_t>(place) + 46, length);
     place += uint64_t{46} + length + read_u16(line + 30) + read_u16(line + 32);
     if (read_u32(line) != 0x02014b50) throw NpzError("it has a directory that is not one");
-    if (read_u16(line + 10) != 0 || read_u32(line + 20) != read_u32(line + 24) || (read_u16(line + 8) & ~(1 << 11)) != 0) {
+    if (read_u16(line + 10) != 0 || read_u32(line + 20) != read_u32(line + 24) ||
+        (read_u16(line + 8) & ~(1 << 11)) != 0) {
       throw NpzError(show_name(name) + " is compressed");
     }
     const bool added = files.emplace(std::string(name), find_content(data, line, name)).second;

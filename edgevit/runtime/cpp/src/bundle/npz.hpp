@@ -16,8 +16,8 @@ class NpzError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// The files of a zip by their names, within `data`. Throws NpzError: it is no zip without compression and comments, has a
-/// name twice, or a file outside of it or of another checksum.
+/// The files of a zip by their names, within `data`. Throws NpzError: it is no zip without compression and comments,
+/// has a name twice, or a file outside of it or of another checksum.
 std::map<std::string, std::string_view> list_stored(std::string_view data);
 
 /// Shape, type and content of an array.

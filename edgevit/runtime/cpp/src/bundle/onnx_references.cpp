@@ -10,20 +10,26 @@ namespace {
 
 enum class Message { other, model, training, graph, function, node, attribute, sparse, tensor, entry };
 
-/// What lies within a message, by the number of its field, on the way to the places of tensors' contents; the fields are
-/// those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
+/// What lies within a message, by the number of its field, on the way to the places of tensors' contents; the fields
+/// are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 Message find_inner(Message message, uint64_t number) {
   switch (message) {
     case Message::model:
-      return number == 7 ? Message::graph : number == 20 ? Message::training : number == 25 ? Message::function : Message::other;
+      return number == 7    ? Message::graph
+             : number == 20 ? Message::training
+             : number == 25 ? Message::function
+                            : Message::other;
     case Message::training: return number == 1 || number == 2 ? Message::graph : Message::other;
     case Message::graph:
-      return number == 1 ? Message::node : number == 5 ? Message::tensor : number == 15 ? Message::sparse : Message::other;
+      return number == 1    ? Message::node
+             : number == 5  ? Message::tensor
+             : number == 15 ? Message::sparse
+                            : Message::other;
     case Message::function: return number == 7 ? Message::node : number == 11 ? Message::attribute : Message::other;
     case Message::node: return number == 5 ? Message::attribute : Message::other;
     case Message::attribute:
-      return number == 5 || number == 10 ? Message::tensor
-             : number == 6 || number == 11 ? Message::graph
+      return number == 5 || number == 10    ? Message::tensor
+             : number == 6 || number == 11  ? Message::graph
              : number == 22 || number == 23 ? Message::sparse
                                             : Message::other;
     case Message::sparse: return number == 1 || number == 2 ? Message::tensor : Message::other;

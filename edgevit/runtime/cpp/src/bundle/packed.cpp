@@ -1,5 +1,6 @@
 // A bundle that is one file: a zip in which every file lies as it is, so that it can be mapped. Its central directory
-// counts only where every local header agrees, and files overlap neither each other nor it. docs/bundle.md has the form.
+// counts only where every local header agrees, and files overlap neither each other nor it. docs/bundle.md has the
+// form.
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -90,8 +91,10 @@ class Directory {
     if (split_name(name).empty() || !is_utf8(name)) refuse(where + " is no plain name of a file");
     const uint32_t attributes = read_u32(line + 38);
     const uint32_t kind = attributes >> 28;  // of Unix, a regular file's is 8; some writers leave it out
-    if ((kind != 0 && kind != 8) || (attributes & 0x10) != 0) refuse(where + " is a link, a folder or a device, not a file");
-    if (read_u16(line + 10) != 0 || read_u32(line + 20) != read_u32(line + 24) || (read_u16(line + 8) & ~kUtf8Flag) != 0) {
+    if ((kind != 0 && kind != 8) || (attributes & 0x10) != 0)
+      refuse(where + " is a link, a folder or a device, not a file");
+    if (read_u16(line + 10) != 0 || read_u32(line + 20) != read_u32(line + 24) ||
+        (read_u16(line + 8) & ~kUtf8Flag) != 0) {
       refuse(where + " is compressed or encrypted, or described after its end");
     }
     // further fields, a comment, another disk
@@ -130,7 +133,8 @@ void refuse_overlaps(const std::string& path, const std::map<std::string, Entry>
   for (const auto& [name, entry] : entries) {
     spans.emplace_back(entry.header, entry.begin + entry.size);
     for (size_t slash = name.find('/'); slash != std::string::npos; slash = name.find('/', slash + 1)) {
-      if (entries.count(name.substr(0, slash)) > 0) refuse(path + ": " + show_name(name) + " lies below what is itself a file");
+      if (entries.count(name.substr(0, slash)) > 0)
+        refuse(path + ": " + show_name(name) + " lies below what is itself a file");
     }
   }
   std::sort(spans.begin(), spans.end());
@@ -150,8 +154,9 @@ std::unique_ptr<Source> open_packed(const std::string& path, std::shared_ptr<con
                   "give the folder that edgevit build wrote, or a file that edgevit pack made of it (NAME.edgevit)");
   }
   if (size > kMostBytes) {
-    throw Failure(EDGEVIT_UNSAFE, path + " has " + std::to_string(size) + " bytes, and a packed bundle " +
-                                      std::to_string(kMostBytes) + " at most",
+    throw Failure(EDGEVIT_UNSAFE,
+                  path + " has " + std::to_string(size) + " bytes, and a packed bundle " + std::to_string(kMostBytes) +
+                      " at most",
                   "ship the folder");
   }
   uint8_t tail[kEndSize] = {};

@@ -1,4 +1,5 @@
-// What a bundle may set of its engine, and what is known of engine libraries and instruction sets, from Python's tables.
+// What a bundle may set of its engine, and what is known of engine libraries and instruction sets, from Python's
+// tables.
 #pragma once
 
 #include <cstddef>

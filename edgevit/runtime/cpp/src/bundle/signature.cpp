@@ -14,7 +14,9 @@ constexpr const char* kAgain = "sign the bundle again, or delete that file";
 constexpr const char* kSign =
     "get the bundle from whoever signs it, or open it without asking for a signature where you trust its source";
 
-[[noreturn]] void refuse(const std::string& message, const char* hint) { throw Failure(EDGEVIT_SIGNATURE, message, hint); }
+[[noreturn]] void refuse(const std::string& message, const char* hint) {
+  throw Failure(EDGEVIT_SIGNATURE, message, hint);
+}
 
 bool is_hex(const Value& value, size_t digits) {
   return value.is_text() && value.text().size() == digits &&
@@ -23,7 +25,8 @@ bool is_hex(const Value& value, size_t digits) {
 
 std::vector<uint8_t> read_hex(const std::string& text) {
   std::vector<uint8_t> bytes;
-  for (size_t i = 0; i + 1 < text.size(); i += 2) bytes.push_back(static_cast<uint8_t>(std::stoi(text.substr(i, 2), nullptr, 16)));
+  for (size_t i = 0; i + 1 < text.size(); i += 2)
+    bytes.push_back(static_cast<uint8_t>(std::stoi(text.substr(i, 2), nullptr, 16)));
   return bytes;
 }
 
@@ -46,7 +49,8 @@ Value read_signature(const Source& source, const std::string& path, const std::s
 
 }  // namespace
 
-void check_signature(const Source& source, const std::string& path, const std::string& manifest, const std::string& pem) {
+void check_signature(const Source& source, const std::string& path, const std::string& manifest,
+                     const std::string& pem) {
   const PublicKey trusted(pem);
   const std::string where = path + ": " + kSignatureFile;
   const Value document = read_signature(source, path, where);
@@ -62,7 +66,9 @@ void check_signature(const Source& source, const std::string& path, const std::s
   if (trusted.verifies(read_hex(signature->text()), kDomain + manifest)) return;
   const std::string own = trusted.raw();
   if (key->text() != own) {
-    refuse(path + " is signed with another key: " + key->text().substr(0, 16) + "…, and " + own.substr(0, 16) + "… is asked for", kSign);
+    refuse(path + " is signed with another key: " + key->text().substr(0, 16) + "…, and " + own.substr(0, 16) +
+               "… is asked for",
+           kSign);
   }
   refuse(path + " was altered after it was signed: its signature does not fit", kSign);
 }

@@ -11,8 +11,9 @@ namespace edgevit::detail {
 /// signature for something else is none for a bundle. The key in signature.json proves nothing: it only tells a bundle
 /// that was signed with another key from one that was altered.
 ///
-/// Throws Failure: EDGEVIT_SIGNATURE where it is missing, malformed, of another key or does not fit; EDGEVIT_UNSAFE where
-/// signature.json is no regular file; EDGEVIT_ARGUMENT where `pem` is no public key of Ed25519.
-void check_signature(const Source& source, const std::string& path, const std::string& manifest, const std::string& pem);
+/// Throws Failure: EDGEVIT_SIGNATURE where it is missing, malformed, of another key or does not fit; EDGEVIT_UNSAFE
+/// where signature.json is no regular file; EDGEVIT_ARGUMENT where `pem` is no public key of Ed25519.
+void check_signature(const Source& source, const std::string& path, const std::string& manifest,
+                     const std::string& pem);
 
 }  // namespace edgevit::detail

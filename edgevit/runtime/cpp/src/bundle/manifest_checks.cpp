@@ -2,7 +2,6 @@
 
 #include <set>
 
-#include "bundle/files.hpp"
 #include "bundle/settings_check.hpp"
 
 namespace edgevit::detail {
@@ -135,9 +134,6 @@ void check_canary(const Value& canary, const CanaryRecord& record, Problems& pro
 }
 
 void check_files(const Value& files, Problems& problems) {
-  problems.add_if(files.items().size() >= kMostFiles, "there are " + std::to_string(files.items().size()) +
-                                                          " files, and " + std::to_string(kMostFiles - 1) +
-                                                          " are the most");
   for (size_t i = 0; i < files.items().size(); ++i) {
     const std::string name = "files." + show_name(files.keys()[i]);
     const std::string& digest = files.items()[i].find("sha256")->text();

@@ -53,6 +53,11 @@ void check_names(const Value& document, const std::string& file) {
   const Value* files = document.find("files");
   Problems unsafe;
   if (files == nullptr) return;
+  if (files->keys().size() >= kMostFiles) {
+    throw Failure(EDGEVIT_MANIFEST, file + " lists " + std::to_string(files->keys().size()) + " files, and " +
+                                        std::to_string(kMostFiles - 1) + " are the most",
+                  kRebuild);
+  }
   for (const std::string& name : files->keys()) {
     const bool own = name == kManifestFile || name == kSignatureFile;
     unsafe.add_if(own || split_name(name).empty(), show_name(name));

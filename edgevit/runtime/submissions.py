@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from edgevit.core.errors import DeviceError
+from edgevit.core.errors import DeviceError, EdgevitError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -14,10 +14,8 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 
-class QueueFullError(DeviceError):
+class QueueFullError(EdgevitError):
     """As many images as the queue takes wait for their answers, and the caller does not want to wait."""
-
-    code = "error"  # nothing is wrong with the device
 
 
 class Submissions:

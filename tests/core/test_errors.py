@@ -60,11 +60,10 @@ def test_list_that_was_shortened_before_keeps_its_count() -> None:
     assert DataError(once).message == once
 
 
-def test_list_that_is_bounded_counts_what_neither_form_shows() -> None:
-    error = DataError(f"bad:\n{format_offenders(number(1000), 50)}")
+def test_list_that_was_bounded_before_counts_what_neither_form_shows() -> None:
+    error = DataError(f"bad:\n{format_offenders(number(50))}\n  … and 950 more")
     assert error.message.endswith("  file 9\n  … and 990 more")
     assert error.whole.endswith("  file 49\n  … and 950 more")
-    assert DataError(format_offenders(number(12), 12)).whole.endswith("  file 11")
 
 
 def test_whole_list_travels_between_processes() -> None:

@@ -25,7 +25,7 @@ def unpacked(tmp_path_factory) -> Path:
     return folder / "site"
 
 
-def test_wheel_holds_models_images_targets_recipes_and_the_page(unpacked):
+def test_wheel_holds_models_images_targets_recipes_the_page_and_sources_of_apps(unpacked):
     package = unpacked / "edgevit"
     for name in ("digits.npz", "vit_digits/model.safetensors", "swin_digits/config.json", "README.md"):
         assert (package / "cli/demo_models" / name).read_bytes() == (
@@ -38,6 +38,10 @@ def test_wheel_holds_models_images_targets_recipes_and_the_page(unpacked):
     assert {
         path.relative_to(package / "runtime/cpp") for path in (package / "runtime/cpp").rglob("*") if path.is_file()
     } == (tracked)
+    texts = [path for path in (ROOT / "edgevit/cli/app").rglob("*.*") if path.is_file() and path.suffix != ".pyc"]
+    assert len(texts) > 10
+    for path in texts:  # what edgevit new-app copies from
+        assert (package / path.relative_to(ROOT / "edgevit")).read_bytes() == path.read_bytes()
     for folder in ("targets", "calibration"):
         shipped = {path.name for path in (package / "_data" / folder).glob("*.toml")}
         assert shipped == {path.name for path in (ROOT / folder).glob("*.toml")}

@@ -26,10 +26,12 @@ from edgevit.core.packages import install_line
 
 COMMANDS = (
     *("build", "finish", "inspect", "bench", "eval", "run", "check", "report"),
+    "new-app",
     *("pack", "unpack", "verify", "sign", "keygen"),
     *("targets", "doctor", "demo"),
 )
-"""In the order of ``--help``; each is a file of this folder with an object ``command``, imported when asked for."""
+"""In the order of ``--help``; each is a file of this folder (``new_app.py``) with an object ``command``, imported when
+asked for."""
 
 
 _EXTRAS = {
@@ -53,7 +55,7 @@ class CommandLine(click.Group):
         """The command of that name, whose module is imported now; ``None`` where there is none."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"edgevit.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"edgevit.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def resolve_command(

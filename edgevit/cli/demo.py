@@ -29,7 +29,8 @@ def command(output: Output, target: str | None, out: Path) -> int:
     """Run the whole line on a small ViT and a small Swin that read handwritten digits.
 
     Writes the digits as PNG files, builds and measures a bundle for each model, opens both as a device app would, and
-    shows what they see in images that they were not trained on. The last line names a page with both side by side.
+    shows what they see in images that they were not trained on. The last lines name a page with both side by side, and
+    the command that makes an app around one of them.
 
     \b
     Examples:
@@ -68,9 +69,11 @@ def command(output: Output, target: str | None, out: Path) -> int:
     output.document({"builds": described, "predictions": predictions, "page": None if page is None else str(page)})
     if any(name in row for row in predictions for name in MODELS):
         _show_predictions(output, predictions)
+    output.line()
     if page is not None:
-        output.line()
         output.line(f"report: {page}")
+    if (command := _suggest_app(results)) is not None:
+        output.line(f"app:    {command}")
     return max(exit_status(result.report) for result in results.values())
 
 
@@ -127,6 +130,19 @@ def _write_page(output: Output, results: dict[str, BuildResult], out: Path) -> P
         output.note(f"no report page: {exc.message} ({exc.hint})")
         return None
     return out / "report.html"
+
+
+def _suggest_app(results: dict[str, BuildResult]) -> str | None:
+    """The command that makes an app around the first bundle with an engine."""
+    from edgevit.cli.app.write import is_opened_in_cpp
+    from edgevit.core.command import write_command
+
+    for result in results.values():
+        engine = None if result.manifest is None else result.manifest.engine
+        if result.bundle is not None and engine is not None:
+            language = "cpp" if is_opened_in_cpp(engine.backend) else "python"
+            return write_command("new-app", "my-app", "--bundle", result.bundle, "--language", language)
+    return None
 
 
 def _show_predictions(output: Output, rows: list[dict[str, Any]]) -> None:

@@ -55,7 +55,9 @@ def test_demo_builds_both_models_and_reads_held_out_digits_and_again_as_one_docu
         assert f"{name} for cpu" in result.stdout
         assert (out / f"{name}-cpu" / "manifest.json").is_file()
     assert result.stdout.count("CHOSEN") == 2
-    assert result.stdout.splitlines()[-1] == f"report: {out / 'report.html'}"
+    report, app = result.stdout.splitlines()[-2:]
+    assert report == f"report: {out / 'report.html'}"
+    assert app.startswith(f"app:    edgevit new-app my-app --bundle {out / 'vit_digits-cpu'} --language ")
     page = (out / "report.html").read_text(encoding="utf-8")
     assert all(f"{name}-cpu" in page for name in ("vit_digits", "swin_digits"))
     ending = result.stdout.split("Held-out images")[1]
@@ -78,6 +80,7 @@ def test_demo_for_a_device_elsewhere_leaves_portable_bundles_and_predicts_nothin
     result = run("demo", "--target", "jetson", "--out", out)
     assert result.exit_code == 0, result.output
     assert "Held-out" not in result.stdout
+    assert "new-app" not in result.stdout, "an app needs an engine"
     manifests = [json.loads(path.read_text()) for path in out.glob("*/manifest.json")]
     assert len(manifests) == 2
     assert all("engine" not in manifest for manifest in manifests)

@@ -47,8 +47,8 @@ def build_cpp(targets: Sequence[str], options: Mapping[str, str] | None = None) 
         if not done.issuperset(targets):
             generator = ["-G", "Ninja"] if shutil.which("ninja") else []
             variables = [f"-D{name}={value}" for name, value in settings.items()]
-            _call(["cmake", "-S", str(SOURCES), "-B", str(folder), *generator, *variables])
-            _call(["cmake", "--build", str(folder), "--target", *targets])
+            run_tool(["cmake", "-S", str(SOURCES), "-B", str(folder), *generator, *variables])
+            run_tool(["cmake", "--build", str(folder), "--target", *targets])
             stamp.write_text(" ".join([state, *sorted(done.union(targets))]))
     return folder
 
@@ -70,7 +70,8 @@ def _lock(path: Path) -> Iterator[None]:
         yield
 
 
-def _call(command: Sequence[str]) -> None:
+def run_tool(command: Sequence[str]) -> None:
+    """Run CMake or a compiler; skips the test where it says that something is absent, fails it for any other reason."""
     jobs = {"CMAKE_BUILD_PARALLEL_LEVEL": str(min(2, os.cpu_count() or 1))}
     done = subprocess.run(command, capture_output=True, text=True, env={**jobs, **os.environ}, check=False)
     if done.returncode:

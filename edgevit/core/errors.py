@@ -133,14 +133,9 @@ class BundleError(EdgevitError):
     """A bundle that is damaged, too new, or made for another device."""
 
 
-def format_offenders(offenders: Sequence[str], most: int | None = None) -> str:
-    """Indented list of all offenders, for an error's message, which shows ten; see :func:`shorten_lists`.
-
-    Past ``most`` the rest is counted: of what a stranger's document holds, memory must not grow without end.
-    """
-    kept = offenders[:most]
-    lines = ["  " + offender.replace("\n", "\n    ") for offender in kept]
-    return "\n".join(lines + ([f"  … and {len(offenders) - len(kept)} more"] if len(kept) < len(offenders) else []))
+def format_offenders(offenders: Sequence[str]) -> str:
+    """Indented list of all offenders, for an error's message, which shows ten; see :func:`shorten_lists`."""
+    return "\n".join("  " + offender.replace("\n", "\n    ") for offender in offenders)
 
 
 def shorten_lists(text: str, more: str = "") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from typing import Any
 
@@ -13,6 +14,9 @@ MOST_LEVELS = 64
 
 MOST_VALUES = 1 << 20
 """In a document from anywhere: each takes some hundred bytes, whatever it takes in the file."""
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""What half of a character beyond 16 bits is written with, in a pair or by itself."""
 
 
 class RepeatedKeyError(ValueError):
@@ -26,7 +30,8 @@ def parse_json(text: str | bytes, *, most_levels: int = MOST_LEVELS, unique: boo
         text: Of bytes, the encoding is one of those that JSON may have.
         most_levels: Lists and tables within one another.
         unique: Take nothing that another reader may understand in another way: a key that a table has twice, whole
-            numbers beyond 64 bits, and bytes that are not UTF-8. Nor more than ``MOST_VALUES`` values.
+            numbers beyond 64 bits, bytes that are not UTF-8, and halves of characters. Nor more than ``MOST_VALUES``
+            values.
 
     Raises:
         ValueError: It is not JSON, is nested too deeply, or has a number that is none or that no float holds.
@@ -44,6 +49,8 @@ def parse_json(text: str | bytes, *, most_levels: int = MOST_LEVELS, unique: boo
                 parse_int=_read_int,
                 object_pairs_hook=_collect_pairs,
             )
+            if _SURROGATE.search(text):
+                _refuse_half_characters(data)
         else:
             data = json.loads(text, parse_constant=_refuse_constant, parse_float=_read_float)
     except RecursionError as exc:
@@ -55,6 +62,13 @@ def parse_json(text: str | bytes, *, most_levels: int = MOST_LEVELS, unique: boo
             raise ValueError(f"nested more than {most_levels} deep")
         found = [child for item in found for child in (item.values() if isinstance(item, dict) else item)]
     return data
+
+
+def _refuse_half_characters(data: Any) -> None:
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError as exc:
+        raise ValueError("it has half of a character, which other readers refuse") from exc
 
 
 def _refuse_constant(name: str) -> None:

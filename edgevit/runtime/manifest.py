@@ -206,8 +206,19 @@ def dump_manifest(manifest: Manifest) -> bytes:
     Raises:
         ValueError: ``source`` or ``figures`` holds something that JSON has no form for, such as NaN.
     """
-    data = manifest.to_data()
+    data = _write_whole_characters(manifest.to_data())
     return (json.dumps({**data, DIGEST_KEY: _digest(data)}, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _write_whole_characters(value: Any) -> Any:
+    """The value with escapes for what is no character, as a path has that is not UTF-8: no other reader takes those."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {_write_whole_characters(key): _write_whole_characters(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_write_whole_characters(item) for item in value]
+    return value
 
 
 def load_manifest(path: Path) -> Manifest:

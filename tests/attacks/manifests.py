@@ -123,6 +123,7 @@ RAW: dict[str, Callable[[bytes], bytes]] = {
     "json-is-cut": lambda content: content[: len(content) // 2],
     "json-is-utf-16": lambda content: content.decode().encode("utf-16"),
     "json-has-a-byte-that-is-no-text": lambda content: content.replace(b'"tiny"', b'"t\xffny"', 1),
+    "json-has-half-a-character": lambda content: content.replace(b'"tiny"', rb'"t\ud800ny"', 1),
     "json-is-deep": lambda content: content[:-1] + b', "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "json-is-deeper-than-32": lambda content: content[:-1] + b', "x": ' + b'{"a":' * 40 + b"1" + b"}" * 41,
     "json-is-only-brackets": lambda content: b"[" * 1_000_000,

@@ -56,3 +56,11 @@ def test_what_one_reader_reads_is_left_alone() -> None:
     text = '{"a": [1, -9223372036854775808, 9223372036854775807, 1e3, "é", [[]]], "b": null}'
     assert parse_json(text.encode(), unique=True, most_levels=4) == parse_json(text)
     assert parse_json('{"a": 1, "a": 2}') == {"a": 2}
+
+
+@pytest.mark.parametrize("half", [r"\ud800", r"\uDFFF", r"\udc00\ud800", r"\ud83d x"])
+def test_parse_json_takes_no_half_of_a_character_where_readers_must_agree(half: str) -> None:
+    for text in (f'["{half}"]', f'{{"{half}": 1}}'):
+        with pytest.raises(ValueError, match="half of a character"):
+            parse_json(text, unique=True)
+    assert parse_json(r'["\ud83d\ude00 \\ud800"]', unique=True) == ["\U0001f600 \\ud800"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,13 @@ def test_any_labels_and_figures_come_back(labels: list[str], figure: float, text
     data = json.loads(dump_manifest(manifest))
     assert tuple(data["labels"]) == tuple(labels)
     assert data["figures"] == {"a": figure, "b": [text, None, True]}
+
+
+def test_path_that_is_not_utf_8_is_written_for_every_reader(tmp_path: Path) -> None:
+    path = os.fsdecode(b"mod\xe8le")  # Latin-1, as in old archives
+    content = dump_manifest(make_manifest(source={"path": path, "notes": [path]}))
+    content.decode().encode("ascii")
+    assert load_manifest(_write(tmp_path, content)).source == {"path": r"mod\udce8le", "notes": [r"mod\udce8le"]}
 
 
 def test_digest_is_the_hash_of_the_canonical_content() -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from edgevit.measure.intervals import ratio_of_medians
 from tests.support.cpp_build import build_cpp
-from tests.support.cpp_engine import OPENVINO
+from tests.support.cpp_engine import choose_libraries
 
 MOST_OVERHEAD = 1.01
 MOST_START_MS = 400
@@ -64,7 +64,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--starts", type=int, default=20)
     options = parser.parse_args()
-    program = build_cpp(["edgevit_timing"], OPENVINO) / "src/api/edgevit_timing"
+    program = build_cpp(["edgevit_timing"], choose_libraries()) / "src/api/edgevit_timing"
     (wall, used), *kept = measure_starts(program, options.bundle, options.starts)
     print(f"start, compiled: {wall:.0f} ms, of the processor {used:.0f} ms")
     for place, what in ((0, "wall"), (1, "processor")):

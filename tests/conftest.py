@@ -6,17 +6,19 @@ import functools
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from edgevit.core.isa import TIERS, list_tiers
+from edgevit.core.engine import Setting, load_engine
+from edgevit.core.isa import TIERS, TierName, list_tiers
 from edgevit.core.memory import collect_new_alone
+from edgevit.core.report.report import ColdStart
 from edgevit.measure.cold_start import measure_cold_start
-from tests.support.exports_folder import SHARED_EXPORTS
+from tests.support.exports_folder import SHARED_EXPORTS, name_exports
 from tests.support.gpu_double import Machine, install_everywhere
 from tests.support.under_tier import ALL_CORES
 
@@ -152,23 +154,46 @@ def assets() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A build cache of the tests' own, and a folder for files that they export, shared by all processes of a run."""
+def cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A build cache of the tests' own, and a folder for files that they export, shared by all processes of a run.
+
+    Both outlive the run, in pytest's cache, which ``--cache-clear`` empties: a stage knows the code and the packages
+    that it was made by, and so does the folder of exported files.
+    """
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent
+    if (kept := getattr(request.config, "cache", None)) is not None:  # None with -p no:cacheprovider
+        base = kept.mkdir("edgevit")
+    stages, exports = base / "shared-cache", base / "shared-exports" / name_exports()
     with pytest.MonkeyPatch.context() as patch:
-        for variable, name in (("EDGEVIT_CACHE", "shared-cache"), (SHARED_EXPORTS, "shared-exports")):
-            (base / name).mkdir(exist_ok=True)
-            patch.setenv(variable, str(base / name))
+        for variable, folder in (("EDGEVIT_CACHE", stages), (SHARED_EXPORTS, exports)):
+            folder.mkdir(parents=True, exist_ok=True)
+            patch.setenv(variable, str(folder))
+        patch.setenv("EDGEVIT_CACHE_BYTES", str(2 << 30))
         yield
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_cold_start() -> Iterator[None]:
-    """Builds start one fresh process, not three, of which the median is none of the tests' matter."""
+    """Builds start a fresh process, not three, for the first engine of a library and a precision, and for no other.
+
+    What it costs is none of the tests' matter but for ``tests/measure/test_cold_start.py``, which calls it itself.
+    """
+    known: dict[tuple[str, str, TierName | None], ColdStart] = {}
+
+    def measure_once(
+        directory: Path, *, settings: Mapping[str, Setting] | None = None, tier: TierName | None = None
+    ) -> ColdStart:
+        engine = load_engine(directory)
+        key = engine.backend, engine.precision, tier
+        if key not in known:
+            known[key] = measure_cold_start(directory, processes=1, settings=settings, tier=tier)
+        return known[key]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(measure_cold_start.__kwdefaults__, "processes", 1)
+        patch.setattr("edgevit.build.here.measure_cold_start", measure_once)
         yield
 
 

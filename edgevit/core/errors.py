@@ -92,7 +92,7 @@ class RecipeError(EdgevitError):
 class MissingPackageError(EdgevitError):
     """An optional package is needed and not installed."""
 
-    code = "library"
+    code: ErrorCode = "library"
 
 
 class CheckpointError(EdgevitError):
@@ -122,7 +122,7 @@ class CompileError(EdgevitError):
 class DeviceError(EdgevitError):
     """A device that is not here, not reachable or not the one that is needed."""
 
-    code = "device"
+    code: ErrorCode = "device"
 
 
 class OutputError(EdgevitError):

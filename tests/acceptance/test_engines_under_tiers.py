@@ -35,8 +35,8 @@ from edgevit.models.swin import SwinConfig
 from edgevit.models.swin_v2 import SwinV2Config
 from edgevit.models.vit import ViTConfig
 from edgevit.quantize.placement import PLACEMENTS
-from edgevit.quantize.quantize import plan_quantization
 from edgevit.quantize.write_quantized import write_quantized
+from tests.support.quantized import fit_sites
 from tests.support.small_models import SWIN, SWINS, VIT, VITS, make_images, make_model
 from tests.support.tier_engines import HERE, REFUSED, Answers, Job, Stored, answer_jobs, measure_sqnr
 from tests.support.under_tier import ALL_CORES, run_under_tier
@@ -122,9 +122,7 @@ def add_model(jobs, expected, folder, name, model: Model, pixels, calibration, r
     form = choose_form(
         target, Recipe(quantization=recipe)
     )  # as builds have it: rotated, the class token's attention shared
-    base, plan, record = plan_quantization(
-        optimize_graph(export_model(model, form)[0])[0], calibration, recipe, "openvino"
-    )
+    base, plan, record = fit_sites(optimize_graph(export_model(model, form)[0])[0], calibration, recipe, "openvino")
     quantized = write_quantized(base, plan, record, PLACEMENTS["openvino"])
     quantized.save(folder / f"{name}.int8.onnx")
     wanted["int8"] = answer_graph(folder / f"{name}.int8.onnx", pixels)

@@ -47,9 +47,10 @@ def test_run_gives_transformers_own_numbers(problem: str | None, labels: list[st
         logits = theirs(**processor(images=picture, return_tensors="pt")).logits[0]
     runner = CliRunner()
     bundle = str(tmp_path / "bundle")
-    built = runner.invoke(
-        main, ["build", str(tmp_path / "model"), "--target", "cpu", "--precision", "fp32", "--out", bundle]
-    )
+    quick = tmp_path / "quick.toml"
+    quick.write_text("latency_runs = 2\nlatency_seconds = 0.05\ntune_settings = false\n")
+    command = ["build", str(tmp_path / "model"), "--target", "cpu", "--precision", "fp32", "--recipe", str(quick)]
+    built = runner.invoke(main, [*command, "--out", bundle])
     assert built.exit_code == 0, built.output
     said = runner.invoke(main, ["run", bundle, str(tmp_path / "photo.png"), "--json"])
     assert said.exit_code == 0, said.output

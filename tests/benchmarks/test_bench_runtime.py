@@ -80,5 +80,6 @@ def test_start_and_overhead_are_measured(bundle: Bundle, tmp_path: Path, capsys:
     assert {kind: len(figures) for kind, figures in found.items()} == {"kept": 2, "compiled": 2}
     bench_runtime.show_start(found)
     assert capsys.readouterr().out.count("kept / ") == 4
-    ratios = bench_runtime.measure_overhead(bundle.path, 0.02)
-    assert list(ratios) == ["session", "whole"]
+    added = bench_runtime.measure_overhead(bundle.path, 1)
+    assert list(added) == ["bare", "session", "whole"]
+    assert added["whole"] > added["session"] > 0

@@ -348,7 +348,7 @@ def progress(stage, done, total):
     print(stage, done, total, flush=True)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite that runs in the background has it ignored
-recipe = Recipe(latency_seconds=60, tune_settings=False)
+recipe = Recipe(precision="fp32", latency_seconds=60, tune_settings=False)
 build_model(MODELS["vit"], load_target("cpu"), out=Path(sys.argv[1]), recipe=recipe, progress=progress)
 """
 
@@ -375,7 +375,8 @@ def test_build_that_is_killed_leaves_no_half_bundle_and_goes_on_later(tmp_path, 
     assert not out.exists()
     finished = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").glob("*/*/done.json")}
     assert {p.parts[-3] for p in finished} == {"export", "optimize", "engine"}
-    result = build_model(MODELS["vit"], CPU, out=out, recipe=QUICK, cache=StageCache(tmp_path / "cache"))
+    recipe = dataclasses.replace(QUICK, precision="fp32")
+    result = build_model(MODELS["vit"], CPU, out=out, recipe=recipe, cache=StageCache(tmp_path / "cache"))
     assert verify_bundle(result.bundle)
     assert [p.name for p in out.parent.iterdir()] == ["bundle"]
     # the second build took every stage that the first had finished, and made none of them again

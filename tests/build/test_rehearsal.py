@@ -103,14 +103,14 @@ def test_quantisers_left_alone_and_products_in_a_wider_type_are_warnings() -> No
 def test_graph_for_builder_flags_is_rehearsed_as_a_strongly_typed_one(tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
     from edgevit.core.quantization import Quantization
-    from tests.support.quantized import quantize_graph
+    from tests.support.quantized import quantize_all
     from tests.support.small_graphs import make_pixels
 
     form = ExportForm(qkv="packed", fold_residual_rotation=True)
     quantization = Quantization(float_share=0.0, rounding="nearest")
     old = load_target("jetson-jetpack-6.0")
     graph = optimize_graph(export_model(make_model(CONFIGS["vit"]), form, opset=old.opset)[0])[0]
-    quantize_graph(graph, make_pixels("vit", 1), quantization, "tensorrt")[0].save(tmp_path / "graph.onnx")
+    quantize_all(graph, make_pixels("vit", 1), quantization, "tensorrt").save(tmp_path / "graph.onnx")
     files = {"int8": GraphFile(tmp_path / "graph.onnx", {})}
     found = rehearse_fusion(files, old, (1, 1, 1), StageCache(tmp_path / "cache"))
     assert found.notes == ()

@@ -14,7 +14,7 @@ from edgevit.core.quantization import Quantization
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.fuse_row_gather import fuse_row_gather
 from edgevit.quantize.plan import apply_plan
-from edgevit.quantize.quantize import plan_quantization
+from tests.support.quantized import fit_sites
 from tests.support.small_graphs import Images, make_graph, make_pixels, run_graph
 
 ATTENTIONS = {"vit": 2, "swin": 3}
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), r
 def case(request: pytest.FixtureRequest) -> tuple[str, Graph]:
     family = request.param
     recipe = Quantization(products="both", sqnr_db=-20, observer="minmax", rounding="nearest")
-    base, plan, _ = plan_quantization(make_graph(family), make_pixels(family, 4), recipe, "openvino")
+    base, plan, _ = fit_sites(make_graph(family), make_pixels(family, 4), recipe, "openvino")
     graph = apply_plan(base, plan)
     fuse_row_gather(graph)
     return family, graph

@@ -19,8 +19,7 @@ from edgevit.graph.graph import Graph
 from edgevit.graph.half_range import LARGEST_HALF, MARK, is_wide, mark_wide
 from edgevit.graph.linears import find_bias_value
 from edgevit.quantize.plan import Affine, apply_plan
-from edgevit.quantize.quantize import plan_quantization
-from tests.support.quantized import quantize_graph
+from tests.support.quantized import fit_sites, quantize_all
 from tests.support.small_graphs import find_node, make_graph, make_pixels, run_graph
 
 FAMILIES = {"vit": "blocks.0", "swin": "layers.0.blocks.0"}
@@ -120,7 +119,7 @@ def test_values_that_are_not_numbers_are_marked() -> None:
 def test_int8_graph_with_a_wide_node_keeps_tensorrts_rules(site: str, tmp_path: Path) -> None:
     form = ExportForm(qkv="packed", fold_residual_rotation=True)
     images = make_pixels("vit", 4)
-    graph, _, _ = quantize_graph(make_graph("vit", form), images, Quantization(float_share=0.0), "tensorrt_rtx")
+    graph = quantize_all(make_graph("vit", form), images, Quantization(float_share=0.0), "tensorrt_rtx")
     find_node(graph, site).metadata_props[MARK] = "fp32"
     typed = type_graph(graph, "fp16")
     typed.save(tmp_path / "typed.onnx")
@@ -153,7 +152,7 @@ def test_int8_graph_with_planted_values_holds_in_float16_what_it_computes_in_flo
     plant(graph, FAMILIES[family])
     images = make_pixels(family, 4)
     quantization = Quantization(float_share=0.0, rounding="nearest")
-    base, plan, record = plan_quantization(graph, images, quantization, "tensorrt")
+    base, plan, record = fit_sites(graph, images, quantization, "tensorrt")
     assert mark_wide(base, images)
     quantized = apply_plan(base, plan, [site.name for site in record.sites if site.precision == "int8"])
     quantized.save(tmp_path / "quantized.onnx")  # as a portable bundle carries it
@@ -177,7 +176,7 @@ def test_what_centres_a_wide_value_in_front_of_its_quantiser_is_wide() -> None:
     plant_large_hidden(graph, "blocks.0")
     images = make_pixels("vit", 2)
     quantization = Quantization(float_share=0.0, rounding="nearest")
-    base, plan, _ = plan_quantization(graph, images, quantization, "tensorrt")
+    base, plan, _ = fit_sites(graph, images, quantization, "tensorrt")
     mark_wide(base, images)
     site = "blocks.0.mlp.fc2"
     affine = Affine(np.full(1, 1e5, np.float32), np.full(1, 0.5, np.float32))

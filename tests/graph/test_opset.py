@@ -22,7 +22,7 @@ from edgevit.graph.graph import Graph
 from edgevit.graph.opset import restate_opset
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model
-from tests.support.quantized import quantize_graph
+from tests.support.quantized import quantize_all
 from tests.support.small_graphs import CONFIGS, find_node, make_graph, make_pixels, run_graph
 from tests.support.small_models import SWINS, make_model
 
@@ -59,7 +59,7 @@ def test_int8_graph_of_opset_17_is_valid_with_float32_scales_and_rises_to_float1
     graph = optimize_graph(export_model(make_model(CONFIGS[family]), form, opset=17)[0])[0]
     restate_opset(graph, 17)
     images = make_pixels(family, 4)
-    quantized = quantize_graph(graph, images, Quantization(float_share=0.0, rounding="nearest"), "tensorrt")[0]
+    quantized = quantize_all(graph, images, Quantization(float_share=0.0, rounding="nearest"), "tensorrt")
     by_flags = type_graph(quantized, "fp32")
     check(by_flags, tmp_path)
     scales = {n.inputs[1].dtype for n in by_flags.model.graph if n.op_type == "QuantizeLinear"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -10,6 +11,7 @@ import onnx
 import pytest
 
 from edgevit.core.errors import CalibrationError, CompileError, RecipeError
+from edgevit.core.quantization import Quantization
 from edgevit.core.target import ExportForm, load_target
 from edgevit.engines.fusion_file import load_fusion
 from edgevit.engines.tensorrt.backend import TENSORRT_RTX
@@ -18,16 +20,17 @@ from edgevit.engines.tensorrt.typed_rules import find_violations
 from edgevit.graph.graph import Graph
 from edgevit.graph.linears import read_weight, trace_layout
 from edgevit.quantize.grid import FloatGrid
-from tests.support.quantized import quantize_fp8
+from tests.support.quantized import quantize_all, quantize_fp8
 from tests.support.small_graphs import find_node, make_graph, make_pixels, run_graph
 
 PACKED = ExportForm(qkv="packed")
 FAMILIES = ("vit", "swin")
 
 
-def quantize(family: str, **options: object) -> tuple[Graph, Graph]:
+def quantize(family: str, **options: Any) -> tuple[Graph, Graph]:
     graph = make_graph(family, PACKED)
-    return graph, quantize_fp8(graph, make_pixels(family, 4), "tensorrt_rtx", {}, **options)[0]
+    quantization = Quantization(**options)
+    return graph, quantize_all(graph, make_pixels(family, 4), quantization, "tensorrt_rtx", precision="fp8")
 
 
 @pytest.mark.parametrize("products", ["auto", "both"])

@@ -14,7 +14,7 @@ from edgevit.core.quantization import Quantization
 from edgevit.graph.graph import Graph, constant_of
 from edgevit.graph.linears import read_weight, trace_layout
 from edgevit.quantize.plan import Affine, QuantizationPlan, SitePlan, apply_plan
-from edgevit.quantize.quantize import plan_quantization
+from tests.support.quantized import fit_sites
 from tests.support.small_graphs import find_node, make_graph, make_pixels, run_graph
 
 Planned = tuple[Graph, QuantizationPlan]
@@ -24,7 +24,7 @@ FC1 = "blocks.0.mlp.fc1"
 @pytest.fixture(scope="module")
 def planned() -> Planned:
     quantization = Quantization(products="both", smooth=True)
-    return plan_quantization(make_graph("vit"), make_pixels("vit"), quantization, "openvino")[:2]
+    return fit_sites(make_graph("vit"), make_pixels("vit"), quantization, "openvino")[:2]
 
 
 @pytest.fixture(scope="module")

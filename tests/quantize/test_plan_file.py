@@ -18,7 +18,7 @@ from edgevit.core.quantization import Quantization
 from edgevit.quantize.grid import FloatGrid, Grid
 from edgevit.quantize.plan import Affine, QuantizationPlan, SitePlan, apply_plan
 from edgevit.quantize.plan_file import load_plan, save_plan
-from edgevit.quantize.quantize import plan_quantization
+from tests.support.quantized import fit_sites
 from tests.support.small_graphs import make_graph, make_pixels
 
 
@@ -158,7 +158,7 @@ def test_plan_from_disk_makes_the_same_graph(backend, precision, tmp_path):
     from edgevit.graph.graph import Graph
 
     pixels, quantization = make_pixels("vit", 4), Quantization()
-    base, plan, _ = plan_quantization(make_graph("vit"), pixels, quantization, backend, precision=precision)
+    base, plan, _ = fit_sites(make_graph("vit"), pixels, quantization, backend, precision=precision)
     save_plan(plan, tmp_path / "plan.json")
     base.save(tmp_path / "base.onnx")
     assert_same(load_plan(tmp_path / "plan.json"), plan)

@@ -15,7 +15,7 @@ from edgevit.core.errors import CalibrationError, RecipeError
 from edgevit.core.quantization import Quantization
 from edgevit.graph.graph import Graph, constant_of
 from edgevit.quantize.quantize import match_sites, plan_quantization
-from tests.support.quantized import quantize_graph
+from tests.support.quantized import fit_sites, quantize_graph
 from tests.support.small_graphs import Images, find_node, make_graph, make_pixels, run_graph
 
 SITES = ["patch_embed.proj", "blocks.0.mlp.fc1", "blocks.0.mlp.fc2", "blocks.1.mlp.fc1", "blocks.1.mlp.fc2", "head"]
@@ -189,7 +189,7 @@ def test_plan_quantization_takes_the_products_that_the_recipe_says(
 
 
 def test_plan_quantization_base_computes_what_the_graph_computes(graph: Graph, images: Images) -> None:
-    base, _, _ = plan_quantization(graph, images, Quantization(products="both"), "openvino")
+    base, _, _ = fit_sites(graph, images, Quantization(products="both"), "openvino")
     bias = "blocks.0.attn.k/bias"
     outputs = ("logits", bias)
     (wanted, keys), (found, centred) = run_graph(graph, images, outputs), run_graph(base, images, outputs)
@@ -200,7 +200,7 @@ def test_plan_quantization_base_computes_what_the_graph_computes(graph: Graph, i
 
 
 def test_plan_quantization_with_an_observer_takes_its_range(graph: Graph, images: Images) -> None:
-    _, plan, _ = plan_quantization(graph, images, Quantization(observer="minmax", products="float"), "openvino")
+    _, plan, _ = fit_sites(graph, images, Quantization(observer="minmax", products="float"), "openvino")
     for site, tensor in (("blocks.0.mlp.fc1", "blocks.0.norm2"), ("blocks.1.mlp.fc2", "blocks.1.mlp/gelu")):
         values = run_graph(graph, images, (tensor,))[0]
         grid = plan.sites[site].grids[0]
@@ -211,7 +211,7 @@ def test_plan_quantization_with_an_observer_takes_its_range(graph: Graph, images
 def test_plan_quantization_with_an_observer_looks_at_the_graph_that_it_quantises(graph: Graph, images: Images) -> None:
     """Values are centred and equalised before they are quantised: the range is that of what is left."""
     quantization = Quantization(observer="minmax", products="both")
-    base, plan, _ = plan_quantization(graph, images, quantization, "openvino")
+    base, plan, _ = fit_sites(graph, images, quantization, "openvino")
     for site in ("blocks.0.attn.proj", "blocks.1.attn.proj"):
         values, before = (run_graph(g, images, plan.sites[site].inputs)[0] for g in (base, graph))
         assert abs(values.max() / before.max() - 1) > 0.05
@@ -221,7 +221,7 @@ def test_plan_quantization_with_an_observer_looks_at_the_graph_that_it_quantises
 
 def test_plan_quantization_takes_the_observer_that_the_recipe_names_for_a_site(graph: Graph, images: Images) -> None:
     def plan(**recipe: Any) -> Any:
-        return plan_quantization(graph, images, Quantization(products="float", **recipe), "openvino")[1].sites
+        return fit_sites(graph, images, Quantization(products="float", **recipe), "openvino")[1].sites
 
     recipe = {"blocks.*.mlp.fc2": "percentile", "blocks.1.mlp.*": "minmax", "blocks.0.attn.k": "minmax"}
     found = plan(percentile=90.0, observers=recipe)
@@ -247,22 +247,22 @@ def test_plan_quantization_counts_tokens_for_sites_of_the_loss_alone(graph: Grap
     importance = {name: rows.astype(np.float32) for name in ("blocks.0.mlp.fc1", "blocks.1.mlp.fc1")}
     quantization = Quantization(products="float", observers={"blocks.0.mlp.fc1": "loss"})
     given = (graph, images, quantization, "openvino")
-    counted = plan_quantization(*given, importance=importance)[1].sites
-    plain = plan_quantization(*given)[1].sites
+    counted = fit_sites(*given, importance=importance)[1].sites
+    plain = fit_sites(*given)[1].sites
     assert counted["blocks.0.mlp.fc1"].grids != plain["blocks.0.mlp.fc1"].grids
     assert counted["blocks.1.mlp.fc1"].grids == plain["blocks.1.mlp.fc1"].grids
 
 
 def test_plan_quantization_without_centred_attention_leaves_keys_as_they_are(graph: Graph, images: Images) -> None:
     quantization = Quantization(products="both", center_attention=False, equalize=False)
-    base, _, _ = plan_quantization(graph, images, quantization, "openvino")
+    base, _, _ = fit_sites(graph, images, quantization, "openvino")
     keys = ("blocks.0.attn.k/bias",)
     np.testing.assert_allclose(run_graph(base, images, keys)[0], run_graph(graph, images, keys)[0], atol=1e-6)
 
 
 def test_plan_quantization_with_the_same_seed_gives_the_same_plan(graph: Graph, images: Images) -> None:
     quantization = Quantization(sites={"blocks.1.*": "float"}, products="scores")
-    first, second = (plan_quantization(graph, images, quantization, "openvino", seed=4)[1] for _ in range(2))
+    first, second = (fit_sites(graph, images, quantization, "openvino", seed=4)[1] for _ in range(2))
     assert list(first.sites) == list(second.sites)
     for name, site in first.sites.items():
         assert site.grids == second.sites[name].grids

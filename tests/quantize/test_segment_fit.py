@@ -13,7 +13,7 @@ from edgevit.core.quantization import Quantization
 from edgevit.quantize import segment_fit
 from edgevit.quantize.methods import linear_fit
 from edgevit.quantize.plan import SitePlan
-from edgevit.quantize.quantize import plan_quantization
+from tests.support.quantized import fit_sites
 from tests.support.small_graphs import find_node, make_graph, make_pixels, run_graph
 
 
@@ -29,7 +29,7 @@ def test_linears_when_fitted_see_rows_of_their_own_input(family: str, monkeypatc
         return fit(group, tokens, *args, **options)
 
     monkeypatch.setattr(segment_fit, "fit_linears", spy)
-    plan_quantization(graph, images, Quantization(products="float", float_share=0.0, equalize=False), "openvino")
+    fit_sites(graph, images, Quantization(products="float", float_share=0.0, equalize=False), "openvino")
     assert any(name.endswith("attn.proj") for name in fitted)
     for name, tokens in fitted.items():
         node = find_node(graph, name)

@@ -22,6 +22,7 @@ from edgevit.quantize.sensitivity import (
     rank_sites,
     to_decibels,
 )
+from tests.support.quantized import fit_sites
 from tests.support.small_graphs import CONFIGS, make_graph, make_pixels, run_graph
 
 Planned = tuple[Graph, QuantizationPlan]
@@ -29,7 +30,7 @@ Planned = tuple[Graph, QuantizationPlan]
 
 @pytest.fixture(scope="module")
 def planned() -> Planned:
-    return plan_quantization(make_graph("vit"), make_pixels("vit"), Quantization(products="both"), "openvino")[:2]
+    return fit_sites(make_graph("vit"), make_pixels("vit"), Quantization(products="both"), "openvino")[:2]
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from edgevit.core.quantization import Quantization
 from edgevit.core.target import ExportForm
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model, fold_model
-from edgevit.quantize.quantize import plan_quantization
 from edgevit.quantize.token_importance import measure_importance
+from tests.support.quantized import fit_sites
 from tests.support.small_graphs import CONFIGS, make_pixels
 from tests.support.small_models import make_model
 
@@ -65,9 +65,9 @@ def test_plan_quantization_with_importance_moves_the_ranges_of_linears_alone() -
     pixels = make_pixels("vit", 16)
     importance = measure_importance(model, FORM, pixels)
     recipe = Quantization(observer="loss")
-    plain = plan_quantization(graph, pixels, recipe, "openvino")[1]
-    same = plan_quantization(graph, pixels, Quantization(), "openvino")[1]
-    weighted = plan_quantization(graph, pixels, recipe, "openvino", importance=importance)[1]
+    plain = fit_sites(graph, pixels, recipe, "openvino")[1]
+    same = fit_sites(graph, pixels, Quantization(), "openvino")[1]
+    weighted = fit_sites(graph, pixels, recipe, "openvino", importance=importance)[1]
     assert {n: s.grids for n, s in plain.sites.items()} == {n: s.grids for n, s in same.sites.items()}
     changed = [n for n in plain.sites if plain.sites[n].grids != weighted.sites[n].grids]
     assert changed

@@ -22,8 +22,9 @@ from edgevit.remote.answers import open_on
 from edgevit.remote.build_on import build_on, finish_on
 from edgevit.remote.measure import bench_on
 from edgevit.runtime import open_bundle
-from edgevit.runtime.bundle import verify_bundle
+from edgevit.runtime.bundle import load_bundle, verify_bundle
 from edgevit.runtime.manifest import dump_manifest, load_manifest
+from edgevit.runtime.pack_file import pack_file
 from tests.support.digits import write_few
 from tests.support.loopback import HOST
 from tests.support.tiny_bundle import make_bundle
@@ -116,7 +117,7 @@ def test_finished_bundle_is_not_finished_again_and_can_be_timed_and_judged_on_th
     with pytest.raises(BundleError, match="is finished") as caught:
         finish_on(HOST, finished)
     assert caught.value.hint == f"measure it with edgevit bench {finished} --on board"
-    copy = shutil.copytree(finished, tmp_path / "copy")
+    copy = pack_file(finished, tmp_path / "copy.edgevit")
     comparison = bench_on(HOST, [finished, copy], ["--runs", "4", "--seconds", "0.05", "--batch", "4"])
     assert [row.bundle for row in comparison.bundles] == [str(finished), str(copy)]
     assert [row.latency.batch for row in comparison.bundles] == [4, 4]
@@ -132,6 +133,8 @@ def test_finished_bundle_is_not_finished_again_and_can_be_timed_and_judged_on_th
 
     lines: list[str] = []
     open_with = functools.partial(open_on, HOST, log=lines.append)
+    with open_on(HOST, copy) as predictor:
+        assert predictor.manifest == load_bundle(finished).manifest
     there = evaluate_bundle(finished, files, reference=MODELS["vit"], open_with=open_with, progress=cut_once)
     assert there == here
     assert sum("was lost" in line for line in lines) == 1

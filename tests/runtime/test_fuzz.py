@@ -31,7 +31,7 @@ from edgevit.runtime.onnx_references import list_references
 from edgevit.runtime.pack_file import pack_file
 from edgevit.runtime.packed import PackedContents
 from edgevit.runtime.signature import read_signature
-from tests.attacks.make import dump
+from tests.attacks.documents import dump
 from tests.attacks.zips import Entry, write_zip
 from tests.support.mutations import mutate
 from tests.support.opened_files import list_opened

@@ -16,7 +16,8 @@ from edgevit.core.errors import BundleError
 from edgevit.core.target import list_targets
 from edgevit.runtime.manifest import dump_manifest, load_manifest, parse_manifest
 from scripts.write_manifest_schema import PATH, dump_schema
-from tests.attacks.make import MANIFESTS, dump
+from tests.attacks.documents import dump
+from tests.attacks.manifests import MANIFESTS
 from tests.support.mutations import mutate
 from tests.support.tiny_bundle import make_bundle, make_manifest, make_portable_bundle
 

@@ -20,7 +20,7 @@ from edgevit.runtime import open_bundle
 from edgevit.runtime.bundle import load_bundle, verify_bundle
 from edgevit.runtime.pack_file import lend_folder, pack_file, unpack_file
 from edgevit.runtime.packed import END, PackedContents, open_contents
-from tests.attacks.make import put, read
+from tests.attacks.documents import put, read
 from tests.support.tiny_bundle import make_bundle, make_portable_bundle
 from tests.support.tiny_onnx import make_images
 

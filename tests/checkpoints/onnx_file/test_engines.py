@@ -25,7 +25,7 @@ from edgevit.measure.reference import generate_images
 from edgevit.models.export import export_model
 from edgevit.runtime import open_bundle
 from tests.support.foreign_exports import Exporter, build, export, export_asset
-from tests.support.quantized import quantize_graph
+from tests.support.quantized import quantize_all
 from tests.support.reference import save_timm_folder
 
 BLOCKS = {"timm_vit": 2, "timm_swin": 4}
@@ -93,7 +93,7 @@ def count_fused(source: Path, precision: str, folder: Path) -> FusionRecord:
     if precision == "int8":
         pixels = generate_images(2, *model.image_size, 0)[:, None]
         quantization = Quantization(float_share=0.0, rounding="nearest")
-        graph = quantize_graph(graph, pixels, quantization, target.backend)[0]
+        graph = quantize_all(graph, pixels, quantization, target.backend)
     folder.mkdir()
     graph.save(folder / "graph.onnx")
     files = {precision: GraphFile(folder / "graph.onnx", {"source": str(source)})}

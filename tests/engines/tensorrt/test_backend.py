@@ -22,7 +22,7 @@ from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model
 from edgevit.runtime.session import get_runtime
 from tests.support.broken_rules import insert_cast, move_zero, use_fp8, use_unknown_op
-from tests.support.quantized import quantize_graph
+from tests.support.quantized import quantize_all
 from tests.support.small_graphs import CONFIGS, make_graph, make_pixels
 from tests.support.small_models import make_model
 
@@ -38,7 +38,7 @@ def make(family: str, precision: str) -> Graph:
         return make_graph(family, PACKED)
     rotated = dataclasses.replace(PACKED, fold_residual_rotation=True)
     quantization = Quantization(float_share=0.0, rounding="nearest")
-    return quantize_graph(make_graph(family, rotated), make_pixels(family, 2), quantization, "tensorrt_rtx")[0]
+    return quantize_all(make_graph(family, rotated), make_pixels(family, 2), quantization, "tensorrt_rtx")
 
 
 def compile(graph: Graph, precision: str, folder: Path, target: Target = RTX, **options) -> tuple[Engine, FusionRecord]:
@@ -99,7 +99,7 @@ def test_attention_is_fused_at_the_width_of_real_models(precision: str, tmp_path
         from tests.support.small_models import make_images
 
         pixels = [image[None] for image in make_images(config, 1).numpy()]
-        graph = quantize_graph(graph, pixels, Quantization(float_share=0.0, rounding="nearest"), "tensorrt_rtx")[0]
+        graph = quantize_all(graph, pixels, Quantization(float_share=0.0, rounding="nearest"), "tensorrt_rtx")
     _, record = compile(graph, precision, tmp_path)
     assert record.unfused_attention == ()
     assert record.attention == {f"blocks.{i}.attn": "fp16" for i in range(config.depth)}

@@ -19,7 +19,7 @@ from edgevit.graph.graph import Graph
 from edgevit.graph.opset import restate_opset
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model
-from tests.support.quantized import quantize_graph
+from tests.support.quantized import quantize_all
 from tests.support.small_graphs import CONFIGS, make_pixels, run_graph
 from tests.support.small_models import make_model
 
@@ -32,7 +32,7 @@ def quantized(request: pytest.FixtureRequest) -> tuple[str, Graph]:
     graph = optimize_graph(export_model(make_model(CONFIGS[request.param]), form, opset=OLD.opset)[0])[0]
     restate_opset(graph, OLD.opset)
     quantization = Quantization(float_share=0.0, rounding="nearest")
-    return request.param, quantize_graph(graph, make_pixels(request.param, 2), quantization, "tensorrt")[0]
+    return request.param, quantize_all(graph, make_pixels(request.param, 2), quantization, "tensorrt")
 
 
 def list_int8_weights(graph: Graph) -> list[str]:

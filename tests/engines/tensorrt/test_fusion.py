@@ -11,7 +11,7 @@ from edgevit.core.report.fusion_record import FusionRecord
 from edgevit.core.target import ExportForm
 from edgevit.engines.tensorrt.fusion import prove_fusion, read_layers, read_types
 from edgevit.engines.tensorrt.typed import type_graph
-from tests.support.quantized import quantize_graph
+from tests.support.quantized import quantize_all
 from tests.support.small_graphs import make_graph, make_pixels
 
 
@@ -204,7 +204,7 @@ def test_products_are_typed_by_the_graph_where_it_is_float_and_by_the_kernel_whe
 def test_types_of_a_typed_graph_are_those_of_its_codes_and_floats() -> None:
     graph = make_graph("vit", ExportForm(qkv="packed", fold_residual_rotation=True))
     quantization = Quantization(float_share=0.0, rounding="nearest")
-    typed = type_graph(quantize_graph(graph, make_pixels("vit", 1), quantization, "tensorrt")[0], "fp16")
+    typed = type_graph(quantize_all(graph, make_pixels("vit", 1), quantization, "tensorrt"), "fp16")
     types = read_types(typed)
     assert types["blocks.0.mlp.fc1"] == types["blocks.0.attn.qkv"] == "int8"
     assert types["blocks.0.attn/scores"] == types["patch_embed.proj"] == "fp16"

@@ -18,7 +18,7 @@ from edgevit.graph.graph import Graph
 from edgevit.graph.half_range import mark_wide
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model
-from tests.support.quantized import quantize_graph
+from tests.support.quantized import quantize_all
 from tests.support.small_graphs import CONFIGS, find_node, make_graph, make_pixels, run_graph
 from tests.support.small_models import make_model
 
@@ -32,7 +32,7 @@ def case(request: pytest.FixtureRequest) -> tuple[str, Graph]:
 
 def quantize(family: str) -> Graph:
     graph = make_graph(family, ExportForm(qkv="packed", fold_residual_rotation=True))
-    return quantize_graph(graph, make_pixels(family, 4), Quantization(float_share=0.0), "tensorrt_rtx")[0]
+    return quantize_all(graph, make_pixels(family, 4), Quantization(float_share=0.0), "tensorrt_rtx")
 
 
 def list_types(graph: Graph) -> set[ir.DataType | None]:

@@ -28,7 +28,7 @@ from tests.support.broken_rules import (
     use_unknown_op,
     widen_scale,
 )
-from tests.support.quantized import quantize_graph
+from tests.support.quantized import quantize_all
 from tests.support.small_graphs import make_graph, make_pixels
 
 
@@ -36,7 +36,7 @@ from tests.support.small_graphs import make_graph, make_pixels
 def quantized(request: pytest.FixtureRequest) -> Graph:
     graph = make_graph(request.param, ExportForm(qkv="packed", fold_residual_rotation=True))
     pixels = make_pixels(request.param, 2)
-    return quantize_graph(graph, pixels, Quantization(float_share=0.0, rounding="nearest"), "tensorrt_rtx")[0]
+    return quantize_all(graph, pixels, Quantization(float_share=0.0, rounding="nearest"), "tensorrt_rtx")
 
 
 FAULTS = (

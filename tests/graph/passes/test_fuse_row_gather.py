@@ -14,7 +14,7 @@ from edgevit.graph.graph import Graph
 from edgevit.graph.linears import read_weight
 from edgevit.graph.passes.fuse_row_gather import fuse_row_gather
 from edgevit.quantize.plan import apply_plan
-from edgevit.quantize.quantize import plan_quantization
+from tests.support.quantized import fit_sites
 from tests.support.small_graphs import make_graph, make_pixels, run_graph
 
 # x is (windows, 4, 3, 5) for keys and (windows, 3, 4, 5) for the context, with two windows an image in WINDOWS
@@ -140,7 +140,7 @@ def test_fuse_row_gather_leaves_near_misses_alone(body: str, inputs: str, reason
 def quantized(request: pytest.FixtureRequest) -> tuple[str, Graph]:
     family: str = request.param
     quantization = Quantization(observer="minmax", products="both", rounding="nearest")
-    base, plan, _ = plan_quantization(make_graph(family), make_pixels(family, 4), quantization, "openvino")
+    base, plan, _ = fit_sites(make_graph(family), make_pixels(family, 4), quantization, "openvino")
     return family, apply_plan(base, plan)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from edgevit.core.quantization import Quantization
 from edgevit.quantize.methods.norm_scale import choose_norm_scale, find_norm_readers, fold_norm_scale
-from edgevit.quantize.quantize import plan_quantization
+from tests.support.quantized import fit_sites
 from tests.support.small_graphs import find_node, make_graph, make_pixels, run_graph
 
 READERS = {
@@ -75,9 +75,9 @@ def test_plan_quantization_with_norm_scale_keeps_the_float_graph_and_evens_the_r
     weight = value.const_value.numpy().copy()
     weight[3] *= 50  # an outlier channel
     value.const_value = ir.tensor(weight, name=value.name)
-    base, plan, _ = plan_quantization(graph, images, Quantization(norm_scale=True), "openvino")
+    base, plan, _ = fit_sites(graph, images, Quantization(norm_scale=True), "openvino")
     logits = run_graph(graph, images)[0]
     np.testing.assert_allclose(run_graph(base, images)[0], logits, atol=2e-5 * abs(logits).max())
-    plain = plan_quantization(graph, images, Quantization(), "openvino")[1]
+    plain = fit_sites(graph, images, Quantization(), "openvino")[1]
     site = "blocks.0.mlp.fc1"
     assert plan.sites[site].grids[0].scale < 0.2 * plain.sites[site].grids[0].scale

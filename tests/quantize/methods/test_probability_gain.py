@@ -11,7 +11,7 @@ from edgevit.core.quantization import Quantization
 from edgevit.quantize.grid import Grid
 from edgevit.quantize.methods.probability_gain import choose_gain
 from edgevit.quantize.plan import apply_plan
-from edgevit.quantize.quantize import plan_quantization
+from tests.support.quantized import fit_sites
 from tests.support.small_graphs import make_graph, make_pixels, run_graph
 
 
@@ -26,7 +26,7 @@ def test_choose_gain_brings_the_largest_of_each_row_to_one() -> None:
 def test_apply_plan_with_a_gain_and_a_fine_grid_changes_nothing(family: str, block: str) -> None:
     images = make_pixels(family)
     recipe = Quantization(products="both", sqnr_db=-20, rounding="nearest", observer="minmax")
-    base, plan, _ = plan_quantization(make_graph(family), images, recipe, "openvino")
+    base, plan, _ = fit_sites(make_graph(family), images, recipe, "openvino")
     name = f"{block}.attn/context"
     site = plan.sites[name]
     assert site.gain is not None

@@ -115,7 +115,7 @@ def test_more_classes_than_there_are_give_all(engine: CppEngine) -> None:
 
 
 def test_equal_logits_come_in_order(engine: CppEngine) -> None:
-    logits = np.float32([1, 2, 1, 2, 0, 0, 0, 3, 0, 2])
+    logits = np.array([1, 2, 1, 2, 0, 0, 0, 3, 0, 2], np.float32)
     assert [f.index for f in engine.rank(logits, 10)] == [7, 1, 3, 9, 0, 2, 4, 5, 6, 8]
 
 

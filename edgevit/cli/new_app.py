@@ -32,6 +32,7 @@ def command(output: Output, folder: Path, bundle: Path, language: Language, came
       edgevit new-app my-app --bundle ./bundle --language python
     """
     from edgevit.cli.app.write import write_app
+    from edgevit.core.command import write_path
     from edgevit.core.schema import to_data
 
     app = write_app(folder, bundle, language, camera=camera)
@@ -40,11 +41,5 @@ def command(output: Output, folder: Path, bundle: Path, language: Language, came
     for number, name in enumerate(app.files, 1):
         output.line(f"{'└──' if number == len(app.files) else '├──'} {name}")
     output.line()
-    output.line(f"next:   cd {_quote(folder)}" + (f" && {app.build}" if app.build else ""))
+    output.line(f"next:   cd {write_path(folder)}" + (f" && {app.build}" if app.build else ""))
     output.line(f"        {app.run}")
-
-
-def _quote(path: Path) -> str:
-    import shlex
-
-    return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))

@@ -6,7 +6,15 @@ import shlex
 from pathlib import Path
 
 
+def write_path(path: Path) -> str:
+    """The path as an argument that is no option."""
+    return shlex.quote(_mark(path))
+
+
 def write_command(*parts: str | Path) -> str:
     """The command line ``edgevit …``; paths are given as such, so that none is taken for an option."""
-    texts = [f"./{part}" if isinstance(part, Path) and str(part).startswith("-") else str(part) for part in parts]
-    return shlex.join(["edgevit", *texts])
+    return shlex.join(["edgevit", *(_mark(part) if isinstance(part, Path) else part for part in parts)])
+
+
+def _mark(path: Path) -> str:
+    return f"./{path}" if str(path).startswith("-") else str(path)

@@ -72,11 +72,11 @@ def write_onnx(folder: Path) -> Path:
     return folder / "model" / "model.onnx"
 
 
-def write_images(folder: Path, classes: int) -> Path:
+def write_images(folder: Path, classes: int, first: int = 0) -> Path:
     """Photos without labels: a model with random weights is right on none."""
     folder.mkdir()
     for number in range(2 * classes):
-        make_photo(32, 32, number).save(folder / f"{number}.png")
+        make_photo(32, 32, first + number).save(folder / f"{number}.png")
     return folder
 
 
@@ -93,7 +93,7 @@ def test_the_whole_line_opens_no_file_of_the_working_folder(
     with monkeypatch.context() as elsewhere:  # onnx itself looks there when it saves
         elsewhere.chdir(tmp_path)
         source, bundle = write(tmp_path), tmp_path / "bundle"
-    images, calibration = write_images(tmp_path / "images", 4), write_images(tmp_path / "calibration", 5)
+    images, calibration = write_images(tmp_path / "images", 4), write_images(tmp_path / "calibration", 5, 100)
     pixels = ["--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5", "--resize", "32x32", "--interpolation", "bicubic"]
     told = pixels if write is write_onnx else []
     quick = tmp_path / "quick.toml"

@@ -139,7 +139,7 @@ def test_one_output_agrees_by_its_sign_and_is_right_by_labels_of_0_and_1() -> No
     assert (found.agreement, found.no_agreement) == (4, "")
     judged = measure_scores("sigmoid", logits, reference, np.asarray([1, 0, 1, 0, 0]))
     assert (judged.top1, judged.reference_top1, judged.lost, judged.gained) == (3, 4, 1, 0)
-    with pytest.raises(DataError, match="1 labels are not between 0 and 1"):
+    with pytest.raises(DataError, match="1 label is not between 0 and 1"):
         measure_scores("sigmoid", logits, reference, np.asarray([1, 0, 1, 0, 2]))
 
 

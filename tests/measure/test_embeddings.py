@@ -83,7 +83,7 @@ def test_one_image_has_no_neighbours_and_no_labels_count() -> None:
 def test_values_that_are_not_finite_are_refused_with_the_image() -> None:
     bad = ENGINE.copy()
     bad[7, 2] = np.nan
-    with pytest.raises(CompileError, match="not finite for 1 images"):
+    with pytest.raises(CompileError, match="not finite for 1 image:"):
         measure(bad)
     with pytest.raises(CheckpointError, match="not finite"):
         measure(ENGINE, bad)

@@ -46,7 +46,7 @@ def test_wrong_or_broken_levels_are_refused_by_name() -> None:
         measure((LEVELS[0], LEVELS[1][:, :4]))
     broken = LEVELS[0].copy()
     broken[3] = np.inf
-    with pytest.raises(CompileError, match="the engine's level0 gave answers that are not finite for 1 images"):
+    with pytest.raises(CompileError, match="the engine's level0 gave answers that are not finite for 1 image:"):
         measure((broken, LEVELS[1]))
     with pytest.raises(CompileError, match="1 levels, not 2"):
         measure(LEVELS[:1])

@@ -75,3 +75,12 @@ def test_another_project_finds_and_uses_the_installed_package(
     )
     assert failed.returncode == 2
     assert failed.stdout.startswith("not-a-bundle: ")
+    cache = tmp_path / "cache"
+    assert _run(consumer / "mistakes_cpp", bundle, EDGEVIT_CACHE=str(cache)).splitlines() == [
+        "no path: argument",
+        "a key file that was not there: argument",
+        "no images: nothing",
+        "moved to: nothing",
+        "moved from: argument",
+    ]
+    assert not cache.exists()

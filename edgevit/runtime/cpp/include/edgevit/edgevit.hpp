@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -53,9 +54,10 @@ struct Options {
   std::vector<std::string> settings;  ///< "key=value": override the bundle's own
   int threads = 0;                    ///< on a CPU; 0: chosen on the device, or by the bundle
   bool verify = true;                 ///< hash every file; otherwise only presence and sizes are checked
-  std::string public_key;             ///< PEM text: a signature by it is required; empty: none is asked for
+  std::optional<std::string> public_key;  ///< PEM text: a signature by it is required. Empty text is refused
   edgevit_check check = EDGEVIT_CHECK_AUTO;
-  std::string cache_folder;  ///< for passes of the canary and what was compiled; empty: as $EDGEVIT_CACHE says
+  /// For passes of the canary and what was compiled; by default as $EDGEVIT_CACHE says; empty text: nothing is kept.
+  std::optional<std::string> cache_folder;
 };
 
 /// One output: float32.
@@ -93,7 +95,10 @@ struct Tensor {
 class Engine {
  public:
   /// Opens a folder or a packed file. Throws Error.
-  explicit Engine(const std::string& path, const Options& options = {}) {
+  explicit Engine(const std::string& path, const Options& options = {}) : Engine(path.c_str(), options) {}
+
+  /// The same; NULL, as of an argument that is missing, is an Error too.
+  explicit Engine(const char* path, const Options& options = {}) {
     std::vector<const char*> settings;
     for (const std::string& setting : options.settings) settings.push_back(setting.c_str());
     edgevit_options given{};
@@ -102,11 +107,11 @@ class Engine {
     given.setting_count = settings.size();
     given.threads = options.threads;
     given.skip_hashes = options.verify ? 0 : 1;
-    given.public_key = options.public_key.empty() ? nullptr : options.public_key.c_str();
+    given.public_key = options.public_key ? options.public_key->c_str() : nullptr;
     given.check = options.check;
-    given.cache_folder = options.cache_folder.empty() ? nullptr : options.cache_folder.c_str();
+    given.cache_folder = options.cache_folder ? options.cache_folder->c_str() : nullptr;
     edgevit_engine* opened = nullptr;
-    detail::check(edgevit_open(path.c_str(), &given, &opened));
+    detail::check(edgevit_open(path, &given, &opened));
     engine_.reset(opened);
     info_ = std::make_unique<const Info>(read_info());
   }
@@ -130,6 +135,7 @@ class Engine {
 
   /// Of several images, which may be of different sizes and formats.
   std::vector<std::vector<Class>> classify(const std::vector<edgevit_image>& images, int k = 5) const {
+    if (images.empty()) return {};
     const size_t most = room(k);
     std::vector<Class> flat(images.size() * most);
     int32_t count = 0;
@@ -151,6 +157,7 @@ class Engine {
 
   /// One vector after the other.
   std::vector<float> embed(const std::vector<edgevit_image>& images) const {
+    if (images.empty()) return {};
     std::vector<float> vectors(info().outputs.front().values * images.size());
     const auto count = static_cast<int32_t>(images.size());
     detail::check(edgevit_embed_batch(get(), images.data(), count, vectors.data(), vectors.size()));
@@ -203,7 +210,10 @@ class Engine {
   /// The name of a class, or its index as text; NULL where there is no such class.
   const char* label(int index) const noexcept { return edgevit_label(engine_.get(), index); }
 
-  const Info& info() const noexcept { return *info_; }
+  const Info& info() const {
+    if (!info_) throw Error(EDGEVIT_ARGUMENT, "this engine was moved from", "call the one that it was moved to");
+    return *info_;
+  }
 
   /// For calls of the C interface; the engine stays this object's.
   edgevit_engine* get() const noexcept { return engine_.get(); }

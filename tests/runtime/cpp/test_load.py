@@ -94,8 +94,9 @@ def test_a_bundle_that_is_removed_goes_on_answering(programs: Path, tiny: Path, 
 
 
 @pytest.mark.parametrize("kib", [0, 3072])
-def test_refused_memory_is_told_and_leaves_the_process_usable(programs: Path, tiny: Path, kib: int) -> None:
-    status, hint, message, *_ = _run(programs / "edgevit_trouble", "memory", tiny, kib)
+def test_refused_memory_is_told_and_leaves_the_process_usable(programs: Path, built: dict[str, Path], kib: int) -> None:
+    """OpenVINO's only: with ONNX Runtime so little did not always end in an error."""
+    status, hint, message, *_ = _run(programs / "edgevit_trouble", "memory", built["intel-cpu"], kib)
     assert status in ("error", "device")
     assert "memory" in hint
     assert message

@@ -10,11 +10,12 @@ where threads wait for one another. The C library is told to give every block of
 it is freed, and to have one arena: otherwise what it keeps for later goes up and down by 10 MiB.
 
     python -m benchmarks.bench_soak BUNDLE [--images 10000] [--threads 4]
-    python -m benchmarks.bench_soak BUNDLE --command ./soak
+    python -m benchmarks.bench_soak BUNDLE --command BUILD/src/api/edgevit_soak
 
-``--command`` asks another runtime: it is called with BUNDLE, a list of images, threads and images to answer. A line of
-the list is ``WIDTH HEIGHT FORMAT FILE``, FORMAT one of RGB, BGR, RGBA, GREY and FILE raw pixels without padding. It
-prints ``{"images": …, "wrong": …, "warm_bytes": …, "end_bytes": …}`` on its last line, by the same rule.
+``--command`` asks another runtime, such as the program of the C++ one (``edgevit/runtime/cpp/tests/soak.cpp``): it is
+called with BUNDLE, a list of images, threads, images to answer, and prepared images to begin with. A line of the list
+is ``WIDTH HEIGHT FORMAT FILE``, FORMAT one of RGB, BGR, RGBA, GREY and FILE raw pixels without padding. It prints
+``{"images": …, "wrong": …, "warm_bytes": …, "end_bytes": …}`` on its last line, by the same rule.
 """
 
 from __future__ import annotations
@@ -180,7 +181,14 @@ def read_resident() -> int:
     return next(int(value.split()[0]) * 1024 for key, value in lines if key == "RssAnon")
 
 
-def ask_command(command: str, bundle: Path, pictures: Sequence[Image.Image], images: int, threads: int) -> Soak:
+def ask_command(
+    command: str,
+    bundle: Path,
+    pictures: Sequence[Image.Image],
+    images: int,
+    threads: int,
+    warm_up: int = WARM_UP,
+) -> Soak:
     """The same by another runtime's program."""
     with tempfile.TemporaryDirectory(prefix="edgevit-soak-") as name:
         folder, lines = Path(name), []
@@ -191,7 +199,7 @@ def ask_command(command: str, bundle: Path, pictures: Sequence[Image.Image], ima
             file.write_bytes(np.ascontiguousarray(array[..., ::-1] if form == "BGR" else array).tobytes())
             lines.append(f"{picture.width} {picture.height} {form} {file}\n")
         (folder / "images.txt").write_text("".join(lines), encoding="utf-8")
-        call = [command, str(bundle), str(folder / "images.txt"), str(threads), str(images)]
+        call = [command, str(bundle), str(folder / "images.txt"), str(threads), str(images), str(warm_up)]
         done = subprocess.run(call, check=True, stdout=subprocess.PIPE, text=True)
     said = json.loads(done.stdout.splitlines()[-1])
     return Soak(said["images"], said["wrong"], (said["warm_bytes"], said["end_bytes"]))
@@ -210,7 +218,7 @@ def main() -> int:
     ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
     pictures = draw_pictures()
     if options.command:
-        found = ask_command(options.command, options.bundle, pictures, options.images, options.threads)
+        found = ask_command(options.command, options.bundle, pictures, options.images, options.threads, options.warm_up)
     else:
         with tempfile.TemporaryDirectory(prefix="edgevit-soak-") as folder, open_bundle(options.bundle) as predictor:
             given = give_all(pictures, Path(folder))

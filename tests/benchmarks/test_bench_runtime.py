@@ -59,17 +59,18 @@ def test_another_runtime_gets_raw_pixels_and_is_judged_alike(bundle: Bundle, tmp
     program.write_text(
         f"""#!{sys.executable}
 import json, os, sys
-bundle, images, threads, count = sys.argv[1:]
+bundle, images, threads, count, warm_up = sys.argv[1:]
 for line in open(images):
     width, height, form, file = line.split()
     channels = {{"RGB": 3, "BGR": 3, "RGBA": 4, "GREY": 1}}[form]
     assert os.path.getsize(file) == int(width) * int(height) * channels
 print("a line of its own")
-print(json.dumps({{"images": int(count), "wrong": int(threads) - 4, "warm_bytes": 5, "end_bytes": 6}}))
+wrong = int(threads) - 4 + int(warm_up) - 30
+print(json.dumps({{"images": int(count), "wrong": wrong, "warm_bytes": 5, "end_bytes": 6}}))
 """
     )
     program.chmod(0o755)
-    found = bench_soak.ask_command(str(program), bundle.path, bench_soak.draw_pictures(8), 100, 4)
+    found = bench_soak.ask_command(str(program), bundle.path, bench_soak.draw_pictures(8), 100, 4, 30)
     assert found == Soak(100, 0, (5, 6))
     assert json.dumps(found.growth_bytes) == "1"
 

@@ -22,26 +22,33 @@ struct edgevit_engine {
 
 namespace {
 
+/// Without a destructor: a thread's first call would have to register it, for which glibc ends a process that has no
+/// memory for it. Longer texts are cut.
 struct LastError {
-  edgevit_status status = EDGEVIT_OK;
-  std::string message, hint;
+  edgevit_status status;
+  char message[6144], hint[2048];
 };
 
 LastError& last_error() {
-  thread_local LastError last;
+  thread_local LastError last{};
   return last;
+}
+
+template <size_t N>
+void keep(char (&place)[N], const char* text) noexcept {
+  size_t size = std::strlen(text);
+  if (size >= N) {
+    for (size = N - 1; size > 0 && (text[size] & 0xC0) == 0x80;) --size;  // no part of a character of UTF-8
+  }
+  std::memcpy(place, text, size);
+  place[size] = '\0';
 }
 
 edgevit_status remember(edgevit_status status, const char* message, const char* hint) noexcept {
   LastError& last = last_error();
   last.status = status;
-  try {
-    last.message = message;
-    last.hint = hint;
-  } catch (...) {  // not even memory for the words
-    last.message.clear();
-    last.hint.clear();
-  }
+  keep(last.message, message);
+  keep(last.hint, hint);
   return status;
 }
 
@@ -263,9 +270,9 @@ const char* edgevit_difference(const edgevit_engine* engine, int32_t index) {
 
 edgevit_status edgevit_last_status(void) { return last_error().status; }
 
-const char* edgevit_last_message(void) { return last_error().message.c_str(); }
+const char* edgevit_last_message(void) { return last_error().message; }
 
-const char* edgevit_last_hint(void) { return last_error().hint.c_str(); }
+const char* edgevit_last_hint(void) { return last_error().hint; }
 
 const char* edgevit_status_name(edgevit_status status) {
   switch (status) {

@@ -40,7 +40,7 @@ uint32_t take_code_point(const std::string& text, size_t& at) {
 std::string quote(const std::string& text) {
   std::string quoted = "\"";
   const auto escape = [&](uint32_t unit) {
-    char hex[8];
+    char hex[16];
     std::snprintf(hex, sizeof hex, "\\u%04x", unit);
     quoted += hex;
   };

@@ -79,6 +79,15 @@ void check_ports(const Bundle& bundle, const EngineRecord& engine, const PortSha
   check(bundle, engine, "outputs", engine.outputs, outputs);
 }
 
+std::string advise(const std::string& said) {
+  // none of the libraries has a type of its own for it: these are the words of C++, the C library, and TBB
+  for (const char* words : {"bad_alloc", "can't alloc", "Cannot allocate memory", "Resource temporarily unavailable",
+                            "Failed to allocate memory", "out of memory"}) {
+    if (said.find(words) != std::string::npos) return "free some memory or allow more, and call again";
+  }
+  return "build the bundle again on this machine";
+}
+
 std::vector<int> parse_version(const std::string& text, size_t parts) {
   std::vector<int> numbers;
   const char* at = text.c_str();

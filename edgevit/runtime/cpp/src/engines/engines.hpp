@@ -55,6 +55,10 @@ using PortShapes = std::vector<std::vector<int64_t>>;
 /// Compares shapes, but for the batch and for sides that may vary. Throws Failure, EDGEVIT_UNSAFE, with both shapes.
 void check_ports(const Bundle& bundle, const EngineRecord& engine, const PortShapes& inputs, const PortShapes& outputs);
 
+/// What to do about a failure of the library's: free memory where its sentence tells of that, or else build the bundle
+/// again.
+std::string advise(const std::string& said);
+
 /// The leading numbers of a version: `2026.4.1-22982-releases` is {2026, 4}.
 std::vector<int> parse_version(const std::string& text, size_t parts = 2);
 

@@ -14,7 +14,6 @@
 namespace edgevit::detail {
 namespace {
 
-constexpr const char* rebuild = "build the bundle again on this machine";
 constexpr const char* minimum_version = "1.18";  // the first that takes weights from memory
 constexpr int most_requests = 256;
 
@@ -35,7 +34,7 @@ void ask(std::string_view what, OrtStatus* status) {
   if (status == nullptr) return;
   const std::string said = get_api().GetErrorMessage(status);
   get_api().ReleaseStatus(status);
-  throw Failure(EDGEVIT_DEVICE, std::string(what) + ": " + said, rebuild);
+  throw Failure(EDGEVIT_DEVICE, std::string(what) + ": " + said, advise(said));
 }
 
 /// The process's one environment, never freed: engines may outlive static objects.

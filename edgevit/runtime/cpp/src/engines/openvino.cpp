@@ -15,7 +15,6 @@
 namespace edgevit::detail {
 namespace {
 
-constexpr const char* rebuild = "build the bundle again on this machine";
 constexpr int most_requests = 256;
 
 /// The process's one core. It is never freed: engines may outlive static objects, and plugins end with the process.
@@ -153,7 +152,7 @@ auto ask(std::string_view what, F&& call) {
   } catch (const Failure&) {
     throw;
   } catch (const std::exception& exc) {
-    throw Failure(EDGEVIT_DEVICE, std::string(what) + ": " + exc.what(), rebuild);
+    throw Failure(EDGEVIT_DEVICE, std::string(what) + ": " + exc.what(), advise(exc.what()));
   }
 }
 
@@ -238,7 +237,7 @@ class OpenVINOExecutor : public Executor {
       const bool old = engine.device == "CPU" && read_tier() == "sse4.1";
       throw Failure(EDGEVIT_DEVICE, "OpenVINO cannot open " + file_ + " on " + engine.device + ": " + exc.what(),
                     old ? "OpenVINO has no kernels of a LayerNorm for no more than SSE4.1: take a processor with AVX or newer"
-                        : rebuild);
+                        : advise(exc.what()));
     }
     PortShapes inputs, outputs;
     for (const auto& port : compiled_.inputs()) inputs.push_back(read_shape(port));

@@ -23,7 +23,7 @@ from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import GraphSummary, Report, Variant
 from edgevit.measure.machine.local import describe_machine
 from edgevit.pixels.class_names import takes_labels
-from edgevit.runtime.bundle import REPORT_FILE, Bundle, verify_bundle
+from edgevit.runtime.bundle import REPORT_FILE, Bundle, load_bundle, verify_bundle
 from edgevit.runtime.manifest import Manifest
 from edgevit.runtime.pack_file import lend_folder
 
@@ -46,25 +46,39 @@ def finish_bundle(
         BundleError: It is damaged, has an engine already, or sets what a bundle may not set.
         DeviceError: This machine cannot compile for the bundle's target; everything that is missing is listed.
     """
+    refuse_finished(path)
     with lend_folder(path) as folder:
         if out is None and folder != path:
             raise OutputError(f"{path} is a packed bundle, which finish does not replace", "give --out, a folder")
         return _finish(folder, out or path, progress, cache or StageCache())
 
 
-def _finish(path: Path, out: Path, progress: Progress, cache: StageCache) -> BuildResult:
-    bundle = verify_bundle(path)
-    manifest = bundle.manifest
+def refuse_finished(path: Path, *options: str) -> None:
+    """Refuse a bundle that has an engine, before anything else is asked of it.
+
+    Args:
+        path: As the user gave it.
+        options: For ``edgevit bench``, which is suggested.
+
+    Raises:
+        BundleError: It has one, or its manifest cannot be read.
+    """
+    manifest = load_bundle(path).manifest
     if not manifest.portable:
         raise BundleError(
             f"{path} is finished: it has an engine for {manifest.target.title}",
-            f"measure it with {write_command('bench', path)}",
+            f"measure it with {write_command('bench', path, *options)}",
         )
+
+
+def _finish(path: Path, out: Path, progress: Progress, cache: StageCache) -> BuildResult:
+    bundle = verify_bundle(path)
+    manifest = bundle.manifest
     recipe = read_portable_recipe(bundle)
     place = find_place(manifest.target)
     if not place.measures:
         raise DeviceError(
-            f"{path} cannot be finished here: {'; '.join(place.missing)}",
+            f"the bundle of {manifest.name} cannot be finished here: {'; '.join(place.missing)}",
             f"run edgevit finish on {manifest.target.title}",
         )
     before = Report.load(path / REPORT_FILE)

@@ -17,7 +17,8 @@ def command(output: Output, bundle: Path, out: Path | None) -> None:
     """Write a bundle as one file, after every file of it was checked.
 
     Every command and runtime that takes a bundle takes that file too, and opens it without unpacking: nothing in it is
-    compressed. The same bundle always gives the same file. A signature goes into it.
+    compressed. The same bundle always gives the same file. A signature goes into it. NAME.edgevit beside BUNDLE is
+    written anew where it is a packed bundle; any other file that is there is refused.
 
     \b
     Examples:

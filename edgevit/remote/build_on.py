@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from edgevit.build.build import build_model
 from edgevit.build.conclude import BuildResult
+from edgevit.build.finish import refuse_finished
 from edgevit.build.lock import OutputLock, lock_output
 from edgevit.build.pack import check_output, pack_bundle
 from edgevit.build.portable import read_portable_recipe
 from edgevit.core import schema
 from edgevit.core.command import write_command
-from edgevit.core.errors import BundleError, EdgevitError, OutputError
+from edgevit.core.errors import EdgevitError, OutputError
 from edgevit.core.libraries import LIBRARIES
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Report
@@ -62,6 +63,7 @@ def finish_on(
         DeviceError: The device is out of reach, is not the right one or lacks something, or the work failed there; with
             the last lines of its log.
     """
+    refuse_finished(path, "--on", host)
     with lend_folder(path) as folder:
         if out is None and folder != Path(path):
             raise OutputError(f"{path} is a packed bundle, which finish does not replace", "give --out, a folder")
@@ -71,11 +73,6 @@ def finish_on(
 def _finish_on(host: str, path: Path, out: Path, log: Callable[[str], None], progress: Progress) -> BuildResult:
     connection, bundle = Connection(host), verify_bundle(path)
     target = bundle.manifest.target
-    if not bundle.manifest.portable:
-        raise BundleError(
-            f"{path} is finished: it has an engine for {target.title}",
-            f"measure it with {write_command('bench', path, '--on', host)}",
-        )
     read_portable_recipe(bundle)  # refused here, before it travels
     found = probe_device(connection, target, finishes=True)
     log(found.describe())

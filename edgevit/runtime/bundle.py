@@ -16,7 +16,7 @@ from edgevit.core.errors import BundleError, ErrorCode, OutputError, format_offe
 from edgevit.core.report.place import CANARY_FILE
 from edgevit.runtime.bundle_settings import check_manifest_settings
 from edgevit.runtime.manifest import MANIFEST_FILE, Manifest, parse_manifest, read_manifest
-from edgevit.runtime.packed import open_contents
+from edgevit.runtime.packed import SUFFIX, open_contents
 from edgevit.runtime.signature import SIGNATURE_FILE, check_signature
 
 RECIPE_FILE = "recipe.toml"
@@ -49,9 +49,10 @@ class Bundle:
             BundleError: The bundle is portable: its engine is still to be compiled on the device.
         """
         if self.manifest.engine is None:
+            out: list[str | Path] = ["--out", self.folder] if self.contents.packed else []
             raise BundleError(
                 f"{self.path} is a portable bundle for {self.manifest.target.title}: it has no engine yet",
-                f"run `{write_command('finish', self.path)}` on the device",
+                f"run `{write_command('finish', self.path, *out)}` on the device",
                 code="portable",
             )
         within = self.contents if self.contents.packed else None
@@ -73,6 +74,14 @@ class Bundle:
             raise BundleError(
                 f"{self.path / name} cannot be read: {exc.strerror or exc}", _REBUILD, code="damaged"
             ) from exc
+
+    @property
+    def folder(self) -> Path:
+        """Where a command can write its like: in its place, or beside a packed one, which no command replaces."""
+        if not self.contents.packed:
+            return self.path
+        plain = self.path.name.removesuffix(SUFFIX)
+        return self.path.with_name(plain if plain not in ("", self.path.name) else f"{self.path.name}.folder")
 
     @property
     def manifest_sha256(self) -> str:
@@ -150,7 +159,7 @@ def _refuse_unlisted(path: Path, contents: Contents, manifest: Manifest) -> None
     if unlisted:
         raise BundleError(
             f"{path} holds files that its manifest does not list:\n{format_offenders(unlisted)}",
-            "pack the bundle again",
+            f"delete {'it' if len(unlisted) == 1 else 'them'} from the bundle's folder, and pack that again",
             code="unsafe",
         )
 
@@ -209,5 +218,8 @@ def verify_bundle(path: str | os.PathLike[str] | Bundle, *, contents: bool = Tru
         count = f"{len(damage)} files are" if len(damage) > 1 else "a file is"
         lines = format_offenders([str(d) for d in damage])
         code: ErrorCode = "unsafe" if any(d.kind == "irregular" for d in damage) else "damaged"
-        raise BundleError(f"{bundle.path}: {count} not as built:\n{lines}", _REBUILD, code=code)
+        hint = _REBUILD
+        if all(d.kind == "extra" for d in damage):
+            hint = f"delete {'it' if len(damage) == 1 else 'them'}: everything else is as built"
+        raise BundleError(f"{bundle.path}: {count} not as built:\n{lines}", hint, code=code)
     return bundle

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.core.engine import Engine, Setting
-from edgevit.core.errors import BundleError, DeviceError
+from edgevit.core.errors import BundleError, DeviceError, format_offenders
 from edgevit.core.isa import TIERS, TierName, read_tier
 from edgevit.core.report.place import Place, select_settings
 from edgevit.runtime.compiled_file import can_keep, read_compiled, write_compiled, write_key
@@ -23,7 +23,7 @@ from edgevit.runtime.folder import FolderContents
 from edgevit.runtime.library import import_library
 from edgevit.runtime.ports import check_ports
 from edgevit.runtime.session import Outputs
-from edgevit.runtime.settings import OpenSettings, read_settings
+from edgevit.runtime.settings import KEYS, OpenSettings, read_settings, refuse_setting
 from edgevit.runtime.versions import OtherVersion, parse_version
 
 
@@ -132,7 +132,10 @@ class OpenVINOExecutor:
             self.streams = _read_count(compiled, "OPTIMAL_NUMBER_OF_INFER_REQUESTS") or 1
             requests = [compiled.create_infer_request() for _ in range(self.streams)]
         except RuntimeError as exc:
+            _refuse_unknown(settings, engine.device, exc)
             hint = "build the bundle again on this machine"
+            if settings.properties:
+                hint = f"open it without {' and '.join(settings.properties)}, or {hint}"
             if engine.device == "CPU" and read_tier() == "sse4.1":
                 hint = (
                     "OpenVINO has no kernels of a LayerNorm for no more than SSE4.1: take a processor with AVX or newer"
@@ -261,6 +264,18 @@ def _refuse_other_files(engine: Engine) -> None:
     if engine.contents is None and os.path.lexists(weights) and weights.name not in engine.files:
         message = f"{weights} holds weights, and the bundle does not list it"
         raise BundleError(message, "build the bundle again", code="unsafe")
+
+
+def _refuse_unknown(settings: OpenSettings, device: str, exc: RuntimeError) -> None:
+    """Whether it was for a property that the device does not have: OpenVINO says so in lines of its own sources."""
+    try:
+        known = get_core().get_property(device, "SUPPORTED_PROPERTIES")
+    except RuntimeError:
+        return
+    if unknown := [key for key in settings.properties if key not in known]:
+        lines = format_offenders([f"OpenVINO's device {device} has no property {key}" for key in unknown])
+        message = f"the engine's settings are not valid:\n{lines}"
+        raise refuse_setting(message, f"leave them out; the settings are {', '.join(KEYS)}") from exc
 
 
 def _read_count(compiled: Any, name: str) -> int | None:

@@ -42,6 +42,7 @@ _DAY, _MODE = 1 << 5 | 1, 0o100644 << 16
 """1980-01-01, the first that a zip knows; a regular file that its owner may write."""
 _BLOCK = 1 << 20
 _HINT = "choose another --out"
+_REMOVE = "remove it, or choose another --out"
 
 
 def pack_file(path: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
@@ -49,8 +50,8 @@ def pack_file(path: str | os.PathLike[str], out: str | os.PathLike[str] | None =
 
     Args:
         path: The bundle's folder. A packed bundle is checked and written anew.
-        out: The file; by default the folder's name with ``.edgevit``, beside it. A packed bundle there is replaced when
-            the new one is complete.
+        out: The file, which is not there yet. By default the folder's name with ``.edgevit``, beside it, where a packed
+            bundle is replaced when the new one is complete.
 
     Returns:
         The file.
@@ -62,9 +63,12 @@ def pack_file(path: str | os.PathLike[str], out: str | os.PathLike[str] | None =
     """
     bundle = verify_bundle(path)
     folder = Path(path).resolve()
-    out = Path(out) if out is not None else folder.with_name(f"{folder.name.removesuffix(SUFFIX)}{SUFFIX}")
+    own = folder.with_name(f"{folder.name.removesuffix(SUFFIX)}{SUFFIX}")
+    out = Path(out) if out is not None else own
     refuse_inside(out)
     refuse_other_file(out)
+    if os.path.lexists(out) and out.resolve() != own:
+        raise OutputError(f"{out} is there already", _REMOVE, code="argument")
     signature = read_signature(bundle.contents)
     with replace_file(out) as stream:
         write_pack(stream, bundle, dump_signature(signature) if signature is not None else None)
@@ -86,7 +90,7 @@ def unpack_file(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Bu
     if not bundle.contents.packed:
         raise BundleError(f"{path} is a folder already", "give a file that edgevit pack wrote", code="argument")
     if os.path.lexists(out):
-        raise OutputError(f"{out} is there already", _HINT)
+        raise OutputError(f"{out} is there already", _REMOVE, code="argument")
     refuse_inside(out)
     partial = out.with_name(f".{out.name}.edgevit-unpack-{secrets.token_hex(4)}")
     try:

@@ -26,6 +26,7 @@ from edgevit.runtime.manifest import Manifest
 from edgevit.runtime.prediction import Prediction, rank_outputs
 from edgevit.runtime.rebuild import suggest_rebuild
 from edgevit.runtime.session import Outputs, Session, get_runtime, open_engine
+from edgevit.runtime.settings import merge_settings
 from edgevit.runtime.versions import OtherVersion
 
 if TYPE_CHECKING:
@@ -303,7 +304,7 @@ def open_bundle(
     bundle = load_bundle(path, public_key=public_key)
     engine = bundle.engine  # refuses a portable bundle before its files are hashed
     verify_bundle(bundle, contents=verify or public_key is not None, extra=False)
-    wanted = dataclasses.replace(engine, settings={**engine.settings, **(settings or {})})
+    wanted = dataclasses.replace(engine, settings=merge_settings(engine.settings, settings))
     mismatch = _find_mismatch(bundle.manifest, wanted)
     if mismatch:
         in_float32 = dataclasses.replace(wanted, settings={**wanted.settings, "inference_precision": "f32"})

@@ -16,7 +16,7 @@ def rebuild_command(bundle: Bundle, target: str | None = None) -> str:
     manifest = bundle.manifest
     source = str(manifest.source.get("path", "SOURCE"))
     options = ["--target", target or manifest.target.name, "--precision", manifest.precision]
-    return write_command("build", Path(source), *options, "--out", bundle.path)
+    return write_command("build", Path(source), *options, "--out", bundle.folder)
 
 
 def suggest_rebuild(bundle: Bundle) -> str:

@@ -17,6 +17,7 @@ from edgevit.core.engine import Engine, Setting, TensorSpec
 from edgevit.core.errors import BundleError, DataError, DeviceError
 from edgevit.core.libraries import LIBRARIES
 from edgevit.core.report.place import Place
+from edgevit.runtime.settings import merge_settings
 from edgevit.runtime.submissions import Submissions
 
 if TYPE_CHECKING:
@@ -258,7 +259,7 @@ def open_engine(
         message = f"queue_size = {queue_size!r} is not a whole number from 1"
         raise DataError(message, "give another, or none", code="argument")
     runtime = get_runtime(engine.backend)
-    engine = dataclasses.replace(engine, settings={**engine.settings, **(settings or {})})
+    engine = dataclasses.replace(engine, settings=merge_settings(engine.settings, settings))
     mismatch = runtime.find_mismatch(engine)
     if mismatch:
         raise DeviceError(mismatch, "open the engine on the device that it was compiled for, or compile it here")

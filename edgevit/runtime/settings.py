@@ -24,9 +24,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from edgevit.core.engine import Setting
-from edgevit.core.errors import DeviceError, EdgevitError, ErrorMaker, format_offenders
+from edgevit.core.errors import DeviceError, ErrorMaker, format_offenders
 from edgevit.core.libraries import LIBRARIES
 
 CHOICES = {
@@ -40,6 +41,9 @@ MOST = 1024  # each thread and each stream takes memory
 SWITCHES = ("cuda_graph",)
 KEYS = ("hint", "threads", "streams", "inference_precision")
 GPU_KEYS = ("hint", "streams", "cuda_graph", "wait", "transfers")
+
+refuse_setting = partial(DeviceError, code="argument")
+"""The error of who opens an engine with settings of their own; a bundle's were checked when it was loaded."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,23 @@ class OpenSettings:
     transfers: str = "included"
 
 
+def merge_settings(own: Mapping[str, Setting], given: Mapping[str, Setting] | None) -> dict[str, Setting]:
+    """An engine's own settings, with those of its opener in their place.
+
+    Raises:
+        DeviceError: What is given is no mapping of names.
+    """
+    if given is None:
+        return dict(own)
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise refuse_setting(f"settings = {given!r} are not names with values", 'give them as {"threads": 2}')
+    return {**own, **given}
+
+
 def read_settings(
     settings: Mapping[str, Setting],
     is_property: Callable[[str], bool] | None,
-    error: type[EdgevitError] = DeviceError,
+    error: ErrorMaker = refuse_setting,
     keys: tuple[str, ...] = KEYS,
 ) -> OpenSettings:
     """Check settings.

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgevit.core.errors import EdgevitError, OutputError
 from edgevit.runtime.bundle import Bundle, refuse_inside, verify_bundle
+from edgevit.runtime.key_file import describe_fault, read_key
 from edgevit.runtime.manifest import MANIFEST_FILE
 from edgevit.runtime.pack_file import replace_file, write_pack
 from edgevit.runtime.signature import (
@@ -16,7 +17,6 @@ from edgevit.runtime.signature import (
     Signature,
     dump_signature,
     import_cryptography,
-    read_key,
     write_message,
 )
 
@@ -33,7 +33,7 @@ def make_keys(name: str | os.PathLike[str]) -> tuple[Path, Path]:
         Both files, the private one first.
 
     Raises:
-        OutputError: One of them is there already, or cannot be written; then neither is made.
+        OutputError: There is no name, one of them is there already, or cannot be written; then neither is made.
         MissingPackageError: cryptography is not installed.
     """
     serialization = import_cryptography("hazmat.primitives.serialization")
@@ -41,10 +41,13 @@ def make_keys(name: str | os.PathLike[str]) -> tuple[Path, Path]:
     pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
     private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
     public = key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
+    if os.path.basename(os.fspath(name)) in ("", ".", ".."):
+        raise OutputError("the keys need a name", "give one, such as vendor", code="argument")
     refuse_inside(Path(name))
     files = Path(f"{os.fspath(name)}{_PRIVATE}"), Path(f"{os.fspath(name)}{_PUBLIC}")
     if there := [str(file) for file in files if os.path.lexists(file)]:
-        raise OutputError(f"{' and '.join(there)} would be written over", "give the keys another name")
+        message = f"{' and '.join(there)} would be written over"
+        raise OutputError(message, "give the keys another name", code="argument")
     made: list[Path] = []
     try:
         for file, content, mode in zip(files, (private, public), (0o600, 0o644), strict=True):
@@ -98,16 +101,18 @@ def _sign(bundle: Bundle, private: Any) -> Signature:
 def _load_private_key(path: str | os.PathLike[str]) -> Any:
     serialization = import_cryptography("hazmat.primitives.serialization")
     kind = import_cryptography("hazmat.primitives.asymmetric.ed25519").Ed25519PrivateKey
-    content, hint = (
-        read_key(path),
-        "give a private key that edgevit keygen or openssl wrote (-----BEGIN PRIVATE KEY-----)",
-    )
+    content = read_key(path)
+    hint = "give a private key that edgevit keygen or openssl wrote (-----BEGIN PRIVATE KEY-----)"
+    if b"-----BEGIN PUBLIC KEY" in content:
+        raise EdgevitError(f"{path} is a public key, which is for checking", hint, code="argument")
     if b"ENCRYPTED" in content:
         raise EdgevitError(f"{path} has a password", f"take it off with openssl pkey, or {hint}", code="argument")
     try:
         loaded = serialization.load_pem_private_key(content, password=None)
     except Exception as exc:  # cryptography raises whatever its parts do
-        raise EdgevitError(f"{path} is no private key in PEM: {exc}", hint, code="argument") from exc
+        raise EdgevitError(
+            f"{path} is no private key in PEM: it {describe_fault(content)}", hint, code="argument"
+        ) from exc
     if not isinstance(loaded, kind):
         raise EdgevitError(f"{path} is a key of another kind than Ed25519", hint, code="argument")
     return loaded

@@ -14,13 +14,13 @@ import os
 import re
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from edgevit.core.contents import Contents
 from edgevit.core.errors import BundleError, EdgevitError, MissingPackageError
 from edgevit.core.json_text import parse_json
 from edgevit.core.packages import install_line
+from edgevit.runtime.key_file import describe_fault, read_key
 
 SIGNATURE_FILE = "signature.json"
 ALGORITHM = "ed25519"
@@ -79,30 +79,22 @@ def load_public_key(key: str | bytes | os.PathLike[str]) -> Any:
     """
     serialization = import_cryptography("hazmat.primitives.serialization")
     kind = import_cryptography("hazmat.primitives.asymmetric.ed25519").Ed25519PublicKey
-    content, name = (key, "the public key") if isinstance(key, bytes) else (read_key(key), str(key))
+    if isinstance(key, bytes):
+        content, name = key, "the public key"
+    else:
+        content, name = read_key(key, "its path, or the PEM as bytes"), str(key)
     hint = "give a public key that edgevit keygen or openssl wrote (-----BEGIN PUBLIC KEY-----)"
     if b"PRIVATE KEY" in content:
         raise EdgevitError(f"{name} is a private key, which is for signing", hint, code="argument")
     try:
         loaded = serialization.load_pem_public_key(content)
     except Exception as exc:  # cryptography raises whatever its parts do
-        raise EdgevitError(f"{name} is no public key in PEM: {exc}", hint, code="argument") from exc
+        raise EdgevitError(
+            f"{name} is no public key in PEM: it {describe_fault(content)}", hint, code="argument"
+        ) from exc
     if not isinstance(loaded, kind):
         raise EdgevitError(f"{name} is a key of another kind than Ed25519", hint, code="argument")
     return loaded
-
-
-def read_key(path: str | os.PathLike[str]) -> bytes:
-    """A key file's content.
-
-    Raises:
-        EdgevitError: It cannot be read.
-    """
-    try:
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as exc:
-        reason = getattr(exc, "strerror", None) or exc
-        raise EdgevitError(f"{os.fspath(path)}: {reason}", "check the path of the key", code="argument") from exc
 
 
 def read_signature(contents: Contents) -> Signature | None:

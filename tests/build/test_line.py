@@ -18,17 +18,19 @@ MOST_ARGUMENTS = 5
 
 
 def list_called(function: Callable[..., Any]) -> dict[str, Any]:
-    """The package's own functions that a function's body calls by name."""
+    """The package's own functions that a function's body, and those of its module's private ones, call by name."""
     function = inspect.unwrap(function)
     known = function.__globals__
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     names = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     found = {name: known[name] for name in names if name in known}
-    return {
+    ours = {
         name: called
         for name, called in found.items()
         if called.__module__.startswith("edgevit.") and not dataclasses.is_dataclass(called)
     }
+    parts = [f for name, f in ours.items() if name.startswith("_") and f.__module__ == function.__module__]
+    return {**ours, **{name: called for part in parts for name, called in list_called(part).items()}}
 
 
 @pytest.mark.parametrize("function", [build_model, finish_bundle])

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from edgevit.build import finish
 from edgevit.build.inspect import inspect_source
-from edgevit.core.errors import OutputError
+from edgevit.core.errors import BundleError, OutputError
+from edgevit.remote import build_on
+from edgevit.runtime import open_bundle
+from edgevit.runtime.bundle import load_bundle
 from edgevit.runtime.pack_file import pack_file
+from edgevit.runtime.rebuild import rebuild_command
 from tests.support.tiny_bundle import make_bundle, make_portable_bundle
 
 
@@ -99,6 +104,9 @@ def test_finish_of_a_packed_bundle_unpacks_it_and_asks_where_to(tmp_path, monkey
     packed = pack_file(make_portable_bundle(tmp_path / "portable", tmp_path / "work").path)
     with pytest.raises(OutputError, match="is a packed bundle"):
         finish.finish_bundle(packed)
+    with pytest.raises(BundleError, match="it has no engine yet") as caught:
+        open_bundle(packed)
+    assert caught.value.hint == f"run `edgevit finish {packed} --out {packed.with_suffix('')}` on the device"
     seen = []
 
     def note(path, out, progress, cache):
@@ -108,3 +116,48 @@ def test_finish_of_a_packed_bundle_unpacks_it_and_asks_where_to(tmp_path, monkey
     finish.finish_bundle(packed, out=tmp_path / "finished")
     names = ["manifest.json", "model.onnx", "recipe.toml", "report.json"]
     assert seen == [(names, tmp_path / "finished")]
+
+
+def test_finished_packed_bundle_is_named_as_given_and_is_not_asked_where_to(bundle, run, tmp_path):
+    packed = pack_file(bundle)
+    for out in ((), ("--out", tmp_path / "finished")):
+        result = run("finish", packed, *out, "--json")
+        assert result.exit_code == 2
+        said = json.loads(result.stdout)
+        assert said["error"].startswith(f"{packed} is finished")
+        assert said["hint"] == f"measure it with edgevit bench {packed}"
+    with pytest.raises(BundleError, match="is finished") as caught:
+        build_on.finish_on("nowhere.invalid", packed)
+    assert caught.value.hint == f"measure it with edgevit bench {packed} --on nowhere.invalid"
+
+
+def test_packed_bundle_is_built_again_as_a_folder(bundle, tmp_path):
+    assert rebuild_command(load_bundle(bundle)).endswith(f" --out {bundle}")
+    packed = pack_file(bundle, tmp_path / "one.edgevit")
+    assert rebuild_command(load_bundle(packed)).endswith(f" --out {tmp_path / 'one'}")
+    bare = packed.rename(tmp_path / "two")
+    assert rebuild_command(load_bundle(bare)).endswith(f" --out {tmp_path / 'two.folder'}")
+
+
+def test_what_only_lies_in_a_bundle_is_to_be_deleted(bundle, run):
+    packed = pack_file(bundle)
+    (bundle / "stray.txt").write_bytes(b"?")
+    said = json.loads(run("verify", bundle, "--json").stdout)
+    assert said["hint"] == "delete it: everything else is as built"
+    (bundle / "more.txt").write_bytes(b"?")
+    assert json.loads(run("verify", bundle, "--json").stdout)["hint"].startswith("delete them")
+    (bundle / "report.json").unlink()
+    assert "delete" not in json.loads(run("verify", bundle, "--json").stdout)["hint"]
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr("stray.txt", b"?")
+    said = json.loads(run("verify", packed, "--json").stdout)
+    assert "stray.txt" in said["error"]
+    assert said["hint"].startswith("delete it from the bundle's folder")
+
+
+def test_pack_says_that_a_file_of_another_name_is_not_written_over(bundle, run, tmp_path):
+    (tmp_path / "b.edgevit").write_bytes(pack_file(bundle).read_bytes())
+    result = run("pack", bundle, "--out", tmp_path / "b.edgevit")
+    assert result.exit_code == 2
+    assert "is there already" in result.stderr
+    assert "refused" in run("pack", "--help").stdout

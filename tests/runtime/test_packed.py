@@ -164,7 +164,12 @@ def test_only_a_packed_bundle_is_replaced_and_none_is_written_into_a_bundle(fold
     with pytest.raises(OutputError, match="lies inside the bundle"):
         pack_file(folder, folder / "own.edgevit")
     first = pack_file(folder)
-    assert pack_file(folder) == first
+    assert pack_file(folder) == pack_file(folder, first) == pack_file(first) == first
+    named = pack_file(folder, tmp_path / "named.edgevit")
+    named.touch()
+    with pytest.raises(OutputError, match=r"named\.edgevit is there already") as caught:
+        pack_file(folder, named)
+    assert caught.value.hint == "remove it, or choose another --out"
     with pytest.raises(OutputError, match="cannot be written"):
         pack_file(folder, tmp_path / "no" / "folder.edgevit")
 

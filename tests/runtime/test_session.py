@@ -5,6 +5,7 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -178,8 +179,30 @@ def test_all_cores_of_a_small_machine_are_used(engine: Engine, monkeypatch: pyte
 
 
 def test_unknown_setting_is_refused(engine: Engine) -> None:
-    with pytest.raises(DeviceError, match="unknown setting thread"):
+    with pytest.raises(DeviceError, match="unknown setting thread") as caught:
         open_engine(engine, {"thread": 2})
+    assert caught.value.code == "argument"
+
+
+@pytest.mark.parametrize("given", [3, ["threads"], {3: 1}])
+def test_settings_that_are_no_names_with_values_are_the_callers_mistake(engine: Engine, given: Any) -> None:
+    with pytest.raises(DeviceError, match="are not names with values") as caught:
+        open_engine(engine, given)
+    assert caught.value.code == "argument"
+
+
+def test_property_that_openvino_does_not_have_is_named(engine: Engine) -> None:
+    if engine.backend != "openvino":
+        pytest.skip("of OpenVINO")
+    with pytest.raises(DeviceError, match="device CPU has no property NOPE") as caught:
+        open_engine(engine, {"NOPE": 1, "ENABLE_CPU_PINNING": True})
+    assert caught.value.code == "argument"
+    assert "PINNING" not in caught.value.message
+    assert "Exception" not in caught.value.message
+    assert "build" not in caught.value.hint
+    with pytest.raises(DeviceError) as caught:
+        open_engine(engine, {"ENABLE_CPU_PINNING": "perhaps"})
+    assert caught.value.hint.startswith("open it without ENABLE_CPU_PINNING, or build")
 
 
 def test_the_librarys_own_refusal_is_passed_on(engine: Engine) -> None:

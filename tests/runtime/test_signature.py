@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
+import re
 import shutil
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +20,7 @@ from edgevit.runtime import open_bundle, predictor
 from edgevit.runtime.bundle import find_damage, load_bundle
 from edgevit.runtime.pack_file import pack_file
 from edgevit.runtime.sign import make_keys, sign_bundle
+from edgevit.runtime.signature import load_public_key
 from edgevit.runtime.verify import examine_bundle
 from tests.support.tiny_bundle import make_bundle
 
@@ -156,12 +161,102 @@ def test_new_keys_are_private_differ_and_write_over_nothing(tmp_path: Path) -> N
     assert make_keys(tmp_path / "b")[0].read_bytes() != private.read_bytes()
     before = public.read_bytes()
     private.unlink()
-    with pytest.raises(OutputError, match=r"a\.public\.pem would be written over"):
+    with pytest.raises(OutputError, match=r"a\.public\.pem would be written over") as caught:
         make_keys(tmp_path / "a")
+    assert caught.value.code == "argument"
     assert public.read_bytes() == before
     assert not private.exists()
     with pytest.raises(OutputError, match="cannot be written"):
         make_keys(tmp_path / "no" / "folder")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "folder/"])
+def test_keys_without_a_name_are_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match="need a name") as caught:
+        make_keys(name)
+    assert caught.value.code == "argument"
+    assert not list(tmp_path.rglob("*.pem"))
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe", "folder", "large"])
+def test_only_a_small_regular_file_is_read_as_a_key(made: Path, tmp_path: Path, kind: str) -> None:
+    """In a process of its own with little memory, which is ended where it waits: a test that fails costs nothing."""
+    file = Path("/dev/zero") if kind == "device" else tmp_path / "key.pem"
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "folder":
+        file.mkdir()
+    elif kind == "large":
+        file.write_bytes(b"-----BEGIN PUBLIC KEY-----\n" + bytes(64 << 10))
+    said = "more than 64 KiB" if kind == "large" else "is no regular file"
+    code = (
+        "import resource, sys\n"
+        "from edgevit.core.errors import EdgevitError\n"
+        "from edgevit.runtime.sign import sign_bundle\n"
+        "from edgevit.runtime.signature import load_public_key\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))\n"
+        "for ask in (lambda: sign_bundle(sys.argv[1], sys.argv[2]), lambda: load_public_key(sys.argv[2])):\n"
+        "    try:\n"
+        "        ask()\n"
+        "    except EdgevitError as exc:\n"
+        "        print(exc.code, exc.message)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, made, file], check=False, capture_output=True, text=True, timeout=120
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2, done.stderr
+    assert all(line.startswith(f"argument {file} ") and said in line for line in lines)
+
+
+@pytest.mark.parametrize("kind", ["text", "bytearray", "int", "False", "None"])
+def test_what_is_neither_path_nor_bytes_is_no_key(bundle: Path, keys: tuple[Path, Path], kind: str) -> None:
+    public, private = keys[1].read_bytes(), keys[0].read_text()
+    given: dict[str, Any] = {"text": public.decode(), "bytearray": bytearray(public), "int": 0, "False": False}
+    if kind != "None":
+        with pytest.raises(EdgevitError) as caught:
+            open_bundle(bundle, public_key=given[kind])
+        assert caught.value.code == "argument"
+        assert "or the PEM as bytes" in caught.value.hint
+    with pytest.raises(EdgevitError) as caught:
+        sign_bundle(bundle, {**given, "text": private}.get(kind))
+    assert caught.value.code == "argument"
+    assert "MC4C" not in str(caught.value)  # as every such private key begins
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("empty", "is empty"),
+        ("ssh", "in OpenSSH's own format"),
+        ("der", "is binary"),
+        ("cut", "is cut"),
+        ("damaged", "is damaged"),
+        ("text", "has no line -----BEGIN"),
+    ],
+)
+def test_what_is_wrong_with_a_key_is_said_in_one_sentence(
+    made: Path, keys: tuple[Path, Path], tmp_path: Path, kind: str, said: str
+) -> None:
+    file = tmp_path / "key.pem"
+    for pem in (keys[0].read_bytes(), keys[1].read_bytes()):
+        private = b"PRIVATE" in pem
+        lines = pem.splitlines(keepends=True)
+        content = {
+            "empty": b"\n",
+            "ssh": b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI me@here\n",
+            "der": base64.b64decode(b"".join(lines[1:-1])),
+            "cut": pem[:60],
+            "damaged": lines[0] + b"AAAA\n" + lines[-1],
+            "text": b"my key\n",
+        }[kind]
+        file.write_bytes(content)
+        with pytest.raises(EdgevitError, match=re.escape(said)) as caught:
+            sign_bundle(made, file) if private else load_public_key(file)
+        assert "\n" not in caught.value.message
+        assert "http" not in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -182,7 +277,7 @@ def test_what_is_no_key_is_refused_as_the_callers_mistake(
 def test_private_key_is_no_public_one_and_the_other_way_round(bundle: Path, keys: tuple[Path, Path]) -> None:
     with pytest.raises(EdgevitError, match="is a private key"):
         open_bundle(bundle, public_key=keys[0])
-    with pytest.raises(EdgevitError, match="is no private key"):
+    with pytest.raises(EdgevitError, match="is a public key"):
         sign_bundle(bundle, keys[1])
 
 

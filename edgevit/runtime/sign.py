@@ -44,7 +44,8 @@ def make_keys(name: str | os.PathLike[str]) -> tuple[Path, Path]:
     refuse_inside(Path(name))
     files = Path(f"{os.fspath(name)}{_PRIVATE}"), Path(f"{os.fspath(name)}{_PUBLIC}")
     if there := [str(file) for file in files if os.path.lexists(file)]:
-        raise OutputError(f"{' and '.join(there)} would be written over", "give the keys another name")
+        message = f"{' and '.join(there)} would be written over"
+        raise OutputError(message, "give the keys another name", code="argument")
     made: list[Path] = []
     try:
         for file, content, mode in zip(files, (private, public), (0o600, 0o644), strict=True):

@@ -156,8 +156,9 @@ def test_new_keys_are_private_differ_and_write_over_nothing(tmp_path: Path) -> N
     assert make_keys(tmp_path / "b")[0].read_bytes() != private.read_bytes()
     before = public.read_bytes()
     private.unlink()
-    with pytest.raises(OutputError, match=r"a\.public\.pem would be written over"):
+    with pytest.raises(OutputError, match=r"a\.public\.pem would be written over") as caught:
         make_keys(tmp_path / "a")
+    assert caught.value.code == "argument"
     assert public.read_bytes() == before
     assert not private.exists()
     with pytest.raises(OutputError, match="cannot be written"):

@@ -81,3 +81,5 @@ def test_folder_that_is_not_empty_has_status_2(run, tiny, tmp_path):
     result = run("new-app", tmp_path, "--bundle", tiny, "--language", "cpp")
     assert result.exit_code == 2
     assert "is not empty" in result.stderr
+    told = json.loads(run("new-app", tmp_path, "--bundle", tiny, "--language", "cpp", "--json").stdout)
+    assert told["code"] == "argument", "the caller's mistake"

@@ -26,9 +26,10 @@ RUNTIME = Path(edgevit.runtime.__file__).parent / "cpp"
 """The sources of the C++ runtime, which go into the app."""
 
 _OURS = Path(__file__).parent
+_SHARED = ("shared/decode.h", "shared/decode.c", "shared/output.h", "shared/output.c")
 _FILES: Mapping[Language, tuple[str, ...]] = {
-    "cpp": ("cpp/main.cpp", "shared/CMakeLists.txt", "shared/decode.h", "shared/decode.c"),
-    "c": ("c/main.c", "shared/CMakeLists.txt", "shared/decode.h", "shared/decode.c"),
+    "cpp": ("cpp/main.cpp", "shared/CMakeLists.txt", *_SHARED),
+    "c": ("c/main.c", "shared/CMakeLists.txt", *_SHARED),
     "python": ("python/main.py",),
 }
 _CAMERA_FILES: Mapping[Language, tuple[str, ...]] = {
@@ -155,11 +156,12 @@ def _refuse_folder(folder: Path) -> None:
     hint = "name a new folder for the app"
     refuse_inside(folder)
     if folder.is_symlink() and not folder.exists():
-        raise OutputError(f"{folder} is a link to what is not there", hint)
+        raise OutputError(f"{folder} is a link to what is not there", hint, code="argument")
     if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file", hint)
+        raise OutputError(f"{folder} is a file", hint, code="argument")
     if folder.is_dir() and (there := sorted(os.listdir(folder))):
-        raise OutputError(f"{folder} is not empty: it holds {there[0]}" + (" and more" if there[1:] else ""), hint)
+        more = " and more" if there[1:] else ""
+        raise OutputError(f"{folder} is not empty: it holds {there[0]}{more}", hint, code="argument")
 
 
 def _copy_bundle(bundle: Bundle, to: Path) -> None:

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,55 +23,11 @@ from edgevit.runtime.bundle import load_bundle, verify_bundle
 from edgevit.runtime.pack_file import pack_file
 from tests.support.cpp_apps import build_app, configure_app, read_answers, run_app
 from tests.support.cpp_engine import OPENVINO, find_headers
-from tests.support.photos import make_photo
 from tests.support.real_bundles import ASSETS, make_real_bundle
 from tests.support.tiny_bundle import make_bundle, make_manifest, make_portable_bundle
 
 TASKS = ("classify", "embed", "features")
 COMPILED: tuple[Language, ...] = ("cpp", "c")
-
-
-@pytest.fixture(scope="session")
-def photos(tmp_path_factory):
-    """A folder of JPEG and PNG files of several sizes, one of which lies on its side."""
-    folder = tmp_path_factory.mktemp("photos")
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    for number, (height, width) in enumerate([(40, 70), (90, 30), (200, 301), (16, 16)]):
-        photo = make_photo(height, width, seed=number)
-        photo.save(folder / f"{number}.jpg", exif=exif if number == 2 else b"")
-        photo.save(folder / f"{number}.png")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def bundles(tiny, tmp_path_factory):
-    """A bundle of each task."""
-    folder = tmp_path_factory.mktemp("tasks")
-    changes: dict[str, Any] = {"classes": 0, "labels": None}
-    made = {
-        task: make_bundle(folder / task, folder / f"{task}-work", target="intel-cpu", task=task, **changes).path
-        for task in ("embed", "features")
-    }
-    return {"classify": tiny, **made}
-
-
-@pytest.fixture(scope="session")
-def apps(bundles, tmp_path_factory, request):
-    """The program of an app of this language and task, made and built once; classifiers have a camera."""
-    made: dict[tuple[str, str], Path] = {}
-
-    def make(language, task="classify"):
-        if (language, task) not in made:
-            folder = tmp_path_factory.mktemp("apps") / f"{language}-{task}"
-            write_app(folder, bundles[task], language, camera=task == "classify")
-            if language == "python":
-                made[language, task] = folder / "main.py"
-            else:
-                made[language, task] = build_app(folder, request.getfixturevalue("installed"))
-        return made[language, task]
-
-    return make
 
 
 def compare_classes(said, bundle, photos):
@@ -235,12 +190,13 @@ def test_apps_around_real_bundles_answer_photos_as_python_does(assets, apps, tmp
 
 @pytest.mark.slow  # compiles the whole runtime again, as a user's first build does
 @pytest.mark.parametrize("language", COMPILED)
-def test_folder_builds_by_itself(tiny, photos, tmp_path, language):
+def test_folder_builds_by_itself_and_can_be_moved(tiny, photos, tmp_path, language):
     made = write_app(tmp_path / "app", tiny, language)
     configure_app(made.folder, {"Python3_EXECUTABLE": sys.executable})
     subprocess.run(["cmake", "--build", str(made.folder / "build")], check=True, capture_output=True)
+    moved = made.folder.rename(tmp_path / "moved")
     files = sorted(photos.iterdir())
-    done = run_app(made.folder / "build" / "app", "bundle", *files, cwd=made.folder)
+    done = run_app(moved / "build" / "app", "bundle", *files, cwd=moved)
     assert (done.returncode, done.stderr) == (0, "")
     compare_classes(done.stdout, tiny, files)
 
@@ -250,6 +206,9 @@ def test_folder_has_every_source_that_its_build_names(tiny, tmp_path):
     configure_app(made.folder, {"Python3_EXECUTABLE": OPENVINO["Python3_EXECUTABLE"]})
     assert (made.folder / "build" / "CMakeCache.txt").is_file()
     assert "EDGEVIT_OPENVINO:BOOL=ON" in (made.folder / "build" / "CMakeCache.txt").read_text()
+    build = made.folder / "build"
+    links = [*build.glob("build.ninja"), *build.glob("CMakeFiles/app.dir/link.txt")]
+    assert any(re.search(r"rpath,\S*ORIGIN/edgevit/", path.read_text()) for path in links), "it can be moved"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -318,6 +277,7 @@ def test_folder_that_holds_something_is_refused_and_left_alone(tiny, tmp_path, k
     with pytest.raises(OutputError, match=r"is not empty: it holds mine.txt|is a file|is a link") as caught:
         write_app(out, tiny, "cpp")
     assert caught.value.hint == "name a new folder for the app"
+    assert caught.value.code == "argument"
     left = list(tmp_path.rglob("*"))
     assert {path.name for path in left} <= {"app", "mine.txt"}
 

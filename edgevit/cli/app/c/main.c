@@ -7,7 +7,8 @@
 // ]]
  *
  * How images are resized, what classes are called and how the engine is opened stands in the bundle, so nothing of it
- * stands here. Exit status: 0 done, 1 some image has no answer, 2 the bundle cannot be opened, or bad usage. */
+ * stands here. Exit status: 0 done, 1 some image has no answer, 2 the bundle cannot be opened, answers cannot be written,
+ * or bad usage. */
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
 // [[ camera
@@ -28,6 +29,7 @@
 // [[ camera
 #include "frame_queue.h"
 // ]]
+#include "output.h"
 
 /* An opened bundle, and memory for one image's way through it. */
 typedef struct application {
@@ -57,12 +59,6 @@ static void print_error(const char *about) {
 }
 
 // [[ classify
-/* A label may hold anything, and a terminal obeys control characters. */
-static void print_label(const char *label) {
-  for (; *label; label++) putchar((unsigned char)*label < 32 || *label == 127 ? '?' : *label);
-  putchar('\n');
-}
-
 /* This bundle classifies: the best classes, each with index, probability, the engine's own number and name. */
 static int print_classes(const application *app, int32_t most) {
   edgevit_class found[5];
@@ -74,7 +70,8 @@ static int print_classes(const application *app, int32_t most) {
     } else {
       printf("  %5d  %8.4f %%  %12.7g  ", found[i].index, 100 * found[i].probability, found[i].value);
     }
-    print_label(found[i].label);
+    output_text(found[i].label);
+    putchar('\n');
   }
   return 0;
 }
@@ -101,7 +98,9 @@ static void print_features(const application *app) {
     const float *values = app->outputs[index].data;
     double sum = 0;
     for (size_t i = 0; i < output.values; i++) sum += values[i];
-    printf("  %-10s", output.name);
+    printf("  ");
+    output_text(output.name);
+    printf("%*s", strlen(output.name) < 10 ? 10 - (int)strlen(output.name) : 0, "");
     for (int32_t i = 0; i < output.rank; i++) printf("%s%lld", i ? " x " : "", (long long)output.shape[i]);
     printf("  mean %.6g\n", sum / (double)output.values);
   }
@@ -148,7 +147,7 @@ static int answer_images(const application *app, char **paths) {
   int status = 0;
   char why[256];
   picture photo = {0};
-  for (; *paths; paths++) {
+  for (; *paths && !ferror(stdout); paths++) {
     double resize_ms, engine_ms;
     const double begin = now_ms();
     if (decode_file(*paths, &photo, why, sizeof why)) {
@@ -212,7 +211,7 @@ static int answer_camera(const application *app, const char *source) {
   int status = 0;
   work.from = camera_open(source, work.problem, sizeof work.problem);
   if (!work.from) {
-    fprintf(stderr, "error: %s\n", work.problem);
+    fprintf(stderr, "error: %s\nhint: name a device such as /dev/video0, or a folder of images\n", work.problem);
     return 2;
   }
   queue_init(&work.queue);
@@ -239,13 +238,13 @@ static int answer_camera(const application *app, const char *source) {
       status = 1;
       break;
     }
-    fflush(stdout);
+    if (fflush(stdout)) break;
   }
   stopped = 1;
   pthread_join(thread, NULL);
   printf("%ld frames: %ld answered, %ld dropped\n", work.taken, answered, queue_dropped(&work.queue));
   if (work.problem[0]) {
-    fprintf(stderr, "error: %s\n", work.problem);
+    fprintf(stderr, "error: %s\nhint: check the camera, or the images of the folder\n", work.problem);
     status = 1;
   }
   picture_free(&frame);
@@ -311,8 +310,18 @@ static void end(application *app) {
 
 int main(int count, char **arguments) {
   application app = {0};
-  int status = 2;
-  if (count < 3) {
+  int status = 2, usable = count >= 3;
+  // [[ camera
+  const int live = count == 4 && strcmp(arguments[2], "--camera") == 0;
+  // ]]
+  output_begin();
+  for (int i = 1; i < count; i++) {
+    // [[ camera
+    if (live && i == 2) continue;
+    // ]]
+    if (arguments[i][0] == '-') usable = 0;
+  }
+  if (!usable) {
     // [[ !camera
     fprintf(stderr, "usage: %s BUNDLE IMAGE...\n", arguments[0]);
     // ]]
@@ -326,10 +335,9 @@ int main(int count, char **arguments) {
     status = answer_images(&app, arguments + 2);
     // ]]
     // [[ camera
-    const int live = count == 4 && strcmp(arguments[2], "--camera") == 0;
     status = live ? answer_camera(&app, arguments[3]) : answer_images(&app, arguments + 2);
     // ]]
   }
   end(&app);
-  return status;
+  return output_end() ? 2 : status;
 }

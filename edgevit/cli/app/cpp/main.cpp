@@ -7,7 +7,8 @@
 // ]]
 //
 // How images are resized, what classes are called and how the engine is opened stands in the bundle, so nothing of it
-// stands here. Exit status: 0 done, 1 some image has no answer, 2 the bundle cannot be opened, or bad usage.
+// stands here. Exit status: 0 done, 1 some image has no answer, 2 the bundle cannot be opened, answers cannot be written,
+// or bad usage.
 #include <chrono>
 #include <cmath>
 // [[ camera
@@ -33,6 +34,7 @@
 // [[ camera
 #include "frame_queue.hpp"
 // ]]
+#include "output.h"
 
 namespace {
 
@@ -63,24 +65,16 @@ struct Picture : picture {
 };
 
 // [[ classify
-/// A label may hold anything, and a terminal obeys control characters.
-std::string show(const char* label) {
-  std::string text(label);
-  for (char& character : text) {
-    if (static_cast<unsigned char>(character) < 32 || character == 127) character = '?';
-  }
-  return text;
-}
-
 /// This bundle classifies: the best classes, each with index, probability, the engine's own number and name.
 void print_classes(const edgevit::Engine& engine, const edgevit::Tensor& logits, int most) {
   for (const edgevit::Class& found : engine.rank(logits.values.data(), most)) {
     if (std::isnan(found.probability)) {  // the outputs are numbers, as of a regression
-      std::printf("  %5d  %12.7g  %s\n", found.index, found.value, show(found.label).c_str());
+      std::printf("  %5d  %12.7g  ", found.index, found.value);
     } else {
-      std::printf("  %5d  %8.4f %%  %12.7g  %s\n", found.index, 100 * found.probability, found.value,
-                  show(found.label).c_str());
+      std::printf("  %5d  %8.4f %%  %12.7g  ", found.index, 100 * found.probability, found.value);
     }
+    output_text(found.label);
+    std::putchar('\n');
   }
 }
 
@@ -100,7 +94,9 @@ void print_embedding(const edgevit::Tensor& embedding) {
 /// This bundle gives feature maps: of each its name, its shape and its mean.
 void print_features(const std::vector<edgevit::Tensor>& maps) {
   for (const edgevit::Tensor& map : maps) {
-    std::printf("  %-10s", map.name.c_str());
+    std::printf("  ");
+    output_text(map.name.c_str());
+    std::printf("%*s", map.name.size() < 10 ? 10 - static_cast<int>(map.name.size()) : 0, "");
     for (size_t i = 1; i < map.shape.size(); ++i) {  // the first side counts the images
       std::printf("%s%lld", i == 1 ? "" : " x ", static_cast<long long>(map.shape[i]));
     }
@@ -149,7 +145,7 @@ int answer_images(const edgevit::Engine& engine, char** paths) {
   int status = 0;
   char why[256];
   Picture photo;
-  for (; *paths; ++paths) {
+  for (; *paths && !std::ferror(stdout); ++paths) {
     Clock::time_point clock = Clock::now();
     if (decode_file(*paths, &photo, why, sizeof why)) {
       std::fprintf(stderr, "error: %s: %s\n", *paths, why);
@@ -181,7 +177,7 @@ int answer_camera(const edgevit::Engine& engine, const char* source) {
   char why[256], problem[256] = "";
   const std::unique_ptr<camera, void (*)(camera*)> from(camera_open(source, why, sizeof why), camera_close);
   if (!from) {
-    std::fprintf(stderr, "error: %s\n", why);
+    std::fprintf(stderr, "error: %s\nhint: name a device such as /dev/video0, or a folder of images\n", why);
     return 2;
   }
   std::signal(SIGINT, stop);
@@ -211,7 +207,10 @@ int answer_camera(const edgevit::Engine& engine, const char* source) {
       std::printf("frame %ld  %.1f frames/s  %ld dropped  resize %.3f ms  engine %.3f ms\n", answered,
                   static_cast<double>(answered) / seconds, queue.dropped(), resize_ms, engine_ms);
       print_answer(engine, outputs, 1);
-      std::fflush(stdout);
+      if (std::fflush(stdout)) {
+        stopped = 1;
+        break;
+      }
     } catch (const edgevit::Error& error) {
       failure = std::string(error.what()) + "\nhint: " + error.hint();
       stopped = 1;
@@ -220,7 +219,7 @@ int answer_camera(const edgevit::Engine& engine, const char* source) {
   }
   capture.join();
   std::printf("%ld frames: %ld answered, %ld dropped\n", taken, answered, queue.dropped());
-  if (failure.empty()) failure = problem;
+  if (failure.empty() && problem[0]) failure = std::string(problem) + "\nhint: check the camera, or the images of the folder";
   if (!failure.empty()) std::fprintf(stderr, "error: %s\n", failure.c_str());
   return failure.empty() ? 0 : 1;
 }
@@ -234,18 +233,8 @@ bool check_task(const edgevit::Engine& engine, const std::string& task) {
   return false;
 }
 
-}  // namespace
-
-int main(int count, char** arguments) {
-  if (count < 3) {
-    // [[ !camera
-    std::fprintf(stderr, "usage: %s BUNDLE IMAGE...\n", arguments[0]);
-    // ]]
-    // [[ camera
-    std::fprintf(stderr, "usage: %s BUNDLE IMAGE... | --camera DEVICE_OR_FOLDER\n", arguments[0]);
-    // ]]
-    return 2;
-  }
+/// The exit status.
+int answer(char** arguments) {
   try {
     edgevit::Options options;
     // options.threads = 2;             // on a CPU; by default what was fastest when the bundle was measured
@@ -266,11 +255,38 @@ int main(int count, char** arguments) {
     const size_t bytes = static_cast<size_t>(engine.info().input_height) * engine.info().input_width * 3;
     engine.run(std::vector<uint8_t>(bytes));  // the first call is slower: it allocates what the others use again
     // [[ camera
-    if (std::string(arguments[2]) == "--camera" && count == 4) return answer_camera(engine, arguments[3]);
+    if (std::string(arguments[2]) == "--camera") return answer_camera(engine, arguments[3]);
     // ]]
     return answer_images(engine, arguments + 2);
   } catch (const edgevit::Error& error) {
     std::fprintf(stderr, "error: %s\nhint: %s\n", error.what(), error.hint().c_str());
     return 2;
   }
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  bool usable = count >= 3;
+  // [[ camera
+  const bool live = count == 4 && std::string(arguments[2]) == "--camera";
+  // ]]
+  for (int i = 1; i < count; ++i) {
+    // [[ camera
+    if (live && i == 2) continue;
+    // ]]
+    if (arguments[i][0] == '-') usable = false;
+  }
+  output_begin();
+  if (!usable) {
+    // [[ !camera
+    std::fprintf(stderr, "usage: %s BUNDLE IMAGE...\n", arguments[0]);
+    // ]]
+    // [[ camera
+    std::fprintf(stderr, "usage: %s BUNDLE IMAGE... | --camera DEVICE_OR_FOLDER\n", arguments[0]);
+    // ]]
+    return 2;
+  }
+  const int status = answer(arguments);
+  return output_end() ? 2 : status;
 }

@@ -68,7 +68,10 @@ def read_frames(source: str, queue: FrameQueue) -> None:
     """
     problem = ""
     try:
-        for frame in _play_folder(Path(source)) if Path(source).is_dir() else _read_camera(source):
+        path = Path(source)
+        if path.exists() and not path.is_dir() and not path.is_char_device():
+            raise ValueError(f"{source} is neither a camera nor a folder")
+        for frame in _play_folder(path) if path.is_dir() else _read_camera(source):
             if not queue.push(frame):
                 break
     except EdgevitError as error:

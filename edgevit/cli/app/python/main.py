@@ -7,18 +7,22 @@
 # ]]
 
 How images are resized, what classes are called and how the engine is opened stands in the bundle, so nothing of it
-stands here. Exit status: 0 done, 1 some image has no answer, 2 the bundle cannot be opened, or bad usage.
+stands here. Exit status: 0 done, 1 some image has no answer, 2 the bundle cannot be opened, answers cannot be written,
+or bad usage.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+import warnings
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from edgevit.core.errors import EdgevitError
+from edgevit.cli.terminal import ReaderLeftError, give_up_output, write_line
+from edgevit.core.errors import EdgevitError, OutputError
 from edgevit.pixels.decode import decode_image
 from edgevit.runtime import Predictor, open_bundle
 
@@ -29,10 +33,10 @@ def print_classes(predictor: Predictor, logits: Any, most: int) -> None:
     from edgevit.runtime.prediction import rank_outputs
 
     for found in rank_outputs(logits, predictor.labels, predictor.manifest.scores, most):
-        # A label may hold anything, and a terminal obeys control characters.
-        label = "".join("?" if ord(character) < 32 or ord(character) == 127 else character for character in found.label)
+        # A label may hold anything; write_line() shows other control characters, which a terminal obeys, as escapes.
+        label = found.label.replace("\n", "\\n").replace("\t", "\\t")
         share = "" if found.probability is None else f"{100 * found.probability:8.4f} %  "
-        print(f"  {found.index:5d}  {share}{found.value:12.7g}  {label}")
+        write_line(f"  {found.index:5d}  {share}{found.value:12.7g}  {label}")
 
 
 # ]]
@@ -41,7 +45,7 @@ def print_embedding(embedding: Any) -> None:
     """This bundle gives embeddings: how long the vector is, and how it begins."""
     begin = " ".join(f"{value:.6g}" for value in embedding[:8])
     more = " ..." if len(embedding) > 8 else ""
-    print(f"  {len(embedding)} numbers, norm {np.linalg.norm(embedding.astype(float)):.6g}: {begin}{more}")
+    write_line(f"  {len(embedding)} numbers, norm {np.linalg.norm(embedding.astype(float)):.6g}: {begin}{more}")
 
 
 # ]]
@@ -49,7 +53,7 @@ def print_embedding(embedding: Any) -> None:
 def print_features(predictor: Predictor, maps: Any) -> None:
     """This bundle gives feature maps: of each its name, its shape and its mean."""
     for spec, values in zip(predictor.manifest.outputs, maps, strict=True):
-        print(f"  {spec.name:<10s}{' x '.join(map(str, values.shape))}  mean {values.mean(dtype=float):.6g}")
+        write_line(f"  {spec.name:<10s}{' x '.join(map(str, values.shape))}  mean {values.mean(dtype=float):.6g}")
 
 
 # ]]
@@ -100,7 +104,7 @@ def answer_images(predictor: Predictor, paths: list[str]) -> int:
             status = 1
             continue
         size = f"{picture.width} x {picture.height}"
-        print(f"{path}  {size}  decode {decode_ms:.3f} ms  resize {resize_ms:.3f} ms  engine {engine_ms:.3f} ms")
+        write_line(f"{path}  {size}  decode {decode_ms:.3f} ms  resize {resize_ms:.3f} ms  engine {engine_ms:.3f} ms")
         print_answer(predictor, outputs, 5)
     return status
 
@@ -121,21 +125,30 @@ def answer_camera(predictor: Predictor, source: str) -> int:
             outputs, resize_ms, engine_ms = compute(predictor, frame)
             answered += 1
             pace = f"{answered / (time.perf_counter() - begin):.1f} frames/s  {queue.dropped} dropped"
-            print(f"frame {answered}  {pace}  resize {resize_ms:.3f} ms  engine {engine_ms:.3f} ms")
+            write_line(f"frame {answered}  {pace}  resize {resize_ms:.3f} ms  engine {engine_ms:.3f} ms")
             print_answer(predictor, outputs, 1)
-            sys.stdout.flush()
     except KeyboardInterrupt:
         queue.close()
-    print(f"{queue.taken} frames: {answered} answered, {queue.dropped} dropped")
+    write_line(f"{queue.taken} frames: {answered} answered, {queue.dropped} dropped")
     if queue.problem:
-        print(f"error: {queue.problem}", file=sys.stderr)
+        hint = "check the camera, or the images of the folder"
+        if not queue.taken:
+            hint = "name a device such as /dev/video0, or a folder of images"
+        print(f"error: {queue.problem}\nhint: {hint}", file=sys.stderr)
     return 0 if not queue.problem else 1 if queue.taken else 2
 
 
 # ]]
 def main(arguments: list[str]) -> int:
     """The exit status."""
-    if len(arguments) < 2:
+    # [[ !camera
+    options = [argument for argument in arguments if argument.startswith("-")]
+    # ]]
+    # [[ camera
+    live = len(arguments) == 3 and arguments[1] == "--camera"
+    options = [argument for argument in (arguments[::2] if live else arguments) if argument.startswith("-")]
+    # ]]
+    if len(arguments) < 2 or options:
         # [[ !camera
         print("usage: python main.py BUNDLE IMAGE...", file=sys.stderr)
         # ]]
@@ -143,6 +156,10 @@ def main(arguments: list[str]) -> int:
         print("usage: python main.py BUNDLE IMAGE... | --camera DEVICE_OR_FOLDER", file=sys.stderr)
         # ]]
         return 2
+    if sys.stdout is None:  # as `>&-` leaves it
+        print("error: standard output is closed\nhint: send it to a file, or to /dev/null", file=sys.stderr)
+        return 2
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such an image is refused, with a sentence
     try:
         # threads are the fastest of the build's, settings={"threads": 2} changes them; public_key="key.pem" refuses a
         # bundle that was not signed with that key
@@ -167,11 +184,16 @@ def main(arguments: list[str]) -> int:
             # The first call is slower: it allocates what the others use again.
             predictor.run_outputs(np.zeros((1, predictor.preprocess.height, predictor.preprocess.width, 3), np.uint8))
             # [[ camera
-            if arguments[1] == "--camera" and len(arguments) == 3:
+            if live:
                 return answer_camera(predictor, arguments[2])
             # ]]
             return answer_images(predictor, arguments[1:])
+    except ReaderLeftError:  # as `head` does
+        give_up_output()
+        return 0
     except EdgevitError as error:
+        if isinstance(error, OutputError):  # standard output is full
+            give_up_output()
         print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
         return 2
 

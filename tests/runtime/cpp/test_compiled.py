@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from edgevit.core.isa import list_tiers, read_tier
+from edgevit.runtime import open_bundle
 from tests.support.cpp_engine import CppEngine
 from tests.support.tiny_onnx import make_images
+from tests.support.under_tier import run_under_tier
 
 
 @pytest.fixture
@@ -42,6 +46,27 @@ def test_a_second_start_takes_what_the_first_compiled(bundle: Path, folder: Path
     assert header.startswith(b"edgevit compiled 1\nbackend openvino\nversion ")
     np.testing.assert_array_equal(_answer(bundle), first)
     assert _list(folder) == kept  # nothing was written anew
+
+
+def answer_in_three_ways(bundle: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of C++ that compiles, of C++ that takes what was kept, and of Python that does."""
+    compiled, kept = _answer(bundle, check="always"), _answer(bundle, check="always")
+    with open_bundle(bundle, check="always") as predictor:
+        return compiled, kept, predictor.run(make_images(3))
+
+
+@pytest.mark.parametrize("tier", ["avx2", "avx512", "avx512_vnni"])
+def test_another_instruction_set_compiles_for_itself(bundle: Path, folder: Path, tier: Any) -> None:
+    if tier not in list_tiers():
+        pytest.skip(f"no {tier} on this machine")
+    _answer(bundle)
+    here = _list(folder)
+    compiled, kept, python = run_under_tier(tier, answer_in_three_ways, bundle)
+    np.testing.assert_array_equal(kept, compiled)
+    np.testing.assert_array_equal(python, compiled)
+    both = _list(folder)
+    assert here.items() <= both.items()
+    assert len(both) == (1 if tier == read_tier() else 2)
 
 
 def test_nothing_is_kept_where_nobody_verified_or_no_cache_is_wanted(bundle: Path, folder: Path) -> None:

@@ -1,11 +1,15 @@
-"""read_key: a key file's content, and what is wrong with one that is no key."""
+"""read_key, load_key: an Ed25519 key from its file, and what is wrong with one that is none."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import stat
+from functools import partial
+from typing import Any
 
-from edgevit.core.errors import EdgevitError
+from edgevit.core.errors import EdgevitError, MissingPackageError
+from edgevit.core.packages import install_line
 
 _MOST_BYTES = 64 << 10
 """Of a PEM file; one of Ed25519 has some hundred bytes."""
@@ -44,7 +48,57 @@ def read_key(path: object, wanted: str = "a path") -> bytes:
     return bytes(content)
 
 
-def describe_fault(content: bytes) -> str:
+def load_key(content: bytes, name: str, *, private: bool) -> Any:
+    """The key object of the package cryptography.
+
+    Args:
+        content: In PEM.
+        name: What errors call it.
+        private: The kind that is wanted.
+
+    Raises:
+        EdgevitError: It is another kind of key, or none.
+        MissingPackageError: cryptography is not installed.
+    """
+    serialization = import_cryptography("hazmat.primitives.serialization")
+    kinds = import_cryptography("hazmat.primitives.asymmetric.ed25519")
+    wanted = "private" if private else "public"
+    give = f"give a {wanted} key that edgevit keygen or openssl wrote (-----BEGIN {wanted.upper()} KEY-----)"
+    refuse = partial(EdgevitError, hint=give, code="argument")
+    if private and b"-----BEGIN PUBLIC KEY" in content:
+        raise refuse(f"{name} is a public key, which is for checking")
+    if private and b"ENCRYPTED" in content:
+        raise refuse(f"{name} has a password", hint=f"take it off with openssl pkey, or {give}")
+    if not private and b"PRIVATE KEY" in content:
+        raise refuse(f"{name} is a private key, which is for signing")
+    try:
+        loaded = (
+            serialization.load_pem_private_key(content, password=None)
+            if private
+            else serialization.load_pem_public_key(content)
+        )
+    except Exception as exc:  # cryptography raises whatever its parts do
+        raise refuse(f"{name} is no {wanted} key in PEM: it {_describe_fault(content)}") from exc
+    if not isinstance(loaded, kinds.Ed25519PrivateKey if private else kinds.Ed25519PublicKey):
+        raise refuse(f"{name} is a key of another kind than Ed25519")
+    return loaded
+
+
+def import_cryptography(module: str) -> Any:
+    """A module of the package cryptography, which only signatures need.
+
+    Raises:
+        MissingPackageError: It cannot be imported.
+    """
+    try:
+        return importlib.import_module(f"cryptography.{module}")
+    except ImportError as exc:
+        raise MissingPackageError(
+            f"signatures need cryptography, which cannot be imported: {exc}", install_line("signing")
+        ) from exc
+
+
+def _describe_fault(content: bytes) -> str:
     """What a file is that cryptography does not take as a key in PEM, to go behind "it"."""
     if not content.strip():
         return "is empty"

@@ -7,16 +7,15 @@ import os
 from pathlib import Path
 from typing import Any
 
-from edgevit.core.errors import EdgevitError, OutputError
+from edgevit.core.errors import OutputError
 from edgevit.runtime.bundle import Bundle, refuse_inside, verify_bundle
-from edgevit.runtime.key_file import describe_fault, read_key
+from edgevit.runtime.key_file import import_cryptography, load_key, read_key
 from edgevit.runtime.manifest import MANIFEST_FILE
 from edgevit.runtime.pack_file import replace_file, write_pack
 from edgevit.runtime.signature import (
     SIGNATURE_FILE,
     Signature,
     dump_signature,
-    import_cryptography,
     write_message,
 )
 
@@ -81,7 +80,7 @@ def sign_bundle(path: str | os.PathLike[str], key: str | os.PathLike[str]) -> Si
         MissingPackageError: cryptography is not installed.
         OutputError: The signature cannot be written.
     """
-    private = _load_private_key(key)
+    private = load_key(read_key(key), str(key), private=True)
     bundle = verify_bundle(path)
     made = _sign(bundle, private)
     packed = bundle.contents.packed
@@ -96,23 +95,3 @@ def sign_bundle(path: str | os.PathLike[str], key: str | os.PathLike[str]) -> Si
 def _sign(bundle: Bundle, private: Any) -> Signature:
     message = write_message(bundle.contents.read(MANIFEST_FILE))
     return Signature(private.public_key().public_bytes_raw().hex(), private.sign(message).hex())
-
-
-def _load_private_key(path: str | os.PathLike[str]) -> Any:
-    serialization = import_cryptography("hazmat.primitives.serialization")
-    kind = import_cryptography("hazmat.primitives.asymmetric.ed25519").Ed25519PrivateKey
-    content = read_key(path)
-    hint = "give a private key that edgevit keygen or openssl wrote (-----BEGIN PRIVATE KEY-----)"
-    if b"-----BEGIN PUBLIC KEY" in content:
-        raise EdgevitError(f"{path} is a public key, which is for checking", hint, code="argument")
-    if b"ENCRYPTED" in content:
-        raise EdgevitError(f"{path} has a password", f"take it off with openssl pkey, or {hint}", code="argument")
-    try:
-        loaded = serialization.load_pem_private_key(content, password=None)
-    except Exception as exc:  # cryptography raises whatever its parts do
-        raise EdgevitError(
-            f"{path} is no private key in PEM: it {describe_fault(content)}", hint, code="argument"
-        ) from exc
-    if not isinstance(loaded, kind):
-        raise EdgevitError(f"{path} is a key of another kind than Ed25519", hint, code="argument")
-    return loaded

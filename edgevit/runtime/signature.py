@@ -8,7 +8,6 @@ tells a bundle that was signed with another key from one that was altered.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import os
 import re
@@ -17,10 +16,9 @@ from functools import partial
 from typing import Any
 
 from edgevit.core.contents import Contents
-from edgevit.core.errors import BundleError, EdgevitError, MissingPackageError
+from edgevit.core.errors import BundleError
 from edgevit.core.json_text import parse_json
-from edgevit.core.packages import install_line
-from edgevit.runtime.key_file import describe_fault, read_key
+from edgevit.runtime.key_file import import_cryptography, load_key, read_key
 
 SIGNATURE_FILE = "signature.json"
 ALGORITHM = "ed25519"
@@ -56,20 +54,6 @@ def write_message(manifest: bytes) -> bytes:
     return _DOMAIN + manifest
 
 
-def import_cryptography(module: str) -> Any:
-    """A module of the package cryptography, which only signatures need.
-
-    Raises:
-        MissingPackageError: It cannot be imported.
-    """
-    try:
-        return importlib.import_module(f"cryptography.{module}")
-    except ImportError as exc:
-        raise MissingPackageError(
-            f"signatures need cryptography, which cannot be imported: {exc}", install_line("signing")
-        ) from exc
-
-
 def load_public_key(key: str | bytes | os.PathLike[str]) -> Any:
     """An Ed25519 public key, from a PEM file or from its content as bytes.
 
@@ -77,24 +61,9 @@ def load_public_key(key: str | bytes | os.PathLike[str]) -> Any:
         EdgevitError: It cannot be read, or is no such key.
         MissingPackageError: cryptography is not installed.
     """
-    serialization = import_cryptography("hazmat.primitives.serialization")
-    kind = import_cryptography("hazmat.primitives.asymmetric.ed25519").Ed25519PublicKey
     if isinstance(key, bytes):
-        content, name = key, "the public key"
-    else:
-        content, name = read_key(key, "its path, or the PEM as bytes"), str(key)
-    hint = "give a public key that edgevit keygen or openssl wrote (-----BEGIN PUBLIC KEY-----)"
-    if b"PRIVATE KEY" in content:
-        raise EdgevitError(f"{name} is a private key, which is for signing", hint, code="argument")
-    try:
-        loaded = serialization.load_pem_public_key(content)
-    except Exception as exc:  # cryptography raises whatever its parts do
-        raise EdgevitError(
-            f"{name} is no public key in PEM: it {describe_fault(content)}", hint, code="argument"
-        ) from exc
-    if not isinstance(loaded, kind):
-        raise EdgevitError(f"{name} is a key of another kind than Ed25519", hint, code="argument")
-    return loaded
+        return load_key(key, "the public key", private=False)
+    return load_key(read_key(key, "its path, or the PEM as bytes"), str(key), private=False)
 
 
 def read_signature(contents: Contents) -> Signature | None:

@@ -27,6 +27,7 @@ from tests.support.real_bundles import ASSETS, make_real_bundle
 from tests.support.tiny_bundle import make_bundle, make_manifest, make_portable_bundle
 
 TASKS = ("classify", "embed", "features")
+PHOTOS = 200  # of validation images of both real bundles
 COMPILED: tuple[Language, ...] = ("cpp", "c")
 
 
@@ -171,12 +172,12 @@ def test_app_answers_the_frames_of_a_folder(apps, tiny, photos, language):
 
 
 @pytest.mark.parametrize("name", ASSETS)
-@pytest.mark.parametrize("photo_count", [20, pytest.param(200, marks=pytest.mark.slow)])
-def test_apps_around_real_bundles_answer_photos_as_python_does(assets, apps, tmp_path, name, photo_count):
+def test_apps_around_real_bundles_answer_photos_as_python_does(assets, apps, tmp_path, name):
     bundle = make_real_bundle(assets, name)
     table = assets / ASSETS[name] / "validation.csv"
     files = [table.parent / row.partition(",")[0] for row in table.read_text().splitlines()[1:]]
-    files = files[:: len(files) // photo_count][:photo_count]
+    files = files[:: len(files) // PHOTOS][:PHOTOS]
+    assert len(files) == PHOTOS
     for language in COMPILED:
         program = apps(language)
         made = write_app(tmp_path / language, bundle, language, camera=True)

@@ -33,7 +33,7 @@ def measure_ratio(program: Path, bundle: Path, rounds: int, what: str) -> tuple[
     """Ratio of the medians of ``overhead`` or ``kept``, with its interval."""
     with tempfile.TemporaryDirectory(prefix="edgevit-kept-") as cache:
         environment = {**os.environ, "EDGEVIT_CACHE": cache}
-        command = [program, what, bundle, str(rounds)]
+        command: list[str | Path] = [program, what, bundle, str(rounds)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise SystemExit(f"the program ended with {done.returncode}: {done.stdout[-500:]}")

@@ -227,7 +227,7 @@ def gather_evidence(model: Model, recipe: Recipe, sets: ImageSets, cache: StageC
     """
     height, width = model.config.image_size
     some = sets.calibration or sets.validation
-    features = model.task.name == "features"
+    features = model.task.is_dense
     count = min(recipe.parity_images, FEATURE_PARITY_IMAGES) if features else recipe.parity_images
     if some is None:
         pixels = generate_images(count, height, width, recipe.seed)
@@ -251,7 +251,7 @@ def _judge(
 ) -> Judged | None:
     if images is None:
         return None
-    if model.task.name == "features":
+    if model.task.is_dense:
         images = images.subset(FEATURE_IMAGES, seed)
     digest = images.sha256()
     inputs = {

@@ -24,6 +24,7 @@ from edgevit.core.isa import read_tier
 from edgevit.core.progress import Progress, add_to_names, ignore_progress
 from edgevit.core.quantization import QuantizationRecord, SetBack, SiteChoice, SiteRecord
 from edgevit.core.report.report import Accuracy
+from edgevit.core.task import DENSE_TASKS
 
 if TYPE_CHECKING:
     from edgevit.build.bench import Bench
@@ -139,7 +140,9 @@ def search_set_back(
         before=_loss(before),
         after=_loss(after),
         labelled=before.drop_points is not None,
-        task="features" if before.level_sqnr_db else before.task,  # what the figures are
+        task=before.task
+        if before.task in DENSE_TASKS or not before.level_sqnr_db
+        else "features",  # what the figures are
     )
 
 

@@ -20,8 +20,9 @@ from edgevit.cli.options import (
     refuse_missing,
 )
 from edgevit.cli.output import Output, output_options
+from edgevit.core.task import WHOLE_TASKS
 
-TASKS = ("auto", "classify", "embed", "features")
+TASKS = ("auto", "classify", "embed", "features", *WHOLE_TASKS)
 SCORES = ("softmax", "sigmoid", "identity")
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8", "fp8")
 

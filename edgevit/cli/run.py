@@ -12,6 +12,7 @@ import click
 
 from edgevit.cli.options import check_option
 from edgevit.cli.output import WHOLE_LISTS, Output, output_options
+from edgevit.core.task import DENSE_TASKS, WHOLE_TASKS
 
 if TYPE_CHECKING:
     from edgevit.core.errors import DataError
@@ -82,7 +83,7 @@ def command(
         raise _refuse_images([*offenders, *undecodable], len(files) + len(offenders))
     with open_bundle(bundle, check=check) as opened:
         task = opened.manifest.task
-        suffix = {"embed": ".npy", "features": ".npz"}.get(task)
+        suffix = ".npy" if task == "embed" else ".npz" if task in DENSE_TASKS else None
         if save is not None and save.suffix != suffix:
             what = f"{task} saves {suffix} files" if suffix else "classes are printed, or written by --json"
             raise OutputError(f"--save {save} does not fit the bundle's task: {what}", "give another --save, or none")
@@ -100,6 +101,7 @@ def command(
             "classify": partial(opened.classify, top_k=top_k),
             "embed": opened.embed,
             "features": opened.features,
+            **dict.fromkeys(WHOLE_TASKS, opened.outputs),
         }
         with output.progress() as progress:
             found, bad = _answer_all(answer[task], files, progress)

@@ -10,7 +10,11 @@ from typing import Literal, TypeAlias
 
 from edgevit.core.schema import FieldError
 
-TaskName: TypeAlias = Literal["auto", "classify", "embed", "features"]
+TaskName: TypeAlias = Literal["auto", "classify", "embed", "features", "map"]
+WHOLE_TASKS: tuple[TaskName, ...] = ("map",)
+"""Of a model that has something else than a classifier behind its encoder."""
+DENSE_TASKS: tuple[TaskName, ...] = ("features", *WHOLE_TASKS)
+"""Whose answers are judged by the noise of every output."""
 Layout: TypeAlias = Literal["map", "tokens"]
 Scores: TypeAlias = Literal["softmax", "sigmoid", "identity"]
 
@@ -21,8 +25,8 @@ class Task:
 
     Attributes:
         name: ``classify``: logits. ``embed``: the pooled features that the head would read. ``features``: what chosen
-            stages of a Swin or blocks of a ViT give, for detectors and segmenters. ``auto``: the first of these that
-            the checkpoint has the weights for.
+            stages of a Swin or blocks of a ViT give, for detectors and segmenters. ``map``: all that a whole model
+            gives, as it gives it. ``auto``: the first of these that the checkpoint has the weights for.
         normalize: Of ``embed``: divide the embedding by its Euclidean norm, in the graph.
         levels: Of ``features``: stages or blocks, counted from 0 and in ascending order; by default all stages, or four
             blocks evenly spaced.
@@ -55,3 +59,13 @@ class Task:
             problems.append(f"levels = {list(self.levels)} are not numbers from 0 in ascending order")
         if problems:
             raise FieldError(problems)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a whole model is asked for, with what stands behind its encoder."""
+        return self.name in WHOLE_TASKS
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether its answers are judged by the noise of every output."""
+        return self.name in DENSE_TASKS

@@ -7,7 +7,7 @@ block. Every segment holds at least one site and reads one value, so calibration
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -147,8 +147,19 @@ def release_weights(segment: Segment) -> None:
                     tensor.release()
 
 
+def run_inputs(graph: Graph, feeds: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[np.float32]]:
+    """All outputs of a graph of several inputs, by ONNX Runtime on the CPU, once."""
+    runner = SegmentRunner(graph)
+    found: list[npt.NDArray[np.float32]] = runner.session.run(None, dict(feeds))
+    return found
+
+
 class SegmentRunner:
-    """A segment in ONNX Runtime on the CPU."""
+    """A segment in ONNX Runtime on the CPU.
+
+    Attributes:
+        session: The library's own.
+    """
 
     def __init__(self, graph: Graph) -> None:
         import onnxruntime
@@ -165,13 +176,13 @@ class SegmentRunner:
         options.add_external_initializers(list(weights), list(weights.values()))
         if folder is not None:
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
-        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         self._input = graph.model.graph.inputs[0].name
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._outputs = [output.name for output in self.session.get_outputs()]
 
     def run(self, value: npt.NDArray[Any]) -> list[npt.NDArray[np.float32]]:
         """The segment's result, then its taps."""
-        outputs: list[npt.NDArray[np.float32]] = self._session.run(None, {self._input: value})
+        outputs: list[npt.NDArray[np.float32]] = self.session.run(None, {self._input: value})
         return outputs
 
     def run_named(self, value: npt.NDArray[Any]) -> dict[str, npt.NDArray[np.float32]]:

@@ -85,8 +85,8 @@ def _start_meter(
     task: Task, outputs: Sequence[TensorSpec], images: ImageSet, reference: Run | Outputs | None
 ) -> tuple[_Meter, Callable[[Outputs, Outputs, Batch], None]]:
     """The task's meter, and what gives it the answers and the expected ones of a batch."""
-    if task.name == "features":
-        features = FeatureMeter([spec.name for spec in outputs])
+    if task.is_dense:
+        features = FeatureMeter([spec.name for spec in outputs], task.name)
         return features, lambda found, wanted, batch: features.update(found, wanted, batch.files)
     if task.name == "embed":
         assert isinstance(reference, tuple)

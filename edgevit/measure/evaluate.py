@@ -14,6 +14,7 @@ import numpy as np
 from edgevit.core.errors import CheckpointError, DataError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Accuracy, DataUse
+from edgevit.core.task import DENSE_TASKS
 from edgevit.measure.accuracy import widen_logits
 from edgevit.measure.chance import find_doubt
 from edgevit.measure.figure_change import FigureChange, compare_figures
@@ -154,7 +155,7 @@ def evaluate_bundle(
             manifest.read_task(),
             predictor.manifest.outputs,
             reference=run_reference,
-            batch_size=1 if task == "features" else BATCH,  # maps are large
+            batch_size=1 if task in DENSE_TASKS else BATCH,  # maps are large
             progress=progress,
         )
         canary = predictor.canary

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgevit.core.errors import CheckpointError, CompileError
 from edgevit.core.report.report import Accuracy
+from edgevit.core.task import TaskName
 from edgevit.measure.accuracy import NoiseSum, check_answers, check_count, decibels, require_images
 
 if TYPE_CHECKING:
@@ -16,10 +17,16 @@ if TYPE_CHECKING:
 
 
 class FeatureMeter:
-    """Signal and noise by level, one batch at a time."""
+    """Signal and noise by output, one batch at a time.
 
-    def __init__(self, names: Sequence[str]) -> None:
+    Args:
+        names: Of the outputs: the levels of features, or what a whole model gives.
+        task: Whose answers they are.
+    """
+
+    def __init__(self, names: Sequence[str], task: TaskName = "features") -> None:
         self.images = 0
+        self._task = task
         self._levels = {name: NoiseSum() for name in names}
 
     def update(self, features: Outputs, reference: Outputs, files: Sequence[str] | None = None) -> None:
@@ -60,7 +67,7 @@ class FeatureMeter:
             agreement=None,
             agreement_low=None,
             agreement_high=None,
-            task="features",
+            task=self._task,
             sqnr_db=decibels(1.0, float(np.mean(shares))),
             level_sqnr_db={name: level.decibels for name, level in self._levels.items()},
             skipped_images=skipped_images,

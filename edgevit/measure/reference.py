@@ -31,8 +31,7 @@ def run_outputs(model: Model) -> Callable[[npt.NDArray[np.uint8]], Outputs]:
     if model.answers is not None:
         from edgevit.checkpoints.onnx_file.answers import answer_pixels
 
-        answer = answer_pixels(model.answers, model.preprocess)
-        return lambda batch: (answer(batch),)
+        return answer_pixels(model.answers, model.preprocess, whole=model.task.is_whole)
     import torch
 
     from edgevit.models.export import float_module

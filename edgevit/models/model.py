@@ -36,6 +36,20 @@ class OwnGraph(Protocol):
         """The graph in the form that engines fuse: ``(B, H, W, 3) uint8 → (B, classes) float32``."""
 
 
+@runtime_checkable
+class WholeGraph(OwnGraph, Protocol):
+    """One with an encoder inside that is canonical.
+
+    Attributes:
+        encoder: The canonical module, which can be a model by itself.
+    """
+
+    encoder: nn.Module
+
+    def encoder_model(self, preprocess: Preprocess) -> Model:
+        """The encoder with what surrounds it reading its tokens, as a model of features."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Where a model came from, kept in the bundle.
@@ -120,6 +134,9 @@ class Model:
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Names, shapes ``("batch", …)`` and types of what is computed."""
         config, task = self.config, self.task
+        if task.is_whole:
+            whole: tuple[TensorSpec, ...] = self.module.config.outputs  # type: ignore[union-attr, assignment]
+            return whole
         if task.name == "classify":
             return (TensorSpec("logits", ("batch", config.classes), "float32"),)
         if task.name == "embed":

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from edgevit.core.errors import CheckpointError
-from edgevit.core.task import Task, TaskName
-from edgevit.models.model import Model
+from edgevit.core.task import WHOLE_TASKS, Task, TaskName
+from edgevit.models.model import Model, WholeGraph
 from edgevit.models.outlets import Outlet
 from edgevit.models.pixels import copy_structure
 from edgevit.models.swin import Swin
@@ -39,14 +39,18 @@ def select_task(model: Model, task: Task) -> Model:
     Raises:
         CheckpointError: The checkpoint has no weights for the task, or the levels are not there.
     """
-    backbone = not model.classes and not getattr(model.config, "final_norm", True)
+    whole = isinstance(model.module, WholeGraph)
+    backbone = not whole and not model.classes and not getattr(model.config, "final_norm", True)
     possible: tuple[TaskName, ...] = ("features",) if backbone else ("embed", "features")
-    possible = ("classify", *possible) if model.classes else possible
+    if whole and not model.classes:
+        possible = (*WHOLE_TASKS, *possible)
+    elif model.classes:
+        possible = ("classify", *possible)
     notes: list[str] = []
     name = task.name
     if name == "auto":
         name = possible[0]
-        if name != "classify":
+        if name != "classify" and not whole:
             what = "is a backbone" if backbone else "has no classification head"
             notes.append(f"the checkpoint {what}: it is built for the task {name}")
     if name not in possible:
@@ -58,12 +62,15 @@ def select_task(model: Model, task: Task) -> Model:
         raise CheckpointError(f"the task is {name}: {exc}", "give the option's own --task with it") from exc
     if name == "classify":
         return _settle_scores(model, task)
-    if not isinstance(model.module, (ViT, Swin)):
+    if task.is_whole:
+        return dataclasses.replace(model, task=task)
+    inner = model.module.encoder if isinstance(model.module, WholeGraph) else model.module
+    if not isinstance(inner, (ViT, Swin)):
         raise CheckpointError(
             f"{model.source.path} was recognised in part: it gives its logits, and no {name}",
             "give --task classify; edgevit inspect says what was not recognised and why",
         )
-    module = copy_structure(model.module)
+    module = copy_structure(inner)
     assert isinstance(module, (ViT, Swin))
     if name == "embed":
         module.config = dataclasses.replace(module.config, classes=0)

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 from edgevit.core.errors import RecipeError
 from edgevit.core.libraries import LIBRARIES
+from edgevit.graph.join import CARRIED
 
 GridKind: TypeAlias = Literal["u8", "i8", "u8_zero"]
 """``u8``: asymmetric, 0 … 255 with a zero point. ``i8``: symmetric, −127 … 127. ``u8_zero``: 0 … 255, zero point 0."""
@@ -19,7 +20,10 @@ GridKind: TypeAlias = Literal["u8", "i8", "u8_zero"]
 # Features behind the way back from a rotation (edgevit.models.folds.residual_rotation), OpenVINO, held-out photos,
 # float against INT8. The shared Swin: 44.0, 41.6, 38.3 dB against 37.3, 37.0, 34.1 at 1.02 of the time. DeiT-T: 40.7,
 # 30.8, 27.5, 25.2 against 36.7, 30.1, 27.1, 24.8 at 1.00 to 1.04.
-_RESTORED = {"outlets.*.restore": "features are its result: INT8 would cost decibels and save next to no time"}
+_RESTORED = {
+    "outlets.*.restore": "features are its result: INT8 would cost decibels and save next to no time",
+    f"{CARRIED}*": "what surrounds the encoder is carried in float",
+}
 
 
 @dataclass(frozen=True)

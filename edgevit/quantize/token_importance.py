@@ -44,7 +44,10 @@ def measure_importance(
     from torch import nn
 
     from edgevit.models.export import fold_model
+    from edgevit.models.model import WholeGraph
 
+    if isinstance(model.module, WholeGraph):  # what it carries does not run in torch: all that it reads counts alike
+        model = model.module.encoder_model(model.preprocess)
     folded, _ = fold_model(model, form)
     linears = {
         name.removeprefix("model."): part for name, part in folded.named_modules() if isinstance(part, nn.Linear)

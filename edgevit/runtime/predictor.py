@@ -18,6 +18,7 @@ import numpy.typing as npt
 from edgevit.core.engine import Engine, Setting
 from edgevit.core.errors import BundleError, DataError, DeviceError, ErrorCode
 from edgevit.core.target import read_architecture
+from edgevit.core.task import WHOLE_TASKS
 from edgevit.pixels.decode import ImageSource, name_source
 from edgevit.pixels.preprocess import Preprocess
 from edgevit.runtime.bundle import Bundle, load_bundle, verify_bundle
@@ -31,6 +32,10 @@ from edgevit.runtime.versions import OtherVersion
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+
+_ANSWERS: Mapping[str, str] = dict.fromkeys(WHOLE_TASKS, "outputs")
+"""Methods that answer a task whose name they do not have."""
 
 
 @contextmanager
@@ -138,6 +143,19 @@ class Predictor:
         self._require("features")
         return self._name_outputs(values[0] for values in self._compute((image,), bgr, listed=False))
 
+    def outputs(self, image: ImageSource, *, bgr: bool = False) -> dict[str, npt.NDArray[np.float32]]:
+        """All that a whole model gives for an image, by name and without the axis of images.
+
+        The names and shapes are those of ``manifest.outputs``; arguments and errors as :meth:`embed`.
+        """
+        self._require(*WHOLE_TASKS)
+        return self._name_outputs(values[0] for values in self._compute((image,), bgr, listed=False))
+
+    def outputs_batch(self, images: Iterable[ImageSource], *, bgr: bool = False) -> dict[str, npt.NDArray[np.float32]]:
+        """As :meth:`outputs`, of any number of images, each of its own size: ``(images, …)`` by name."""
+        self._require(*WHOLE_TASKS)
+        return self._name_outputs(self._compute(images, bgr, listed=True))
+
     def features_batch(self, images: Iterable[ImageSource], *, bgr: bool = False) -> dict[str, npt.NDArray[np.float32]]:
         """As :meth:`features`, of any number of images, each of its own size: ``(images, …)`` by name."""
         self._require("features")
@@ -158,7 +176,7 @@ class Predictor:
             QueueFullError: As many images as the queue takes are on their way, and ``block`` is false.
             DeviceError: The bundle is closed.
         """
-        answer: Callable[..., Any] = getattr(self, self.manifest.task)
+        answer: Callable[..., Any] = getattr(self, _ANSWERS.get(self.manifest.task, self.manifest.task))
         return self._session.enqueue(functools.partial(answer, image, **options), block=block)
 
     def map(self, images: Iterable[ImageSource], **options: Any) -> Iterator[Any]:
@@ -224,12 +242,12 @@ class Predictor:
             return tuple(np.zeros((0, *map(int, spec.shape[1:])), np.float32) for spec in self.manifest.outputs)
         return parts[0] if len(parts) == 1 else tuple(map(np.concatenate, zip(*parts, strict=True)))
 
-    def _require(self, task: str) -> None:
+    def _require(self, *tasks: str) -> None:
         ours = self.manifest.task
-        if ours != task:
+        if ours not in tasks:
             raise BundleError(
-                f"the bundle of {self.manifest.name} is for the task {ours}, not {task}",
-                f"call .{ours}(image), or build the checkpoint again with --task {task}",
+                f"the bundle of {self.manifest.name} is for the task {ours}, not {tasks[0]}",
+                f"call .{_ANSWERS.get(ours, ours)}(image), or build the checkpoint again with --task {tasks[0]}",
                 code="argument",
             )
 

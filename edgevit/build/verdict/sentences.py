@@ -11,6 +11,7 @@ from edgevit.core.isa import TIERS, TierName
 from edgevit.core.quantization import SetBack
 from edgevit.core.report.report import Accuracy, EndToEnd, Ratio, Report, SettingsTrial, Variant
 from edgevit.core.target import Budget
+from edgevit.core.task import DENSE_TASKS
 
 _COLUMNS = 80  # of a terminal
 
@@ -84,7 +85,7 @@ def get_least_agreement(figures: Accuracy, budget: Budget) -> float:
 def describe_set_back(result: SetBack, precision: str) -> str:
     """How many sites went back to float and what that gained, or how far it was taken in vain."""
     change = f"{result.before:.2f} → {result.after:.2f}"
-    if result.task == "features":
+    if result.task in DENSE_TASKS:
         change = f"SQNR of the worst level {change} dB"
     elif result.labelled:
         change = f"{'kNN ' if result.task == 'embed' else ''}drop {change} points"
@@ -166,7 +167,7 @@ def suggest_accuracy(
 
 def suggest_evidence(best: Variant, *, labels: bool = True) -> str | None:
     """What would let the next build judge more; no labels where none could judge the outputs."""
-    if best.accuracy is not None and (best.accuracy.labelled or best.accuracy.task == "features" or not labels):
+    if best.accuracy is not None and (best.accuracy.labelled or best.accuracy.task in DENSE_TASKS or not labels):
         return None
     if not labels or (best.accuracy is None and best.parity is not None and best.parity.agreement is None):
         return "give images with --validation to judge the accuracy"

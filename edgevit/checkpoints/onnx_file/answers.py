@@ -14,10 +14,21 @@ from edgevit.core.packages import require_package
 from edgevit.pixels.preprocess import Preprocess, to_nchw
 
 Answer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+Answers = Callable[[npt.NDArray[np.float32]], tuple[npt.NDArray[np.float32], ...]]
 
 
 def open_answers(file: ForeignFile) -> Answer:
     """Run the file as it is: ``(B, 3, H, W) float32 → (B, classes) float32``, for any ``B``.
+
+    Raises:
+        CheckpointError: ONNX Runtime refuses it.
+    """
+    answers = open_outputs(file)
+    return lambda images: answers(images)[0]
+
+
+def open_outputs(file: ForeignFile) -> Answers:
+    """The same with all outputs that are kept, ``(B, …) float32`` each.
 
     Raises:
         CheckpointError: ONNX Runtime refuses it.
@@ -32,33 +43,35 @@ def open_answers(file: ForeignFile) -> Answer:
             f"ONNX Runtime refuses {file.path}: {last_line(exc)}", "check it with onnx.checker, and export it again"
         ) from exc
 
-    def answer(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def answers(images: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], ...]:
         size = file.batch or len(images)
-        rows = []
+        parts = []
         for start in range(0, len(images), size):
             batch = images.take(range(start, start + size), axis=0, mode="clip")  # the last image again and again
             try:
-                rows.append(session.run([file.output], {file.input: batch})[0])
+                found = session.run(list(file.outputs), {file.input: batch})
             except Exception as exc:
                 raise CheckpointError(
                     f"ONNX Runtime cannot run {file.path} on {len(batch)} × 3 × {batch.shape[2]} × {batch.shape[3]}: "
                     f"{last_line(exc)}",
                     "check the size and the number of images that it was exported for",
                 ) from exc
-        rows = [row.reshape(size, -1) for row in rows] if file.flat else rows
-        logits: npt.NDArray[np.float32] = np.concatenate(rows)[: len(images)]
-        return logits
+            parts.append([values.reshape(size, -1) for values in found] if file.flat else found)
+        return tuple(np.concatenate(values)[: len(images)] for values in zip(*parts, strict=True))
 
-    return answer
+    return answers
 
 
-def answer_pixels(path: Path, preprocess: Preprocess) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
-    """The same on preprocessed pixels: ``(B, H, W, 3) uint8 → (B, classes) float32``."""
+def answer_pixels(
+    path: Path, preprocess: Preprocess, *, whole: bool = False
+) -> Callable[[npt.NDArray[np.uint8]], tuple[npt.NDArray[np.float32], ...]]:
+    """The same on preprocessed pixels: ``(B, H, W, 3) uint8`` to the logits, or to all outputs of a whole model."""
     from edgevit.checkpoints.onnx_file.file import read_file
 
-    answer = open_answers(read_file(path, (preprocess.height, preprocess.width)))
+    file = read_file(path, (preprocess.height, preprocess.width))
+    answers = open_outputs(file.keep_outputs() if whole else file)
 
-    def run(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        return answer(to_nchw(preprocess.normalize(pixels)))
+    def run(pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], ...]:
+        return answers(to_nchw(preprocess.normalize(pixels)))
 
     return run

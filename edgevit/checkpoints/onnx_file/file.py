@@ -6,7 +6,7 @@ Everything here looks only at the graph: weights in a file beside it are not rea
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class ForeignFile:
         producer: Who wrote it.
         data: Files with its weights, beside it.
         flat: The output is stated to have fewer axes than two: one of length 1, of classes or of images, is left out.
+        whole: All outputs of float32, where they are kept; else only :attr:`output` is.
+        refusal: Why none of its outputs is taken for logits.
     """
 
     path: Path
@@ -55,6 +57,17 @@ class ForeignFile:
     producer: str
     data: tuple[Path, ...]
     flat: bool = False
+    whole: tuple[str, ...] = ()
+    refusal: CheckpointError | None = field(default=None, compare=False)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Those that are kept, in the file's order."""
+        return self.whole or (self.output,)
+
+    def keep_outputs(self) -> ForeignFile:
+        """The file with all of its outputs of float32."""
+        return replace(self, whole=_list_outputs(_parse(self.path)), flat=False)
 
 
 def read_file(
@@ -77,9 +90,17 @@ def read_file(
     _check_operators(model, path)
     _check_types(model, path)
     name, batch, size, is_open = _check_input(model, path, image_size, otherwise)
-    output, others, classes, flat = _choose_output(model, path)
+    refusal: CheckpointError | None = None
+    try:
+        output, others, classes, flat = _choose_output(model, path)
+    except CheckpointError as exc:  # what it has may be the maps or boxes of a whole model
+        if not _list_outputs(model):
+            raise
+        output, others, classes, flat, refusal = "", (), None, False, exc
     producer = f"{model.producer_name} {model.producer_version}".strip() or "an unknown exporter"
-    return ForeignFile(path, name, output, others, batch, size, is_open, classes, opset, producer, data, flat)
+    return ForeignFile(
+        path, name, output, others, batch, size, is_open, classes, opset, producer, data, flat, refusal=refusal
+    )
 
 
 def _parse(path: Path) -> Any:
@@ -284,6 +305,12 @@ def _check_input(
             "give a smaller --image-size" if is_open else f"{_EXPORT} at a smaller size",
         )
     return value.name, batch if isinstance(batch, int) else None, (height, width), is_open
+
+
+def _list_outputs(model: Any) -> tuple[str, ...]:
+    """Names of the outputs that are computed and of float32."""
+    made = {name for node in model.graph.node for name in node.output}
+    return tuple(v.name for v in model.graph.output if v.name in made and v.type.tensor_type.elem_type in (0, 1))
 
 
 def _choose_output(model: Any, path: Path) -> tuple[str, tuple[str, ...], int | None, bool]:

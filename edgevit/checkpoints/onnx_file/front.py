@@ -14,13 +14,14 @@ from edgevit.pixels.preprocess import Preprocess
 INPUT, OUTPUT = "image", "logits"
 
 
-def put_front(graph: Graph, preprocess: Preprocess, *, fold: bool) -> PassRecord:
+def put_front(graph: Graph, preprocess: Preprocess, *, fold: bool, rename: bool = True) -> PassRecord:
     """Replace the input ``(B, 3, H, W) float32`` by ``image (B, H, W, 3) uint8``, in place; exact to rounding.
 
     Args:
-        graph: With one input and one output, which is called ``logits`` afterwards.
+        graph: Its image is the first input.
         preprocess: Its mean, standard deviation and factor.
         fold: Put them into the first convolution's weights, where it pads nothing.
+        rename: Call the output ``logits``.
     """
     old = graph.model.graph.inputs[0]
     shape = known_shape(old)
@@ -44,9 +45,10 @@ def put_front(graph: Graph, preprocess: Preprocess, *, fold: bool) -> PassRecord
         _fold(build, old, gain, offset)
     build.insert(first, old, pixels)
     graph.model.graph.inputs[0] = image
-    result = graph.model.graph.outputs[0]
-    _free_names(graph, image, result)
-    result.name = OUTPUT
+    if rename:
+        result = graph.model.graph.outputs[0]
+        _free_names(graph, image, result)
+        result.name = OUTPUT
     if reason:
         return PassRecord("input_normalization", "graph", skipped=(Skip("patch_embed", reason),))
     return PassRecord("input_normalization", "graph", ("patch_embed",))

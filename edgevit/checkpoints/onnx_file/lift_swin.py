@@ -73,6 +73,11 @@ def lift_swin(heads: Heads, last: list[Block], image: ir.Value) -> tuple[SwinCon
     return config, _state(config, heads, stages, patches, norm)
 
 
+def find_stage_ends(last: list[Block], image: ir.Value) -> list[ir.Value]:
+    """The residual streams behind all stages but the last, in order."""
+    return [merging.source for merging in _find_stages(last, image)[1]]
+
+
 def _find_stages(last: list[Block], image: ir.Value) -> tuple[list[list[Block]], list[Merging], Patches, Norm | None]:
     """Runs of blocks from the first stage on, the mergings between them, and what is in front."""
     runs: list[list[Block]] = [last]
@@ -159,11 +164,14 @@ def _describe(heads: Heads, stages: list[Stage], patches: Patches, norm: Norm | 
     pooled, first = heads.pooled, stages[0].blocks[0]
     if heads.projects:
         raise MismatchError(heads.node, "its embedding is projected, and a Swin has no projection")
-    if heads.second is not None or pooled.token is not None or pooled.first or pooled.before is None or pooled.after:
+    bare = heads.head is None and pooled.before is None  # an encoder, whose levels are read
+    if heads.second is not None or pooled.token is not None or pooled.first or pooled.after:
+        raise MismatchError(heads.node, "its head does not read the mean of all tokens behind one norm")
+    if pooled.before is None and not bare:
         raise MismatchError(heads.node, "its head does not read the mean of all tokens behind one norm")
     blocks = [block for stage in stages for block in stage.blocks]
     check_alike(blocks, "activation", "epsilon")
-    if pooled.before.epsilon != first.epsilon:
+    if pooled.before is not None and pooled.before.epsilon != first.epsilon:
         raise MismatchError(pooled.before.node, "its epsilon is not that of the blocks")
     resample = {s.merging.norm.epsilon for s in stages if s.merging} | ({norm.epsilon} if norm else set())
     if len(resample) > 1:
@@ -194,6 +202,7 @@ def _describe(heads: Heads, stages: list[Stage], patches: Patches, norm: Norm | 
         norm_eps=first.epsilon,
         resample_norm_eps=resample.pop() if resample else 1e-5,
         activation=first.activation,  # type: ignore[arg-type]
+        final_norm=not bare,
     )
 
 
@@ -279,11 +288,11 @@ def _read_table(block: Block, windows: RolledWindows, window: Size) -> Weights |
 def _state(
     config: SwinConfig, heads: Heads, stages: list[Stage], patches: Patches, norm: Norm | None
 ) -> dict[str, Weights]:
-    assert heads.pooled.before is not None
+    before = heads.pooled.before
     state: dict[str, Weights] = {
         "patch_embed.proj.weight": patches.weight,
         "patch_embed.proj.bias": patches.constants[0],
-        **name_parameters("norm", heads.pooled.before),
+        **(name_parameters("norm", before) if before is not None else {}),
         **(name_parameters("head", heads.head) if heads.head is not None else {}),
         **(name_parameters("patch_norm", norm) if norm is not None else {}),
     }

@@ -17,7 +17,7 @@ OPSET = 20
 
 
 def load_graph(file: ForeignFile, batch: int) -> tuple[Graph, tuple[PassRecord, ...]]:
-    """Read a file with a number of images a call, with only its logits.
+    """Read a file with a number of images a call, with only the outputs that are kept.
 
     Raises:
         CheckpointError: It cannot be brought to opset 20, or is not valid.
@@ -29,7 +29,7 @@ def load_graph(file: ForeignFile, batch: int) -> tuple[Graph, tuple[PassRecord, 
     graph = Graph.load(file.path)
     model = graph.model
     common.InlinePass()(model)
-    outputs = [v for v in model.graph.outputs if v.name == file.output]
+    outputs = [v for v in model.graph.outputs if v.name in file.outputs]
     model.graph.outputs.clear()
     model.graph.outputs.extend(outputs)
     image = next(v for v in model.graph.inputs if v.name == file.input)

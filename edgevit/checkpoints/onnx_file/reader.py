@@ -19,17 +19,18 @@ from edgevit.checkpoints.onnx_file.file import ForeignFile, read_file
 from edgevit.checkpoints.onnx_file.lift import check_module, fill_module, lift_graph, name_blocks
 from edgevit.checkpoints.onnx_file.module import ForeignModule
 from edgevit.checkpoints.onnx_file.prepare import load_graph
+from edgevit.checkpoints.onnx_file.whole_reader import describe_file, make_source, read_whole_file, try_whole
 from edgevit.checkpoints.preprocess_configs import read_timm_preprocess, read_transformers_preprocess
 from edgevit.checkpoints.preprocess_options import describe_assumed
 from edgevit.checkpoints.timm.timm import CFG_KEYS
 from edgevit.core.errors import CheckpointError, count_things
 from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.core.task import Task
-from edgevit.graph.graph import Graph
+from edgevit.graph.graph import Graph, static_shape
 from edgevit.graph.passes import FOREIGN, PARTIAL
 from edgevit.graph.passes.optimize import apply_passes
 from edgevit.graph.patterns.pieces import MismatchError
-from edgevit.models.model import Model, Source
+from edgevit.models.model import Model
 from edgevit.pixels.preprocess import Preprocess
 
 LAYOUT = "ONNX file (.onnx) of a ViT, DeiT or Swin classifier"
@@ -55,10 +56,14 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     file = read_file(path, image_size, otherwise=_stored_size(files))
     files = dataclasses.replace(files, extra=file.data)
     preprocess, assumed, notes = _read_preprocess(files, file.image_size)
+    if file.refusal is not None:
+        return read_whole_file(files, file, preprocess, assumed, notes)
     answer = open_answers(file)
     if file.open_size or file.batch is None:  # what is said to be open need not be so: the graph decides
         answer(np.zeros((file.batch or 1, 3, *file.image_size), np.float32))
     graph, loaded, fixed = _load(file)
+    if len(static_shape(graph.model.graph.outputs[0]) or (0, 0)) != 2:
+        return read_whole_file(files, file, preprocess, assumed, notes)
     refuse_ending(graph, answer, file.image_size, files.source)
     own = sorted({use.node.op_type for use in graph.model.graph.inputs[0].uses()} & _ARITHMETIC)
     if own:
@@ -67,20 +72,11 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     module, records, recognised = _recover(file, graph, loaded, fixed, answer, files.source)
     classes = module.config.classes
     labels, unnamed = read_labels(_stored_labels(files.config), classes, "config.json")
-    if file.open_size:
-        size = f"{file.image_size[0]} × {file.image_size[1]} pixels"
-        notes = (*notes, f"height and width are open in the file: it is built for {size}")
+    notes = (*notes, *describe_file(file))
     if file.flat:
         notes = (*notes, "the output lacks an axis of images or of classes, of length 1: it is read as with both")
     if file.others:
         notes = (*notes, f"the logits are the output {file.output}; left out: {', '.join(file.others)}")
-    source = Source(
-        path=files.source,
-        layout=f"ONNX file by {file.producer}, opset {file.opset}",
-        architecture=path.stem if path.stem != "model" else path.resolve().parent.name,
-        sha256=files.sha256(),
-        notes=(recognised, *notes, *unnamed),
-    )
     partial = isinstance(module, ForeignModule)
     reason = (
         "the ONNX file was recognised in part, and quantising needs the whole: edgevit inspect says what is missing"
@@ -89,7 +85,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         module,
         preprocess,
         labels,
-        source,
+        make_source(files, file, (recognised, *notes, *unnamed)),
         Task("classify", scores=read_scores(files.config, "config.json")),
         assumed=assumed,
         answers=path,
@@ -126,6 +122,9 @@ def _recover(
         module = fill_module(config, state, where)
         error = check_module(module, config, answer)
     except MismatchError as exc:
+        whole = try_whole(file, graph) if fixed is None else None
+        if whole is not None:
+            return whole.module, (*records, *whole.records), f"{exc.site}: {exc.reason}; {whole.sentence}"
         # One image is what ONNX calls no batch: nothing tells it from any other axis of one.
         batch = file.batch if fixed is not None or file.batch == 1 else None
         return _keep_graph(file, graph, exc, where, batch)

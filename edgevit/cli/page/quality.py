@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edgevit.core.report.scores import Accuracy
 from edgevit.core.target import Budget
+from edgevit.core.task import DENSE_TASKS
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def measure_quality(figures: Accuracy, budget: Budget) -> Quality | None:
     if figures.cosine_mean is not None:
         return Quality("mean cosine with the float model", "", figures.cosine_mean, budget.min_cosine)
     worst = figures.worst_level
-    measure = "SQNR of the worst level" if figures.task == "features" else "SQNR of the answers"
+    measure = "SQNR of the worst level" if figures.task in DENSE_TASKS else "SQNR of the answers"
     return None if worst is None else Quality(measure, "dB", worst[1], budget.min_level_sqnr_db)
 
 

@@ -277,6 +277,8 @@ def _read_table(block: Block, windows: RolledWindows, window: Size) -> Weights |
         return None
     free = apart == 0
     for head in range(attention.heads):
+        # Where a grid is no larger than its window, the shift's mask is on all pairs of some offsets.
+        table[index[np.nonzero(~free)[1:]], head] = (whole[:, head] - apart)[~free]
         table[index[np.nonzero(free)[1:]], head] = whole[:, head][free]
         expected = table[index, head][None] + apart
         # Behind a mask of −100 a bias keeps fewer bits.

@@ -18,6 +18,8 @@ from edgevit.graph.graph import Graph, constant_of, static_shape
 
 # What shape functions read: targets, axes, pads. Weights are never among them.
 _SMALL = 4096
+_FEW = 16
+"""Of floats: the scales of a Resize."""
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 _SLOW = {"Resize"}
 """What onnx's reference implementation computes number by number: seconds for DINOv2's positions."""
@@ -155,7 +157,8 @@ def _infer(graph: Graph, node: Any) -> str | None:
         kind: Any = ir.serde.serialize_value(value).type
         types[f"in{place}"] = kind
         numbers = value.const_value
-        if numbers is not None and numbers.size <= _SMALL and not numbers.dtype.is_floating_point():
+        small = 0 if numbers is None else _FEW if numbers.dtype.is_floating_point() else _SMALL
+        if numbers is not None and numbers.size <= small:
             data[f"in{place}"] = onnx.numpy_helper.from_array(np.asarray(numbers.numpy()), f"in{place}")
     try:
         found = onnx.shape_inference.infer_node_outputs(

@@ -177,8 +177,9 @@ def _make_manifest(model: Model, order: Order) -> Manifest:
         inputs=(TensorSpec("image", (batch, height, width, 3), "uint8"),),
         outputs=tuple(dataclasses.replace(s, shape=(batch, *s.shape[1:])) for s in model.outputs),
         preprocess=model.preprocess,
-        classes=model.classes,
+        classes=model.classes if model.answer is None else len(model.labels or ()),
         batch=batches,
         labels=model.labels,
+        answer=model.answer,
         source=schema.to_data(model.source) | ({ASSUMED: list(model.assumed)} if model.assumed else {}),
     )

@@ -25,10 +25,10 @@ _TIMM_CROP_PCT = 0.875
 _TIMM_CROP_MODES = ("center", "squash", "border")
 
 # By Pillow's code. Not 0, nearest: which of two equally near pixels is taken depends on the processor's backend.
-_RESAMPLE: dict[int, Interpolation] = {1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+RESAMPLE: dict[int, Interpolation] = {1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 
 
-class _Reader:
+class ConfigReader:
     """Values of one configuration; collects what is assumed and what is wrong instead of stopping at the first."""
 
     def __init__(self, config: Mapping[str, Any], publisher: str) -> None:
@@ -38,6 +38,7 @@ class _Reader:
         self.problems: list[str] = []
 
     def take(self, key: str, default: Any) -> Any:
+        """The stored value, or the publisher's default with a note."""
         value = self.config.get(key)
         if value is not None and value != "":
             return value
@@ -46,12 +47,14 @@ class _Reader:
         return default
 
     def take_flag(self, key: str, default: bool) -> bool:
+        """As :meth:`take`, true or false."""
         value = self.take(key, default or None) or False  # steps that are off by default are rarely stored: no note
         if not isinstance(value, bool):
             self.problems.append(f"{key} = {value!r} is not true or false")
         return bool(value)
 
     def take_triple(self, key: str, default: Triple) -> Triple:
+        """As :meth:`take`, a number for each channel."""
         value = self.take(key, default)
         values = [value] * 3 if is_number(value) else value
         if not isinstance(values, Sequence) or len(values) != 3 or not all(is_number(v) for v in values):
@@ -60,6 +63,7 @@ class _Reader:
         return cast(Triple, tuple(float(v) for v in values))
 
     def take_number(self, key: str, default: float) -> float:
+        """As :meth:`take`, a finite number above 0."""
         value = self.take(key, default)
         if not is_number(value) or not math.isfinite(value) or value <= 0:
             self.problems.append(f"{key} = {value!r} is not a finite number above 0")
@@ -67,6 +71,11 @@ class _Reader:
         return float(value)
 
     def finish(self, **fields: Any) -> tuple[Preprocess, tuple[str, ...]]:
+        """The preprocessing with these fields, and the notes.
+
+        Raises:
+            CheckpointError: Naming every problem.
+        """
         if not self.problems:
             try:
                 return Preprocess(**fields), tuple(self.notes)
@@ -80,7 +89,8 @@ class _Reader:
         )
 
 
-def _is_size(value: object) -> bool:
+def is_size(value: object) -> bool:
+    """Whether it is a whole number of pixels that an input may have."""
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 2**15
 
 
@@ -100,7 +110,7 @@ def read_timm_preprocess(
     Raises:
         CheckpointError: Naming every value that cannot be reproduced.
     """
-    reader = _Reader(pretrained_cfg, "timm")
+    reader = ConfigReader(pretrained_cfg, "timm")
     height, width = _take_timm_size(reader, input_size)
     crop_key = "crop_pct"
     test_size = pretrained_cfg.get("test_input_size")
@@ -131,9 +141,9 @@ def read_timm_preprocess(
     )
 
 
-def _take_timm_size(reader: _Reader, input_size: tuple[int, int] | None) -> tuple[int, int]:
+def _take_timm_size(reader: ConfigReader, input_size: tuple[int, int] | None) -> tuple[int, int]:
     stored = (3, *input_size) if input_size is not None else reader.take("input_size", (3, 224, 224))
-    if not isinstance(stored, Sequence) or len(stored) != 3 or not all(_is_size(s) for s in stored):
+    if not isinstance(stored, Sequence) or len(stored) != 3 or not all(is_size(s) for s in stored):
         reader.problems.append(f"input_size = {stored!r} is not (3, height, width)")
         return 224, 224
     if stored[0] != 3:
@@ -208,7 +218,7 @@ def read_transformers_preprocess(
     """
     if isinstance(preprocessor_config.get("pretrained_cfg"), Mapping):  # TimmWrapperImageProcessor
         return read_timm_preprocess(preprocessor_config["pretrained_cfg"])
-    reader = _Reader(preprocessor_config, "transformers")
+    reader = ConfigReader(preprocessor_config, "transformers")
     name, processor = _find_processor(reader, model_type)
     reader.publisher = f"{name}ImageProcessor"
     for key, value in preprocessor_config.items():
@@ -219,9 +229,9 @@ def read_transformers_preprocess(
 
     resize, resize_size, crop_size, ratio = _take_transformers_sizes(reader, name, processor)
     code = reader.take("resample", processor.resample)
-    interpolation = _RESAMPLE.get(code) if isinstance(code, int) and not isinstance(code, bool) else None
+    interpolation = RESAMPLE.get(code) if isinstance(code, int) and not isinstance(code, bool) else None
     if interpolation is None:
-        known = ", ".join(f"{code} ({name})" for code, name in _RESAMPLE.items())
+        known = ", ".join(f"{code} ({name})" for code, name in RESAMPLE.items())
         reader.problems.append(f"resample = {code!r} is not one of {known}")
     rescale = reader.take_number("rescale_factor", 1 / 255) if reader.take_flag("do_rescale", True) else 1.0
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -245,7 +255,7 @@ def read_transformers_preprocess(
     )
 
 
-def _find_processor(reader: _Reader, model_type: str | None) -> tuple[str, _Processor]:
+def _find_processor(reader: ConfigReader, model_type: str | None) -> tuple[str, _Processor]:
     stored = reader.config.get("image_processor_type") or reader.config.get("feature_extractor_type")
     if stored is None:
         name = _PROCESSOR_OF_MODEL.get(model_type or "", "")
@@ -265,7 +275,7 @@ def _find_processor(reader: _Reader, model_type: str | None) -> tuple[str, _Proc
 
 
 def _take_transformers_sizes(
-    reader: _Reader, name: str, processor: _Processor
+    reader: ConfigReader, name: str, processor: _Processor
 ) -> tuple[Resize, tuple[int, int], tuple[int, int], float | None]:
     """Way to resize, (height, width) to resize to, (height, width) of the crop, and their ratio where it is stated."""
     fallback = (224, 224)
@@ -306,14 +316,14 @@ def _parse_size(value: object, square: bool) -> tuple[Resize, tuple[int, int]] |
     """transformers' size in any of its spellings: a dictionary, a number, or (height, width)."""
     if isinstance(value, Mapping):
         sizes = {k: v for k, v in value.items() if v is not None}
-        if set(sizes) == {"height", "width"} and all(_is_size(v) for v in sizes.values()):
+        if set(sizes) == {"height", "width"} and all(is_size(v) for v in sizes.values()):
             return "squash", (sizes["height"], sizes["width"])
-        if set(sizes) == {"shortest_edge"} and _is_size(sizes["shortest_edge"]):
+        if set(sizes) == {"shortest_edge"} and is_size(sizes["shortest_edge"]):
             return "shortest", (sizes["shortest_edge"], sizes["shortest_edge"])
         return None
-    if _is_size(value):
+    if is_size(value):
         side = cast(int, value)
         return ("squash" if square else "shortest"), (side, side)
-    if isinstance(value, (list, tuple)) and len(value) == 2 and all(_is_size(v) for v in value):
+    if isinstance(value, (list, tuple)) and len(value) == 2 and all(is_size(v) for v in value):
         return "squash", (value[0], value[1])
     return None

@@ -10,8 +10,10 @@ from typing import Literal, TypeAlias
 
 from edgevit.core.schema import FieldError
 
-TaskName: TypeAlias = Literal["auto", "classify", "embed", "features", "map"]
-WHOLE_TASKS: tuple[TaskName, ...] = ("map",)
+TaskName: TypeAlias = Literal["auto", "classify", "embed", "features", "map", "depth", "segment", "detect", "pose"]
+ANSWERED_TASKS: tuple[TaskName, ...] = ("depth", "segment", "detect", "pose")
+"""Whose outputs become an answer in the image's own pixels, as a bundle's :class:`edgevit.core.answer.Answer` says."""
+WHOLE_TASKS: tuple[TaskName, ...] = ("map", *ANSWERED_TASKS)
 """Of a model that has something else than a classifier behind its encoder."""
 DENSE_TASKS: tuple[TaskName, ...] = ("features", *WHOLE_TASKS)
 """Whose answers are judged by the noise of every output."""
@@ -26,7 +28,8 @@ class Task:
     Attributes:
         name: ``classify``: logits. ``embed``: the pooled features that the head would read. ``features``: what chosen
             stages of a Swin or blocks of a ViT give, for detectors and segmenters. ``map``: all that a whole model
-            gives, as it gives it. ``auto``: the first of these that the checkpoint has the weights for.
+            gives, as it gives it. ``depth``, ``segment``, ``detect``, ``pose``: the same, from which an answer in the
+            image's own pixels is made. ``auto``: the first of these that the checkpoint has the weights for.
         normalize: Of ``embed``: divide the embedding by its Euclidean norm, in the graph.
         levels: Of ``features``: stages or blocks, counted from 0 and in ascending order; by default all stages, or four
             blocks evenly spaced.

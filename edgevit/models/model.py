@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from edgevit.core.answer import Answer
 from edgevit.core.engine import TensorSpec
 from edgevit.core.task import Task
 
@@ -91,6 +92,8 @@ class Model:
         task: What the module computes.
         assumed: What nothing states of ``preprocess`` (``mean``, ``resize``, …), so that it was assumed. Whoever gives
             images has to say it.
+        answer: How the outputs become depth, classes, boxes or poses; ``None`` where nothing says it. ``labels`` are
+            then the names of what it finds.
         answers: An ONNX file whose own answers are the float reference, in place of the module's.
         passes: How that file was brought to the module.
         float_only: Why INT8 cannot be made of it; empty where it can.
@@ -102,6 +105,7 @@ class Model:
     source: Source
     task: Task = field(default_factory=lambda: Task("classify"))
     assumed: tuple[str, ...] = ()
+    answer: Answer | None = None
     answers: Path | None = None
     passes: tuple[PassRecord, ...] = ()
     float_only: str = ""

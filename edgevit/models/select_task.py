@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from edgevit.core.errors import CheckpointError
-from edgevit.core.task import WHOLE_TASKS, Task, TaskName
+from edgevit.core.task import ANSWERED_TASKS, Task, TaskName
 from edgevit.models.model import Model, WholeGraph
 from edgevit.models.outlets import Outlet
 from edgevit.models.pixels import copy_structure
@@ -43,7 +43,7 @@ def select_task(model: Model, task: Task) -> Model:
     backbone = not whole and not model.classes and not getattr(model.config, "final_norm", True)
     possible: tuple[TaskName, ...] = ("features",) if backbone else ("embed", "features")
     if whole and not model.classes:
-        possible = (*WHOLE_TASKS, *possible)
+        possible = (*(() if model.answer is None else (model.answer.task,)), "map", *possible)
     elif model.classes:
         possible = ("classify", *possible)
     notes: list[str] = []
@@ -53,6 +53,11 @@ def select_task(model: Model, task: Task) -> Model:
         if name != "classify" and not whole:
             what = "is a backbone" if backbone else "has no classification head"
             notes.append(f"the checkpoint {what}: it is built for the task {name}")
+    if name not in possible and whole and name in ANSWERED_TASKS:
+        raise CheckpointError(
+            f"nothing says how the outputs of {model.source.path} become an answer to {name}",
+            "put transformers' config.json and preprocessor_config.json beside it, or give --task map",
+        )
     if name not in possible:
         what = "is a backbone, without a last norm and a head" if backbone else "has no classification head"
         raise CheckpointError(f"{model.source.path} {what}: it cannot {name}", f"give --task {' or '.join(possible)}")
@@ -63,7 +68,9 @@ def select_task(model: Model, task: Task) -> Model:
     if name == "classify":
         return _settle_scores(model, task)
     if task.is_whole:
-        return dataclasses.replace(model, task=task)
+        answers = model.answer is not None and model.answer.task == task.name
+        kept = {} if answers else {"answer": None, "labels": None}
+        return dataclasses.replace(model, task=task, **kept)
     inner = model.module.encoder if isinstance(model.module, WholeGraph) else model.module
     if not isinstance(inner, (ViT, Swin)):
         raise CheckpointError(
@@ -82,7 +89,7 @@ def select_task(model: Model, task: Task) -> Model:
         _cut(module, task.levels[-1])
         notes += _add_swin_outlets(module, task) if isinstance(module, Swin) else _add_vit_outlets(module, task)
     source = dataclasses.replace(model.source, notes=(*model.source.notes, *notes))
-    return dataclasses.replace(model, module=module, labels=None, task=task, source=source, answers=None)
+    return dataclasses.replace(model, module=module, labels=None, task=task, source=source, answer=None, answers=None)
 
 
 def _settle_scores(model: Model, task: Task) -> Model:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -20,10 +21,12 @@ from PIL import Image
 from edgevit.core import schema
 from edgevit.core.errors import DataError, EdgevitError
 from edgevit.pixels.decode import MAX_PIXELS, ImageSource, decode_image, name_source
+from edgevit.pixels.placement import Placement
 from edgevit.pixels.resample import Box, resample_pillow, resample_plain, resample_torch
+from edgevit.pixels.warp import find_region, warp
 
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
-Resize = Literal["shortest", "longest", "squash", "crop", "none"]
+Resize = Literal["shortest", "longest", "squash", "crop", "none", "warp"]
 
 INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)
 
@@ -40,7 +43,8 @@ class Preprocess:
         width: Columns of the model's input.
         resize: ``shortest``: keep the aspect ratio and cover ``resize_height`` × ``resize_width``; ``longest``: keep it
             and fit into them; ``squash``: resize to exactly them; ``crop``: cut the largest part of their aspect
-            ratio out of the centre and resize that (Keras); ``none``: leave the image as it is.
+            ratio out of the centre and resize that (Keras); ``none``: leave the image as it is; ``warp``: sample it
+            with a border around it (ViTPose, ``edgevit/pixels/warp.py``), straight to the input.
         resize_height: Rows to resize to, before the crop.
         resize_width: Columns to resize to, before the crop. ``shortest`` to a square rounds the long side down, as
             torchvision does; otherwise both sides are rounded to the nearest, halves to even, as timm does.
@@ -88,6 +92,8 @@ class Preprocess:
         fill = len(self.fill) == 3 and all(0 <= f <= 255 for f in self.fill)
         factors = {name: own[name] for name in ("rescale", "crop_ratio") if own[name] is not None}
         soft = not self.antialias and self.interpolation != "bilinear"
+        exact = self.resize != "warp" or (self.resize_height, self.resize_width) == (self.height, self.width)
+        sampled = self.resize == "warp" and (self.antialias or self.interpolation != "bilinear" or not exact)
         schema.refuse(
             *((not 1 <= n <= 2**15, f"{name} = {n} is not between 1 and {2**15}") for name, n in sizes.items()),
             *(
@@ -99,6 +105,7 @@ class Preprocess:
             (not fill, f"fill = {self.fill} is not three values from 0 to 255"),
             *((not 0 < f < math.inf, f"{name} = {f} is not a finite number above 0") for name, f in factors.items()),
             (soft, f"antialias = False goes with bilinear interpolation, not with {self.interpolation}"),
+            (sampled, "resize = 'warp' goes with bilinear interpolation to the input's size and antialias = False"),
         )
 
     @classmethod
@@ -143,7 +150,7 @@ class Preprocess:
     def _resized_size(self, height: int, width: int) -> tuple[int, int]:
         if self.resize == "none":
             return height, width
-        if self.resize in ("squash", "crop"):
+        if self.resize in ("squash", "crop", "warp"):
             return self.resize_height, self.resize_width
         if self.resize == "shortest" and self.resize_height == self.resize_width:
             short = self.resize_height
@@ -173,8 +180,10 @@ class Preprocess:
             DataError: The image is an extreme strip.
         """
         height, width = self.resized_size(picture.height, picture.width, name=name)
+        if self.resize == "warp":
+            return self.fit_box(picture, (0, 0, picture.width, picture.height))
         if self.resize == "crop":
-            picture = self._cut(picture)
+            picture = picture.crop(self._find_cut(picture.height, picture.width))
         left, top = self._crop_offset(width, self.width), self._crop_offset(height, self.height)
         # What is wanted of the resized image: all of it where the crop is larger.
         part = max(0, left), max(0, top), min(width, left + self.width), min(height, top + self.height)
@@ -188,13 +197,36 @@ class Preprocess:
             picture = canvas
         return np.array(picture)
 
-    def _cut(self, picture: Image.Image) -> Image.Image:
+    def fit_whole(self, picture: Image.Image, *, name: str = "the image") -> npt.NDArray[np.uint8]:
+        """As :meth:`fit` without the crop: all of the resized image, ``(rows, columns, 3) uint8``."""
+        height, width = self.resized_size(picture.height, picture.width, name=name)
+        return dataclasses.replace(self, height=height, width=width).fit(picture, name=name)
+
+    def fit_box(self, picture: Image.Image, box: Sequence[float]) -> npt.NDArray[np.uint8]:
+        """Of ``warp``: the input for a box, (left, top, right, bottom), in place of the whole image."""
+        return warp(picture, find_region(box, self.height, self.width), self.height, self.width, self.fill)
+
+    def place(self, height: int, width: int) -> Placement:
+        """Where an image of the given size lies in the input.
+
+        Raises:
+            DataError: The image is an extreme strip.
+        """
+        rows, columns = self.resized_size(height, width)
+        if self.resize == "warp":
+            return find_region((0, 0, width, height), self.height, self.width).place(self.height, self.width)
+        cut = self._find_cut(height, width) if self.resize == "crop" else (0, 0, width, height)
+        scale = columns / (cut[2] - cut[0]), rows / (cut[3] - cut[1])
+        left, top = self._crop_offset(columns, self.width), self._crop_offset(rows, self.height)
+        return Placement(scale, (-cut[0] * scale[0] - left, -cut[1] * scale[1] - top))
+
+    def _find_cut(self, rows: int, columns: int) -> Box:
         """The largest part with the aspect ratio that is resized to, rounded as Keras does: always down."""
         wide, high = self.resize_width, self.resize_height
-        height = max(1, min(picture.height, int(float(picture.width * high) / wide)))
-        width = max(1, min(picture.width, int(float(picture.height * wide) / high)))
-        top, left = (picture.height - height) // 2, (picture.width - width) // 2
-        return picture.crop((left, top, left + width, top + height))
+        height = max(1, min(rows, int(float(columns * high) / wide)))
+        width = max(1, min(columns, int(float(rows * wide) / high)))
+        top, left = (rows - height) // 2, (columns - width) // 2
+        return left, top, left + width, top + height
 
     def _resample(self, picture: Image.Image, width: int, height: int, part: Box) -> Image.Image:
         """The part, (left, top, right, bottom), of the image resized to this width and height."""
@@ -225,6 +257,8 @@ class Preprocess:
         """One line for people."""
         if self.resize == "none":
             steps = []
+        elif self.resize == "warp":
+            steps = [f"sampled with a border of an eighth to {self.height} × {self.width}"]
         else:
             square = self.resize_height == self.resize_width
             exact = self.resize in ("squash", "crop")
@@ -236,7 +270,7 @@ class Preprocess:
             steps = [
                 f"{first}resize {side}{size} ({self.interpolation}{'' if self.antialias else ', not antialiased'})"
             ]
-        exact = self.resize in ("squash", "crop")
+        exact = self.resize in ("squash", "crop", "warp")
         if not exact or (self.resize_height, self.resize_width) != (self.height, self.width):
             steps.append(f"centre crop {self.height} × {self.width}")
         if not math.isclose(self.rescale, 1 / 255):

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from edgevit.core import schema
+from edgevit.core.answer import Answer
 from edgevit.core.contents import Contents
 from edgevit.core.engine import LARGEST_BATCH, Engine, TensorSpec
 from edgevit.core.errors import BundleError
 from edgevit.core.json_text import RepeatedKeyError, parse_json
 from edgevit.core.report.place import CanaryRecord
 from edgevit.core.target import Target
-from edgevit.core.task import Task
+from edgevit.core.task import ANSWERED_TASKS, Task
 from edgevit.pixels.preprocess import Preprocess
 from edgevit.runtime.folder import FolderContents, is_safe_name
 from edgevit.runtime.packed import MOST_FILES, open_contents
@@ -69,19 +70,21 @@ class Manifest:
 
     Attributes:
         name: Of the model.
-        task: ``classify``, ``embed`` or ``features``.
+        task: As of :class:`edgevit.core.task.Task`, but never ``auto``.
         created: When, as ISO 8601 with time zone.
         edgevit_version: That wrote it.
         target: What it is for, in full, as the device may not have a user's own target file.
         inputs: ``(B, H, W, 3) uint8``.
         outputs: ``(B, K) float32``; of features one for each level, ``(B, C, h, w)`` or ``(B, h·w, C)``.
         preprocess: From an image to the input.
-        classes: Length of the logits; 0 for another task.
+        classes: Length of the logits; for a task with an ``answer`` how many classes or keypoints have a name; 0 for
+            another task.
         batch: Least, best and largest.
         precision: Of the engine.
         engine: ``None`` in a portable bundle, whose engine is compiled on the device.
         labels: Names of the classes in order.
         task_options: How the task was chosen, as in a recipe; see :class:`edgevit.core.task.Task`.
+        answer: How the outputs become depth, classes, boxes or poses; ``None`` for a task of another kind.
         source: The checkpoint that it came from.
         figures: The report's key figures.
         canary: What an engine must answer, in ``canary.npz``; ``None`` in portable bundles and those of earlier
@@ -104,6 +107,7 @@ class Manifest:
     engine: Engine | None = None
     labels: tuple[str, ...] | None = None
     task_options: Mapping[str, Any] = field(default_factory=dict)
+    answer: Answer | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
     canary: CanaryRecord | None = None
@@ -118,6 +122,8 @@ class Manifest:
         least, best, largest = self.batch
         ports = self.engine is not None and [_drop_batch(s) for s in (self.engine.inputs, self.engine.outputs)]
         own = [_drop_batch(s) for s in (self.inputs, self.outputs)]
+        named = None if self.labels is None else len(self.labels)
+        problems = [] if self.answer is None else self.answer.find_problems(self.outputs, named)
         schema.refuse(
             (len(image) != 1 or not self.outputs, f"there are {len(image)} inputs and {len(self.outputs)} outputs"),
             (image and image[0][1:] != sides, f"preprocess gives {sides}, and the input is {image and image[0]}"),
@@ -139,6 +145,11 @@ class Manifest:
                 f"the engine takes more than {LARGEST_BATCH} images a call",
             ),
             (labels != self.classes, f"there are {labels} labels for {self.classes} classes"),
+            (
+                (self.answer.task if self.answer else None) != (self.task if self.task in ANSWERED_TASKS else None),
+                f"the task is {self.task}, and answer is of {self.answer and self.answer.task}",
+            ),
+            *((True, problem) for problem in problems),
             (unsafe, f"files has names that lead out of the bundle: {', '.join(unsafe)}"),
         )
 

@@ -1,4 +1,4 @@
-"""open_bundle: from a bundle on disk to a Predictor, which classifies or embeds images, or gives their features."""
+"""open_bundle: from a bundle on disk to a Predictor, which has a method for every task."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import functools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,10 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.core.engine import Engine, Setting
-from edgevit.core.errors import BundleError, DataError, DeviceError, ErrorCode
+from edgevit.core.errors import BundleError, DataError, ErrorCode
 from edgevit.core.target import read_architecture
-from edgevit.core.task import WHOLE_TASKS
-from edgevit.pixels.decode import ImageSource, name_source
+from edgevit.pixels.decode import ImageSource
 from edgevit.pixels.preprocess import Preprocess
 from edgevit.runtime.bundle import Bundle, load_bundle, verify_bundle
 from edgevit.runtime.canary import CanaryCheck, Check, check_canary
@@ -29,25 +27,17 @@ from edgevit.runtime.rebuild import suggest_rebuild
 from edgevit.runtime.session import Outputs, Session, get_runtime, open_engine
 from edgevit.runtime.settings import merge_settings
 from edgevit.runtime.versions import OtherVersion
+from edgevit.runtime.whole_predictor import WholePredictor, check_finite, check_list, name_listed, tell_memory
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
 
-_ANSWERS: Mapping[str, str] = dict.fromkeys(WHOLE_TASKS, "outputs")
+_ANSWERS: Mapping[str, str] = {"map": "outputs"}
 """Methods that answer a task whose name they do not have."""
 
 
-@contextmanager
-def _tell_memory() -> Iterator[None]:
-    """What Python or a library says where memory is refused, as an error of ours."""
-    try:
-        yield
-    except MemoryError as exc:
-        raise DeviceError("there is too little memory", "free some, or take smaller images or fewer at a time") from exc
-
-
-class Predictor:
+class Predictor(WholePredictor):
     """An opened bundle; a context manager, safe to use from several threads.
 
     Attributes:
@@ -143,19 +133,6 @@ class Predictor:
         self._require("features")
         return self._name_outputs(values[0] for values in self._compute((image,), bgr, listed=False))
 
-    def outputs(self, image: ImageSource, *, bgr: bool = False) -> dict[str, npt.NDArray[np.float32]]:
-        """All that a whole model gives for an image, by name and without the axis of images.
-
-        The names and shapes are those of ``manifest.outputs``; arguments and errors as :meth:`embed`.
-        """
-        self._require(*WHOLE_TASKS)
-        return self._name_outputs(values[0] for values in self._compute((image,), bgr, listed=False))
-
-    def outputs_batch(self, images: Iterable[ImageSource], *, bgr: bool = False) -> dict[str, npt.NDArray[np.float32]]:
-        """As :meth:`outputs`, of any number of images, each of its own size: ``(images, …)`` by name."""
-        self._require(*WHOLE_TASKS)
-        return self._name_outputs(self._compute(images, bgr, listed=True))
-
     def features_batch(self, images: Iterable[ImageSource], *, bgr: bool = False) -> dict[str, npt.NDArray[np.float32]]:
         """As :meth:`features`, of any number of images, each of its own size: ``(images, …)`` by name."""
         self._require("features")
@@ -167,7 +144,7 @@ class Predictor:
         Args:
             image: As :meth:`classify` takes it. It is not copied, so an array must not change until it is answered.
             block: Wait for room in the queue.
-            options: Of that method: ``top_k``, ``bgr``.
+            options: Of that method: ``top_k``, ``threshold``, ``boxes``, ``bgr``.
 
         Returns:
             A future of the method's answer, or of its error.
@@ -191,7 +168,7 @@ class Predictor:
         """
         waiting: deque[Future[Any]] = deque()
         try:
-            for image in _check_list(images):
+            for image in check_list(images):
                 waiting.append(self.submit(image, **options))
                 while waiting and (waiting[0].done() or len(waiting) >= self._session.queue_size):
                     yield waiting.popleft().result()
@@ -221,23 +198,18 @@ class Predictor:
         (logits,) = self._compute(images, bgr, listed=listed)
         return [rank_outputs(row, self.labels, self.manifest.scores, top_k) for row in logits]
 
-    def _name_outputs(self, outputs: Iterable[npt.NDArray[np.float32]]) -> dict[str, npt.NDArray[np.float32]]:
-        return dict(zip((spec.name for spec in self.manifest.outputs), outputs, strict=True))
-
-    @_tell_memory()
+    @tell_memory()
     def _compute(self, images: Iterable[ImageSource], bgr: bool, *, listed: bool) -> Outputs:
         """All outputs, ``(images, …) float32`` each; images of a list are named by their places."""
-        remaining = enumerate(_check_list(images))
+        remaining = enumerate(check_list(images))
         parts: list[Outputs] = []
         while chunk := list(islice(remaining, self.manifest.batch[2])):
             pixels = [
-                self.preprocess.apply(image, name=_name(index, image) if listed else None, bgr=bgr)
+                self.preprocess.apply(image, name=name_listed(index, image) if listed else None, bgr=bgr)
                 for index, image in chunk
             ]
             parts.append(self._session.run_outputs(pixels[0][None] if len(pixels) == 1 else np.stack(pixels)))
-            if not all(np.isfinite(values).all() for values in parts[-1]):
-                hint = "run `edgevit eval` on the bundle"
-                raise DeviceError("the engine gave values that are not finite numbers", hint)
+            check_finite(parts[-1])
         if not parts:
             return tuple(np.zeros((0, *map(int, spec.shape[1:])), np.float32) for spec in self.manifest.outputs)
         return parts[0] if len(parts) == 1 else tuple(map(np.concatenate, zip(*parts, strict=True)))
@@ -282,7 +254,7 @@ class Predictor:
         self.close()
 
 
-@_tell_memory()
+@tell_memory()
 def open_bundle(
     path: str | os.PathLike[str],
     *,
@@ -340,19 +312,6 @@ def open_bundle(
     except BaseException:
         session.close()
         raise
-
-
-def _check_list(images: Iterable[ImageSource]) -> Iterator[ImageSource]:
-    """The images one after the other. One image would be iterated over too: its rows, or the letters of its path."""
-    one = isinstance(images, str | bytes | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim != 4)
-    if one or not isinstance(images, Iterable):
-        message = f"{type(images).__name__} is not a list of images"
-        raise DataError(message, "give one image as [image]", code="argument")
-    return iter(images)
-
-
-def _name(index: int, image: ImageSource) -> str:
-    return name_source(image) if isinstance(image, str | os.PathLike) else f"image {index} of the list"
 
 
 def _find_mismatch(manifest: Manifest, engine: Engine) -> str | None:

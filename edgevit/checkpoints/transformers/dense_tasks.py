@@ -1,0 +1,141 @@
+"""read_dense: what a transformers folder of a depth estimator, segmenter, detector or pose estimator says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgevit.checkpoints.fields import is_number
+from edgevit.checkpoints.labels import read_labels
+from edgevit.checkpoints.preprocess_configs import is_size
+from edgevit.checkpoints.transformers.dense_preprocess import DensePreprocess, Size, read_dense_preprocess
+from edgevit.checkpoints.transformers.description import name_classes
+from edgevit.core.answer import Answer, Form
+from edgevit.core.errors import CheckpointError
+from edgevit.core.task import Task
+from edgevit.pixels.preprocess import Preprocess
+
+
+@dataclass(frozen=True)
+class DenseTask:
+    """A task, and how an image becomes an input and outputs an answer.
+
+    Attributes:
+        task: ``depth``, ``segment``, ``detect`` or ``pose``.
+        preprocess: At one fixed size.
+        answer: Which outputs are read, and how.
+        labels: Names of what is found, if they are stored.
+        notes: On what was assumed or is done in another way than in transformers.
+    """
+
+    task: Task
+    preprocess: Preprocess
+    answer: Answer
+    labels: tuple[str, ...] | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One of transformers' classes.
+
+    Attributes:
+        form: What its outputs are.
+        outputs: Their names in transformers.
+        processors: Image processors that prepare its images; the first is its own.
+    """
+
+    form: Form
+    outputs: tuple[str, ...]
+    processors: tuple[str, ...]
+
+
+_QUERIES = ("class_queries_logits", "masks_queries_logits")
+DENSE_CLASSES: Mapping[str, _Row] = {
+    "DepthAnythingForDepthEstimation": _Row("depth", ("predicted_depth",), ("DPT",)),
+    "DPTForDepthEstimation": _Row("depth", ("predicted_depth",), ("DPT",)),
+    "DPTForSemanticSegmentation": _Row("class_maps", ("logits",), ("DPT",)),
+    "UperNetForSemanticSegmentation": _Row("class_maps", ("logits",), ("Segformer", "Beit", "DPT")),
+    "Mask2FormerForUniversalSegmentation": _Row("mask_queries", _QUERIES, ("Mask2Former",)),
+    "EomtForUniversalSegmentation": _Row("mask_queries", _QUERIES, ("Eomt",)),
+    "RfDetrForObjectDetection": _Row("boxes", ("logits", "pred_boxes"), ("RfDetr",)),
+    "YolosForObjectDetection": _Row("boxes", ("logits", "pred_boxes"), ("Yolos",)),
+    "VitPoseForPoseEstimation": _Row("heatmaps", ("heatmaps",), ("VitPose",)),
+}
+"""By the class that ``config.json`` names."""
+
+_MASK2FORMER_SIZE = (384, 384)
+"""What its processor resizes masks to, whatever the image's size was."""
+
+
+def find_dense_class(config: Mapping[str, Any]) -> str | None:
+    """The class of :data:`DENSE_CLASSES` that a ``config.json`` names."""
+    return next((name for name in name_classes(config) if name in DENSE_CLASSES), None)
+
+
+def read_dense(config: Mapping[str, Any], processor: Mapping[str, Any] | None, size: Size | None) -> DenseTask:
+    """The task of a transformers folder, as transformers' own processor has it.
+
+    Args:
+        config: ``config.json``.
+        processor: ``preprocessor_config.json``; ``None`` where there is none.
+        size: Height and width of the input, in place of what is stored.
+
+    Raises:
+        CheckpointError: The class is none of :data:`DENSE_CLASSES`, or a value or step cannot be reproduced.
+    """
+    name = find_dense_class(config)
+    if name is None:
+        named = ", ".join(name_classes(config)) or repr(config.get("model_type"))
+        raise CheckpointError(
+            f"{named} is no model whose outputs are known here to be depth, classes, boxes or poses",
+            f"these are: {', '.join(DENSE_CLASSES)}",
+        )
+    row = DENSE_CLASSES[name]
+    read = read_dense_preprocess(processor, row.processors, _find_model_size(config), size)
+    labels, notes = _read_names(config)
+    answer = _make_answer(name, row, config, read, size)
+    if row.form == "depth":
+        labels, notes = None, ()
+    return DenseTask(Task(answer.task), read.preprocess, answer, labels, (*read.notes, *notes))
+
+
+def _make_answer(name: str, row: _Row, config: Mapping[str, Any], read: DensePreprocess, size: Size | None) -> Answer:
+    if row.form == "depth":
+        return Answer(row.form, row.outputs, metric=config.get("depth_estimation_type") == "metric")
+    if row.form == "mask_queries":
+        mask_size = _MASK2FORMER_SIZE if name.startswith("Mask2Former") else size or read.stored
+        return Answer(row.form, row.outputs, mask_size=mask_size, tiles=read.tiles)
+    if row.form == "boxes":
+        return Answer(row.form, row.outputs, scores="sigmoid" if name.startswith("RfDetr") else "softmax")
+    if row.form == "heatmaps":
+        return Answer(row.form, row.outputs, edges=_read_edges(config))
+    return Answer(row.form, row.outputs)
+
+
+def _read_names(config: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    stored = config.get("id2label")
+    return read_labels(stored, len(stored) if isinstance(stored, Mapping | list) else 1, "id2label")
+
+
+def _read_edges(config: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
+    """ViTPose's skeleton, which transformers' own configuration does not have and the published folders do."""
+    stored = config.get("edges") or ()
+    pairs = stored if isinstance(stored, Sequence) and not isinstance(stored, str) else (None,)
+    for pair in pairs:
+        ends = pair if isinstance(pair, Sequence) and len(pair) == 2 else (None,)
+        if not all(is_number(end) and end == int(end) for end in ends):
+            raise CheckpointError(f"edges has {pair!r}, which is no pair of keypoints", "correct it in config.json")
+    return tuple((int(first), int(second)) for first, second in pairs)
+
+
+def _find_model_size(config: Mapping[str, Any]) -> Size | None:
+    """Height and width that the model or its backbone names."""
+    for table in (config, config.get("backbone_config")):
+        stored = table.get("image_size") if isinstance(table, Mapping) else None
+        if is_size(stored):
+            return stored, stored
+        if isinstance(stored, Sequence) and len(stored) == 2 and all(is_size(side) for side in stored):
+            return stored[0], stored[1]
+    return None

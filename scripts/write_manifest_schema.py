@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from edgevit.core import schema
+from edgevit.core import answer, schema
+from edgevit.core.answer import Answer
 from edgevit.core.engine import LARGEST_BATCH, Engine, TensorSpec
 from edgevit.core.report.place import MOST_IMAGES, CanaryRecord
 from edgevit.core.target import Target
@@ -50,6 +51,11 @@ BOUNDS: dict[tuple[type, str], Mapping[str, Any]] = {
     (Target, "opset"): {"minimum": 17, "maximum": 24},
     (CanaryRecord, "images"): {"minimum": 1, "maximum": MOST_IMAGES},
     **{(Preprocess, name): _SIDE for name in ("height", "width", "resize_height", "resize_width")},
+    (Answer, "outputs"): {"minItems": 1, "maxItems": 2},
+    (Answer, "threshold"): {"minimum": 0},
+    (Answer, "mask_size"): {"items": {"type": "integer", "minimum": 1, "maximum": answer.LARGEST_MASK}},
+    (Answer, "kernel"): {"minimum": 1, "maximum": answer.LARGEST_KERNEL},
+    (Answer, "edges"): {"maxItems": answer.MOST_EDGES},
     (Preprocess, "std"): {"items": {"type": "number", "exclusiveMinimum": 0}},
     (Preprocess, "fill"): {"items": {"type": "integer", "minimum": 0, "maximum": 255}},
     (Preprocess, "rescale"): {"exclusiveMinimum": 0},

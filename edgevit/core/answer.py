@@ -32,9 +32,9 @@ _RANKS: Mapping[Form, tuple[tuple[int, ...], ...]] = {
 }
 """Axes that each output may have, beside that of images."""
 
-_LARGEST_MASK = 4096
-_LARGEST_KERNEL = 99
-_MOST_EDGES = 10_000
+LARGEST_MASK = 4096
+LARGEST_KERNEL = 99
+MOST_EDGES = 10_000
 
 
 @dataclass(frozen=True)
@@ -75,18 +75,18 @@ class Answer:
             (len(self.outputs) != wanted, f"outputs = {list(self.outputs)} are not {wanted}, as {self.form} reads"),
             (not 0 <= self.threshold < math.inf, f"threshold = {self.threshold} is not a finite number from 0"),
             (
-                not all(1 <= side <= _LARGEST_MASK for side in sides),
-                f"mask_size = {list(sides)} is not between 1 and {_LARGEST_MASK}",
+                not all(1 <= side <= LARGEST_MASK for side in sides),
+                f"mask_size = {list(sides)} is not between 1 and {LARGEST_MASK}",
             ),
             (
                 (self.form == "mask_queries") != (self.mask_size is not None),
                 f"mask_size is of mask_queries, which need one, and the form is {self.form}",
             ),
             (
-                not (1 <= self.kernel <= _LARGEST_KERNEL and self.kernel % 2),
-                f"kernel = {self.kernel} is not an odd number from 1 to {_LARGEST_KERNEL}",
+                not (1 <= self.kernel <= LARGEST_KERNEL and self.kernel % 2),
+                f"kernel = {self.kernel} is not an odd number from 1 to {LARGEST_KERNEL}",
             ),
-            (len(self.edges) > _MOST_EDGES, f"edges are {len(self.edges)}, and {_MOST_EDGES} are the most"),
+            (len(self.edges) > MOST_EDGES, f"edges are {len(self.edges)}, and {MOST_EDGES} are the most"),
         )
 
     @property

@@ -46,6 +46,18 @@ def _widen(classes: int) -> Callable[[Data], None]:
     return change
 
 
+def _answer(task: str = "pose", **options: Any) -> Callable[[Data], None]:
+    """An answer of keypoints with something wrong, of an output that fits it otherwise."""
+
+    def change(data: Data) -> None:
+        for specs in (data["outputs"], data["engine"]["outputs"]):
+            specs[0]["shape"][1:] = [10, 4, 4]
+        sound = {"form": "heatmaps", "outputs": [data["outputs"][0]["name"]], "edges": [[0, 9]]}
+        data["task"], data["answer"] = task, {**sound, **options}
+
+    return change
+
+
 def _lie_of_size(data: Data) -> None:
     data["files"]["model.bin"]["size_bytes"] += 1
 
@@ -84,6 +96,20 @@ MANIFESTS: dict[str, Callable[[Data], None]] = {
     "batch-falls": set_field("batch", to=[4, 2, 1]),
     "batch-of-the-engine-overflows": set_field("engine", "batch", to=[1, 1, 10**9]),
     "labels-are-too-few": set_field("labels", to=["one"]),
+    "answer-is-missing": set_field("task", to="detect"),
+    "answer-is-of-another-task": _answer("depth"),
+    "answer-reads-an-output-that-is-not-there": _answer(outputs=["../outside"]),
+    "answer-reads-two-outputs-where-one-is": _answer(outputs=["logits", "logits"]),
+    "answer-reads-another-shape": _answer("detect", form="boxes", outputs=["logits", "logits"], edges=[]),
+    "answer-has-an-edge-that-leads-out": _answer(edges=[[0, 10]]),
+    "answer-has-a-negative-edge": _answer(edges=[[-1, 0]]),
+    "answer-has-a-million-edges": _answer(edges=[[0, 1]] * 10_001),
+    "answer-has-a-kernel-of-a-billion": _answer(kernel=10**9 + 1),
+    "answer-has-an-even-kernel": _answer(kernel=2),
+    "answer-has-masks-of-gigapixels": _answer(mask_size=[1 << 20, 1 << 20]),
+    "answer-has-a-negative-threshold": _answer(threshold=-1),
+    "type-of-answer": _answer(outputs="logits"),
+    "image-is-warped-to-another-size": set_field("preprocess", "resize", to="warp"),
     "input-differs-from-the-engines": set_field("engine", "inputs", 0, "shape", to=[1, 32, 32, 3]),
     "type-of-classes": set_field("classes", to="ten"),
     "type-of-name": set_field("name", to=7),

@@ -101,8 +101,9 @@ def read_dense_preprocess(
         reader.problems.append("normalize_factor is not 200, which the answer is computed with")
     tiles = bool(reader.config.get("do_split_image"))
     edges = _read_edges(reader, processor)
-    sides = size or _choose_size(reader, edges, processor, model_size)
-    code = reader.take("resample", processor.resample)
+    sides = _choose_size(reader, edges, processor, model_size, size)
+    warps = name == "VitPose"
+    code = 2 if warps else reader.take("resample", processor.resample)
     interpolation = RESAMPLE.get(code) if isinstance(code, int) and not isinstance(code, bool) else None
     if interpolation is None:
         reader.problems.append(f"resample = {code!r} is not one of {', '.join(map(str, RESAMPLE))}")
@@ -111,7 +112,6 @@ def read_dense_preprocess(
     if reader.take_flag("do_normalize", True):
         mean = reader.take_triple("image_mean", processor.normalization[0])
         std = reader.take_triple("image_std", processor.normalization[1])
-    warps = name == "VitPose"
     if tiles and sides[0] != sides[1]:
         reader.problems.append(f"do_split_image makes squares, and the input is {sides[0]} × {sides[1]}")
     preprocess, notes = reader.finish(
@@ -120,7 +120,7 @@ def read_dense_preprocess(
         resize="warp" if warps else "shortest" if tiles else "squash",
         resize_height=sides[0],
         resize_width=sides[1],
-        interpolation="bilinear" if warps else interpolation,
+        interpolation=interpolation,
         mean=mean,
         std=std,
         rescale=rescale,
@@ -164,7 +164,9 @@ def _read_edges(reader: ConfigReader, processor: _Processor) -> Size | None:
     return None
 
 
-def _choose_size(reader: ConfigReader, edges: Size | None, processor: _Processor, model_size: Size | None) -> Size:
+def _choose_size(
+    reader: ConfigReader, edges: Size | None, processor: _Processor, model_size: Size | None, wanted: Size | None
+) -> Size:
     """The input's height and width, with a note where the processor gives images of many sizes."""
     stored = reader.config.get("size") or processor.size
     fixed = not isinstance(stored, Mapping) or {"height", "width"} <= {k for k, v in stored.items() if v is not None}
@@ -187,6 +189,7 @@ def _choose_size(reader: ConfigReader, edges: Size | None, processor: _Processor
     step = reader.config.get("size_divisor") or processor.divisor
     if is_size(step):
         chosen = math.ceil(chosen[0] / step) * step, math.ceil(chosen[1] / step) * step
+    chosen = wanted or chosen
     if varies:
         reader.notes.append(
             f"preprocessing: {reader.publisher} keeps the aspect ratio, so that its inputs have many sizes; a bundle "

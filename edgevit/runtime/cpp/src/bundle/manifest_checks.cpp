@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "bundle/answer_checks.hpp"
 #include "bundle/settings_check.hpp"
 
 namespace edgevit::detail {
@@ -112,9 +113,13 @@ void check_preprocess(const Value& preprocess, Problems& problems) {
   }
   const Value* antialias = preprocess.find("antialias");
   const bool plain = antialias != nullptr && !antialias->truth();
-  problems.add_if(plain && preprocess.find("interpolation")->text() != "bilinear",
-                  prefix + "antialias = false goes with bilinear interpolation, not with " +
-                      preprocess.find("interpolation")->text());
+  const bool bilinear = preprocess.find("interpolation")->text() == "bilinear";
+  problems.add_if(plain && !bilinear, prefix + "antialias = false goes with bilinear interpolation, not with " +
+                                          preprocess.find("interpolation")->text());
+  const bool exact = *preprocess.find("height")->whole() == *preprocess.find("resize_height")->whole() &&
+                     *preprocess.find("width")->whole() == *preprocess.find("resize_width")->whole();
+  problems.add_if(preprocess.find("resize")->text() == "warp" && !(plain && bilinear && exact),
+                  prefix + "resize = warp goes with bilinear interpolation to the input's size and antialias = false");
 }
 
 void check_engine(const Value& engine, const EngineRecord& record, Problems& problems) {
@@ -204,6 +209,7 @@ void check_manifest(const Value& document, const Manifest& manifest, Problems& p
   if (manifest.canary) check_canary(*document.find("canary"), *manifest.canary, problems);
   if (const Value* files = document.find("files")) check_files(*files, problems);
   check_shapes(document, manifest, problems);
+  check_answer(document, manifest, problems);
   const auto batch = read_batch(document);
   problems.add_if(!rises(batch) || batch[2] > kLargestBatch,
                   "batch is not of the form 1 ≤ least ≤ best ≤ largest ≤ " + std::to_string(kLargestBatch));

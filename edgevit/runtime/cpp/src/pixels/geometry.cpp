@@ -34,6 +34,7 @@ Size find_resized(const PreprocessOptions& options, int64_t height, int64_t widt
       return {height, width};
     case Resize::squash:
     case Resize::crop:
+    case Resize::warp:
       return {options.resize_height, options.resize_width};
     case Resize::shortest:
       if (options.resize_height == options.resize_width) {

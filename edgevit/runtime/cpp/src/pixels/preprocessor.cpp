@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "failure.hpp"
 #include "pixels/resample.hpp"
 
 namespace edgevit::detail {
@@ -31,6 +32,10 @@ PixelWorkspace::PixelWorkspace(PixelWorkspace&&) noexcept = default;
 PixelWorkspace& PixelWorkspace::operator=(PixelWorkspace&&) noexcept = default;
 
 void Preprocessor::apply(const edgevit_image& image, uint8_t* out, PixelWorkspace& workspace) const {
+  if (options_.resize == Resize::warp) {
+    throw Failure(EDGEVIT_ARGUMENT, "the bundle's inputs are sampled around boxes, which this library does not do",
+                  "sample them in the application and call edgevit_run, or open the bundle in Python");
+  }
   PixelWorkspace::Parts& parts = *workspace.parts;
   const Source source(image, *parts.kernels);
   const Geometry geometry = plan_geometry(options_, source.width(), source.height());

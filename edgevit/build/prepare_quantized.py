@@ -86,7 +86,8 @@ def prepare_quantized(
         RecipeError: A pin of the recipe names no site.
         CompileError: The result is not valid ONNX.
     """
-    quantization, form = recipe.quantization, choose_form(target, recipe, precision)
+    form = choose_form(target, recipe, precision)
+    quantization = dataclasses.replace(recipe.quantization, sqnr_db=recipe.quantization.choose_sqnr_db(model.task))
     if precision == "fp8" and images is not None:
         images = images.subset(FP8_IMAGES, recipe.seed)
     progress = add_to_names(progress, f" for {precision}")

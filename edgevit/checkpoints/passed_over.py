@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from edgevit.checkpoints.transformers.dense_tasks import find_dense_class
 from edgevit.core.notes import note_names
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def list_passed_over(reader: str, files: CheckpointFiles) -> tuple[str, ...]:
     configs = files.configs
     found: list[str] = []
     config = configs.get("config.json", {})
-    if reader == "transformers":
+    if reader == "transformers" and find_dense_class(config) is None:  # transformers itself reads all of that
         kind = str(config.get("model_type"))
         found += _list_unknown(config, _read_by(kind), "config.json")
         found += _list_unknown(config.get("vision_config"), _read_by("vit"), "vision_config")

@@ -34,6 +34,7 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "optimize": _MODEL,
     "half_range": _MODEL,
     "reference": _MODEL,
+    "whole_export": _MODEL,
     "quantize": _MODEL,
     "set_back": _GRAPHS,
     "typed": _GRAPHS,

@@ -11,13 +11,17 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from edgevit.core.schema import refuse
-from edgevit.core.task import TaskName
+from edgevit.core.task import Task, TaskName
 
 Observer: TypeAlias = Literal["minmax", "percentile", "mse", "output", "loss"]
 Products: TypeAlias = Literal["auto", "float", "scores", "both"]
 Activations: TypeAlias = Literal["int8", "float"]
 SiteChoice: TypeAlias = Literal["int8", "float"]
 SitePrecision: TypeAlias = Literal["int8", "fp8", "float"]
+
+SQNR_DB, SQNR_DB_OF_MAPS = 27.5, 37.0
+"""What sites stay float for: of logits, embeddings and features; and of what a whole model gives, whose numbers are
+looked at one by one."""
 
 RANDOM_MARK = "calibrated on random pixels: for latency trials, not for use"
 """Of a bundle and a verdict."""
@@ -40,7 +44,7 @@ class Quantization:
         products: Which products of attention may be INT8: none, queries·keys, both, or (``auto``) those that gain
             speed with the engine library.
         sqnr_db: Sites stay float, those first that make most noise for the time that INT8 saves there, until the
-            logits keep this SQNR in dB on calibration images.
+            outputs keep this SQNR in dB on calibration images; by default as :data:`SQNR_DB` has it.
         float_share: The share of all sites' arithmetic that may stay float for it
             (:func:`edgevit.quantize.sensitivity.estimate_costs`).
         rotate: Rotate the residual stream (:mod:`edgevit.models.folds.residual_rotation`).
@@ -71,7 +75,7 @@ class Quantization:
     observer: Observer = "output"
     percentile: float = 99.99
     products: Products = "auto"
-    sqnr_db: float = 27.5
+    sqnr_db: float | None = None
     float_share: float = 0.25
     rotate: bool = True
     center: bool = True
@@ -93,9 +97,15 @@ class Quantization:
             (self.weight_bits == 4 and self.activations != "float", 'weight_bits = 4 asks for activations = "float"'),
             (not 16 <= self.weight_group <= 1024, f"weight_group = {self.weight_group} is not between 16 and 1024"),
             (not 50 < self.percentile <= 100, f"percentile = {self.percentile} is not between 50 and 100"),
-            (not -20 <= self.sqnr_db <= 100, f"sqnr_db = {self.sqnr_db} is not between -20 and 100"),
+            (not -20 <= (self.sqnr_db or 0) <= 100, f"sqnr_db = {self.sqnr_db} is not between -20 and 100"),
             (not 0 <= self.float_share <= 1, f"float_share = {self.float_share} is not between 0 and 1"),
         )
+
+    def choose_sqnr_db(self, task: Task) -> float:
+        """The recipe's, or the task's."""
+        if self.sqnr_db is not None:
+            return self.sqnr_db
+        return SQNR_DB_OF_MAPS if task.is_whole else SQNR_DB
 
     def uses_observer(self, name: Observer) -> bool:
         """Whether it chooses the range of any site."""

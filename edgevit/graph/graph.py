@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # protobuf refuses more than 2 GiB in one message; weights of larger models lie in a file beside it.
 INLINE_LIMIT_BYTES = 1_900_000_000
-SITE_OPS = ("Conv", "MatMul", "Gemm")
+SITE_OPS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 _ALIGNMENT = 65536  # of large tensors in a file beside: what any system can map
 
 
@@ -31,7 +31,7 @@ class Site:
 
     Attributes:
         name: The module's path, for example ``blocks.3.mlp.fc2``.
-        op_type: ``Conv``, ``MatMul`` or ``Gemm``.
+        op_type: ``Conv``, ``ConvTranspose``, ``MatMul`` or ``Gemm``.
         weight_shape: Shape of the constant operand; ``None`` for a product of two activations.
         macs: Multiplications of one run, of which a dimension that may vary counts as 1; 0 where a shape is not known.
     """
@@ -176,6 +176,8 @@ def _site(node: ir.Node) -> Site:
     right = shape or _size(weight)
     if node.op_type == "Conv":
         macs = math.prod(_size(node.outputs[0])) * math.prod(right[1:])
+    elif node.op_type == "ConvTranspose":
+        macs = math.prod(_size(operand(node))) * math.prod(right[1:])
     else:
         macs = math.prod(_size(operand(node))) * right[0 if node.attributes.get_int("transB", 0) else -1]
     return Site(node.name or "", node.op_type, shape, macs)

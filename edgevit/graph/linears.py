@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from edgevit.graph.convolutions import CONVOLUTIONS
 from edgevit.graph.graph import operand
 from edgevit.graph.moves import LAYOUT_OPS
 
@@ -38,7 +39,7 @@ def find_bias(node: ir.Node) -> ir.Node | None:
 
 def find_bias_value(node: ir.Node) -> ir.Value | None:
     """The initializer of a Linear's bias: of the Add behind it, or Gemm's own."""
-    if node.op_type == "Gemm":
+    if node.op_type in ("Gemm", *CONVOLUTIONS):
         return node.inputs[2] if len(node.inputs) > 2 else None
     add = find_bias(node)
     if add is None:

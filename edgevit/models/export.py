@@ -70,7 +70,7 @@ def export_model(
     example = torch.zeros(max(2, batch[1]) if dynamic else batch[1], height, width, 3, dtype=torch.uint8)
     shapes = {"image": {0: torch.export.Dim(BATCH_AXIS, min=batch[0], max=max(2, batch[2]))}} if dynamic else None
     try:
-        with _quiet():
+        with quiet_exporter():
             program = torch.onnx.export(
                 pixels,
                 (example,),
@@ -107,7 +107,7 @@ def float_module(model: Model) -> nn.Module:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """Silence what torch's exporter prints and warns; what fails raises."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]

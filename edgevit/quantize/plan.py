@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
+from edgevit.graph.convolutions import CONVOLUTIONS, output_axis
 from edgevit.graph.graph import Graph, is_made_by, operand
 from edgevit.graph.linears import find_bias, find_bias_value, is_transposed, trace_layout
 from edgevit.graph.moves import LAYOUT_OPS
@@ -46,7 +47,8 @@ class SitePlan:
         inputs: Names of the values that are quantised for it, traced back through layout ops: its activation, or both
             operands of a product.
         grids: One for each input.
-        weight: ``(K, N)``, for a Linear: ``int8``, in which 4-bit codes are −7 … 7, or ``float8_e4m3fn``.
+        weight: ``(K, N)``, for a Linear: ``int8``, in which 4-bit codes are −7 … 7, or ``float8_e4m3fn``. Of a
+            convolution ``int8`` in its own shape.
         scale: ``(N,) float32``; of 4-bit codes ``(G, N)``, a row for every K / G input channels.
         bias: ``(N,) float32`` instead of the Linear's own.
         affine: In front of the first input's quantiser.
@@ -228,6 +230,7 @@ def _set_weight(graph: Graph, node: ir.Node, site: SitePlan) -> None:
     assert site.scale is not None
     inner, old = graph.model.graph, operand(node, 1)
     transposed = is_transposed(node)
+    axis = output_axis(node) if node.op_type in CONVOLUTIONS else int(not transposed)
     codes = np.ascontiguousarray(site.weight.T if transposed else site.weight)
     scale = np.ascontiguousarray(site.scale.T if transposed else site.scale, np.float32)
     grouped = site.scale.ndim == 2
@@ -241,7 +244,7 @@ def _set_weight(graph: Graph, node: ir.Node, site: SitePlan) -> None:
     if grouped:
         places = {"axis": int(transposed), "block_size": len(site.weight) // len(site.scale)}
     else:
-        places = {"axis": int(not transposed)}
+        places = {"axis": axis}
         inputs.append(graph.share_constant(f"{node.name}.weight.zero_point", np.zeros(len(site.scale), codes.dtype)))
     dequantize = ir.node("DequantizeLinear", inputs, places, name=f"{node.name}/weight")
     inner.insert_before(node, [dequantize])

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from edgevit.core.errors import CalibrationError, RecipeError
 from edgevit.core.memory import release_memory
 from edgevit.core.progress import Progress, ignore_progress
-from edgevit.core.quantization import Quantization, QuantizationRecord, SiteRecord
+from edgevit.core.quantization import SQNR_DB, Quantization, QuantizationRecord, SiteRecord
 from edgevit.graph.graph import Graph
 from edgevit.graph.segments import release_weights, split_graph
 from edgevit.quantize.fp8 import fit_fp8
@@ -109,7 +109,7 @@ def plan_quantization(
         plan,
         sample,
         damage,
-        sqnr_db=quantization.sqnr_db,
+        sqnr_db=SQNR_DB if quantization.sqnr_db is None else quantization.sqnr_db,
         share=quantization.float_share,
         pins=pins,
         progress=progress,

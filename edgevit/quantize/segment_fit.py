@@ -12,7 +12,9 @@ import onnx_ir as ir
 
 from edgevit.core.errors import CalibrationError
 from edgevit.core.quantization import Observer, Products, Quantization
+from edgevit.graph.convolutions import CONVOLUTIONS, read_kernel
 from edgevit.graph.graph import is_made_by, operand
+from edgevit.graph.join import CARRIED
 from edgevit.graph.linears import read_weight, trace_layout, weight_of
 from edgevit.graph.segments import Segment, SegmentRunner, extract_segment
 from edgevit.quantize.grid import Grid
@@ -23,6 +25,7 @@ from edgevit.quantize.methods.channel_equalization import (
     equalize_values,
     find_queries,
 )
+from edgevit.quantize.methods.conv_fit import fit_conv
 from edgevit.quantize.methods.linear_fit import choose_factors, fit_linears
 from edgevit.quantize.methods.norm_scale import choose_norm_scale, find_norm_readers, fold_norm_scale
 from edgevit.quantize.methods.operand_range import OperandRange
@@ -39,6 +42,8 @@ Values = npt.NDArray[np.float32]
 
 _ROWS = 24576  # tokens that a Linear is fitted on, at most: eight for each input channel of ViT-B's widest
 _CENTRE_IMAGES = 64
+_MAP_IMAGES = 16  # whose maps a convolution's bias is corrected on
+_LEAST_CHANNELS = 16
 _HEADROOM = 1.1  # of operands of products, for images not seen: clipping costs more there than a coarser step
 
 
@@ -78,6 +83,7 @@ class SegmentFit:
         self._shares: dict[str, Values] = {}  # of the tokens, how much each counts
         self._statistics: dict[str, TensorStatistics] = {}
         self._operands: dict[str, OperandRange] = {}
+        self._maps: dict[str, list[Values]] = {}  # of some images
 
     def run(self, segment: Segment, stream: list[npt.NDArray[np.generic]]) -> None:
         """Fit on what enters the segment, an item for each image, and put in its place what leaves it."""
@@ -91,7 +97,10 @@ class SegmentFit:
         if self._quantization.norm_scale:
             _scale_norms(segment, stream)
         groups = self._list_groups(segment)
-        self._observe(segment, stream, groups)
+        convs = self._list_convs(segment)
+        self._observe(segment, stream, groups, convs)
+        for node in convs:
+            self._fit_conv(node)
         for group in groups:
             if read_weight(group[0]) is None:
                 self._fit_product(group[0])
@@ -99,7 +108,11 @@ class SegmentFit:
                 self._fit_linears(group)
 
     def _observe(
-        self, segment: Segment, stream: list[npt.NDArray[np.generic]], groups: Sequence[Sequence[ir.Node]]
+        self,
+        segment: Segment,
+        stream: list[npt.NDArray[np.generic]],
+        groups: Sequence[Sequence[ir.Node]],
+        convs: Sequence[ir.Node],
     ) -> None:
         """Of the Linears' inputs a sample of tokens and what observers want, of the products' operands the ranges."""
         linears = [group for group in groups if read_weight(group[0]) is not None]
@@ -108,7 +121,10 @@ class SegmentFit:
         self._statistics = {find_tap(group[0]): TensorStatistics() for group in linears if self._is_observed(group)}
         self._operands = {v.name: OperandRange() for node in products for v in node.inputs if v is not None and v.name}
         counted = {find_tap(group[0]): rows for group in linears if (rows := self._count_tokens(group)) is not None}
-        names = [*taps, *(name for name in self._operands if name not in taps)]
+        maps = list(dict.fromkeys(operand(node).name or "" for node in convs))
+        self._statistics |= {name: TensorStatistics() for name in maps if name not in self._statistics}
+        self._maps = {name: [] for name in maps}
+        names = list(dict.fromkeys([*taps, *self._operands, *maps]))
         for place, out in enumerate(_capture(segment, stream, names)):
             seen = dict(zip(names, out[1:], strict=True))
             for tap, width in taps.items():
@@ -124,6 +140,9 @@ class SegmentFit:
                 statistics.add(seen[tap])
             for name, reach in self._operands.items():
                 reach.add(seen[name])
+            for name, kept_maps in self._maps.items():
+                if place < _MAP_IMAGES:
+                    kept_maps.append(seen[name])
             if not place:
                 block = _reuse_block(stream, out[0].shape)
             block[place] = out[0]
@@ -154,6 +173,37 @@ class SegmentFit:
                 shared = node if read_weight(node) is None else trace_layout(operand(node))
                 groups.setdefault(shared, []).append(node)
         return list(groups.values())
+
+    def _list_convs(self, segment: Segment) -> list[ir.Node]:
+        """Convolutions that are quantised: those of what surrounds an encoder."""
+        convs = [n for n in segment.nodes if n.op_type in CONVOLUTIONS and (n.name or "").startswith(CARRIED)]
+        found = []
+        for node in convs:
+            name, reason = node.name or "", self._explain_float_conv(node)
+            if reason:
+                self._reasons[name] = reason
+            else:
+                found.append(node)
+        return found
+
+    def _explain_float_conv(self, node: ir.Node) -> str:
+        pin, kernel = self._pins.get(node.name or ""), read_kernel(node)
+        if pin == "float":
+            return "the recipe keeps it float"
+        if kernel is None:
+            return "its kernel is computed, or its channels are in groups"
+        if self._quantization.activations == "float":
+            return "the recipe keeps activations float"
+        if pin is None and min(kernel.shape[1], kernel.shape[0]) < _LEAST_CHANNELS:
+            return f"a convolution to {kernel.shape[1]} channels is no faster in INT8"
+        return ""
+
+    def _fit_conv(self, node: ir.Node) -> None:
+        value = operand(node)
+        name, source = value.name or "", trace_layout(value).name or ""
+        self._plan.sites[node.name or ""] = fit_conv(
+            node, source, self._statistics[name], self._maps[name], self._placement
+        )
 
     def _is_wanted(self, node: ir.Node) -> bool:
         name = node.name or ""

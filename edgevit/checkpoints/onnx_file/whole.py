@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ from edgevit.core.target import ExportForm
 from edgevit.core.task import Task
 from edgevit.graph.graph import Graph, known_shape
 from edgevit.graph.join import join_graphs
-from edgevit.graph.passes import FOREIGN, PARTIAL
+from edgevit.graph.passes import CARRIED_PASSES, FOREIGN, PARTIAL
 from edgevit.graph.passes.optimize import apply_passes
 from edgevit.graph.patterns.pieces import MismatchError
 from edgevit.graph.segments import run_inputs
@@ -117,7 +118,7 @@ class WholeModule(nn.Module):
             )
         graph, folds = export_model(self.encoder_model(preprocess), form, batch=batch)
         carried = load_carried(self.file, self.streams, batch[0])
-        records = apply_passes(carried, PARTIAL[form.qkv])
+        records = apply_passes(carried, (*CARRIED_PASSES, *PARTIAL[form.qkv]))
         if any(value.name == self.file.input for value in carried.model.graph.inputs):
             records = (*records, put_front(carried, preprocess, fold=form.fold_input_normalization, rename=False))
         level = self.encoder.config.level_name  # type: ignore[union-attr]
@@ -146,8 +147,13 @@ def read_whole(file: ForeignFile, graph: Graph, outputs: tuple[TensorSpec, ...],
     return WholeModule(file, found, encoder, outputs, classes)
 
 
-def load_carried(file: ForeignFile, streams: Sequence[str], batch: int) -> Graph:
+def load_carried(file: ForeignFile, streams: tuple[str, ...], batch: int) -> Graph:
     """The file's graph without its encoder: inputs are the taps, and the image where it is still read."""
+    return _load_carried(file, streams, batch).copy()
+
+
+@functools.lru_cache(maxsize=2)  # which takes seconds, and a build asks for it several times
+def _load_carried(file: ForeignFile, streams: tuple[str, ...], batch: int) -> Graph:
     graph, _ = load_graph(file, batch)
     apply_passes(graph, FOREIGN)
     cut_head(graph, [Tap(level, name) for level, name in enumerate(streams)])

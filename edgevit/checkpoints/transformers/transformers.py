@@ -22,6 +22,7 @@ from edgevit.checkpoints.preprocess_configs import read_transformers_preprocess
 from edgevit.checkpoints.transformers.description import Description, find_channels, name_classes
 from edgevit.checkpoints.transformers.swin import SWIN_KINDS, add_key_biases, describe_swin
 from edgevit.checkpoints.transformers.vit import VIT_KINDS, choose_class, describe_vit, make_names
+from edgevit.checkpoints.transformers.whole import is_whole, read_whole_model
 from edgevit.core.errors import CheckpointError, format_offenders
 from edgevit.models import ViTConfig
 from edgevit.models.model import Model
@@ -67,12 +68,17 @@ def owns_names(tensors: Iterable[str]) -> bool:
 def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
     """Read a transformers folder; see :func:`edgevit.checkpoints.read_checkpoint`."""
     config = files.config
-    _check_kind(config, files.source)
+    whole = is_whole(config)
+    _check_code(config, files.source)
+    if not whole:
+        _check_kind(config, files.source)
     if arch is not None:
         raise CheckpointError(
             f"{files.source} says itself what it is: {config['model_type']}",
             "leave --arch out: it is for bare weight files",
         )
+    if whole:
+        return read_whole_model(files, image_size)
     files.require_weights()
     return read_model(files, config, image_size, LAYOUT)
 
@@ -151,6 +157,9 @@ def _check_kind(config: Mapping[str, Any], source: str) -> None:
             f"{source} holds {others[0]}, which cannot be read",
             f"classes of {kind!r} that can be read: {', '.join(classes[kind])}",
         )
+
+
+def _check_code(config: Mapping[str, Any], source: str) -> None:
     code = config.get("auto_map")
     if code:
         entries = [f"{k}: {v}" for k, v in code.items()] if isinstance(code, Mapping) else [repr(code)]

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from edgevit.core.pass_record import PassRecord
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.fold_attention_bias import fold_attention_bias
+from edgevit.graph.passes.fold_batch_norm import fold_batch_norm
 from edgevit.graph.passes.fold_constants import fold_constants
 from edgevit.graph.passes.fold_reshape_target import fold_reshape_target
 from edgevit.graph.passes.fold_static_shapes import fold_static_shapes
@@ -43,6 +44,9 @@ FOREIGN: tuple[tuple[str, Pass], ...] = (
     ("fuse_layer_norm", fuse_layer_norm),
     ("fuse_gelu", fuse_gelu),
 )
+
+# What surrounds an encoder.
+CARRIED_PASSES: tuple[tuple[str, Pass], ...] = (("fold_batch_norm", fold_batch_norm),)
 
 # One that was recognised only in part: the form that engines fuse. The last two shorten what the others leave.
 _FORMS: tuple[Form, ...] = ("packed", "separate")

@@ -325,7 +325,9 @@ def _choose_output(model: Any, path: Path) -> tuple[str, tuple[str, ...], int | 
     name = names[0] if len(names) == 1 else named[0] if named else ""
     if not name:
         # Publishers put the logits first: transformers' DeiT gives those of its two heads behind them.
-        flat = [n for n in names if len(outputs[n].type.tensor_type.shape.dim) == 2]
+        # Beside maps, what has two axes is a part of the same answer.
+        ranks = {n: len(outputs[n].type.tensor_type.shape.dim) for n in names}
+        flat = [] if max(ranks.values()) > 3 else [n for n in names if ranks[n] == 2]
         if not flat:
             raise CheckpointError(
                 f"{path} has {len(names)} outputs ({', '.join(names)}), and none is (batch, classes)",

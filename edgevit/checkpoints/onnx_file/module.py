@@ -101,14 +101,6 @@ _OTHER_OUTPUTS = {
         ": one number an image, whose axis of classes was taken away",
         "export it without that squeeze, so that its output is (batch, 1)",
     ),
-    3: (
-        ": the tokens of an encoder",
-        "give the checkpoint itself, with --task embed or --task features; or export the model with its head",
-    ),
-    4: (
-        ": maps, as of features, masks or depth",
-        "give the checkpoint of the encoder itself, with --task features; or export a classifier with its head",
-    ),
 }
 
 

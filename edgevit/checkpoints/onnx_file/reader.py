@@ -62,7 +62,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     if file.open_size or file.batch is None:  # what is said to be open need not be so: the graph decides
         answer(np.zeros((file.batch or 1, 3, *file.image_size), np.float32))
     graph, loaded, fixed = _load(file)
-    if len(static_shape(graph.model.graph.outputs[0]) or (0, 0)) != 2:
+    if len(static_shape(graph.model.graph.outputs[0]) or ()) > 2:
         return read_whole_file(files, file, preprocess, assumed, notes)
     refuse_ending(graph, answer, file.image_size, files.source)
     own = sorted({use.node.op_type for use in graph.model.graph.inputs[0].uses()} & _ARITHMETIC)

@@ -29,7 +29,7 @@ def test_a_release_is_taken_from_1_18(
     double = tmp_path / "libonnxruntime.so.1"
     compile_library([SOURCES / "tests/doubles/onnxruntime.c"], double, f"-I{headers}", f"-Wl,-soname,{double.name}")
     program = build_cpp(["edgevit_answers"], choose_libraries()) / "src/api/edgevit_answers"
-    command = [program, built["cpu"], os.devnull, tmp_path / "answers"]
+    command = list(map(str, (program, built["cpu"], os.devnull, tmp_path / "answers")))
     environment = {**os.environ, "LD_PRELOAD": str(double), "EDGEVIT_DOUBLE_RELEASE": str(release)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 2

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from edgevit.runtime.manifest import dump_manifest, load_manifest
 from tests.arm.emulator import Answers, answer_here, answer_on_arm, compare, emulate_arm, run_to_end
 from tests.support.attack_list import write_attack_list
 from tests.support.cpp_apps import configure_app, read_answers
-from tests.support.cpp_build import FOR_ARM, build_cpp, run_tool
+from tests.support.cpp_build import FOR_ARM, SOURCES, build_cpp, run_tool
 from tests.support.cpp_engine import find_headers
 from tests.support.photos import make_photo
 from tests.support.tiny_bundle import make_bundle
@@ -173,6 +174,24 @@ def test_everything_at_once_and_hostile_bundles_are_answered_as_on_x86(
     assert (done.returncode, done.stdout.splitlines()) == (0, ["0 faults"]), done.stderr
 
 
+@pytest.mark.parametrize(
+    ("option", "missing"), [("EDGEVIT_ONNXRUNTIME", "Could NOT find ONNX Runtime"), ("EDGEVIT_OPENVINO", '"OpenVINO"')]
+)
+def test_this_machines_own_packages_are_not_taken(
+    root: Path, onnxruntime: tuple[str, Path], tmp_path: Path, option: str, missing: str
+) -> None:
+    """They are of its architecture, and would only be found out when they are linked."""
+    for tool in ("cmake", "aarch64-linux-gnu-g++"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is absent")
+    variables = {**FOR_ARM, "CMAKE_SYSROOT": str(root), option: "ON", "ONNXRUNTIME_INCLUDE_DIR": onnxruntime[0]}
+    variables["Python3_EXECUTABLE"] = sys.executable
+    given = [f"-D{name}={value}" for name, value in variables.items()]
+    done = run_to_end(["cmake", "-S", SOURCES, "-B", tmp_path / "build", *given], os.environ)
+    assert done.returncode != 0
+    assert missing in done.stderr
+
+
 def test_app_is_compiled_for_arm_and_answers_as_python_here(
     root: Path,
     onnxruntime: tuple[str, Path],
@@ -192,7 +211,7 @@ def test_app_is_compiled_for_arm_and_answers_as_python_here(
     variables = {"CMAKE_TOOLCHAIN_FILE": toolchain, "CMAKE_SYSROOT": root, "ONNXRUNTIME_ROOT": release}
     configure_app(app.folder, {name: str(value) for name, value in variables.items()})
     run_tool(["cmake", "--build", str(app.folder / "build")])
-    command = [*emulate_arm(root, "cortex-a76"), app.folder / "build/app", app.folder / app.bundle]
+    command = [*emulate_arm(root, "cortex-a76"), str(app.folder / "build/app"), str(app.folder / app.bundle)]
     done = run_in_cpp([*command, *asked], tmp_path)
     assert done.returncode == 0, done.stderr
     with open_bundle(bundle) as python:

@@ -29,6 +29,7 @@ test-gpu: $(VENV)/test  ## Tests that need an NVIDIA driver.
 
 test-arm: $(VENV)/test  ## Tests on emulated Arm and older x86 processors; needs Debian's apt-get and a network.
 	$(BIN)/python -m scripts.make_arm_root
+	-$(BIN)/python -m scripts.get_onnxruntime_headers
 	$(TEST) -m arm -rP
 
 fuzz: $(VENV)/test  ## Drawn bundles by the ten thousand for the reader; what it fails on is kept in tests/attacks/corpus.

@@ -3,8 +3,8 @@
     python -m scripts.get_onnxruntime_headers
 
 Nothing is installed, nothing needs root, and the package lists of this machine stay as they are. It needs apt-get, dpkg
-and a network, so Debian or what comes from it. The C interface of ONNX Runtime is the same for the release of these
-headers and all later ones, so they serve the library of the package of pip.
+and a network, so Debian or what comes from it. ONNX Runtime's C interface only grows, and libedgevit asks for that of
+release 1.18, so these headers serve the library of any package of pip from that one on.
 """
 
 from __future__ import annotations

@@ -27,6 +27,8 @@ SUITE = "bookworm"
 MIRROR = "http://deb.debian.org/debian"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 PACKAGES = ("python3.11-minimal", "libpython3.11-stdlib", "libstdc++6")
+# What apps link with. Their headers too, so that the root is a sysroot of Debian's aarch64-linux-gnu-g++.
+LIBRARIES = ("libc6-dev", "libssl-dev", "nlohmann-json3-dev", "libjpeg62-turbo-dev", "libpng-dev")
 PYTHON = "3.11"
 # ONNX Runtime 1.24 and later cannot be imported here: no vendor of the processor is found in qemu's user mode.
 WHEELS = (
@@ -55,7 +57,7 @@ def make_arm_root(out: Path) -> dict[str, list[str]]:
         EdgevitError: A tool is missing, or apt or pip failed.
         OutputError: The folder has other files, or cannot be written.
     """
-    pins = [SUITE, *PACKAGES, *WHEELS, *EMULATORS]
+    pins = [SUITE, *PACKAGES, *LIBRARIES, *WHEELS, *EMULATORS]
     made = _read_made(out)
     if made is not None and made["pins"] == pins:
         return made
@@ -118,7 +120,7 @@ def _unpack_debian(work: Path, root: Path) -> list[str]:
     environment = {**os.environ, "APT_CONFIG": str(state / "apt.conf")}
     _run(["apt-get", "--quiet", "--error-on=any", "update"], environment)
     download = ["apt-get", "--quiet", "--yes", "--no-install-recommends", "--download-only", "install"]
-    _run([*download, *PACKAGES], environment)
+    _run([*download, *PACKAGES, *LIBRARIES], environment)
     archives = sorted((state / "archives").glob("*.deb"))
     root.mkdir()
     for archive in archives:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,11 +57,15 @@ def run(command: Sequence[str | Path], wheels: Path | None = None) -> str:
     """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(str(path) for path in (REPOSITORY, wheels) if path)
-    done = subprocess.run(
-        list(map(str, command)), check=False, env=environment, capture_output=True, text=True, timeout=_LONGEST
-    )
+    done = run_to_end(command, environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def run_to_end(command: Sequence[str | Path], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """A process with all that it said, whether it succeeded or not."""
+    words = list(map(str, command))
+    return subprocess.run(words, check=False, env=environment, capture_output=True, text=True, timeout=_LONGEST)
 
 
 def answer_here(bundle: Path, images: Sequence[Path]) -> Answers:
@@ -76,8 +80,12 @@ def answer_on_arm(root: Path, cpu: str, bundle: Path, images: Sequence[Path]) ->
 
 def start_on_arm(root: Path, cpu: str, *options: str) -> list[str]:
     """The command that starts the root's Python, with further options of the emulator's."""
-    python = root / "usr/bin/python3.11"
-    return [str(root / "qemu/qemu-aarch64-static"), "-cpu", cpu, *options, "-L", str(root), str(python)]
+    return [*emulate_arm(root, cpu, *options), str(root / "usr/bin/python3.11")]
+
+
+def emulate_arm(root: Path, cpu: str, *options: str) -> list[str]:
+    """What stands before a command of aarch64: the libraries of Debian that it needs are the root's."""
+    return [str(root / "qemu/qemu-aarch64-static"), "-cpu", cpu, *options, "-L", str(root)]
 
 
 def answer_on_x86(root: Path, cpu: str, bundle: Path, images: Sequence[Path]) -> Answers:

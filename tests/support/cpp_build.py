@@ -17,6 +17,9 @@ SOURCES = Path(__file__).parents[2] / "edgevit" / "runtime" / "cpp"
 BUILDS = Path(__file__).parents[2] / "build" / "cpp"
 """Not tracked. A folder for each set of options, in which only what has changed is compiled anew."""
 
+FOR_ARM = {"CMAKE_TOOLCHAIN_FILE": str(SOURCES / "cmake" / "aarch64-linux-gnu.cmake")}
+"""CMake's variables that compile for 64-bit Arm."""
+
 _ABSENT = ("Could NOT find", "Could not find a package", "No CMAKE_CXX_COMPILER could be found", "cannot find libasan")
 """What CMake says where this machine lacks something, not where the project is wrong."""
 
@@ -31,13 +34,11 @@ def build_cpp(targets: Sequence[str], options: Mapping[str, str] | None = None) 
     Returns:
         The build folder, which other processes share: read only.
     """
-    for tool in (
-        "cmake",
-        "c++" if not options or "CMAKE_CXX_COMPILER" not in options else options["CMAKE_CXX_COMPILER"],
-    ):
+    settings = {"EDGEVIT_TESTS": "ON", "CMAKE_BUILD_TYPE": "Release", **(options or {})}
+    compiler = "aarch64-linux-gnu-g++" if settings.items() >= FOR_ARM.items() else "c++"
+    for tool in ("cmake", settings.get("CMAKE_CXX_COMPILER", compiler)):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is absent")
-    settings = {"EDGEVIT_TESTS": "ON", "CMAKE_BUILD_TYPE": "Release", **(options or {})}
     folder = BUILDS / hashlib.sha256(repr((str(SOURCES), sorted(settings.items()))).encode()).hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder / "lock"):

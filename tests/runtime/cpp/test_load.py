@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -11,13 +10,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks import bench_soak
+from tests.support.attack_list import write_attack_list
 from tests.support.cpp_build import SOURCES, build_cpp
 from tests.support.cpp_engine import OPENVINO, choose_libraries, find_headers
 
 _PROGRAMS = ["edgevit_everything", "edgevit_soak", "edgevit_trouble"]
-_ATTACKS = Path(__file__).parents[2] / "attacks"
-_OF_THE_ENGINE = ("opens", "library", "device", "canary")
-"""What only an engine library finds, or what has an engine that is none."""
 
 
 @pytest.fixture(scope="module")
@@ -56,22 +53,8 @@ def _run_short(*command: object) -> list[str]:
         pytest.skip("the C library had no memory for itself, and ended the process")
 
 
-def _write_attacks(folder: Path) -> Path:
-    """A list for the program."""
-    pytest.importorskip("cryptography", reason="signing needs cryptography")
-    from tests.attacks.make import make_attacks
-
-    answers = json.loads((_ATTACKS / "answers.json").read_text())
-    made, lines = make_attacks(folder), []
-    for name, code in answers.items():
-        key = [str(folder / made[name]["public_key"])] if "public_key" in made[name] else []
-        lines.append(" ".join(["*" if code in _OF_THE_ENGINE else code, str(folder / made[name]["path"]), *key]))
-    (folder / "list.txt").write_text("\n".join(lines) + "\n")
-    return folder / "list.txt"
-
-
 def test_everything_at_once_is_answered_as_one_by_one(programs: Path, tiny: Path, tmp_path: Path) -> None:
-    attacks = _write_attacks(tmp_path)
+    attacks = write_attack_list(tmp_path)
     assert _run(programs / "edgevit_everything", tiny, 3, attacks) == ["0 faults"]
 
 
@@ -86,7 +69,7 @@ def test_everything_at_once_is_clean_under_sanitizers(built: dict[str, Path], tm
         # OpenVINO is not compiled for it: what only it reads and writes is left out, its locks are not
         "TSAN_OPTIONS": "ignore_noninstrumented_modules=1:halt_on_error=1",
     }
-    attacks = _write_attacks(tmp_path)
+    attacks = write_attack_list(tmp_path)
     assert _run(build / "src/api/edgevit_everything", built["intel-cpu"], 2, attacks, **options) == ["0 faults"]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgevit.pixels.preprocess import INTERPOLATIONS, Preprocess, Resize
-from tests.support.cpp_build import build_cpp
+from tests.support.cpp_build import FOR_ARM, build_cpp
 from tests.support.cpp_pixels import (
     ONLY_PIXELS,
     RESAMPLINGS,
@@ -28,12 +28,6 @@ from tests.support.cpp_pixels import (
 from tests.support.photos import make_photo
 
 NORMAL: dict[str, Any] = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
-ARM = {
-    "CMAKE_SYSTEM_NAME": "Linux",
-    "CMAKE_SYSTEM_PROCESSOR": "aarch64",
-    "CMAKE_C_COMPILER": "aarch64-linux-gnu-gcc",
-    "CMAKE_CXX_COMPILER": "aarch64-linux-gnu-g++",
-}
 ARM_LIBRARIES = Path("/usr/aarch64-linux-gnu")
 
 
@@ -109,7 +103,7 @@ def test_pixels_on_arm_are_those_of_x86(pixels, tmp_path):
     emulator = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
     if emulator is None or not ARM_LIBRARIES.is_dir():
         pytest.skip("qemu-aarch64 or the libraries that Arm programs need are absent")
-    folder = build_cpp(["edgevit_pixels_cases"], {**ONLY_PIXELS, **ARM})
+    folder = build_cpp(["edgevit_pixels_cases"], {**ONLY_PIXELS, **FOR_ARM})
     (program,) = folder.rglob("edgevit_pixels_cases")
     expected = compute(list_cases(), pixels)
     for kernels in ("scalar", "neon"):

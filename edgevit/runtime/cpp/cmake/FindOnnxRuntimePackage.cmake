@@ -1,11 +1,11 @@
 # ONNX Runtime: below ONNXRUNTIME_ROOT (an unpacked release, with include/ and lib/), installed on the system, or the
 # library of the pip package of the python3 that is found, which has no headers: give -DONNXRUNTIME_INCLUDE_DIR=… then, the
-# folder of onnxruntime_c_api.h (Debian's libonnxruntime-dev has it; no newer than the library).
+# folder of onnxruntime_c_api.h (Debian's libonnxruntime-dev has it), of 1.18 or later.
 set(ONNXRUNTIME_ROOT "" CACHE PATH "Folder of ONNX Runtime, with include/ and lib/")
 find_path(ONNXRUNTIME_INCLUDE_DIR onnxruntime_c_api.h
   HINTS ${ONNXRUNTIME_ROOT}/include PATH_SUFFIXES onnxruntime onnxruntime/core/session)
 find_library(ONNXRUNTIME_LIBRARY NAMES onnxruntime libonnxruntime.so.1 HINTS ${ONNXRUNTIME_ROOT}/lib ${ONNXRUNTIME_ROOT})
-if(NOT ONNXRUNTIME_LIBRARY)
+if(NOT ONNXRUNTIME_LIBRARY AND NOT CMAKE_CROSSCOMPILING) # a package here is for this machine's processor
   find_package(Python3 QUIET COMPONENTS Interpreter)
   if(Python3_FOUND)
     execute_process(

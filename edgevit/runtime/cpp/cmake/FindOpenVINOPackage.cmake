@@ -2,7 +2,9 @@
 # which has headers, libraries and CMake's files. Give -DPython3_EXECUTABLE=… for another python3.
 find_package(OpenVINO QUIET COMPONENTS Runtime)
 if(NOT OpenVINO_FOUND)
-  find_package(Python3 QUIET COMPONENTS Interpreter)
+  if(NOT CMAKE_CROSSCOMPILING) # a package here is for this machine's processor
+    find_package(Python3 QUIET COMPONENTS Interpreter)
+  endif()
   if(Python3_FOUND)
     execute_process(
       COMMAND ${Python3_EXECUTABLE} -c "import importlib.util; print(importlib.util.find_spec('openvino').submodule_search_locations[0])"

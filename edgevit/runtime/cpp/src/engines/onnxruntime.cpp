@@ -14,17 +14,20 @@
 namespace edgevit::detail {
 namespace {
 
-constexpr const char* minimum_version = "1.18";  // the first that takes weights from memory
+constexpr uint32_t needed_api = 18;  // of ONNX Runtime 1.18, the first that takes weights from memory
+constexpr const char* minimum_version = "1.18";
+static_assert(ORT_API_VERSION >= needed_api, "libedgevit needs the headers of ONNX Runtime 1.18 or later");
 constexpr int most_requests = 256;
 
 std::string read_version() { return OrtGetApiBase()->GetVersionString(); }
 
-/// Throws Failure, EDGEVIT_LIBRARY: the library that was loaded is older than the headers that this was compiled with.
+/// The functions of 1.18, which every later release has, so that headers may be newer than the library.
+/// Throws Failure, EDGEVIT_LIBRARY: the library that was loaded is older than that.
 const OrtApi& get_api() {
-  static const OrtApi* const api = OrtGetApiBase()->GetApi(ORT_API_VERSION);
+  static const OrtApi* const api = OrtGetApiBase()->GetApi(needed_api);
   if (api == nullptr) {
-    throw Failure(EDGEVIT_LIBRARY, "ONNX Runtime " + read_version() + " is older than the headers that libedgevit was built with",
-                  "install ONNX Runtime 1." + std::to_string(ORT_API_VERSION) + " or later, or build libedgevit for this one");
+    throw Failure(EDGEVIT_LIBRARY, "ONNX Runtime " + read_version() + " is too old: libedgevit needs " + minimum_version + " or later",
+                  "install a newer ONNX Runtime");
   }
   return *api;
 }

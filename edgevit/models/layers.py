@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgevit.models.rotary import rotate_positions
+
 Activation: TypeAlias = Literal["gelu", "gelu_tanh", "quick_gelu", "silu", "relu"]
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
@@ -108,6 +110,9 @@ class Attention(nn.Module):
         self.proj = nn.Linear(inner, width)
         self.register_buffer("mask", None)  # (1, A, 1, N) float32, set by edgevit.models.folds.token_padding
         self.mask: Tensor | None
+        # (2, 1, N, D), set by the model whose positions are rotary; it follows from the config.
+        self.register_buffer("rotation", None, persistent=False)
+        self.rotation: Tensor | None
 
     def project(self, x: Tensor, queries: int | None) -> tuple[Tensor, Tensor, Tensor]:
         """``(B, N, C) → q (B, A, Q, D), k (B, A, N, D), v (B, A, N, D)`` with ``Q = queries or N``."""
@@ -115,13 +120,17 @@ class Attention(nn.Module):
             # Rank 4 throughout: (B, N, 3·A, D) → (B, 3·A, N, D); engines keep a rank-5 permute as a copy.
             packed = split_heads(self.qkv(x), 3 * self.heads)
             q, k, v = torch.split(packed, self.heads, dim=1)
-            return self.q_norm(q if queries is None else q[:, :, :queries]), self.k_norm(k), v
+            return self.rotate(self.q_norm(q if queries is None else q[:, :, :queries])), self.rotate(self.k_norm(k)), v
         assert self.q is not None
         assert self.k is not None
         assert self.v is not None
         first = x if queries is None else x[:, :queries]
         q, k, v = (split_heads(t, self.heads) for t in (self.q(first), self.k(x), self.v(x)))
-        return self.q_norm(q), self.k_norm(k), v
+        return self.rotate(self.q_norm(q)), self.rotate(self.k_norm(k)), v
+
+    def rotate(self, x: Tensor) -> Tensor:
+        """Queries or keys of the first tokens, ``(B, A, N, D)``, turned by their positions where these are rotary."""
+        return x if self.rotation is None else rotate_positions(x, self.rotation)
 
     def forward(
         self,

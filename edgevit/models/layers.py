@@ -120,17 +120,13 @@ class Attention(nn.Module):
             # Rank 4 throughout: (B, N, 3·A, D) → (B, 3·A, N, D); engines keep a rank-5 permute as a copy.
             packed = split_heads(self.qkv(x), 3 * self.heads)
             q, k, v = torch.split(packed, self.heads, dim=1)
-            return self.rotate(self.q_norm(q if queries is None else q[:, :, :queries])), self.rotate(self.k_norm(k)), v
+            return self.q_norm(q if queries is None else q[:, :, :queries]), self.k_norm(k), v
         assert self.q is not None
         assert self.k is not None
         assert self.v is not None
         first = x if queries is None else x[:, :queries]
         q, k, v = (split_heads(t, self.heads) for t in (self.q(first), self.k(x), self.v(x)))
-        return self.rotate(self.q_norm(q)), self.rotate(self.k_norm(k)), v
-
-    def rotate(self, x: Tensor) -> Tensor:
-        """Queries or keys of the first tokens, ``(B, A, N, D)``, turned by their positions where these are rotary."""
-        return x if self.rotation is None else rotate_positions(x, self.rotation)
+        return self.q_norm(q), self.k_norm(k), v
 
     def forward(
         self,
@@ -148,6 +144,10 @@ class Attention(nn.Module):
             arrange: Moves tokens in front of the output projection, where they are still bytes in an INT8 engine.
         """
         q, k, v = self.project(x, queries)
+        if self.rotation is not None:
+            # The first tokens, which stand before the patches, are not turned.
+            q = rotate_positions(q, self.rotation) if queries is None else q
+            k = rotate_positions(k, self.rotation)
         if self.mask is not None:
             bias = self.mask if bias is None else bias + self.mask
         out: Tensor = attend(q, k, v, self.scale, bias)  # (B, A, Q, D)

@@ -53,5 +53,5 @@ def rotate_positions(x: Tensor, table: Tensor) -> Tensor:
     fused in every block in all forms, and TensorRT-RTX 1.7.1 for SM86 needs no layer more for any but the product.
     """
     cos, sin = table[:, :, : x.shape[2]].unsqueeze(1)
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat([-second, first], dim=-1) * sin
+    half = x.shape[-1] // 2
+    return x * cos + torch.cat([-x[..., half:], x[..., :half]], dim=-1) * sin  # slices: a Split is not known

@@ -50,7 +50,8 @@ EXAMPLES = tuple(
     + [f"swin_{size}_patch4_window{w}_{image}" for size in _SWIN for w, image in ((7, 224), (12, 384))]
 )
 _FORMS = (
-    "vit_SIZE_patchP_IMAGE, vit_SIZE_patch14_dinov2, vit_SIZE_patch16_dinov3, vit_SIZE_patchP_clip_IMAGE, vit_SIZE_patchP_siglip_IMAGE, "
+    "vit_SIZE_patchP_IMAGE, vit_SIZE_patch14_dinov2, vit_SIZE_patch16_dinov3, vit_SIZE_patchP_clip_IMAGE, "
+    "vit_SIZE_patchP_siglip_IMAGE, "
     "deit_SIZE_patch16_IMAGE, deit3_SIZE_patch16_IMAGE, swin_SIZE_patch4_windowM_IMAGE, "
     "swinv2_SIZE_windowM_IMAGE"
 )

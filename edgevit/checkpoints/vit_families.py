@@ -1,7 +1,7 @@
 """timm's names of Vision Transformers as data: the families, the dimensions behind them, the pixels that they saw.
 
-Written from timm 1.0 (``vision_transformer.py``, ``deit.py``, ``eva.py``); ``tests/checkpoints/test_architectures.py`` compares
-every name that timm knows.
+Written from timm 1.0 (``vision_transformer.py``, ``deit.py``, ``eva.py``);
+``tests/checkpoints/test_architectures.py`` compares every name that timm knows.
 """
 
 from __future__ import annotations

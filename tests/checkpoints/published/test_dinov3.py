@@ -92,5 +92,5 @@ def test_norm_of_small_crops_is_left_out_and_one_of_tokens_refused(tmp_path: Pat
 
 def test_architecture_beside_the_file_is_refused(tmp_path: Path):
     torch.save(name_as_dinov3(build()), tmp_path / "w.pth")
-    with pytest.raises(CheckpointError, match="says what it is|say what it is"):
+    with pytest.raises(CheckpointError, match="say what it is"):
         read_checkpoint(tmp_path / "w.pth", arch="vit_small_patch16_dinov3")

@@ -36,6 +36,11 @@ EXAMPLES = tuple(
         for size in ("small", "base", "large", "giant")
         for kind in ("dinov2", "reg4_dinov2")
     ]
+    + [
+        f"vit_{size}_patch16_dinov3{kind}"
+        for size in ("small", "small_plus", "base", "large")
+        for kind in ("", "_qkvb")
+    ]
     + [f"vit_{size}_patch{patch}_clip_224" for size in ("base", "large", "huge") for patch in (14, 16, 32)]
     + [f"vit_{size}_patch16_siglip_{image}" for size in ("base", "large", "so400m") for image in (224, 256, 384)]
     + [f"deit_{size}_{kind}patch16_{image}" for size in _DEIT for kind in ("", "distilled_") for image in (224, 384)]
@@ -45,7 +50,8 @@ EXAMPLES = tuple(
     + [f"swin_{size}_patch4_window{w}_{image}" for size in _SWIN for w, image in ((7, 224), (12, 384))]
 )
 _FORMS = (
-    "vit_SIZE_patchP_IMAGE, vit_SIZE_patch14_dinov2, vit_SIZE_patchP_clip_IMAGE, vit_SIZE_patchP_siglip_IMAGE, "
+    "vit_SIZE_patchP_IMAGE, vit_SIZE_patch14_dinov2, vit_SIZE_patch16_dinov3, vit_SIZE_patchP_clip_IMAGE, "
+    "vit_SIZE_patchP_siglip_IMAGE, "
     "deit_SIZE_patch16_IMAGE, deit3_SIZE_patch16_IMAGE, swin_SIZE_patch4_windowM_IMAGE, "
     "swinv2_SIZE_windowM_IMAGE"
 )
@@ -54,7 +60,6 @@ _FORMS = (
 _UNSUPPORTED: tuple[tuple[str, str], ...] = (
     (r"swinv2_cr_", "Swin V2 CR (another Swin V2, with its own attention)"),
     (r"swin_s3_", "Swin S3 (a window for each stage)"),
-    (r"vit_\w*dinov3", "DINOv3 (rotary positions)"),
     (r"eva02_", "EVA-02 (rotary positions)"),
     (r"eva_|eva0\d|vit_pe_|vit_\w*(_rope_|_sapiens2|_lingbot)", "EVA and its kin (relative or rotary positions)"),
     (r"beit3_", "BEiT-3 (norms inside attention and MLP)"),

@@ -31,6 +31,11 @@ _READ = _names(
 )
 _READ_VIT = _names("hidden_size num_hidden_layers num_attention_heads intermediate_size head_dim vision_use_head")
 _READ_DINOV2 = _READ_VIT | _names("mlp_ratio use_swiglu_ffn num_register_tokens apply_layernorm")
+# Biases that are there or not show in the weights, and coordinates are moved only in training.
+_READ_DINOV3 = _READ_VIT | _names(
+    "rope_theta num_register_tokens use_gated_mlp apply_layernorm query_bias key_bias value_bias proj_bias mlp_bias "
+    "pos_embed_shift pos_embed_jitter pos_embed_rescale"
+)
 _READ_SWIN = _names("embed_dim depths num_heads window_size mlp_ratio use_absolute_embeddings pretrained_window_sizes")
 _READ_TOWER = _names("projection_dim")
 _KINDS: Mapping[str, frozenset[str]] = {
@@ -38,6 +43,7 @@ _KINDS: Mapping[str, frozenset[str]] = {
     "swinv2": _READ_SWIN,
     "dinov2": _READ_DINOV2,
     "dinov2_with_registers": _READ_DINOV2,
+    "dinov3_vit": _READ_DINOV3,
     "clip_vision_model": _READ_VIT | _READ_TOWER,
     "siglip_vision_model": _READ_VIT,
 }

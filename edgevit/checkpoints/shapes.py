@@ -35,22 +35,19 @@ def measure_vit(
         source: For messages.
         prefix_tokens: Tokens before the patches that the position table covers.
         heads: Where the publisher's tensors show it; by default the one that goes with the width.
-        more: Fields of :class:`~edgevit.models.ViTConfig` that shapes do not show.
+        more: Fields of :class:`~edgevit.models.ViTConfig` that shapes do not show, ``image_size`` among them where
+            there is no table of positions.
 
     Raises:
         CheckpointError: A tensor that shows the size is missing or has no such shape, or the number of heads does not
             follow.
     """
-    ranks = {"patch_embed.proj.weight": 4, "pos_embed": 3, "blocks.0.mlp.fc1.weight": 2}
-    patch, positions, fc1 = _require(found, ranks, source)
+    ranks = {"patch_embed.proj.weight": 4, "blocks.0.mlp.fc1.weight": 2}
+    patch, fc1 = _require(found, ranks if "image_size" in more else {**ranks, "pos_embed": 3}, source)[:2]
     width, depth = patch.shape[0], 1 + max(int(n.split(".")[1]) for n in found if n.startswith("blocks."))
-    side = math.isqrt(max(positions.shape[1] - prefix_tokens, 0))
-    if not side or side * side != positions.shape[1] - prefix_tokens:
-        raise CheckpointError(
-            f"{source} has {positions.shape[1]} position embeddings, which is no square of patches and "
-            f"{prefix_tokens} token{'' if prefix_tokens == 1 else 's'}",
-            "save it as a timm or transformers folder, whose configuration states the image size",
-        )
+    if "image_size" not in more:
+        side = _find_side(found["pos_embed"].shape[1], prefix_tokens, source)
+        more["image_size"] = side * patch.shape[2], side * patch.shape[3]
     heads = heads or HEADS.get(width)
     if heads is None:
         raise CheckpointError(
@@ -59,7 +56,6 @@ def measure_vit(
             "whose configuration states the heads",
         )
     values: dict[str, Any] = {
-        "image_size": (side * patch.shape[2], side * patch.shape[3]),
         "patch_size": (patch.shape[2], patch.shape[3]),
         "width": width,
         "depth": depth,
@@ -69,6 +65,18 @@ def measure_vit(
         "patch_bias": "patch_embed.proj.bias" in found,
     }
     return _build(ViTConfig, {**values, **more}, source)
+
+
+def _find_side(positions: int, prefix_tokens: int, source: str) -> int:
+    """Patches along one side of a square."""
+    side = math.isqrt(max(positions - prefix_tokens, 0))
+    if not side or side * side != positions - prefix_tokens:
+        raise CheckpointError(
+            f"{source} has {positions} position embeddings, which is no square of patches and "
+            f"{prefix_tokens} token{'' if prefix_tokens == 1 else 's'}",
+            "save it as a timm or transformers folder, whose configuration states the image size",
+        )
+    return side
 
 
 def measure_swin(

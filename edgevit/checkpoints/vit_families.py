@@ -1,7 +1,7 @@
 """timm's names of Vision Transformers as data: the families, the dimensions behind them, the pixels that they saw.
 
-Written from timm 1.0 (``vision_transformer.py``, ``deit.py``); ``tests/checkpoints/test_architectures.py`` compares
-every name that timm knows.
+Written from timm 1.0 (``vision_transformer.py``, ``deit.py``, ``eva.py``);
+``tests/checkpoints/test_architectures.py`` compares every name that timm knows.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgevit.models import ViTConfig
+from edgevit.models.rotary import make_periods
 
 # Width, depth, heads, MLP width over width.
 Dimensions = tuple[int, int, int, float]
@@ -19,6 +20,7 @@ Dimensions = tuple[int, int, int, float]
 IMAGENET: Mapping[str, Any] = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 _HALF = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 _CLIP = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]}
+_SATELLITE = {"mean": [0.430, 0.411, 0.296], "std": [0.213, 0.156, 0.143]}
 _RAW = {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
 _SQUASH = {"crop_mode": "squash"}
 
@@ -36,6 +38,13 @@ _BETWEEN: Mapping[str, Dimensions] = {"medium": (512, 12, 8, 4), "betwixt": (640
 _CLIP_SIZES: Mapping[str, Dimensions] = {**SIZES, **_BETWEEN, "xsmall": (256, 10, 4, 4)}
 # DINOv2's giant has a gated MLP, whose hidden width is a third less.
 _DINO_SIZES: Mapping[str, Dimensions] = {**SIZES, "so400m": (1152, 27, 16, 4304 / 1152), "giant": (1536, 40, 24, 8 / 3)}
+# Of DINOv3 the plus models and the 7B have gated MLPs.
+_DINOV3_SIZES: Mapping[str, Dimensions] = {
+    **{size: SIZES[size] for size in ("tiny", "small", "base", "large")},
+    "small_plus": SIZES["small"],
+    "huge_plus": (1280, 32, 20, 4),
+    "7b": (4096, 40, 32, 2),
+}
 _SIGLIP_SIZES: Mapping[str, Dimensions] = {**SIZES, "so400m": (1152, 27, 16, 3.7362), "giantopt": (1536, 40, 16, 4)}
 _GAP_SIZES: Mapping[str, Dimensions] = {**SIZES, "base": (768, 12, 16, 4)}
 _REGISTER_SIZES: Mapping[str, Dimensions] = {
@@ -51,6 +60,7 @@ _MAP_FIELDS = {"class_token": False, "pool": "map"}
 _GAP_FIELDS = {"class_token": False, "pool": "mean"}
 _NO_PREFIX = {"position_prefix": False}
 _SCALED = {"layer_scale": True}
+_ROTARY = {"position": "rotary", "qkv_bias": False, "norm_eps": 1e-5}
 _NORM_LAST = {"norm_before_pool": False, "norm_after_pool": True}
 
 
@@ -100,6 +110,13 @@ FAMILIES: tuple[ViTFamily, ...] = (
     ),
     ViTFamily(_vit("dinov2"), _DINO_SIZES, _SCALED, IMAGENET, image=518),
     ViTFamily(_vit(r"reg(?P<registers>\d+)_dinov2"), _DINO_SIZES, {**_SCALED, **_NO_PREFIX}, IMAGENET, image=518),
+    ViTFamily(  # without registers in the name there are four; timm reads out the mean, its publisher the class token
+        r"vit_(?P<size>[a-z0-9]+(_plus)?)_patch(?P<patch>\d+)_dinov3(_qkvb)?",
+        _DINOV3_SIZES,
+        {**_SCALED, **_NO_PREFIX, **_ROTARY, "pool": "mean", "register_tokens": 4},
+        IMAGENET,
+        image=256,
+    ),
     ViTFamily(_vit(r"reg(?P<registers>\d+)_tipsv2"), _DINO_SIZES, {**_SCALED, **_NO_PREFIX}, _RAW, image=448),
     ViTFamily(_vit(r"clip_(?P<image>\d+)"), _CLIP_SIZES, _CLIP_FIELDS, _CLIP),
     ViTFamily(_vit(r"plus_clip_(?P<image>\d+)"), _PLUS, _CLIP_FIELDS, _CLIP),
@@ -134,18 +151,20 @@ FAMILIES: tuple[ViTFamily, ...] = (
 
 # More fields, by the name without its tag.
 _FIELDS: tuple[tuple[str, Mapping[str, Any]], ...] = (
-    (r"vit_giant_.*(dinov2|tipsv2)", {"gated_mlp": True, "activation": "silu"}),
+    (r"vit_giant_.*(dinov2|tipsv2)|vit_(\w+_plus|7b)_.*dinov3.*", {"gated_mlp": True, "activation": "silu"}),
     (
         r"vit_(base_patch32|so400m_patch16|giantopt_patch16)_siglip_.*|vit_large_patch16_siglip_(gap_)?512",
         {"activation": "gelu_tanh"},
     ),
     (r".*_siglip_.*", {"drop_remainder": True}),
+    (r".*_qkvb", {"qkv_bias": True}),
 )
 
 # What weights saw, by name and tag as ``name.tag``; of several that match, the later counts.
 _PIXELS: tuple[tuple[str, Mapping[str, Any]], ...] = (
-    (r"[^.]*_(384|448|512|518|896)\..*|[^.]*dinov2\..*|[^.]*tipsv2\..*|[^.]*_clip_.*", {"crop_pct": 1.0}),
+    (r"[^.]*_(384|448|512|518|896)\..*|[^.]*dinov[23](_qkvb)?\..*|[^.]*tipsv2\..*|[^.]*_clip_.*", {"crop_pct": 1.0}),
     (r".*\.(dino|mae)", IMAGENET),
+    (r".*\.sat493m", _SATELLITE),
     (r"vit_small_patch8_224\.|vit_\w+_224_dino\.", IMAGENET),
     (r".*\.bamboo", {**_CLIP, "crop_pct": 1.0}),
     (r"[^.]*_miil.*", {**_RAW, "crop_pct": 0.875, "interpolation": "bilinear"}),
@@ -197,6 +216,8 @@ def find_vit(name: str, tag: str) -> tuple[ViTConfig, Mapping[str, Any]] | None:
         for pattern, more in _FIELDS:
             if re.fullmatch(pattern, name):
                 fields |= more
+        if fields.get("position") == "rotary":
+            fields["rotary_periods"] = make_periods(100.0, width // heads)
         fields["drop_remainder"] = bool(fields.get("drop_remainder")) and image % patch != 0
         config = ViTConfig((image, image), (patch, patch), 3, width, depth, heads, int(width * ratio), **fields)
         pixels: dict[str, Any] = {**_IN_EVERY_PIXELS, **family.pixels}

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgevit.models.rotary import rotate_positions
+
 Activation: TypeAlias = Literal["gelu", "gelu_tanh", "quick_gelu", "silu", "relu"]
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
@@ -108,6 +110,9 @@ class Attention(nn.Module):
         self.proj = nn.Linear(inner, width)
         self.register_buffer("mask", None)  # (1, A, 1, N) float32, set by edgevit.models.folds.token_padding
         self.mask: Tensor | None
+        # (2, 1, N, D), set by the model whose positions are rotary; it follows from the config.
+        self.register_buffer("rotation", None, persistent=False)
+        self.rotation: Tensor | None
 
     def project(self, x: Tensor, queries: int | None) -> tuple[Tensor, Tensor, Tensor]:
         """``(B, N, C) → q (B, A, Q, D), k (B, A, N, D), v (B, A, N, D)`` with ``Q = queries or N``."""
@@ -139,6 +144,10 @@ class Attention(nn.Module):
             arrange: Moves tokens in front of the output projection, where they are still bytes in an INT8 engine.
         """
         q, k, v = self.project(x, queries)
+        if self.rotation is not None:
+            # The first tokens, which stand before the patches, are not turned.
+            q = rotate_positions(q, self.rotation) if queries is None else q
+            k = rotate_positions(k, self.rotation)
         if self.mask is not None:
             bias = self.mask if bias is None else bias + self.mask
         out: Tensor = attend(q, k, v, self.scale, bias)  # (B, A, Q, D)

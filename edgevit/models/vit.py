@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from edgevit.models.attention_pool import AttentionPool
 from edgevit.models.layers import Attention, GatedMlp, LayerScale, Mlp, PatchEmbedding, sincos_positions
+from edgevit.models.rotary import make_rotation_table
 from edgevit.models.vit_config import ViTConfig
 
 __all__ = ["EncoderBlock", "ViT", "ViTConfig"]
@@ -79,7 +80,9 @@ class ViT(nn.Module):
         self.reg_token = _make_tokens(config.register_tokens, width)
         covered = config.position_prefix_tokens
         self.pos_embed: nn.Parameter | None
-        if config.position == "sincos":
+        if config.position == "rotary":
+            self.pos_embed = None
+        elif config.position == "sincos":
             self.pos_embed = nn.Parameter(sincos_positions(config.grid, width, covered), requires_grad=False)
         else:
             self.pos_embed = nn.Parameter(torch.zeros(1, covered + config.grid[0] * config.grid[1], width))
@@ -104,13 +107,23 @@ class ViT(nn.Module):
         self.head_dist: nn.Module | None = None
         if config.distillation_head:
             self.head_dist = nn.Linear(width, classes) if classes else nn.Identity()
+        if config.position == "rotary":
+            rotation = self.make_rotation()
+            for block in self.blocks:
+                assert isinstance(block, EncoderBlock)
+                block.attn.rotation = rotation
         # By block, where features leave the model instead of logits; filled by edgevit.models.select_task.
         self.outlets = nn.ModuleDict()
 
     def split_positions(self) -> tuple[Tensor | None, Tensor]:
-        """Tokens before the patches with their positions ``(1, P, C)``, and the patches' positions ``(1, N, C)``."""
-        assert self.pos_embed is not None
+        """Tokens before the patches with their positions ``(1, P, C)``, and the patches' positions ``(1, N, C)``.
+
+        Where positions are rotary, which the blocks see to, the latter are zeros ``(C,)``.
+        """
         tokens: list[Tensor] = [t for t in (self.cls_token, self.dist_token, self.reg_token) if t is not None]
+        if self.pos_embed is None:
+            nothing = next(self.parameters()).new_zeros(self.config.width)
+            return torch.cat(tokens, dim=1) if tokens else None, nothing
         if not tokens:
             return None, self.pos_embed
         prefix, covered = torch.cat(tokens, dim=1), self.config.position_prefix_tokens
@@ -118,6 +131,11 @@ class ViT(nn.Module):
             with_positions = prefix[:, :covered] + self.pos_embed[:, :covered]
             prefix = torch.cat([with_positions, prefix[:, covered:]], dim=1)
         return prefix, self.pos_embed[:, covered:]
+
+    def make_rotation(self, suffix_tokens: int = 0) -> Tensor:
+        """Rotary positions of all tokens: :func:`edgevit.models.rotary.make_rotation_table`."""
+        config = self.config
+        return make_rotation_table(config.grid, config.rotary_periods, config.prefix_tokens, suffix_tokens)
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Pixels to what the first block reads: ``(B, 3, H, W) → (B, P + N, C)``."""

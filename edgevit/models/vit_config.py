@@ -21,7 +21,9 @@ class ViTConfig:
         mlp_width: Hidden channels; of a gated MLP those of the gate.
         classes: Outputs of the head; 0 for none (the features are the output).
         register_tokens: Learned tokens behind the class token that nothing reads (Darcet et al., arXiv:2309.16588).
-        position: How positions are embedded: a learned table, or a fixed one of sines and cosines.
+        position: How positions are embedded: a learned table; a fixed one of sines and cosines; or none, and every
+            block rotates its queries and keys by their places (:mod:`edgevit.models.rotary`).
+        rotary_periods: Of rotary positions, those of a quarter of a head's channels, in halves of an image.
         position_prefix: Whether position embeddings cover the class and distillation tokens too.
         position_registers: Whether they cover the registers as well.
         pool: What the head reads: the class token; the mean of the patch tokens; both side by side (DINOv2's
@@ -58,7 +60,8 @@ class ViTConfig:
     norm_after_pool: bool = False
     norm_eps: float = 1e-6
     activation: Activation = "gelu"
-    position: Literal["learned", "sincos"] = "learned"
+    position: Literal["learned", "sincos", "rotary"] = "learned"
+    rotary_periods: tuple[float, ...] = ()
     register_tokens: int = 0
     position_registers: bool = False
     norm_before_blocks: bool = False
@@ -78,6 +81,8 @@ class ViTConfig:
         counts = {name: getattr(self, name) for name in ("classes", "register_tokens", "projection")}
         odd, by_token = self.position == "sincos" and width % 4, self.pool in ("token", "token_mean")
         second, registers = self.distillation_head, self.position_registers
+        rotary, quarter = self.position == "rotary", width // self.heads / 4
+        unlike = rotary and len(self.rotary_periods) != quarter
         changed = second and (self.pool != "token" or self.norm_after_pool or self.projection)
         refuse(
             (width % self.heads, f"width {width} is not a multiple of {self.heads} heads"),
@@ -88,6 +93,9 @@ class ViTConfig:
             (by_token and not self.class_token, "pooling by class token needs a class token"),
             (second and not self.distillation_token, "a distillation head needs a distillation token"),
             (changed, "a distillation head goes with the class token as it is, without another norm or a projection"),
+            (unlike, f"rotary positions need {quarter:g} periods, not {len(self.rotary_periods)}"),
+            (rotary and not all(period > 0 for period in self.rotary_periods), "a rotary period is not above 0"),
+            (rotary and self.qk_norm, "rotary positions and norms of queries and keys are not known together"),
             (registers and not self.register_tokens, "positions of registers need registers"),
             (registers and not self.position_prefix, "positions that cover the registers cover the class token too"),
         )
@@ -119,7 +127,7 @@ class ViTConfig:
     @property
     def position_prefix_tokens(self) -> int:
         """How many of them the position embeddings cover."""
-        if not self.position_prefix:
+        if not self.position_prefix or self.position == "rotary":
             return 0
         return self.prefix_tokens - (0 if self.position_registers else self.register_tokens)
 

@@ -44,6 +44,13 @@ VITS: dict[str, ViTConfig] = {
     "features": dataclasses.replace(VIT, classes=0, register_tokens=2, layer_scale=True),
     "features_distilled": dataclasses.replace(VIT, classes=0, distillation_token=True, distillation_head=True),
     "remainder": dataclasses.replace(VIT, image_size=(35, 50), drop_remainder=True),
+    "rotary": dataclasses.replace(
+        VIT, position="rotary", rotary_periods=(1.0, 10.0), register_tokens=2, position_prefix=False, layer_scale=True
+    ),
+    "rotary_mean": dataclasses.replace(VIT, position="rotary", rotary_periods=(1.0, 3.0), pool="mean", gated_mlp=True),
+    "rotary_features": dataclasses.replace(
+        VIT, position="rotary", rotary_periods=(1.0, 10.0), register_tokens=2, patch_bias=False, classes=0
+    ),
     "token_fc_norm": dataclasses.replace(VIT, norm_before_pool=False, norm_after_pool=True),
 }
 SWINS: dict[str, SwinConfig] = {

@@ -9,7 +9,7 @@ from typing import Any
 from edgevit.checkpoints.architectures import Architecture
 from edgevit.checkpoints.fields import Fields, Size, choose_image_size, refuse_parts
 from edgevit.checkpoints.names import match_patterns
-from edgevit.checkpoints.timm.vit import VIT_ARGS, describe_vit
+from edgevit.checkpoints.timm.vit import VIT_ARGS, describe_vit, rename_eva_args
 from edgevit.models import ModelConfig, SwinConfig, SwinV2Config, ViTConfig
 
 # Parts of timm's models that the canonical ones have not, by the tensors that show them.
@@ -71,13 +71,15 @@ def describe_config(
     """
     names = set(tensors)
     base = architecture.config
+    rotary = isinstance(base, ViTConfig) and base.position == "rotary"
+    args = rename_eva_args(args) if rotary else args
     merged = {key: value for key, value in {**defaults, **args}.items() if value is not None}
     stored = merged.pop("input_size", None)
     if "img_size" not in merged and isinstance(stored, Sequence) and len(stored) == 3:
         merged["img_size"] = stored[1:]
     parts = match_patterns(sorted(names), _FEATURES)
     unsupported = [f"{what} (tensor {found[0]})" for what, found in parts.items()]
-    unsupported += _check_args(args, VIT_ARGS if isinstance(base, ViTConfig) else _SWIN_ARGS)
+    unsupported += _check_args(args, _name_args(base))
     fields = Fields(merged, where)
     if isinstance(base, ViTConfig):
         values = describe_vit(base, fields, names, unsupported)
@@ -92,6 +94,12 @@ def describe_config(
         values |= {"image_size": size, "patch_size": patch}
     kind: Callable[..., ModelConfig] = type(base)
     return fields.finish(kind, **values), native
+
+
+def _name_args(base: ModelConfig) -> set[str]:
+    if not isinstance(base, ViTConfig):
+        return _SWIN_ARGS
+    return VIT_ARGS | {"rope_temperature"} if base.position == "rotary" else VIT_ARGS
 
 
 def _check_args(args: Mapping[str, Any], known: Iterable[str]) -> list[str]:

@@ -126,8 +126,8 @@ def find_names(config: ModelConfig, tensors: Iterable[str]) -> Names:
 
 
 def join_biases(config: ModelConfig, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A Swin V2's tensors with one bias for queries, keys and values; its keys have none, so theirs is zero."""
-    if not isinstance(config, SwinV2Config):
+    """A Swin V2's or DINOv3's tensors with one bias for queries, keys and values; keys have none, so theirs is zero."""
+    if not isinstance(config, SwinV2Config) and not (isinstance(config, ViTConfig) and config.position == "rotary"):
         return tensors
     joined = {name: value for name, value in tensors.items() if not name.endswith((".attn.q_bias", ".attn.v_bias"))}
     for name, value in tensors.items():

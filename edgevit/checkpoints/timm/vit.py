@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from edgevit.checkpoints.fields import Fields, is_number
 from edgevit.checkpoints.names import Names
 from edgevit.models import ModelConfig, ViTConfig
+from edgevit.models.rotary import make_periods
 
 _SAME = (
     *("cls_token", "dist_token", "reg_token", "pos_embed", "patch_embed.proj.*", "norm_pre.*", "norm.*", "fc_norm.*"),
@@ -41,6 +42,12 @@ VIT_ARGS = {
     "no_embed_class", "fc_norm", "final_norm", "act_layer", "norm_layer", "reg_tokens", "init_values", "qk_norm",
     "pre_norm", "mlp_layer",
 }  # fmt: skip
+EVA_ARGS = {"num_reg_tokens": "reg_tokens", "use_fc_norm": "fc_norm", "rope_temperature": "rope_temperature"}
+"""Arguments of timm's EVA, in which its DINOv3 is written, that have another name there or none in its ViT."""
+EVA_FIXED = {"rope_type": "dinov3", "rope_rotate_half": True, "use_rot_pos_emb": True, "use_abs_pos_emb": False}
+"""Those that a DINOv3 cannot have otherwise."""
+EVA_SHOWN = ("swiglu_mlp", "swiglu_align_to", "rope_shift_coords", "rope_jitter_coords", "rope_rescale_coords")
+"""Those that the weights show, or that count only in training."""
 
 _ACTIVATIONS = {
     "gelu": "gelu", "gelu_tanh": "gelu_tanh", "quick_gelu": "quick_gelu", "quickgelu": "quick_gelu", "silu": "silu",
@@ -89,7 +96,24 @@ def describe_vit(base: ViTConfig, fields: Fields, names: Collection[str], unsupp
         "qk_norm": fields.flag("qk_norm", base.qk_norm or "blocks.0.attn.q_norm.weight" in names),
         "drop_remainder": base.drop_remainder,
         **_describe_pool(base, fields, names, class_token, unsupported),
+        **_describe_rotation(base, fields, width),
     }
+
+
+def _describe_rotation(base: ViTConfig, fields: Fields, width: int) -> dict[str, Any]:
+    if base.position != "rotary":
+        return {}
+    heads = fields.integer("num_heads", base.heads)
+    base_period = fields.number("rope_temperature", 100.0, high=1e6)
+    return {"position": base.position, "rotary_periods": make_periods(base_period, width // heads)}
+
+
+def rename_eva_args(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of timm's EVA by the names that its ViT has for them, without those that say what a DINOv3 is."""
+    if args.get("swiglu_mlp"):
+        args = {"act_layer": "silu", **args}
+    same = {key for key, value in args.items() if key in EVA_FIXED and value == EVA_FIXED[key]}
+    return {EVA_ARGS.get(key, key): value for key, value in args.items() if key not in {*EVA_SHOWN, *same}}
 
 
 def _describe_pool(

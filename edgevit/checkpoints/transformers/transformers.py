@@ -19,6 +19,7 @@ from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.files.wrappers import HEADS
 from edgevit.checkpoints.labels import read_scores
 from edgevit.checkpoints.preprocess_configs import read_transformers_preprocess
+from edgevit.checkpoints.transformers import dinov3
 from edgevit.checkpoints.transformers.description import Description, find_channels, name_classes
 from edgevit.checkpoints.transformers.swin import SWIN_KINDS, add_key_biases, describe_swin
 from edgevit.checkpoints.transformers.vit import VIT_KINDS, choose_class, describe_vit, make_names
@@ -35,7 +36,6 @@ _OTHER_KINDS = {
     "data2vec-vision": "data2vec, which is a BEiT",
     "siglip2": "SigLIP 2 NaFlex, which takes an image as a list of patches; its fixed sizes are stored as siglip",
     "siglip2_vision_model": "SigLIP 2 NaFlex, which takes an image as a list of patches",
-    "dinov3_vit": "DINOv3, with rotary positions",
     "dinov3_convnext": "a ConvNeXt",
     "eva": "EVA, with rotary positions",
     "cvt": "CvT, with convolutions in its attention",
@@ -110,6 +110,7 @@ def read_model(
     sees = (preprocess.height, preprocess.width) if stored and image_size is None else None
     if kind in VIT_KINDS:
         found = _describe_vit(config, tensors, image_size, sees, where)
+        tensors = dinov3.fill_up(tensors) if kind == "dinov3_vit" else tensors
     else:
         found = describe_swin(config, tensors, image_size, where)
         tensors = add_key_biases(found.config, tensors)

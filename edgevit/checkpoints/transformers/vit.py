@@ -1,8 +1,8 @@
 """transformers' Vision Transformers as data: one row a ``model_type``, its names, and what each class reads out.
 
 Written from transformers 5 (``modeling_vit.py``, ``modeling_deit.py``, ``modeling_vit_mae.py``, ``modeling_dinov2.py``,
-``modeling_dinov2_with_registers.py``, ``modeling_clip.py``, ``modeling_siglip.py``). Parameters are known by the names
-of version 4, in which version 5 still saves, and by those of version 5's modules.
+``modeling_dinov2_with_registers.py``, ``modeling_dinov3_vit.py``, ``modeling_clip.py``, ``modeling_siglip.py``).
+Parameters are known by the names of version 4, in which version 5 still saves, and by those of version 5's modules.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from edgevit.checkpoints.fields import Fields
 from edgevit.checkpoints.names import Names, Rows, nest
+from edgevit.checkpoints.transformers import dinov3
 
 ACTIVATIONS = {
     "gelu": "gelu",
@@ -186,6 +187,16 @@ VIT_KINDS: Mapping[str, ViTKind] = {
     "vit_mae": ViTKind({"ViTMAEForPreTraining": ViTClass(_FEATURES), "ViTMAEModel": ViTClass(_FEATURES)}, _PLAIN),
     "dinov2": _dinov2("Dinov2", {"patch_size": 14, "layer_norm_eps": 1e-6}),
     "dinov2_with_registers": _dinov2("Dinov2WithRegisters", {"layer_norm_eps": 1e-6}, antialias=True),
+    "dinov3_vit": ViTKind(
+        {
+            "DINOv3ViTBackbone": ViTClass({**_FEATURES, "level_norm": True}),
+            "DINOv3ViTModel": ViTClass(_FEATURES),
+        },
+        dinov3.NAMES,
+        dinov3.FIELDS,
+        {"layer_norm_eps": 1e-5},
+        resamples=True,
+    ),
     "clip_vision_model": replace(
         _CLIP,
         classes={
@@ -260,7 +271,9 @@ def describe_vit(
     }
     if "level_norm" in values:
         values["level_norm"] = fields.flag("apply_layernorm", True)
-    if values.get("layer_scale"):
+    if values.get("position") == "rotary":
+        values |= dinov3.describe(fields, width, heads)
+    elif values.get("layer_scale"):
         values |= _describe_dinov2(fields, width)
     if values.get("projection"):
         values["projection"] = projection

@@ -102,7 +102,6 @@ def test_read_when_the_model_type_is_another_names_it_and_what_can_be_read(
     [
         ("beit", "relative positions"),
         ("siglip2_vision_model", "NaFlex"),
-        ("dinov3_vit", "rotary positions"),
         ("mobilevit", "convolutions"),
         ("vit_hybrid", "convolutional stem"),
     ],

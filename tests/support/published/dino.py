@@ -1,4 +1,4 @@
-"""DINO's and DINOv2's containers and names for a timm module's parameters."""
+"""DINO's, DINOv2's and DINOv3's containers and names for a timm module's parameters."""
 
 from __future__ import annotations
 
@@ -43,4 +43,29 @@ def name_as_dinov2(state: State, chunks: int = 0) -> State:
         position = torch.randn(1, 1, renamed["pos_embed"].shape[-1])
         renamed["pos_embed"] = torch.cat([position, renamed["pos_embed"]], dim=1)
         renamed["cls_token"] = renamed["cls_token"] - position
+    return renamed
+
+
+def name_as_dinov3(module: Any) -> State:
+    """DINOv3's names for timm's module, which from here on has the periods of the file, rounded to bfloat16.
+
+    Masked biases of keys are not zero in the file.
+    """
+    periods = module.rope.periods
+    periods.copy_(periods.bfloat16())
+    state: State = module.state_dict()
+    width = state["norm.weight"].numel()
+    renamed: State = {"mask_token": torch.zeros(1, width), "rope_embed.periods": periods.bfloat16()}
+    mask = torch.cat([torch.ones(width), torch.zeros(width), torch.ones(width)])
+    for timms, value in state.items():
+        name = timms.replace("reg_token", "storage_tokens").replace("gamma_1", "ls1.gamma")
+        name = name.replace("gamma_2", "ls2.gamma")
+        if "mlp.fc1_g" in timms or "blocks.0.mlp.fc1_g.weight" in state:
+            name = name.replace("fc1_g", "w1").replace("fc1_x", "w2").replace("mlp.fc2", "mlp.w3")
+        if name.endswith("attn.q_bias"):
+            block = name.removesuffix("q_bias")
+            renamed[f"{block}qkv.bias"] = torch.cat([value, torch.ones(width), state[f"{block}v_bias"]])
+            renamed[f"{block}qkv.bias_mask"] = mask
+        elif not name.endswith("attn.v_bias"):
+            renamed[name] = value
     return renamed

@@ -22,6 +22,7 @@ from edgevit.build.outcome import Outcome
 from edgevit.build.pack import check_output
 from edgevit.build.pack_result import pack_result
 from edgevit.build.rehearsal import describe_rehearsal
+from edgevit.checkpoints.texts.label_texts import read_given_texts
 from edgevit.core import schema
 from edgevit.core.cache import StageCache
 from edgevit.core.engine import TensorSpec
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from edgevit.build.trial import GraphFile
     from edgevit.checkpoints.files.contents import WhichWeights
     from edgevit.checkpoints.preprocess_options import PreprocessOptions
+    from edgevit.checkpoints.texts.label_texts import Lines
     from edgevit.models.model import Model
 
 
@@ -52,6 +54,8 @@ def build_model(
     arch: str | None = None,
     weights: WhichWeights | None = None,
     preprocess: PreprocessOptions | None = None,
+    labels: Lines | None = None,
+    templates: Lines | None = None,
     skip_bad_images: bool = False,
     accept_chance: bool = False,
     portable: bool = False,
@@ -73,6 +77,9 @@ def build_model(
         arch: Architecture of a bare weight file.
         weights: Of a training checkpoint with two sets: ``ema`` or ``model``; by default ``ema``.
         preprocess: What the checkpoint does not say of the preprocessing, or says wrongly.
+        labels: Of a CLIP or SigLIP with its text tower: what its classes are called, a file with a line each or a list.
+            Their texts become its head.
+        templates: Texts that the labels are put into at ``{}``, likewise; by default the publisher's.
         skip_bad_images: Leave out images that cannot be used, and count them, instead of stopping.
         accept_chance: Go on where the float model does no better than chance on labelled images, instead of stopping.
         portable: Stop at the portable bundle, also where the engine could be compiled here.
@@ -84,7 +91,8 @@ def build_model(
         EdgevitError: With what happened and what to do. Nothing is left half done: an earlier bundle stays as it was.
     """
     out, cache = Path(out), cache or StageCache()
-    inputs = Inputs(source, arch, weights, preprocess, calibration, validation, skip_bad_images)
+    texts = read_given_texts(labels, templates)
+    inputs = Inputs(source, arch, weights, preprocess, calibration, validation, skip_bad_images, texts)
     order = plan_order(
         target, recipe or Recipe(), budget or Budget(), calibrated=calibration is not None, portable=portable
     )
@@ -129,6 +137,7 @@ def _read_model(inputs: Inputs, order: Order, note: Callable[[str], None]) -> Mo
         image_size=order.recipe.image_size,
         weights=inputs.weights,
         preprocess=inputs.preprocess,
+        texts=inputs.texts,
     )
     model = select_task(model, order.recipe.task)
     height, width = model.config.image_size

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgevit.checkpoints.files.contents import WhichWeights
     from edgevit.checkpoints.files.files import CheckpointFiles
     from edgevit.checkpoints.preprocess_options import PreprocessOptions
+    from edgevit.checkpoints.texts.label_texts import LabelTexts
     from edgevit.models.model import Model
 
 # The first that recognises a checkpoint's contents reads it.
@@ -62,6 +63,7 @@ def read_checkpoint(
     image_size: tuple[int, int] | None = None,
     weights: WhichWeights | None = None,
     preprocess: PreprocessOptions | None = None,
+    texts: LabelTexts | None = None,
 ) -> Model:
     """Read a trained classifier.
 
@@ -74,11 +76,13 @@ def read_checkpoint(
         weights: ``ema`` for weights averaged over training (a model EMA, DINO's teacher), ``model`` for the last
             step's; by default ``ema`` where a file has both, as in timm.
         preprocess: What to use in place of the checkpoint's own preprocessing.
+        texts: Labels that the text tower of a CLIP or SigLIP makes a head of.
 
     Returns:
         The canonical module, float32 and in evaluation mode, with preprocessing, labels and notes on what was assumed.
 
     Raises:
+        DataError: Texts of labels are longer than the text tower takes.
         CheckpointError: The layout is unknown, a file is damaged, the model or a part of it is not supported, a pickle
             needs more than tensors, the weights are not finite, or the image size is not possible; tensors that are
             missing, unexpected or wrongly shaped are all listed.
@@ -95,6 +99,10 @@ def read_checkpoint(
         reader = cast(Reader, import_module(path))
         if (arch is None or name not in _BARE_WITH_ARCH) and reader.recognise(files):
             model = reader.read(files, arch, image_size)
+            if texts is not None:
+                from edgevit.checkpoints.texts.label_head import add_label_head
+
+                model = add_label_head(model, name, files, texts)
             notes = (*model.source.notes, *list_passed_over(name, files))
             model = replace(model, source=replace(model.source, notes=notes))
             return model if preprocess is None else preprocess.apply(model)

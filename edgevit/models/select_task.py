@@ -66,10 +66,12 @@ def select_task(model: Model, task: Task) -> Model:
     module = copy_structure(model.module)
     assert isinstance(module, (ViT, Swin))
     if name == "embed":
-        module.config = dataclasses.replace(module.config, classes=0)
+        without: dict[str, Any] = {"compares": False} if isinstance(module, ViT) else {}
+        module.config = dataclasses.replace(module.config, classes=0, **without)
         module.head = nn.Identity()
-        if isinstance(module, ViT) and module.head_dist is not None:
-            module.head_dist = nn.Identity()
+        if isinstance(module, ViT):
+            module.label_head = None
+            module.head_dist = None if module.head_dist is None else nn.Identity()
     else:
         task = _resolve_levels(task, module.config)
         _cut(module, task.levels[-1])
@@ -116,10 +118,10 @@ def _cut(module: ViT | Swin, last: int) -> None:
     """Leave out what stands behind the last level."""
     if isinstance(module, ViT):
         module.config = dataclasses.replace(
-            module.config, depth=last + 1, classes=0, distillation_head=False, projection=0
+            module.config, depth=last + 1, classes=0, distillation_head=False, projection=0, compares=False
         )
         module.blocks = module.blocks[: last + 1]
-        module.head_dist = module.attn_pool = module.projection = None
+        module.head_dist = module.attn_pool = module.projection = module.label_head = None
     else:
         config = module.config
         more: dict[str, Any] = {}

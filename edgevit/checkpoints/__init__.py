@@ -93,6 +93,7 @@ def read_checkpoint(
     from edgevit.checkpoints.files.files import find_files
     from edgevit.checkpoints.files.other_kinds import refuse_other
     from edgevit.checkpoints.passed_over import list_passed_over
+    from edgevit.checkpoints.texts.label_head import MAY_HAVE_LABELS, add_label_head, has_text_tower
 
     files = find_files(source, weights)
     for name, path in READERS.items():
@@ -100,10 +101,9 @@ def read_checkpoint(
         if (arch is None or name not in _BARE_WITH_ARCH) and reader.recognise(files):
             model = reader.read(files, arch, image_size)
             if texts is not None:
-                from edgevit.checkpoints.texts.label_head import add_label_head
-
                 model = add_label_head(model, name, files, texts)
-            notes = (*model.source.notes, *list_passed_over(name, files))
+            tower = [MAY_HAVE_LABELS] if texts is None and has_text_tower(name, files) else []
+            notes = (*model.source.notes, *tower, *list_passed_over(name, files))
             model = replace(model, source=replace(model.source, notes=notes))
             return model if preprocess is None else preprocess.apply(model)
     refuse_other(files.source, files.path)

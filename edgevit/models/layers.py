@@ -153,7 +153,8 @@ def to_unit_length(x: Tensor) -> Tensor:
     """Vectors divided by their Euclidean norm: ``(…, C) → (…, C)``."""
     # By the mean of the squares: their sum can leave float16's range. 1e-24 keeps zeros from becoming NaN.
     length = ((x * x).mean(dim=-1, keepdim=True) + 1e-24).sqrt() * x.shape[-1] ** 0.5
-    return x / length
+    unit: Tensor = x / length
+    return unit
 
 
 class LayerScale(nn.Module):

@@ -10,6 +10,7 @@ import tokenizers
 import torch
 from tokenizers import Regex, models, normalizers, pre_tokenizers, processors, trainers
 
+from tests.support.published.open_clip import import_open_clip, save_folder
 from tests.support.reference import import_transformers, randomise
 
 LABELS = ["tench", "English springer", "cassette player", "chain saw", "church", "gas pump"]
@@ -95,6 +96,32 @@ def write_siglip(folder: Path, *, gemma: bool = False, seed: int = 0) -> tuple[A
         module.logit_bias.fill_(-3.0)
     module.save_pretrained(folder)
     _write_processor(folder)
+    return module, tokenizer
+
+
+def write_open_clip(folder: Path, *, custom: bool = False, seed: int = 0, **text: Any) -> tuple[Any, Any]:
+    """open_clip's ``CLIP``, or ``CustomTextCLIP`` with a bias as SigLIP's, as it saves it: the model and a tokenizer.
+
+    Args:
+        folder: Where to.
+        custom: The latter, around a tower of timm and with the text tower under ``text.``
+        seed: Of the weights.
+        text: Of ``text_cfg``.
+    """
+    open_clip = import_open_clip()
+    tokenizer = write_clip_tokenizer(folder)
+    vision: dict[str, Any] = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 8}
+    if custom:
+        vision = {"timm_model_name": "vit_xsmall_patch16_clip_224", "timm_pool": "token", "timm_proj": None}
+        vision |= {"image_size": 224, "timm_model_pretrained": False}
+    sizes = {"width": 32, "heads": 2, "layers": 2, "context_length": CONTEXT, "vocab_size": len(tokenizer)}
+    if text.get("pool_type") == "eos":
+        text["eos_id"] = tokenizer.eos_token_id
+    config = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": {**sizes, **text}}
+    bias = {"init_logit_bias": -3.0} if custom else {}
+    kind = open_clip.model.CustomTextCLIP if custom else open_clip.CLIP
+    module = _set_scale(randomise(kind(**config, **bias), seed), 2.5)
+    save_folder(module, {**config, **bias}, folder)
     return module, tokenizer
 
 

@@ -17,7 +17,7 @@ from edgevit.checkpoints.assemble import NO_HEAD
 from edgevit.checkpoints.files.files import CheckpointFiles, hash_file
 from edgevit.checkpoints.texts.label_texts import LabelTexts
 from edgevit.checkpoints.texts.tokenize import TextTokenizer, read_tokenizer
-from edgevit.checkpoints.texts.tower import TextPlan, build_tower, embed_texts
+from edgevit.checkpoints.texts.tower import TextPlan, build_tower, divide_by_length, embed_texts
 from edgevit.core.errors import CheckpointError, count_things
 from edgevit.core.task import Task
 from edgevit.models.folds.weights import make_linear
@@ -33,7 +33,9 @@ _TOWERS = {
     "open_clip": "edgevit.checkpoints.texts.open_clip_text",
 }
 """By reader, as in :data:`edgevit.checkpoints.READERS`."""
-TEXT_REASONS = (
+MAY_HAVE_LABELS = "its text tower can make a classifier of it: --labels FILE, a label a line"
+"""A note."""
+_REASONS = (
     "the text tower",
     "for comparing images with texts",
     "the text tower, and what compares images with texts",
@@ -89,7 +91,7 @@ def add_label_head(model: Model, reader: str, files: CheckpointFiles, texts: Lab
     module.label_head = make_linear(weight, bias)
     described = f"put into {templates[0]!r}" if len(templates) == 1 else f"the mean of {len(templates)} templates"
     note = f"the head is {count_things(len(weight), 'label')} as texts, {described}"
-    kept = (n for n in model.source.notes if n != NO_HEAD and not any(f"({reason})" in n for reason in TEXT_REASONS))
+    kept = (n for n in model.source.notes if n != NO_HEAD and not any(f"({reason})" in n for reason in _REASONS))
     source = dataclasses.replace(
         model.source,
         notes=(*kept, note),
@@ -102,8 +104,7 @@ def add_label_head(model: Model, reader: str, files: CheckpointFiles, texts: Lab
 
 def _average(each: Tensor, labels: int) -> Tensor:
     """``(labels · templates, D) → (labels, D)``, of length 1."""
-    mean = each.reshape(labels, -1, each.shape[1]).mean(dim=1)
-    return mean / mean.norm(dim=1, keepdim=True)
+    return divide_by_length(each.reshape(labels, -1, each.shape[1]).mean(dim=1))
 
 
 def _hash_texts(filled: list[str], tokenizer: TextTokenizer) -> str:

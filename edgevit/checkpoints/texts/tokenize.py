@@ -129,10 +129,10 @@ def _build_clip(package: Any, vocabulary: Path, merges: Path) -> Any:
             pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]
     )
-    ends = [(token, tokenizer.token_to_id(token)) for token in (_END, _START)]
-    if any(number is None for _, number in ends):
+    end, start = (tokenizer.token_to_id(token) for token in (_END, _START))
+    if end is None or start is None:
         raise ValueError(f"{vocabulary.name} has no {_START} and {_END}")
-    tokenizer.post_processor = processors.RobertaProcessing(*ends, trim_offsets=False, add_prefix_space=False)
+    tokenizer.post_processor = processors.RobertaProcessing((_END, end), (_START, start), False, False)
     return tokenizer
 
 

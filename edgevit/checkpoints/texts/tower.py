@@ -88,7 +88,13 @@ def embed_texts(tower: TextTower, ids: list[list[int]], pad: int | None) -> Tens
         filled = torch.tensor([ids[i] + [ids[i][-1] if pad is None else pad] * (length - len(ids[i])) for i in some])
         with torch.inference_mode():
             result[some] = tower(filled).double()
-    return result / result.norm(dim=1, keepdim=True)
+    return divide_by_length(result)
+
+
+def divide_by_length(vectors: Tensor) -> Tensor:
+    """``(N, D) → (N, D)``, each of length 1."""
+    unit: Tensor = vectors / vectors.norm(dim=1, keepdim=True)
+    return unit
 
 
 def read_number(tensors: Mapping[str, Tensor], name: str, source: str) -> float:

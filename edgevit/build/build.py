@@ -26,6 +26,7 @@ from edgevit.checkpoints.texts.label_texts import read_given_texts
 from edgevit.core import schema
 from edgevit.core.cache import StageCache
 from edgevit.core.engine import TensorSpec
+from edgevit.core.errors import RecipeError
 from edgevit.core.memory import release_memory
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.recipe import Recipe
@@ -96,6 +97,9 @@ def build_model(
     order = plan_order(
         target, recipe or Recipe(), budget or Budget(), calibrated=calibration is not None, portable=portable
     )
+    task = order.recipe.task.name
+    if texts is not None and task not in ("auto", "classify"):
+        raise RecipeError(f"labels are for the task classify, not for {task}", "leave --labels out, or --task")
     if calibration == RANDOM and not order.precisions.quantized:
         note("note: --calibration random is for int8 and fp8, which are not tried")
     machine = describe_machine()  # before the build's own load is part of it

@@ -9,6 +9,7 @@ from torch import nn
 
 from edgevit.core.errors import CheckpointError
 from edgevit.core.task import Task, TaskName
+from edgevit.models.folds.weights import make_linear
 from edgevit.models.model import Model
 from edgevit.models.outlets import Outlet
 from edgevit.models.pixels import copy_structure
@@ -19,6 +20,7 @@ from edgevit.models.vit import ViT
 if TYPE_CHECKING:
     from edgevit.models import ModelConfig
 
+_CENTERED = "logits are less by their mean over the labels, which softmax does not see"
 _DEFAULT_LEVELS = 4
 """Blocks of a ViT whose features a dense head reads: as many as DPT and DINOv2's own heads."""
 
@@ -91,7 +93,26 @@ def _settle_scores(model: Model, task: Task) -> Model:
             f"{source.path} has one output, of which softmax is always 1", "give --scores sigmoid or identity"
         )
     scores = scores or ("sigmoid" if model.classes == 1 else "softmax")
-    return dataclasses.replace(model, task=dataclasses.replace(task, scores=scores), source=source)
+    module = model.module
+    if scores == "softmax" and isinstance(module, ViT) and module.label_head is not None:
+        module = _center_labels(module)
+        source = dataclasses.replace(source, notes=(*source.notes, _CENTERED))
+    return dataclasses.replace(model, module=module, task=dataclasses.replace(task, scores=scores), source=source)
+
+
+def _center_labels(module: ViT) -> ViT:
+    """The same with logits that are less by their mean over the labels.
+
+    Texts have more in common than what tells them apart, and so do images with all of them: most of what such a head
+    gives is the same for every label. Softmax does not see it, but decibels would count it as signal: of two CLIPs with
+    random weights, INT8 had 45.9 and 35.2 dB, and of the differences between labels 39.7 and 29.2 dB.
+    """
+    head = module.label_head
+    assert head is not None
+    module = copy_structure(module)  # type: ignore[assignment]
+    weight, bias = head.weight.detach().double(), head.bias.detach().double()
+    module.label_head = make_linear(weight - weight.mean(dim=0), bias - bias.mean())
+    return module
 
 
 def _resolve_levels(task: Task, config: ModelConfig) -> Task:

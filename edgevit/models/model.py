@@ -49,7 +49,7 @@ class Source:
         revision: Commit of the hub's repository, where it came from there.
         weights: Which set of weights, where a file has two: ``ema`` (averaged over training) or ``model``.
         templates: What labels were put into, where the head was made of their texts: ``a photo of a {}.``
-        texts: SHA-256 of those texts and of the tokenizer's files.
+        texts: SHA-256 of those texts, of their tokens and of the tokenizer's files.
     """
 
     path: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from tests.support.reference import randomise
 CONFIG = TextConfig(vocabulary=50, context=12, width=16, depth=2, heads=2, mlp_width=32, embedding=8)
 
 
-def make_tower(**changes: object) -> TextTower:
+def make_tower(**changes: Any) -> TextTower:
     tower: TextTower = randomise(TextTower(dataclasses.replace(CONFIG, **changes)))
     with torch.no_grad():
         tower.positions.mul_(10)

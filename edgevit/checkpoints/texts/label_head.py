@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import math
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
@@ -96,7 +97,7 @@ def add_label_head(model: Model, reader: str, files: CheckpointFiles, texts: Lab
         model.source,
         notes=(*kept, note),
         templates=templates,
-        texts=_hash_texts(filled, tokenizer),
+        texts=_hash_texts(filled, ids, tokenizer),
     )
     task = Task("classify", scores=plan.scores)
     return dataclasses.replace(model, module=module, labels=texts.labels, source=source, task=task)
@@ -107,6 +108,7 @@ def _average(each: Tensor, labels: int) -> Tensor:
     return divide_by_length(each.reshape(labels, -1, each.shape[1]).mean(dim=1))
 
 
-def _hash_texts(filled: list[str], tokenizer: TextTokenizer) -> str:
+def _hash_texts(filled: list[str], ids: list[list[int]], tokenizer: TextTokenizer) -> str:
+    """With the tokens, which another version of ``tokenizers`` may make others of."""
     files = "".join(f"{hash_file(path)}  {path.name}\n" for path in tokenizer.files)
-    return hashlib.sha256("\n".join([files, *filled]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([files, filled, ids]).encode()).hexdigest()

@@ -57,8 +57,13 @@ def test_clips_answers_equal_open_clips(tmp_path: Path, text: dict[str, Any]) ->
 
 def test_siglips_answers_equal_open_clips(tmp_path: Path) -> None:
     """With a tokenizer of transformers, of which the configuration says how texts are prepared."""
-    siglip = {"no_causal_mask": True, "proj_bias": True, "pool_type": "last", "norm_kwargs": {"eps": 1e-6}}
-    hub = {"hf_tokenizer_name": "nobody/nothing", "tokenizer_kwargs": {"clean": "canonicalize"}}
+    siglip: dict[str, Any] = {
+        "no_causal_mask": True,
+        "proj_bias": True,
+        "pool_type": "last",
+        "norm_kwargs": {"eps": 1e-6},
+    }
+    hub: dict[str, Any] = {"hf_tokenizer_name": "nobody/nothing", "tokenizer_kwargs": {"clean": "canonicalize"}}
     module, tokenizer = write_open_clip(tmp_path, custom=True, **siglip, **hub)
     clean = import_open_clip().tokenizer.canonicalize_text
     ids = tokenizer([clean(f"This is a photo of {label}.") for label in LABELS]).input_ids

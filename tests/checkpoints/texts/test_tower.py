@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from tests.support.reference import randomise
 
 
 @pytest.mark.parametrize(("pad", "pool"), [(None, "highest"), (1, "last")], ids=["to the longest", "to the context"])
-def test_texts_of_all_lengths_come_back_in_their_order_and_of_length_one(pad: int | None, pool: str) -> None:
+def test_texts_of_all_lengths_come_back_in_their_order_and_of_length_one(pad: int | None, pool: Any) -> None:
     config = TextConfig(60, 12, 16, 2, 2, 32, 8, causal=pad is None, pool=pool)
     tower = randomise(TextTower(config))
     generator = torch.Generator().manual_seed(0)

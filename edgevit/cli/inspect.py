@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from edgevit.build.inspect import BundleInspection, CheckpointInspection
     from edgevit.checkpoints.files.contents import WhichWeights
     from edgevit.core.pass_record import PassRecord
+
+_TEMPLATES = 3
 
 
 @click.command("inspect", short_help="Show what a checkpoint or a bundle is; nothing is built.")
@@ -84,7 +87,7 @@ def _show_checkpoint(output: Output, found: CheckpointInspection) -> None:
         "input": f"{found.input_size[0]} × {found.input_size[1]} pixels",
         "preprocessing": found.preprocess,
         "classes": f"{found.classes}" + (f": {some}" if labels else ", without names"),
-        "templates": "\n".join(found.source.templates),
+        "templates": _list_templates(found.source.templates),
         "parameters": format_count(found.parameters),
         "MACs": f"{format_count(found.macs)} an image, {share:.1%} of them in the products of attention",
         "note": "\n".join(found.source.notes),
@@ -119,7 +122,7 @@ def _show_bundle(output: Output, found: BundleInspection) -> None:
         "output": ", ".join(f"{s.name} {s.dtype} {_shape(s.shape)}" for s in manifest.outputs),
         "preprocessing": manifest.preprocess.describe(),
         "classes": str(manifest.classes),
-        "templates": "\n".join(manifest.source.get("templates", ())),
+        "templates": _list_templates(manifest.source.get("templates", ())),
         "canary": _describe_canary(found),
         "files": "\n".join(("not as built:", *found.damage)) if found.damage else "all as built",
         "created": f"{manifest.created}, edgevit {manifest.edgevit_version}",
@@ -149,6 +152,12 @@ def _show_bundle(output: Output, found: BundleInspection) -> None:
     for name, file in manifest.files.items():
         files.add_row(name, format_bytes(file.size_bytes), file.sha256[:16] + "…")
     output.show(files)
+
+
+def _list_templates(templates: Sequence[str]) -> str:
+    """The first ones, a line each."""
+    rest = len(templates) - _TEMPLATES
+    return "\n".join([*templates[:_TEMPLATES], *([f"and {rest} more"] if rest > 0 else [])])
 
 
 def _describe_canary(found: BundleInspection) -> str:

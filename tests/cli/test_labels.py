@@ -49,6 +49,9 @@ def test_inspect_with_labels_shows_the_classifier_that_they_make(run, clip, labe
     assert found["source"]["templates"] == ["{}", "a drawing of a {}."]
     assert found["labels"] == LABELS
     assert "the head is 6 labels as texts, the mean of 2 templates" in found["source"]["notes"]
+    (tmp_path / "templates.txt").write_text("\n".join(f"{{}} {number}" for number in range(8)))
+    text = show(run, "inspect", clip, "--labels", labels, "--templates", tmp_path / "templates.txt")
+    assert "templates {} 0 {} 1 {} 2 and 5 more" in text
 
 
 @pytest.mark.parametrize("command", [["inspect"], ["build", "--target", "cpu"]])

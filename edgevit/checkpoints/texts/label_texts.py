@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from edgevit.core.errors import DataError, format_offenders
+from edgevit.core.errors import DataError, count_things, format_offenders
 
 Lines: TypeAlias = str | os.PathLike[str] | Sequence[str]
 """A text file's path, or its lines."""
@@ -53,7 +53,7 @@ def read_label_texts(labels: Lines, templates: Lines | None = None) -> LabelText
     twice = [f"{names[at[0] - 1]}: lines {', '.join(map(str, at))}" for at in lines.values() if len(at) > 1]
     if twice:
         raise DataError(
-            f"{where} names {len(twice)} labels more than once:\n{format_offenders(twice)}",
+            f"{where} names {count_things(len(twice), 'label')} more than once:\n{format_offenders(twice)}",
             "a label is one class: leave the others out, or say in words how they differ",
         )
     if templates is None:
@@ -62,7 +62,8 @@ def read_label_texts(labels: Lines, templates: Lines | None = None) -> LabelText
     without = [f"line {number}: {form}" for number, form in enumerate(forms, 1) if HOLE not in form]
     if without:
         raise DataError(
-            f"{where}: {len(without)} templates have no {HOLE} for the label:\n{format_offenders(without)}",
+            f"{where}: {count_things(len(without), 'template has', 'templates have')} no {HOLE} for the label:\n"
+            f"{format_offenders(without)}",
             "write a line for each, as in: a photo of a {}.",
         )
     return LabelTexts(tuple(names), tuple(forms))
@@ -102,7 +103,7 @@ def _read_lines(given: Lines, what: str) -> tuple[str, list[str]]:
     empty = [f"line {number}" for number, line in enumerate(lines, 1) if not line]
     if empty:
         raise DataError(
-            f"{where} has {len(empty)} empty lines between its {what}:\n{format_offenders(empty)}",
+            f"{where} has {count_things(len(empty), 'empty line')} between its {what}:\n{format_offenders(empty)}",
             "every line is a class, counted from 0: fill them or take them out",
         )
     return where, lines

@@ -56,6 +56,8 @@ def test_all_labels_that_are_there_twice_are_listed() -> None:
 
 
 def test_all_empty_lines_between_labels_are_listed() -> None:
+    with pytest.raises(DataError, match=r"has 1 empty line between its labels:\n  line 2"):
+        read_label_texts(["cat", "", "dog"])
     with pytest.raises(DataError, match=r"2 empty lines between its labels:\n  line 2\n  line 4"):
         read_label_texts(["cat", "", "dog", " ", "fish"])
 

@@ -107,7 +107,7 @@ def build_model(
     with lock_output(out) as lock:
         check_output(out)
         with stages.time("read"):
-            model = _read_model(inputs, order, note)
+            model = _read_model(inputs, order, note, progress)
             refuse_assumed(model, inputs.choice, validation)
             order = fit_order(order, model)
         stages.plan(("read", "images", "graph", "reference", *list_parts(order), "measure"), progress)
@@ -131,7 +131,7 @@ def build_model(
         return pack_result(findings, graphs, bench, out, lock)
 
 
-def _read_model(inputs: Inputs, order: Order, note: Callable[[str], None]) -> Model:
+def _read_model(inputs: Inputs, order: Order, note: Callable[[str], None], progress: Progress) -> Model:
     from edgevit.checkpoints import read_checkpoint
     from edgevit.models.select_task import select_task
 
@@ -142,6 +142,7 @@ def _read_model(inputs: Inputs, order: Order, note: Callable[[str], None]) -> Mo
         weights=inputs.weights,
         preprocess=inputs.preprocess,
         texts=inputs.texts,
+        progress=progress,
     )
     model = select_task(model, order.recipe.task)
     height, width = model.config.image_size

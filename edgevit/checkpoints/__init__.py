@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from edgevit.core.errors import CheckpointError
 from edgevit.core.packages import require_package
+from edgevit.core.progress import Progress, ignore_progress
 
 if TYPE_CHECKING:
     from edgevit.checkpoints.files.contents import WhichWeights
@@ -64,6 +65,7 @@ def read_checkpoint(
     weights: WhichWeights | None = None,
     preprocess: PreprocessOptions | None = None,
     texts: LabelTexts | None = None,
+    progress: Progress = ignore_progress,
 ) -> Model:
     """Read a trained classifier.
 
@@ -77,6 +79,7 @@ def read_checkpoint(
             step's; by default ``ema`` where a file has both, as in timm.
         preprocess: What to use in place of the checkpoint's own preprocessing.
         texts: Labels that the text tower of a CLIP or SigLIP makes a head of.
+        progress: Told how many of these texts are computed.
 
     Returns:
         The canonical module, float32 and in evaluation mode, with preprocessing, labels and notes on what was assumed.
@@ -101,7 +104,7 @@ def read_checkpoint(
         if (arch is None or name not in _BARE_WITH_ARCH) and reader.recognise(files):
             model = reader.read(files, arch, image_size)
             if texts is not None:
-                model = add_label_head(model, name, files, texts)
+                model = add_label_head(model, name, files, texts, progress)
             tower = [MAY_HAVE_LABELS] if texts is None and has_text_tower(name, files) else []
             notes = (*model.source.notes, *tower, *list_passed_over(name, files))
             model = replace(model, source=replace(model.source, notes=notes))

@@ -20,6 +20,7 @@ from edgevit.checkpoints.texts.label_texts import LabelTexts
 from edgevit.checkpoints.texts.tokenize import TextTokenizer, read_tokenizer
 from edgevit.checkpoints.texts.tower import TextPlan, build_tower, divide_by_length, embed_texts
 from edgevit.core.errors import CheckpointError, count_things
+from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.task import Task
 from edgevit.models.folds.weights import make_linear
 from edgevit.models.model import Model
@@ -54,7 +55,9 @@ def has_text_tower(reader: str, files: CheckpointFiles) -> bool:
     return reader in _TOWERS and cast(_Towers, import_module(_TOWERS[reader])).has_tower(files)
 
 
-def add_label_head(model: Model, reader: str, files: CheckpointFiles, texts: LabelTexts) -> Model:
+def add_label_head(
+    model: Model, reader: str, files: CheckpointFiles, texts: LabelTexts, progress: Progress = ignore_progress
+) -> Model:
     """A classifier of labels that are given as texts.
 
     Args:
@@ -62,6 +65,7 @@ def add_label_head(model: Model, reader: str, files: CheckpointFiles, texts: Lab
         reader: Of :data:`edgevit.checkpoints.READERS`.
         files: Of the checkpoint, with both towers.
         texts: The labels.
+        progress: Told how many texts are computed.
 
     Raises:
         CheckpointError: There is no text tower or tokenizer, or it cannot be read; or the model has a head.
@@ -82,7 +86,7 @@ def add_label_head(model: Model, reader: str, files: CheckpointFiles, texts: Lab
     templates = texts.templates or (plan.template,)
     filled = texts.fill(templates)
     ids = tokenizer.encode(filled, plan.clean, plan.config.context, plan.config.vocabulary)
-    each = embed_texts(build_tower(plan, files.source), ids, plan.pad)
+    each = embed_texts(build_tower(plan, files.source), ids, plan.pad, progress)
     weight = _average(each, len(texts.labels)) * math.exp(plan.scale)
     bias = weight.new_full((len(weight),), plan.bias or 0.0)
 

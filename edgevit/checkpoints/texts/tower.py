@@ -13,6 +13,7 @@ from edgevit.checkpoints.files.packing import match_module, match_packing
 from edgevit.checkpoints.names import Names
 from edgevit.checkpoints.texts.tokenize import Clean
 from edgevit.core.errors import CheckpointError
+from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.task import Scores
 from edgevit.models.text_tower import TextConfig, TextTower
 
@@ -72,14 +73,18 @@ def build_tower(plan: TextPlan, source: str) -> TextTower:
     return tower.eval().requires_grad_(False)
 
 
-def embed_texts(tower: TextTower, ids: list[list[int]], pad: int | None) -> Tensor:
+def embed_texts(
+    tower: TextTower, ids: list[list[int]], pad: int | None, progress: Progress = ignore_progress
+) -> Tensor:
     """What texts become, divided by its length: ``(N, D) float64``.
 
     Args:
         tower: With its weights.
         ids: Of every text, its tokens.
         pad: Fills texts up to the context; where it is ``None``, to the longest of those that are computed together.
+        progress: Told how many are done.
     """
+    progress("texts", 0, len(ids))
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
     result = torch.empty(len(ids), tower.config.embedding, dtype=torch.float64)
     for start in range(0, len(order), _BATCH):
@@ -88,6 +93,7 @@ def embed_texts(tower: TextTower, ids: list[list[int]], pad: int | None) -> Tens
         filled = torch.tensor([ids[i] + [ids[i][-1] if pad is None else pad] * (length - len(ids[i])) for i in some])
         with torch.inference_mode():
             result[some] = tower(filled).double()
+        progress("texts", start + len(some), len(ids))
     return divide_by_length(result)
 
 

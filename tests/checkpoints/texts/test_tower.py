@@ -19,7 +19,9 @@ def test_texts_of_all_lengths_come_back_in_their_order_and_of_length_one(pad: in
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(1, 12, (150,), generator=generator).tolist()  # more than are computed together
     texts = [[*torch.randint(2, 59, (length - 1,), generator=generator).tolist(), 59] for length in lengths]
-    found = embed_texts(tower, texts, pad)
+    told: list[tuple[str, int, int]] = []
+    found = embed_texts(tower, texts, pad, lambda *done: told.append(done))
+    assert told == [("texts", done, 150) for done in (0, 64, 128, 150)]
     with torch.inference_mode():
         for text, ours in zip(texts, found, strict=True):
             alone = tower(torch.tensor([text + ([] if pad is None else [pad] * (12 - len(text)))]))[0].double()

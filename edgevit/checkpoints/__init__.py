@@ -106,7 +106,7 @@ def read_checkpoint(
             if texts is not None:
                 model = add_label_head(model, name, files, texts, progress)
             tower = [MAY_HAVE_LABELS] if texts is None and has_text_tower(name, files) else []
-            notes = (*model.source.notes, *tower, *list_passed_over(name, files))
+            notes = (*model.source.notes, *tower, *list_passed_over(name, files, texts=texts is not None))
             model = replace(model, source=replace(model.source, notes=notes))
             return model if preprocess is None else preprocess.apply(model)
     refuse_other(files.source, files.path)

@@ -106,3 +106,12 @@ def test_tokenizer_that_does_not_say_what_fills_texts_up_is_refused(tmp_path: Pa
     (tmp_path / "tokenizer_config.json").unlink()
     with pytest.raises(CheckpointError, match="which token its texts are filled up with"):
         read_checkpoint(tmp_path, texts=read_label_texts(["cat", "dog"]))
+
+
+def test_keys_of_the_text_tower_that_are_not_read_are_listed(tmp_path: Path) -> None:
+    write_open_clip(tmp_path)
+    change_config(tmp_path, {"use_pad_mask": True, "pad_id": 0})
+    texts = read_label_texts(["cat", "dog"])
+    (note,) = (n for n in read_checkpoint(tmp_path, texts=texts).source.notes if n.startswith("passed over"))
+    assert note == "passed over: use_pad_mask = true (text_cfg)"
+    assert not [n for n in read_checkpoint(tmp_path).source.notes if n.startswith("passed over")]

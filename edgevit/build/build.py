@@ -22,9 +22,11 @@ from edgevit.build.outcome import Outcome
 from edgevit.build.pack import check_output
 from edgevit.build.pack_result import pack_result
 from edgevit.build.rehearsal import describe_rehearsal
+from edgevit.checkpoints.texts.label_texts import read_given_texts
 from edgevit.core import schema
 from edgevit.core.cache import StageCache
 from edgevit.core.engine import TensorSpec
+from edgevit.core.errors import RecipeError
 from edgevit.core.memory import release_memory
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.recipe import Recipe
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from edgevit.build.trial import GraphFile
     from edgevit.checkpoints.files.contents import WhichWeights
     from edgevit.checkpoints.preprocess_options import PreprocessOptions
+    from edgevit.checkpoints.texts.label_texts import Lines
     from edgevit.models.model import Model
 
 
@@ -52,6 +55,8 @@ def build_model(
     arch: str | None = None,
     weights: WhichWeights | None = None,
     preprocess: PreprocessOptions | None = None,
+    labels: Lines | None = None,
+    templates: Lines | None = None,
     skip_bad_images: bool = False,
     accept_chance: bool = False,
     portable: bool = False,
@@ -73,6 +78,9 @@ def build_model(
         arch: Architecture of a bare weight file.
         weights: Of a training checkpoint with two sets: ``ema`` or ``model``; by default ``ema``.
         preprocess: What the checkpoint does not say of the preprocessing, or says wrongly.
+        labels: Of a CLIP or SigLIP with its text tower: what its classes are called, a file with a line each or a list.
+            Their texts become its head.
+        templates: Texts that the labels are put into at ``{}``, likewise; by default the publisher's.
         skip_bad_images: Leave out images that cannot be used, and count them, instead of stopping.
         accept_chance: Go on where the float model does no better than chance on labelled images, instead of stopping.
         portable: Stop at the portable bundle, also where the engine could be compiled here.
@@ -84,10 +92,14 @@ def build_model(
         EdgevitError: With what happened and what to do. Nothing is left half done: an earlier bundle stays as it was.
     """
     out, cache = Path(out), cache or StageCache()
-    inputs = Inputs(source, arch, weights, preprocess, calibration, validation, skip_bad_images)
+    texts = read_given_texts(labels, templates)
+    inputs = Inputs(source, arch, weights, preprocess, calibration, validation, skip_bad_images, texts)
     order = plan_order(
         target, recipe or Recipe(), budget or Budget(), calibrated=calibration is not None, portable=portable
     )
+    task = order.recipe.task.name
+    if texts is not None and task not in ("auto", "classify"):
+        raise RecipeError(f"labels are for the task classify, not for {task}", "leave --labels out, or --task")
     if calibration == RANDOM and not order.precisions.quantized:
         note("note: --calibration random is for int8 and fp8, which are not tried")
     machine = describe_machine()  # before the build's own load is part of it
@@ -95,7 +107,7 @@ def build_model(
     with lock_output(out) as lock:
         check_output(out)
         with stages.time("read"):
-            model = _read_model(inputs, order, note)
+            model = _read_model(inputs, order, note, progress)
             refuse_assumed(model, inputs.choice, validation)
             order = fit_order(order, model)
         stages.plan(("read", "images", "graph", "reference", *list_parts(order), "measure"), progress)
@@ -119,7 +131,7 @@ def build_model(
         return pack_result(findings, graphs, bench, out, lock)
 
 
-def _read_model(inputs: Inputs, order: Order, note: Callable[[str], None]) -> Model:
+def _read_model(inputs: Inputs, order: Order, note: Callable[[str], None], progress: Progress) -> Model:
     from edgevit.checkpoints import read_checkpoint
     from edgevit.models.select_task import select_task
 
@@ -129,6 +141,8 @@ def _read_model(inputs: Inputs, order: Order, note: Callable[[str], None]) -> Mo
         image_size=order.recipe.image_size,
         weights=inputs.weights,
         preprocess=inputs.preprocess,
+        texts=inputs.texts,
+        progress=progress,
     )
     model = select_task(model, order.recipe.task)
     height, width = model.config.image_size

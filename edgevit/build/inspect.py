@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgevit.checkpoints.files.contents import WhichWeights
     from edgevit.checkpoints.onnx_file.module import ForeignModule
     from edgevit.checkpoints.preprocess_options import PreprocessOptions
+    from edgevit.checkpoints.texts.label_texts import Lines
     from edgevit.core.pass_record import PassRecord
     from edgevit.core.report.report import Report
     from edgevit.models.model import Model, Source
@@ -93,6 +94,8 @@ def inspect_source(
     image_size: tuple[int, int] | None = None,
     weights: WhichWeights | None = None,
     preprocess: PreprocessOptions | None = None,
+    labels: Lines | None = None,
+    templates: Lines | None = None,
 ) -> CheckpointInspection | BundleInspection:
     """Look at a checkpoint or a bundle.
 
@@ -102,6 +105,8 @@ def inspect_source(
         image_size: Height and width, instead of the checkpoint's own.
         weights: Of a training checkpoint with two sets: ``ema`` or ``model``; by default ``ema``.
         preprocess: In place of what the checkpoint says.
+        labels: Of a CLIP or SigLIP with its text tower, as of :func:`edgevit.build.build.build_model`.
+        templates: Likewise.
 
     Raises:
         CheckpointError: Neither a checkpoint nor a bundle; every tensor that is missing, unexpected or wrongly shaped.
@@ -113,9 +118,11 @@ def inspect_source(
     if (folder / "manifest.json").is_file() or is_packed(folder):
         return inspect_bundle(folder)
     from edgevit.checkpoints import read_checkpoint
+    from edgevit.checkpoints.texts.label_texts import read_given_texts
 
+    texts = read_given_texts(labels, templates)
     return _inspect_model(
-        read_checkpoint(source, arch=arch, image_size=image_size, weights=weights, preprocess=preprocess)
+        read_checkpoint(source, arch=arch, image_size=image_size, weights=weights, preprocess=preprocess, texts=texts)
     )
 
 

@@ -18,6 +18,7 @@ from edgevit.runtime.bundle_settings import check_build_settings
 if TYPE_CHECKING:
     from edgevit.checkpoints.files.contents import WhichWeights
     from edgevit.checkpoints.preprocess_options import PreprocessOptions
+    from edgevit.checkpoints.texts.label_texts import LabelTexts
     from edgevit.models.model import Model
 
 RANDOM = "random"
@@ -38,6 +39,7 @@ class Inputs:
         calibration: A folder or a CSV; :data:`RANDOM` stands for random pixels.
         validation: Held-out images to judge by.
         skip_bad_images: Whether images that cannot be used are left out.
+        texts: Labels that a text tower makes a head of.
     """
 
     source: str | Path
@@ -47,6 +49,7 @@ class Inputs:
     calibration: str | Path | None = None
     validation: str | Path | None = None
     skip_bad_images: bool = False
+    texts: LabelTexts | None = None
 
     @property
     def choice(self) -> str | Path | None:

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from edgevit.core.errors import CheckpointError
 from edgevit.core.packages import require_package
+from edgevit.core.progress import Progress, ignore_progress
 
 if TYPE_CHECKING:
     from edgevit.checkpoints.files.contents import WhichWeights
     from edgevit.checkpoints.files.files import CheckpointFiles
     from edgevit.checkpoints.preprocess_options import PreprocessOptions
+    from edgevit.checkpoints.texts.label_texts import LabelTexts
     from edgevit.models.model import Model
 
 # The first that recognises a checkpoint's contents reads it.
@@ -63,6 +65,8 @@ def read_checkpoint(
     image_size: tuple[int, int] | None = None,
     weights: WhichWeights | None = None,
     preprocess: PreprocessOptions | None = None,
+    texts: LabelTexts | None = None,
+    progress: Progress = ignore_progress,
 ) -> Model:
     """Read a trained classifier.
 
@@ -75,11 +79,14 @@ def read_checkpoint(
         weights: ``ema`` for weights averaged over training (a model EMA, DINO's teacher), ``model`` for the last
             step's; by default ``ema`` where a file has both, as in timm.
         preprocess: What to use in place of the checkpoint's own preprocessing.
+        texts: Labels that the text tower of a CLIP or SigLIP makes a head of.
+        progress: Told how many of these texts are computed.
 
     Returns:
         The canonical module, float32 and in evaluation mode, with preprocessing, labels and notes on what was assumed.
 
     Raises:
+        DataError: Texts of labels are longer than the text tower takes.
         CheckpointError: The layout is unknown, a file is damaged, the model or a part of it is not supported, a pickle
             needs more than tensors, the weights are not finite, or the image size is not possible; tensors that are
             missing, unexpected or wrongly shaped are all listed.
@@ -90,13 +97,17 @@ def read_checkpoint(
     from edgevit.checkpoints.files.files import find_files
     from edgevit.checkpoints.files.other_kinds import refuse_other
     from edgevit.checkpoints.passed_over import list_passed_over
+    from edgevit.checkpoints.texts.label_head import MAY_HAVE_LABELS, add_label_head, has_text_tower
 
     files = find_files(source, weights)
     for name, path in READERS.items():
         reader = cast(Reader, import_module(path))
         if (arch is None or name not in _BARE_WITH_ARCH) and reader.recognise(files):
             model = reader.read(files, arch, image_size)
-            notes = (*model.source.notes, *list_passed_over(name, files))
+            if texts is not None:
+                model = add_label_head(model, name, files, texts, progress)
+            tower = [MAY_HAVE_LABELS] if texts is None and has_text_tower(name, files) else []
+            notes = (*model.source.notes, *tower, *list_passed_over(name, files, texts=texts is not None))
             model = replace(model, source=replace(model.source, notes=notes))
             return model if preprocess is None else preprocess.apply(model)
     refuse_other(files.source, files.path)

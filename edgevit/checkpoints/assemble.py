@@ -25,6 +25,8 @@ from edgevit.models import ModelConfig, SwinConfig, ViTConfig, build_module
 from edgevit.models.model import Model, Source
 from edgevit.pixels.preprocess import Preprocess
 
+NO_HEAD = "there is no classifier head; the output is the image's features"
+"""A note."""
 _STAGE = re.compile(r"layers\.(\d+)\.blocks\.(\d+)\.bias\.table")
 
 
@@ -134,7 +136,7 @@ def _take_classes(
     if plan.may_lack_head and not heads and canonical:
         config = dataclasses.replace(config, classes=0)
     if not config.classes and not heads:
-        return config, ["there is no classifier head; the output is the image's features"]
+        return config, [NO_HEAD]
     if not heads or not heads[0].ndim or not heads[0].shape[0]:
         return config, []  # reported with whatever else is missing or wrongly shaped
     classes = int(heads[0].shape[0])

@@ -89,6 +89,13 @@ _CLIP_VISION = _names(
     "timm_model_pretrained layers width patch_size image_size mlp_ratio ls_init_value patch_dropout output_tokens "
     "no_ln_pre"
 )
+_CLIP_TEXT = _names(
+    "context_length vocab_size hf_tokenizer_name hf_tokenizer_revision tokenizer_kwargs width heads layers mlp_ratio "
+    "embed_cls eos_id no_causal_mask pool_type proj_bias act_kwargs norm_kwargs "
+    # what follows from the tensors, or has no effect on a text's embedding
+    "pad_id proj_type ls_init_value final_ln_after_pool output_tokens block_type hf_model_pretrained hf_proj_type "
+    "hf_pooler_type"
+)
 _CLIP_PIXELS = _names("mean std interpolation resize_mode size")
 _NO_EFFECT_AS: Mapping[str, tuple[Any, ...]] = {
     "attentional_pool": (False,),
@@ -100,12 +107,14 @@ _NO_EFFECT_AS: Mapping[str, tuple[Any, ...]] = {
 """Keys that are not read, by the values that say what the reader does anyway."""
 
 
-def list_passed_over(reader: str, files: CheckpointFiles) -> tuple[str, ...]:
+def list_passed_over(reader: str, files: CheckpointFiles, *, texts: bool = False) -> tuple[str, ...]:
     """One note, ``passed over: key = value, …``; none where everything was read.
 
     Args:
         reader: Of :data:`edgevit.checkpoints.READERS`, which has read the files.
         files: With their configurations.
+        texts: Whether open_clip's text tower was read too; transformers' configurations of text towers have dozens of
+            keys about the generation of text.
     """
     configs = files.configs
     found: list[str] = []
@@ -127,6 +136,8 @@ def list_passed_over(reader: str, files: CheckpointFiles) -> tuple[str, ...]:
         found += _list_unknown(
             model.get("vision_cfg") if isinstance(model, Mapping) else None, _CLIP_VISION, "vision_cfg"
         )
+        if texts and isinstance(model, Mapping):
+            found += _list_unknown(model.get("text_cfg"), _CLIP_TEXT, "text_cfg")
         found += _list_unknown(stored.get("preprocess_cfg"), _CLIP_PIXELS, "preprocess_cfg")
     if reader in ("transformers", "onnx"):
         steps = configs.get("preprocessor_config.json", {})

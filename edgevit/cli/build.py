@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from edgevit.cli.options import (
+    LABELS,
+    TEMPLATES,
     WEIGHTS,
     on_option,
     preprocess_options,
@@ -52,6 +54,8 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8", "fp8")
 )
 @click.option("--arch", metavar="NAME", help="Architecture, for a file of bare weights (deit_tiny_patch16_224).")
 @WEIGHTS
+@LABELS
+@TEMPLATES
 @preprocess_options
 @click.option("--recipe", metavar="NAME", help="A recipe, or a TOML file such as a bundle's recipe.toml.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="For everything that is drawn (0).")
@@ -72,6 +76,9 @@ def command(
     int8 needs calibration images: 32 or more, better 512. --calibration random takes random pixels instead: enough to
     measure latency, and never an engine to use.
 
+    --labels makes a classifier of a CLIP or SigLIP with its text tower: a text file with a label a line. Each is put
+    into the publisher's template, "a photo of a {}.", or into those of --templates, whose mean is taken.
+
     --task embed gives the features that the head would read, --task features those of chosen levels, for detectors and
     segmenters: the four stages of a Swin, four blocks of a ViT.
 
@@ -89,6 +96,8 @@ def command(
       edgevit build ./my_model --target cpu --precision fp32 --out ./bundle
       edgevit build ./my_model --target intel-cpu --calibration photos/ \\
           --task embed --normalize
+      edgevit build ./clip --target intel-cpu --calibration photos/ \\
+          --labels labels.txt
       edgevit build ./my_model --target intel-cpu --task features --levels 1,2,3
       edgevit build weights.pth --arch vit_small_patch16_224 --target intel-cpu
       edgevit build ./my_model --target jetson --batch 1:4:8
@@ -113,6 +122,8 @@ def command(
             "--target": target if target.endswith(".toml") else None,
             "--calibration": None if calibration == "random" else calibration,
             "--validation": options["validation"],
+            "--labels": options["labels"],
+            "--templates": options["templates"],
             "--recipe": recipe if recipe and recipe.endswith(".toml") else None,
         }
     )
@@ -123,7 +134,10 @@ def command(
         "budget": _read_budget(options),
         **{
             name: options[name]
-            for name in ("calibration", "validation", "arch", "weights", "skip_bad_images", "accept_chance")
+            for name in (
+                *("calibration", "validation", "arch", "weights", "labels", "templates"),
+                *("skip_bad_images", "accept_chance"),
+            )
         },
         "preprocess": read_preprocess(options),
         "note": output.note,

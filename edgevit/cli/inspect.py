@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgevit.cli.options import WEIGHTS, preprocess_options, read_preprocess, read_size
+from edgevit.cli.options import LABELS, TEMPLATES, WEIGHTS, preprocess_options, read_preprocess, read_size
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
     from edgevit.build.inspect import BundleInspection, CheckpointInspection
     from edgevit.checkpoints.files.contents import WhichWeights
     from edgevit.core.pass_record import PassRecord
+
+_TEMPLATES = 3
 
 
 @click.command("inspect", short_help="Show what a checkpoint or a bundle is; nothing is built.")
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     "--image-size", type=read_size, metavar="PIXELS|HxW", help="Height and width, instead of the checkpoint's own."
 )
 @WEIGHTS
+@LABELS
+@TEMPLATES
 @preprocess_options
 @output_options
 def command(
@@ -42,6 +47,7 @@ def command(
     Examples:
       edgevit inspect ./my_model
       edgevit inspect weights.safetensors --arch deit_tiny_patch16_224
+      edgevit inspect ./clip --labels labels.txt
       edgevit inspect model.onnx
       edgevit inspect ./my_model-intel-cpu
     """
@@ -49,7 +55,13 @@ def command(
     from edgevit.core.schema import to_data
 
     found = inspect_source(
-        source, arch=arch, image_size=image_size, weights=weights, preprocess=read_preprocess(options)
+        source,
+        arch=arch,
+        image_size=image_size,
+        weights=weights,
+        preprocess=read_preprocess(options),
+        labels=options["labels"],
+        templates=options["templates"],
     )
     if isinstance(found, CheckpointInspection):
         output.document(to_data(found))
@@ -75,6 +87,7 @@ def _show_checkpoint(output: Output, found: CheckpointInspection) -> None:
         "input": f"{found.input_size[0]} × {found.input_size[1]} pixels",
         "preprocessing": found.preprocess,
         "classes": f"{found.classes}" + (f": {some}" if labels else ", without names"),
+        "templates": _list_templates(found.source.templates),
         "parameters": format_count(found.parameters),
         "MACs": f"{format_count(found.macs)} an image, {share:.1%} of them in the products of attention",
         "note": "\n".join(found.source.notes),
@@ -109,6 +122,7 @@ def _show_bundle(output: Output, found: BundleInspection) -> None:
         "output": ", ".join(f"{s.name} {s.dtype} {_shape(s.shape)}" for s in manifest.outputs),
         "preprocessing": manifest.preprocess.describe(),
         "classes": str(manifest.classes),
+        "templates": _list_templates(manifest.source.get("templates", ())),
         "canary": _describe_canary(found),
         "files": "\n".join(("not as built:", *found.damage)) if found.damage else "all as built",
         "created": f"{manifest.created}, edgevit {manifest.edgevit_version}",
@@ -138,6 +152,12 @@ def _show_bundle(output: Output, found: BundleInspection) -> None:
     for name, file in manifest.files.items():
         files.add_row(name, format_bytes(file.size_bytes), file.sha256[:16] + "…")
     output.show(files)
+
+
+def _list_templates(templates: Sequence[str]) -> str:
+    """The first ones, a line each."""
+    rest = len(templates) - _TEMPLATES
+    return "\n".join([*templates[:_TEMPLATES], *([f"and {rest} more"] if rest > 0 else [])])
 
 
 def _describe_canary(found: BundleInspection) -> str:

@@ -20,6 +20,16 @@ WEIGHTS: Callable[[Any], Any] = click.option(
 )
 """The option ``--weights``."""
 
+LABELS: Callable[[Any], Any] = click.option(
+    "--labels", type=click.Path(path_type=Path), metavar="FILE", help="A CLIP's classes, a label a line: zero-shot."
+)
+"""The option ``--labels``."""
+
+TEMPLATES: Callable[[Any], Any] = click.option(
+    "--templates", type=click.Path(path_type=Path), metavar="FILE", help="Texts with {} for the label, one a line."
+)
+"""The option ``--templates``."""
+
 
 def read_size(value: str) -> tuple[int, int]:
     """``384`` or ``256x512`` (height × width) to a pair of pixels."""

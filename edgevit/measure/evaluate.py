@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from edgevit.checkpoints.texts.label_texts import LabelTexts
     from edgevit.measure.answers import Run
     from edgevit.pixels.images import ImageSet
     from edgevit.runtime import Predictor
     from edgevit.runtime.canary import CanaryCheck, Check
+    from edgevit.runtime.manifest import Manifest
     from edgevit.runtime.session import Outputs
 
 BATCH = 16
@@ -189,7 +191,13 @@ def _open_reference(reference: str | Path, arch: str | None, predictor: Predicto
     manifest = predictor.manifest
     # A training checkpoint's averaged weights are the default; the bundle says where it was made from the others.
     last_step = manifest.source.get("weights") == "model"
-    model = read_checkpoint(reference, arch=arch, image_size=size, weights="model" if last_step else None)
+    model = read_checkpoint(
+        reference,
+        arch=arch,
+        image_size=size,
+        weights="model" if last_step else None,
+        texts=_recall_texts(manifest),
+    )
     if model.assumed:  # an ONNX file that does not say it: the bundle does
         model = dataclasses.replace(model, preprocess=predictor.preprocess, assumed=())
     model = select_task(model, manifest.read_task())
@@ -205,6 +213,14 @@ def _open_reference(reference: str | Path, arch: str | None, predictor: Predicto
             "give the checkpoint that the bundle was built from",
         )
     return run_outputs(model)
+
+
+def _recall_texts(manifest: Manifest) -> LabelTexts | None:
+    """The labels' texts that the bundle's head was made of."""
+    from edgevit.checkpoints.texts.label_texts import read_label_texts
+
+    templates = manifest.source.get("templates")
+    return read_label_texts(manifest.labels, templates) if templates and manifest.labels else None
 
 
 def _show(outputs: list[tuple[str, tuple[int | str, ...]]]) -> str:

@@ -158,6 +158,14 @@ class Attention(nn.Module):
         return out
 
 
+def to_unit_length(x: Tensor) -> Tensor:
+    """Vectors divided by their Euclidean norm: ``(…, C) → (…, C)``."""
+    # By the mean of the squares: their sum can leave float16's range. 1e-24 keeps zeros from becoming NaN.
+    length = ((x * x).mean(dim=-1, keepdim=True) + 1e-24).sqrt() * x.shape[-1] ** 0.5
+    unit: Tensor = x / length
+    return unit
+
+
 class LayerScale(nn.Module):
     """A learned factor for every channel (Touvron et al., 2021, arXiv:2103.17239): ``(…, C) → (…, C)``.
 

@@ -63,6 +63,8 @@ class Source:
         notes: Defaults that were assumed, tensors that were dropped, numbers that were converted.
         revision: Commit of the hub's repository, where it came from there.
         weights: Which set of weights, where a file has two: ``ema`` (averaged over training) or ``model``.
+        templates: What labels were put into, where the head was made of their texts: ``a photo of a {}.``
+        texts: SHA-256 of those texts, of their tokens and of the tokenizer's files.
     """
 
     path: str
@@ -72,11 +74,13 @@ class Source:
     notes: tuple[str, ...] = ()
     revision: str | None = None
     weights: str | None = None
+    templates: tuple[str, ...] = ()
+    texts: str | None = None
 
     @property
     def identity(self) -> str:
-        """Differs wherever the weights may differ, also for two sets of weights in one file."""
-        return self.sha256 if self.weights is None else f"{self.sha256}:{self.weights}"
+        """Differs wherever the weights may differ, also for two sets of weights in one file or with other labels."""
+        return ":".join(part for part in (self.sha256, self.weights, self.texts) if part is not None)
 
 
 @dataclass(frozen=True)

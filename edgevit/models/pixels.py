@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from edgevit.models.layers import to_unit_length
 from edgevit.pixels.preprocess import Preprocess
 
 
@@ -37,9 +38,7 @@ class PixelModel(nn.Module):
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
         result: Tensor | tuple[Tensor, ...] = self.model(self._normalize(image))
         if self.unit_length and isinstance(result, Tensor):
-            # By the mean of the squares: their sum can leave float16's range. 1e-24 keeps zeros from becoming NaN.
-            length = ((result * result).mean(dim=-1, keepdim=True) + 1e-24).sqrt() * result.shape[-1] ** 0.5
-            result = result / length
+            return to_unit_length(result)
         return result
 
     def _normalize(self, image: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from edgevit.models.attention_pool import AttentionPool
-from edgevit.models.layers import Attention, GatedMlp, LayerScale, Mlp, PatchEmbedding, sincos_positions
+from edgevit.models.layers import Attention, GatedMlp, LayerScale, Mlp, PatchEmbedding, sincos_positions, to_unit_length
 from edgevit.models.rotary import make_rotation_table
 from edgevit.models.vit_config import ViTConfig
 
@@ -103,7 +103,10 @@ class ViT(nn.Module):
         self.projection = (
             nn.Linear(config.pooled, config.projection, bias=config.projection_bias) if config.projection else None
         )
-        self.head: nn.Module = nn.Linear(config.features, classes) if classes else nn.Identity()
+        plain = classes and not config.compares
+        self.head: nn.Module = nn.Linear(config.features, classes) if plain else nn.Identity()
+        # Apart from the head, which folds take for a reader of what stands in front of it; this one reads directions.
+        self.label_head: nn.Linear | None = nn.Linear(config.features, classes) if config.compares else None
         self.head_dist: nn.Module | None = None
         if config.distillation_head:
             self.head_dist = nn.Linear(width, classes) if classes else nn.Identity()
@@ -197,7 +200,7 @@ class ViT(nn.Module):
             logits: Tensor = (self.head(x[:, 0]) + self.head_dist(x[:, 1])) / 2
             return logits
         logits = self.head(self.readout(x))
-        return logits
+        return logits if self.label_head is None else self.label_head(to_unit_length(logits))
 
 
 def _make_tokens(count: int, width: int) -> nn.Parameter | None:

@@ -36,6 +36,8 @@ class ViTConfig:
         norm_after_pool: LayerNorm on the pooled vector (timm's ``fc_norm``).
         layer_scale: A factor for every channel behind attention and MLP.
         qk_norm: LayerNorm on every head's queries and keys.
+        compares: Whether the head reads the features divided by their length, so that its outputs are cosines to the
+            classes, times a factor (labels by their texts).
         gated_mlp: Two Linears in, one of them a gate (with SiLU: SwiGLU).
         level_norm: Whether the origin puts the last norm on the features of every block (transformers' backbones).
         level_name: What features are counted by.
@@ -71,6 +73,7 @@ class ViTConfig:
     projection: int = 0
     projection_bias: bool = False
     drop_remainder: bool = False
+    compares: bool = False
     level_norm: bool = False
     level_name: ClassVar[str] = "block"
 
@@ -96,6 +99,8 @@ class ViTConfig:
             (unlike, f"rotary positions need {quarter:g} periods, not {len(self.rotary_periods)}"),
             (rotary and not all(period > 0 for period in self.rotary_periods), "a rotary period is not above 0"),
             (rotary and self.qk_norm, "rotary positions and norms of queries and keys are not known together"),
+            (self.compares and not self.classes, "a head that compares has classes"),
+            (self.compares and second, "a distillation head does not compare"),
             (registers and not self.register_tokens, "positions of registers need registers"),
             (registers and not self.position_prefix, "positions that cover the registers cover the class token too"),
         )

@@ -14,6 +14,7 @@ from edgevit.core.errors import CheckpointError
 from edgevit.core.task import Task
 from edgevit.models.model import Model
 from edgevit.models.select_task import select_task
+from edgevit.models.vit import ViTConfig
 from tests.support.reference import import_timm, randomise, relative_error, save_timm_folder
 from tests.support.small_models import SWIN, VIT, VITS, make_model
 
@@ -182,3 +183,18 @@ def test_softmax_of_one_output_is_refused() -> None:
 def test_scores_of_another_task_are_refused() -> None:
     with pytest.raises(ValueError, match="scores is for classify, not for embed"):
         Task("embed", scores="sigmoid")
+
+
+def test_head_of_labels_is_centred_where_softmax_reads_it_and_only_there() -> None:
+    model = make_model(ViTConfig((32, 32), (8, 8), width=16, depth=1, heads=2, mlp_width=32, classes=5, compares=True))
+    pixels = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        plain = model.module(pixels)
+        softmax, sigmoid = (select_task(model, Task("classify", scores=s)) for s in ("softmax", "sigmoid"))
+        centred = softmax.module(pixels)
+        assert torch.equal(sigmoid.module(pixels), plain)
+        assert torch.equal(model.module(pixels), plain)
+    assert centred.mean(dim=1).abs().max() <= 1e-6 < plain.mean(dim=1).abs().min()
+    assert (centred.softmax(dim=1) - plain.softmax(dim=1)).abs().max() <= 1e-6
+    said = [any("less by their mean" in note for note in m.source.notes) for m in (softmax, sigmoid)]
+    assert said == [True, False]

@@ -133,7 +133,7 @@ class CheckpointFiles:
         folder = self.path if self.path.is_dir() else self.path.parent
         stored = [folder / name for name in self.configs if (folder / name).is_file()]
         names = sorted([*self.weights, *self.extra, *stored], key=lambda p: p.name)
-        lines = "".join(f"{_hash_file(p)}  {p.name}\n" for p in names)
+        lines = "".join(f"{hash_file(p)}  {p.name}\n" for p in names)
         return hashlib.sha256(lines.encode()).hexdigest()
 
 
@@ -337,7 +337,8 @@ def _load_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def _hash_file(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -14,6 +14,7 @@ _SAFE = (
     "config.json", "preprocessor_config.json", "processor_config.json",
     "model*.safetensors", "model.safetensors.index.json",
     "open_clip_config.json", "open_clip_model.safetensors",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt",
     "model.weights.h5", "task.weights.h5", "task.json", "preprocessor.json", "image_converter.json",
 )  # fmt: skip
 _ADAPTER = ("adapter_config.json", "adapter_model.safetensors")  # not beside a model, which may have it merged

@@ -30,19 +30,18 @@ from edgevit.pixels.preprocess import Preprocess
 
 LAYOUT = "open_clip image tower"
 
-_CONFIG = "open_clip_config.json"
+CONFIG_FILE = "open_clip_config.json"
 _TEXT = {r"(?!visual\.).*": "the text tower, and what compares images with texts"}
-_BLOCK = {
+TEXT_BLOCK = {
     "norm1.*": "ln_1.*",
     "attn.qkv.weight": "attn.in_proj_weight",
     "attn.qkv.bias": "attn.in_proj_bias",
     "attn.proj.*": "attn.out_proj.*",
-    "ls1.gamma": "ls_1.gamma",
     "norm2.*": "ln_2.*",
     "mlp.fc1.*": "mlp.c_fc.*",
     "mlp.fc2.*": "mlp.c_proj.*",
-    "ls2.gamma": "ls_2.gamma",
 }
+_BLOCK = {**TEXT_BLOCK, "ls1.gamma": "ls_1.gamma", "ls2.gamma": "ls_2.gamma"}
 NAMES = Names(
     {
         "cls_token": ("visual.class_embedding",),
@@ -76,8 +75,8 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     tensors, notes = files.take_tensors()
     if _is_tower(tensors):
         tensors = {f"visual.{name}": value for name, value in tensors.items()}
-    where = f"{files.source}/{_CONFIG}"
-    fields = Fields(files.configs.get(_CONFIG, {}), where)
+    where = f"{files.source}/{CONFIG_FILE}"
+    fields = Fields(files.configs.get(CONFIG_FILE, {}), where)
     model, pixels = fields.mapping("model_cfg"), fields.mapping("preprocess_cfg")
     vision = Fields(model, where).mapping("vision_cfg")
     fields.finish(dict)

@@ -79,7 +79,7 @@ _DINOV2_BLOCK: Rows = {
     "ls2.gamma": "layer_scale2.lambda1",
 }
 _DINOV2 = {**_EMBEDDINGS, **nest("blocks.{i}.", ["encoder.layer.{i}."], _DINOV2_BLOCK)}
-_TOWER_BLOCK = {
+TOWER_BLOCK = {
     "norm1.*": "layer_norm1.*",
     "attn.q.*": "self_attn.q_proj.*",
     "attn.k.*": "self_attn.k_proj.*",
@@ -94,7 +94,7 @@ _TOWER = {
     "pos_embed": ("embeddings.position_embedding.weight",),
     "patch_embed.proj.*": ("embeddings.patch_embedding.*",),
     "norm_pre.*": ("pre_layrnorm.*",),
-    **nest("blocks.{i}.", ["encoder.layers.{i}."], _TOWER_BLOCK),
+    **nest("blocks.{i}.", ["encoder.layers.{i}."], TOWER_BLOCK),
     "norm.*": ("post_layernorm.*",),
     "attn_pool.latent": ("head.probe",),
     "attn_pool.qkv.*": ("head.attention.in_proj_*",),

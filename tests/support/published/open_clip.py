@@ -47,7 +47,7 @@ def save_folder(module: Any, config: dict[str, Any], folder: Path) -> Path:
     siglip = "timm_model_name" in config["vision_cfg"]
     pixels: dict[str, Any] = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "resize_mode": "squash"} if siglip else {}
     set_model_preprocess_cfg(module, asdict(PreprocessCfg(**pixels)))
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     save_file({n: t.contiguous() for n, t in module.state_dict().items()}, folder / "open_clip_model.safetensors")
     save_config_for_hf(module, folder / "open_clip_config.json", config)
     return folder

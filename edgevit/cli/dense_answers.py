@@ -213,7 +213,8 @@ def _show_boxes(answer: Any) -> tuple[list[tuple[str, ...]], dict[str, Any]]:
 def _show_poses(answer: Any) -> tuple[list[tuple[str, ...]], dict[str, Any]]:
     from edgevit.runtime.tasks.draw import name_class
 
-    people, rows = [], []
+    people: list[dict[str, Any]] = []
+    rows: list[tuple[str, ...]] = []
     many = len(answer.boxes) > 1
     for person, (keypoints, box, score) in enumerate(
         zip(answer.keypoints.tolist(), answer.boxes.tolist(), answer.scores.tolist(), strict=True)

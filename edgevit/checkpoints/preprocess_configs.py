@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from edgevit.checkpoints.fields import is_number
 from edgevit.core.errors import CheckpointError, format_offenders
@@ -89,7 +89,7 @@ class ConfigReader:
         )
 
 
-def is_size(value: object) -> bool:
+def is_size(value: object) -> TypeGuard[int]:
     """Whether it is a whole number of pixels that an input may have."""
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 2**15
 
@@ -322,8 +322,7 @@ def _parse_size(value: object, square: bool) -> tuple[Resize, tuple[int, int]] |
             return "shortest", (sizes["shortest_edge"], sizes["shortest_edge"])
         return None
     if is_size(value):
-        side = cast(int, value)
-        return ("squash" if square else "shortest"), (side, side)
+        return ("squash" if square else "shortest"), (value, value)
     if isinstance(value, (list, tuple)) and len(value) == 2 and all(is_size(v) for v in value):
         return "squash", (value[0], value[1])
     return None

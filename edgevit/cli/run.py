@@ -12,9 +12,10 @@ import click
 
 from edgevit.cli.options import check_option
 from edgevit.cli.output import WHOLE_LISTS, Output, output_options
-from edgevit.core.task import DENSE_TASKS, WHOLE_TASKS
+from edgevit.core.task import ANSWERED_TASKS
 
 if TYPE_CHECKING:
+    from edgevit.cli.dense_answers import Shown
     from edgevit.core.errors import DataError
     from edgevit.core.progress import Progress
     from edgevit.runtime import Predictor
@@ -31,7 +32,16 @@ _FEW = 20  # images, which are answered before anybody could read how many are
     "--save",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Embeddings to a .npy file, features to a .npz file.",
+    help="Embeddings to a .npy file, features to a .npz file; of depth, masks, boxes and poses the numbers and a "
+    "picture of every image, into a folder.",
+)
+@click.option("--threshold", type=click.FloatRange(0), metavar="SCORE", help="What a box's score has to be above.")
+@click.option(
+    "--box",
+    "boxes",
+    multiple=True,
+    metavar="L,T,R,B",
+    help="Left, top, right and bottom of a person, for poses; may be repeated. By default the whole image.",
 )
 @click.option("--skip-bad-images", is_flag=True, help="Answer the others where an image cannot be read.")
 @check_option
@@ -42,15 +52,18 @@ def command(
     images: tuple[Path, ...],
     top_k: int,
     save: Path | None,
+    threshold: float | None,
+    boxes: tuple[str, ...],
     skip_bad_images: bool,
     check: Check,
 ) -> None:
-    """Classify images with a bundle; of one that gives embeddings or features, show these and save them.
+    """What a bundle sees in images: their classes, or whatever else it was built for.
 
     Of a folder all images are taken, at any depth.
 
     Embeddings are saved as one array (images, C), features as one array (images, …) for every level, float32, in the
-    order of the images.
+    order of the images. Depth, classes of pixels, boxes and poses are in the image's own pixels; for each image
+    NAME.npz has the numbers, and NAME.png is the image with the answer drawn over it.
 
     \b
     Examples:
@@ -59,7 +72,9 @@ def command(
       edgevit run ./bundle photos/ --skip-bad-images
       edgevit run ./embedder *.jpg --save embeddings.npy
       edgevit run ./backbone photo.jpg --save features.npz
+      edgevit run ./detector photos/ --threshold 0.3 --save found/
     """
+    from edgevit.cli.dense_answers import answer_file, plan_saves, read_options
     from edgevit.core.errors import DataError, OutputError, format_offenders, shorten_lists
     from edgevit.core.progress import ignore_progress
     from edgevit.core.quantization import RANDOM_MARK
@@ -83,10 +98,13 @@ def command(
         raise _refuse_images([*offenders, *undecodable], len(files) + len(offenders))
     with open_bundle(bundle, check=check) as opened:
         task = opened.manifest.task
-        suffix = ".npy" if task == "embed" else ".npz" if task in DENSE_TASKS else None
-        if save is not None and save.suffix != suffix:
+        answered = task in ANSWERED_TASKS
+        suffix = ".npy" if task == "embed" else ".npz" if task in ("features", "map") else None
+        if save is not None and not answered and save.suffix != suffix:
             what = f"{task} saves {suffix} files" if suffix else "classes are printed, or written by --json"
             raise OutputError(f"--save {save} does not fit the bundle's task: {what}", "give another --save, or none")
+        options = read_options(task, threshold, boxes)
+        places = plan_saves(save, files) if answered else {}
         if opened.manifest.for_trials:
             output.note(f"warning: {bundle} was {RANDOM_MARK}")
         if assumed := opened.manifest.assumed:
@@ -101,7 +119,8 @@ def command(
             "classify": partial(opened.classify, top_k=top_k),
             "embed": opened.embed,
             "features": opened.features,
-            **dict.fromkeys(WHOLE_TASKS, opened.outputs),
+            "map": opened.outputs,
+            **dict.fromkeys(ANSWERED_TASKS, partial(answer_file, opened, places, options)),
         }
         with output.progress() as progress:
             found, bad = _answer_all(answer[task], files, progress)
@@ -113,8 +132,30 @@ def command(
             output.note(shorten_lists(_list_bad(bad), WHOLE_LISTS))
         if task == "classify":
             _show_classes(output, opened, found, bad)
+        elif answered:
+            _show_dense(output, opened, found, bad)
+            if save is not None:
+                output.line(f"saved: {save}")
         else:
             _show_arrays(output, opened, found, bad, save)
+
+
+def _show_dense(
+    output: Output, opened: Predictor, found: Sequence[tuple[Path, Shown]], bad: Sequence[tuple[str, str]]
+) -> None:
+    from edgevit.cli.dense_answers import HEADERS, RIGHT
+    from edgevit.cli.tables import make_table
+
+    canary = opened.canary.status
+    output.document([*({**shown.document, "canary": canary} for _, shown in found), *_list_errors(bad)])
+    headers = HEADERS[opened.manifest.task]
+    table = make_table(["image", *headers], right=RIGHT & set(headers))
+    for file, shown in found:
+        for number, row in enumerate(shown.rows):
+            table.add_row("" if number else str(file), *row)
+        if shown.more:
+            table.add_row("", f"… {shown.more} more", *[""] * (len(headers) - 1))
+    output.show(table)
 
 
 def _answer_all(

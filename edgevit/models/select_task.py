@@ -70,9 +70,9 @@ def select_task(model: Model, task: Task) -> Model:
     if name == "classify":
         return _settle_scores(model, task)
     if task.is_whole:
-        answers = model.answer is not None and model.answer.task == task.name
-        kept = {} if answers else {"answer": None, "labels": None}
-        return dataclasses.replace(model, task=task, **kept)
+        if model.answer is None or model.answer.task != task.name:
+            model = dataclasses.replace(model, answer=None, labels=None)
+        return dataclasses.replace(model, task=task)
     inner = model.module.encoder if isinstance(model.module, WholeGraph) else model.module
     if not isinstance(inner, (ViT, Swin)):
         raise CheckpointError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -11,7 +13,7 @@ from PIL import Image
 from edgevit.core.errors import DataError
 from edgevit.pixels.preprocess import Preprocess, Resize
 
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 RESIZES: list[Resize] = ["shortest", "longest", "squash", "crop", "none", "warp"]
 
 

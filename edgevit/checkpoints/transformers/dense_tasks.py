@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgevit.checkpoints.fields import is_number
 from edgevit.checkpoints.labels import read_labels
 from edgevit.checkpoints.preprocess_configs import is_size
 from edgevit.checkpoints.transformers.dense_preprocess import DensePreprocess, Size, read_dense_preprocess
@@ -122,12 +121,14 @@ def _read_names(config: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, tupl
 def _read_edges(config: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
     """ViTPose's skeleton, which transformers' own configuration does not have and the published folders do."""
     stored = config.get("edges") or ()
-    pairs = stored if isinstance(stored, Sequence) and not isinstance(stored, str) else (None,)
+    pairs = stored if isinstance(stored, list | tuple) else (stored,)
+    edges = []
     for pair in pairs:
-        ends = pair if isinstance(pair, Sequence) and len(pair) == 2 else (None,)
-        if not all(is_number(end) and end == int(end) for end in ends):
+        ends = list(pair) if isinstance(pair, list | tuple) else []
+        if len(ends) != 2 or not all(isinstance(end, int) and not isinstance(end, bool) for end in ends):
             raise CheckpointError(f"edges has {pair!r}, which is no pair of keypoints", "correct it in config.json")
-    return tuple((int(first), int(second)) for first, second in pairs)
+        edges.append((int(ends[0]), int(ends[1])))
+    return tuple(edges)
 
 
 def _find_model_size(config: Mapping[str, Any]) -> Size | None:
@@ -136,6 +137,6 @@ def _find_model_size(config: Mapping[str, Any]) -> Size | None:
         stored = table.get("image_size") if isinstance(table, Mapping) else None
         if is_size(stored):
             return stored, stored
-        if isinstance(stored, Sequence) and len(stored) == 2 and all(is_size(side) for side in stored):
+        if isinstance(stored, list | tuple) and len(stored) == 2 and is_size(stored[0]) and is_size(stored[1]):
             return stored[0], stored[1]
     return None

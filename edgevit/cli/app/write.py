@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias, get_args
 import edgevit.runtime
 from edgevit.core.errors import BundleError, OutputError
 from edgevit.core.libraries import LIBRARIES
+from edgevit.core.task import WHOLE_TASKS
 from edgevit.runtime.bundle import Bundle, load_bundle, refuse_inside, verify_bundle
 from edgevit.runtime.manifest import MANIFEST_FILE
 from edgevit.runtime.signature import SIGNATURE_FILE
@@ -74,14 +75,21 @@ def write_app(
         camera: Whether it also answers the frames of a camera.
 
     Raises:
-        BundleError: The bundle is damaged, has no engine yet, or one of a library that is not known here, or that the
-            C++ runtime does not open.
+        BundleError: The bundle is damaged, is of a whole model, has no engine yet, or one of a library that is not
+            known here, or that the C++ runtime does not open.
         OutputError: The folder holds something, lies inside a bundle, or cannot be written.
     """
     folder = Path(folder)
     _refuse_folder(folder)
     opened = load_bundle(bundle)
     backend = opened.engine.backend  # refuses a portable bundle
+    if opened.manifest.task in WHOLE_TASKS:
+        method = "outputs" if opened.manifest.task == "map" else opened.manifest.task
+        raise BundleError(
+            f"{opened.path} is for the task {opened.manifest.task}, of which there is no app to start from",
+            f"in Python call open_bundle(…).{method}(image); in C and C++ edgevit_run gives its outputs",
+            code="argument",
+        )
     if backend not in LIBRARIES:
         raise BundleError(
             f"{opened.path} needs the engine library {backend!r}, which is not known here",

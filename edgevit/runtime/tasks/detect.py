@@ -35,10 +35,10 @@ def read_boxes(
     """
     if scores == "sigmoid":
         with np.errstate(over="ignore"):
-            shares = (1 / (1 + np.exp(-logits))).ravel()
+            shares: Floats = (np.float32(1) / (np.float32(1) + np.exp(-logits))).ravel()
         order = np.argsort(-shares, kind="stable")[: len(logits)]
         queries, classes = np.divmod(order, logits.shape[1])
-        found = shares[order]
+        found: Floats = shares[order]
     else:
         exps = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities = (exps / exps.sum(axis=1, keepdims=True))[:, :-1]

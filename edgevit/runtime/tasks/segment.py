@@ -48,8 +48,9 @@ def sum_masks(queries: Floats, masks: Floats, size: tuple[int, int]) -> Floats:
     classes = (shifted / shifted.sum(axis=1, keepdims=True))[:, :-1]
     resized = resize(np.ascontiguousarray(masks.transpose(1, 2, 0)), size)
     with np.errstate(over="ignore"):  # of exp(100), whose inverse is 0 as it should be
-        shares = 1 / (1 + np.exp(-resized))
-    return np.ascontiguousarray(shares @ classes)
+        shares = np.float32(1) / (np.float32(1) + np.exp(-resized))
+    maps: Floats = shares @ classes
+    return maps
 
 
 def find_tiles(long: int, short: int) -> list[int]:
@@ -80,4 +81,5 @@ def merge_tiles(tiles: Sequence[Floats], starts: Sequence[int], size: tuple[int,
             part = slice(None), slice(start, start + tile.shape[1])
         total[part] += tile
         count[part] += 1
-    return total / np.maximum(count, 1)
+    mean: Floats = np.divide(total, np.maximum(count, 1), dtype=np.float32)
+    return mean

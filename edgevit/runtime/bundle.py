@@ -17,7 +17,7 @@ from edgevit.core.errors import BundleError, EdgevitError, ErrorCode, OutputErro
 from edgevit.core.report.place import CANARY_FILE
 from edgevit.runtime.bundle_settings import check_manifest_settings
 from edgevit.runtime.folder import is_safe_name
-from edgevit.runtime.manifest import MANIFEST_FILE, Manifest, parse_manifest, read_manifest
+from edgevit.runtime.manifest import MANIFEST_FILE, Manifest, parse_manifest, read_manifest, shorten_name
 from edgevit.runtime.packed import SUFFIX, open_contents
 from edgevit.runtime.signature import SIGNATURE_FILE, check_signature
 
@@ -152,7 +152,8 @@ def load_bundle(path: str | os.PathLike[str], *, public_key: str | bytes | os.Pa
         needed = [*manifest.engine.files, *([CANARY_FILE] if manifest.canary is not None else [])]
         unlisted = [name for name in needed if name not in manifest.files]
         if unlisted:
-            message = f"{path}: the manifest lists no file {', '.join(unlisted)}"
+            lines = format_offenders([shorten_name(name) for name in unlisted])
+            message = f"{path}: the manifest does not list what its engine needs:\n{lines}"
             raise BundleError(message, "build the bundle again", code="unsafe")
     if contents.packed:
         _refuse_unlisted(path, contents, manifest)
@@ -163,8 +164,9 @@ def _refuse_unlisted(path: Path, contents: Contents, manifest: Manifest) -> None
     """Into a folder a system may put files of its own, but nothing comes into a packed bundle by chance."""
     unlisted = [name for name in contents.list_names() if name not in {*manifest.files, MANIFEST_FILE, SIGNATURE_FILE}]
     if unlisted:
+        lines = format_offenders([shorten_name(name) for name in unlisted])
         raise BundleError(
-            f"{path} holds files that its manifest does not list:\n{format_offenders(unlisted)}",
+            f"{path} holds files that its manifest does not list:\n{lines}",
             f"delete {'it' if len(unlisted) == 1 else 'them'} from the bundle's folder, and pack that again",
             code="unsafe",
         )

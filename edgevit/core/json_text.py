@@ -40,7 +40,7 @@ def parse_json(text: str | bytes, *, most_levels: int = MOST_LEVELS, unique: boo
     try:
         if unique:
             text = text.decode() if isinstance(text, bytes) else text
-            if sum(map(text.count, ",[{")) >= MOST_VALUES and _count_values(text) > MOST_VALUES:
+            if sum(map(text.count, ",[{")) >= MOST_VALUES and count_values(text) > MOST_VALUES:
                 raise ValueError(f"it has more than {MOST_VALUES} values")
             data = json.loads(
                 text,
@@ -64,7 +64,7 @@ def parse_json(text: str | bytes, *, most_levels: int = MOST_LEVELS, unique: boo
     return data
 
 
-def _count_values(text: str) -> int:
+def count_values(text: str) -> int:
     """Of a document, without making them: it has one, and each list or table that is not empty one more than commas."""
     plain = text.replace("\\\\", "").replace('\\"', "")  # so that every other part is within quotes
     bare = "".join("0".join(plain.split('"')[::2]).split())

@@ -20,7 +20,7 @@ from edgevit.core import schema
 from edgevit.core.contents import Contents
 from edgevit.core.engine import LARGEST_BATCH, Engine, TensorSpec
 from edgevit.core.errors import BundleError, format_offenders
-from edgevit.core.json_text import RepeatedKeyError, parse_json
+from edgevit.core.json_text import MOST_VALUES, RepeatedKeyError, count_values, parse_json
 from edgevit.core.report.place import CanaryRecord
 from edgevit.core.target import Target
 from edgevit.core.task import Task
@@ -205,9 +205,15 @@ def dump_manifest(manifest: Manifest) -> bytes:
 
     Raises:
         ValueError: ``source`` or ``figures`` holds something that JSON has no form for, such as NaN.
+        BundleError: It would be larger than what is read.
     """
     data = _write_whole_characters(manifest.to_data())
-    return (json.dumps({**data, DIGEST_KEY: _digest(data)}, indent=1, allow_nan=False) + "\n").encode()
+    text = json.dumps({**data, DIGEST_KEY: _digest(data)}, indent=1, allow_nan=False) + "\n"
+    for found, most, what in ((len(text), MOST_BYTES, "bytes"), (count_values(text), MOST_VALUES, "values")):
+        if found > most:
+            hint = "build from a checkpoint with fewer or shorter labels"
+            raise _INVALID(f"{MANIFEST_FILE} would have {found} {what}, and {most} are the most", hint)
+    return text.encode()
 
 
 def _write_whole_characters(value: Any) -> Any:

@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 TEST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-bench test-gpu test-arm fuzz fuzz-cpp check bench clean
+.PHONY: help demo test test-slow test-bench test-gpu test-arm fuzz fuzz-cpp sanitize check bench clean
 
 help:  ## Show this help.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ fuzz: $(VENV)/test  ## Drawn bundles by the ten thousand for the reader; what it
 fuzz-cpp: $(VENV)/test  ## The C++ reader of bundles under libFuzzer, ten minutes a part; needs clang.
 	$(BIN)/python -m scripts.fuzz_cpp --seconds 600
 
+sanitize: $(VENV)/test  ## The C++ runtime with OpenVINO and ONNX Runtime under address, undefined and thread sanitizers.
+	$(TEST) -m slow -k sanitizers tests/runtime/cpp/test_load.py -rs
+
 check: $(VENV)/test  ## ruff and mypy.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -62,4 +65,6 @@ $(VENV)/demo $(VENV)/test $(VENV)/bench: $(VENV)/%: pyproject.toml constraints.t
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing edgevit[$*] into $(VENV) …"
 	$(PIP) --editable ".[$*]"
+	@# Headers that the C++ tests of ONNX Runtime need; where they cannot be had, those tests are skipped.
+	@test $* != test || timeout 120 $(BIN)/python -m scripts.get_onnxruntime_headers || true
 	@touch $@

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgevit.cli.options import check_option, on_option
+from edgevit.cli.options import check_option, key_option, on_option
 from edgevit.cli.output import Output, output_options
 from edgevit.core.report.timings import SYNTHETIC
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 )
 @click.option("--cold-start", is_flag=True, help="Also load time, first inference and memory of fresh processes.")
 @check_option
+@key_option
 @on_option
 @output_options
 def command(
@@ -47,6 +48,7 @@ def command(
     cold_start: bool,
     end_to_end: str | None,
     check: Check,
+    public_key: Path | None,
     host: str | None,
 ) -> None:
     """Measure latency; several bundles are interleaved in one run and compared as ratios with intervals.
@@ -77,6 +79,7 @@ def command(
                 cold_start=cold_start,
                 end_to_end=end_to_end,
                 check=check,
+                public_key=public_key,
                 progress=progress,
             )
         else:
@@ -90,7 +93,9 @@ def command(
                     f"{end_to_end} is not sent to {host}", "give --end-to-end without an image, or measure there"
                 )
             arguments += ["--end-to-end"] if end_to_end else []
-            comparison = bench_on(host, bundles, arguments, log=output.listen_to(host), progress=progress)
+            comparison = bench_on(
+                host, bundles, arguments, public_key=public_key, log=output.listen_to(host), progress=progress
+            )
     output.document(to_data(comparison))
     _show(output, comparison)
     if host is None:  # a device has said all that itself, as it went

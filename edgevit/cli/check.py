@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgevit.cli.options import key_option
 from edgevit.cli.output import Output, output_options
 
 if TYPE_CHECKING:
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 
 @click.command("check", short_help="Verify a bundle's files, and its answers on this machine.")
 @click.argument("bundle", type=click.Path(path_type=Path))
+@key_option
 @output_options
-def command(output: Output, bundle: Path) -> int:
+def command(output: Output, bundle: Path, public_key: Path | None) -> int:
     """Verify a bundle's files, and let its engine answer the bundle's canary on this machine.
 
     The canary is up to three images with the float model's answers. The other commands answer it by themselves where
@@ -33,7 +35,7 @@ def command(output: Output, bundle: Path) -> int:
     from edgevit.core.schema import to_data
     from edgevit.measure.check import check_bundle
 
-    found = check_bundle(bundle)
+    found = check_bundle(bundle, public_key)
     output.document(to_data(found))
     _show(output, found)
     return 0 if found.passed else 1

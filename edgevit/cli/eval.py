@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgevit.cli.options import check_option, on_option, read_source, refuse_missing
+from edgevit.cli.options import check_option, key_option, on_option, read_source, refuse_missing
 from edgevit.cli.output import WHOLE_LISTS, Output, output_options
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--arch", metavar="NAME", help="Its architecture, where it is a file of bare weights.")
 @click.option("--skip-bad-images", is_flag=True, help="Go on without images that cannot be read, and count them.")
 @check_option
+@key_option
 @on_option
 @output_options
 def command(
@@ -36,6 +37,7 @@ def command(
     arch: str | None,
     skip_bad_images: bool,
     check: Check,
+    public_key: Path | None,
     host: str | None,
 ) -> None:
     """Measure a bundle's accuracy, and its agreement with the float model.
@@ -63,7 +65,14 @@ def command(
             from edgevit.remote.answers import open_on
             from edgevit.remote.ssh import check_host
 
-            open_with = partial(open_on, check_host(host), check=check, log=output.listen_to(host), progress=progress)
+            open_with = partial(
+                open_on,
+                check_host(host),
+                check=check,
+                public_key=public_key,
+                log=output.listen_to(host),
+                progress=progress,
+            )
         result = evaluate_bundle(
             bundle,
             data,
@@ -72,6 +81,7 @@ def command(
             skip_bad_images=skip_bad_images,
             open_with=open_with,
             check=check,
+            public_key=public_key,
             progress=progress,
         )
     if result.data.skipped:

@@ -107,6 +107,12 @@ on_option = click.option(
     "--on", "host", metavar="USER@HOST", help="The device, reached by ssh: compile and measure there."
 )
 
+key_option = click.option(
+    "--public-key",
+    type=click.Path(path_type=Path),
+    metavar="KEY.pem",
+    help="Refuse a bundle that was not signed with this key's other half.",
+)
 
 check_option = click.option(
     "--check",

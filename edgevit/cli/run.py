@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgevit.cli.options import check_option
+from edgevit.cli.options import check_option, key_option
 from edgevit.cli.output import WHOLE_LISTS, Output, output_options
 from edgevit.core.task import ANSWERED_TASKS
 
@@ -45,6 +45,7 @@ _FEW = 20  # images, which are answered before anybody could read how many are
 )
 @click.option("--skip-bad-images", is_flag=True, help="Answer the others where an image cannot be read.")
 @check_option
+@key_option
 @output_options
 def command(
     output: Output,
@@ -56,6 +57,7 @@ def command(
     boxes: tuple[str, ...],
     skip_bad_images: bool,
     check: Check,
+    public_key: Path | None,
 ) -> None:
     """What a bundle sees in images: their classes, or whatever else it was built for.
 
@@ -96,7 +98,7 @@ def command(
     if missing and not skip_bad_images:  # before the engine is opened, and with all that is wrong
         _, undecodable = _answer_all(decode_image, files, ignore_progress)
         raise _refuse_images([*offenders, *undecodable], len(files) + len(offenders))
-    with open_bundle(bundle, check=check) as opened:
+    with open_bundle(bundle, check=check, public_key=public_key) as opened:
         task = opened.manifest.task
         answered = task in ANSWERED_TASKS
         suffix = ".npy" if task == "embed" else ".npz" if task in ("features", "map") else None

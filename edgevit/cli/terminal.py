@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """All but the tabulator and the end of a line; with them the marks that change the direction of writing."""
+
+_BEGIN = re.compile("(error|hint|note|warning): ")
+_KEPT = re.compile(
+    r"""`[^`]*` | (?<!\w)'[^']*'(?!\w) | \bpip\ install\ (-e\ )?"[^"]*"
+    | (?<=:\ )edgevit\ (build|finish|bench|run)\ .*""",
+    re.VERBOSE,
+)
+"""What is to be copied: between quotes, or a command from a colon to the end. After :func:`show_controls` no zero byte
+is in a text, which so stands for the blanks within."""
 
 
 class ReaderLeftError(Exception):
@@ -78,11 +88,34 @@ def write_parts(parts: Iterable[RenderableType], stream: TextIO) -> None:
 
 
 def write_aside(text: str, stream: TextIO | None = None) -> None:
-    """A line on standard error; where that is full or closed, the work goes on without it."""
+    """A line on standard error, fitted to the terminal where it is one; where it is full or closed, the work goes on.
+
+    A file or a pipe gets it whole: whoever searches that looks for sentences.
+    """
     with contextlib.suppress(OSError, ValueError):
         stream = stream or sys.stderr
-        stream.write(show_controls(text) + "\n")
+        text = show_controls(text)
+        stream.write((_fit(text, open_console(stream).width) if stream.isatty() else text) + "\n")
         stream.flush()
+
+
+def _fit(text: str, width: int) -> str:
+    """Lines broken between words. What is to be copied, a path or a command, is not broken, however long it is."""
+    rows: list[str] = []
+    for line in text.split("\n"):
+        kept = _KEPT.sub(lambda found: found[0].replace(" ", "\0"), line)
+        begin = _BEGIN.match(line)
+        further = " " * (len(begin[0]) if begin else len(line) - len(line.lstrip()) + 2)
+        rows += textwrap.wrap(
+            kept,
+            width,
+            subsequent_indent=further,
+            expand_tabs=False,
+            replace_whitespace=False,
+            break_long_words=False,
+            break_on_hyphens=False,
+        ) or [""]
+    return "\n".join(rows).replace("\0", " ")
 
 
 def open_console(stream: TextIO) -> Console:

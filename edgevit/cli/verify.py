@@ -6,17 +6,13 @@ from pathlib import Path
 
 import click
 
+from edgevit.cli.options import key_option
 from edgevit.cli.output import Output, output_options
 
 
 @click.command("verify", short_help="Check a bundle's manifest, files and signature.")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option(
-    "--public-key",
-    type=click.Path(path_type=Path),
-    metavar="KEY.pem",
-    help="Refuse a bundle that was not signed with this key's other half.",
-)
+@key_option
 @output_options
 def command(output: Output, bundle: Path, public_key: Path | None) -> None:
     """Check a bundle against its manifest: its form, the size and hash of every file, and that nothing else lies in it.

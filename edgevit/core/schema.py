@@ -119,6 +119,8 @@ def _convert(kind: Any, data: Any, path: str, complaints: list[str], hints: list
             complaints.append(f"{path} = {_show(data)} is not a list")
             return ()
         variadic = len(args) == 2 and args[1] is Ellipsis
+        if variadic and set(map(type, data)) <= _find_plain_types(args[0]):
+            return tuple(data)
         if not variadic and len(args) != len(data):
             complaints.append(f"{path} = {_show(data)} has {len(data)} values, not {len(args)}")
             return ()
@@ -129,9 +131,21 @@ def _convert(kind: Any, data: Any, path: str, complaints: list[str], hints: list
         if not isinstance(data, Mapping):
             complaints.append(f"{path} = {_show(data)} is not a table")
             return {}
+        if args[1] is Any or set(map(type, data.values())) <= _find_plain_types(args[1]):
+            return dict(data)
         few = _stop_at_many(data.items(), complaints)
         return {k: _convert(args[1], v, f"{path}.{_show_key(k)}", complaints, hints) for k, v in few}
     return _convert_scalar(kind, data, path, complaints)
+
+
+@functools.cache
+def _find_plain_types(kind: Any) -> frozenset[type]:
+    """The types of values that ``kind`` takes as they are: of a list of labels, each needs no look of its own."""
+    members = list(get_args(kind)) if get_origin(kind) in (Union, types.UnionType) else [kind]
+    plain = [member for member in members if member in (str, int, bool, float)]
+    if float in plain and int in plain and plain.index(float) < plain.index(int):
+        plain.remove(int)  # whole numbers become floats
+    return frozenset(plain)
 
 
 def _stop_at_many(items: Iterable[T], complaints: list[str]) -> Iterator[T]:

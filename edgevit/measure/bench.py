@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,7 @@ def bench_bundles(
     cold_start: bool = False,
     end_to_end: str | Path | None = None,
     check: Check = "auto",
+    public_key: str | os.PathLike[str] | None = None,
     seed: int = 0,
     progress: Progress = ignore_progress,
 ) -> Comparison:
@@ -81,11 +83,13 @@ def bench_bundles(
         end_to_end: Also measure the way from an image file to the answer, with this file or, where that is
             ``synthetic``, with a drawn photo of 640 × 480.
         check: Whether each bundle's canary is answered first; see :func:`edgevit.runtime.open_bundle`.
+        public_key: Of whoever has to have signed all of them; see :func:`edgevit.runtime.open_bundle`.
         seed: Of the pixels, which are random: the time of these engines does not depend on them.
         progress: Told between turns.
 
     Raises:
-        BundleError: A bundle is damaged, portable, or takes another image size or batch than the first.
+        BundleError: A bundle is damaged, not signed with that key, portable, or takes another image size or batch than
+            the first.
         DeviceError: An engine cannot be opened here, or answers something else than where it was judged.
     """
     from edgevit.measure.cold_start import measure_cold_start
@@ -102,7 +106,7 @@ def bench_bundles(
     if repeated or not names:
         raise DataError(f"given twice: {', '.join(repeated)}" if repeated else "no bundles", "name each bundle once")
     photo = None if end_to_end is None else draw_photo() if end_to_end == SYNTHETIC else read_photo(end_to_end)
-    opened = {name: load_bundle(name) for name in names}
+    opened = {name: load_bundle(name, public_key=public_key) for name in names}
     engines = {name: bundle.engine for name, bundle in opened.items()}
     first = opened[names[0]].manifest
     size = batch or first.batch[1]
@@ -111,7 +115,10 @@ def bench_bundles(
     pixels = np.random.default_rng(seed).integers(0, 256, (size, height, width, 3), dtype=np.uint8)
     machine = describe_machine()  # before the load that measuring is
     with contextlib.ExitStack() as stack:
-        predictors = {n: stack.enter_context(open_bundle(n, settings=settings, check=check)) for n in names}
+        predictors = {
+            name: stack.enter_context(open_bundle(name, settings=settings, check=check, public_key=public_key))
+            for name in names
+        }
         sessions = {name: predictor.session for name, predictor in predictors.items()}
         watch = Watch(progress)
         measured = measure_latency(sessions, pixels, runs=runs, seconds=seconds, progress=watch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ def evaluate_bundle(
     skip_bad_images: bool = False,
     open_with: Callable[[str | Path], AbstractContextManager[Any]] | None = None,
     check: Check = "auto",
+    public_key: str | os.PathLike[str] | None = None,
     progress: Progress = ignore_progress,
 ) -> Evaluation:
     """Run a bundle over images.
@@ -83,11 +85,12 @@ def evaluate_bundle(
         skip_bad_images: Go on without images that cannot be read.
         check: Whether the bundle's canary is answered first, where it is opened here; see
             :func:`edgevit.runtime.open_bundle`.
+        public_key: Of whoever has to have signed the bundle, as ``check``.
         open_with: Opens the bundle elsewhere, as :func:`edgevit.remote.answers.open_on` does; here by default.
         progress: Told after every batch.
 
     Raises:
-        BundleError: The bundle is damaged or portable.
+        BundleError: The bundle is damaged, portable, or not signed with that key.
         DataError: The bundle's preprocessing was assumed; bad images; or neither labels nor a reference to judge by:
             embeddings and features are judged only by a reference.
         CheckpointError: The reference cannot be read, or answers in another form.
@@ -96,10 +99,10 @@ def evaluate_bundle(
     from edgevit.pixels.class_names import expect_labels
     from edgevit.pixels.images import ImageSet
     from edgevit.runtime import open_bundle
-    from edgevit.runtime.manifest import load_manifest
+    from edgevit.runtime.bundle import load_bundle
 
     # Before the bundle is opened, which on a device may mean to install everything there.
-    manifest = load_manifest(Path(bundle))
+    manifest = load_bundle(bundle, public_key=public_key).manifest
     task = manifest.task
     if manifest.assumed:
         raise DataError(
@@ -126,7 +129,8 @@ def evaluate_bundle(
             f"{data} has no labels and there is no reference: nothing can be counted",
             "give labelled images (a folder per class, or a CSV with a column label), or --reference CHECKPOINT",
         )
-    with open_with(bundle) if open_with is not None else open_bundle(bundle, check=check) as predictor:
+    opened = open_with(bundle) if open_with else open_bundle(bundle, check=check, public_key=public_key)
+    with opened as predictor:
         images = images.check(
             skip_bad=skip_bad_images,
             preprocess=predictor.preprocess,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from edgevit.remote.job import make_job, persist, run_job
 from edgevit.remote.ssh import Connection, Exchange
 from edgevit.remote.ssh_errors import OutOfReachError
 from edgevit.remote.wheel import pack_wheel
-from edgevit.runtime.bundle import Bundle, verify_bundle
+from edgevit.runtime.bundle import Bundle, load_bundle, verify_bundle
 from edgevit.runtime.canary import CanaryCheck, Check
 from edgevit.runtime.pack_file import lend_folder
 from edgevit.runtime.session import Outputs
@@ -88,24 +89,27 @@ def open_on(
     path: str | Path,
     *,
     check: Check = "auto",
+    public_key: str | os.PathLike[str] | None = None,
     log: Callable[[str], None] = lambda line: None,
     progress: Progress = ignore_progress,
 ) -> Iterator[RemotePredictor]:
     """Copy a finished bundle to a device and open it there.
 
+    With ``public_key``, what that key did not sign is not sent.
+
     Raises:
-        BundleError: It is damaged or portable, or does not fit the device.
+        BundleError: It is damaged, not signed with that key or portable, or does not fit the device.
         DeviceError: The device is out of reach, is not the right one or lacks something, cannot open the engine, or its
             engine does not answer there as where it was judged.
     """
     connection = Connection(host)
     arguments = (*_SERVE, "--open-only", "--check", check, "input/bundle")
     with (
-        lend_folder(path) as source,
+        lend_folder(path, public_key) as source,
         pack_wheel() as wheel,
         tempfile.TemporaryDirectory(prefix="edgevit-") as folder,
     ):
-        bundle = verify_bundle(source)
+        bundle = verify_bundle(load_bundle(source, public_key=public_key))
         job = make_job(connection, "answer", arguments, {"bundle": bundle}, wheel, log)
         said = run_job(connection, job, Path(folder), log=log, keep=True, progress=progress)
     canary = schema.from_data(CanaryCheck, said["canary"], f"the answer of {host}", DeviceError)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from edgevit.measure.bench import Comparison
 from edgevit.remote.job import make_job, run_job
 from edgevit.remote.ssh import Connection
 from edgevit.remote.wheel import pack_wheel
-from edgevit.runtime.bundle import verify_bundle
+from edgevit.runtime.bundle import load_bundle, verify_bundle
 from edgevit.runtime.pack_file import lend_folder
 
 
@@ -24,21 +25,26 @@ def bench_on(
     bundles: Sequence[str | Path],
     options: Sequence[str],
     *,
+    public_key: str | os.PathLike[str] | None = None,
     log: Callable[[str], None] = lambda line: None,
     progress: Progress = ignore_progress,
 ) -> Comparison:
     """Time finished bundles on a device over ssh; see :func:`edgevit.measure.bench.bench_bundles`, which runs there.
 
-    ``options`` are those of ``edgevit bench``; ``log`` is told every line that the device says.
+    ``options`` are those of ``edgevit bench``; ``log`` is told every line that the device says. With
+    ``public_key``, what that key did not sign is not sent.
 
     Raises:
-        BundleError: A bundle is damaged or portable.
+        BundleError: A bundle is damaged, not signed with that key or portable.
         DeviceError: As :func:`finish_on`.
     """
     connection = Connection(host)
     with contextlib.ExitStack() as stack:
-        folders = [stack.enter_context(lend_folder(bundle)) for bundle in bundles]
-        opened = {str(index): verify_bundle(folder) for index, folder in enumerate(folders)}
+        folders = [stack.enter_context(lend_folder(bundle, public_key)) for bundle in bundles]
+        opened = {
+            str(index): verify_bundle(load_bundle(folder, public_key=public_key))
+            for index, folder in enumerate(folders)
+        }
         arguments = ("-m", "edgevit", "bench", *(f"input/{name}" for name in opened), *options, "--json")
         wheel = stack.enter_context(pack_wheel())
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgevit-"))

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from edgevit.core.arguments import check_switch, read_path
 from edgevit.core.command import write_command
 from edgevit.core.contents import Contents
 from edgevit.core.engine import Engine
-from edgevit.core.errors import BundleError, ErrorCode, OutputError, format_offenders
+from edgevit.core.errors import BundleError, EdgevitError, ErrorCode, OutputError, format_offenders
 from edgevit.core.report.place import CANARY_FILE
 from edgevit.runtime.bundle_settings import check_manifest_settings
-from edgevit.runtime.manifest import MANIFEST_FILE, Manifest, parse_manifest, read_manifest
+from edgevit.runtime.folder import is_safe_name
+from edgevit.runtime.manifest import MANIFEST_FILE, Manifest, parse_manifest, read_manifest, shorten_name
 from edgevit.runtime.packed import SUFFIX, open_contents
 from edgevit.runtime.signature import SIGNATURE_FILE, check_signature
 
@@ -63,7 +65,11 @@ class Bundle:
 
         Raises:
             BundleError: It cannot be read, or is no file of the bundle's own.
+            EdgevitError: It is no name that a bundle's file may have.
         """
+        if not isinstance(name, str) or not is_safe_name(name):
+            hint = "give a name that the manifest lists"
+            raise EdgevitError(f"{ascii(name)[:80]} is not the name of a bundle's file", hint, code="argument")
         try:
             if self.contents.is_irregular(name):
                 raise BundleError(
@@ -133,9 +139,9 @@ def load_bundle(path: str | os.PathLike[str], *, public_key: str | bytes | os.Pa
     Raises:
         BundleError: The manifest is missing, damaged or of a newer edgevit, or sets what a bundle may not set; or it is
             not signed with that key.
-        EdgevitError: The key cannot be used.
+        EdgevitError: The path is none, or the key cannot be used.
     """
-    path = Path(path)
+    path = read_path(path, "path")
     contents = open_contents(path)
     content = read_manifest(contents)
     if public_key is not None:
@@ -146,7 +152,8 @@ def load_bundle(path: str | os.PathLike[str], *, public_key: str | bytes | os.Pa
         needed = [*manifest.engine.files, *([CANARY_FILE] if manifest.canary is not None else [])]
         unlisted = [name for name in needed if name not in manifest.files]
         if unlisted:
-            message = f"{path}: the manifest lists no file {', '.join(unlisted)}"
+            lines = format_offenders([shorten_name(name) for name in unlisted])
+            message = f"{path}: the manifest does not list what its engine needs:\n{lines}"
             raise BundleError(message, "build the bundle again", code="unsafe")
     if contents.packed:
         _refuse_unlisted(path, contents, manifest)
@@ -157,8 +164,9 @@ def _refuse_unlisted(path: Path, contents: Contents, manifest: Manifest) -> None
     """Into a folder a system may put files of its own, but nothing comes into a packed bundle by chance."""
     unlisted = [name for name in contents.list_names() if name not in {*manifest.files, MANIFEST_FILE, SIGNATURE_FILE}]
     if unlisted:
+        lines = format_offenders([shorten_name(name) for name in unlisted])
         raise BundleError(
-            f"{path} holds files that its manifest does not list:\n{format_offenders(unlisted)}",
+            f"{path} holds files that its manifest does not list:\n{lines}",
             f"delete {'it' if len(unlisted) == 1 else 'them'} from the bundle's folder, and pack that again",
             code="unsafe",
         )
@@ -169,14 +177,19 @@ def refuse_inside(path: str | os.PathLike[str]) -> None:
 
     Raises:
         OutputError: With the bundle.
+        EdgevitError: The path is none.
     """
-    around = next((folder for folder in Path(path).resolve().parents if (folder / MANIFEST_FILE).is_file()), None)
+    path = read_path(path, "path")
+    if "\0" in str(path):
+        raise EdgevitError("a path has a zero byte", "give another", code="argument")
+    around = next((folder for folder in path.resolve().parents if (folder / MANIFEST_FILE).is_file()), None)
     if around is not None:
         raise OutputError(f"{path} lies inside the bundle {around}", "write it beside: a bundle holds only its own")
 
 
 def find_damage(bundle: Bundle, *, contents: bool = True) -> tuple[Damage, ...]:
     """Every file that is not as the manifest says; only presence and size are checked without ``contents``."""
+    check_switch(contents, "contents")
     damage: list[Damage] = []
     found = bundle.contents
     for name, record in sorted(bundle.manifest.files.items()):
@@ -211,7 +224,10 @@ def verify_bundle(path: str | os.PathLike[str] | Bundle, *, contents: bool = Tru
 
     Raises:
         BundleError: Listing every missing, damaged and extra file, with both values.
+        EdgevitError: An argument is not of its kind.
     """
+    check_switch(contents, "contents")
+    check_switch(extra, "extra")
     bundle = path if isinstance(path, Bundle) else load_bundle(path)
     damage = [d for d in find_damage(bundle, contents=contents) if extra or d.kind != "extra"]
     if damage:

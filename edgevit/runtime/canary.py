@@ -13,11 +13,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from edgevit.core.arguments import check_choice
 from edgevit.core.cache_folder import default_cache_directory
 from edgevit.core.errors import DeviceError, OutputError
 from edgevit.core.json_text import parse_json
@@ -29,6 +30,7 @@ from edgevit.runtime.rebuild import suggest_rebuild
 from edgevit.runtime.session import Session, get_runtime
 
 Check: TypeAlias = Literal["auto", "always", "never"]
+CHECKS: tuple[Check, ...] = get_args(Check)
 
 _MOST_FILES = 256
 
@@ -125,8 +127,7 @@ def check_canary(bundle: Bundle, session: Session, check: Check = "auto") -> Can
 
 def try_canary(bundle: Bundle, session: Session, check: Check = "auto") -> CanaryCheck:
     """As :func:`check_canary`, with a failure as a result."""
-    if check not in ("auto", "always", "never"):
-        raise ValueError(f"check = {check!r} is not one of auto, always, never")
+    check_choice(check, "check", CHECKS)
     record = bundle.manifest.canary
     if record is None:
         return CanaryCheck("none")

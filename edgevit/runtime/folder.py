@@ -44,8 +44,9 @@ class FolderContents(Contents):
         """See :class:`edgevit.core.contents.Contents`."""
         with (self.path / name).open("rb") as stream:
             content = stream.read() if most is None else stream.read(most + 1)
+            size = os.fstat(stream.fileno()).st_size
         if most is not None and len(content) > most:
-            raise ValueError(f"it has more than {most} bytes")
+            raise ValueError(f"it has {max(size, len(content))} bytes, and {most} are the most")
         return content
 
     def hash(self, name: str) -> tuple[str, int]:

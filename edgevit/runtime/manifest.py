@@ -20,8 +20,8 @@ from edgevit.core import schema
 from edgevit.core.answer import Answer
 from edgevit.core.contents import Contents
 from edgevit.core.engine import LARGEST_BATCH, Engine, TensorSpec
-from edgevit.core.errors import BundleError
-from edgevit.core.json_text import RepeatedKeyError, parse_json
+from edgevit.core.errors import BundleError, format_offenders
+from edgevit.core.json_text import MOST_VALUES, RepeatedKeyError, count_values, parse_json
 from edgevit.core.report.place import CanaryRecord
 from edgevit.core.target import Target
 from edgevit.core.task import ANSWERED_TASKS, Task
@@ -38,8 +38,8 @@ ASSUMED = "assumed"
 
 DIGEST_KEY = "manifest_sha256"
 MOST_LEVELS = 32
-MOST_BYTES = 16 << 20
-"""Of the file: a hundred thousand labels have 2 MiB."""
+MOST_BYTES = 4 << 20
+"""Of the file: the largest of a thousand labels has 60 KiB, and a hundred thousand labels have 2 MiB."""
 
 _REBUILD = "build the bundle again"
 _INVALID = partial(BundleError, code="manifest")
@@ -216,9 +216,15 @@ def dump_manifest(manifest: Manifest) -> bytes:
 
     Raises:
         ValueError: ``source`` or ``figures`` holds something that JSON has no form for, such as NaN.
+        BundleError: It would be larger than what is read.
     """
     data = _write_whole_characters(manifest.to_data())
-    return (json.dumps({**data, DIGEST_KEY: _digest(data)}, indent=1, allow_nan=False) + "\n").encode()
+    text = json.dumps({**data, DIGEST_KEY: _digest(data)}, indent=1, allow_nan=False) + "\n"
+    for found, most, what in ((len(text), MOST_BYTES, "bytes"), (count_values(text), MOST_VALUES, "values")):
+        if found > most:
+            hint = "build from a checkpoint with fewer or shorter labels"
+            raise _INVALID(f"{MANIFEST_FILE} would have {found} {what}, and {most} are the most", hint)
+    return text.encode()
 
 
 def _write_whole_characters(value: Any) -> Any:
@@ -305,16 +311,21 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
     if isinstance(files, dict) and len(files) >= MOST_FILES:
         raise _INVALID(f"{file} lists {len(files)} files, and {MOST_FILES - 1} are the most", _REBUILD)
     if unsafe := find_unsafe_names(files if isinstance(files, dict) else ()):
-        names = ", ".join(ascii(name) for name in unsafe[:10])
-        raise BundleError(
-            f"{file} lists files with names that lead out of the bundle: {names}", _REBUILD, code="unsafe"
-        )
+        lines = format_offenders([shorten_name(name) for name in unsafe])
+        message = f"{file} lists files with names that lead out of the bundle:\n{lines}"
+        raise BundleError(message, _REBUILD, code="unsafe")
     return schema.from_data(Manifest, data, str(file), _INVALID)
 
 
 def hash_file(path: Path) -> FileRecord:
     """Content hash and size of a file."""
     return FileRecord(*FolderContents(path.parent).hash(path.name))
+
+
+def shorten_name(name: str, most: int = 100) -> str:
+    """A name from a bundle, for a message: on one line, and not a whole document."""
+    shown = "".join(char if char.isprintable() else "?" for char in name[:most])
+    return shown if len(name) <= most else f"{shown}…"
 
 
 def _show(value: object) -> str:

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from edgevit.core.contents import Contents
 from edgevit.core.errors import BundleError, OutputError
-from edgevit.runtime.bundle import Bundle, refuse_inside, verify_bundle
+from edgevit.runtime.bundle import Bundle, load_bundle, refuse_inside, verify_bundle
 from edgevit.runtime.manifest import MANIFEST_FILE
 from edgevit.runtime.packed import (
     CENTRAL,
@@ -75,18 +75,21 @@ def pack_file(path: str | os.PathLike[str], out: str | os.PathLike[str] | None =
     return out
 
 
-def unpack_file(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Bundle:
+def unpack_file(
+    path: str | os.PathLike[str], out: str | os.PathLike[str], public_key: str | bytes | os.PathLike[str] | None = None
+) -> Bundle:
     """Write a packed bundle as a folder, after every file of it was checked.
 
     Args:
         path: The packed bundle.
         out: The folder, which is not there yet.
+        public_key: Of whoever has to have signed it; see :func:`edgevit.runtime.open_bundle`.
 
     Raises:
         BundleError: It is damaged, or no packed bundle.
         OutputError: The folder cannot be written, or is there.
     """
-    bundle, out = verify_bundle(path), Path(out)
+    bundle, out = verify_bundle(load_bundle(path, public_key=public_key)), Path(out)
     if not bundle.contents.packed:
         raise BundleError(f"{path} is a folder already", "give a file that edgevit pack wrote", code="argument")
     if os.path.lexists(out):
@@ -104,10 +107,13 @@ def unpack_file(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Bu
 
 
 @contextlib.contextmanager
-def lend_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+def lend_folder(
+    path: str | os.PathLike[str], public_key: str | bytes | os.PathLike[str] | None = None
+) -> Iterator[Path]:
     """The bundle as a folder: itself, or what a packed one holds, in a private temporary folder that goes at the end.
 
-    For what has to give paths to other programs or machines; opening an engine needs none.
+    For what has to give paths to other programs or machines; opening an engine needs none. A packed one
+    is held against ``public_key`` before it is unpacked; a folder is the caller's to hold against it.
 
     Raises:
         BundleError: A packed bundle is damaged.
@@ -117,7 +123,7 @@ def lend_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield Path(path)
         return
     with tempfile.TemporaryDirectory(prefix="edgevit-") as folder:  # which only its owner may read
-        yield unpack_file(path, Path(folder) / Path(path).name.removesuffix(SUFFIX)).path
+        yield unpack_file(path, Path(folder) / Path(path).name.removesuffix(SUFFIX), public_key).path
 
 
 def write_pack(stream: BinaryIO, bundle: Bundle, signature: bytes | None) -> None:

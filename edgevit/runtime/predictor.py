@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from edgevit.core.arguments import check_choice, check_switch
 from edgevit.core.engine import Engine, Setting
 from edgevit.core.errors import BundleError, DataError, ErrorCode
 from edgevit.core.target import read_architecture
 from edgevit.pixels.decode import ImageSource
 from edgevit.pixels.preprocess import Preprocess
 from edgevit.runtime.bundle import Bundle, load_bundle, verify_bundle
-from edgevit.runtime.canary import CanaryCheck, Check, check_canary
+from edgevit.runtime.canary import CHECKS, CanaryCheck, Check, check_canary
 from edgevit.runtime.manifest import Manifest
 from edgevit.runtime.prediction import Prediction, rank_outputs
 from edgevit.runtime.rebuild import suggest_rebuild
@@ -201,6 +202,7 @@ class Predictor(WholePredictor):
     @tell_memory()
     def _compute(self, images: Iterable[ImageSource], bgr: bool, *, listed: bool) -> Outputs:
         """All outputs, ``(images, …) float32`` each; images of a list are named by their places."""
+        check_switch(bgr, "bgr")
         remaining = enumerate(check_list(images))
         parts: list[Outputs] = []
         while chunk := list(islice(remaining, self.manifest.batch[2])):
@@ -290,7 +292,11 @@ def open_bundle(
         MissingPackageError: The engine library is not installed.
         DeviceError: A setting is not valid, the library refused the engine, or the engine does not answer here as where
             it was judged: with both figures, and with what differs.
+        EdgevitError: An argument is not of its kind; with the code ``argument``.
     """
+    check_switch(verify, "verify")
+    check_switch(keep_compiled, "keep_compiled")
+    check_choice(check, "check", CHECKS)
     bundle = load_bundle(path, public_key=public_key)
     engine = bundle.engine  # refuses a portable bundle before its files are hashed
     verify_bundle(bundle, contents=verify or public_key is not None, extra=False)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from edgevit.core.arguments import check_switch
 from edgevit.core.engine import Engine, Setting, TensorSpec
 from edgevit.core.errors import BundleError, DataError, DeviceError
 from edgevit.core.libraries import LIBRARIES
@@ -145,6 +146,7 @@ class Session:
 
     def enqueue(self, work: Callable[[], Answer], *, block: bool = True) -> Future[Answer]:
         """As :meth:`submit`, with any work that runs batches in this session."""
+        check_switch(block, "block")
         with self._lock:
             if self._closing:
                 raise _closed()
@@ -161,7 +163,7 @@ class Session:
             DataError: ``n`` is no whole number from 1.
             DeviceError: The session is closed, or the engine failed.
         """
-        if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
             raise DataError(f"n = {n!r} is not a whole number from 1", "give the number of calls", code="argument")
         black = np.zeros((self.batch[1], *map(int, self.inputs[0].shape[1:])), np.uint8)
         for _ in range(n * self.streams):  # which the executors use in turn
@@ -255,7 +257,8 @@ def open_engine(
         DataError: ``queue_size`` is below 1.
         DeviceError: The device is not here, a setting is not valid, or the library refused the engine.
     """
-    if queue_size is not None and (not isinstance(queue_size, int) or queue_size < 1):
+    whole = isinstance(queue_size, int | np.integer) and not isinstance(queue_size, bool)
+    if queue_size is not None and (not whole or queue_size < 1):
         message = f"queue_size = {queue_size!r} is not a whole number from 1"
         raise DataError(message, "give another, or none", code="argument")
     runtime = get_runtime(engine.backend)

@@ -134,7 +134,7 @@ def check_bundled_settings(
     properties, keys = library.bundle_properties, GPU_KEYS if library.nvidia else KEYS
     offenders = []
     for key, value in settings.items():
-        setting = f"{key if key.isprintable() else ascii(key)} = {value!r}"
+        setting = f"{_shorten(key if key.isprintable() else ascii(key))} = {_shorten(repr(value))}"
         if key in keys:
             complaint = _find_fault(key, value)
             if complaint:
@@ -148,6 +148,11 @@ def check_bundled_settings(
             f"{where} cannot stand in a bundle:\n{format_offenders(offenders)}",
             f"{hint}; a bundle's own are {', '.join((*keys, *properties))}",
         )
+
+
+def _shorten(text: str, most: int = 100) -> str:
+    """Somebody may have put a whole document in place of a name or value."""
+    return text if len(text) <= most else f"{text[:most]} …"
 
 
 def _find_fault(key: str, value: Setting) -> str | None:

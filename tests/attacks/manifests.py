@@ -66,6 +66,14 @@ def _many_files(data: Data) -> None:
     data["files"].update({f"file-{i}": record(b"") for i in range(80)})
 
 
+def _many_settings(data: Data) -> None:
+    data["engine"]["settings"].update({f"setting-{i}": i for i in range(100_000)})
+
+
+def _many_ports(data: Data) -> None:
+    data["outputs"] = data["outputs"] * 20_000
+
+
 MANIFESTS: dict[str, Callable[[Data], None]] = {
     "name-leads-up": _list_file("../outside.bin"),
     "name-leads-up-within": _list_file("a/../../outside.bin"),
@@ -121,6 +129,12 @@ MANIFESTS: dict[str, Callable[[Data], None]] = {
     "type-of-engine": set_field("engine", to=[]),
     "type-of-version": set_field("schema_version", to="1"),
     "mean-overflows": set_field("preprocess", "std", to=[0.0, 0.0, 0.0]),
+    "settings-by-the-hundred-thousand": _many_settings,
+    "outputs-by-the-ten-thousand": _many_ports,
+    "keys-by-the-hundred-thousand": lambda data: data.update({f"key-{i}": i for i in range(100_000)}),
+    "key-of-three-megabytes": lambda data: data.update({"k" * (3 << 20): 1}),
+    "files-by-the-hundred-thousand": set_field("engine", "files", to=[f"file-{i}" for i in range(100_000)]),
+    "text-of-commas": set_field("source", to={"note": ",[{" * (1 << 20)}),
     "schema-is-newer": set_field("schema_version", to=2),
     "schema-is-far-newer": set_field("schema_version", to=1 << 40),
     "schema-is-zero": set_field("schema_version", to=0),
@@ -154,6 +168,9 @@ RAW: dict[str, Callable[[bytes], bytes]] = {
     "json-is-deeper-than-32": lambda content: content[:-1] + b', "x": ' + b'{"a":' * 40 + b"1" + b"}" * 41,
     "json-is-only-brackets": lambda content: b"[" * 1_000_000,
     "json-is-huge": lambda content: content + b" " * (17 << 20),
+    "json-has-five-megabytes": lambda content: content[:-1] + b" " * 5_000_000 + b"}",
+    "json-has-a-million-values": lambda content: content[:-1] + b', "x": [' + b"1," * (1 << 20) + b"1]}",
+    "json-breaks-off-after-four-million-lines": lambda content: b"{" + b"\n" * (4_000_000) + b"x",
     "json-has-nan": _replace_version(b"NaN"),
     "json-has-infinity": _replace_version(b"-Infinity"),
     "json-has-a-number-too-large": _replace_version(b"1e999"),

@@ -17,6 +17,7 @@ from edgevit.runtime import open_bundle
 from edgevit.runtime.bundle import load_bundle
 from edgevit.runtime.pack_file import pack_file
 from edgevit.runtime.rebuild import rebuild_command
+from edgevit.runtime.sign import make_keys, sign_bundle
 from tests.support.tiny_bundle import make_bundle, make_portable_bundle
 
 
@@ -98,6 +99,51 @@ def test_every_command_takes_a_packed_bundle(line, packed, run, tmp_path):
     page = read_json(run("report", packed, "--out", tmp_path / "page.html", "--json"))
     assert page["page"] == str(tmp_path / "page.html")
     assert read_json(run("verify", packed, "--json"))["packed"] is True
+
+
+@pytest.fixture(params=["folder", "packed"])
+def opened(line, tmp_path, request) -> Path:
+    """A copy of the line's bundle in either form."""
+    copy = Path(shutil.copytree(line.bundle, tmp_path / "copy"))
+    return copy if request.param == "folder" else pack_file(copy)
+
+
+def list_openers(line, bundle, key):
+    """Every command that opens an engine, asked for a signature."""
+    image, asked = sorted(line.validation.glob("*/*.png"))[0], ["--public-key", key, "--json"]
+    return [
+        ["run", bundle, image, *asked],
+        ["bench", bundle, "--runs", "1", "--seconds", "0.01", *asked],
+        ["eval", bundle, "--data", line.validation, *asked],
+        ["check", bundle, *asked],
+    ]
+
+
+def test_every_command_that_opens_an_engine_takes_a_key(line, opened, run, tmp_path):
+    private, public = make_keys(tmp_path / "vendor")
+    sign_bundle(opened, private)
+    for command in list_openers(line, opened, public):
+        read_json(run(*command))
+    others = make_keys(tmp_path / "other")[1]
+    for command in list_openers(line, opened, others):
+        assert json.loads(run(*command).stdout)["code"] == "signature"
+
+
+def test_unsigned_bundle_is_refused_before_its_manifest_is_read_or_anything_is_sent(line, opened, run, tmp_path):
+    if opened.is_dir():
+        (opened / "manifest.json").write_bytes(b"{")
+    else:
+        content = opened.read_bytes()
+        opened.write_bytes(content.replace(b'"schema_version"', b'"schema_wersion"', 1))
+    public = make_keys(tmp_path / "vendor")[1]
+    run_command, bench, evaluate, check = list_openers(line, opened, public)
+    on_board = [[*command, "--on", "nobody@localhost"] for command in (bench, evaluate)]
+    for command in (run_command, bench, evaluate, check, *on_board):
+        result = run(*command)
+        assert result.exit_code == 2
+        said = json.loads(result.stdout)
+        assert said["code"] == "signature", (command, said)
+        assert "is not signed" in said["error"]
 
 
 def test_finish_of_a_packed_bundle_unpacks_it_and_asks_where_to(tmp_path, monkeypatch):

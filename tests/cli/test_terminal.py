@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from edgevit.cli import main
 from edgevit.cli.output import Output, output_options
 from edgevit.cli.run import _show_label
 from edgevit.cli.tables import make_pairs, make_table
-from edgevit.cli.terminal import show_controls, write_json
+from edgevit.cli.terminal import show_controls, write_aside, write_json
 from edgevit.core.errors import BundleError
 
 LINK = "\x1b]8;;http://x\x07click\x1b]8;;\x07"
@@ -124,6 +125,90 @@ def test_note_is_dropped_where_standard_error_is_closed(monkeypatch):
     closed.close()
     monkeypatch.setattr(sys, "stderr", closed)
     Output().note("nobody hears it")
+
+
+class Screen(io.StringIO):
+    """A terminal of 40 columns."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def show(monkeypatch):
+    """The rows in which a text stands on a terminal of 40 columns."""
+    monkeypatch.setenv("COLUMNS", "40")
+
+    def write(text):
+        screen = Screen()
+        write_aside(text, screen)
+        return screen.getvalue().splitlines()
+
+    return write
+
+
+def test_long_lines_on_a_terminal_break_between_words_and_line_up(show):
+    error = "error: the bundle's engine does not answer as the model's own where it was judged:"
+    listed = "  some.file.bin: missing; the manifest lists it with 5 bytes"
+    hint = "hint: copy it again, or build it again"
+    assert show(f"{error}\n{listed}\n{hint}") == [
+        "error: the bundle's engine does not",
+        "       answer as the model's own where",
+        "       it was judged:",
+        "  some.file.bin: missing; the manifest",
+        "    lists it with 5 bytes",
+        "hint: copy it again, or build it again",
+    ]
+    assert show("") == [""]
+    assert show("word\ttabulator  blanks") == ["word\ttabulator  blanks"]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "/a/path/that-is-longer/than-the-terminal/is-wide.onnx",
+        "`edgevit finish 'my bundle' --out somewhere/else`",
+        "'/a path with blanks in quotes/and more of it/x.png'",
+        'pip install "edgevit[build] @ git+https://example.org/edgevit@main"',
+        "edgevit build ./checkpoint --target intel-cpu --precision int8 --out ./bundle",
+    ],
+)
+def test_what_is_to_be_copied_is_not_broken(show, kept):
+    rows = show(f"hint: do this, which is best of all here: {kept}")
+    assert rows[:2] == ["hint: do this, which is best of all", "      here:"]
+    assert rows[2:] == [f"      {kept}"]
+
+
+def test_apostrophes_are_no_quotes(show):
+    rows = show("hint: " + "the bundle's engine and the model's figures " * 3)
+    assert all(len(row) <= 40 for row in rows)
+    assert len(rows) > 3
+
+
+def test_lines_of_a_pipe_stay_whole_and_those_of_a_terminal_do_not(tmp_path):
+    """Also the document of --json, on whichever screen the error is shown."""
+    import pty
+
+    missing = tmp_path / "nowhere"
+    command = [sys.executable, "-m", "edgevit", "verify", str(missing), "--json"]
+    screen, end = pty.openpty()
+    try:
+        env = {**os.environ, "COLUMNS": "50", "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=end, text=True, env=env, check=False)
+        shown = os.read(screen, 65536).decode().replace("\r\n", "\n")
+    finally:
+        os.close(end)
+        os.close(screen)
+    piped = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == piped.returncode == 2
+    assert done.stdout == piped.stdout
+    assert len(done.stdout.splitlines()) == 1
+    document = json.loads(done.stdout)
+    assert piped.stderr == f"error: {document['error']}\nhint: {document['hint']}\n"
+    assert shown.replace("\n       ", " ").replace("\n      ", " ") == piped.stderr
+    rows = [row.strip() for row in shown.splitlines() if str(missing) not in row]
+    assert rows
+    assert all(len(row) <= 50 for row in rows)
 
 
 def test_end_of_a_file_is_not_taken_for_an_interruption(try_command):

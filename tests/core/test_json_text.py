@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgevit.core.json_text import MOST_LEVELS, parse_json
+from edgevit.core.json_text import MOST_LEVELS, MOST_VALUES, parse_json
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,9 @@ def test_what_is_right_is_read() -> None:
         ("9223372036854775808", "too large"),
         ("-9223372036854775809", "too large"),
         ("9" * 1_000_000, "too large"),
-        ("[" + "0," * (1 << 20) + "0]", "more than 1048576 values"),
+        ("[" + "0," * (1 << 17) + "0]", "more than 131072 values"),
+        ('{"a": [' + "[]," * (1 << 17) + "[]]}", "more than 131072 values"),
+        ("[" * (1 << 18), "more than 131072 values"),
         ("[[[]]]", "nested more than 2 deep"),
     ],
 )
@@ -50,6 +52,17 @@ def test_what_two_readers_may_understand_in_two_ways_is_refused_where_that_is_as
 ) -> None:
     with pytest.raises(ValueError, match=words):
         parse_json(text, unique=True, most_levels=2 if "deep" in words else 32)
+
+
+@pytest.mark.parametrize("count", [MOST_VALUES, MOST_VALUES + 1])
+@pytest.mark.parametrize("item", ["0", "[]", "{ }", '",[{"', r'"\"[,\\"'])
+def test_values_are_counted_as_they_are_read(item: str, count: int) -> None:
+    text = '{"a": [' + ", ".join([item] * (count - 2)) + "]}"
+    if count > MOST_VALUES:
+        with pytest.raises(ValueError, match="more than 131072 values"):
+            parse_json(text, unique=True)
+    else:
+        assert len(parse_json(text, unique=True)["a"]) == count - 2
 
 
 def test_what_one_reader_reads_is_left_alone() -> None:

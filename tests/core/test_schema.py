@@ -57,6 +57,40 @@ def test_from_data_when_keys_are_left_out_takes_the_defaults() -> None:
     assert read(VALID) == Board("nano", Memory(8.0))
 
 
+@dataclass(frozen=True)
+class Lists:
+    """Whose values are looked at all at once where they are what is wanted already."""
+
+    whole: tuple[int, ...] = ()
+    real: tuple[float, ...] = ()
+    either: tuple[float | int, ...] = ()
+    settings: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    optional: Mapping[str, float | None] = field(default_factory=dict)
+
+
+def test_values_of_lists_and_tables_are_converted_and_refused_one_by_one() -> None:
+    data = {
+        "whole": [1, 2],
+        "real": [1, 2.5],
+        "either": [1, 2.0],
+        "settings": {"a": 1, "b": 1.5, "c": True, "d": "x"},
+        "optional": {"a": None, "b": 1},
+    }
+    found = from_data(Lists, data, "lists", TargetError)
+    assert found.whole == (1, 2)
+    assert [type(value) for value in (*found.real, *found.either)] == [float] * 4
+    assert found.settings == data["settings"]
+    assert found.settings is not data["settings"]
+    assert [type(value) for value in found.settings.values()] == [int, float, bool, str]
+    assert found.optional == {"a": None, "b": 1.0}
+    assert type(found.optional["b"]) is float
+    wrong = {"whole": [1, True], "real": ["x"], "settings": {"a": 1, "b": None}}
+    with pytest.raises(TargetError) as caught:
+        from_data(Lists, wrong, "lists", TargetError)
+    for words in ("whole[1] = True is not", "real[0] = 'x' is not", "settings.b = None is not a text"):
+        assert words in caught.value.message
+
+
 def test_from_data_when_whole_number_for_float_converts_it() -> None:
     assert type(read(VALID).memory.gib) is float
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgevit.core.errors import BundleError, DeviceError
+from edgevit.core.errors import BundleError, DeviceError, EdgevitError
 from edgevit.core.report.place import CANARY_FILE, CanaryRecord, Place, choose_least_db, compare_places
 from edgevit.core.schema import FieldError
 from edgevit.runtime import open_bundle
@@ -196,7 +196,7 @@ def test_always_answers_what_is_remembered_too_and_never_answers_nothing(
 
 
 def test_a_word_that_is_no_check_is_refused(made: Bundle) -> None:
-    with pytest.raises(ValueError, match="auto, always, never"):
+    with pytest.raises(EdgevitError, match="auto, always, never"):
         open_bundle(made.path, check="sometimes")  # type: ignore[arg-type]
 
 

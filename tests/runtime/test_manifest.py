@@ -97,6 +97,26 @@ def test_changed_manifest_is_refused_with_both_hashes(tmp_path: Path, change: An
         load_manifest(_write(tmp_path, json.dumps(data).encode()))
 
 
+@pytest.mark.parametrize(("classes", "letters", "what"), [(131_072, 1, "values"), (100_000, 60, "bytes")])
+def test_manifest_that_nobody_would_read_is_not_written(classes: int, letters: int, what: str) -> None:
+    outputs = (TensorSpec("logits", (1, classes), "float32"),)
+    manifest = dataclasses.replace(
+        make_manifest(), classes=classes, labels=("x" * letters,) * classes, outputs=outputs, engine=None, canary=None
+    )
+    with pytest.raises(BundleError, match=f"would have [0-9]+ {what}, and [0-9]+ are the most") as caught:
+        dump_manifest(manifest)
+    assert "fewer or shorter labels" in caught.value.hint
+
+
+def test_manifest_of_a_hundred_thousand_labels_is_read(tmp_path: Path) -> None:
+    outputs = (TensorSpec("logits", (1, 100_000), "float32"),)
+    labels = tuple(f"label {i}, of many" for i in range(100_000))
+    manifest = dataclasses.replace(
+        make_manifest(), classes=len(labels), labels=labels, outputs=outputs, engine=None, canary=None
+    )
+    assert load_manifest(_write(tmp_path, dump_manifest(manifest))) == manifest
+
+
 def test_reformatted_manifest_is_the_same(tmp_path: Path) -> None:
     manifest = make_manifest()
     data = dict(reversed(json.loads(dump_manifest(manifest)).items()))

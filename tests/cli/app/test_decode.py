@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from edgevit.cli.app import write
+from edgevit.core.errors import DataError
 from edgevit.pixels.decode import MAX_PIXELS, decode_image
 from tests.support import cpp_engine
 from tests.support.cpp_apps import compile_library
@@ -145,6 +146,20 @@ def test_file_that_is_cut_short_is_refused(decode, tmp_path, suffix):
         (tmp_path / "cut").write_bytes(content[:part])
         with pytest.raises(ValueError):
             decode(tmp_path / "cut")
+
+
+def test_png_that_lost_what_follows_its_last_pixel_is_refused_here_and_taken_by_pillow(decode, tmp_path):
+    """As docs/images.md and the app's README say."""
+    make_photo(43, 61).save(tmp_path / "x.png")
+    content = (tmp_path / "x.png").read_bytes()
+    whole = np.asarray(decode_image(content))
+    for missing in range(1, 21):  # the end's chunk, the checksum of the last one of pixels, that of the pixels
+        np.testing.assert_array_equal(np.asarray(decode_image(content[:-missing])), whole)
+        (tmp_path / "cut").write_bytes(content[:-missing])
+        with pytest.raises(ValueError, match="cut short"):
+            decode(tmp_path / "cut")
+    with pytest.raises(DataError, match="truncated"):
+        decode_image(content[:-30])
 
 
 def test_png_with_a_flipped_bit_is_refused(decode, tmp_path):

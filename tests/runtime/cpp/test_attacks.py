@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cpp_bundle import CppBundle
+from tests.support.cpp_bundle import CppBundle, open_in_python
 
 _FOLDER = Path(__file__).parents[2] / "attacks"
 _ANSWERS: dict[str, str] = json.loads((_FOLDER / "answers.json").read_text())
@@ -33,3 +33,20 @@ def test_attack_has_the_same_code(cpp: CppBundle, attacks: tuple[Path, dict[str,
     expected = "ok" if _ANSWERS[name] in _OF_THE_ENGINE else _ANSWERS[name]
     assert answer.code == expected, answer.text
     assert answer.code == "ok" or "\nhint: " in answer.text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("zip-has-a-further-file", "engine-is-not-listed", "files-by-the-hundred-thousand", "name-leads-up"),
+        *("too-many-files", "file-is-missing", "hash-lies", "file-is-a-pipe"),
+        *("json-has-five-megabytes", "json-has-a-million-values"),
+    ],
+)
+def test_files_and_sizes_are_refused_in_the_same_words(
+    cpp: CppBundle, attacks: tuple[Path, dict[str, Any]], name: str
+) -> None:
+    path = attacks[0] / attacks[1][name]["path"]
+    ours, theirs = cpp.open(path), open_in_python(path)
+    assert ours.text == theirs.text
+    assert len(ours.text) < 2000

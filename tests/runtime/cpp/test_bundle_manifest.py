@@ -98,10 +98,15 @@ def test_name_that_leads_out_is_unsafe(cpp: CppBundle, bundle: Path, name: str) 
         (b'{"schema_version": 2, "a": "\xff"}', "manifest"),
         (b'{"schema_version": 2, "a": "\xed\xa0\x80"}', "manifest"),
         (b'{"schema_version": 2,}', "manifest"),
-        (b" " * (16 << 20) + b'{"schema_version": 2}', "manifest"),
-        (b'{"schema_version": 2' + b" " * ((16 << 20) - 21) + b"}", "schema"),
+        (b" " * (4 << 20) + b'{"schema_version": 2}', "manifest"),
+        (b'{"schema_version": 2' + b" " * ((4 << 20) - 21) + b"}", "schema"),
+        (b'{"schema_version": 2, "a": [' + b"0, " * 131_068 + b"0]}", "schema"),
+        (b'{"schema_version": 2, "a": [' + b"0, " * 131_069 + b"0]}", "manifest"),
+        (b'{"schema_version": 2, "a": [' + b"[ ], " * 131_068 + b"[]]}", "schema"),
+        (b'{"schema_version": 2, "a": [' + b"[ ], " * 131_069 + b"[]]}", "manifest"),
+        (b'{"schema_version": 2, "a": "' + b'[,\\\\\\"' * 200_000 + b'"}', "schema"),
     ],
-    ids=range(23),
+    ids=range(28),
 )
 def test_text_of_a_manifest_is_read_alike(cpp: CppBundle, tmp_path: Path, content: bytes, code: str) -> None:
     (tmp_path / MANIFEST).write_bytes(content)

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import bench_soak
 from tests.support.attack_list import write_attack_list
 from tests.support.cpp_build import SOURCES, build_cpp
-from tests.support.cpp_engine import OPENVINO, choose_libraries, find_headers
+from tests.support.cpp_engine import choose_libraries, find_headers
 
 _PROGRAMS = ["edgevit_everything", "edgevit_soak", "edgevit_trouble"]
 
@@ -60,17 +60,17 @@ def test_everything_at_once_is_answered_as_one_by_one(programs: Path, tiny: Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
-def test_everything_at_once_is_clean_under_sanitizers(built: dict[str, Path], tmp_path: Path, sanitizer: str) -> None:
-    build = build_cpp(["edgevit_everything"], {**OPENVINO, "EDGEVIT_SANITIZE": sanitizer})
-    leaks = SOURCES / "tests" / "suppressions" / "leak.txt"
+def test_everything_at_once_is_clean_under_sanitizers(tiny: Path, tmp_path: Path, sanitizer: str) -> None:
+    build = build_cpp(["edgevit_everything"], {**choose_libraries(), "EDGEVIT_SANITIZE": sanitizer})
+    suppressions = SOURCES / "tests" / "suppressions"
     options = {
         "ASAN_OPTIONS": "detect_stack_use_after_return=1",
-        "LSAN_OPTIONS": f"suppressions={leaks}:print_suppressions=0",
-        # OpenVINO is not compiled for it: what only it reads and writes is left out, its locks are not
+        "LSAN_OPTIONS": f"suppressions={suppressions / 'leak.txt'}:print_suppressions=0",
+        # the engine libraries are not compiled for it: what only they read and write is left out, their locks are not
         "TSAN_OPTIONS": "ignore_noninstrumented_modules=1:halt_on_error=1",
     }
     attacks = write_attack_list(tmp_path)
-    assert _run(build / "src/api/edgevit_everything", built["intel-cpu"], 2, attacks, **options) == ["0 faults"]
+    assert _run(build / "src/api/edgevit_everything", tiny, 2, attacks, **options) == ["0 faults"]
 
 
 def test_soak_of_the_program_finds_no_other_answer(programs: Path, tiny: Path) -> None:

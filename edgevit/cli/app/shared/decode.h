@@ -1,4 +1,5 @@
-/* From a JPEG or PNG file to upright 8-bit RGB, with the very bytes that edgevit in Python makes of it. */
+/* From a JPEG or PNG file to upright 8-bit RGB, with the very bytes that edgevit in Python makes of it. A PNG
+ * that is cut short is refused also where only what follows its last pixel is lost, which Python takes. */
 #ifndef DECODE_H
 #define DECODE_H
 

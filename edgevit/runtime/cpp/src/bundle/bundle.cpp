@@ -50,7 +50,8 @@ void refuse_unlisted(const Source& source, const Manifest& manifest, const std::
   }
   if (unlisted.empty()) return;
   throw Failure(EDGEVIT_UNSAFE, path + " holds files that its manifest does not list:\n" + unlisted.list(),
-                "pack the bundle again");
+                std::string("delete ") + (unlisted.count() == 1 ? "it" : "them") +
+                    " from the bundle's folder, and pack that again");
 }
 
 /// Every listed file, open; what is not as the manifest says is listed in one error.

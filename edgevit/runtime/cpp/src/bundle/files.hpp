@@ -13,7 +13,7 @@
 namespace edgevit::detail {
 
 constexpr size_t kMostFiles = 64;
-constexpr uint64_t kMostManifestBytes = uint64_t{16} << 20;
+constexpr uint64_t kMostManifestBytes = uint64_t{4} << 20;
 constexpr const char* kManifestFile = "manifest.json";
 constexpr const char* kSignatureFile = "signature.json";
 constexpr const char* kCanaryFile = "canary.npz";

@@ -13,7 +13,7 @@ namespace edgevit::detail {
 
 constexpr size_t kMostLevels = 32;
 /// Of a document: a list of as many labels is far beyond any model's.
-constexpr size_t kMostValues = size_t{1} << 20;
+constexpr size_t kMostValues = size_t{1} << 17;
 
 /// What is wrong with a text that should be JSON.
 class JsonError : public std::runtime_error {

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
+from pathlib import Path
 
 import numpy as np
-import onnx
-import onnx_ir as ir
 import pytest
 import torch
 from torch import nn
@@ -24,27 +22,27 @@ CASES = {
 }
 
 
-def make(conv: nn.Module) -> tuple[nn.Module, Graph]:
+def make(conv: nn.Module, folder: Path) -> tuple[nn.Module, Graph]:
     generator = torch.Generator().manual_seed(0)
     norm = nn.BatchNorm2d(8, eps=1e-3)
     for value in (norm.weight, norm.bias, norm.running_mean):
         value.data.normal_(generator=generator)
-    norm.running_var.uniform_(0.1, 3, generator=generator)  # type: ignore[union-attr]
+    norm.running_var.uniform_(0.1, 3, generator=generator)
     module = nn.Sequential(conv, norm, nn.ReLU()).eval()
-    buffer = io.BytesIO()
+    path = folder / "m.onnx"
     with silence():
         # Else the exporter folds it itself.
         torch.onnx.export(
-            module, (torch.zeros(1, 6, 9, 7),), buffer, dynamo=False, opset_version=17,
+            module, (torch.zeros(1, 6, 9, 7),), path, dynamo=False, opset_version=17,
             input_names=["image"], output_names=["y"],
             training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False,
         )  # fmt: skip
-    return module, Graph(ir.from_proto(onnx.load_from_string(buffer.getvalue())))
+    return module, Graph.load(path)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_fold_is_exact(name: str) -> None:
-    module, graph = make(CASES[name]())
+def test_fold_is_exact(name: str, tmp_path: Path) -> None:
+    module, graph = make(CASES[name](), tmp_path)
     assert "BatchNormalization" in graph.op_counts()
     record = fold_batch_norm(graph)
     assert len(record.applied) == 1
@@ -55,8 +53,8 @@ def test_fold_is_exact(name: str) -> None:
     assert np.abs(run_graph(graph, [x.numpy()], ["y"])[0] - wanted).max() <= 1e-5 * np.abs(wanted).max()
 
 
-def test_norm_behind_something_else_is_left_with_a_reason() -> None:
-    _, graph = make(nn.Sequential(nn.Conv2d(6, 8, 1), nn.ReLU()))
+def test_norm_behind_something_else_is_left_with_a_reason(tmp_path: Path) -> None:
+    _, graph = make(nn.Sequential(nn.Conv2d(6, 8, 1), nn.ReLU()), tmp_path)
     record = fold_batch_norm(graph)
     assert [skip.reason for skip in record.skipped] == ["no convolution is in front of it"]
     assert "BatchNormalization" in graph.op_counts()

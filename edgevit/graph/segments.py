@@ -7,7 +7,7 @@ block. Every segment holds at least one site and reads one value, so calibration
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,12 +47,28 @@ def split_graph(graph: Graph) -> tuple[Segment, ...]:
     Of several outputs the last one is where everything ends; the others, such as the levels of a backbone, leave on the
     way and do not keep a cut from being one.
     """
+    return _split(graph, tuple(graph.model.graph), tuple(graph.model.graph.outputs))
+
+
+def split_part(graph: Graph, nodes: Collection[ir.Node]) -> tuple[Segment, ...]:
+    """The same of some of the nodes, which read nothing of the others: what others read of them are its outputs."""
+    inside = set(nodes)
+    ordered = tuple(node for node in graph.model.graph if node in inside)
+    read = [v for n in ordered for v in n.outputs if v.is_graph_output() or any(u.node not in inside for u in v.uses())]
+    return _split(graph, ordered, tuple(read))
+
+
+def _split(graph: Graph, part: Sequence[ir.Node], outputs: tuple[ir.Value, ...]) -> tuple[Segment, ...]:
+    inside = set(part)
+
+    def count_uses(value: ir.Value) -> int:
+        return sum(use.node in inside for use in value.uses())
+
     segments: list[Segment] = []
     nodes: list[ir.Node] = []
     source = graph.model.graph.inputs[0]
-    pending = {source: len(source.uses())}  # uses that are still to come, by live value
-    outputs = tuple(graph.model.graph.outputs)
-    for node in graph.model.graph:
+    pending = {source: count_uses(source)}  # uses that are still to come, by live value
+    for node in part:
         nodes.append(node)
         for value in node.inputs:
             if value in pending:
@@ -60,7 +76,7 @@ def split_graph(graph: Graph) -> tuple[Segment, ...]:
                 if not pending[value]:
                     del pending[value]
         for value in node.outputs:
-            if uses := len(value.uses()) + (value is outputs[-1]):
+            if uses := count_uses(value) + (value is outputs[-1]):
                 pending[value] = uses
         result = node.outputs[0]
         if len(pending) == 1 and result in pending and _may_end(graph, nodes, result):

@@ -20,7 +20,8 @@ from edgevit.core.memory import release_memory
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.quantization import SQNR_DB, Quantization, QuantizationRecord, SiteRecord
 from edgevit.graph.graph import Graph
-from edgevit.graph.segments import release_weights, split_graph
+from edgevit.graph.join import CARRIED
+from edgevit.graph.segments import join_segments, release_weights, split_graph, split_part
 from edgevit.quantize.fp8 import fit_fp8
 from edgevit.quantize.placement import PLACEMENTS, check_weight_bits
 from edgevit.quantize.plan import QuantizationPlan
@@ -92,13 +93,19 @@ def plan_quantization(
         plan.sites.update(fit_fp8(base, stream, placement, products, pins, reasons, progress))
     else:
         fit = SegmentFit(plan, placement, quantization, products, pins, observers, reasons, importance, generator)
-        segments = split_graph(base)
+        carried = [node for node in base.model.graph if (node.name or "").startswith(CARRIED)]
+        encoder = [node for node in base.model.graph if node not in set(carried)] if carried else ()
+        segments = split_part(base, encoder) if encoder else split_graph(base)
+        images = list(stream)
         for index, segment in enumerate(segments):
             progress("quantize", index, len(segments))
             fit.run(segment, stream)
             release_weights(segment)
             release_memory()
+        if carried:
+            fit.run_carried(join_segments(split_graph(base)), images)
         progress("quantize", len(segments), len(segments))
+        images.clear()
     stream.clear()
     seconds = {"fit": round(time.perf_counter() - started, 2)}
     started = time.perf_counter()

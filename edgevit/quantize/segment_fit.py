@@ -96,8 +96,20 @@ class SegmentFit:
             self._equalize_values(segment, stream)
         if self._quantization.norm_scale:
             _scale_norms(segment, stream)
-        groups = self._list_groups(segment)
-        convs = self._list_convs(segment)
+        self._fit(segment, stream, self._list_groups(segment), ())
+
+    def run_carried(self, whole: Segment, images: list[npt.NDArray[np.generic]]) -> None:
+        """Fit the sites of what surrounds an encoder on what enters the graph as a whole; ``images`` is used up."""
+        groups = self._list_groups(whole, carried=True)
+        self._fit(whole, images, groups, self._list_convs(whole))
+
+    def _fit(
+        self,
+        segment: Segment,
+        stream: list[npt.NDArray[np.generic]],
+        groups: Sequence[Sequence[ir.Node]],
+        convs: Sequence[ir.Node],
+    ) -> None:
         self._observe(segment, stream, groups, convs)
         for node in convs:
             self._fit_conv(node)
@@ -165,11 +177,12 @@ class SegmentFit:
             tokens = np.concatenate([every[self._draw(len(every), len(few))] for every in taken])
             equalize_values(attention, choose_factors(tokens, weight, self._placement, self._quantization))
 
-    def _list_groups(self, segment: Segment) -> list[list[ir.Node]]:
+    def _list_groups(self, segment: Segment, *, carried: bool = False) -> list[list[ir.Node]]:
         """Linears that read the same value are fitted together, a product by itself."""
         groups: dict[ir.Value | ir.Node, list[ir.Node]] = {}
         for node in segment.nodes:
-            if node.op_type in ("MatMul", "Gemm") and self._is_wanted(node):
+            own = (node.name or "").startswith(CARRIED) == carried
+            if own and node.op_type in ("MatMul", "Gemm") and self._is_wanted(node):
                 shared = node if read_weight(node) is None else trace_layout(operand(node))
                 groups.setdefault(shared, []).append(node)
         return list(groups.values())

@@ -12,11 +12,11 @@ import onnx_ir as ir
 
 from edgevit.core.errors import CalibrationError
 from edgevit.core.quantization import Observer, Products, Quantization
-from edgevit.graph.convolutions import CONVOLUTIONS, read_kernel
 from edgevit.graph.graph import is_made_by, operand
 from edgevit.graph.join import CARRIED
 from edgevit.graph.linears import read_weight, trace_layout, weight_of
 from edgevit.graph.segments import Segment, SegmentRunner, extract_segment
+from edgevit.quantize.carried_sites import list_convs
 from edgevit.quantize.grid import Grid
 from edgevit.quantize.methods.attention_centring import Attention, center_attention, find_attention
 from edgevit.quantize.methods.channel_equalization import (
@@ -43,7 +43,6 @@ Values = npt.NDArray[np.float32]
 _ROWS = 24576  # tokens that a Linear is fitted on, at most: eight for each input channel of ViT-B's widest
 _CENTRE_IMAGES = 64
 _MAP_IMAGES = 16  # whose maps a convolution's bias is corrected on
-_LEAST_CHANNELS = 16
 _HEADROOM = 1.1  # of operands of products, for images not seen: clipping costs more there than a coarser step
 
 
@@ -101,7 +100,7 @@ class SegmentFit:
     def run_carried(self, whole: Segment, images: list[npt.NDArray[np.generic]]) -> None:
         """Fit the sites of what surrounds an encoder on what enters the graph as a whole; ``images`` is used up."""
         groups = self._list_groups(whole, carried=True)
-        self._fit(whole, images, groups, self._list_convs(whole))
+        self._fit(whole, images, groups, list_convs(whole, self._pins, self._quantization, self._reasons))
 
     def _fit(
         self,
@@ -186,30 +185,6 @@ class SegmentFit:
                 shared = node if read_weight(node) is None else trace_layout(operand(node))
                 groups.setdefault(shared, []).append(node)
         return list(groups.values())
-
-    def _list_convs(self, segment: Segment) -> list[ir.Node]:
-        """Convolutions that are quantised: those of what surrounds an encoder."""
-        convs = [n for n in segment.nodes if n.op_type in CONVOLUTIONS and (n.name or "").startswith(CARRIED)]
-        found = []
-        for node in convs:
-            name, reason = node.name or "", self._explain_float_conv(node)
-            if reason:
-                self._reasons[name] = reason
-            else:
-                found.append(node)
-        return found
-
-    def _explain_float_conv(self, node: ir.Node) -> str:
-        pin, kernel = self._pins.get(node.name or ""), read_kernel(node)
-        if pin == "float":
-            return "the recipe keeps it float"
-        if kernel is None:
-            return "its kernel is computed, or its channels are in groups"
-        if self._quantization.activations == "float":
-            return "the recipe keeps activations float"
-        if pin is None and min(kernel.shape[1], kernel.shape[0]) < _LEAST_CHANNELS:
-            return f"a convolution to {kernel.shape[1]} channels is no faster in INT8"
-        return ""
 
     def _fit_conv(self, node: ir.Node) -> None:
         value = operand(node)

@@ -122,7 +122,7 @@ def _show_bundle(output: Output, found: BundleInspection) -> None:
         "output": ", ".join(f"{s.name} {s.dtype} {_shape(s.shape)}" for s in manifest.outputs),
         "preprocessing": manifest.preprocess.describe(),
         "classes": str(manifest.classes),
-        "templates": _list_templates(manifest.source.get("templates", ())),
+        "templates": _list_templates(manifest.templates),
         "canary": _describe_canary(found),
         "files": "\n".join(("not as built:", *found.damage)) if found.damage else "all as built",
         "created": f"{manifest.created}, edgevit {manifest.edgevit_version}",

@@ -223,8 +223,8 @@ def _recall_texts(manifest: Manifest) -> LabelTexts | None:
     """The labels' texts that the bundle's head was made of."""
     from edgevit.checkpoints.texts.label_texts import read_label_texts
 
-    templates = manifest.source.get("templates")
-    return read_label_texts(manifest.labels, templates) if templates and manifest.labels else None
+    templates, labels = manifest.templates, manifest.labels
+    return read_label_texts(labels, templates) if templates and labels else None
 
 
 def _show(outputs: list[tuple[str, tuple[int | str, ...]]]) -> str:

@@ -172,6 +172,12 @@ class Manifest:
         return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
 
     @property
+    def templates(self) -> tuple[str, ...]:
+        """What the labels were put into, where the head was made of their texts."""
+        found = self.source.get("templates")
+        return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
+
+    @property
     def scores(self) -> str:
         """What the outputs of ``classify`` mean; ``softmax`` in bundles of versions that knew nothing else."""
         return str(self.task_options.get("scores") or "softmax")

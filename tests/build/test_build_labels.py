@@ -80,7 +80,9 @@ def test_int8_bundle_scores_as_transformers_zero_shot_pipeline(built) -> None:
 def test_bundle_and_report_say_what_the_head_was_made_of(built) -> None:
     kind, _, _, _, result, _ = built
     template = "a photo of a {}." if kind == "clip" else "This is a photo of {}."
-    assert result.manifest.source["templates"] == [template]
+    assert result.manifest.templates == (template,)
+    odd = dataclasses.replace(result.manifest, source={**result.manifest.source, "templates": "/etc/hostname"})
+    assert odd.templates == ()
     assert result.manifest.scores == ("softmax" if kind == "clip" else "sigmoid")
     assert f"the head is 10 labels as texts, put into '{template}'" in result.report.notes
     record = result.report.quantization["int8"]

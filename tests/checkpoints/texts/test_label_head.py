@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -64,6 +66,17 @@ def test_identity_differs_with_labels_templates_and_tokenizer(clip: Path) -> Non
         assert read_checkpoint(clip, texts=TEXTS).source.identity != made[0].identity
     finally:
         path.write_text(text)
+
+
+def test_hub_id_downloads_the_tokenizer_too(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(repository: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        for path in clip.iterdir():
+            if any(path.match(pattern) for pattern in allow_patterns):
+                shutil.copy(path, tmp_path)
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert read_checkpoint("hf-hub:org/clip", texts=TEXTS).labels == tuple(LABELS)
 
 
 def test_classifier_with_a_head_of_its_own_is_refused(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from edgevit.quantize.placement import Placement
 from edgevit.quantize.plan import QuantizationPlan, SitePlan
 from edgevit.quantize.site_inputs import count_rows, find_tap, keeps_rows, may_scale, reads_image
 from edgevit.quantize.statistics import TensorStatistics
+from edgevit.quantize.stream_block import reuse_block
 from edgevit.quantize.token_importance import Importance
 
 Values = npt.NDArray[np.float32]
@@ -155,7 +156,7 @@ class SegmentFit:
                 if place < _MAP_IMAGES:
                     kept_maps.append(seen[name])
             if not place:
-                block = _reuse_block(stream, out[0].shape)
+                block = reuse_block(stream, out[0].shape)
             block[place] = out[0]
             stream[place] = block[place]
         self._tokens = {tap: values.reshape(-1, values.shape[-1]) for tap, values in self._tokens.items()}
@@ -339,18 +340,6 @@ def _scale_norms(segment: Segment, inputs: Sequence[npt.NDArray[np.generic]]) ->
             reduce([reduce(v.reshape(-1, v.shape[-1]), axis=0) for v in seen], axis=0) for reduce in (np.min, np.max)
         )
         fold_norm_scale(node, readers, *choose_norm_scale(low, high))
-
-
-def _reuse_block(stream: Sequence[npt.NDArray[np.generic]], shape: tuple[int, ...]) -> Values:
-    """One array for what leaves a segment: that of what enters it, where it has the same shape.
-
-    An array an image would be as much, but scattered among what is freed between them.
-    """
-    block = stream[0].base
-    wanted = (len(stream), *shape)
-    if isinstance(block, np.ndarray) and block.shape == wanted and block.dtype == np.float32:
-        return block
-    return np.empty(wanted, np.float32)
 
 
 def _output_name(linear: ir.Node) -> str:

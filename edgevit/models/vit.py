@@ -73,7 +73,7 @@ class ViT(nn.Module):
         width, classes = config.width, config.classes
         # nn.Module: edgevit.models.folds.patch_linear puts another form of it in its place.
         self.patch_embed: nn.Module = PatchEmbedding(
-            config.patch_size, config.in_channels, width, config.patch_bias, pad=False
+            config.patch_size, config.in_channels, width, config.patch_bias, pad=False, padding=config.patch_padding
         )
         self.cls_token = _make_tokens(int(config.class_token), width)
         self.dist_token = _make_tokens(int(config.distillation_token), width)

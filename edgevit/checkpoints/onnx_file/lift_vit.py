@@ -119,6 +119,7 @@ def lift_vit(heads: Heads, blocks: list[Block], image: ir.Value) -> tuple[ViTCon
     config = ViTConfig(
         image_size=patches.image_size,
         patch_size=patches.patch_size,
+        patch_padding=patches.padding,
         width=width,
         depth=len(blocks),
         heads=first.attention.heads,

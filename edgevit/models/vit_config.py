@@ -33,6 +33,7 @@ class ViTConfig:
         projection: Width of a Linear behind pooling (CLIP); 0 for none.
         projection_bias: Whether it has a bias, as a timm tower's in open_clip.
         distillation_head: A second head on the distillation token; the answer is the mean of both (DeiT).
+        block_positions: Whether every block but the first adds positions of its own to all tokens (YOLOS).
         norm_before_blocks: LayerNorm between the embedding and the first block (CLIP).
         norm_before_pool: LayerNorm on all tokens before pooling (the usual place).
         norm_after_pool: LayerNorm on the pooled vector (timm's ``fc_norm``).
@@ -77,6 +78,7 @@ class ViTConfig:
     drop_remainder: bool = False
     compares: bool = False
     patch_padding: tuple[int, int] = (0, 0)
+    block_positions: bool = False
     level_norm: bool = False
     level_name: ClassVar[str] = "block"
 

@@ -45,12 +45,27 @@ def _vitpose() -> Any:
     return transformers.VitPoseForPoseEstimation(transformers.VitPoseConfig(backbone_config=backbone, num_labels=5))
 
 
+def _yolos(*, mid: bool) -> Any:
+    transformers = import_transformers()
+    config = transformers.YolosConfig(
+        image_size=[64, 96], patch_size=16, intermediate_size=96, num_detection_tokens=9, num_labels=5,
+        use_mid_position_embeddings=mid, **ENCODER,
+    )  # fmt: skip
+    return transformers.YolosForObjectDetection(config)
+
+
 def _fixed(height: int, width: int) -> dict[str, Any]:
     return {"size": {"height": height, "width": width}}
 
 
 FAMILIES = {
     "vitpose": Family(_vitpose, (64, 48), ("heatmaps",), "VitPoseImageProcessor", _fixed(64, 48)),
+    "yolos": Family(
+        lambda: _yolos(mid=False), (64, 96), ("logits", "pred_boxes"), "YolosImageProcessor", _fixed(64, 96)
+    ),
+    "yolos_mid": Family(
+        lambda: _yolos(mid=True), (64, 96), ("logits", "pred_boxes"), "YolosImageProcessor", _fixed(64, 96)
+    ),
 }
 
 

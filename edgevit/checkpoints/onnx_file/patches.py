@@ -15,28 +15,45 @@ from edgevit.graph.patterns.pieces import Doubles, MismatchError, Weights, find_
 
 @dataclass(frozen=True)
 class Patches:
-    """Tokens of an image: ``constants`` + the patches' projection, for all but the first ``prefix`` tokens.
+    """Tokens of an image: ``constants``, and for those of them that are patches the projection too.
 
     Attributes:
         weight: ``(C, 3, p, p) float32``.
         constants: ``(N, C) float32``: bias, positions, class token.
-        prefix: Tokens that are nothing but constants, before the patches.
+        places: ``(N,)``: the patch that a token is, counted from left to right and top to bottom; ``NOWHERE`` for one
+            that is nothing but a constant.
         padding: Rows and columns of zeros on either side of the image, in the convolution itself.
     """
 
     weight: Weights
     constants: Weights
-    prefix: int
+    places: Index
     image_size: tuple[int, int]
     patch_size: tuple[int, int]
     padding: tuple[int, int] = (0, 0)
+
+    @property
+    def prefix(self) -> int:
+        """Tokens that are nothing but constants."""
+        return int((self.places == NOWHERE).sum())
+
+    @property
+    def order(self) -> Index:
+        """``(N,)``: where each token stands when constants come first, and the patches in their order behind them."""
+        fixed = self.places == NOWHERE
+        return np.where(fixed, np.cumsum(fixed) - 1, self.places + self.prefix)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether that is where they stand."""
+        return bool((self.order == np.arange(len(self.order))).all())
 
 
 def find_patches(view: View, image: ir.Value) -> Patches:
     """Read the embedding that a view of the tokens, ``(…, C)``, comes from.
 
     Raises:
-        MismatchError: It is none of non-overlapping patches in row-major order.
+        MismatchError: It is none of non-overlapping patches, each of which is one token.
     """
     node = producer(view, "Conv", "MatMul", "Gemm")
     convolved = node.op_type == "Conv"
@@ -53,19 +70,18 @@ def find_patches(view: View, image: ir.Value) -> Patches:
     count = rows * columns
     index = view.index.reshape(-1, width)
     empty = (index == NOWHERE).all(axis=1)
-    prefix = int(empty.argmin())
-    if int(empty.sum()) != prefix or len(index) != prefix + count:
-        raise MismatchError(
-            node, f"there are {len(index)} tokens, not those of {rows} × {columns} patches behind a prefix"
-        )
-    places = np.arange(count)[:, None]
+    starts = index[~empty][:, 0] if channels_first else index[~empty][:, 0] // width
     channels = np.arange(width)[None]
-    expected: Index = channels * count + places if channels_first else places * width + channels
-    if not np.array_equal(index[prefix:], expected):
-        raise MismatchError(node, "its tokens are not the patches from left to right and top to bottom")
+    expected: Index = channels * count + starts[:, None] if channels_first else starts[:, None] * width + channels
+    if not np.array_equal(index[~empty], expected):
+        raise MismatchError(node, "its tokens are no whole patches")
+    if not np.array_equal(np.sort(starts), np.arange(count)):
+        raise MismatchError(node, f"its {len(starts)} tokens are not those of {rows} × {columns} patches")
+    places = np.full(len(index), NOWHERE, np.int64)
+    places[~empty] = starts
     constants = np.zeros(index.shape) if view.offset is None else view.offset.reshape(index.shape).copy()
-    constants[prefix:] += own
-    return Patches(kernel, constants.astype(np.float32), prefix, (height, breadth), patch, padding)
+    constants[~empty] += own
+    return Patches(kernel, constants.astype(np.float32), places, (height, breadth), patch, padding)
 
 
 def _find_conv(node: ir.Node, image: ir.Value) -> tuple[Weights, Doubles, bool]:

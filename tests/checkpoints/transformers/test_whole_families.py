@@ -29,6 +29,10 @@ from tests.support.whole_transformers import answer_whole, export_whole, make_pi
 FILES: list[tuple[str, Exporter]] = [
     ("vitpose", "dynamo"),
     ("vitpose", "script"),
+    ("yolos", "dynamo"),
+    ("yolos", "script"),
+    ("yolos_mid", "dynamo"),
+    ("yolos_mid", "script"),
 ]
 NAMES = list(dict(FILES))
 TOLERANCE = 1e-4

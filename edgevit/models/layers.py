@@ -27,15 +27,22 @@ class PatchEmbedding(nn.Module):
 
     ``(B, 3, H, W) float32 → (B, (H/p)·(W/p), C) float32``, tokens in row-major order. Where the sides of an image are
     not multiples of the patch, what is left over at its right and bottom is filled up with zeros (after normalisation)
-    to whole patches, as in transformers' Swin, or with ``pad=False`` not read, as a convolution does.
+    to whole patches, as in transformers' Swin, or with ``pad=False`` not read, as a convolution does. ``padding`` is
+    the convolution's own, on all sides.
     """
 
     def __init__(
-        self, patch: tuple[int, int], in_channels: int, width: int, bias: bool = True, pad: bool = True
+        self,
+        patch: tuple[int, int],
+        in_channels: int,
+        width: int,
+        bias: bool = True,
+        pad: bool = True,
+        padding: tuple[int, int] = (0, 0),
     ) -> None:
         super().__init__()
-        self.patch, self.pad = patch, pad
-        self.proj = nn.Conv2d(in_channels, width, kernel_size=patch, stride=patch, bias=bias)
+        self.patch, self.pad, self.padding = patch, pad, padding
+        self.proj = nn.Conv2d(in_channels, width, kernel_size=patch, stride=patch, padding=padding, bias=bias)
 
     def forward(self, pixels: Tensor) -> Tensor:
         pad_h = -pixels.shape[2] % self.patch[0]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 
 from edgevit.core.task import Layout
@@ -22,7 +25,7 @@ class Outlet(nn.Module):
         self.grid, self.prefix_tokens, self.layout = grid, prefix_tokens, layout
         self.norm: nn.Module = norm if norm is not None else nn.Identity()
         self.restore: nn.Module = nn.Identity()  # back from a rotation, see edgevit.models.folds.residual_rotation
-        self.arrange: nn.Module = nn.Identity()  # into row-major order, see edgevit.models.folds.window_gather
+        self.arrange: nn.Module = nn.Identity()  # into another order of tokens, see edgevit.models.folds.window_gather
 
     def forward(self, x: Tensor) -> Tensor:
         if self.prefix_tokens:
@@ -31,3 +34,27 @@ class Outlet(nn.Module):
         if self.layout == "tokens":
             return x
         return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], *self.grid)
+
+
+_MOST_RUNS = 8
+
+
+class TokenOrder(nn.Module):
+    """Tokens in another order: ``(B, N, C) → (B, len(order), C)``.
+
+    Args:
+        order: The token that comes to each place. A few runs of neighbours are joined; more are gathered.
+    """
+
+    def __init__(self, order: Sequence[int]) -> None:
+        super().__init__()
+        starts = [at for at in range(len(order)) if at == 0 or order[at] != order[at - 1] + 1]
+        ends = [*starts[1:], len(order)]
+        self.runs = [(order[start], order[start] + end - start) for start, end in zip(starts, ends, strict=True)]
+        self.register_buffer("index", torch.tensor(order), persistent=False)
+        self.index: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(self.runs) > _MOST_RUNS:
+            return x[:, self.index]
+        return torch.cat([x[:, start:end] for start, end in self.runs], dim=1)

@@ -38,6 +38,8 @@ class EncoderBlock(nn.Module):
         mlp = GatedMlp if config.gated_mlp else Mlp
         self.mlp: nn.Module = mlp(width, config.mlp_width, config.activation)
         self.ls2 = LayerScale(width) if config.layer_scale else nn.Identity()
+        # (1, N, C), added to all tokens first; set by the model whose blocks have positions of their own.
+        self.pos_embed: nn.Parameter | None = None
         self.queries: int | None = None
         self.apart: int | None = None
         self.tokens = 0
@@ -46,6 +48,8 @@ class EncoderBlock(nn.Module):
         self.token_ls2: nn.Module = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.pos_embed is not None:
+            x = x + self.pos_embed
         stream = x if self.queries is None else x[:, : self.queries]
         x = stream + self.ls1(self.attn(self.norm1(x), queries=self.queries))
         if self.apart is not None:
@@ -73,7 +77,7 @@ class ViT(nn.Module):
         width, classes = config.width, config.classes
         # nn.Module: edgevit.models.folds.patch_linear puts another form of it in its place.
         self.patch_embed: nn.Module = PatchEmbedding(
-            config.patch_size, config.in_channels, width, config.patch_bias, pad=False
+            config.patch_size, config.in_channels, width, config.patch_bias, pad=False, padding=config.patch_padding
         )
         self.cls_token = _make_tokens(int(config.class_token), width)
         self.dist_token = _make_tokens(int(config.distillation_token), width)
@@ -95,6 +99,9 @@ class ViT(nn.Module):
         self.suffix: Tensor | None
         self.norm_pre = _make_norm(config.norm_before_blocks, width, config.norm_eps)
         self.blocks = nn.ModuleList(EncoderBlock(config) for _ in range(config.depth))
+        for block in self.blocks[1:] if config.block_positions else ():
+            assert isinstance(block, EncoderBlock)
+            block.pos_embed = nn.Parameter(torch.zeros(1, config.tokens, width))
         self.norm = _make_norm(config.norm_before_pool, width, config.norm_eps)
         self.attn_pool: AttentionPool | None = None
         if config.pool == "map":

@@ -18,6 +18,8 @@ class ViTConfig:
         patch_size: Height and width of a patch in pixels.
         drop_remainder: Whether pixels that fill no whole patch at the right and bottom are left unread; where it is
             false, an image that has any is refused.
+        patch_padding: Rows and columns of zeros on either side of the normalised image, of which as much is read as
+            fills whole patches (ViTPose).
         mlp_width: Hidden channels; of a gated MLP those of the gate.
         classes: Outputs of the head; 0 for none (the features are the output).
         register_tokens: Learned tokens behind the class token that nothing reads (Darcet et al., arXiv:2309.16588).
@@ -31,6 +33,7 @@ class ViTConfig:
         projection: Width of a Linear behind pooling (CLIP); 0 for none.
         projection_bias: Whether it has a bias, as a timm tower's in open_clip.
         distillation_head: A second head on the distillation token; the answer is the mean of both (DeiT).
+        block_positions: Whether every block but the first adds positions of its own to all tokens (YOLOS).
         norm_before_blocks: LayerNorm between the embedding and the first block (CLIP).
         norm_before_pool: LayerNorm on all tokens before pooling (the usual place).
         norm_after_pool: LayerNorm on the pooled vector (timm's ``fc_norm``).
@@ -74,13 +77,17 @@ class ViTConfig:
     projection_bias: bool = False
     drop_remainder: bool = False
     compares: bool = False
+    patch_padding: tuple[int, int] = (0, 0)
+    block_positions: bool = False
     level_norm: bool = False
     level_name: ClassVar[str] = "block"
 
     def __post_init__(self) -> None:
         width, image, patch = self.width, self.image_size, self.patch_size
         small = any(i < p for i, p in zip(image, patch, strict=True))
-        rest = not (small or self.drop_remainder) and any(i % p for i, p in zip(image, patch, strict=True))
+        loose = small or self.drop_remainder or any(self.patch_padding)
+        rest = not loose and any(i % p for i, p in zip(image, patch, strict=True))
+        wide = any(pad < 0 or pad >= p for pad, p in zip(self.patch_padding, patch, strict=True))
         counts = {name: getattr(self, name) for name in ("classes", "register_tokens", "projection")}
         odd, by_token = self.position == "sincos" and width % 4, self.pool in ("token", "token_mean")
         second, registers = self.distillation_head, self.position_registers
@@ -91,6 +98,7 @@ class ViTConfig:
             (width % self.heads, f"width {width} is not a multiple of {self.heads} heads"),
             (small, f"image size {image} is smaller than the patch size {patch}"),
             (rest, f"image size {image} is not a multiple of the patch size {patch}"),
+            (wide, f"a padding of {self.patch_padding} is below 0 or as large as a patch of {patch}"),
             (odd, f"sine/cosine positions need a width that is a multiple of 4, not {width}"),
             *((count < 0, f"{name} is {count}, below 0") for name, count in counts.items()),
             (by_token and not self.class_token, "pooling by class token needs a class token"),
@@ -108,7 +116,9 @@ class ViTConfig:
     @property
     def grid(self) -> tuple[int, int]:
         """Patches down and across."""
-        return self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
+        sides = zip(self.image_size, self.patch_padding, self.patch_size, strict=True)
+        rows, columns = ((side + 2 * pad) // patch for side, pad, patch in sides)
+        return rows, columns
 
     @property
     def level_count(self) -> int:

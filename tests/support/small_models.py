@@ -51,6 +51,10 @@ VITS: dict[str, ViTConfig] = {
     "rotary_features": dataclasses.replace(
         VIT, position="rotary", rotary_periods=(1.0, 10.0), register_tokens=2, patch_bias=False, classes=0
     ),
+    "padded_patches": dataclasses.replace(VIT, patch_padding=(2, 3)),
+    "padded_patches_rest": dataclasses.replace(VIT, image_size=(29, 45), patch_padding=(3, 1), patch_bias=False),
+    "padded_patches_mean": dataclasses.replace(VIT, patch_padding=(2, 2), pool="mean", class_token=False),
+    "block_positions": dataclasses.replace(VIT, block_positions=True, register_tokens=3),
     "token_fc_norm": dataclasses.replace(VIT, norm_before_pool=False, norm_after_pool=True),
 }
 SWINS: dict[str, SwinConfig] = {

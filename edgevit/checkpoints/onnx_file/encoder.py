@@ -36,6 +36,7 @@ class Block:
         enter: ``(X, N)``: the token that comes to each place of each window; ``NOWHERE`` for padding.
         leave: ``(L,)``: the place ``x·N + n`` that comes back to each token.
         tensors: By their names in a canonical block.
+        shift: ``(L, C)``: a constant that is added to the stream in front of it, behind ``source``; ``None`` for none.
     """
 
     source: ir.Value
@@ -47,6 +48,7 @@ class Block:
     epsilon: float
     biased: bool
     tensors: Mapping[str, Weights] = field(default_factory=dict)
+    shift: Weights | None = None
 
 
 def find_block(result: ir.Value) -> Block:
@@ -67,6 +69,7 @@ def find_block(result: ir.Value) -> Block:
         raise MismatchError(middle.producer(), "what attention is added to is not what it reads")
     if norm1.epsilon != norm2.epsilon:
         raise MismatchError(norm2.node, f"its epsilon {norm2.epsilon:g} is not that of the block's other norm")
+    source, shift = _split_shift(source)
     packed, biased = _pack(attention)
     tensors = {
         **name_parameters("norm1", norm1),
@@ -78,7 +81,21 @@ def find_block(result: ir.Value) -> Block:
         **packed,
     }
     enter, mlp_width = attention.q.rows, len(fc1.weight)
-    return Block(source, attention, enter, leave, mlp_width, activation, norm1.epsilon, biased, tensors)
+    return Block(source, attention, enter, leave, mlp_width, activation, norm1.epsilon, biased, tensors, shift)
+
+
+def is_sum(stream: ir.Value) -> bool:
+    """Whether a stream is a sum of two activations here, as behind a block."""
+    node = stream.producer()
+    return node is not None and node.op_type == "Add" and all(v and v.const_value is None for v in node.inputs)
+
+
+def _split_shift(stream: ir.Value) -> tuple[ir.Value, Weights | None]:
+    """The result of the block before, and the constant ``(L, C)`` that is added to it between."""
+    view = look(stream)
+    if view.source is None or not is_sum(view.source) or view.offset is None or not view.is_flat or view.scale != 1.0:
+        return stream, None
+    return view.source, view.offset.reshape(-1, view.shape[-1]).astype(np.float32)
 
 
 def _sides(value: ir.Value) -> tuple[ir.Value, ir.Value]:

@@ -56,6 +56,7 @@ class Encoder:
         state: Its weights.
         taps: By level, those that are read.
         streams: Name of the residual stream behind every level.
+        order: Of the canonical module's tokens, the one that each of the file's is; empty where they are the same.
         near: Streams that looked like another encoder and were not, with the reason.
     """
 
@@ -63,6 +64,7 @@ class Encoder:
     state: dict[str, Weights]
     taps: tuple[Tap, ...]
     streams: tuple[str, ...]
+    order: tuple[int, ...] = ()
     near: tuple[Skip, ...] = ()
 
 
@@ -78,7 +80,7 @@ def find_encoder(graph: Graph) -> Encoder:
     blocks = _find_all_blocks(graph)
     near: list[Skip] = []
     read = {block.source for block in blocks.values()}
-    found: list[tuple[int, ModelConfig, dict[str, Weights], list[ir.Value]]] = []
+    found: list[_Found] = []
     for stream in [value for value in blocks if value not in read]:
         try:
             found.append(_lift(stream, graph.model.graph.inputs[0]))
@@ -89,15 +91,15 @@ def find_encoder(graph: Graph) -> Encoder:
         if near:
             raise MismatchError(None, f"no encoder was found whole: {near[-1].site}: {near[-1].reason}")
         raise MismatchError(None, "it has no pre-norm blocks of attention and MLP")
-    count, config, state, streams = max(found, key=lambda one: one[0])
-    if count < _LEAST_BLOCKS:
-        raise MismatchError(None, f"only {count} block of an encoder was found")
-    names = tuple(stream.name or "" for stream in streams)
+    best = max(found, key=lambda one: one.count)
+    if best.count < _LEAST_BLOCKS:
+        raise MismatchError(None, f"only {best.count} block of an encoder was found")
+    names = tuple(stream.name or "" for stream in best.streams)
     twin = graph.copy()
     taps = _cut(twin, [Tap(level, name) for level, name in enumerate(names)])
-    state = _place_norm(config, state, taps)
-    config = _describe_norm(config, taps)
-    return Encoder(config, state, taps, names, tuple(near))
+    state = _place_norm(best.config, best.state, taps)
+    config = _describe_norm(best.config, taps)
+    return Encoder(config, state, taps, names, best.order, tuple(near))
 
 
 def cut_head(graph: Graph, taps: Sequence[Tap]) -> None:
@@ -118,19 +120,31 @@ def _find_all_blocks(graph: Graph) -> dict[ir.Value, Block]:
     return found
 
 
-def _lift(stream: ir.Value, image: ir.Value) -> tuple[int, ModelConfig, dict[str, Weights], list[ir.Value]]:
-    """Blocks, config, state, and the stream behind every level, of the encoder that ends in a stream."""
+@dataclass(frozen=True)
+class _Found:
+    """A candidate: its blocks' number, and the stream behind every level."""
+
+    count: int
+    config: ModelConfig
+    state: dict[str, Weights]
+    streams: list[ir.Value]
+    order: tuple[int, ...] = ()
+
+
+def _lift(stream: ir.Value, image: ir.Value) -> _Found:
+    """The encoder that ends in a stream."""
     blocks = find_blocks(stream)
     attention = blocks[0].attention
     if attention.windows > 1 or attention.bias is not None:
         heads = Heads(None, None, Pooled(stream, None, 0, None, None))
         config, state = lift_swin(heads, blocks, image)
-        return sum(config.depths), config, state, [*find_stage_ends(blocks, image), stream]
-    prefix = find_patches(look(blocks[0].source), image).prefix
-    pooled = Pooled(stream, 0 if prefix else None, 0, None, None)
-    vit, state = lift_vit(Heads(None, None, pooled), blocks, image)
+        return _Found(sum(config.depths), config, state, [*find_stage_ends(blocks, image), stream])
+    patches = find_patches(look(blocks[0].source), image)
+    token = int(patches.order.argmin()) if patches.prefix else None
+    vit, state = lift_vit(Heads(None, None, Pooled(stream, token, 0, None, None)), blocks, image)
     streams = [block.source for block in blocks[1:]] + [stream]
-    return len(blocks), vit, state, streams
+    order = () if patches.in_order else tuple(int(place) for place in patches.order)
+    return _Found(len(blocks), vit, state, streams, order)
 
 
 def _cut(graph: Graph, taps: Sequence[Tap]) -> tuple[Tap, ...]:

@@ -61,6 +61,9 @@ def lift_swin(heads: Heads, last: list[Block], image: ir.Value) -> tuple[SwinCon
     """
     runs, mergings, patches, norm = _find_stages(last, image)
     grid = tuple(math.ceil(s / p) for s, p in zip(patches.image_size, patches.patch_size, strict=True))
+    for block in (block for run in runs for block in run):
+        if block.shift is not None:
+            raise MismatchError(block.attention.context, "a constant is added to the stream in front of its block")
     stages = []
     for blocks, found in zip(runs, [None, *mergings], strict=True):
         merging = None
@@ -100,8 +103,15 @@ def _find_stages(last: list[Block], image: ir.Value) -> tuple[list[list[Block]],
 def _patches(stream: ir.Value, image: ir.Value) -> Patches:
     view = look(stream)
     patches = find_patches(view, image)
-    if patches.prefix or not bool((patches.constants == patches.constants[:1]).all()):
-        raise MismatchError(stream.producer(), "tokens in front of the patches, or positions, are added")
+    if (
+        not patches.in_order
+        or patches.prefix
+        or any(patches.padding)
+        or not bool((patches.constants == patches.constants[:1]).all())
+    ):
+        raise MismatchError(
+            stream.producer(), "tokens or positions are added to the patches, or they are in another order"
+        )
     return patches
 
 

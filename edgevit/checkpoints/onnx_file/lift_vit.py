@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.checkpoints.onnx_file.encoder import Block, Pooled, check_alike, find_block, find_pool, same_norm
+from edgevit.checkpoints.onnx_file.encoder import Block, Pooled, check_alike, find_block, find_pool, is_sum, same_norm
 from edgevit.checkpoints.onnx_file.patches import Patches, find_patches
 from edgevit.graph.graph import operand, producer_of
 from edgevit.graph.movement import View
@@ -80,17 +80,11 @@ def _find_two_heads(view: View, node: ir.Node) -> Heads:
 def find_blocks(stream: ir.Value) -> list[Block]:
     """Blocks from the first to the last, up to where the stream begins."""
     blocks: list[Block] = []
-    while _is_sum(stream):
+    while is_sum(stream):
         block = find_block(stream)
         blocks.append(block)
         stream = block.source
     return blocks[::-1]
-
-
-def _is_sum(stream: ir.Value) -> bool:
-    """Whether the stream is a sum of two activations here."""
-    node = stream.producer()
-    return node is not None and node.op_type == "Add" and all(v and v.const_value is None for v in node.inputs)
 
 
 def lift_vit(heads: Heads, blocks: list[Block], image: ir.Value) -> tuple[ViTConfig, dict[str, Weights]]:
@@ -108,8 +102,11 @@ def lift_vit(heads: Heads, blocks: list[Block], image: ir.Value) -> tuple[ViTCon
         raise MismatchError(
             heads.node, f"the mean leaves out {pooled.first} tokens of {prefix} in front of the patches"
         )
-    if pooled.token not in (None, 0):
+    order = patches.order
+    if pooled.token is not None and order[pooled.token] != 0:
         raise MismatchError(heads.node, f"it reads token {pooled.token}")
+    if heads.node is not None and not patches.in_order:
+        raise MismatchError(heads.node, "tokens stand behind the patches, or patches not in their order")
     width, distilled = patches.weight.shape[0], heads.second is not None
     registers = max(0, prefix - 1 - distilled)
     norms = {norm.epsilon for norm in (pooled.before, pooled.after) if norm is not None}
@@ -119,6 +116,7 @@ def lift_vit(heads: Heads, blocks: list[Block], image: ir.Value) -> tuple[ViTCon
     config = ViTConfig(
         image_size=patches.image_size,
         patch_size=patches.patch_size,
+        patch_padding=patches.padding,
         width=width,
         depth=len(blocks),
         heads=first.attention.heads,
@@ -139,6 +137,7 @@ def lift_vit(heads: Heads, blocks: list[Block], image: ir.Value) -> tuple[ViTCon
         norm_after_pool=pooled.after is not None,
         norm_eps=first.epsilon,
         activation=first.activation,  # type: ignore[arg-type]
+        block_positions=any(block.shift is not None for block in blocks),
     )
     return config, _state(heads, blocks, patches)
 
@@ -149,7 +148,7 @@ def _state(heads: Heads, blocks: list[Block], patches: Patches) -> dict[str, Wei
         "patch_embed.proj.weight": patches.weight,
         # Tokens before the patches are constants with their positions added: all of it is a position here.
         "patch_embed.proj.bias": np.zeros(width, np.float32),
-        "pos_embed": patches.constants[None],
+        "pos_embed": patches.constants[np.argsort(patches.order)][None],
     }
     counts = {"cls_token": 1, "dist_token": int(heads.second is not None)}
     counts["reg_token"] = patches.prefix - sum(counts.values())
@@ -165,6 +164,11 @@ def _state(heads: Heads, blocks: list[Block], patches: Patches) -> dict[str, Wei
         state |= name_parameters(name, part) if part is not None else {}
     for number, block in enumerate(blocks):
         state.update({f"blocks.{number}.{name}": value for name, value in block.tensors.items()})
+    if any(block.shift is not None for block in blocks):
+        nothing = np.zeros_like(patches.constants)
+        for number, block in enumerate(blocks[1:], 1):
+            shift = nothing if block.shift is None else block.shift[np.argsort(patches.order)]
+            state[f"blocks.{number}.pos_embed"] = shift[None]
     return state
 
 

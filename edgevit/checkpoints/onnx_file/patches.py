@@ -15,52 +15,73 @@ from edgevit.graph.patterns.pieces import Doubles, MismatchError, Weights, find_
 
 @dataclass(frozen=True)
 class Patches:
-    """Tokens of an image: ``constants`` + the patches' projection, for all but the first ``prefix`` tokens.
+    """Tokens of an image: ``constants``, and for those of them that are patches the projection too.
 
     Attributes:
         weight: ``(C, 3, p, p) float32``.
         constants: ``(N, C) float32``: bias, positions, class token.
-        prefix: Tokens that are nothing but constants, before the patches.
-        padding: Rows and columns of zeros at the image's bottom and right.
+        places: ``(N,)``: the patch that a token is, counted from left to right and top to bottom; ``NOWHERE`` for one
+            that is nothing but a constant.
+        padding: Rows and columns of zeros on either side of the image, in the convolution itself.
     """
 
     weight: Weights
     constants: Weights
-    prefix: int
+    places: Index
     image_size: tuple[int, int]
     patch_size: tuple[int, int]
+    padding: tuple[int, int] = (0, 0)
+
+    @property
+    def prefix(self) -> int:
+        """Tokens that are nothing but constants."""
+        return int((self.places == NOWHERE).sum())
+
+    @property
+    def order(self) -> Index:
+        """``(N,)``: where each token stands when constants come first, and the patches in their order behind them."""
+        fixed = self.places == NOWHERE
+        return np.where(fixed, np.cumsum(fixed) - 1, self.places + self.prefix)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether that is where they stand."""
+        return bool((self.order == np.arange(len(self.order))).all())
 
 
 def find_patches(view: View, image: ir.Value) -> Patches:
     """Read the embedding that a view of the tokens, ``(…, C)``, comes from.
 
     Raises:
-        MismatchError: It is none of non-overlapping patches in row-major order.
+        MismatchError: It is none of non-overlapping patches, each of which is one token.
     """
     node = producer(view, "Conv", "MatMul", "Gemm")
-    kernel, own, channels_first = _find_conv(node, image) if node.op_type == "Conv" else _find_unfold(view, image)
+    convolved = node.op_type == "Conv"
+    kernel, own, channels_first = _find_conv(node, image) if convolved else _find_unfold(view, image)
+    padding = _find_padding(node) if convolved else (0, 0)
     if not isinstance(view.scale, float) or view.scale != 1.0:
         raise MismatchError(node, "its result is scaled")
     width = len(kernel)
     height, breadth = known_shape(image)[2:]
     patch = (int(kernel.shape[2]), int(kernel.shape[3]))
     rows, columns = math.ceil(height / patch[0]), math.ceil(breadth / patch[1])
+    if any(padding):
+        rows, columns = (height + 2 * padding[0]) // patch[0], (breadth + 2 * padding[1]) // patch[1]
     count = rows * columns
     index = view.index.reshape(-1, width)
     empty = (index == NOWHERE).all(axis=1)
-    prefix = int(empty.argmin())
-    if int(empty.sum()) != prefix or len(index) != prefix + count:
-        raise MismatchError(
-            node, f"there are {len(index)} tokens, not those of {rows} × {columns} patches behind a prefix"
-        )
-    places = np.arange(count)[:, None]
+    starts = index[~empty][:, 0] if channels_first else index[~empty][:, 0] // width
     channels = np.arange(width)[None]
-    expected: Index = channels * count + places if channels_first else places * width + channels
-    if not np.array_equal(index[prefix:], expected):
-        raise MismatchError(node, "its tokens are not the patches from left to right and top to bottom")
+    expected: Index = channels * count + starts[:, None] if channels_first else starts[:, None] * width + channels
+    if not np.array_equal(index[~empty], expected):
+        raise MismatchError(node, "its tokens are no whole patches")
+    if not np.array_equal(np.sort(starts), np.arange(count)):
+        raise MismatchError(node, f"its {len(starts)} tokens are not those of {rows} × {columns} patches")
+    places = np.full(len(index), NOWHERE, np.int64)
+    places[~empty] = starts
     constants = np.zeros(index.shape) if view.offset is None else view.offset.reshape(index.shape).copy()
-    constants[prefix:] += own
-    return Patches(kernel, constants.astype(np.float32), prefix, (height, breadth), patch)
+    constants[~empty] += own
+    return Patches(kernel, constants.astype(np.float32), places, (height, breadth), patch, padding)
 
 
 def _find_conv(node: ir.Node, image: ir.Value) -> tuple[Weights, Doubles, bool]:
@@ -72,15 +93,18 @@ def _find_conv(node: ir.Node, image: ir.Value) -> tuple[Weights, Doubles, bool]:
     sides = list(kernel.shape[2:])
     given = node.attributes
     strides, dilations = (list(given.get_ints(name, (1, 1))) for name in ("strides", "dilations"))
-    if strides != sides or dilations != [1, 1] or any(given.get_ints("pads", ())) or given.get_int("group", 1) != 1:
+    if strides != sides or dilations != [1, 1] or given.get_int("group", 1) != 1:
         raise MismatchError(node, "its patches overlap, or leave gaps")
     view = look(operand(node))
     if view.source is not image:
         raise MismatchError(node, "it does not read the image as it is")
     shape = known_shape(image)
+    if any(_find_padding(node)) and not (view.moves_alone and view.is_flat):
+        raise MismatchError(node, "the image is scaled or padded before its padding")
     height, width = view.shape[2:]
     inside = view.index[:, :, : shape[2], : shape[3]]
-    padded = height == -(-shape[2] // sides[0]) * sides[0] and width == -(-shape[3] // sides[1]) * sides[1]
+    filled = height == -(-shape[2] // sides[0]) * sides[0] and width == -(-shape[3] // sides[1]) * sides[1]
+    padded = filled or any(_find_padding(node))
     whole = np.arange(int(np.prod(shape))).reshape(shape)
     if not padded or not np.array_equal(inside, whole) or int((view.index != NOWHERE).sum()) != whole.size:
         raise MismatchError(node, "it does not read the image as it is")
@@ -92,6 +116,14 @@ def _find_conv(node: ir.Node, image: ir.Value) -> tuple[Weights, Doubles, bool]:
         own = own + (kernel.astype(np.float64) * offset).sum(axis=(1, 2, 3))
         kernel = kernel * gain
     return kernel.astype(np.float32), own, True
+
+
+def _find_padding(node: ir.Node) -> tuple[int, int]:
+    """Of a convolution, above and below, and left and right."""
+    top, left, bottom, right = node.attributes.get_ints("pads", (0, 0, 0, 0))
+    if (top, left) != (bottom, right) or node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        raise MismatchError(node, "its padding differs from side to side")
+    return int(top), int(left)
 
 
 def _per_channel(numbers: float | Doubles | None, view: View, node: ir.Node) -> Doubles:

@@ -30,7 +30,7 @@ from edgevit.graph.patterns.pieces import MismatchError
 from edgevit.graph.segments import run_inputs
 from edgevit.models.export import export_model
 from edgevit.models.model import Model, Source
-from edgevit.models.outlets import Outlet
+from edgevit.models.outlets import Outlet, TokenOrder
 from edgevit.models.pixels import copy_structure
 from edgevit.models.swin import Swin
 from edgevit.models.vit import ViT
@@ -73,7 +73,7 @@ class WholeModule(nn.Module):
         super().__init__()
         self.file, self.taps, self.streams, self.near = file, found.taps, found.streams, found.near
         self.encoder = encoder
-        self.tapped = add_outlets(encoder, found.taps)
+        self.tapped = add_outlets(encoder, found.taps, found.order)
         self.config = WholeConfig(file.image_size, classes, file.batch, outputs)
         carried = load_carried(file, found.streams, file.batch or 1)
         self.carried_ops = dict(carried.op_counts())
@@ -160,8 +160,8 @@ def _load_carried(file: ForeignFile, streams: tuple[str, ...], batch: int) -> Gr
     return graph
 
 
-def add_outlets(encoder: nn.Module, taps: Sequence[Tap]) -> nn.Module:
-    """A copy of the canonical module whose outlets are the taps; weights are shared."""
+def add_outlets(encoder: nn.Module, taps: Sequence[Tap], order: Sequence[int] = ()) -> nn.Module:
+    """A copy of the canonical module whose outlets are the taps, in the file's order of tokens; weights are shared."""
     module = copy_structure(encoder)
     assert isinstance(module, (ViT, Swin))
     for tap in taps:
@@ -172,7 +172,9 @@ def add_outlets(encoder: nn.Module, taps: Sequence[Tap]) -> nn.Module:
             norm.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in state.items()})
             norm.eval().requires_grad_(False)
         grid = module.config.stage_grid(tap.level) if isinstance(module, Swin) else module.config.grid
-        module.outlets[str(tap.level)] = Outlet(grid, norm, 0, "tokens")
+        outlet = module.outlets[str(tap.level)] = Outlet(grid, norm, 0, "tokens")
+        if order:
+            outlet.arrange = TokenOrder(order)
     module.norm = nn.Identity()
     if isinstance(module, ViT):
         module.fc_norm = nn.Identity()

@@ -122,6 +122,9 @@ def _rotate_vit(model: ViT, rotation: Tensor) -> None:
     for block in model.blocks:
         assert isinstance(block, EncoderBlock)
         _rotate_block(block.attn, block.mlp, rotation)
+        if block.pos_embed is not None:
+            rotated = (block.pos_embed.double() @ rotation.T).float()
+            block.pos_embed = nn.Parameter(rotated, requires_grad=False)
     for outlet in model.outlets.values():
         assert isinstance(outlet, Outlet)
         outlet.restore = _restore(outlet.norm, rotation)

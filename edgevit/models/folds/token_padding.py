@@ -16,6 +16,7 @@ and DeiT-Tiny in INT8 would take 1.02 times as long.
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.models.pixels import PixelModel
@@ -51,6 +52,9 @@ def fold_token_padding(pixels: PixelModel) -> PassRecord:
     for block in model.blocks:
         assert isinstance(block, EncoderBlock)
         block.attn.mask = mask
+        if (own := block.pos_embed) is not None:
+            longer = torch.cat([own, own[:, :1].repeat(1, padding, 1)], dim=1)
+            block.pos_embed = nn.Parameter(longer, requires_grad=False)
         block.attn.rotation = rotation
     return PassRecord(name, "module", (site,))
 

@@ -79,6 +79,11 @@ _PROCESSOR = _names(
     "processor_class return_tensors data_format input_data_format device disable_grouping default_to_square "
     "model_input_names auto_map crop_pct"
 )
+_DENSE_PROCESSOR = _names(
+    "ensure_multiple_of keep_aspect_ratio size_divisor normalize_factor "
+    # of training's masks and boxes, and of inputs that differ in size within a batch
+    "ignore_index num_labels pad_size format"
+)
 _CLIP = _names("model_cfg preprocess_cfg")
 _CLIP_MODEL = _names(
     "vision_cfg quick_gelu embed_dim text_cfg multimodal_cfg custom_text output_dict cast_dtype init_logit_scale "
@@ -141,7 +146,8 @@ def list_passed_over(reader: str, files: CheckpointFiles, *, texts: bool = False
         found += _list_unknown(stored.get("preprocess_cfg"), _CLIP_PIXELS, "preprocess_cfg")
     if reader in ("transformers", "onnx"):
         steps = configs.get("preprocessor_config.json", {})
-        read = _PROCESSOR | {key for key in steps if key.startswith("do_")}  # which are read or refused
+        more = _DENSE_PROCESSOR if find_dense_class(config) is not None else frozenset()
+        read = _PROCESSOR | more | {key for key in steps if key.startswith("do_")}  # which are read or refused
         found += _list_unknown(steps, read, "preprocessor_config.json")
     return (note_names("passed over: ", found, _LISTED),) if found else ()
 

@@ -46,6 +46,9 @@ class Tap:
         """Of the carried graph's input."""
         return f"tap{self.level}"
 
+    def __deepcopy__(self, memo: object) -> Tap:
+        return self  # its norm is part of the file's graph, whose weights may be mapped from the disk: copies share it
+
 
 @dataclass(frozen=True)
 class Encoder:

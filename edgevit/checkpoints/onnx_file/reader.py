@@ -13,6 +13,7 @@ import numpy as np
 from edgevit.checkpoints.fields import Fields, Size
 from edgevit.checkpoints.files.files import ONNX, CheckpointFiles
 from edgevit.checkpoints.labels import read_labels, read_scores
+from edgevit.checkpoints.onnx_file.answered_file import read_answered_file
 from edgevit.checkpoints.onnx_file.answers import Answer, open_answers
 from edgevit.checkpoints.onnx_file.endings import refuse_ending
 from edgevit.checkpoints.onnx_file.file import ForeignFile, read_file
@@ -23,6 +24,7 @@ from edgevit.checkpoints.onnx_file.whole_reader import describe_file, make_sourc
 from edgevit.checkpoints.preprocess_configs import read_timm_preprocess, read_transformers_preprocess
 from edgevit.checkpoints.preprocess_options import describe_assumed
 from edgevit.checkpoints.timm.timm import CFG_KEYS
+from edgevit.checkpoints.transformers.dense_tasks import find_dense_class
 from edgevit.core.errors import CheckpointError, count_things
 from edgevit.core.pass_record import PassRecord, Skip
 from edgevit.core.task import Task
@@ -53,6 +55,8 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         )
     if files.which == "ema":
         raise CheckpointError(f"{files.source} is an ONNX file, which has one set of weights", "leave --weights out")
+    if find_dense_class(files.config) is not None:
+        return read_answered_file(files, image_size)
     file = read_file(path, image_size, otherwise=_stored_size(files))
     files = dataclasses.replace(files, extra=file.data)
     preprocess, assumed, notes = _read_preprocess(files, file.image_size)

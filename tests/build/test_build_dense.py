@@ -1,0 +1,111 @@
+"""A bundle of a whole model answers as transformers does, from its folder and from an ONNX file with its config."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from edgevit.build.build import build_model
+from edgevit.checkpoints import read_checkpoint
+from edgevit.core.errors import CheckpointError
+from edgevit.core.recipe import Recipe
+from edgevit.core.target import load_target
+from edgevit.core.task import Task
+from edgevit.models.select_task import select_task
+from edgevit.runtime import open_bundle
+from tests.support.dense_models import write_dense_model
+from tests.support.photos import make_photo
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Any]:
+    path = tmp_path_factory.mktemp("depth")
+    return path, *write_dense_model("depth_anything_metric", path)
+
+
+@pytest.fixture(scope="module")
+def onnx_file(folder: tuple[Path, Any, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Exported as anybody would, with another name for its output."""
+    path, model, _ = folder
+
+    class Bare(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            depth: torch.Tensor = self.model(pixel_values=pixels).predicted_depth
+            return depth
+
+    out = tmp_path_factory.mktemp("onnx")
+    for name in ("config.json", "preprocessor_config.json"):
+        shutil.copy(path / name, out)
+    torch.onnx.export(
+        Bare().eval(),
+        (torch.zeros(1, 3, 70, 84),),
+        str(out / "depth.onnx"),
+        input_names=["pixels"],
+        output_names=["depth"],
+        opset_version=17,
+        dynamo=False,
+    )
+    return out / "depth.onnx"
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folders = tmp_path_factory.mktemp("calibration"), tmp_path_factory.mktemp("validation")
+    for number in range(12):
+        make_photo(90 + number, 120, seed=number).save(folders[number % 2] / f"{number}.png")
+    return folders
+
+
+def test_bundle_of_a_folder_gives_transformers_depth(
+    folder: tuple[Path, Any, Any], images: tuple[Path, Path], tmp_path: Path
+) -> None:
+    path, model, processor = folder
+    recipe = Recipe(precision="fp32", latency_runs=2, latency_seconds=0.05, tune_settings=False)
+    calibration, validation = images
+    build_model(
+        path, load_target("cpu"), out=tmp_path / "b", recipe=recipe, calibration=calibration, validation=validation
+    )
+    with open_bundle(tmp_path / "b") as opened:
+        manifest = opened.manifest
+        assert (manifest.task, manifest.classes, manifest.labels) == ("depth", 0, None)
+        assert manifest.answer is not None
+        assert manifest.answer.metric
+        for photo in (make_photo(61, 93), make_photo(130, 70, seed=1)):
+            found = opened.depth(photo)
+            with torch.inference_mode():
+                result = model(**processor(photo, return_tensors="pt"))
+            (wanted,) = processor.post_process_depth_estimation(result, target_sizes=[(photo.height, photo.width)])
+            depth = wanted["predicted_depth"].numpy()
+            np.testing.assert_allclose(found.depth, depth, atol=1e-4 * np.abs(depth).max())
+
+
+def test_onnx_file_with_the_config_beside_it_has_its_task(onnx_file: Path) -> None:
+    model = read_checkpoint(onnx_file)
+    assert model.task.name == "depth"
+    assert model.answer is not None
+    assert (model.answer.outputs, model.answer.metric) == (("depth",), True)
+    assert model.preprocess.std == (0.5, 0.5, 0.5)
+    assert model.preprocess.resampling == "torch"
+    assert select_task(model, Task()).task.name == "depth"
+    assert select_task(model, Task("map")).answer is None
+    assert select_task(model, Task("embed")).answer is None
+    with pytest.raises(CheckpointError, match="an answer to pose"):
+        select_task(model, Task("pose"))
+
+
+def test_onnx_file_whose_outputs_are_not_the_configs_is_refused(onnx_file: Path, tmp_path: Path) -> None:
+    shutil.copy(onnx_file, tmp_path)
+    (tmp_path / "config.json").write_text('{"architectures": ["UperNetForSemanticSegmentation"]}')
+    with pytest.raises(CheckpointError, match="class_maps"):
+        read_checkpoint(tmp_path / "depth.onnx")

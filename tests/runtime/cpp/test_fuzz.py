@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from edgevit.runtime.onnx_references import list_references
-from scripts.fuzz_cpp import PARTS, find_compiler, fuzz, list_options
+from scripts import fuzz_cpp
+from scripts.fuzz_cpp import PARTS, TARGETS, find_compiler, fuzz, list_options
 from tests.support.cpp_build import build_cpp
 from tests.support.cpp_bundle import CppBundle
 from tests.support.spoiled_bundle import MANIFEST
@@ -21,7 +22,7 @@ def build() -> Path:
     compiler = find_compiler()
     if compiler is None:
         pytest.skip("there is no clang with libFuzzer")
-    return build_cpp([f"fuzz_{part}" for part in PARTS], list_options(compiler))
+    return build_cpp(TARGETS, list_options(compiler))
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -30,6 +31,15 @@ def test_bytes_that_nobody_meant_are_refused_without_a_crash(build: Path, tmp_pa
     assert run.status == 0, run.said
     assert run.runs >= _RUNS[part]
     assert run.coverage > 100  # the library itself is watched, not only the target
+
+
+def test_long_run_builds_only_what_the_short_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library itself does not link under clang's sanitizers."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr("scripts.fuzz_cpp.subprocess.run", lambda command, check: commands.append([*map(str, command)]))
+    fuzz_cpp._build("clang++", tmp_path)
+    (build,) = (command for command in commands if "--build" in command)
+    assert build[build.index("--target") + 1 :] == list(TARGETS) == [f"fuzz_{part}" for part in PARTS]
 
 
 @pytest.mark.parametrize("part", ["manifest", "packed", "canary", "references"])

@@ -42,9 +42,7 @@ def fit_conv(
     kernel, weight = constant_of(node.inputs[1]), read_kernel(node)
     assert kernel is not None
     assert weight is not None
-    kind: GridKind = placement.linear
-    if kind == "u8" and statistics.low >= 0:
-        kind = "u8_zero"  # behind a ReLU: a convolution without a zero point pads with zeros as they are
+    kind = choose_kind(node, statistics, placement)
     grid = Grid.from_range(kind, *OBSERVERS["mse"](statistics, kind, 1.0))
     scale = choose_weight_scale(weight, paired=placement.paired_weights)
     codes = np.clip(np.rint(weight / scale), -LARGEST_CODE, LARGEST_CODE)
@@ -53,6 +51,16 @@ def fit_conv(
     if len(node.inputs) < 3 or node.inputs[2] is None:
         return plan
     return SitePlan(plan.inputs, plan.grids, plan.weight, plan.scale, _correct_bias(node, plan, inputs))
+
+
+def choose_kind(node: ir.Node, statistics: TensorStatistics, placement: Placement) -> GridKind:
+    """The input's grid: without a zero point where nothing is below 0, as behind a ReLU.
+
+    OpenVINO runs a transposed convolution in INT8 only where its input has no zero point.
+    """
+    if placement.linear == "u8" and statistics.low >= 0:
+        return "u8_zero"
+    return "i8" if node.op_type == "ConvTranspose" else placement.linear
 
 
 def _correct_bias(node: ir.Node, plan: SitePlan, inputs: Sequence[Values]) -> Values:

@@ -16,6 +16,7 @@ from edgevit.models.pixels import copy_structure
 from edgevit.models.swin import Swin
 from edgevit.models.swin_v2 import SwinV2Config
 from edgevit.models.vit import ViT
+from edgevit.models.vit_windows import MergedWindows
 
 if TYPE_CHECKING:
     from edgevit.models import ModelConfig
@@ -153,7 +154,13 @@ def _cut(module: ViT | Swin, last: int) -> None:
     """Leave out what stands behind the last level."""
     if isinstance(module, ViT):
         module.config = dataclasses.replace(
-            module.config, depth=last + 1, classes=0, distillation_head=False, projection=0, compares=False
+            module.config,
+            depth=last + 1,
+            classes=0,
+            distillation_head=False,
+            projection=0,
+            compares=False,
+            window_blocks=tuple(block for block in module.config.window_blocks if block <= last),
         )
         module.blocks = module.blocks[: last + 1]
         module.head_dist = module.attn_pool = module.projection = module.label_head = None
@@ -178,7 +185,11 @@ def _add_vit_outlets(module: ViT, task: Task) -> list[str]:
     config = module.config
     for level in task.levels:
         norm = copy_structure(module.norm) if task.norm else None
-        module.outlets[str(level)] = Outlet(config.grid, norm, config.prefix_tokens, task.layout)
+        windowed = config.window_count > 1
+        outlet = Outlet(config.grid, norm, 0 if windowed else config.prefix_tokens, task.layout)
+        if windowed:
+            outlet.arrange = MergedWindows(config.prefix_tokens, config.grid, config.windows)
+        module.outlets[str(level)] = outlet
     module.norm = module.fc_norm = nn.Identity()
     return []
 

@@ -16,6 +16,7 @@ from edgevit.models.attention_pool import AttentionPool
 from edgevit.models.layers import Attention, GatedMlp, LayerScale, Mlp, PatchEmbedding, sincos_positions, to_unit_length
 from edgevit.models.rotary import make_rotation_table
 from edgevit.models.vit_config import ViTConfig
+from edgevit.models.vit_windows import MergedWindows, split_windows
 
 __all__ = ["EncoderBlock", "ViT", "ViTConfig"]
 
@@ -40,6 +41,7 @@ class EncoderBlock(nn.Module):
         self.ls2 = LayerScale(width) if config.layer_scale else nn.Identity()
         # (1, N, C), added to all tokens first; set by the model whose blocks have positions of their own.
         self.pos_embed: nn.Parameter | None = None
+        self.windows = 1  # that attention is within
         self.queries: int | None = None
         self.apart: int | None = None
         self.tokens = 0
@@ -51,7 +53,12 @@ class EncoderBlock(nn.Module):
         if self.pos_embed is not None:
             x = x + self.pos_embed
         stream = x if self.queries is None else x[:, : self.queries]
-        x = stream + self.ls1(self.attn(self.norm1(x), queries=self.queries))
+        if self.windows == 1:
+            attended = self.attn(self.norm1(x), queries=self.queries)
+        else:
+            inner = x.reshape(-1, x.shape[1] // self.windows, x.shape[2])
+            attended = self.attn(self.norm1(inner)).reshape(-1, x.shape[1], x.shape[2])
+        x = stream + self.ls1(attended)
         if self.apart is not None:
             return self._split_mlp(x, self.apart)
         x = x + self.ls2(self.mlp(self.norm2(x)))
@@ -102,6 +109,8 @@ class ViT(nn.Module):
         for block in self.blocks[1:] if config.block_positions else ():
             assert isinstance(block, EncoderBlock)
             block.pos_embed = nn.Parameter(torch.zeros(1, config.tokens, width))
+        for index in config.window_blocks:
+            self.blocks[index].windows = config.window_count
         self.norm = _make_norm(config.norm_before_pool, width, config.norm_eps)
         self.attn_pool: AttentionPool | None = None
         if config.pool == "map":
@@ -157,6 +166,8 @@ class ViT(nn.Module):
             prefix, positions = self.split_positions()
             x = self.norm_pre(x + positions)
             prefix = None if prefix is None else self.norm_pre(prefix)
+        if self.config.window_count > 1:
+            return split_windows(x, prefix, self.config.grid, self.config.windows)
         if prefix is None:
             return x
         constants = [t.expand(x.shape[0], -1, -1) for t in (prefix, self.suffix) if t is not None]
@@ -185,6 +196,8 @@ class ViT(nn.Module):
         """Tokens to one vector: ``(B, P + N, C) → (B, C)``, twice as wide for ``token_mean``."""
         if self.config.pool == "token":
             return x[:, 0]
+        if self.config.window_count > 1:
+            return MergedWindows(self.config.prefix_tokens, self.config.grid, self.config.windows)(x).mean(dim=1)
         patches = x[:, self.config.prefix_tokens : self.config.tokens] if self.config.prefix_tokens else x
         if self.attn_pool is not None:
             pooled: Tensor = self.attn_pool(patches)

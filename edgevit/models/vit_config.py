@@ -34,6 +34,9 @@ class ViTConfig:
         projection_bias: Whether it has a bias, as a timm tower's in open_clip.
         distillation_head: A second head on the distillation token; the answer is the mean of both (DeiT).
         block_positions: Whether every block but the first adds positions of its own to all tokens (YOLOS).
+        windows: Windows down and across that the stream holds one after the other, each with class token and registers
+            of its own (:mod:`edgevit.models.vit_windows`).
+        window_blocks: Blocks whose attention is within windows; in the others it is among all tokens.
         norm_before_blocks: LayerNorm between the embedding and the first block (CLIP).
         norm_before_pool: LayerNorm on all tokens before pooling (the usual place).
         norm_after_pool: LayerNorm on the pooled vector (timm's ``fc_norm``).
@@ -79,6 +82,8 @@ class ViTConfig:
     compares: bool = False
     patch_padding: tuple[int, int] = (0, 0)
     block_positions: bool = False
+    windows: tuple[int, int] = (1, 1)
+    window_blocks: tuple[int, ...] = ()
     level_norm: bool = False
     level_name: ClassVar[str] = "block"
 
@@ -93,6 +98,10 @@ class ViTConfig:
         second, registers = self.distillation_head, self.position_registers
         rotary, quarter = self.position == "rotary", width // self.heads / 4
         unlike = rotary and len(self.rotary_periods) != quarter
+        windowed = self.windows != (1, 1)
+        uneven = any(n < 1 or side % n for n, side in zip(self.windows, self.grid, strict=True))
+        strange = windowed and (self.pool not in ("token", "mean") or self.position == "rotary" or self.classes)
+        beyond = self.window_blocks and (not windowed or not set(self.window_blocks) <= set(range(self.depth)))
         changed = second and (self.pool != "token" or self.norm_after_pool or self.projection)
         refuse(
             (width % self.heads, f"width {width} is not a multiple of {self.heads} heads"),
@@ -101,6 +110,9 @@ class ViTConfig:
             (wide, f"a padding of {self.patch_padding} is below 0 or as large as a patch of {patch}"),
             (odd, f"sine/cosine positions need a width that is a multiple of 4, not {width}"),
             *((count < 0, f"{name} is {count}, below 0") for name, count in counts.items()),
+            (uneven, f"a grid of {self.grid} patches does not divide into windows of {self.windows}"),
+            (strange, "windows go with the class token's answer and with positions that are embedded"),
+            (beyond, f"there are no windows, or no blocks {self.window_blocks}, to attend within"),
             (by_token and not self.class_token, "pooling by class token needs a class token"),
             (second and not self.distillation_token, "a distillation head needs a distillation token"),
             (changed, "a distillation head goes with the class token as it is, without another norm or a projection"),
@@ -131,13 +143,18 @@ class ViTConfig:
 
     @property
     def prefix_tokens(self) -> int:
-        """Tokens before the patches: class, distillation, registers, in this order."""
+        """Tokens before the patches, or before each window's: class, distillation, registers, in this order."""
         return int(self.class_token) + int(self.distillation_token) + self.register_tokens
 
     @property
     def tokens(self) -> int:
         """Of an image: those before the patches, and the patches."""
-        return self.prefix_tokens + self.grid[0] * self.grid[1]
+        return self.window_count * self.prefix_tokens + self.grid[0] * self.grid[1]
+
+    @property
+    def window_count(self) -> int:
+        """Windows that the stream holds; 1 for none."""
+        return self.windows[0] * self.windows[1]
 
     @property
     def position_prefix_tokens(self) -> int:

@@ -55,6 +55,13 @@ VITS: dict[str, ViTConfig] = {
     "padded_patches_rest": dataclasses.replace(VIT, image_size=(29, 45), patch_padding=(3, 1), patch_bias=False),
     "padded_patches_mean": dataclasses.replace(VIT, patch_padding=(2, 2), pool="mean", class_token=False),
     "block_positions": dataclasses.replace(VIT, block_positions=True, register_tokens=3),
+    "windows": dataclasses.replace(
+        VIT, windows=(2, 3), window_blocks=(0, 2), classes=0, layer_scale=True, register_tokens=1, block_positions=True
+    ),
+    "windows_mean": dataclasses.replace(
+        VIT, windows=(2, 1), window_blocks=(1,), classes=0, pool="mean", class_token=False
+    ),
+    "windows_last_global": dataclasses.replace(VIT, windows=(1, 2), window_blocks=(0, 1), classes=0),
     "token_fc_norm": dataclasses.replace(VIT, norm_before_pool=False, norm_after_pool=True),
 }
 SWINS: dict[str, SwinConfig] = {

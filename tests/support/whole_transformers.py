@@ -54,12 +54,29 @@ def _yolos(*, mid: bool) -> Any:
     return transformers.YolosForObjectDetection(config)
 
 
+def _rf_detr() -> Any:
+    import_transformers()
+    from transformers.models.rf_detr.configuration_rf_detr import RfDetrConfig, RfDetrDinov2Config
+    from transformers.models.rf_detr.modeling_rf_detr import RfDetrForObjectDetection
+
+    backbone = RfDetrDinov2Config(
+        image_size=64, patch_size=16, num_windows=2, mlp_ratio=2, out_features=["stage2", "stage4"],
+        num_register_tokens=0, **ENCODER,
+    )  # fmt: skip
+    config = RfDetrConfig(
+        backbone_config=backbone, d_model=32, decoder_layers=2, num_queries=9, num_labels=5, decoder_ffn_dim=64,
+        group_detr=2, decoder_self_attention_heads=4, decoder_cross_attention_heads=4, decoder_n_points=2,
+    )  # fmt: skip
+    return RfDetrForObjectDetection(config)
+
+
 def _fixed(height: int, width: int) -> dict[str, Any]:
     return {"size": {"height": height, "width": width}}
 
 
 FAMILIES = {
     "vitpose": Family(_vitpose, (64, 48), ("heatmaps",), "VitPoseImageProcessor", _fixed(64, 48)),
+    "rf_detr": Family(_rf_detr, (64, 64), ("logits", "pred_boxes"), "RfDetrImageProcessor", _fixed(64, 64)),
     "yolos": Family(
         lambda: _yolos(mid=False), (64, 96), ("logits", "pred_boxes"), "YolosImageProcessor", _fixed(64, 96)
     ),

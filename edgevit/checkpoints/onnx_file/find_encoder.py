@@ -16,7 +16,7 @@ import onnx_ir.passes.common as common
 
 from edgevit.checkpoints.onnx_file.encoder import Block, Pooled, find_block
 from edgevit.checkpoints.onnx_file.lift_swin import find_stage_ends, lift_swin
-from edgevit.checkpoints.onnx_file.lift_vit import Heads, find_blocks, lift_vit
+from edgevit.checkpoints.onnx_file.lift_vit import Heads, find_blocks, has_swin_windows, lift_vit
 from edgevit.checkpoints.onnx_file.patches import find_patches
 from edgevit.core.pass_record import Skip
 from edgevit.graph.graph import Graph
@@ -137,8 +137,7 @@ class _Found:
 def _lift(stream: ir.Value, image: ir.Value) -> _Found:
     """The encoder that ends in a stream."""
     blocks = find_blocks(stream)
-    attention = blocks[0].attention
-    if attention.windows > 1 or attention.bias is not None:
+    if has_swin_windows(blocks):
         heads = Heads(None, None, Pooled(stream, None, 0, None, None))
         config, state = lift_swin(heads, blocks, image)
         return _Found(sum(config.depths), config, state, [*find_stage_ends(blocks, image), stream])
@@ -146,7 +145,7 @@ def _lift(stream: ir.Value, image: ir.Value) -> _Found:
     token = int(patches.order.argmin()) if patches.prefix else None
     vit, state = lift_vit(Heads(None, None, Pooled(stream, token, 0, None, None)), blocks, image)
     streams = [block.source for block in blocks[1:]] + [stream]
-    order = () if patches.in_order else tuple(int(place) for place in patches.order)
+    order = () if patches.in_order or vit.window_count > 1 else tuple(int(place) for place in patches.order)
     return _Found(len(blocks), vit, state, streams, order)
 
 

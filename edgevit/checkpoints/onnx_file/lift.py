@@ -11,9 +11,8 @@ import torch
 from torch import nn
 
 from edgevit.checkpoints.onnx_file.answers import Answer
-from edgevit.checkpoints.onnx_file.encoder import Block
 from edgevit.checkpoints.onnx_file.lift_swin import lift_swin
-from edgevit.checkpoints.onnx_file.lift_vit import find_blocks, find_heads, lift_vit
+from edgevit.checkpoints.onnx_file.lift_vit import find_blocks, find_heads, has_swin_windows, lift_vit
 from edgevit.core.errors import CheckpointError, count_things, format_offenders
 from edgevit.graph.graph import Graph
 from edgevit.graph.patterns.pieces import MismatchError, Weights
@@ -38,14 +37,9 @@ def lift_graph(graph: Graph) -> tuple[ModelConfig, dict[str, Weights]]:
     if not blocks:
         raise MismatchError(heads.node, "there are no encoder blocks in front of the head")
     try:
-        return lift_swin(heads, blocks, image) if _has_windows(blocks) else lift_vit(heads, blocks, image)
+        return lift_swin(heads, blocks, image) if has_swin_windows(blocks) else lift_vit(heads, blocks, image)
     except ValueError as exc:  # of the config: a width that is no multiple of the heads, and the like
         raise MismatchError(None, str(exc)) from exc
-
-
-def _has_windows(blocks: list[Block]) -> bool:
-    attention = blocks[0].attention
-    return attention.windows > 1 or attention.bias is not None
 
 
 def fill_module(config: ModelConfig, state: dict[str, Weights], where: str) -> nn.Module:

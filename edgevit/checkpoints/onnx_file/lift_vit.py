@@ -10,8 +10,9 @@ import onnx_ir as ir
 
 from edgevit.checkpoints.onnx_file.encoder import Block, Pooled, check_alike, find_block, find_pool, is_sum, same_norm
 from edgevit.checkpoints.onnx_file.patches import Patches, find_patches
+from edgevit.checkpoints.onnx_file.token_windows import find_windows, order_windows
 from edgevit.graph.graph import operand, producer_of
-from edgevit.graph.movement import View
+from edgevit.graph.movement import Index, View
 from edgevit.graph.patterns.pieces import Linear, MismatchError, Weights, find_linear, look, name_parameters
 from edgevit.models.vit import ViTConfig
 
@@ -96,14 +97,15 @@ def lift_vit(heads: Heads, blocks: list[Block], image: ir.Value) -> tuple[ViTCon
     first = blocks[0]
     patches = find_patches(look(first.source), image)
     _check_blocks(blocks)
+    windows = find_windows(max(block.attention.windows for block in blocks), patches)
     pooled = heads.pooled
-    prefix = patches.prefix
+    order = np.argsort(patches.order) if windows == (1, 1) else order_windows(patches, windows)
+    prefix = patches.prefix // (windows[0] * windows[1])
     if (pooled.token is None or pooled.beside) and pooled.first != prefix:
         raise MismatchError(
             heads.node, f"the mean leaves out {pooled.first} tokens of {prefix} in front of the patches"
         )
-    order = patches.order
-    if pooled.token is not None and order[pooled.token] != 0:
+    if pooled.token is not None and patches.order[pooled.token] != 0:
         raise MismatchError(heads.node, f"it reads token {pooled.token}")
     if heads.node is not None and not patches.in_order:
         raise MismatchError(heads.node, "tokens stand behind the patches, or patches not in their order")
@@ -138,21 +140,24 @@ def lift_vit(heads: Heads, blocks: list[Block], image: ir.Value) -> tuple[ViTCon
         norm_eps=first.epsilon,
         activation=first.activation,  # type: ignore[arg-type]
         block_positions=any(block.shift is not None for block in blocks),
+        windows=windows,
+        window_blocks=tuple(number for number, block in enumerate(blocks) if block.attention.windows > 1),
     )
-    return config, _state(heads, blocks, patches)
+    return config, _state(heads, blocks, patches, order, prefix)
 
 
-def _state(heads: Heads, blocks: list[Block], patches: Patches) -> dict[str, Weights]:
+def _state(heads: Heads, blocks: list[Block], patches: Patches, order: Index, prefix: int) -> dict[str, Weights]:
+    """Weights by name; ``order`` are the tokens that the canonical model has constants for."""
     width = patches.weight.shape[0]
     state = {
         "patch_embed.proj.weight": patches.weight,
         # Tokens before the patches are constants with their positions added: all of it is a position here.
         "patch_embed.proj.bias": np.zeros(width, np.float32),
-        "pos_embed": patches.constants[np.argsort(patches.order)][None],
+        "pos_embed": patches.constants[order][None],
     }
     counts = {"cls_token": 1, "dist_token": int(heads.second is not None)}
-    counts["reg_token"] = patches.prefix - sum(counts.values())
-    if patches.prefix:
+    counts["reg_token"] = prefix - sum(counts.values())
+    if prefix:
         state.update({name: np.zeros((1, n, width), np.float32) for name, n in counts.items() if n})
     parts = {
         "projection" if heads.projects else "head": heads.head,
@@ -166,22 +171,34 @@ def _state(heads: Heads, blocks: list[Block], patches: Patches) -> dict[str, Wei
         state.update({f"blocks.{number}.{name}": value for name, value in block.tensors.items()})
     if any(block.shift is not None for block in blocks):
         nothing = np.zeros_like(patches.constants)
+        stream = order if len(order) == len(nothing) else np.arange(len(nothing))
         for number, block in enumerate(blocks[1:], 1):
-            shift = nothing if block.shift is None else block.shift[np.argsort(patches.order)]
+            shift = nothing if block.shift is None else block.shift[stream]
             state[f"blocks.{number}.pos_embed"] = shift[None]
     return state
 
 
+def has_swin_windows(blocks: list[Block]) -> bool:
+    """Whether attention is as in a Swin: with a bias, or within windows that its tokens are gathered to."""
+    return blocks[0].attention.bias is not None or not _keeps_order(blocks[0])
+
+
+def _keeps_order(block: Block) -> bool:
+    """Whether windows hold the stream's tokens as they stand."""
+    order = np.arange(block.enter.size)
+    return np.array_equal(block.enter.reshape(-1), order) and np.array_equal(block.leave, order)
+
+
 def _check_blocks(blocks: list[Block]) -> None:
-    """Every block is of the first one's size, and its attention is global, without a bias."""
+    """Every block is of the first one's size, and its attention is global or within windows, without a bias."""
     first = blocks[0]
     check_alike(blocks, "mlp_width", "activation", "epsilon", "biased")
     for block in blocks:
         attention = block.attention
-        order = np.arange(attention.tokens)
-        whole = np.array_equal(block.enter, order[None]) and np.array_equal(block.leave, order)
-        if attention.windows != 1 or not whole:
+        if not _keeps_order(block):
             raise MismatchError(attention.context, "its attention is not among all tokens in their order")
+        if attention.windows not in (1, max(other.attention.windows for other in blocks)):
+            raise MismatchError(attention.context, "blocks have windows of several sizes")
         if attention.bias is not None:
             raise MismatchError(attention.softmax, "a bias is added to its scores")
         if attention.heads != first.attention.heads or attention.head_width * attention.heads != len(

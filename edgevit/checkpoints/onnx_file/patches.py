@@ -33,6 +33,14 @@ class Patches:
     padding: tuple[int, int] = (0, 0)
 
     @property
+    def grid(self) -> tuple[int, int]:
+        """Patches down and across."""
+        sides = zip(self.image_size, self.padding, self.patch_size, strict=True)
+        # An image without padding of its own is filled up to whole patches.
+        rows, columns = ((s + 2 * pad) // p if any(self.padding) else math.ceil(s / p) for s, pad, p in sides)
+        return rows, columns
+
+    @property
     def prefix(self) -> int:
         """Tokens that are nothing but constants."""
         return int((self.places == NOWHERE).sum())

@@ -30,5 +30,7 @@ def fold_last_block(pixels: PixelModel) -> PassRecord:
         return PassRecord(name, "module", skipped=(Skip(site, _READERS[model.config.pool]),))
     last = model.blocks[-1]
     assert isinstance(last, EncoderBlock)
+    if last.windows > 1:
+        return PassRecord(name, "module", skipped=(Skip(site, "its attention is within windows"),))
     last.queries = 2 if model.head_dist is not None else 1
     return PassRecord(name, "module", (site,))

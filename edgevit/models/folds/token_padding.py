@@ -34,7 +34,7 @@ _HIDDEN = -1e4
 def fold_token_padding(pixels: PixelModel) -> PassRecord:
     """Pad the tokens to the next number that can be cut into equal blocks, in place; exact."""
     name, site, model = "token_padding", "patch_embed", pixels.model
-    if not isinstance(model, ViT):
+    if not isinstance(model, ViT) or model.config.window_count > 1:
         return PassRecord(name, "module", skipped=(Skip(site, "windows have a fixed number of tokens"),))
     if model.prefix is None:
         reason = "no token is there to copy" if model.positions is not None else "positions are not folded"

@@ -33,6 +33,7 @@ FILES: list[tuple[str, Exporter]] = [
     ("yolos", "script"),
     ("yolos_mid", "dynamo"),
     ("yolos_mid", "script"),
+    ("rf_detr", "dynamo"),
 ]
 NAMES = list(dict(FILES))
 TOLERANCE = 1e-4

@@ -3,8 +3,8 @@
 Exact in float. One grid serves all channels of a tensor and is as wide as the widest. A channel of the queries may be
 multiplied by any factor that the same channel of the keys is divided by: their product keeps its value. Both Linears
 take the factors into their weights. Where keys are rotated by their places, the two channels that are turned together
-have one factor, as only then the rotation does not change it. The idea is that of cross-layer equalisation (Nagel et al., 2019,
-arXiv:1906.04721).
+have one factor, as only then the rotation does not change it. The idea is that of cross-layer equalisation (Nagel et
+al., 2019, arXiv:1906.04721).
 
 Values and the output projection are such a pair too, as attention mixes tokens and no channels. Here the whole range
 wins nothing: what the grid of the projection's input gains, its weights lose. A power of the ranges wins 1.5 to 2.5 dB

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from edgevit.core.task import TaskName
 from tests.parity.case import Answer, Case, read_inputs, read_outputs
 from tests.parity.timm_vit import read_tokens
-from tests.support.published.dino import dino_checkpoint, name_as_dinov2
+from tests.support.published.dino import dino_checkpoint, name_as_dinov2, name_as_dinov3
 from tests.support.published.jax import name_as_jax
 from tests.support.published.mindspore import write_parameter
 from tests.support.published.open_clip import build_open_clip, save_folder
@@ -105,6 +105,10 @@ def _save_dino(module: Any, folder: Path) -> Path:
 
 def _save_dinov2(module: Any, folder: Path) -> Path:
     return _save(name_as_dinov2(module.state_dict()), folder)
+
+
+def _save_dinov3(module: Any, folder: Path) -> Path:
+    return _save(name_as_dinov3(module), folder)
 
 
 def _save_swin(module: Any, folder: Path) -> Path:
@@ -258,6 +262,16 @@ CASES = (
     _timm("DINOv2", "DINOv2 (.pth)", "vit_small_patch14_dinov2", _save_dinov2, _EMBED, img_size=224),
     _timm(
         "DINOv2, with registers", "DINOv2 (.pth)", "vit_small_patch14_reg4_dinov2", _save_dinov2, _EMBED, img_size=224
+    ),
+    _timm("DINOv3", "DINOv3 (.pth)", "vit_small_patch16_dinov3_qkvb", _save_dinov3, _EMBED, global_pool="token"),
+    _timm(
+        "DINOv3, plus (SwiGLU)",
+        "DINOv3 (.pth)",
+        "vit_small_plus_patch16_dinov3_qkvb",
+        _save_dinov3,
+        _EMBED,
+        global_pool="token",
+        depth=4,
     ),
     _timm("Swin", "Swin (.pth)", "swin_tiny_patch4_window7_224", _save_swin),
     _timm("Swin V2", "Swin (.pth)", "swinv2_tiny_window8_256", _save_swin),

@@ -40,9 +40,8 @@ def save(module: Any, folder: Path) -> Path:
 
 def _case(family: str, name: str, answers: Mapping[TaskName, Answer] = _CLASSIFY, **args: Any) -> Case:
     shown = ", ".join([name, *(f"{key}={value}" for key, value in args.items())])
-    return Case(
-        family, "timm", shown, lambda: import_timm().create_model(name, weight_init="skip", **args), save, answers
-    )
+    first = {} if "dinov3" in name else {"weight_init": "skip"}  # an EVA there, which draws its weights
+    return Case(family, "timm", shown, lambda: import_timm().create_model(name, **first, **args), save, answers)
 
 
 CASES = (
@@ -56,6 +55,9 @@ CASES = (
     _case("DINOv2, with registers", "vit_small_patch14_reg4_dinov2", _EMBED, img_size=224),
     _case("DINOv2 classifier", "vit_small_patch14_reg4_dinov2", num_classes=1000, depth=4, img_size=224),
     _case("DINOv2, giant (SwiGLU)", "vit_giant_patch14_reg4_dinov2", _EMBED, depth=2, img_size=224),
+    _case("DINOv3", "vit_small_patch16_dinov3", _EMBED),
+    _case("DINOv3 classifier", "vit_small_patch16_dinov3_qkvb", num_classes=1000, depth=4, img_size=(160, 288)),
+    _case("DINOv3, plus (SwiGLU)", "vit_small_plus_patch16_dinov3", _EMBED, global_pool="token", depth=4),
     _case("CLIP", "vit_base_patch32_clip_224"),
     _case("CLIP (quick GELU)", "vit_base_patch32_clip_quickgelu_224", num_classes=512, depth=4),
     _case("SigLIP", "vit_base_patch16_siglip_224", _EMBED),

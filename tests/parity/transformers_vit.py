@@ -111,6 +111,7 @@ CASES = (
         **_SMALL,
         patch_size=14,
     ),
+    _case("DINOv3", "DINOv3ViTModel", "DINOv3ViTConfig", _POOLED, num_register_tokens=4),
     _case("CLIP", "CLIPVisionModel", "CLIPVisionConfig", _POOLED),
     _case("CLIP, with projection", "CLIPVisionModelWithProjection", "CLIPVisionConfig", _PROJECTED),
     _case("CLIP, with text tower", "CLIPModel", "CLIPConfig", _IMAGE_FEATURES, vision_config=_TOWER, text_config=_TEXT),

@@ -17,10 +17,11 @@ from edgevit.core.target import ExportForm
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model
-from tests.support.small_models import SWIN, VIT, make_images, make_model
+from tests.support.small_models import SWIN, VIT, VITS, make_images, make_model
 
 CONFIGS: dict[str, Any] = {
     "vit": dataclasses.replace(VIT, depth=2),
+    "rotary": dataclasses.replace(VITS["rotary"], depth=2),
     "swin": dataclasses.replace(SWIN, image_size=(32, 32), depths=(2, 1), heads=(1, 2)),
 }
 Images = Sequence[npt.NDArray[np.uint8]]

@@ -4,6 +4,8 @@ A constant added to every key adds the same number to all scores of a query, whi
 channel's mean is taken out of the key projection's bias. The rows of softmax sum to one, so the values' means pass
 through unchanged: they move from the value projection's bias into the output projection's. What is left is symmetric
 about zero, and errors of the quantised probabilities are no longer multiplied by the values' means.
+
+Keys that are rotated by their places keep their mean: turned, it is another constant for every key.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgevit.graph.graph import operand
 from edgevit.graph.linears import change_constant, find_bias_value, read_weight, trace_layout, weight_of
 from edgevit.graph.moves import LAYOUT_OPS
+from edgevit.graph.patterns.rotation import Rotation, find_rotation
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,14 @@ class Attention:
         keys: With a bias.
         values: With a bias.
         output: Reads the second product.
+        rotation: Of the keys by their places, between Linear and product.
     """
 
     scores: ir.Node
     keys: ir.Node
     values: ir.Node
     output: ir.Node
+    rotation: Rotation | None = None
 
 
 def find_attention(context: ir.Node) -> Attention | None:
@@ -43,7 +49,8 @@ def find_attention(context: ir.Node) -> Attention | None:
     scores = softmax
     while scores is not None and scores.op_type != "MatMul":
         scores = scores.inputs[0].producer() if scores.inputs[0] is not None else None
-    keys = find_linear(scores.inputs[1]) if scores is not None else None
+    turned = find_rotation(operand(scores, 1)) if scores is not None else None
+    keys = find_linear(turned.source if turned is not None else scores.inputs[1]) if scores is not None else None
     output = context
     while True:
         readers = [use.node for use in output.outputs[0].uses()]
@@ -58,7 +65,7 @@ def find_attention(context: ir.Node) -> Attention | None:
         return None
     if any(read_weight(n) is None or find_bias_value(n) is None for n in (keys, values, output)):
         return None
-    return Attention(scores, keys, values, output)
+    return Attention(scores, keys, values, output, turned)
 
 
 def find_linear(value: ir.Value | None) -> ir.Node | None:
@@ -73,13 +80,16 @@ def find_linear(value: ir.Value | None) -> ir.Node | None:
 def center_attention(
     attention: Attention, key_mean: npt.NDArray[np.float32], value_mean: npt.NDArray[np.float32]
 ) -> None:
-    """Change the three biases in place.
+    """Change the three biases in place, or two of them.
 
     Args:
         attention: Its Linears.
-        key_mean: ``(C,)`` of the keys with their bias.
+        key_mean: ``(C,)`` of the keys with their bias; not used where they are rotated.
         value_mean: ``(C,)`` of the values with theirs.
     """
     shift = value_mean.astype(np.float64) @ weight_of(attention.output).astype(np.float64)
-    for node, change in ((attention.keys, -key_mean), (attention.values, -value_mean), (attention.output, shift)):
+    changes = [(attention.values, -value_mean), (attention.output, shift)]
+    if attention.rotation is None:
+        changes.append((attention.keys, -key_mean))
+    for node, change in changes:
         change_constant(find_bias_value(node), functools.partial(np.add, change))

@@ -20,6 +20,7 @@ from edgevit.engines.tensorrt.backend import PLAN_FILE, TENSORRT_RTX, TensorRT
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model
+from edgevit.models.rotary import make_periods
 from edgevit.runtime.session import get_runtime
 from tests.support.broken_rules import insert_cast, move_zero, use_fp8, use_unknown_op
 from tests.support.quantized import quantize_all
@@ -89,10 +90,14 @@ def test_engine_of_every_precision_and_device(family: str, precision: str, capab
         assert record.unfused_quantizers == ()
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_attention_is_fused_at_the_width_of_real_models(precision: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("family", "precision"), [("vit", "fp16"), ("vit", "int8"), ("rotary", "fp16"), ("rotary", "int8")]
+)
+def test_attention_is_fused_at_the_width_of_real_models(family: str, precision: str, tmp_path: Path) -> None:
     """Small models have heads of 8 and too few tokens for the kernels; these are DeiT-T's heads."""
-    config = dataclasses.replace(CONFIGS["vit"], image_size=(224, 224), patch_size=(16, 16), width=192, heads=3)
+    size = {"image_size": (224, 224), "patch_size": (16, 16), "width": 192, "heads": 3}
+    periods = {"rotary_periods": make_periods(100.0, 64)} if family == "rotary" else {}
+    config = dataclasses.replace(CONFIGS[family], **size, **periods)
     form = dataclasses.replace(PACKED, fold_residual_rotation=precision == "int8")
     graph = optimize_graph(export_model(make_model(config), form)[0])[0]
     if precision == "int8":

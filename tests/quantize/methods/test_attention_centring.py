@@ -62,6 +62,22 @@ def test_center_attention_of_unseen_images_changes_no_output(case: tuple[str, Gr
     np.testing.assert_allclose(run_graph(centred, images)[0], logits, atol=1e-4 * abs(logits).max())
 
 
+@pytest.mark.parametrize("block", ["blocks.0", "blocks.1"])
+def test_center_attention_of_rotated_keys_moves_only_the_values(block: str) -> None:
+    graph, images = make_graph("rotary"), make_pixels("rotary", 4)
+    logits = run_graph(graph, images)[0]
+    found = find_attention(find_node(graph, f"{block}.attn/context"))
+    assert found is not None
+    assert found.rotation is not None
+    outputs = (f"{block}.attn.k/bias", f"{block}.attn.v/bias")
+    keys, values = run_graph(graph, images, outputs)
+    center_attention(found, *(v.reshape(-1, v.shape[-1]).mean(0) for v in (keys, values)))
+    after, centred = run_graph(graph, images, outputs)
+    np.testing.assert_array_equal(after, keys)
+    assert abs(centred.reshape(-1, centred.shape[-1]).mean(0)).max() < 1e-5
+    np.testing.assert_allclose(run_graph(graph, images)[0], logits, atol=1e-5 * abs(logits).max())
+
+
 def test_find_attention_when_the_output_has_another_reader_gives_none() -> None:
     graph = make_graph("vit")
     context = find_node(graph, "blocks.0.attn/context")

@@ -18,6 +18,7 @@ from edgevit.quantize.methods.channel_equalization import (
 from tests.support.small_graphs import find_node, make_graph, make_pixels, run_graph
 
 BLOCK = {"vit": "blocks.1", "swin": "layers.0.blocks.1"}
+TURNED = {"rotary_first": "blocks.0", "rotary_last": "blocks.1"}  # the last block's queries are not turned
 
 
 @pytest.mark.parametrize("family", BLOCK)
@@ -39,6 +40,27 @@ def test_equalize_products_keeps_the_output_and_makes_the_ranges_equal(family: s
     after = read_ranges()
     np.testing.assert_allclose(after[0], after[1], rtol=1e-4)
     np.testing.assert_allclose(after[0], np.sqrt(before[0] * before[1]), rtol=1e-4)
+    np.testing.assert_allclose(run_graph(graph, images)[0], logits, atol=2e-5 * abs(logits).max())
+
+
+@pytest.mark.parametrize("block", TURNED.values(), ids=TURNED)
+def test_equalize_products_of_rotated_keys_keeps_the_output_with_a_factor_for_each_pair(block: str) -> None:
+    graph, images = make_graph("rotary"), make_pixels("rotary", 4)
+    logits = run_graph(graph, images)[0]
+    attention = find_attention(find_node(graph, f"{block}.attn/context"))
+    assert attention is not None
+    assert attention.rotation is not None
+    assert attention.rotation.width == 8
+    queries = find_queries(attention)
+    assert queries is not None
+    assert queries.name == f"{block}.attn.q"
+    ranges = [np.exp(np.random.default_rng(seed).normal(size=32)).astype(np.float32) for seed in (0, 1)]
+    factors = balance_factors(*ranges, attention.rotation)
+    pairs = factors.reshape(4, 2, 4)
+    np.testing.assert_array_equal(pairs[:, 0], pairs[:, 1])
+    largest = [values.reshape(4, 2, 4).max(axis=1) for values in ranges]
+    np.testing.assert_allclose(pairs[:, 0], np.sqrt(largest[1] / largest[0]), rtol=1e-5)
+    equalize_products(queries, attention.keys, factors)
     np.testing.assert_allclose(run_graph(graph, images)[0], logits, atol=2e-5 * abs(logits).max())
 
 

@@ -84,10 +84,11 @@ def write_dense(path: Path, task: str, batch: int = 1) -> Path:
     return path
 
 
-def make_dense_bundle(out: Path, work: Path, task: str, **changes: Any) -> Bundle:
+def make_dense_bundle(out: Path, work: Path, task: str, *, target: str = "cpu", **changes: Any) -> Bundle:
     """Compile the task's model in ``work`` and pack it."""
     work.mkdir(parents=True, exist_ok=True)
-    engine = compile_engine(write_dense(work / "optimized.onnx", task), load_target("cpu"), "fp32", work / "engine")
+    model = write_dense(work / "optimized.onnx", task)
+    engine = compile_engine(model, load_target(target), "fp32", work / "engine")
     files: dict[str, Path | bytes] = {name: engine.directory / name for name in engine.files}
     files |= {"recipe.toml": b'name = "float"\n', "report.json": b"{}\n"}
     labels = None if task == "depth" else LABELS
@@ -100,5 +101,5 @@ def make_dense_bundle(out: Path, work: Path, task: str, **changes: Any) -> Bundl
         "labels": labels,
         "answer": ANSWERS[task],
     }
-    manifest = make_manifest(engine=engine, target=load_target("cpu"), **{**fields, **changes})
+    manifest = make_manifest(engine=engine, target=load_target(target), **{**fields, **changes})
     return pack_bundle(out, files=files, manifest=manifest)

@@ -81,7 +81,15 @@ def answer_image(
     if answer.form == "heatmaps":
         whole = np.array([[0, 0, size[1], size[0]]], np.float32)
         asked = whole if boxes is None else boxes
-        return read_keypoints(read[0], asked, sides, kernel=answer.kernel, labels=labels, edges=answer.edges)
+        return read_keypoints(
+            read[0],
+            asked,
+            sides,
+            placement=None if preprocess.resize == "warp" else preprocess.place(*size),
+            kernel=answer.kernel,
+            labels=labels,
+            edges=answer.edges,
+        )
     placement = preprocess.place(*size)
     if answer.form == "boxes":
         least = answer.threshold if threshold is None else threshold

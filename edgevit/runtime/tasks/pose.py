@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from edgevit.pixels.placement import Placement
 from edgevit.pixels.warp import find_region
 from edgevit.runtime.tasks.answers import Poses
 from edgevit.runtime.tasks.sample import Floats
@@ -24,6 +25,7 @@ def read_keypoints(
     boxes: npt.NDArray[np.float32],
     sides: tuple[int, int],
     *,
+    placement: Placement | None = None,
     kernel: int,
     labels: tuple[str, ...] | None,
     edges: tuple[tuple[int, int], ...],
@@ -34,6 +36,7 @@ def read_keypoints(
         heatmaps: ``(P, K, h, w)``: of each box its own.
         boxes: ``(P, 4)``: left, top, right and bottom in the image.
         sides: Height and width of the input.
+        placement: Of the image in the input, where the whole image is shown in another way than around its box.
         kernel: Side of the Gaussian that smooths a map.
         labels: Names of the keypoints.
         edges: Pairs of keypoints that a skeleton joins.
@@ -47,11 +50,23 @@ def read_keypoints(
         places = np.stack([best % width, best // width], axis=1).astype(np.float32)
         refined = places - _find_steps(maps, places.astype(np.int64), kernel).astype(np.float32)
         refined = np.where(scores[:, None] > 0, refined, np.float32(-1))  # where no map says anything
-        region = find_region(box.tolist(), *sides)
-        steps = region.extent / (np.array([width, height], np.float32) - np.float32(1))
-        keypoints[person, :, :2] = refined * steps + region.centre - region.extent * np.float32(0.5)
+        keypoints[person, :, :2] = _place(refined, (height, width), box, sides, placement)
         keypoints[person, :, 2] = scores
     return Poses(keypoints, boxes, keypoints[..., 2].mean(axis=1), labels, edges)
+
+
+def _place(
+    points: Floats, shape: tuple[int, int], box: Floats, sides: tuple[int, int], placement: Placement | None
+) -> npt.NDArray[np.floating]:
+    """Points of a map in the image; corner pixels' centres of map, input and box lie on one another."""
+    last = np.array([shape[1], shape[0]], np.float32) - np.float32(1)
+    if placement is not None:
+        inner = points / np.maximum(last, 1) * (np.array([sides[1], sides[0]]) - 1)
+        return placement.to_image(inner + 0.5) - 0.5
+    region = find_region(box.tolist(), *sides)
+    steps = region.extent / np.maximum(last, 1)
+    found: Floats = points * steps + region.centre - region.extent * np.float32(0.5)
+    return found
 
 
 def _find_steps(maps: Floats, places: npt.NDArray[np.int64], kernel: int) -> npt.NDArray[np.float64]:

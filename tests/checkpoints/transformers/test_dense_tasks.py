@@ -10,6 +10,7 @@ import pytest
 from edgevit.checkpoints.transformers.dense_tasks import DENSE_CLASSES, read_dense
 from edgevit.core.errors import CheckpointError
 from edgevit.pixels.preprocess import to_nchw
+from scripts.list_tasks import PATH, write_page
 from tests.support.photos import make_photo
 from tests.support.reference import import_transformers
 
@@ -119,3 +120,8 @@ def test_what_cannot_be_reproduced_when_stored_is_refused(
 def test_edges_when_they_are_no_pairs_are_refused() -> None:
     with pytest.raises(CheckpointError, match="no pair of keypoints"):
         read_dense({"architectures": ["VitPoseForPoseEstimation"], "edges": [[0, 1, 2]]}, None, None)
+
+
+def test_page_has_the_table_that_the_script_writes() -> None:
+    text = PATH.read_text(encoding="utf-8")
+    assert text == write_page(text), "run python -m scripts.list_tasks"

@@ -26,6 +26,8 @@ from tests.support.cpp_engine import (
     load_library,
     make_image,
 )
+from tests.support.dense_bundle import make_dense_bundle
+from tests.support.photos import make_photo
 from tests.support.real_bundles import ASSETS, make_real_bundle
 from tests.support.tiny_bundle import make_bundle
 from tests.support.tiny_onnx import make_images
@@ -336,3 +338,21 @@ def test_a_damaged_file_is_found_unless_nobody_looks(tiny: Path, tmp_path: Path)
     assert caught.value.code == "damaged"
     with CppEngine(bundle, verify=False) as ours:
         assert ours.classify(make_images(1)[0])
+
+
+@pytest.mark.parametrize("task", ["depth", "segment", "detect", "pose"])
+def test_outputs_of_whole_models_are_pythons(tmp_path: Path, target: str, task: str) -> None:
+    bundle = make_dense_bundle(tmp_path / "b", tmp_path / "w", task, target=target).path
+    photo = np.asarray(make_photo(61, 93))
+    with CppEngine(bundle) as ours, open_bundle(bundle) as python:
+        pixels = python.preprocess.apply(photo)
+        for found, wanted in zip(ours.run(pixels[None]), python.run_outputs(pixels[None]), strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+        with pytest.raises(CppError, match=f"for the task {task}, not classify") as caught:
+            ours.classify(photo)
+        assert "edgevit_run" in caught.value.hint
+        if task == "pose":  # its inputs are sampled around boxes
+            with pytest.raises(CppError, match="around boxes"):
+                ours.preprocess(photo)
+        else:
+            np.testing.assert_array_equal(ours.preprocess(photo), pixels)

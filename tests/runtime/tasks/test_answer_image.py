@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from edgevit.checkpoints.transformers.dense_tasks import DenseTask, read_dense
+from edgevit.core.answer import Answer
 from edgevit.core.errors import DataError
 from edgevit.pixels.decode import decode_image
+from edgevit.pixels.preprocess import Preprocess
 from edgevit.runtime.tasks.answer_image import answer_image, make_inputs
 from edgevit.runtime.tasks.answers import Depth, Detections, Poses, Segmentation
 from tests.support.photos import make_photo
@@ -202,3 +205,32 @@ def test_input_of_a_box_when_sampled_is_vitposes_pixel_by_pixel(size: tuple[int,
     for mine, wanted in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(mine.transpose(2, 0, 1), wanted)
     np.testing.assert_array_equal(task.preprocess.apply(photo), ours[0])
+
+
+@pytest.mark.parametrize("resize", ["squash", "longest", "shortest", "warp"])
+def test_keypoints_when_the_image_is_shown_in_another_way_lie_where_its_spots_do(resize: Any) -> None:
+    """A bright spot in the image is a peak in the input; the input itself, smoothed by nothing, is the heatmap."""
+    height, width = 96, 128
+    warps = resize == "warp"
+    preprocess = Preprocess(
+        64, 64, resize, 64, 64, "bilinear", (0.0,) * 3, (1.0,) * 3, antialias=not warps, resampling="pillow"
+    )
+    y, x = np.mgrid[:height, :width]
+    spot = np.array([70.3, 40.6])
+    values = 255 * np.exp(-((x - spot[0]) ** 2 + (y - spot[1]) ** 2) / (2 * 5**2))
+    image = Image.fromarray(np.repeat(values.round().astype(np.uint8)[..., None], 3, axis=2))
+    seen: np.ndarray = preprocess.apply(image)[..., 0].astype(np.float32) / 255
+    answer = Answer("heatmaps", ("heatmaps",))
+    found = answer_image(answer, preprocess, {"heatmaps": seen[None, None]}, (height, width))
+    assert isinstance(found, Poses)
+    np.testing.assert_allclose(found.keypoints[0, 0, :2], spot, atol=0.15)
+
+
+def test_keypoints_where_no_map_says_anything_are_there_with_their_score() -> None:
+    task = read("VitPoseForPoseEstimation", import_transformers().VitPoseImageProcessor())
+    for value in (0.0, -1.0, 1e-9, 40.0):
+        flat = np.full((1, 3, 64, 48), value, np.float32)
+        found = answer_image(task.answer, task.preprocess, {"heatmaps": flat}, (50, 60))
+        assert isinstance(found, Poses)
+        assert np.isfinite(found.keypoints).all()
+        np.testing.assert_array_equal(found.keypoints[..., 2], np.float32(value))

@@ -127,7 +127,7 @@ typedef struct edgevit_buffer {
 typedef struct edgevit_info {
   size_t struct_size;
   const char *name;
-  const char *task; /* "classify", "embed" or "features" */
+  const char *task; /* "classify", "embed", "features", or of a whole model "map", "depth", "segment", "detect", "pose" */
   const char *target;
   const char *precision; /* "fp32", "fp16", "bf16", "int8", "fp8" */
   const char *backend;   /* "openvino", "onnxruntime", "tensorrt", "tensorrt_rtx" */

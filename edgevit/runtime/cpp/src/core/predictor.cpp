@@ -87,8 +87,10 @@ Predictor::~Predictor() = default;
 void Predictor::require(const char* task) const {
   const std::string& ours = manifest().task;
   if (ours != task) {
+    const bool known = ours == "classify" || ours == "embed" || ours == "features";
     throw Failure(EDGEVIT_ARGUMENT, "the bundle of " + manifest().name + " is for the task " + ours + ", not " + task,
-                  "call " + ours + ", or build the checkpoint again with --task " + task);
+                  known ? "call " + ours + ", or build the checkpoint again with --task " + task
+                        : "edgevit_run gives its outputs; what they say is made of them in Python only");
   }
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ def test_table_is_that_of_transformers_and_timm(grid):
     import_timm()
     from timm.layers import create_rope_embed
 
-    rope = create_rope_embed("dinov3", dim=96, num_heads=3, temperature=50.0, rotate_half=True).eval()
+    rope: Any = create_rope_embed("dinov3", dim=96, num_heads=3, temperature=50.0, rotate_half=True).eval()
     timms = torch.stack(rope.get_embed(list(grid)).chunk(2, dim=-1))  # sines first
     torch.testing.assert_close(table[:, 0, 3:-2].flip(0), timms, atol=2e-6, rtol=0)
 

@@ -52,7 +52,7 @@ def test_periods_are_those_of_the_file(tmp_path: Path):
     theirs = build()
     state = name_as_dinov3(theirs)
     torch.save(state, tmp_path / "w.pth")
-    periods = read_checkpoint(tmp_path / "w.pth").config.rotary_periods  # type: ignore[union-attr]
+    periods = read_checkpoint(tmp_path / "w.pth").config.rotary_periods
     assert periods == tuple(state["rope_embed.periods"].double().tolist())
     assert periods != tuple(100 ** (i / 16) for i in range(16))
 

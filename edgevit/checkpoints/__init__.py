@@ -32,7 +32,7 @@ READERS: Mapping[str, str] = {
     "jax": "edgevit.checkpoints.published.jax",
     "mindspore": "edgevit.checkpoints.published.mindspore",
     "open_clip": "edgevit.checkpoints.published.open_clip",
-    "dinov3": "edgevit.checkpoints.published.dinov3",  # it has all that makes a file DINOv2's
+    "dinov3": "edgevit.checkpoints.published.dinov3",
     "dinov2": "edgevit.checkpoints.published.dinov2",
     "dino": "edgevit.checkpoints.published.dino",
     "swin": "edgevit.checkpoints.published.swin",

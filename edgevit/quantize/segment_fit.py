@@ -326,7 +326,7 @@ def _equalize_channels(segment: Segment, inputs: Sequence[npt.NDArray[np.generic
         for taken in _capture(segment, inputs[:_CENTRE_IMAGES], taps):
             seen = (np.abs(tap).reshape(-1, tap.shape[-1]).max(axis=0) for tap in taken[1:])
             largest = [np.maximum(a, b) for a, b in zip(largest, seen, strict=True)]
-        equalize_products(queries, attention.keys, balance_factors(*largest, attention.rotation))
+        equalize_products(queries, attention.keys, balance_factors(*largest, rotation=attention.rotation))
 
 
 def _scale_norms(segment: Segment, inputs: Sequence[npt.NDArray[np.generic]]) -> None:

@@ -14,7 +14,7 @@ import torch
 from edgevit.checkpoints import READERS
 from edgevit.checkpoints.files.files import find_files
 from edgevit.models.layers import sincos_positions
-from tests.support.published.dino import dino_checkpoint, name_as_dinov2
+from tests.support.published.dino import dino_checkpoint, name_as_dinov2, name_as_dinov3
 from tests.support.published.jax import SMALL, make_arrays
 from tests.support.published.swin import save_swin
 from tests.support.published.torchvision import build_swin, build_vit
@@ -109,6 +109,10 @@ SAMPLES: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "swin v2": ("swin", lambda f: write_swin(f, "swinv2_tiny_window8_256")),
     "dino": ("dino", write_dino),
     "dinov2 backbone": ("dinov2", lambda f: write_torch(make_dinov2(), f)),
+    "dinov3 backbone": (
+        "dinov3",
+        lambda f: write_torch(name_as_dinov3(build_timm("vit_small_patch16_dinov3_qkvb", depth=1)), f),
+    ),
     "dinov2 training": (
         "dinov2",
         lambda f: write_torch({"teacher": {f"backbone.{n}": t for n, t in make_dinov2(chunks=1).items()}}, f),

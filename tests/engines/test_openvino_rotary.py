@@ -33,7 +33,7 @@ def list_layers(compiled: openvino.CompiledModel) -> list[tuple[str, str, str]]:
     """Kind, type and the nodes behind it of every layer."""
     keys = ("layerType", "runtimePrecision", "originalLayersNames")
     infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
-    return [tuple(info[key].astype(str) for key in keys) for info in infos]  # type: ignore[misc]
+    return [tuple(info[key].astype(str) for key in keys) for info in infos]
 
 
 def count_attentions(layers: list[tuple[str, str, str]], kind: str) -> int:

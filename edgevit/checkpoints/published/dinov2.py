@@ -46,8 +46,10 @@ _FIRST = re.compile(r"(backbone\.)?blocks\.0\.(0\.)?ls1\.gamma")
 
 
 def recognise(files: CheckpointFiles) -> bool:
-    """A ViT with layer scale and the mask token that DINOv2 leaves in its files."""
+    """A ViT with layer scale and the mask token that DINOv2 leaves in its files; DINOv3's have both, and periods."""
     names = files.bare_tensors.keys()
+    if any(".rope_embed." in f".{name}" for name in names):
+        return False
     return any(_FIRST.fullmatch(n) for n in names) and bool({"mask_token", "backbone.mask_token"} & names)
 
 

@@ -40,7 +40,7 @@ def find_queries(attention: Attention) -> ir.Node | None:
     return linear if linear is not None and read_weight(linear) is not None else None
 
 
-def balance_factors(queries: Values, keys: Values, rotation: Rotation | None = None) -> Values:
+def balance_factors(queries: Values, keys: Values, *, rotation: Rotation | None = None) -> Values:
     """What queries are multiplied by and keys are divided by, so that both have the same ranges: ``(C,)``.
 
     Of both the largest magnitude seen of each channel is given, ``(C,)``, before they are rotated.

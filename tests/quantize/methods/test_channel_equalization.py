@@ -55,7 +55,7 @@ def test_equalize_products_of_rotated_keys_keeps_the_output_with_a_factor_for_ea
     assert queries is not None
     assert queries.name == f"{block}.attn.q"
     ranges = [np.exp(np.random.default_rng(seed).normal(size=32)).astype(np.float32) for seed in (0, 1)]
-    factors = balance_factors(*ranges, attention.rotation)
+    factors = balance_factors(*ranges, rotation=attention.rotation)
     pairs = factors.reshape(4, 2, 4)
     np.testing.assert_array_equal(pairs[:, 0], pairs[:, 1])
     largest = [values.reshape(4, 2, 4).max(axis=1) for values in ranges]

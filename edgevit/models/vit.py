@@ -110,7 +110,9 @@ class ViT(nn.Module):
             assert isinstance(block, EncoderBlock)
             block.pos_embed = nn.Parameter(torch.zeros(1, config.tokens, width))
         for index in config.window_blocks:
-            self.blocks[index].windows = config.window_count
+            windowed = self.blocks[index]
+            assert isinstance(windowed, EncoderBlock)
+            windowed.windows = config.window_count
         self.norm = _make_norm(config.norm_before_pool, width, config.norm_eps)
         self.attn_pool: AttentionPool | None = None
         if config.pool == "map":
@@ -197,7 +199,8 @@ class ViT(nn.Module):
         if self.config.pool == "token":
             return x[:, 0]
         if self.config.window_count > 1:
-            return MergedWindows(self.config.prefix_tokens, self.config.grid, self.config.windows)(x).mean(dim=1)
+            merged: Tensor = MergedWindows(self.config.prefix_tokens, self.config.grid, self.config.windows)(x)
+            return merged.mean(dim=1)
         patches = x[:, self.config.prefix_tokens : self.config.tokens] if self.config.prefix_tokens else x
         if self.attn_pool is not None:
             pooled: Tensor = self.attn_pool(patches)

@@ -54,5 +54,5 @@ def rotate_positions(x: Tensor, table: Tensor) -> Tensor:
     """
     cos, sin = table[:, :, : x.shape[2]].unsqueeze(1)
     half = x.shape[-1] // 2
-    turned: Tensor = x * cos + torch.cat([-x[..., half:], x[..., :half]], dim=-1) * sin  # not known with a Split
+    turned: Tensor = x * cos + torch.cat([-x[..., half:], x[..., :half]], dim=-1) * sin  # slices: a Split is not known
     return turned

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 AFFINE_SUFFIXES = ("/center", "/factor")
 """Of the names of the nodes that move and scale an activation in front of its quantiser."""
 
+STACK = "what it multiplies by is a constant for every head, and no matrix of weights"
+"""Why such a MatMul stays float: values that follow from no image, as in a detector's first decoder layer."""
+
 
 def trace_layout(value: ir.Value) -> ir.Value:
     """Back through ops that only move numbers, to the value that was computed."""

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from edgevit.core.errors import CalibrationError
 from edgevit.core.progress import Progress
 from edgevit.graph.graph import Graph, is_made_by
-from edgevit.graph.linears import read_weight, trace_layout
+from edgevit.graph.linears import STACK, read_weight, trace_layout
 from edgevit.graph.magnitudes import measure_magnitudes
 from edgevit.quantize.grid import FloatGrid
 from edgevit.quantize.placement import Placement
@@ -96,6 +96,8 @@ def _explain_float(node: ir.Node, placement: Placement, products: str, pins: Map
         return "the recipe keeps it float"
     if weight is None:
         return "" if products == "both" else "the engine fuses attention's products in float"
+    if weight.ndim != 2:
+        return STACK
     if reads_image(node):
         return "the engine takes no unsigned input"
     if min(weight.shape) < placement.smallest_dimension:

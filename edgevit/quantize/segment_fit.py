@@ -14,7 +14,7 @@ from edgevit.core.errors import CalibrationError
 from edgevit.core.quantization import Observer, Products, Quantization
 from edgevit.graph.graph import is_made_by, operand
 from edgevit.graph.join import CARRIED
-from edgevit.graph.linears import read_weight, trace_layout, weight_of
+from edgevit.graph.linears import STACK, read_weight, trace_layout, weight_of
 from edgevit.graph.segments import Segment, SegmentRunner, extract_segment
 from edgevit.quantize.carried_sites import list_convs
 from edgevit.quantize.grid import Grid
@@ -212,6 +212,8 @@ class SegmentFit:
         quantized = self._quantization.activations == "int8"
         if quantized and reads_image(node) and self._placement.image is None:  # whatever the recipe says
             return "the engine takes no unsigned input"
+        if weight is not None and weight.ndim != 2:
+            return STACK
         if pin is not None or weight is None:
             return ""
         if self._quantization.weight_bits == 4 and find_group(len(weight), self._quantization.weight_group) is None:

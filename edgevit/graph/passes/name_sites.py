@@ -2,7 +2,9 @@
 
 ``blocks.3.attn.qkv`` is the MatMul of that Linear, ``blocks.3.attn.qkv/bias`` its Add; a block's two activation
 products are ``blocks.3.attn/scores`` and, behind softmax, ``blocks.3.attn/context``. Names are a function of the
-canonical model only, so a recipe that pins a site keeps its meaning whatever torch's exporter calls its nodes.
+canonical model only, so a recipe that pins a site keeps its meaning whatever torch's exporter calls its nodes. What is
+carried around an encoder keeps the beginning of its names, behind which its publisher's modules are named; products of
+its attentions are products like others.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord
 from edgevit.graph.graph import SITE_OPS, Graph, constant_of, is_made_by, operand
+from edgevit.graph.join import CARRIED
 from edgevit.graph.linears import trace_layout
 
 SCOPES = "pkg.torch.onnx.name_scopes"
@@ -28,7 +31,8 @@ def name_sites(graph: Graph) -> PassRecord:
         path = module_path(node)
         if path is None:
             continue
-        name = _node_name(node, path)
+        carried = (node.name or "").startswith(CARRIED)
+        name = f"{CARRIED}{_node_name(node, path, carried)}" if carried else _node_name(node, path)
         taken[name] += 1
         node.name = name if taken[name] == 1 else f"{name}.{taken[name]}"
         for value in node.outputs:
@@ -50,11 +54,11 @@ def module_path(node: ir.Node) -> str | None:
     return "" if path == WRAPPER else path.removeprefix(f"{WRAPPER}.")
 
 
-def _node_name(node: ir.Node, path: str) -> str:
+def _node_name(node: ir.Node, path: str, carried: bool = False) -> str:
     weighted = any(constant_of(v) is not None for v in node.inputs[1:2])
     if node.op_type in SITE_OPS and weighted:
         return path
-    if node.op_type == "MatMul":
+    if node.op_type == "MatMul" and not carried:
         return f"{path}/{'context' if is_made_by(trace_layout(operand(node)), 'Softmax') else 'scores'}"
     if path and node.op_type == "Add" and weighted and any(is_made_by(v, "MatMul", "Conv") for v in node.inputs):
         return f"{path}/bias"

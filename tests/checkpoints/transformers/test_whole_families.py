@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from edgevit.checkpoints.onnx_file.whole import WholeModule, run_parts
 from edgevit.core.quantization import Quantization
 from edgevit.core.target import ExportForm
 from edgevit.graph.graph import Graph
+from edgevit.graph.join import CARRIED
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model
 from edgevit.models.model import Model
@@ -82,12 +84,32 @@ def test_outputs_in_int8_are_near_those_in_float(name: str) -> None:
     images = [make_image(model, seed) for seed in range(8)]
     graph = make_graph(model, EVERYTHING)
     base, plan, record = plan_quantization(graph, images, Quantization(sqnr_db=-20), "openvino")
-    assert sum(site.precision == "int8" for site in record.sites) > 4 * 4
+    encoder = ("patch_embed", "blocks.", "outlets.")
+    assert {site.name.startswith("head/") for site in record.sites if not site.name.startswith(encoder)} == {True}
+    assert sum(site.precision == "int8" for site in record.sites if site.name.startswith("blocks.")) == 4 * 8
     quantized = write_quantized(base, plan, record, PLACEMENTS["openvino"])
     image = make_image(model, 9)
-    for ours, exact in zip(run_whole(model, quantized, image), run_whole(model, graph, image), strict=True):
+    names = [spec.name for spec in model.outputs]
+    if name == "rf_detr":  # which queries are taken is a matter of ranks, and with random weights all are near ties
+        names = expose_taps(graph)
+        assert expose_taps(quantized) == names
+    for ours, exact in zip(run_graph(quantized, [image], names), run_graph(graph, [image], names), strict=True):
         sqnr = 10 * np.log10(np.square(exact).mean() / np.square(ours - exact).mean())
         assert sqnr > 18, sqnr
+
+
+def expose_taps(graph: Graph) -> list[str]:
+    """Make outputs of what the carried graph reads of the encoder, and give their names."""
+    taps: dict[str, Any] = {}
+    for node in graph.model.graph:
+        for value in node.inputs if (node.name or "").startswith(CARRIED) else ():
+            maker = None if value is None else value.producer()
+            if maker is not None and not (maker.name or "").startswith(CARRIED):
+                taps[value.name or ""] = value
+    for value in taps.values():
+        value.dtype = value.dtype or ir.DataType.FLOAT
+    graph.model.graph.outputs.extend(taps.values())
+    return sorted(taps)
 
 
 def make_graph(model: Model, form: ExportForm) -> Graph:

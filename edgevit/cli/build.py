@@ -32,7 +32,11 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8", "fp8")
 @click.command("build", short_help="Build a bundle from a checkpoint, and measure it.")
 @click.argument("source")
 @click.option("--target", required=True, metavar="NAME", help="Profile to build for, or a TOML file of your own.")
-@click.option("--task", type=click.Choice(TASKS), help="What it computes; auto: logits, or without a head embeddings.")
+@click.option(
+    "--task",
+    type=click.Choice(TASKS),
+    help="What it computes; auto: logits, or without a head embeddings, or of a whole model what its config.json says.",
+)
 @click.option("--normalize", is_flag=True, help="Embeddings of length 1.")
 @click.option("--levels", type=read_levels, metavar="N,N,…", help="Stages or blocks that give features, from 0.")
 @click.option("--tokens", is_flag=True, help="Features as tokens (B, h·w, C), not as maps (B, C, h, w).")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _FEW = 20  # images, which are answered before anybody could read how many are
 
 
-@click.command("run", short_help="Classify or embed images with a bundle, or take their features.")
+@click.command("run", short_help="What a bundle sees in images, as a table and drawn over them.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
 @click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, metavar="K", help="Answers an image.")

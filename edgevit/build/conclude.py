@@ -192,6 +192,7 @@ def _figures(variant: Variant, report: Report) -> dict[str, float | int | str | 
     if accuracy is not None:
         names = ("images", "top1_percent", "drop_points", "agreement_percent", "cosine_mean")
         figures |= {name: getattr(accuracy, name) for name in names}
+        figures["kept_percent"] = accuracy.kept[1] if accuracy.kept is not None else None
         figures["worst_level_sqnr_db"] = accuracy.worst_level[1] if accuracy.worst_level is not None else None
     record = report.quantization.get(variant.precision)
     if record is not None:

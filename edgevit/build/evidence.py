@@ -14,16 +14,19 @@ import numpy.typing as npt
 
 from edgevit.core import schema
 from edgevit.core.errors import DataError, count_things, format_offenders, list_some, shorten_lists
+from edgevit.core.packages import require_package
 from edgevit.core.progress import Progress
 from edgevit.core.report.report import DataUse
 from edgevit.core.task import Task
 from edgevit.measure.reference import compute_reference, generate_images, load_reference, save_reference
+from edgevit.pixels.answered_set import read_answered
 from edgevit.pixels.class_names import expect_labels
 from edgevit.pixels.images import ImageSet, hash_image
 from edgevit.runtime.session import Outputs
 
 if TYPE_CHECKING:
     from edgevit.build.order import Inputs
+    from edgevit.core.answer import Answer
     from edgevit.core.cache import StageCache
     from edgevit.core.recipe import Recipe
     from edgevit.models.model import Model
@@ -60,6 +63,7 @@ class Evidence:
         graph_outputs: By quantised precision, what its graph gives in ONNX Runtime, where the graph was judged apart
             from the engine.
         labels: Names of the classes.
+        answer: How the outputs become depth, classes, boxes or poses, where they do.
         doubts: What speaks against the labels, a warning each.
     """
 
@@ -72,6 +76,7 @@ class Evidence:
     validation: Judged | None = None
     graph_outputs: Mapping[str, Outputs] = field(default_factory=dict)
     labels: tuple[str, ...] | None = None
+    answer: Answer | None = None
     doubts: tuple[str, ...] = ()
 
     @property
@@ -118,12 +123,11 @@ def read_image_sets(
         DataError: Listing every bad image, or images that are in both sets; all validation images among the others.
     """
     skip_bad = inputs.skip_bad_images
-    expected = expect_labels(model.task.scores or "softmax", model.labels, model.classes)
 
     def read(use: str, path: str | Path | None) -> ImageSet | None:
         if path is None:
             return None
-        images = ImageSet.read(path, **expected, skip_bad=skip_bad)
+        images = _list_images(model, path, skip_bad)
         images = images.check(
             skip_bad=skip_bad,
             preprocess=model.preprocess,
@@ -159,6 +163,18 @@ def read_image_sets(
         sample=_describe_sample(fitted, sets.calibration, recipe.seed),
         doubts=(overlap,) if overlap else (),
     )
+
+
+def _list_images(model: Model, path: str | Path, skip_bad: bool) -> ImageSet:
+    """A set with the labels that the model's task can use."""
+    if model.answer is None:
+        expected = expect_labels(model.task.scores or "softmax", model.labels, model.classes)
+        return ImageSet.read(path, **expected, skip_bad=skip_bad)
+    classes = model.answer.count_classes(model.outputs)
+    images = read_answered(path, model.task.name, labels=model.labels, classes=classes, skip_bad=skip_bad)
+    if model.task.name == "detect" or (model.task.name == "pose" and images.labelled):
+        require_package("pycocotools", "AP", extra="coco")  # which is said before anything slow
+    return images
 
 
 def refuse_assumed(model: Model, *images: str | Path | None) -> None:
@@ -243,6 +259,7 @@ def gather_evidence(model: Model, recipe: Recipe, sets: ImageSets, cache: StageC
         choice=_judge(model, sets.calibration, "calibration", recipe.seed, cache, progress),
         validation=_judge(model, sets.validation, "validation", recipe.seed, cache, progress),
         labels=model.labels,
+        answer=model.answer,
     )
 
 
@@ -269,7 +286,7 @@ def _judge(
     described = DataUse(
         path=images.source or str(images.root),
         images=len(images),
-        labelled=images.labels is not None,
+        labelled=images.labelled,
         sha256=digest,
         matching=images.describe_labels(),
         skipped_images=len(images.skipped),

@@ -40,6 +40,7 @@ _EXTRAS = {
     ),
     **dict.fromkeys(("jinja2", "markupsafe", "matplotlib"), "report"),
     "cryptography": "signing",
+    "pycocotools": "coco",
     **{name: library.extra for name, library in LIBRARIES.items()},
 }
 

@@ -51,6 +51,7 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8", "fp8")
 @click.option("--min-cosine", type=click.FloatRange(0, 1), metavar="COSINE", help="Of embeddings, on average (0.99).")
 @click.option("--min-recall", type=click.FloatRange(0, 100), metavar="PERCENT", help="Of embeddings without labels.")
 @click.option("--min-sqnr", type=click.FloatRange(-20, 200), metavar="DB", help="Of the worst level of features (20).")
+@click.option("--min-kept", type=click.FloatRange(0, 100), metavar="PERCENT", help="Of the float model's answers (80).")
 @click.option("--max-latency", type=click.FloatRange(0, min_open=True), metavar="MS", help="Largest p50 latency.")
 @click.option("--batch", type=read_batch, metavar="N|MIN:OPT:MAX", help="Images a call, or a range of them (1).")
 @click.option(
@@ -227,6 +228,7 @@ def _read_budget(options: dict[str, Any]) -> Any:
         "max_latency_ms": options["max_latency"],
         "min_cosine": options["min_cosine"],
         "min_level_sqnr_db": options["min_sqnr"],
+        "min_kept": None if options["min_kept"] is None else options["min_kept"] / 100,
         "min_recall": None if options["min_recall"] is None else options["min_recall"] / 100,
     }
     return Budget(**{name: value for name, value in given.items() if value is not None})

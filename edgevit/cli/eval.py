@@ -44,13 +44,15 @@ def command(
 
     Embeddings and features are compared with the float model's, so they need --reference.
 
-    DATA is a folder with a folder per class, or a CSV with the columns file and label.
+    DATA is a folder with a folder per class, or a CSV with the columns file and label. For boxes, keypoints and masks
+    it is a COCO file; for depth and classes of pixels a folder with images and maps.
 
     \b
     Examples:
       edgevit eval ./bundle --data val/
       edgevit eval ./bundle --data val.csv --reference ./my_model
       edgevit eval ./bundle --data val.csv --on user@board
+      edgevit eval ./detector --data annotations/instances_val2017.json
     """
     from edgevit.core.errors import format_offenders, shorten_lists
     from edgevit.core.quantization import RANDOM_MARK
@@ -99,6 +101,7 @@ def command(
 
 def _show(output: Output, result: Evaluation) -> None:
     from edgevit.cli.tables import format_percent, make_pairs, make_table
+    from edgevit.core.report.task_figures import describe_figures
 
     images, accuracy = result.data.images, result.accuracy
     skipped = f", {result.data.skipped_images} skipped" if result.data.skipped_images else ""
@@ -106,6 +109,7 @@ def _show(output: Output, result: Evaluation) -> None:
     for name, count in (("top-1", result.top1), ("top-5", result.top5)):
         if count is not None:
             pairs[name] = f"{100 * count / images:.2f} % ({count} of {images})"
+    pairs.update(describe_figures(result.task_figures))
     if accuracy is not None:
         pairs.update(_describe_closeness(accuracy))
         if accuracy.task == "embed" and accuracy.top1_percent is not None:

@@ -6,6 +6,7 @@ import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from edgevit.core.report.task_figures import find_figure, list_right
 from edgevit.core.report.timings import SYNTHETIC
 
 if TYPE_CHECKING:
@@ -140,14 +141,26 @@ def _accuracy_columns(variants: Sequence[Variant]) -> dict[str, list[str]]:
         return {"kNN": top1, "drop": drop, "R@1": agreement, "cos": mean, "min": least, "dB": noise}
     if first is None or first.task == "classify":
         return {"top-1": top1, "drop": drop, "agree": agreement, "dB": noise}
+    worst_db = column(lambda a: f"{a.worst_level[1]:.1f}" if a.worst_level else MISSING)
+    if first.task_figures:
+        keys = (*list_right(first.task_figures)[:1], *([first.kept[0]] if first.kept is not None else ()))
+        shares = {
+            find_figure(key).column: column(lambda a, key=key: _format_figure(a.task_figures, key))  # type: ignore[misc]
+            for key in keys
+        }
+        return {**shares, "dB": worst_db}
     if len(first.level_sqnr_db) > _MOST_LEVELS:  # too many for a line
         worst = column(lambda a: a.worst_level[0] if a.worst_level else MISSING)
-        return {"worst": worst, "dB": column(lambda a: f"{a.worst_level[1]:.1f}" if a.worst_level else MISSING)}
+        return {"worst": worst, "dB": worst_db}
     levels = {f"dB{name.removeprefix('level').removeprefix('block')}": name for name in first.level_sqnr_db}
     return {
         header: column(lambda a, name=name: format_optional(a.level_sqnr_db.get(name), ".1f"))  # type: ignore[misc]
         for header, name in levels.items()
     }
+
+
+def _format_figure(figures: Mapping[str, float], key: str) -> str:
+    return find_figure(key).format(figures[key]).partition(" ")[0] if key in figures else MISSING
 
 
 def format_ms(value: float) -> str:

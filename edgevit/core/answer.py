@@ -94,6 +94,15 @@ class Answer:
         """The task that it answers."""
         return TASK_OF_FORM[self.form]
 
+    def count_classes(self, specs: Sequence[TensorSpec]) -> int | None:
+        """How many classes or keypoints a bundle's outputs tell apart; ``None`` of depth."""
+        if self.form == "depth":
+            return None
+        shape = next(spec.shape for spec in specs if spec.name == self.outputs[0])
+        if self.form in ("class_maps", "heatmaps"):
+            return int(shape[1])
+        return int(shape[-1]) - (self.form == "mask_queries" or self.scores == "softmax")  # whose last one is none
+
     def find_problems(self, specs: Sequence[TensorSpec], labels: int | None) -> list[str]:
         """What contradicts a bundle's outputs, as sentences.
 

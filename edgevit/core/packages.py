@@ -21,12 +21,13 @@ def find_shipped(name: str) -> Path:
     return packed if packed.is_dir() else package.parent / name
 
 
-def require_package(name: str, purpose: str) -> Any:
-    """Import a package of the extra ``build``.
+def require_package(name: str, purpose: str, extra: str = "build") -> Any:
+    """Import a package of an extra, or a module of one.
 
     Args:
         name: As it is imported.
         purpose: What needs it, for the message: ``exporting``.
+        extra: Of ``pyproject.toml``, that installs it.
 
     Raises:
         MissingPackageError: It cannot be imported.
@@ -35,7 +36,7 @@ def require_package(name: str, purpose: str) -> Any:
         return importlib.import_module(name)
     except ImportError as exc:
         raise MissingPackageError(
-            f"{purpose} needs {name}, which cannot be imported: {exc}", install_line("build")
+            f"{purpose} needs {name.partition('.')[0]}, which cannot be imported: {exc}", install_line(extra)
         ) from exc
 
 

@@ -159,7 +159,9 @@ class Budget:
         min_recall: Of embeddings, the smallest share of images with the float model's nearest neighbour; it counts
             where there are no labels.
         min_cosine: Of embeddings, the smallest mean cosine with the float model's.
-        min_level_sqnr_db: Of features, the smallest SQNR of any level, in dB.
+        min_level_sqnr_db: Of features and whole models, the smallest SQNR of any level or output, in dB.
+        min_kept: Of depth, segment, detect and pose, the smallest share of the float model's answers that is kept: δ1
+            of its depth, pixels of its class, AP with its boxes as truth, PCK of its keypoints.
         max_latency_ms: Largest p50 of the latency, if any.
     """
 
@@ -168,6 +170,7 @@ class Budget:
     min_recall: float = 0.9
     min_cosine: float = 0.99
     min_level_sqnr_db: float = 20.0
+    min_kept: float = 0.8
     max_latency_ms: float | None = None
 
 

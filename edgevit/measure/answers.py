@@ -13,9 +13,11 @@ from edgevit.core.progress import Progress, ignore_progress
 from edgevit.measure.accuracy import AccuracyMeter
 from edgevit.measure.embeddings import EmbeddingMeter
 from edgevit.measure.features import FeatureMeter
+from edgevit.measure.tasks.answer_meter import AnswerMeter
 from edgevit.pixels.images import hash_image
 
 if TYPE_CHECKING:
+    from edgevit.core.answer import Answer
     from edgevit.core.engine import TensorSpec
     from edgevit.core.report.report import Accuracy
     from edgevit.core.task import Task
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 Run: TypeAlias = "Callable[[npt.NDArray[np.uint8]], Outputs]"
 """Pixels ``(B, H, W, 3) uint8`` to outputs ``(B, …) float32``; a :meth:`Session.run_outputs` is one."""
 
-_Meter: TypeAlias = "AccuracyMeter | EmbeddingMeter | FeatureMeter"
+_Update: TypeAlias = "Callable[[Outputs, Outputs, Batch], None]"
+_Meter: TypeAlias = "AccuracyMeter | AnswerMeter | EmbeddingMeter | FeatureMeter"
 
 
 def measure_answers(
@@ -37,6 +40,7 @@ def measure_answers(
     outputs: Sequence[TensorSpec],
     *,
     reference: Run | Outputs | None,
+    answer: Answer | None = None,
     batch_size: int = 1,
     progress: Progress = ignore_progress,
     stage: str = "accuracy",
@@ -51,6 +55,7 @@ def measure_answers(
         outputs: Their names and shapes.
         reference: The float model, or its outputs ``(N, …)`` for the images in the set's order. ``None``: logits are
             held against themselves, so that only the counts of right answers mean anything.
+        answer: How outputs become depth, classes, boxes or poses, where they do.
         batch_size: Images a call; the last one may have fewer.
         progress: Told after every batch.
         stage: What ``progress`` calls it.
@@ -65,7 +70,10 @@ def measure_answers(
         reference = _run_all(reference, images, preprocess, batch_size, progress)
     if isinstance(reference, tuple) and len(reference[0]) != len(images):
         raise ValueError(f"{len(reference[0])} reference answers for {len(images)} images")
-    meter, update = _start_meter(task, outputs, images, reference)
+    if answer is not None:
+        meter, update = _start_answers(answer, outputs, images, preprocess, compared=reference is not None)
+    else:
+        meter, update = _start_meter(task, outputs, images, reference)
     progress(stage, 0, len(images))
     for batch in images.batches(preprocess, batch_size):
         answers = run(batch.pixels)
@@ -81,9 +89,17 @@ def measure_answers(
     return replace(found, changed_images=tuple(changed))
 
 
+def _start_answers(
+    answer: Answer, outputs: Sequence[TensorSpec], images: ImageSet, preprocess: Preprocess, *, compared: bool
+) -> tuple[_Meter, _Update]:
+    """The meter of answers in the image's own pixels, which needs the images for their sizes and labels."""
+    meter = AnswerMeter(answer, outputs, images, preprocess, compared=compared)
+    return meter, lambda found, wanted, batch: meter.update(found, wanted if compared else None, batch.files)
+
+
 def _start_meter(
     task: Task, outputs: Sequence[TensorSpec], images: ImageSet, reference: Run | Outputs | None
-) -> tuple[_Meter, Callable[[Outputs, Outputs, Batch], None]]:
+) -> tuple[_Meter, _Update]:
     """The task's meter, and what gives it the answers and the expected ones of a batch."""
     if task.is_dense:
         features = FeatureMeter([spec.name for spec in outputs], task.name)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,8 @@ class Evaluation:
         top1: Images whose label came first; ``None`` without labels, and for other tasks than ``classify``.
         top5: Images whose label was among the first five.
         accuracy: The same compared with the float model; ``None`` without a reference.
+        task_figures: Of depth, segment, detect and pose, all figures, with those against labels also where there is no
+            reference; see :mod:`edgevit.core.report.task_figures`.
         reference: The checkpoint that was compared with.
         canary: Whether the engine answers here, or on the device, as where the bundle was judged.
         changes: What was found beside what the bundle says of itself, of a classifier.
@@ -60,6 +62,7 @@ class Evaluation:
     canary: CanaryCheck
     changes: tuple[FigureChange, ...] = ()
     doubts: tuple[str, ...] = ()
+    task_figures: Mapping[str, float] = field(default_factory=dict)
 
 
 def evaluate_bundle(
@@ -78,7 +81,8 @@ def evaluate_bundle(
 
     Args:
         bundle: The folder.
-        data: A folder per class, or a CSV; see :meth:`edgevit.pixels.images.ImageSet.read`.
+        data: A folder per class, or a CSV; see :meth:`edgevit.pixels.images.ImageSet.read`. For depth, segment, detect
+            and pose as :func:`edgevit.pixels.answered_set.read_answered` takes it.
         reference: The checkpoint that the bundle was built from, to compare every answer with its float module's. Needs
             the extra ``build``; without it, only labels judge.
         arch: Architecture of the reference, where it is a file of bare weights.
@@ -96,6 +100,7 @@ def evaluate_bundle(
         CheckpointError: The reference cannot be read, or answers in another form.
     """
     from edgevit.measure.answers import measure_answers
+    from edgevit.pixels.answered_set import LABELLED_FORMS, read_answered
     from edgevit.pixels.class_names import expect_labels
     from edgevit.pixels.images import ImageSet
     from edgevit.runtime import open_bundle
@@ -112,13 +117,22 @@ def evaluate_bundle(
             "preprocessor_config.json or timm's config.json beside the ONNX file",
         )
     expected = expect_labels(manifest.scores, manifest.labels, manifest.classes)
-    images = ImageSet.read(data, **expected, skip_bad=skip_bad_images)
-    if task != "classify" and reference is None:
+    if manifest.answer is not None:
+        kind, classes = manifest.answer.task, manifest.answer.count_classes(manifest.outputs)
+        images = read_answered(data, kind, labels=manifest.labels, classes=classes, skip_bad=skip_bad_images)
+        if not images.labelled and reference is None:
+            raise DataError(
+                f"{data} says nothing of what the images show, and there is no reference: nothing can be counted",
+                f"give {LABELLED_FORMS[kind]}, or --reference CHECKPOINT",
+            )
+    else:
+        images = ImageSet.read(data, **expected, skip_bad=skip_bad_images)
+    if task != "classify" and reference is None and manifest.answer is None:
         raise DataError(
             f"{bundle} gives {'an embedding' if task == 'embed' else task}, which labels by themselves do not judge",
             "give --reference CHECKPOINT, the one that it was built from",
         )
-    if images.labels is None and reference is None:
+    if not images.labelled and reference is None:
         if not expected.get("labelled", True):
             what = "numbers" if manifest.scores == "identity" else "labels that are there or not by themselves"
             raise DataError(
@@ -139,7 +153,7 @@ def evaluate_bundle(
         use = DataUse(
             path=str(data),
             images=len(images),
-            labelled=images.labels is not None,
+            labelled=images.labelled,
             sha256=images.sha256(),
             skipped_images=len(images.skipped),
             skipped=tuple(images.list_skipped()),
@@ -161,6 +175,7 @@ def evaluate_bundle(
             manifest.read_task(),
             predictor.manifest.outputs,
             reference=run_reference,
+            answer=manifest.answer,
             batch_size=1 if task in DENSE_TASKS else BATCH,  # maps are large
             progress=progress,
         )
@@ -173,7 +188,9 @@ def evaluate_bundle(
         changes = compare_figures(counts, len(images), manifest.figures)
     named = None if reference is None else str(reference)
     doubts = _list_doubts(images, np.concatenate(first), max(2, manifest.classes)) if first else ()
-    return Evaluation(str(bundle), use, top1, top5, compared, named, canary, changes, doubts)
+    return Evaluation(
+        str(bundle), use, top1, top5, compared, named, canary, changes, doubts, task_figures=result.task_figures
+    )
 
 
 def _list_doubts(images: ImageSet, answers: npt.NDArray[np.int64], classes: int) -> tuple[str, ...]:
@@ -205,7 +222,7 @@ def _open_reference(reference: str | Path, arch: str | None, predictor: Predicto
     if model.assumed:  # an ONNX file that does not say it: the bundle does
         model = dataclasses.replace(model, preprocess=predictor.preprocess, assumed=())
     model = select_task(model, manifest.read_task())
-    if model.classes != manifest.classes:
+    if manifest.answer is None and model.classes != manifest.classes:  # those of an answer are its outputs'
         raise CheckpointError(
             f"{reference} has {model.classes} classes, the bundle has {manifest.classes}",
             "give the checkpoint that the bundle was built from",

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +26,11 @@ from edgevit.pixels.class_names import Matching
 from edgevit.pixels.decode import decode_image
 from edgevit.pixels.listing import list_csv, list_folder
 from edgevit.pixels.preprocess import Preprocess
+from edgevit.pixels.truths import Truths
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Box: TypeAlias = tuple[float, float, float, float]
 
 
 class Batch(NamedTuple):
@@ -55,7 +57,10 @@ class ImageSet:
         labels: A class index for each file, or ``None``.
         matching: How the names of folders, or a CSV's labels, were matched with the model's classes.
         skipped: (file, reason) of images left out on request.
-        source: The folder or the CSV, as it was named.
+        source: The folder or the file, as it was named.
+        truths: Of depth, segment, detect or pose: what each image shows; see :mod:`edgevit.pixels.truths`.
+        boxes: Of pose: the part of its image that each file stands for, as left, top, right and bottom, so that a file
+            is named once for every person in it.
     """
 
     root: Path
@@ -64,6 +69,8 @@ class ImageSet:
     matching: Matching | None = None
     skipped: tuple[tuple[str, str], ...] = ()
     source: str = ""
+    truths: Truths | None = None
+    boxes: tuple[Box, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -108,10 +115,17 @@ class ImageSet:
         images = cls(listing.root, listing.files, source=str(source))
         if labelled:
             images = dataclasses.replace(images, labels=listing.labels, matching=listing.matching)
-        offenders = list(listing.offenders)
+        return images.settle(listing.offenders, skip_bad=skip_bad)
+
+    def settle(self, offenders: Sequence[tuple[str, str]], *, skip_bad: bool) -> ImageSet:
+        """This set without the offenders, (file, reason) each, which a listing found; it lists them in ``skipped``.
+
+        Raises:
+            DataError: Listing them, unless they are skipped, or saying that too little is left.
+        """
         if offenders and not skip_bad:  # refused in any case, so with those that only decoding would find
-            offenders += images._find_faults()
-        return _settle(images, offenders, str(source), skip_bad)
+            offenders = [*offenders, *self._find_faults()]
+        return _settle(self, list(offenders), self.source, skip_bad)
 
     def check(
         self,
@@ -147,23 +161,24 @@ class ImageSet:
         """(file, reason) of every image that cannot be decoded; arguments as of :meth:`check`."""
         offenders: list[tuple[str, str]] = []
 
-        def find_fault(file: str) -> str | None:
+        def find_fault(index: int) -> str | None:
+            file = self.files[index]
             try:
                 image = decode_image(self.root / file, name=file)
                 if preprocess is not None:
                     preprocess.resized_size(image.height, image.width, name=file)
             except DataError as exc:
                 return exc.message.removeprefix(f"{file}: ")
-            return None
+            return None if self.truths is None else self.truths.find_fault(index, (image.height, image.width))
 
-        with warnings.catch_warnings(), closing(_map_ordered(find_fault, self.files, workers)) as faults:
+        with warnings.catch_warnings(), closing(_map_ordered(find_fault, range(len(self.files)), workers)) as faults:
             warnings.simplefilter("ignore")  # of decompression bombs, which are listed instead
             for done, fault in enumerate(faults, start=1):
                 if fault is not None:
                     offenders.append((self.files[done - 1], fault))
                 if progress is not None:
                     progress(done, len(self.files))
-        return offenders
+        return list(dict.fromkeys(offenders))  # of a file that stands for several persons, what is wrong with it
 
     def batches(self, preprocess: Preprocess, batch_size: int, *, workers: int | None = None) -> Iterator[Batch]:
         """Stream the images in order; the last batch may be smaller.
@@ -174,13 +189,16 @@ class ImageSet:
             DataError: An image that :meth:`check` has not seen, or that has changed since.
         """
 
-        def load(file: str) -> npt.NDArray[np.uint8]:
-            return preprocess.apply(self.root / file, name=file)
+        def load(index: int) -> npt.NDArray[np.uint8]:
+            file = self.files[index]
+            if self.boxes is None:
+                return preprocess.apply(self.root / file, name=file)
+            return preprocess.fit_box(decode_image(self.root / file, name=file), self.boxes[index])
 
         if batch_size < 1:
             raise ValueError(f"batch_size = {batch_size} is below 1")
         pixels: list[npt.NDArray[np.uint8]] = []
-        with closing(_map_ordered(load, self.files, workers)) as images:
+        with closing(_map_ordered(load, range(len(self.files)), workers)) as images:
             for end, image in enumerate(images, start=1):
                 pixels.append(image)
                 if len(pixels) == batch_size or end == len(self.files):
@@ -215,9 +233,14 @@ class ImageSet:
 
     def describe_labels(self) -> str:
         """How they were matched with the model's classes: ``10 classes, matched by name``; empty without labels."""
-        if self.matching is None or self.labels is None:
+        if self.matching is None or not self.labelled:
             return ""
-        return f"{len(set(self.labels))} classes, {self.matching.rule}"
+        return f"{len(set(self.labels or self.matching.index_of.values()))} classes, {self.matching.rule}"
+
+    @property
+    def labelled(self) -> bool:
+        """Whether something but the float model says what is right."""
+        return self.labels is not None or self.truths is not None
 
     def list_skipped(self) -> list[str]:
         """What was left out, and why: ``cat/broken.jpg: …``."""
@@ -228,19 +251,27 @@ class ImageSet:
         total = hashlib.sha256()
         labels = self.labels or (None,) * len(self.files)
         digests = _map_ordered(lambda file: hash_image(self.root / file), self.files, workers)
-        for file, label, digest in zip(self.files, labels, digests, strict=True):
-            total.update(f"{len(file)} {file} {label} {digest}\n".encode("utf-8", "surrogateescape"))
+        for index, (file, label, digest) in enumerate(zip(self.files, labels, digests, strict=True)):
+            shown = "" if self.truths is None else f" {self.truths.fingerprint(index)}"
+            shown += "" if self.boxes is None else f" {self.boxes[index]}"
+            total.update(f"{len(file)} {file} {label} {digest}{shown}\n".encode("utf-8", "surrogateescape"))
         return total.hexdigest()
 
     def _pick(self, indices: Sequence[int]) -> ImageSet:
-        labels = None if self.labels is None else tuple(self.labels[i] for i in indices)
-        return dataclasses.replace(self, files=tuple(self.files[i] for i in indices), labels=labels)
+        return dataclasses.replace(
+            self,
+            files=tuple(self.files[i] for i in indices),
+            labels=None if self.labels is None else tuple(self.labels[i] for i in indices),
+            truths=None if self.truths is None else self.truths.pick(indices),
+            boxes=None if self.boxes is None else tuple(self.boxes[i] for i in indices),
+        )
 
 
 def _settle(images: ImageSet, offenders: list[tuple[str, str]], where: str, skip_bad: bool) -> ImageSet:
     """Refuse or drop the offenders, then refuse what can measure nothing."""
     if offenders and not skip_bad:
-        count = f"{len(offenders)} bad image" + ("s" if len(offenders) > 1 else "")
+        what = "bad image" if images.truths is None else "fault"
+        count = f"{len(offenders)} {what}" + ("s" if len(offenders) > 1 else "")
         some_left = bool(set(images.files) - {file for file, _ in offenders})
         raise DataError(
             f"{where} has {count}:\n" + format_offenders([f"{file}: {reason}" for file, reason in offenders]),

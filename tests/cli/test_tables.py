@@ -169,3 +169,23 @@ def test_sites_table_ends_with_the_worst_groups_by_the_pattern_that_pins_them(mo
     assert [row.split()[0] for row in rows] == ["blocks.*.attn.q", "blocks.*.mlp.fc2", "blocks.*.attn.k"]
     assert rows[1] == "blocks.*.mlp.fc2 21.0 dB int8: 2 of 3"
     assert all(len(line) <= 80 for line in lines)
+
+
+def test_verdict_table_of_a_whole_model_has_its_tasks_figures(monkeypatch):
+    def judge(kept, miou=None):
+        figures = {"kept_pixels_percent": kept, "kept_miou_percent": 90.0}
+        figures |= {} if miou is None else {"miou_percent": miou, "reference_miou_percent": 42.0}
+        levels = {"maps": 31.23, "aux": 40.0}
+        return Accuracy(
+            20, miou is not None, None, None, None, task="segment", level_sqnr_db=levels, task_figures=figures
+        )
+
+    variants = [replace(WIDE[0], accuracy=judge(100, 42.0)), replace(WIDE[2], accuracy=judge(99.999, 41.5))]
+    lines = draw(make_verdict_table(make_report(*variants)), monkeypatch)
+    assert lines[0].split() == ["variant", "p50", "p90", "ratio", "95", "%", "mIoU", "kept", "dB", "MB", "status"]
+    assert " 42.00 100 31.2 22.9 " in " ".join(lines[2].split())
+    assert " 41.50 99.99 31.2 5.9 CHOSEN" in " ".join(lines[3].split())
+    assert max(map(len, lines)) <= 80
+    plain = draw(make_verdict_table(make_report(replace(WIDE[0], accuracy=judge(97.5)))), monkeypatch)
+    assert "mIoU" not in plain[0]
+    assert " 97.50 31.2 22.9 " in " ".join(plain[2].split())

@@ -60,6 +60,15 @@ def import_transformers() -> ModuleType:
     return module
 
 
+def import_torchmetrics() -> ModuleType:
+    """Import torchmetrics, which imports torchvision where it is there."""
+    import_torchvision()
+    import torchmetrics
+
+    module: ModuleType = torchmetrics
+    return module
+
+
 def randomise(module: nn.Module, seed: int = 0) -> Any:
     """Random values for every parameter, so that no term is zero and none drowns the others; evaluation mode."""
     import torch

@@ -6,7 +6,8 @@ The order of the rules:
 2. So is one that costs more accuracy than the budget allows (``ACCURACY DROP``); the choice is made by figures from
    calibration images where there are any, the verdict judges the chosen one by validation images. Top-1 counts where
    there are labels, agreement with the float model where there are none. Of embeddings the mean cosine counts too, and
-   top-1 is that of the nearest neighbours' labels; of features the SQNR of the worst level counts.
+   top-1 is that of the nearest neighbours' labels; of features and whole models the SQNR of the worst level counts,
+   and where the task is known how much of the float model's answers is kept.
    Where the chosen one misses the budget on these, a float variant that has passed parity takes its place: that it is
    the model needs no choice among images. Faster ones that have not passed parity are then out as well. Where there is
    none, the verdict has not passed.
@@ -35,6 +36,7 @@ from edgevit.build.verdict.sentences import (
     name_top1,
 )
 from edgevit.core.report.report import Accuracy, Ratio, Status, Variant
+from edgevit.core.report.task_figures import find_figure
 from edgevit.core.target import Budget
 
 PairRatio: TypeAlias = Callable[[str, str], Ratio]
@@ -163,6 +165,10 @@ def find_miss(figures: Accuracy, budget: Budget) -> str | None:
     worst = figures.worst_level
     if worst is not None and worst[1] < budget.min_level_sqnr_db - _ROUNDING:
         return f"{worst[0]} keeps {worst[1]:.1f} dB of at least {budget.min_level_sqnr_db:g}"
+    kept = figures.kept
+    if kept is not None and kept[1] < 100 * (budget.min_kept - _ROUNDING):
+        figure = find_figure(kept[0])
+        return f"{figure.title}: {figure.format(kept[1])} of at least {100 * budget.min_kept:g} %"
     if figures.cosine_mean is not None and figures.cosine_mean < budget.min_cosine - _ROUNDING:
         return f"the mean cosine is {figures.cosine_mean:.4f} of at least {budget.min_cosine:g}"
     if figures.drop_points is not None:
@@ -191,7 +197,8 @@ def _accuracy_loss(variant: Variant) -> tuple[float, float, float]:
     figures = variant.choice_accuracy or variant.accuracy
     assert figures is not None
     noise = -figures.sqnr_db if figures.sqnr_db is not None else float("-inf")
-    return figures.drop_points or 0.0, -(figures.agreement_percent or 0.0), noise
+    kept = figures.agreement_percent or (figures.kept[1] if figures.kept is not None else 0.0)
+    return figures.drop_points or 0.0, -kept, noise
 
 
 def _pick(variants: Sequence[Variant], rank: dict[str, int], ratio: PairRatio | None) -> tuple[Variant, list[Variant]]:

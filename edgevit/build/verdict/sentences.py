@@ -10,6 +10,7 @@ from edgevit.build.precisions import FLOAT_PRECISIONS
 from edgevit.core.isa import TIERS, TierName
 from edgevit.core.quantization import SetBack
 from edgevit.core.report.report import Accuracy, EndToEnd, Ratio, Report, SettingsTrial, Variant
+from edgevit.core.report.task_figures import KEPT, describe_figures, find_figure
 from edgevit.core.target import Budget
 from edgevit.core.task import DENSE_TASKS
 
@@ -32,7 +33,11 @@ def describe_win(best: Variant, same: Sequence[Variant], rivals: int) -> str:
 def describe_accuracy(variant: Variant, *, labels: bool = True) -> str:
     """What the figures say, and how much they cover; ``labels``: whether a class an image could judge the outputs."""
     figures = variant.accuracy
-    if figures is not None and figures.labelled:
+    if figures is not None and figures.task_figures:
+        right = describe_figures({k: v for k, v in figures.task_figures.items() if not k.startswith(KEPT)})
+        parts = [*(f"{title} {text}" for title, text in right.items()), _describe_closeness(figures)]
+        return f"{', '.join(filter(None, parts))} on {figures.images} validation images"
+    if figures is not None and figures.labelled and figures.top1 is not None:
         return (
             f"{name_top1(figures)} {figures.top1_percent:.2f} %, "
             f"the float model's {figures.reference_top1_percent:.2f} % "
@@ -58,6 +63,9 @@ def _describe_closeness(figures: Accuracy) -> str:
         parts.append(f"cosine {figures.cosine_mean:.4f} on average and {figures.cosine_min:.4f} at least")
     if figures.agreement is not None:
         parts.append(f"{name_agreement(figures)} {format_agreement(figures)}")
+    if figures.kept is not None:
+        figure = find_figure(figures.kept[0])
+        parts.append(f"{figure.title} {figure.format(figures.kept[1])}")
     if figures.level_sqnr_db:
         worst = figures.worst_level
         several = len(figures.level_sqnr_db) > 1
@@ -153,7 +161,9 @@ def suggest_accuracy(
     steps = []
     worst = figures.worst_level if figures is not None else None
     if worst is not None:
-        steps.append(f"allow {best.name} with --min-sqnr {math.floor(worst[1] * 10) / 10:g}")
+        kept = figures.kept if figures is not None else None
+        also = "" if kept is None else f" --min-kept {math.floor(kept[1] * 10) / 10:g}"
+        steps.append(f"allow {best.name} with --min-sqnr {math.floor(worst[1] * 10) / 10:g}{also}")
     elif figures is not None and figures.cosine_mean is not None:
         steps.append(f"allow {best.name} with {_allow_embedding(figures)}")
     elif figures is not None and figures.drop_points is not None:

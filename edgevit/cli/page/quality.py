@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgevit.core.report.scores import Accuracy
+from edgevit.core.report.task_figures import find_figure
 from edgevit.core.target import Budget
 from edgevit.core.task import DENSE_TASKS
 
@@ -50,6 +51,9 @@ def measure_quality(figures: Accuracy, budget: Budget) -> Quality | None:
         least = budget.min_recall if embeds else budget.min_agreement
         measure = "recall@1 against the float model" if embeds else "agreement with the float model"
         return Quality(measure, "%", figures.agreement_percent, 100 * least, *ends)
+    if figures.kept is not None:
+        key, value = figures.kept
+        return Quality(find_figure(key).title, "%", value, 100 * budget.min_kept)
     if figures.cosine_mean is not None:
         return Quality("mean cosine with the float model", "", figures.cosine_mean, budget.min_cosine)
     worst = figures.worst_level

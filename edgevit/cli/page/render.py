@@ -7,6 +7,7 @@ from typing import Any
 
 from edgevit.cli.page.figures import Limits, Point, Timing, draw_latency, draw_tradeoff
 from edgevit.cli.tables import MISSING, format_bytes, format_ms, format_percent
+from edgevit.core.report.task_figures import describe_figures
 
 _WORST = 12
 """Sites that are shown at once; the others fold out."""
@@ -37,6 +38,7 @@ def render_page(document: Mapping[str, Any]) -> str:
         "size": _or_dash(format_bytes),
         "ending": lambda path: path if path.count("/") < 2 else "…/" + "/".join(path.split("/")[-2:]),
         "sentence": lambda text: text[:1].upper() + text[1:],
+        "told": describe_figures,
         "number": lambda value, spec="g": MISSING if value is None else format(value, spec),
     }
     shown = _clean(document)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 from edgevit.core.schema import FieldError
 
@@ -20,6 +21,8 @@ class Figures:
 
     def __post_init__(self) -> None:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        tables = {name: table for name, table in values.items() if isinstance(table, Mapping)}
+        values |= {f"{name}.{key}": value for name, table in tables.items() for key, value in table.items()}
         offenders = {n: v for n, v in values.items() if isinstance(v, float) and not math.isfinite(v)}
         if offenders:
             raise FieldError([f"{name} = {value} is not finite" for name, value in offenders.items()])

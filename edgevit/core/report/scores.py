@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgevit.core.report.figures import Figures
+from edgevit.core.report.task_figures import KEPT_FIGURES
 from edgevit.core.task import TaskName
 
 
@@ -54,7 +55,7 @@ class Accuracy(Figures):
 
     Of the task ``embed`` a right answer is one that the labels of an image's nearest neighbours elect, and agreement
     that the nearest neighbour is the float model's (recall@1); :mod:`edgevit.measure.embeddings` says among which. Of
-    ``features`` there are neither.
+    ``features`` and of whole models there are neither; those of a known task have ``task_figures``.
 
     Attributes:
         images: Images that were judged.
@@ -77,13 +78,15 @@ class Accuracy(Figures):
         changed_images: The first images that were lost, that were gained, and that went from one wrong class to another
             (without labels: that changed), at most twelve of each kind, by their place in the set.
         skipped_images: Images of the set that could not be read.
-        task: ``classify``, ``embed`` or ``features``.
+        task: What the answers are.
         cosine_mean: Of an engine's embedding and the float model's.
         cosine_min: The smallest.
         recall10: Share of the float model's ten nearest neighbours that are among the engine's, on average.
         level_sqnr_db: The SQNR of every level of features; ``None`` where it equals the float model's. Where agreement
             says nothing, that of the outputs about their mean over the images, under the name ``the output``.
         no_agreement: Why agreement says nothing, so that an SQNR is judged; else empty.
+        task_figures: Of depth, segment, detect and pose: the figures of :mod:`edgevit.core.report.task_figures`, by
+            their keys.
     """
 
     images: int
@@ -110,6 +113,7 @@ class Accuracy(Figures):
     recall10: float | None = None
     level_sqnr_db: Mapping[str, float | None] = field(default_factory=dict)
     no_agreement: str = ""
+    task_figures: Mapping[str, float] = field(default_factory=dict)
 
     def _percent(self, count: int | None) -> float | None:
         return None if count is None else 100 * count / self.images
@@ -128,6 +132,12 @@ class Accuracy(Figures):
     def agreement_percent(self) -> float | None:
         """Images with the float model's top-1, of all; ``None`` where there is none to compare."""
         return self._percent(self.agreement)
+
+    @property
+    def kept(self) -> tuple[str, float] | None:
+        """Key and per cent of how much of the float model's answers is kept; ``None`` where none were compared."""
+        key = KEPT_FIGURES.get(self.task, "")
+        return (key, self.task_figures[key]) if key in self.task_figures else None
 
     @property
     def worst_level(self) -> tuple[str, float] | None:

@@ -359,3 +359,40 @@ def test_quantised_engine_that_equals_its_own_graph_does_not_count_as_the_float_
     missed = make("int8", 10, 100, judge(lost=9), judge(lost=0, images=512))
     assert decide(fp8, missed)[1].passed is False
     assert decide(make("fp32", 20, 400, judge()), fp8, missed)[1].chosen == "fp32"
+
+
+def judge_boxes(kept: float | None, sqnr_db: float = 30.0, **figures: float) -> Accuracy:
+    """A detector's figures, of which ``kept`` are with the float model's boxes as truth."""
+    found = figures if kept is None else {"kept_ap_percent": kept, **figures}
+    return Accuracy(
+        50, "ap_percent" in figures, None, None, None, task="detect", level_sqnr_db={"boxes": sqnr_db},
+        sqnr_db=sqnr_db, task_figures=found,
+    )  # fmt: skip
+
+
+def test_a_model_whose_answers_are_lost_is_out_whatever_the_noise_of_its_outputs() -> None:
+    fp32 = make("fp32", 20, 400, judge_boxes(100))
+    found, verdict = decide(fp32, make("int8", 10, 100, judge_boxes(79.9)))
+    assert (verdict.chosen, found["int8"].status) == ("fp32", "ACCURACY DROP")
+    reason = "AP with the float model's boxes as truth: 79.90 % of at least 80 % on validation images"
+    assert found["int8"].reason == reason
+    assert decide(fp32, make("int8", 10, 100, judge_boxes(80.0)))[1].chosen == "int8"
+    assert decide(fp32, make("int8", 10, 100, judge_boxes(70.0)), budget=Budget(min_kept=0.7))[1].chosen == "int8"
+
+
+def test_the_noise_of_the_outputs_stays_a_gate_and_the_only_one_where_nothing_is_found() -> None:
+    fp32 = make("fp32", 20, 400, judge_boxes(None))
+    assert decide(fp32, make("int8", 10, 100, judge_boxes(None)))[1].chosen == "int8"
+    found, _ = decide(fp32, make("int8", 10, 100, judge_boxes(100, sqnr_db=19.9)))
+    assert found["int8"].reason == "boxes keeps 19.9 dB of at least 20 on validation images"
+
+
+def test_the_verdict_tells_labels_and_what_is_kept_in_words() -> None:
+    figures = judge_boxes(96.5, ap_percent=39.12, reference_ap_percent=39.5)
+    _, verdict = decide(make("int8", 10, 100, figures))
+    assert verdict.sentence.endswith(
+        "; AP 39.12 %, the float model's 39.50 %, AP with the float model's boxes as truth 96.50 %, "
+        "SQNR 30.0 dB of the output on 50 validation images"
+    )
+    _, missed = decide(make("int8", 10, 100, judge_boxes(71.28)))
+    assert (missed.passed, "--min-sqnr 30 --min-kept 71.2" in str(missed.next_step)) == (False, True)

@@ -257,3 +257,17 @@ def test_task_that_nothing_describes_is_refused(tmp_path: Path) -> None:
         select_task(model, Task("depth"))
     with pytest.raises(CheckpointError):
         select_task(model, Task("classify"))
+
+
+def test_weights_beside_the_file_can_be_let_go(tmp_path: Path) -> None:
+    """The norm that a tap goes through holds a mapping of that file, which nothing can copy."""
+    import onnx
+
+    path = write(make(Saliency), tmp_path / "m.onnx", ("mask",))
+    apart = tmp_path / "apart.onnx"
+    onnx.save_model(onnx.load(path), apart, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    model = read_checkpoint(apart)
+    assert isinstance(model.module, WholeModule)
+    assert model.module.taps[0].norm is not None
+    light = model.without_weights()
+    assert all(value.is_meta for value in light.module.parameters())

@@ -38,6 +38,17 @@ def test_measure_quality_without_labels_is_agreement() -> None:
             Accuracy(10, False, None, None, None, task="features", level_sqnr_db={"a": 30.0, "b": 22.5, "c": None}),
             ("SQNR of the worst level", "dB", 22.5, 20.0),
         ),
+        (
+            Accuracy(
+                10,
+                False,
+                *(None, None, None),
+                task="pose",
+                level_sqnr_db={"a": 30.0},
+                task_figures={"kept_pck_percent": 97.0},
+            ),
+            ("PCK to the float model's keypoints", "%", 97.0, 80.0),
+        ),
         (replace(make_accuracy(180), task="embed"), ("top-1 of nearest neighbours", "%", 90.0, 89.5)),
     ],
 )

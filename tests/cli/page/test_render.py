@@ -162,3 +162,23 @@ def test_page_leaves_out_columns_without_figures() -> None:
     for title in ("drop", "agree, %", "won", "lost", "cosine"):
         assert f'<th class="n">{title}</th>' not in page
         assert (f'<th class="n">{title}</th>' in render(make_source())) == (title != "cosine")
+
+
+def test_page_has_the_figures_of_a_task_in_words() -> None:
+    figures = {"kept_delta1_percent": 98.5, "kept_abs_rel": 0.0213}
+    figures |= {"aligned_abs_rel": 0.1, "reference_aligned_abs_rel": 0.09}
+    judged = Accuracy(20, True, None, None, None, task="depth", level_sqnr_db={"depth": 31.0}, task_figures=figures)
+    first, *others = make_report().variants
+    variants = (
+        replace(first, accuracy=judged, choice_accuracy=None),
+        *(replace(v, accuracy=None, choice_accuracy=None) for v in others),
+    )
+    page = render(make_source(report=make_report(variants=variants)))
+    assert Tags(page).open == []
+    assert "<h4>Figures of the task</h4>" in page
+    for text in (
+        *("δ1 to the float model&#39;s depth", "98.50 %", "0.0213"),
+        "0.1000, the float model&#39;s 0.0900",
+    ):
+        assert text in page
+    assert "<h4>Figures of the task</h4>" not in render(make_source())

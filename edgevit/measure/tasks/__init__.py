@@ -1,0 +1,1 @@
+"""Figures of depth, segmentation, detection and pose: against labels, and against the float model's answers."""

@@ -58,12 +58,11 @@ def _rf_detr() -> Any:
     transformers = import_transformers()
     from transformers.models.rf_detr import configuration_rf_detr
 
-    configurations: Any = configuration_rf_detr
-    backbone = configurations.RfDetrDinov2Config(
-        image_size=64, patch_size=16, num_windows=2, mlp_ratio=2, out_features=["stage2", "stage4"],
-        num_register_tokens=0, **ENCODER,
-    )  # fmt: skip
-    config = configurations.RfDetrConfig(
+    configs: Any = configuration_rf_detr
+    backbone = configs.RfDetrDinov2Config(
+        image_size=64, patch_size=16, num_windows=2, mlp_ratio=2, out_features=["stage2", "stage4"], **ENCODER
+    )
+    config = configs.RfDetrConfig(
         backbone_config=backbone, d_model=32, decoder_layers=2, num_queries=9, num_labels=5, decoder_ffn_dim=64,
         group_detr=2, decoder_self_attention_heads=4, decoder_cross_attention_heads=4, decoder_n_points=2,
     )  # fmt: skip

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from edgevit.core.errors import BundleError, CheckpointError, DeviceError, MissingPackageError
+from edgevit.graph.join import CARRIED
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from edgevit.checkpoints.files.contents import WhichWeights
     from edgevit.checkpoints.onnx_file.module import ForeignModule
+    from edgevit.checkpoints.onnx_file.whole import WholeModule
     from edgevit.checkpoints.preprocess_options import PreprocessOptions
     from edgevit.checkpoints.texts.label_texts import Lines
     from edgevit.core.pass_record import PassRecord
@@ -152,6 +154,7 @@ def inspect_bundle(path: Path) -> BundleInspection:
 
 def _inspect_model(model: Model) -> CheckpointInspection:
     from edgevit.checkpoints.onnx_file.module import ForeignModule
+    from edgevit.checkpoints.onnx_file.whole import WholeModule
     from edgevit.core.target import ExportForm
     from edgevit.core.task import Task
     from edgevit.models.export import export_model
@@ -162,6 +165,11 @@ def _inspect_model(model: Model) -> CheckpointInspection:
     if isinstance(model.module, ForeignModule):
         sites, attention_macs = count_graph_macs(model.module)
         passes = export_model(model, ExportForm(), batch=(model.module.config.batch or 1,) * 3)[1]
+    elif isinstance(model.module, WholeModule):
+        sites, attention_macs = count_macs(model.module.tapped, size)
+        carried, more = count_graph_macs(model.module)
+        sites = (*sites, *(replace(site, name=f"{CARRIED}{site.name.lstrip('/')}") for site in carried))
+        attention_macs += more
     else:
         sites, attention_macs = count_macs(model.module, size)
     return CheckpointInspection(
@@ -180,15 +188,18 @@ def _inspect_model(model: Model) -> CheckpointInspection:
     )
 
 
-def count_graph_macs(module: ForeignModule) -> tuple[tuple[Site, ...], int]:
-    """The same as :func:`count_macs` for a graph that was recognised in part."""
+def count_graph_macs(module: ForeignModule | WholeModule) -> tuple[tuple[Site, ...], int]:
+    """The same as :func:`count_macs` for a graph that was recognised in part, or what surrounds an encoder."""
     sites, batch = [], module.config.batch or 1
     for site in module.sites:
         if site.weight_shape is None:
             continue
-        kind: Literal["Linear", "Conv"] = "Conv" if site.op_type == "Conv" else "Linear"
+        kind: Literal["Linear", "Conv"] = "Conv" if site.op_type.startswith("Conv") else "Linear"
         shape = site.weight_shape
-        shape = (shape[1], shape[0], *shape[2:]) if kind == "Conv" else shape[-2:]
+        if kind == "Conv":
+            shape = shape if site.op_type == "ConvTranspose" else (shape[1], shape[0], *shape[2:])
+        else:
+            shape = shape[-2:]
         sites.append(Site(site.name, kind, shape, int(np.prod(site.weight_shape)), site.macs // batch))
     return tuple(sites), sum(site.macs for site in module.sites if site.weight_shape is None) // batch
 

@@ -9,6 +9,7 @@ import click
 
 from edgevit.cli.options import LABELS, TEMPLATES, WEIGHTS, preprocess_options, read_preprocess, read_size
 from edgevit.cli.output import Output, output_options
+from edgevit.core.task import WHOLE_TASKS
 
 if TYPE_CHECKING:
     from edgevit.build.inspect import BundleInspection, CheckpointInspection
@@ -78,6 +79,7 @@ def _show_checkpoint(output: Output, found: CheckpointInspection) -> None:
     labels = found.labels or ()
     some = ", ".join(labels[:3]) + (", …" if len(labels) > 3 else "")
     share = found.attention_macs / max(found.macs, 1)
+    classes = f"{len(labels) or found.classes}" + (f": {some}" if labels else ", without names")
     pairs = {
         "checkpoint": found.source.path,
         "revision": found.source.revision,
@@ -86,7 +88,7 @@ def _show_checkpoint(output: Output, found: CheckpointInspection) -> None:
         "task": found.task,
         "input": f"{found.input_size[0]} × {found.input_size[1]} pixels",
         "preprocessing": found.preprocess,
-        "classes": f"{found.classes}" + (f": {some}" if labels else ", without names"),
+        "classes": None if found.task in WHOLE_TASKS and not labels else classes,
         "templates": _list_templates(found.source.templates),
         "parameters": format_count(found.parameters),
         "MACs": f"{format_count(found.macs)} an image, {share:.1%} of them in the products of attention",

@@ -112,7 +112,7 @@ def test_path_with_a_zero_byte_is_not_written_to() -> None:
     assert caught.value.code == "argument"
 
 
-@pytest.mark.parametrize("image", [None, 5, [], {}, True, object()], ids=str)
+@pytest.mark.parametrize("image", [None, 5, [], {}, True, object()], ids=lambda image: type(image).__name__)
 def test_what_is_no_image_is_refused_with_the_code_of_images(predictor: Predictor, image: Any) -> None:
     with refuse("is not a path, bytes, a Pillow image or an array") as caught:
         predictor.classify(image)

@@ -77,7 +77,7 @@ class WholeModule(nn.Module):
         self.config = WholeConfig(file.image_size, classes, file.batch, outputs)
         carried = load_carried(file, found.streams, file.batch or 1)
         self.carried_ops = dict(carried.op_counts())
-        self.carried_sites = carried.sites()
+        self.sites = carried.sites()  # of what is carried, by the file's names
         self.weights = nn.ParameterList(
             [
                 nn.Parameter(torch.empty(tuple(value.const_value.shape.numpy()), device="meta"), requires_grad=False)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from edgevit.core.errors import DataError
-from edgevit.pixels.decode import MAX_PIXELS, decode_image
+from edgevit.pixels.decode import MAX_PIXELS, decode_image, read_size
 from tests.support.photos import make_photo
 from tests.support.png_header import make_png_header
 
@@ -91,6 +91,21 @@ def test_decode_image_when_exif_orientation_is_set_turns_the_image_once(format: 
     np.testing.assert_array_equal(pixels(decoded), expected)
     np.testing.assert_array_equal(pixels(decode_image(decoded)), expected)
     np.testing.assert_array_equal(pixels(decode_image(Image.open(io.BytesIO(data)))), expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_read_size_is_that_of_the_decoded_image(format: str, orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "x"
+    path.write_bytes(encode(make_photo(7, 12, 0), format, exif=exif))
+    decoded = decode_image(path)
+    assert read_size(path) == (decoded.height, decoded.width)
+    assert set(read_size(path)) == {7, 12}
+    path.write_bytes(b"no image")
+    with pytest.raises(DataError, match="cannot identify"):
+        read_size(path)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")

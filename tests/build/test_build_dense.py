@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ import torch
 
 from edgevit.build.build import build_model
 from edgevit.checkpoints import read_checkpoint
+from edgevit.checkpoints.transformers.dense_tasks import read_dense
 from edgevit.core.errors import CheckpointError
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
 from edgevit.core.task import Task
 from edgevit.models.select_task import select_task
 from edgevit.runtime import open_bundle
-from tests.support.dense_models import write_dense_model
+from tests.support.dense_models import DENSE_MODELS, answer_by_transformers, check_answer, write_dense_model
 from tests.support.photos import make_photo
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
@@ -109,3 +111,32 @@ def test_onnx_file_whose_outputs_are_not_the_configs_is_refused(onnx_file: Path,
     (tmp_path / "config.json").write_text('{"architectures": ["UperNetForSemanticSegmentation"]}')
     with pytest.raises(CheckpointError, match="class_maps"):
         read_checkpoint(tmp_path / "depth.onnx")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DENSE_MODELS)
+def test_bundle_of_every_class_answers_as_transformers(name: str, images: tuple[Path, Path], tmp_path: Path) -> None:
+    model, processor = write_dense_model(name, tmp_path / "folder")
+    config, stored = ((tmp_path / "folder" / f"{file}.json").read_text() for file in ("config", "preprocessor_config"))
+    task = read_dense(json.loads(config), json.loads(stored), None)
+    recipe = Recipe(
+        precision="fp32",
+        latency_runs=2,
+        latency_seconds=0.05,
+        tune_settings=False,
+        settings={"inference_precision": "f32"},
+    )
+    calibration, validation = images
+    build_model(
+        tmp_path / "folder",
+        load_target("intel-cpu"),
+        out=tmp_path / "b",
+        recipe=recipe,
+        calibration=calibration,
+        validation=validation,
+    )
+    with open_bundle(tmp_path / "b") as opened:
+        for photo in (make_photo(90, 150), make_photo(131, 77, seed=1)):
+            ask = getattr(opened, opened.manifest.task)
+            found = ask(photo, threshold=0.0) if opened.manifest.task == "detect" else ask(photo)
+            check_answer(found, answer_by_transformers(model, processor, photo, task), (photo.height, photo.width))

@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
+from edgevit.runtime.tasks.answers import Depth, Detections, Poses, Segmentation
 from tests.support.reference import import_transformers
 
 _VIT: dict[str, Any] = {"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 3}
@@ -129,3 +133,52 @@ def write_dense_model(name: str, folder: Path) -> tuple[Any, Any]:
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return model, processor
+
+
+def answer_by_transformers(model: Any, processor: Any, photo: Image.Image, task: Any) -> Any:
+    """What transformers' model and processor answer to a photo; ``task`` as ``read_dense`` gives it."""
+    import torch
+
+    sizes = [(photo.height, photo.width)]
+    name = type(model).__name__
+    if "Pose" in name:
+        boxes = [[[0.0, 0.0, float(photo.width), float(photo.height)]]]
+        with torch.inference_mode():
+            result = model(pixel_values=processor(photo, boxes=boxes, return_tensors="pt")["pixel_values"])
+        return processor.post_process_pose_estimation(result, boxes=boxes)[0][0]
+    if "RfDetr" in name:  # its processor resizes in float, and an engine takes 8 bits: half a grey level reorders boxes
+        inputs = processor(Image.fromarray(task.preprocess.apply(photo)), do_resize=False, return_tensors="pt")
+    else:
+        inputs = processor(photo, return_tensors="pt")
+    with torch.inference_mode():
+        result = model(pixel_values=inputs["pixel_values"])
+    if "Depth" in name:
+        return processor.post_process_depth_estimation(result, target_sizes=sizes)[0]
+    if "Detection" in name:
+        return processor.post_process_object_detection(result, threshold=0.0, target_sizes=sizes)[0]
+    if "Eomt" in name:
+        result.patch_offsets = [offsets.tolist() for offsets in inputs["patch_offsets"]]
+    return processor.post_process_semantic_segmentation(result, target_sizes=sizes)[0]
+
+
+def check_answer(ours: Any, wanted: Any, size: tuple[int, int]) -> None:
+    """Whether an answer is :func:`answer_by_transformers`'s."""
+    import torch
+
+    if isinstance(ours, Depth):
+        depth = wanted["predicted_depth"].numpy()
+        assert np.ptp(depth) > 0
+        np.testing.assert_allclose(ours.depth, depth, atol=1e-4 * np.abs(depth).max())
+    elif isinstance(ours, Segmentation):
+        assert (ours.classes == wanted.numpy()).mean() > 0.9999
+        assert ours.labels == tuple(_NAMES.values())
+    elif isinstance(ours, Detections):
+        order = torch.argsort(-wanted["scores"], stable=True)
+        np.testing.assert_array_equal(ours.classes, wanted["labels"][order].numpy())
+        np.testing.assert_allclose(ours.scores, wanted["scores"][order].numpy(), atol=1e-5)
+        np.testing.assert_allclose(ours.boxes, wanted["boxes"][order].numpy(), atol=1e-4 * max(size))
+    else:
+        assert isinstance(ours, Poses)
+        np.testing.assert_allclose(ours.keypoints[0, :, :2], wanted["keypoints"].numpy(), atol=1e-2)
+        np.testing.assert_allclose(ours.keypoints[0, :, 2], wanted["scores"].numpy(), atol=1e-5)
+        assert len(ours.edges) == 3

@@ -58,7 +58,8 @@ def read_whole_model(files: CheckpointFiles, image_size: Size | None) -> Model:
     def export(folder: Path) -> None:
         _export(files, name, dense, folder)
 
-    folder, _ = StageCache().run("whole_export", inputs, export)
+    cache = StageCache()
+    folder, _ = cache.run("whole_export", inputs, export)
     record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
     file = read_file(folder / ONNX_FILE, size)
     notes = (*dense.notes, f"exported by transformers {record['transformers']} and torch's {record['exporter']}")

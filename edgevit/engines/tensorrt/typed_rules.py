@@ -19,7 +19,8 @@ _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 _FP8 = (ir.DataType.FLOAT8E4M3FN, ir.DataType.FLOAT8E5M2)
 _FP8_SINCE = (8, 9)
 # Operators of opset 20 that the parser takes (onnx-tensorrt, docs/operators.md; most since TensorRT 8), but for those
-# that have subgraphs, states or chance in them, and Resize, whose scales stay float32 whatever its data are.
+# that have subgraphs, states or chance in them. Resize is one of them where it states sizes: scales stay float32
+# whatever its data are.
 KNOWN_OPS = frozenset((
     "Abs", "Acos", "Acosh", "Add", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh", "AveragePool",
     "BatchNormalization", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Concat", "Constant", "ConstantOfShape",
@@ -49,7 +50,10 @@ def find_violations(graph: Graph, compute_capability: str | None) -> tuple[str, 
 
 def _check_node(node: ir.Node, compute_capability: str | None) -> Iterator[str]:
     name = node.name or "a node without a name"
-    if node.domain not in ("", "ai.onnx") or node.op_type not in KNOWN_OPS:
+    if node.op_type == "Resize" and not node.domain:
+        if any(value is not None for value in node.inputs[1:3]):
+            yield f"{name}: TensorRT has no operator Resize with scales in a typed graph, only with sizes"
+    elif node.domain not in ("", "ai.onnx") or node.op_type not in KNOWN_OPS:
         domain = f"{node.domain}." if node.domain not in ("", "ai.onnx") else ""
         yield f"{name}: TensorRT has no operator {domain}{node.op_type}"
     if node.op_type in _QUANTIZERS:

@@ -25,6 +25,7 @@ from edgevit.graph.passes.name_sites import name_sites
 from edgevit.graph.passes.remove_identity import remove_identity
 from edgevit.graph.passes.remove_moves import remove_moves
 from edgevit.graph.passes.remove_nan_guard import remove_nan_guard
+from edgevit.graph.passes.restate_resize import restate_resize
 
 Pass = Callable[[Graph], PassRecord]
 
@@ -46,7 +47,10 @@ FOREIGN: tuple[tuple[str, Pass], ...] = (
 )
 
 # What surrounds an encoder.
-CARRIED_PASSES: tuple[tuple[str, Pass], ...] = (("fold_batch_norm", fold_batch_norm),)
+CARRIED_PASSES: tuple[tuple[str, Pass], ...] = (
+    ("fold_batch_norm", fold_batch_norm),
+    ("restate_resize", restate_resize),
+)
 
 # One that was recognised only in part: the form that engines fuse. The last two shorten what the others leave.
 _FORMS: tuple[Form, ...] = ("packed", "separate")

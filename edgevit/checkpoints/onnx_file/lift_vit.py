@@ -180,7 +180,8 @@ def _state(heads: Heads, blocks: list[Block], patches: Patches, order: Index, pr
 
 def has_swin_windows(blocks: list[Block]) -> bool:
     """Whether attention is as in a Swin: with a bias, or within windows that its tokens are gathered to."""
-    return blocks[0].attention.bias is not None or not _keeps_order(blocks[0])
+    attention = blocks[0].attention
+    return attention.bias is not None or (attention.windows > 1 and not _keeps_order(blocks[0]))
 
 
 def _keeps_order(block: Block) -> bool:

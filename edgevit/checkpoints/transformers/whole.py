@@ -74,8 +74,15 @@ def _export(files: CheckpointFiles, name: str, dense: DenseTask, folder: Path) -
     module = _Outputs(_load(transformers, name, files), dense.answer.outputs).eval()
     size = (1, 3, dense.preprocess.height, dense.preprocess.width)
     pixels = torch.from_numpy(np.random.default_rng(0).normal(size=size).astype(np.float32))
-    with torch.inference_mode():
-        expected = [value.numpy() for value in module(pixels)]
+    try:
+        with torch.inference_mode():
+            expected = [value.numpy() for value in module(pixels)]
+    except Exception as exc:  # whatever transformers raises
+        raise CheckpointError(
+            f"{name} of {files.source} does not answer to an image of {size[2]} × {size[3]} pixels by itself: "
+            f"{last_line(exc)}",
+            "export it to ONNX by its own tools with what else it needs as a constant, and name that file",
+        ) from exc
     problems = []
     for exporter in _OPSETS:
         path = folder / ONNX_FILE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from edgevit.checkpoints import read_checkpoint
 from edgevit.checkpoints.onnx_file.whole import WholeModule, run_parts
+from edgevit.core.errors import CheckpointError
 from edgevit.core.quantization import Quantization
 from edgevit.core.target import ExportForm
 from edgevit.graph.graph import Graph
@@ -24,9 +26,9 @@ from edgevit.quantize.quantize import plan_quantization
 from edgevit.quantize.write_quantized import write_quantized
 from tests.support.export_forms import EVERYTHING
 from tests.support.foreign_exports import Exporter
-from tests.support.reference import relative_error
+from tests.support.reference import import_transformers, relative_error
 from tests.support.small_graphs import run_graph
-from tests.support.whole_transformers import answer_whole, export_whole, make_pixels, save_whole
+from tests.support.whole_transformers import ENCODER, answer_whole, export_whole, make_pixels, save_whole
 
 FILES: list[tuple[str, Exporter]] = [
     ("vitpose", "dynamo"),
@@ -76,6 +78,19 @@ def test_outputs_from_a_folder_are_the_publishers(name: str) -> None:
     pixels = make_pixels(name)
     for ours, theirs in zip(run_parts(model.module, pixels.numpy()), answer_whole(name, pixels), strict=True):
         assert relative_error(torch.from_numpy(ours), theirs) <= TOLERANCE
+
+
+def test_folder_of_a_model_that_needs_more_than_an_image_is_refused_with_what_transformers_says(tmp_path: Path) -> None:
+    transformers = import_transformers()
+    backbone = transformers.VitPoseBackboneConfig(
+        image_size=[64, 48], mlp_ratio=2, num_experts=2, part_features=12, out_features=["stage4"], **ENCODER
+    )
+    transformers.VitPoseForPoseEstimation(transformers.VitPoseConfig(backbone_config=backbone)).save_pretrained(
+        tmp_path
+    )
+    transformers.VitPoseImageProcessor(size={"height": 64, "width": 48}).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"to an image of 64 × 48 pixels by itself: .*dataset_index"):
+        read_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("name", NAMES)

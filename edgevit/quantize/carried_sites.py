@@ -10,17 +10,19 @@ from edgevit.core.quantization import Quantization
 from edgevit.graph.convolutions import CONVOLUTIONS, read_kernel
 from edgevit.graph.join import CARRIED
 from edgevit.graph.segments import Segment
+from edgevit.quantize.placement import Placement
 
 _LEAST_CHANNELS = 16
 
 
 def list_convs(
-    whole: Segment, pins: Mapping[str, str], quantization: Quantization, reasons: dict[str, str]
+    whole: Segment, placement: Placement, pins: Mapping[str, str], quantization: Quantization, reasons: dict[str, str]
 ) -> list[ir.Node]:
     """Those that are quantised, in the order of execution.
 
     Args:
         whole: All nodes of a graph.
+        placement: The engine library's.
         pins: The recipe's choice by site.
         quantization: The recipe's decisions.
         reasons: Is told why the others stay float.
@@ -30,19 +32,21 @@ def list_convs(
         name = node.name or ""
         if node.op_type not in CONVOLUTIONS or not name.startswith(CARRIED):
             continue
-        if reason := _explain_float(node, pins.get(name), quantization):
+        if reason := _explain_float(node, placement, pins.get(name), quantization):
             reasons[name] = reason
         else:
             found.append(node)
     return found
 
 
-def _explain_float(node: ir.Node, pin: str | None, quantization: Quantization) -> str:
+def _explain_float(node: ir.Node, placement: Placement, pin: str | None, quantization: Quantization) -> str:
     """Why a convolution stays float; empty where it is quantised."""
     if pin == "float":
         return "the recipe keeps it float"
     if quantization.activations == "float":
         return "the recipe keeps activations float"
+    if pin is None and node.op_type == "ConvTranspose" and not placement.transposed_convolutions:
+        return "the engine library runs transposed convolutions in float"
     kernel = read_kernel(node)
     if kernel is None:
         return "its kernel is computed, or its channels are in groups"

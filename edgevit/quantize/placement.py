@@ -51,6 +51,7 @@ class Placement:
             bits on processors without VNNI (:mod:`edgevit.quantize.methods.weight_pairs`). DeiT-T, OpenVINO, 100
             photos: 28.1 dB on every processor, where full weights have 28.3 with VNNI and 13.8 without; the shared
             Swin: 41.4 and 12.1 without the limit. ONNX Runtime multiplies u8 by u8 there instead.
+        transposed_convolutions: Whether those of what surrounds an encoder run in INT8.
     """
 
     linear: GridKind
@@ -67,6 +68,7 @@ class Placement:
     apart_token: bool = False
     float_sites: Mapping[str, str] = field(default_factory=lambda: _RESTORED)
     paired_weights: bool = False
+    transposed_convolutions: bool = True
 
 
 # Counted in the layers of TensorRT-RTX 1.7.1 for DeiT-T: the fused attention writes float heads where the next Linear
@@ -83,6 +85,7 @@ _TENSORRT = Placement(
     smallest_dimension=16,
     smallest_rows=2,
     float_sites={"*.attn.proj": "in INT8 a kernel more would put its input in order", **_RESTORED},
+    transposed_convolutions=False,  # TensorRT-RTX 1.7.1 gives their Q/DQ kernels of their own, and multiplies in float
 )
 
 # OpenVINO: u8 activations with zero points; products of two activations want symmetric operands. A Mul in front of a

@@ -202,6 +202,7 @@ def test_int8_keeps_the_outputs_and_quantises_encoder_and_convolutions(
     states = {site.name: site for site in record.sites}
     convs = [n for n, s in states.items() if n.startswith("head/") and "onv" in n and s.precision == "int8"]
     assert bool(convs) == (type(module).__name__ == "Saliency")
+    assert any("transposed" in s.reason for s in record.sites) == (bool(convs) and backend == "tensorrt")
     assert all(s.reason for s in record.sites if s.precision == "float")
     quantized = write_quantized(base, plan, record, PLACEMENTS[backend])
     names = [spec.name for spec in model.outputs]

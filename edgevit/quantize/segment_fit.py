@@ -100,10 +100,8 @@ class SegmentFit:
 
     def run_carried(self, whole: Segment, images: list[npt.NDArray[np.generic]]) -> None:
         """Fit the sites of what surrounds an encoder on what enters the graph as a whole; ``images`` is used up."""
-        groups = self._list_groups(whole, carried=True)
-        self._fit(
-            whole, images, groups, list_convs(whole, self._placement, self._pins, self._quantization, self._reasons)
-        )
+        convs = list_convs(whole, self._placement, self._pins, self._quantization, self._reasons)
+        self._fit(whole, images, self._list_groups(whole, carried=True), convs)
 
     def _fit(
         self,

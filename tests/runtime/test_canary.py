@@ -526,5 +526,5 @@ def test_a_record_without_its_file_is_refused_before_anything_is_opened(made: Bu
     files = {name: record for name, record in made.manifest.files.items() if name != CANARY_FILE}
     bundle = rewrite(made, tmp_path / "copy")
     (bundle.path / "manifest.json").write_bytes(dump_manifest(dataclasses.replace(bundle.manifest, files=files)))
-    with pytest.raises(BundleError, match=r"lists no file canary\.npz"):
+    with pytest.raises(BundleError, match=r"does not list what its engine needs:\n  canary\.npz"):
         load_bundle(bundle.path)

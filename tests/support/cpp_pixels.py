@@ -17,6 +17,8 @@ KERNELS = ("scalar", "sse4.1", "avx2", "avx512-vnni", "neon")
 FORMATS = ("rgb", "bgr", "rgba", "bgra", "grey", "nv12", "i420")
 STATUSES = {0: "ok", 2: "argument", 13: "image"}
 RESAMPLINGS: tuple[Literal["pillow", "torch"], ...] = ("pillow", "torch")
+RESIZES = tuple(kind for kind in get_args(Resize) if kind != "warp")
+"""But that of poses, whose pixels only Python makes."""
 ONLY_PIXELS = {"EDGEVIT_ONLY_PIXELS": "ON"}
 
 Bytes = npt.NDArray[np.uint8]

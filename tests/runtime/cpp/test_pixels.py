@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import threading
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from PIL import Image
 
 from edgevit.core.errors import DataError
 from edgevit.pixels.preprocess import INTERPOLATIONS, Preprocess, Resize
-from tests.support.cpp_pixels import RESAMPLINGS, CppPixels, CppPreprocess, pack_frame
+from tests.support.cpp_pixels import RESAMPLINGS, RESIZES, CppPixels, CppPreprocess, pack_frame
 from tests.support.photos import make_photo
 
 NORMAL: dict[str, Any] = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
@@ -31,7 +31,7 @@ def preprocesses(draw: st.DrawFn) -> Preprocess:
     return Preprocess(
         draw(sides),
         draw(sides),
-        draw(st.sampled_from(get_args(Resize))),
+        draw(st.sampled_from(RESIZES)),
         *(draw(sides.map(lambda side: (side, side)) | st.tuples(sides, sides))),
         interpolation,
         **NORMAL,
@@ -75,7 +75,7 @@ def test_apply_of_real_photos_equals_python(pixels, interpolation, resampling, a
     paths = sorted((assets / "imagenet" / "validation").iterdir())
     start = INTERPOLATIONS.index(interpolation) + 6 * (resampling == "torch")  # others for each
     photos = [Image.open(path).convert("RGB") for path in paths[start::60]]
-    for photo, resize in itertools.product(photos, get_args(Resize)):
+    for photo, resize in itertools.product(photos, RESIZES):
         preprocess = dataclasses.replace(CENTER, interpolation=interpolation, resampling=resampling, resize=resize)
         compare(pixels, preprocess, photo)
 
@@ -85,7 +85,7 @@ def test_apply_of_real_photos_equals_python(pixels, interpolation, resampling, a
 @pytest.mark.parametrize("resampling", RESAMPLINGS)
 def test_apply_of_an_extreme_size_equals_python(pixels, size, interpolation, resampling):
     photo = make_photo(*size)
-    for resize in get_args(Resize):
+    for resize in RESIZES:
         preprocess = dataclasses.replace(
             CENTER, interpolation=interpolation, resampling=resampling, resize=resize, resize_width=250
         )
@@ -102,9 +102,7 @@ def test_apply_of_black_and_white_columns_which_overshoot_most_equals_python(pix
 
 
 def test_apply_without_antialiasing_of_real_photos_equals_python(pixels, assets: Path):
-    for path, resize in zip(
-        sorted((assets / "imagenet" / "validation").iterdir())[::40], itertools.cycle(get_args(Resize))
-    ):
+    for path, resize in zip(sorted((assets / "imagenet" / "validation").iterdir())[::40], itertools.cycle(RESIZES)):
         preprocess = dataclasses.replace(CENTER, interpolation="bilinear", antialias=False, resize=resize)
         compare(pixels, preprocess, Image.open(path).convert("RGB"))
 

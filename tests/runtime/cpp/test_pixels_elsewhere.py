@@ -7,16 +7,17 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
 
-from edgevit.pixels.preprocess import INTERPOLATIONS, Preprocess, Resize
+from edgevit.pixels.preprocess import INTERPOLATIONS, Preprocess
 from tests.support.cpp_build import FOR_ARM, build_cpp
 from tests.support.cpp_pixels import (
     ONLY_PIXELS,
     RESAMPLINGS,
+    RESIZES,
     Bytes,
     CppPixels,
     Frame,
@@ -37,7 +38,7 @@ def list_cases() -> list[tuple[Preprocess, Frame]]:
     packed = itertools.cycle(("rgb", "bgr", "rgba", "bgra", "grey"))
     gaps = itertools.cycle((0, 3, 70, 0, 0, 1))
     found: list[tuple[Preprocess, Frame]] = []
-    for interpolation, resize, resampling in itertools.product(INTERPOLATIONS, get_args(Resize), RESAMPLINGS):
+    for interpolation, resize, resampling in itertools.product(INTERPOLATIONS, RESIZES, RESAMPLINGS):
         for turned in (False, True):
             height, width = (int(side) for side in generator.integers(1, (500, 90) if turned else (90, 260)))
             rows, columns, high, wide = (int(side) for side in generator.integers(1, 70, 4))

@@ -30,16 +30,17 @@ from tests.support.reference import import_transformers, relative_error
 from tests.support.small_graphs import run_graph
 from tests.support.whole_transformers import ENCODER, answer_whole, export_whole, make_pixels, save_whole
 
-FILES: list[tuple[str, Exporter]] = [
-    ("vitpose", "dynamo"),
-    ("vitpose", "script"),
-    ("yolos", "dynamo"),
-    ("yolos", "script"),
-    ("yolos_mid", "dynamo"),
-    ("yolos_mid", "script"),
-    ("rf_detr", "dynamo"),
+SLOW = pytest.mark.slow  # what another of these shows too
+FILES = [
+    pytest.param("vitpose", "dynamo"),
+    pytest.param("vitpose", "script", marks=SLOW),
+    pytest.param("yolos", "dynamo", marks=SLOW),
+    pytest.param("yolos", "script", marks=SLOW),
+    pytest.param("yolos_mid", "dynamo"),
+    pytest.param("yolos_mid", "script", marks=SLOW),
+    pytest.param("rf_detr", "dynamo"),
 ]
-NAMES = list(dict(FILES))
+NAMES = [pytest.param("vitpose"), pytest.param("yolos", marks=SLOW), pytest.param("yolos_mid"), pytest.param("rf_detr")]
 TOLERANCE = 1e-4
 
 

@@ -50,7 +50,7 @@ def type_graph(graph: Graph, arithmetic: Arithmetic) -> Graph:
 def _cast_image_first(graph: Graph) -> None:
     inner = graph.model.graph
     image = inner.inputs[0]
-    casts = [n for n in inner if n.op_type == "Cast" and n.inputs[0] and trace_layout(n.inputs[0]) is image]
+    casts = [n for n in inner if n.op_type == "Cast" and n.inputs[0] and _trace_bytes(n.inputs[0]) is image]
     if len(casts) != 1 or casts[0].inputs[0] is image:
         return
     cast, out = casts[0], casts[0].outputs[0]
@@ -68,6 +68,18 @@ def _cast_image_first(graph: Graph) -> None:
         for value in node.outputs:
             if value.dtype == ir.DataType.UINT8:
                 _set_type(value, ir.DataType.FLOAT)
+
+
+def _trace_bytes(value: ir.Value) -> ir.Value:
+    """Back through what only moves numbers, and through zeros that are written around them, which any type has."""
+    value = trace_layout(value)
+    producer = value.producer()
+    while (
+        producer is not None and producer.op_type == "Pad" and (len(producer.inputs) < 3 or producer.inputs[2] is None)
+    ):
+        value = trace_layout(operand(producer))
+        producer = value.producer()
+    return value
 
 
 def _refuse(graph: Graph, wide: set[ir.Node]) -> None:

@@ -20,7 +20,7 @@ from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model
 from tests.support.quantized import quantize_all
 from tests.support.small_graphs import CONFIGS, find_node, make_graph, make_pixels, run_graph
-from tests.support.small_models import make_model
+from tests.support.small_models import VITS, make_model
 
 FAMILIES = ("vit", "swin")
 
@@ -53,6 +53,18 @@ def test_typed_graph_computes_what_the_float_graph_computes(
     error = np.abs(found - wanted).max() / np.abs(wanted).max()
     assert error < (1e-6 if arithmetic == "fp32" else 5e-3)
     assert arithmetic == "fp32" or error > 0, "float16 rounds"
+
+
+@pytest.mark.parametrize("family", ["padded_patches", "padded_patches_rest"])
+def test_zeros_around_an_image_are_written_behind_its_cast(family: str) -> None:
+    graph = optimize_graph(export_model(make_model(VITS[family]), ExportForm(qkv="packed"))[0])[0]
+    typed = type_graph(graph, "fp32")
+    assert "Pad" in typed.op_counts()
+    assert ir.DataType.UINT8 not in list_types(typed)
+    height, width = VITS[family].image_size
+    images = np.random.default_rng(1).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+    wanted, found = run_graph(graph, [images])[0], run_graph(typed, [images])[0]
+    np.testing.assert_allclose(found, wanted, atol=1e-6 * np.abs(wanted).max())
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -34,7 +34,7 @@ def render_table(stored: Mapping[str, Any]) -> str:
         parity, quantized, timed, compiled = (row.get(part, {}) for part in PARTS)
         cells = [
             f"{model.title}, `{model.kind}`, {size}",
-            f"{parity['error']:.0e}" if "error" in parity else "not measured",
+            f"{parity['error']:.1e}" if "error" in parity else "not measured",
             _list(quantized.get("sqnr_db")),
             _list(quantized.get("nncf_sqnr_db")),
             "{:.2f} ({:.2f}–{:.2f})".format(*timed["ratio"]) if "ratio" in timed else "not measured",
@@ -79,4 +79,7 @@ def _list(figures: Any) -> str:
 def _show_fusion(compiled: Mapping[str, Any], blocks: int) -> str:
     if "fused" in compiled:
         return f"{compiled['fused']} of {blocks}"
-    return compiled["reason"].replace("\n", " ").replace("|", "/") if "reason" in compiled else "not measured"
+    if "reason" not in compiled:
+        return "not measured"
+    first, *more = [line.strip().replace("|", "/") for line in compiled["reason"].splitlines()[:4]]
+    return f"{first} {'; '.join(more)}"

@@ -88,7 +88,7 @@ def plant_massive(
         for block in module.blocks:  # the stream stays of order 1 whatever the depth
             for scale in (block.ls1, block.ls2):
                 if isinstance(scale, LayerScale):
-                    scale.gamma *= _BRANCH
+                    scale.gamma.mul_(_BRANCH)
         module.pos_embed[0, list(tokens)] += _MARK * config.width**0.5 * mark
         for start, sign in ((first, 1.0), (last - steps + 1, -1.0)):
             parts = tuple(sign * value / steps for value in values)

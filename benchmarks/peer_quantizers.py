@@ -32,7 +32,13 @@ def normalize(pixels: Pixels, preprocess: Preprocess) -> Values:
 
 
 def quantize_nncf(
-    source: Path, out: Path, pixels: Sequence[Pixels], preprocess: Preprocess, alpha: float | None = None
+    source: Path,
+    out: Path,
+    pixels: Sequence[Pixels],
+    preprocess: Preprocess,
+    alpha: float | None = None,
+    *,
+    plain: bool = False,
 ) -> Path:
     """NNCF's post-training quantisation for transformers: mixed preset, fast bias correction.
 
@@ -42,6 +48,7 @@ def quantize_nncf(
         pixels: ``(1, H, W, 3) uint8`` each, all of which are used.
         preprocess: The model's.
         alpha: SmoothQuant's, below 0 for off; ``None`` for NNCF's default.
+        plain: What NNCF does when it is not told that the model is a transformer, with its default preset.
     """
     os.environ.setdefault("CI", "true")  # openvino-telemetry sends nothing then
     import nncf
@@ -56,8 +63,8 @@ def quantize_nncf(
         model = nncf.quantize(
             openvino.Core().read_model(str(source)),
             nncf.Dataset(list(pixels), lambda batch: normalize(batch, preprocess)),
-            preset=nncf.QuantizationPreset.MIXED,
-            model_type=nncf.ModelType.TRANSFORMER,
+            preset=None if plain else nncf.QuantizationPreset.MIXED,
+            model_type=None if plain else nncf.ModelType.TRANSFORMER,
             subset_size=len(pixels),
             advanced_parameters=parameters,
         )

@@ -103,6 +103,7 @@ NEEDED = {
     "optimize": GRAPH,
     "half_range": GRAPH,
     "reference": MODEL | {"edgevit.pixels.resample", "edgevit.measure.reference"},
+    "whole_export": {"edgevit.checkpoints.transformers.whole", "edgevit.checkpoints.transformers.dense_tasks"},
     "quantize": INT8 | {"edgevit.quantize.fp8"},
     "set_back": ENGINE | {"edgevit.runtime.openvino", "edgevit.measure.accuracy"},
     "typed": ENGINE,

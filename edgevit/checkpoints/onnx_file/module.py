@@ -78,21 +78,31 @@ class ForeignModule(nn.Module):
         Raises:
             CompileError: A number of images that the file does not take, or a range of them.
         """
-        fixed = self.config.batch
-        if batch[0] != batch[2]:
-            raise CompileError(
-                f"{self.file.path} was recognised in part, and a range of batches needs the whole",
-                f"give one number: --batch {fixed or batch[1]}",
-            )
-        if fixed not in (None, batch[0]):
-            raise CompileError(
-                f"{self.file.path} was exported for {fixed} images a call, not {batch[0]}",
-                f"give --batch {fixed}, or export it again with an open batch",
-            )
+        refuse_batch(
+            self.file, self.config.batch, batch, "was recognised in part, and a range of batches needs the whole"
+        )
         graph, loaded = load_graph(self.file, batch[0])
         records = (*loaded, *apply_passes(graph, FOREIGN), *apply_passes(graph, PARTIAL[form.qkv]))
         front = put_front(graph, preprocess, fold=form.fold_input_normalization)
         return graph, (*records, front, self.whole)
+
+
+def refuse_batch(file: ForeignFile, fixed: int | None, batch: tuple[int, int, int], ranged: str) -> None:
+    """Raise CompileError for a number of images a call that a file does not take, or for a range of them.
+
+    Args:
+        file: The file.
+        fixed: Images a call that its graph is fixed to; ``None`` for any number.
+        batch: What is asked for: least, usual and largest.
+        ranged: Why it takes no range, behind the file's name.
+    """
+    if batch[0] != batch[2]:
+        raise CompileError(f"{file.path} {ranged}", f"give one number: --batch {fixed or batch[1]}")
+    if fixed not in (None, batch[0]):
+        raise CompileError(
+            f"{file.path} was exported for {fixed} images a call, not {batch[0]}",
+            f"give --batch {fixed}, or export it again with an open batch",
+        )
 
 
 # By its number of axes: what an output is that is no logits.

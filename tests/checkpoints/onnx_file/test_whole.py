@@ -219,7 +219,7 @@ def test_batch_is_fixed_or_as_large_as_is_asked_for(tmp_path: Path) -> None:
     graph, _ = export_model(model, ExportForm(), batch=(3, 3, 3))
     found = run_graph(optimize_graph(graph)[0], [draw(3)], ["mask"])[0]
     assert relative_error(torch.from_numpy(found), answer(module, model, draw(3))[0]) <= 1e-4
-    with pytest.raises(CompileError, match="fixed number of images"):
+    with pytest.raises(CompileError, match="for a fixed number of images"):
         export_model(model, ExportForm(), batch=(1, 2, 4))
     fixed = read_checkpoint(write(module, tmp_path / "fixed.onnx", ("mask",)))
     with pytest.raises(CompileError, match="exported for 1 images a call, not 3"):
@@ -243,6 +243,22 @@ def test_classifier_with_another_head_is_quantised_as_a_whole_model(tmp_path: Pa
     assert (model.task.name, model.classes, model.float_only) == ("classify", 7, "")
     graph, _ = optimize_graph(export_model(model, ExportForm(fold_residual_rotation=True))[0])
     assert compare(module, model, graph, draw(2))[0] <= 1e-4
+
+
+def test_file_whose_outputs_show_nothing_is_refused(tmp_path: Path) -> None:
+    module = make(Saliency)
+    nn.init.constant_(module.decoder.last.bias, -1e9)  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match="one number everywhere"):
+        read_checkpoint(write(module, tmp_path / "m.onnx", ("mask",)))
+
+
+def test_another_file_at_the_same_path_is_read_again(tmp_path: Path) -> None:
+    path = write(make(Saliency), tmp_path / "m.onnx", ("mask",))
+    read_checkpoint(path)
+    module = make(Saliency)
+    nn.init.constant_(module.decoder.last.bias, 2.0)  # type: ignore[arg-type]
+    model = read_checkpoint(write(module, path, ("mask",)))
+    assert isinstance(model.module, WholeModule)
 
 
 def test_graph_without_an_encoder_is_refused_with_the_reason(tmp_path: Path) -> None:

@@ -230,8 +230,8 @@ def compile_for_rtx(bench: Bench) -> dict[str, Any]:
 
 def _find_export(folder: Path) -> Path:
     """The ONNX file that reading the checkpoint left in the model's own cache: NNCF quantises what we do."""
-    (path,) = (folder / "cache").glob("whole_export/*/model.onnx")
-    return path
+    exports = (folder / "cache").glob("whole_export/*/model.onnx")
+    return max(exports, key=lambda path: path.parent.stat().st_mtime)  # a stage's time is that of its last use
 
 
 def _store(name: str, part: str, figures: Mapping[str, Any]) -> None:

@@ -85,7 +85,7 @@ LEFT_OUT = {
     "GRU", "LSTM", "RNN",  # states
     "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",  # chance
     "NonMaxSuppression", "NonZero",  # shapes that depend on values
-    "Resize", "Upsample", "GridSample", "RoiAlign",  # parameters that are float32 whatever the data are
+    "Resize", "Upsample", "RoiAlign",  # parameters that are float32 whatever the data are
     "EyeLike", "Range",  # types that are not those of an input
     "BlackmanWindow", "HammingWindow", "HannWindow", "STFT",  # of sound
     "GlobalLpPool", "LRN", "LpPool", "MeanVarianceNormalization", "ReverseSequence", "Shrink", "Hardmax", "Scatter",
@@ -160,4 +160,30 @@ def test_foreign_normalisation_by_reduce_l2_and_clip_keeps_the_rules_and_compile
     onnx.save(onnx.shape_inference.infer_shapes(model), tmp_path / "graph.onnx")
     graph = Graph.load(tmp_path / "graph.onnx")
     assert find_violations(type_graph(graph, "fp16"), "8.6") == ()
+    assert TENSORRT_RTX.compile(tmp_path / "graph.onnx", load_target("rtx-30"), "fp16", tmp_path, {}).path.is_file()
+
+
+def test_sampling_at_points_and_a_chosen_infinity_keep_the_rules_and_compile(tmp_path: Path) -> None:
+    """As deformable attention is exported, in RF-DETR and Mask2Former, with proposals outside the image at infinity."""
+    pytest.importorskip("tensorrt_rtx")
+    from edgevit.engines.tensorrt.backend import TENSORRT_RTX
+
+    text = """<ir_version: 10, opset_import: ["" : 20]>
+    sample (uint8[1, 8, 8, 3] image) => (float[1, 3, 1, 4] points)
+    <float far = {inf}, float half = {0.5}> {
+        pixels = Cast <to = 1> (image)
+        maps = Transpose <perm = [0, 3, 1, 2]> (pixels)
+        found = GridSample <align_corners = 0, mode = "linear", padding_mode = "zeros"> (maps, grid)
+        low = Less (found, half)
+        points = Where (low, far, found)
+    }"""
+    model = onnx.parser.parse_model(text.replace("{inf}", "{1}"))
+    grid = np.linspace(-0.9, 0.9, 8, dtype=np.float32).reshape(1, 1, 4, 2)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(grid, "grid"))
+    (far,) = (i for i in model.graph.initializer if i.name == "far")
+    far.CopyFrom(onnx.numpy_helper.from_array(np.array(np.inf, np.float32), "far"))
+    onnx.save(onnx.shape_inference.infer_shapes(model), tmp_path / "graph.onnx")
+    typed = type_graph(Graph.load(tmp_path / "graph.onnx"), "fp16")
+    assert find_violations(typed, "8.6") == ()
+    assert np.isinf(typed.model.graph.initializers["far"].const_value.numpy())  # type: ignore[union-attr]
     assert TENSORRT_RTX.compile(tmp_path / "graph.onnx", load_target("rtx-30"), "fp16", tmp_path, {}).path.is_file()

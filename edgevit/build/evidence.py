@@ -42,11 +42,17 @@ _IN_REPORT = " (report.json lists all)"
 
 @dataclass(frozen=True)
 class Judged:
-    """A set of images and the module's answers to it, ``(N, …) float32`` for each of its outputs."""
+    """A set of images and the module's answers to it, ``(N, …) float32`` for each of its outputs.
+
+    Attributes:
+        key: The cache's name of these answers, so of the checkpoint, the task and the images; empty where they are not
+            from the cache.
+    """
 
     images: ImageSet
     outputs: Outputs
     use: DataUse
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -292,4 +298,4 @@ def _judge(
         skipped_images=len(images.skipped),
         skipped=tuple(images.list_skipped()),
     )
-    return Judged(images, load_reference(model, folder), described)
+    return Judged(images, load_reference(model, folder), described, folder.name)

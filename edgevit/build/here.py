@@ -12,7 +12,7 @@ from edgevit.build.precisions import Arithmetic, list_arithmetics
 from edgevit.build.rehearsal import list_fusion_warnings, read_fusion
 from edgevit.build.tiers import add_judgements, describe_plan
 from edgevit.build.trial import GraphFile, refuse_trial
-from edgevit.build.try_engines import try_engines
+from edgevit.build.try_engines import SearchResult, try_engines
 from edgevit.build.verdict.choose import choose_variant
 from edgevit.core.errors import DeviceError
 from edgevit.core.isa import TIERS, TierName, read_tier
@@ -31,13 +31,8 @@ def try_here(graphs: Mapping[str, GraphFile], order: Order, bench: Bench) -> Out
     Where the target names instruction sets, this happens under them, in processes of their own. The bench's evidence
     holds the answers of the quantised graphs, which their engines are compared with.
     """
-    target, recipe, plan = order.target, order.recipe, order.tiers
-    arithmetics = list_arithmetics(tuple(graphs), target, recipe, plan.floats)
-    tried = {name: _choose_floats(graphs[a.precision], a, first=name == a.precision) for name, a in arithmetics.items()}
-    added, absent = add_libraries(graphs, target, recipe, plan.floats)
-    tried |= added
-    found = bench.run_under(plan.ranked, try_engines, tried, order)
-    tiers = {tier: _judge_elsewhere(tier, tried, order, bench) for tier in plan.others}
+    target, plan = order.target, order.tiers
+    found, tiers, absent = judge_here(graphs, order, bench)
     for trial in found.trials:
         if trial.engine is not None:
             bench.cache.hold(trial.engine.directory)  # another process may have made it
@@ -61,6 +56,31 @@ def try_here(graphs: Mapping[str, GraphFile], order: Order, bench: Bench) -> Out
         graph_outputs=bench.evidence.graph_outputs,
     )
     return _start_chosen(outcome, order, bench)
+
+
+def judge_here(
+    graphs: Mapping[str, GraphFile], order: Order, bench: Bench, *, measure: bool = True
+) -> tuple[SearchResult, dict[TierName, tuple[Variant, ...]], tuple[str, ...]]:
+    """Try the graphs under every instruction set of the target.
+
+    Args:
+        graphs: By precision.
+        order: The target, and what is tried.
+        bench: Its evidence holds what engines are compared with.
+        measure: Whether latency is measured.
+
+    Returns:
+        What came of them under the set that they are ranked by; the variants as judged under each other one; and the
+        engine libraries that are not there, a sentence each.
+    """
+    target, recipe, plan = order.target, order.recipe, order.tiers
+    arithmetics = list_arithmetics(tuple(graphs), target, recipe, plan.floats)
+    tried = {name: _choose_floats(graphs[a.precision], a, first=name == a.precision) for name, a in arithmetics.items()}
+    added, absent = add_libraries(graphs, target, recipe, plan.floats)
+    tried |= added
+    found = bench.run_under(plan.ranked, try_engines, tried, order, measure=measure)
+    tiers = {tier: _judge_elsewhere(tier, tried, order, bench) for tier in plan.others}
+    return found, tiers, absent
 
 
 def _choose_floats(graph: GraphFile, arithmetic: Arithmetic, *, first: bool) -> GraphFile:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,11 +13,14 @@ import numpy.typing as npt
 
 from edgevit.build.trial import GraphFile, Trial, compile_graph, refuse_trial
 from edgevit.core.engine import Engine
-from edgevit.core.errors import DeviceError
+from edgevit.core.errors import CompileError, DeviceError
 from edgevit.core.isa import TIERS, TierName, read_tier
+from edgevit.core.json_text import parse_json
 from edgevit.core.libraries import LIBRARIES
 from edgevit.core.report.report import Accuracy, Parity, Variant
+from edgevit.core.schema import from_data, to_data
 from edgevit.measure.answers import measure_answers
+from edgevit.measure.machine.processor import list_instruction_sets, name_cpu, read_processors
 from edgevit.measure.parity import GRAPH_TOLERANCE, PARITY_TOLERANCES, check_parity
 from edgevit.runtime.session import Outputs, Session, open_engine
 
@@ -24,6 +30,9 @@ if TYPE_CHECKING:
     from edgevit.build.order import Order
     from edgevit.core.recipe import Recipe
     from edgevit.core.task import Task
+
+
+ACCURACY_FILE = "accuracy.json"
 
 
 def try_graph(graph: GraphFile, precision: str, order: Order, bench: Bench) -> Trial:
@@ -36,7 +45,8 @@ def try_graph(graph: GraphFile, precision: str, order: Order, bench: Bench) -> T
         return trial
     try:
         with open_engine(trial.engine) as session:
-            accuracy = _measure(bench.evidence.choice, f"calibration {precision}", session, order, bench)
+            judged = bench.evidence.choice
+            accuracy = _measure(judged, f"calibration {precision}", trial.engine, session, order, bench)
     except DeviceError as exc:
         return refuse_trial(precision, exc)
     return trial.update(choice_accuracy=accuracy)
@@ -54,7 +64,8 @@ def judge_trial(trial: Trial, session: Session, order: Order, bench: Bench, *, c
         return dataclasses.replace(variant, parity=dataclasses.replace(parity, reason=f"{parity.reason}{cause}"))
 
     def measure(judged: Judged | None, what: str) -> Accuracy | None:
-        return _measure(judged, f"{what} {variant.name}", session, order, bench)
+        assert trial.engine is not None
+        return _measure(judged, f"{what} {variant.name}", trial.engine, session, order, bench)
 
     return dataclasses.replace(
         variant,
@@ -83,9 +94,39 @@ def _guess_cause(engine: Engine | None, tier: TierName | None) -> str:
     return ""
 
 
-def _measure(judged: Judged | None, stage: str, session: Session, order: Order, bench: Bench) -> Accuracy | None:
+def _measure(
+    judged: Judged | None, stage: str, engine: Engine, session: Session, order: Order, bench: Bench
+) -> Accuracy | None:
+    """Accuracy on a set, which is kept: the same engine gives the same answers to the same images on the same CPU."""
     if judged is None:
         return None
+    if not judged.key:
+        return _count(judged, stage, session, order, bench)
+
+    def produce(folder: Path) -> None:
+        found = _count(judged, stage, session, order, bench)
+        (folder / ACCURACY_FILE).write_text(json.dumps(to_data(found)), encoding="utf-8")
+
+    key = {
+        "engine": engine.directory.name,
+        "settings": dict(engine.settings),
+        "reference": judged.key,
+        "files": list(judged.images.files),
+        "batch": order.recipe.batch,
+        "machine": [*_describe_cpu(), read_tier()],
+    }
+    folder, _ = bench.cache.run("accuracy", key, produce)
+    found = parse_json((folder / ACCURACY_FILE).read_bytes())
+    return from_data(Accuracy, found, str(folder), CompileError)
+
+
+@functools.cache
+def _describe_cpu() -> tuple[str | None, tuple[str, ...]]:
+    processors = read_processors(Path("/"))
+    return name_cpu(processors), list_instruction_sets(processors)
+
+
+def _count(judged: Judged, stage: str, session: Session, order: Order, bench: Bench) -> Accuracy:
     return measure_answers(
         session.run_outputs,
         judged.images,

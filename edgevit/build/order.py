@@ -39,6 +39,7 @@ class Inputs:
         calibration: A folder or a CSV; :data:`RANDOM` stands for random pixels.
         validation: Held-out images to judge by.
         skip_bad_images: Whether images that cannot be used are left out.
+        accept_chance: Whether a float model that does no better than chance on labelled images is built.
         texts: Labels that a text tower makes a head of.
     """
 
@@ -49,6 +50,7 @@ class Inputs:
     calibration: str | Path | None = None
     validation: str | Path | None = None
     skip_bad_images: bool = False
+    accept_chance: bool = False
     texts: LabelTexts | None = None
 
     @property

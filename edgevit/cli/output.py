@@ -76,6 +76,11 @@ class Output:
         if self.as_json:
             write_json(data, self._stream)
 
+    def event(self, data: object) -> None:
+        """A line of JSON, of those that go on while a command runs, where ``--json`` asks for it."""
+        if self.as_json:
+            write_json(data, self._stream, indent=None)
+
     def progress(self) -> contextlib.AbstractContextManager[Progress]:
         """Bars on a terminal, plain lines elsewhere, nothing when quiet."""
         from edgevit.cli.progress import draw_progress

@@ -40,6 +40,7 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "typed": _GRAPHS,
     "rehearsal": _GRAPHS,
     "engine": _GRAPHS,
+    "accuracy": _GRAPHS,
     "portable": _GRAPHS,
 }
 """Every stage of a build that is kept, with the modules that make what it starts from: their code counts as its own."""

@@ -183,7 +183,7 @@ def test_site_that_is_pinned_to_float_stays_float_and_an_unknown_one_is_refused(
 
 def test_pin_of_no_site_is_refused_before_the_float_model_runs_over_the_images(tmp_path, digits, monkeypatch):
     ran = []
-    monkeypatch.setattr("edgevit.build.build.gather_evidence", lambda *given: ran.append(given))
+    monkeypatch.setattr("edgevit.build.begin.gather_evidence", lambda *given: ran.append(given))
     pins: dict[str, Any] = {"blocks.0.attn.qkv": "float", "blocks.*.mlp.fc2": "float", "fc9": "int8"}
     recipe = dataclasses.replace(QUICK, quantization=Quantization(images=40, sites=pins))
     with pytest.raises(RecipeError) as caught:

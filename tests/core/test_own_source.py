@@ -109,6 +109,7 @@ NEEDED = {
     "typed": ENGINE,
     "rehearsal": ENGINE,
     "engine": ENGINE,
+    "accuracy": ENGINE | {"edgevit.runtime.openvino", "edgevit.measure.accuracy", "edgevit.measure.embeddings"},
     "portable": INT8,
 }
 FREE = {

@@ -28,7 +28,7 @@ BELOW: dict[str, tuple[str, ...]] = {
         "pixels",
         "core",
     ),
-    "remote": ("build", "measure", "runtime", "pixels", "core"),
+    "remote": ("build", "measure", "checkpoints", "runtime", "pixels", "core"),
     "build": ("measure", "checkpoints", "quantize", "engines", "models", "runtime", "graph", "pixels", "core"),
     "measure": ("checkpoints", "models", "runtime", "pixels", "core"),
     "checkpoints": ("models", "graph", "pixels", "core"),

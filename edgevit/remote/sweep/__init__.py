@@ -1,0 +1,1 @@
+"""Many builds and large evaluations, on this machine or on a cluster, with Ray."""

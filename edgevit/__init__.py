@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgevit.models.model import Model
     from edgevit.pixels.images import ImageSet
     from edgevit.pixels.preprocess import Preprocess
+    from edgevit.remote.sweep.sweep import sweep
     from edgevit.runtime import open_bundle
 
 __version__ = "0.1.0"
@@ -48,6 +49,7 @@ __all__ = [
     "load_target",
     "open_bundle",
     "read_checkpoint",
+    "sweep",
 ]
 
 _MODULES = {
@@ -67,6 +69,7 @@ _MODULES = {
     "load_target": "edgevit.core.target",
     "open_bundle": "edgevit.runtime",
     "read_checkpoint": "edgevit.checkpoints",
+    "sweep": "edgevit.remote.sweep.sweep",
 }
 
 

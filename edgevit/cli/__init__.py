@@ -42,6 +42,7 @@ _EXTRAS = {
     **dict.fromkeys(("jinja2", "markupsafe", "matplotlib"), "report"),
     "cryptography": "signing",
     "pycocotools": "coco",
+    **dict.fromkeys(("ray", "pyarrow", "fsspec"), "sweep"),
     **{name: library.extra for name, library in LIBRARIES.items()},
 }
 

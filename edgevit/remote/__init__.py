@@ -1,1 +1,1 @@
-"""Building and measuring on another machine, over ssh."""
+"""Building and measuring on another machine, over ssh, and on many, with Ray."""

@@ -228,7 +228,26 @@ def read_transformers_preprocess(
             reader.problems.append(f"{key} = {value!r} is a step that is not supported")
 
     resize, resize_size, crop_size, ratio = _take_transformers_sizes(reader, name, processor)
-    code = reader.take("resample", processor.resample)
+    return reader.finish(
+        height=crop_size[0],
+        width=crop_size[1],
+        resize=resize,
+        resize_height=resize_size[0],
+        resize_width=resize_size[1],
+        crop_rounding="floor",
+        crop_ratio=ratio,
+        **take_numbers(reader, reader.take("resample", processor.resample), processor.normalization),
+    )
+
+
+def take_numbers(reader: ConfigReader, code: object, normalization: tuple[Triple, Triple]) -> dict[str, Any]:
+    """Interpolation, scale, mean and deviation of a processor of transformers, as :class:`Preprocess` has them.
+
+    Args:
+        reader: Of the processor's config; told of a code that means nothing.
+        code: Of the interpolation, as Pillow numbers them.
+        normalization: Mean and standard deviation where the config says none.
+    """
     interpolation = RESAMPLE.get(code) if isinstance(code, int) and not isinstance(code, bool) else None
     if interpolation is None:
         known = ", ".join(f"{code} ({name})" for code, name in RESAMPLE.items())
@@ -236,23 +255,16 @@ def read_transformers_preprocess(
     rescale = reader.take_number("rescale_factor", 1 / 255) if reader.take_flag("do_rescale", True) else 1.0
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     if reader.take_flag("do_normalize", True):
-        mean = reader.take_triple("image_mean", processor.normalization[0])
-        std = reader.take_triple("image_std", processor.normalization[1])
-    return reader.finish(
-        height=crop_size[0],
-        width=crop_size[1],
-        resize=resize,
-        resize_height=resize_size[0],
-        resize_width=resize_size[1],
-        interpolation=interpolation,
-        mean=mean,
-        std=std,
-        rescale=rescale,
+        mean = reader.take_triple("image_mean", normalization[0])
+        std = reader.take_triple("image_std", normalization[1])
+    return {
+        "interpolation": interpolation,
+        "mean": mean,
+        "std": std,
+        "rescale": rescale,
         # torchvision's tensor resize, which is the default, has no box or hamming; these go through Pillow.
-        resampling="pillow" if interpolation in ("box", "hamming") else "torch",
-        crop_rounding="floor",
-        crop_ratio=ratio,
-    )
+        "resampling": "pillow" if interpolation in ("box", "hamming") else "torch",
+    }
 
 
 def _find_processor(reader: ConfigReader, model_type: str | None) -> tuple[str, _Processor]:

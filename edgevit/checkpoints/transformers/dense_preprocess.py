@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgevit.checkpoints.preprocess_configs import HALF, IMAGENET, RESAMPLE, ConfigReader, Triple, is_size
+from edgevit.checkpoints.preprocess_configs import HALF, IMAGENET, ConfigReader, Triple, is_size, take_numbers
 from edgevit.core.errors import CheckpointError
 from edgevit.pixels.preprocess import Preprocess
 
@@ -104,14 +104,7 @@ def read_dense_preprocess(
     sides = _choose_size(reader, edges, processor, model_size, size)
     warps = name == "VitPose"
     code = 2 if warps else reader.take("resample", processor.resample)
-    interpolation = RESAMPLE.get(code) if isinstance(code, int) and not isinstance(code, bool) else None
-    if interpolation is None:
-        reader.problems.append(f"resample = {code!r} is not one of {', '.join(map(str, RESAMPLE))}")
-    rescale = reader.take_number("rescale_factor", 1 / 255) if reader.take_flag("do_rescale", True) else 1.0
-    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    if reader.take_flag("do_normalize", True):
-        mean = reader.take_triple("image_mean", processor.normalization[0])
-        std = reader.take_triple("image_std", processor.normalization[1])
+    numbers = take_numbers(reader, code, processor.normalization)
     if tiles and sides[0] != sides[1]:
         reader.problems.append(f"do_split_image makes squares, and the input is {sides[0]} × {sides[1]}")
     preprocess, notes = reader.finish(
@@ -120,13 +113,9 @@ def read_dense_preprocess(
         resize="warp" if warps else "shortest" if tiles else "squash",
         resize_height=sides[0],
         resize_width=sides[1],
-        interpolation=interpolation,
-        mean=mean,
-        std=std,
-        rescale=rescale,
-        resampling="pillow" if interpolation in ("box", "hamming") else "torch",
         crop_rounding="floor",
         antialias=processor.antialias and not warps,
+        **numbers,
     )
     return DensePreprocess(preprocess, edges or sides, tiles, notes)
 

@@ -15,11 +15,13 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from edgevit.checkpoints.onnx_file.encoder import Block, Pooled, find_block
+from edgevit.checkpoints.onnx_file.late_tokens import find_additions
 from edgevit.checkpoints.onnx_file.lift_swin import find_stage_ends, lift_swin
 from edgevit.checkpoints.onnx_file.lift_vit import Heads, find_blocks, has_swin_windows, lift_vit
 from edgevit.checkpoints.onnx_file.patches import find_patches
 from edgevit.core.pass_record import Skip
 from edgevit.graph.graph import Graph
+from edgevit.graph.movement import Index
 from edgevit.graph.patterns.pieces import MismatchError, Norm, Weights, find_norm, look
 from edgevit.models import ModelConfig, SwinConfig
 
@@ -35,11 +37,13 @@ class Tap:
         level: Block of a ViT or stage of a Swin, counted from 0.
         stream: Name of the residual stream behind it, ``(…, N, C)``.
         norm: LayerNorm that everything reads it through, which belongs to the encoder then.
+        order: Of the canonical module's tokens, the one that each of the file's is there; empty for no change.
     """
 
     level: int
     stream: str
     norm: Norm | None = None
+    order: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -59,7 +63,6 @@ class Encoder:
         state: Its weights.
         taps: By level, those that are read.
         streams: Name of the residual stream behind every level.
-        order: Of the canonical module's tokens, the one that each of the file's is; empty where they are the same.
         near: Streams that looked like another encoder and were not, with the reason.
     """
 
@@ -67,7 +70,6 @@ class Encoder:
     state: dict[str, Weights]
     taps: tuple[Tap, ...]
     streams: tuple[str, ...]
-    order: tuple[int, ...] = ()
     near: tuple[Skip, ...] = ()
 
 
@@ -99,10 +101,11 @@ def find_encoder(graph: Graph) -> Encoder:
         raise MismatchError(None, f"only {best.count} block of an encoder was found")
     names = tuple(stream.name or "" for stream in best.streams)
     twin = graph.copy()
-    taps = _cut(twin, [Tap(level, name) for level, name in enumerate(names)])
+    orders = best.orders or ((),) * len(names)
+    taps = _cut(twin, [Tap(level, name, order=orders[level]) for level, name in enumerate(names)])
     state = _place_norm(best.config, best.state, taps)
     config = _describe_norm(best.config, taps)
-    return Encoder(config, state, taps, names, best.order, tuple(near))
+    return Encoder(config, state, taps, names, tuple(near))
 
 
 def cut_head(graph: Graph, taps: Sequence[Tap]) -> None:
@@ -125,13 +128,13 @@ def _find_all_blocks(graph: Graph) -> dict[ir.Value, Block]:
 
 @dataclass(frozen=True)
 class _Found:
-    """A candidate: its blocks' number, and the stream behind every level."""
+    """A candidate: its blocks' number, the stream behind every level, and its tokens' order where they have one."""
 
     count: int
     config: ModelConfig
     state: dict[str, Weights]
     streams: list[ir.Value]
-    order: tuple[int, ...] = ()
+    orders: tuple[tuple[int, ...], ...] = ()
 
 
 def _lift(stream: ir.Value, image: ir.Value) -> _Found:
@@ -145,8 +148,15 @@ def _lift(stream: ir.Value, image: ir.Value) -> _Found:
     token = int(patches.order.argmin()) if patches.prefix else None
     vit, state = lift_vit(Heads(None, None, Pooled(stream, token, 0, None, None)), blocks, image)
     streams = [block.source for block in blocks[1:]] + [stream]
-    order = () if patches.in_order or vit.window_count > 1 else tuple(int(place) for place in patches.order)
-    return _Found(len(blocks), vit, state, streams, order)
+    if vit.window_count > 1:
+        return _Found(len(blocks), vit, state, streams)
+    orders = find_additions(blocks, patches.order).orders
+    return _Found(len(blocks), vit, state, streams, tuple(_list_order(order) for order in orders))
+
+
+def _list_order(order: Index) -> tuple[int, ...]:
+    places = tuple(int(place) for place in order)
+    return () if places == tuple(range(len(places))) else places
 
 
 def _cut(graph: Graph, taps: Sequence[Tap]) -> tuple[Tap, ...]:

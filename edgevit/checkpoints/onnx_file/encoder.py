@@ -87,6 +87,16 @@ def find_block(result: ir.Value) -> Block:
     return Block(source, attention, enter, leave, mlp_width, activation, norm1.epsilon, biased, tensors, shift, places)
 
 
+def find_start(result: ir.Value) -> ir.Value:
+    """The stream in front of what has a block's MLP and its two residual sums, whatever its attention is.
+
+    Raises:
+        MismatchError: It does not have them.
+    """
+    middle = _find_mlp(result)[0]
+    return _split_shift(flat_source(_sides(middle)[0]))[0]
+
+
 def is_sum(stream: ir.Value) -> bool:
     """Whether a stream is a sum of two activations here, as behind a block."""
     node = stream.producer()

@@ -6,15 +6,16 @@ be known of what reads it. Wherever something else reads the stream, the graph i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from edgevit.checkpoints.onnx_file.encoder import Block, Pooled, find_block
+from edgevit.checkpoints.onnx_file.encoder import Block, Pooled, find_block, find_start
 from edgevit.checkpoints.onnx_file.late_tokens import find_additions
 from edgevit.checkpoints.onnx_file.lift_swin import find_stage_ends, lift_swin
 from edgevit.checkpoints.onnx_file.lift_vit import Heads, find_blocks, has_swin_windows, lift_vit
@@ -63,7 +64,8 @@ class Encoder:
         state: Its weights.
         taps: By level, those that are read.
         streams: Name of the residual stream behind every level.
-        near: Streams that looked like another encoder and were not, with the reason.
+        near: Streams that looked like another encoder and were not, and what looked like the block behind the last one,
+            with the reason.
     """
 
     config: ModelConfig
@@ -82,16 +84,19 @@ def find_encoder(graph: Graph) -> Encoder:
     Raises:
         MismatchError: There is none; of the best candidate the place and the reason.
     """
-    blocks = _find_all_blocks(graph)
+    blocks, missed = _find_all_blocks(graph)
     near: list[Skip] = []
     read = {block.source for block in blocks.values()}
     found: list[_Found] = []
-    for stream in [value for value in blocks if value not in read]:
+    ends = [value for value in blocks if value not in read]
+    for stream in ends:
         try:
             found.append(_lift(stream, graph.model.graph.inputs[0]))
         except (MismatchError, ValueError) as exc:
             site, reason = (exc.site, exc.reason) if isinstance(exc, MismatchError) else (stream.name or "", str(exc))
             near.append(Skip(site, reason))
+            # What stands in front of tokens that join may be one by itself, and is looked at next.
+            ends += [joint for joint in _list_joints(blocks, stream) if joint not in ends]
     if not found:
         if near:
             raise MismatchError(None, f"no encoder was found whole: {near[-1].site}: {near[-1].reason}")
@@ -99,6 +104,7 @@ def find_encoder(graph: Graph) -> Encoder:
     best = max(found, key=lambda one: one.count)
     if best.count < _LEAST_BLOCKS:
         raise MismatchError(None, f"only {best.count} block of an encoder was found")
+    near += _find_end(missed, best.streams[-1])
     names = tuple(stream.name or "" for stream in best.streams)
     twin = graph.copy()
     orders = best.orders or ((),) * len(names)
@@ -113,16 +119,37 @@ def cut_head(graph: Graph, taps: Sequence[Tap]) -> None:
     _cut(graph, taps)
 
 
-def _find_all_blocks(graph: Graph) -> dict[ir.Value, Block]:
-    """Blocks by their result, in the order of execution."""
+def _find_all_blocks(graph: Graph) -> tuple[dict[ir.Value, Block], dict[ir.Value, MismatchError]]:
+    """Blocks by their result, in the order of execution, and why other sums are the result of none."""
     found: dict[ir.Value, Block] = {}
+    missed: dict[ir.Value, MismatchError] = {}
     for node in graph.model.graph:
         if node.op_type != "Add" or any(v is None or v.const_value is not None for v in node.inputs):
             continue
         try:
             found[node.outputs[0]] = find_block(node.outputs[0])
-        except (MismatchError, ValueError):
-            continue  # every block has a sum in its middle, too
+        except MismatchError as exc:
+            missed[node.outputs[0]] = exc  # every block has a sum in its middle, too
+        except ValueError:
+            continue
+    return found, missed
+
+
+def _list_joints(blocks: Mapping[ir.Value, Block], stream: ir.Value) -> Iterator[ir.Value]:
+    """Streams in front of a stream that tokens join, the last one first."""
+    while (block := blocks.get(stream)) is not None:
+        stream = block.source
+        if block.places is not None:
+            yield stream
+
+
+def _find_end(missed: Mapping[ir.Value, MismatchError], last: ir.Value) -> list[Skip]:
+    """What goes on as a block does behind the last one, and why it is none."""
+    found = []
+    for result, reason in missed.items():
+        with contextlib.suppress(MismatchError, ValueError):
+            if find_start(result) is last:
+                found.append(Skip(reason.site, reason.reason))
     return found
 
 

@@ -27,13 +27,17 @@ def run_blocks(module: Any, pixels: torch.Tensor) -> list[torch.Tensor]:
     return found
 
 
+def make_module(name: str) -> Any:
+    return make_model(VITS[name]).module
+
+
 def make_pixels(config: Any) -> torch.Tensor:
     return torch.randn(2, 3, *config.image_size, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_tokens_that_join_late_are_attended_to_and_stand_behind_the_patches(name: str) -> None:
-    config, module = VITS[name], make_model(VITS[name]).module
+    config, module = VITS[name], make_module(name)
     with torch.inference_mode():
         tokens = run_blocks(module, make_pixels(config))
         assert [level.shape[1] for level in tokens] == [config.count_tokens(block) for block in range(config.depth)]
@@ -45,7 +49,7 @@ def test_tokens_that_join_late_are_attended_to_and_stand_behind_the_patches(name
 
 def test_answer_is_of_the_class_token_or_the_patches_and_depends_on_late_tokens() -> None:
     for name in NAMES[:2]:
-        config, module = VITS[name], make_model(VITS[name]).module
+        config, module = VITS[name], make_module(name)
         with torch.inference_mode():
             last = module.norm(run_blocks(module, make_pixels(config))[-1])
             pooled = last[:, 0] if config.pool == "token" else last[:, : config.tokens].mean(dim=1)
@@ -57,7 +61,7 @@ def test_answer_is_of_the_class_token_or_the_patches_and_depends_on_late_tokens(
 
 def test_late_tokens_are_not_turned_where_positions_are_rotary() -> None:
     config = VITS["late_tokens_rotary"]
-    cos, sin = make_model(config).module.blocks[0].attn.rotation
+    cos, sin = make_module("late_tokens_rotary").blocks[0].attn.rotation
     assert cos.shape[1] == config.tokens + config.late_tokens
     assert bool((cos[:, -config.late_tokens :] == 1).all())
     assert not sin[:, -config.late_tokens :].any()

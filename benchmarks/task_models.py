@@ -42,6 +42,8 @@ class TaskModel:
         config, processor = self.make(transformers, {"height": self.size[0], "width": self.size[1]})
         module = randomise(getattr(transformers, self.kind)(config), seed=1).requires_grad_(False)
         module.set_attn_implementation("eager")
+        if hasattr(module, "attn_mask_probs"):  # how often EoMT masks attention in training, which anneals it to never
+            module.attn_mask_probs.zero_()
         module.save_pretrained(folder)
         processor.save_pretrained(folder)
         return module

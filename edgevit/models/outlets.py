@@ -18,18 +18,27 @@ class Outlet(nn.Module):
         norm: In front, where the origin normalises features.
         prefix_tokens: Tokens before the patches, which are left out.
         layout: Of the result.
+        suffix_tokens: Tokens behind the patches, which are left out.
     """
 
-    def __init__(self, grid: tuple[int, int], norm: nn.Module | None, prefix_tokens: int, layout: Layout) -> None:
+    def __init__(
+        self,
+        grid: tuple[int, int],
+        norm: nn.Module | None,
+        prefix_tokens: int,
+        layout: Layout,
+        suffix_tokens: int = 0,
+    ) -> None:
         super().__init__()
-        self.grid, self.prefix_tokens, self.layout = grid, prefix_tokens, layout
+        self.grid, self.layout = grid, layout
+        self.prefix_tokens, self.suffix_tokens = prefix_tokens, suffix_tokens
         self.norm: nn.Module = norm if norm is not None else nn.Identity()
         self.restore: nn.Module = nn.Identity()  # back from a rotation, see edgevit.models.folds.residual_rotation
         self.arrange: nn.Module = nn.Identity()  # into another order of tokens, see edgevit.models.folds.window_gather
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.prefix_tokens:
-            x = x[:, self.prefix_tokens :]
+        if self.prefix_tokens or self.suffix_tokens:
+            x = x[:, self.prefix_tokens : -self.suffix_tokens or None]
         x = self.arrange(self.restore(self.norm(x)))
         if self.layout == "tokens":
             return x

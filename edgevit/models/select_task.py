@@ -161,6 +161,8 @@ def _cut(module: ViT | Swin, last: int) -> None:
             projection=0,
             compares=False,
             window_blocks=tuple(block for block in module.config.window_blocks if block <= last),
+            late_tokens=module.config.late_tokens if module.config.late_block <= last else 0,
+            late_block=module.config.late_block if module.config.late_block <= last else 0,
         )
         module.blocks = module.blocks[: last + 1]
         module.head_dist = module.attn_pool = module.projection = module.label_head = None
@@ -186,7 +188,8 @@ def _add_vit_outlets(module: ViT, task: Task) -> list[str]:
     for level in task.levels:
         norm = copy_structure(module.norm) if task.norm else None
         windowed = config.window_count > 1
-        outlet = Outlet(config.grid, norm, 0 if windowed else config.prefix_tokens, task.layout)
+        late = config.count_tokens(level) - config.tokens
+        outlet = Outlet(config.grid, norm, 0 if windowed else config.prefix_tokens, task.layout, late)
         if windowed:
             outlet.arrange = MergedWindows(config.prefix_tokens, config.grid, config.windows)
         module.outlets[str(level)] = outlet

@@ -24,6 +24,8 @@ __all__ = ["EncoderBlock", "ViT", "ViTConfig"]
 class EncoderBlock(nn.Module):
     """Pre-norm encoder block: ``(B, N, C) → (B, N, C)``, or ``(B, queries, C)`` where ``queries`` is set.
 
+    In front of a block that tokens join it is ``(B, N − Q, C)``.
+
     ``queries`` is set only on the last block, by :mod:`edgevit.models.folds.last_block`; ``apart``, ``tokens`` and the
     parts whose names begin with ``token_`` by :mod:`edgevit.models.folds.class_token_mlp`.
     """
@@ -41,6 +43,8 @@ class EncoderBlock(nn.Module):
         self.ls2 = LayerScale(width) if config.layer_scale else nn.Identity()
         # (1, N, C), added to all tokens first; set by the model whose blocks have positions of their own.
         self.pos_embed: nn.Parameter | None = None
+        # (1, Q, C), put behind the tokens before that; set by the model in front of whose block they join.
+        self.late_token: nn.Parameter | None = None
         self.windows = 1  # that attention is within
         self.queries: int | None = None
         self.apart: int | None = None
@@ -50,6 +54,8 @@ class EncoderBlock(nn.Module):
         self.token_ls2: nn.Module = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.late_token is not None:
+            x = torch.cat([x, self.late_token.expand(x.shape[0], -1, -1)], dim=1)
         if self.pos_embed is not None:
             x = x + self.pos_embed
         stream = x if self.queries is None else x[:, : self.queries]
@@ -106,9 +112,12 @@ class ViT(nn.Module):
         self.suffix: Tensor | None
         self.norm_pre = _make_norm(config.norm_before_blocks, width, config.norm_eps)
         self.blocks = nn.ModuleList(EncoderBlock(config) for _ in range(config.depth))
-        for block in self.blocks[1:] if config.block_positions else ():
+        for index, block in enumerate(self.blocks):
             assert isinstance(block, EncoderBlock)
-            block.pos_embed = nn.Parameter(torch.zeros(1, config.tokens, width))
+            if config.block_positions and index:
+                block.pos_embed = nn.Parameter(torch.zeros(1, config.count_tokens(index), width))
+            if config.late_tokens and index == config.late_block:
+                block.late_token = _make_tokens(config.late_tokens, width)
         for index in config.window_blocks:
             windowed = self.blocks[index]
             assert isinstance(windowed, EncoderBlock)
@@ -129,7 +138,7 @@ class ViT(nn.Module):
         if config.distillation_head:
             self.head_dist = nn.Linear(width, classes) if classes else nn.Identity()
         if config.position == "rotary":
-            rotation = self.make_rotation()
+            rotation = self.make_rotation(config.late_tokens)
             for block in self.blocks:
                 assert isinstance(block, EncoderBlock)
                 block.attn.rotation = rotation
@@ -190,7 +199,7 @@ class ViT(nn.Module):
         for index, block in enumerate(self.blocks):
             x = block(x)
             if str(index) in self.outlets:  # here, not behind the last block, so that tokens need not be kept
-                tokens = x if self.suffix is None else x[:, : self.config.tokens]
+                tokens = x if self.suffix is None else x[:, : self.config.count_tokens(index)]
                 features.append(self.outlets[str(index)](tokens))
         return tuple(features)
 
@@ -201,7 +210,8 @@ class ViT(nn.Module):
         if self.config.window_count > 1:
             merged: Tensor = MergedWindows(self.config.prefix_tokens, self.config.grid, self.config.windows)(x)
             return merged.mean(dim=1)
-        patches = x[:, self.config.prefix_tokens : self.config.tokens] if self.config.prefix_tokens else x
+        others = self.config.prefix_tokens or self.config.late_tokens
+        patches = x[:, self.config.prefix_tokens : self.config.tokens] if others else x
         if self.attn_pool is not None:
             pooled: Tensor = self.attn_pool(patches)
             return pooled

@@ -34,6 +34,9 @@ class ViTConfig:
         projection_bias: Whether it has a bias, as a timm tower's in open_clip.
         distillation_head: A second head on the distillation token; the answer is the mean of both (DeiT).
         block_positions: Whether every block but the first adds positions of its own to all tokens (YOLOS).
+        late_tokens: Learned tokens that join the others, behind the patches, in front of one of the blocks (EoMT's
+            queries).
+        late_block: Which block that is.
         windows: Windows down and across that the stream holds one after the other, each with class token and registers
             of its own (:mod:`edgevit.models.vit_windows`).
         window_blocks: Blocks whose attention is within windows; in the others it is among all tokens.
@@ -82,6 +85,8 @@ class ViTConfig:
     compares: bool = False
     patch_padding: tuple[int, int] = (0, 0)
     block_positions: bool = False
+    late_tokens: int = 0
+    late_block: int = 0
     windows: tuple[int, int] = (1, 1)
     window_blocks: tuple[int, ...] = ()
     level_norm: bool = False
@@ -93,7 +98,7 @@ class ViTConfig:
         loose = small or self.drop_remainder or any(self.patch_padding)
         rest = not loose and any(i % p for i, p in zip(image, patch, strict=True))
         wide = any(pad < 0 or pad >= p for pad, p in zip(self.patch_padding, patch, strict=True))
-        counts = {name: getattr(self, name) for name in ("classes", "register_tokens", "projection")}
+        counts = {name: getattr(self, name) for name in ("classes", "register_tokens", "projection", "late_tokens")}
         odd, by_token = self.position == "sincos" and width % 4, self.pool in ("token", "token_mean")
         second, registers = self.distillation_head, self.position_registers
         rotary, quarter = self.position == "rotary", width // self.heads / 4
@@ -102,6 +107,8 @@ class ViTConfig:
         uneven = any(n < 1 or side % n for n, side in zip(self.windows, self.grid, strict=True))
         strange = windowed and (self.pool not in ("token", "mean") or self.position == "rotary" or self.classes)
         beyond = self.window_blocks and (not windowed or not set(self.window_blocks) <= set(range(self.depth)))
+        late = bool(self.late_tokens)
+        early = self.late_block != 0 if not late else not 0 < self.late_block < self.depth
         changed = second and (self.pool != "token" or self.norm_after_pool or self.projection)
         refuse(
             (width % self.heads, f"width {width} is not a multiple of {self.heads} heads"),
@@ -113,6 +120,8 @@ class ViTConfig:
             (uneven, f"a grid of {self.grid} patches does not divide into windows of {self.windows}"),
             (strange, "windows go with the class token's answer and with positions that are embedded"),
             (beyond, f"there are no windows, or no blocks {self.window_blocks}, to attend within"),
+            (early, f"no tokens join, or not in front of block {self.late_block}, which has to follow another"),
+            (windowed and late, "tokens that join the others do not go with windows"),
             (by_token and not self.class_token, "pooling by class token needs a class token"),
             (second and not self.distillation_token, "a distillation head needs a distillation token"),
             (changed, "a distillation head goes with the class token as it is, without another norm or a projection"),
@@ -148,8 +157,12 @@ class ViTConfig:
 
     @property
     def tokens(self) -> int:
-        """Of an image: those before the patches, and the patches."""
+        """Of an image: those before the patches, and the patches; without those that join late."""
         return self.window_count * self.prefix_tokens + self.grid[0] * self.grid[1]
+
+    def count_tokens(self, block: int) -> int:
+        """Tokens of an image that a block gives."""
+        return self.tokens + (self.late_tokens if block >= self.late_block else 0)
 
     @property
     def window_count(self) -> int:

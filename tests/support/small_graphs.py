@@ -22,6 +22,7 @@ from tests.support.small_models import SWIN, VIT, VITS, make_images, make_model
 CONFIGS: dict[str, Any] = {
     "vit": dataclasses.replace(VIT, depth=2),
     "rotary": dataclasses.replace(VITS["rotary"], depth=2),
+    "late_tokens": dataclasses.replace(VITS["late_tokens"], depth=3),
     "swin": dataclasses.replace(SWIN, image_size=(32, 32), depths=(2, 1), heads=(1, 2)),
 }
 Images = Sequence[npt.NDArray[np.uint8]]

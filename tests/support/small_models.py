@@ -55,6 +55,13 @@ VITS: dict[str, ViTConfig] = {
     "padded_patches_rest": dataclasses.replace(VIT, image_size=(29, 45), patch_padding=(3, 1), patch_bias=False),
     "padded_patches_mean": dataclasses.replace(VIT, patch_padding=(2, 2), pool="mean", class_token=False),
     "block_positions": dataclasses.replace(VIT, block_positions=True, register_tokens=3),
+    "late_tokens": dataclasses.replace(VIT, late_tokens=5, late_block=2, register_tokens=2, layer_scale=True),
+    "late_tokens_mean": dataclasses.replace(
+        VIT, late_tokens=2, late_block=1, class_token=False, pool="mean", block_positions=True
+    ),
+    "late_tokens_rotary": dataclasses.replace(
+        VIT, depth=4, late_tokens=3, late_block=2, position="rotary", rotary_periods=(1.0, 10.0), classes=0
+    ),
     "windows": dataclasses.replace(
         VIT, windows=(2, 3), window_blocks=(0, 2), classes=0, layer_scale=True, register_tokens=1, block_positions=True
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -69,6 +70,16 @@ def _rf_detr() -> Any:
     return transformers.RfDetrForObjectDetection(config)
 
 
+def _eomt() -> Any:
+    transformers = import_transformers()
+    config = transformers.EomtConfig(
+        image_size=64, mlp_ratio=2, num_blocks=2, num_queries=7, num_labels=5, num_upscale_blocks=1, **ENCODER
+    )
+    module = transformers.EomtForUniversalSegmentation(config)
+    module.attn_mask_probs.zero_()  # as trained ones have it: nothing masks attention then
+    return module
+
+
 def _fixed(height: int, width: int) -> dict[str, Any]:
     return {"size": {"height": height, "width": width}}
 
@@ -76,6 +87,13 @@ def _fixed(height: int, width: int) -> dict[str, Any]:
 FAMILIES = {
     "vitpose": Family(_vitpose, (64, 48), ("heatmaps",), "VitPoseImageProcessor", _fixed(64, 48)),
     "rf_detr": Family(_rf_detr, (64, 64), ("logits", "pred_boxes"), "RfDetrImageProcessor", _fixed(64, 64)),
+    "eomt": Family(
+        _eomt,
+        (64, 64),
+        ("class_queries_logits", "masks_queries_logits"),
+        "EomtImageProcessor",
+        {"size": {"shortest_edge": 64, "longest_edge": None}, "do_split_image": True},
+    ),
     "yolos": Family(
         lambda: _yolos(mid=False), (64, 96), ("logits", "pred_boxes"), "YolosImageProcessor", _fixed(64, 96)
     ),
@@ -130,7 +148,11 @@ def _export(name: str, exporter: Exporter, path: Path) -> None:
     import torch
     from torch import nn
 
-    module, outputs = build_whole(name), FAMILIES[name].outputs
+    module, outputs = copy.deepcopy(build_whole(name)), FAMILIES[name].outputs
+    if name == "eomt" and exporter == "dynamo":  # it branches on these, which this exporter takes only of plain numbers
+        probabilities = module.attn_mask_probs.tolist()
+        del module.attn_mask_probs
+        module.attn_mask_probs = probabilities
 
     class Outputs(nn.Module):
         def __init__(self) -> None:

@@ -37,6 +37,8 @@ class Block:
         leave: ``(L,)``: the place ``x·N + n`` that comes back to each token.
         tensors: By their names in a canonical block.
         shift: ``(L, C)``: a constant that is added to the stream in front of it, behind ``source``; ``None`` for none.
+        places: ``(L,)``: the token of ``source`` that each token is, where some join it in front of the block:
+            ``NOWHERE`` for those, which are what ``shift`` has for them. ``None`` where none does.
     """
 
     source: ir.Value
@@ -49,6 +51,7 @@ class Block:
     biased: bool
     tensors: Mapping[str, Weights] = field(default_factory=dict)
     shift: Weights | None = None
+    places: Index | None = None
 
 
 def find_block(result: ir.Value) -> Block:
@@ -69,7 +72,7 @@ def find_block(result: ir.Value) -> Block:
         raise MismatchError(middle.producer(), "what attention is added to is not what it reads")
     if norm1.epsilon != norm2.epsilon:
         raise MismatchError(norm2.node, f"its epsilon {norm2.epsilon:g} is not that of the block's other norm")
-    source, shift = _split_shift(source)
+    source, shift, places = _split_shift(source)
     packed, biased = _pack(attention)
     tensors = {
         **name_parameters("norm1", norm1),
@@ -81,7 +84,17 @@ def find_block(result: ir.Value) -> Block:
         **packed,
     }
     enter, mlp_width = attention.q.rows, len(fc1.weight)
-    return Block(source, attention, enter, leave, mlp_width, activation, norm1.epsilon, biased, tensors, shift)
+    return Block(source, attention, enter, leave, mlp_width, activation, norm1.epsilon, biased, tensors, shift, places)
+
+
+def find_start(result: ir.Value) -> ir.Value:
+    """The stream in front of what has a block's MLP and its two residual sums, whatever its attention is.
+
+    Raises:
+        MismatchError: It does not have them.
+    """
+    middle = _find_mlp(result)[0]
+    return _split_shift(flat_source(_sides(middle)[0]))[0]
 
 
 def is_sum(stream: ir.Value) -> bool:
@@ -90,12 +103,27 @@ def is_sum(stream: ir.Value) -> bool:
     return node is not None and node.op_type == "Add" and all(v and v.const_value is None for v in node.inputs)
 
 
-def _split_shift(stream: ir.Value) -> tuple[ir.Value, Weights | None]:
-    """The result of the block before, and the constant ``(L, C)`` that is added to it between."""
+def _split_shift(stream: ir.Value) -> tuple[ir.Value, Weights | None, Index | None]:
+    """The result of the block before, the constant ``(L, C)`` that is added between, and where tokens join it."""
     view = look(stream)
-    if view.source is None or not is_sum(view.source) or view.offset is None or not view.is_flat or view.scale != 1.0:
-        return stream, None
-    return view.source, view.offset.reshape(-1, view.shape[-1]).astype(np.float32)
+    if view.source is None or not is_sum(view.source) or view.offset is None or not isinstance(view.scale, float):
+        return stream, None, None
+    places = None if view.is_flat else _find_places(view)
+    if view.scale != 1.0 or not (view.is_flat or places is not None):
+        return stream, None, None
+    return view.source, view.offset.reshape(-1, view.shape[-1]).astype(np.float32), places
+
+
+def _find_places(view: View) -> Index | None:
+    """Which token of the source each token is, where every one of them is there, and constants too."""
+    node, shape = view.nodes[-1], static_shape(view.source)
+    try:
+        places = token_rows(replace(view, offset=None), node)
+    except MismatchError:
+        return None
+    count = int(np.prod(shape or (0,))) // view.shape[-1]
+    kept = places[places != NOWHERE]
+    return places if len(places) > len(kept) and np.array_equal(np.sort(kept), np.arange(count)) else None
 
 
 def _sides(value: ir.Value) -> tuple[ir.Value, ir.Value]:

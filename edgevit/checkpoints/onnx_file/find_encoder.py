@@ -6,20 +6,23 @@ be known of what reads it. Wherever something else reads the stream, the graph i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from edgevit.checkpoints.onnx_file.encoder import Block, Pooled, find_block
+from edgevit.checkpoints.onnx_file.encoder import Block, Pooled, find_block, find_start
+from edgevit.checkpoints.onnx_file.late_tokens import find_additions
 from edgevit.checkpoints.onnx_file.lift_swin import find_stage_ends, lift_swin
 from edgevit.checkpoints.onnx_file.lift_vit import Heads, find_blocks, has_swin_windows, lift_vit
 from edgevit.checkpoints.onnx_file.patches import find_patches
 from edgevit.core.pass_record import Skip
 from edgevit.graph.graph import Graph
+from edgevit.graph.movement import Index
 from edgevit.graph.patterns.pieces import MismatchError, Norm, Weights, find_norm, look
 from edgevit.models import ModelConfig, SwinConfig
 
@@ -35,11 +38,13 @@ class Tap:
         level: Block of a ViT or stage of a Swin, counted from 0.
         stream: Name of the residual stream behind it, ``(…, N, C)``.
         norm: LayerNorm that everything reads it through, which belongs to the encoder then.
+        order: Of the canonical module's tokens, the one that each of the file's is there; empty for no change.
     """
 
     level: int
     stream: str
     norm: Norm | None = None
+    order: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -59,15 +64,14 @@ class Encoder:
         state: Its weights.
         taps: By level, those that are read.
         streams: Name of the residual stream behind every level.
-        order: Of the canonical module's tokens, the one that each of the file's is; empty where they are the same.
-        near: Streams that looked like another encoder and were not, with the reason.
+        near: Streams that looked like another encoder and were not, and what looked like the block behind the last one,
+            with the reason.
     """
 
     config: ModelConfig
     state: dict[str, Weights]
     taps: tuple[Tap, ...]
     streams: tuple[str, ...]
-    order: tuple[int, ...] = ()
     near: tuple[Skip, ...] = ()
 
 
@@ -80,16 +84,19 @@ def find_encoder(graph: Graph) -> Encoder:
     Raises:
         MismatchError: There is none; of the best candidate the place and the reason.
     """
-    blocks = _find_all_blocks(graph)
+    blocks, missed = _find_all_blocks(graph)
     near: list[Skip] = []
     read = {block.source for block in blocks.values()}
     found: list[_Found] = []
-    for stream in [value for value in blocks if value not in read]:
+    ends = [value for value in blocks if value not in read]
+    for stream in ends:
         try:
             found.append(_lift(stream, graph.model.graph.inputs[0]))
         except (MismatchError, ValueError) as exc:
             site, reason = (exc.site, exc.reason) if isinstance(exc, MismatchError) else (stream.name or "", str(exc))
             near.append(Skip(site, reason))
+            # What stands in front of tokens that join may be one by itself, and is looked at next.
+            ends += [joint for joint in _list_joints(blocks, stream) if joint not in ends]
     if not found:
         if near:
             raise MismatchError(None, f"no encoder was found whole: {near[-1].site}: {near[-1].reason}")
@@ -97,12 +104,14 @@ def find_encoder(graph: Graph) -> Encoder:
     best = max(found, key=lambda one: one.count)
     if best.count < _LEAST_BLOCKS:
         raise MismatchError(None, f"only {best.count} block of an encoder was found")
+    near += _find_end(missed, best.streams[-1])
     names = tuple(stream.name or "" for stream in best.streams)
     twin = graph.copy()
-    taps = _cut(twin, [Tap(level, name) for level, name in enumerate(names)])
+    orders = best.orders or ((),) * len(names)
+    taps = _cut(twin, [Tap(level, name, order=orders[level]) for level, name in enumerate(names)])
     state = _place_norm(best.config, best.state, taps)
     config = _describe_norm(best.config, taps)
-    return Encoder(config, state, taps, names, best.order, tuple(near))
+    return Encoder(config, state, taps, names, tuple(near))
 
 
 def cut_head(graph: Graph, taps: Sequence[Tap]) -> None:
@@ -110,28 +119,49 @@ def cut_head(graph: Graph, taps: Sequence[Tap]) -> None:
     _cut(graph, taps)
 
 
-def _find_all_blocks(graph: Graph) -> dict[ir.Value, Block]:
-    """Blocks by their result, in the order of execution."""
+def _find_all_blocks(graph: Graph) -> tuple[dict[ir.Value, Block], dict[ir.Value, MismatchError]]:
+    """Blocks by their result, in the order of execution, and why other sums are the result of none."""
     found: dict[ir.Value, Block] = {}
+    missed: dict[ir.Value, MismatchError] = {}
     for node in graph.model.graph:
         if node.op_type != "Add" or any(v is None or v.const_value is not None for v in node.inputs):
             continue
         try:
             found[node.outputs[0]] = find_block(node.outputs[0])
-        except (MismatchError, ValueError):
-            continue  # every block has a sum in its middle, too
+        except MismatchError as exc:
+            missed[node.outputs[0]] = exc  # every block has a sum in its middle, too
+        except ValueError:
+            continue
+    return found, missed
+
+
+def _list_joints(blocks: Mapping[ir.Value, Block], stream: ir.Value) -> Iterator[ir.Value]:
+    """Streams in front of a stream that tokens join, the last one first."""
+    while (block := blocks.get(stream)) is not None:
+        stream = block.source
+        if block.places is not None:
+            yield stream
+
+
+def _find_end(missed: Mapping[ir.Value, MismatchError], last: ir.Value) -> list[Skip]:
+    """What goes on as a block does behind the last one, and why it is none."""
+    found = []
+    for result, reason in missed.items():
+        with contextlib.suppress(MismatchError, ValueError):
+            if find_start(result) is last:
+                found.append(Skip(reason.site, reason.reason))
     return found
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A candidate: its blocks' number, and the stream behind every level."""
+    """A candidate: its blocks' number, the stream behind every level, and its tokens' order where they have one."""
 
     count: int
     config: ModelConfig
     state: dict[str, Weights]
     streams: list[ir.Value]
-    order: tuple[int, ...] = ()
+    orders: tuple[tuple[int, ...], ...] = ()
 
 
 def _lift(stream: ir.Value, image: ir.Value) -> _Found:
@@ -145,8 +175,15 @@ def _lift(stream: ir.Value, image: ir.Value) -> _Found:
     token = int(patches.order.argmin()) if patches.prefix else None
     vit, state = lift_vit(Heads(None, None, Pooled(stream, token, 0, None, None)), blocks, image)
     streams = [block.source for block in blocks[1:]] + [stream]
-    order = () if patches.in_order or vit.window_count > 1 else tuple(int(place) for place in patches.order)
-    return _Found(len(blocks), vit, state, streams, order)
+    if vit.window_count > 1:
+        return _Found(len(blocks), vit, state, streams)
+    orders = find_additions(blocks, patches.order).orders
+    return _Found(len(blocks), vit, state, streams, tuple(_list_order(order) for order in orders))
+
+
+def _list_order(order: Index) -> tuple[int, ...]:
+    places = tuple(int(place) for place in order)
+    return () if places == tuple(range(len(places))) else places
 
 
 def _cut(graph: Graph, taps: Sequence[Tap]) -> tuple[Tap, ...]:

@@ -36,6 +36,8 @@ def lift_graph(graph: Graph) -> tuple[ModelConfig, dict[str, Weights]]:
     blocks = find_blocks(heads.pooled.stream)
     if not blocks:
         raise MismatchError(heads.node, "there are no encoder blocks in front of the head")
+    if any(block.places is not None for block in blocks):
+        raise MismatchError(heads.node, "tokens join the others between its blocks")
     try:
         return lift_swin(heads, blocks, image) if has_swin_windows(blocks) else lift_vit(heads, blocks, image)
     except ValueError as exc:  # of the config: a width that is no multiple of the heads, and the like

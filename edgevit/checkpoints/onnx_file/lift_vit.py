@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgevit.checkpoints.onnx_file.encoder import Block, Pooled, check_alike, find_block, find_pool, is_sum, same_norm
+from edgevit.checkpoints.onnx_file.late_tokens import find_additions
 from edgevit.checkpoints.onnx_file.patches import Patches, find_patches
 from edgevit.checkpoints.onnx_file.token_windows import find_windows, order_windows
 from edgevit.graph.graph import operand, producer_of
@@ -100,6 +101,8 @@ def lift_vit(heads: Heads, blocks: list[Block], image: ir.Value) -> tuple[ViTCon
     windows = find_windows(max(block.attention.windows for block in blocks), patches)
     pooled = heads.pooled
     order = np.argsort(patches.order) if windows == (1, 1) else order_windows(patches, windows)
+    # Windows keep the file's order, which is the canonical one.
+    added = find_additions(blocks, patches.order if windows == (1, 1) else np.arange(len(patches.places)))
     prefix = patches.prefix // (windows[0] * windows[1])
     if (pooled.token is None or pooled.beside) and pooled.first != prefix:
         raise MismatchError(
@@ -139,11 +142,13 @@ def lift_vit(heads: Heads, blocks: list[Block], image: ir.Value) -> tuple[ViTCon
         norm_after_pool=pooled.after is not None,
         norm_eps=first.epsilon,
         activation=first.activation,  # type: ignore[arg-type]
-        block_positions=any(block.shift is not None for block in blocks),
+        block_positions=any(shift is not None for shift in added.shifts),
+        late_tokens=0 if added.late is None else len(added.late),
+        late_block=added.block,
         windows=windows,
         window_blocks=tuple(number for number, block in enumerate(blocks) if block.attention.windows > 1),
     )
-    return config, _state(heads, blocks, patches, order, prefix)
+    return config, _state(heads, blocks, patches, order, prefix) | added.state
 
 
 def _state(heads: Heads, blocks: list[Block], patches: Patches, order: Index, prefix: int) -> dict[str, Weights]:
@@ -169,12 +174,6 @@ def _state(heads: Heads, blocks: list[Block], patches: Patches, order: Index, pr
         state |= name_parameters(name, part) if part is not None else {}
     for number, block in enumerate(blocks):
         state.update({f"blocks.{number}.{name}": value for name, value in block.tensors.items()})
-    if any(block.shift is not None for block in blocks):
-        nothing = np.zeros_like(patches.constants)
-        stream = order if len(order) == len(nothing) else np.arange(len(nothing))
-        for number, block in enumerate(blocks[1:], 1):
-            shift = nothing if block.shift is None else block.shift[stream]
-            state[f"blocks.{number}.pos_embed"] = shift[None]
     return state
 
 

@@ -73,7 +73,7 @@ class WholeModule(nn.Module):
         super().__init__()
         self.file, self.taps, self.streams, self.near = file, found.taps, found.streams, found.near
         self.encoder = encoder
-        self.tapped = add_outlets(encoder, found.taps, found.order)
+        self.tapped = add_outlets(encoder, found.taps)
         self.config = WholeConfig(file.image_size, classes, file.batch, outputs)
         carried = load_carried(file, found.streams, file.batch or 1)
         self.carried_ops = dict(carried.op_counts())
@@ -153,7 +153,7 @@ def _load_carried(file: ForeignFile, streams: tuple[str, ...], batch: int, _stam
     return graph
 
 
-def add_outlets(encoder: nn.Module, taps: Sequence[Tap], order: Sequence[int] = ()) -> nn.Module:
+def add_outlets(encoder: nn.Module, taps: Sequence[Tap]) -> nn.Module:
     """A copy of the canonical module whose outlets are the taps, in the file's order of tokens; weights are shared."""
     module = copy_structure(encoder)
     assert isinstance(module, (ViT, Swin))
@@ -166,8 +166,8 @@ def add_outlets(encoder: nn.Module, taps: Sequence[Tap], order: Sequence[int] = 
             norm.eval().requires_grad_(False)
         grid = module.config.stage_grid(tap.level) if isinstance(module, Swin) else module.config.grid
         outlet = module.outlets[str(tap.level)] = Outlet(grid, norm, 0, "tokens")
-        if order:
-            outlet.arrange = TokenOrder(order)
+        if tap.order:
+            outlet.arrange = TokenOrder(tap.order)
     module.norm = nn.Identity()
     if isinstance(module, ViT):
         module.fc_norm = nn.Identity()

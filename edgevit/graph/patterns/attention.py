@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.graph.graph import constant_of, operand, static_shape
+from edgevit.graph.graph import constant_of, operand, producer_of, static_shape
 from edgevit.graph.movement import Index, View
 from edgevit.graph.patterns.pieces import MismatchError, Weights, find_linear, find_product, look, producer, token_rows
 
@@ -87,6 +87,9 @@ def find_attention(context: ir.Node) -> Attention:
     if not (probabilities.moves_alone and probabilities.is_flat):
         raise MismatchError(softmax, "probabilities are changed before they meet the values")
     scores = look(operand(softmax))
+    added = producer_of(scores.source)
+    if added is not None and added.op_type == "Add":
+        raise MismatchError(softmax, "a mask or bias that the model computes is added to its scores")
     product = producer(scores, "MatMul")
     if not isinstance(scores.scale, float) or not scores.is_flat:
         raise MismatchError(softmax, "scores are rearranged or scaled by more than one number")

@@ -34,7 +34,7 @@ def fold_class_token_mlp(pixels: PixelModel) -> PassRecord:
     applied = []
     for index, block in enumerate(model.blocks[first:-1], first):
         assert isinstance(block, EncoderBlock)
-        block.apart, block.tokens = last.queries, model.config.tokens
+        block.apart, block.tokens = last.queries, model.config.count_tokens(index)
         # New parameters, so that constants of the two have names of their own in the graph.
         block.token_norm2, block.token_mlp, block.token_ls2 = (
             copy.deepcopy(part) for part in (block.norm2, block.mlp, block.ls2)

@@ -122,9 +122,10 @@ def _rotate_vit(model: ViT, rotation: Tensor) -> None:
     for block in model.blocks:
         assert isinstance(block, EncoderBlock)
         _rotate_block(block.attn, block.mlp, rotation)
-        if block.pos_embed is not None:
-            rotated = (block.pos_embed.double() @ rotation.T).float()
-            block.pos_embed = nn.Parameter(rotated, requires_grad=False)
+        for name in ("pos_embed", "late_token"):
+            if (constant := getattr(block, name)) is not None:
+                rotated = (constant.double() @ rotation.T).float()
+                setattr(block, name, nn.Parameter(rotated, requires_grad=False))
     for outlet in model.outlets.values():
         assert isinstance(outlet, Outlet)
         outlet.restore = _restore(outlet.norm, rotation)

@@ -39,6 +39,8 @@ def fold_token_padding(pixels: PixelModel) -> PassRecord:
     if model.prefix is None:
         reason = "no token is there to copy" if model.positions is not None else "positions are not folded"
         return PassRecord(name, "module", skipped=(Skip(site, reason),))
+    if model.config.late_tokens:
+        return PassRecord(name, "module", skipped=(Skip(site, "tokens join the others between the blocks"),))
     tokens = model.config.tokens
     padding = count_padding(tokens)
     if padding == 0:

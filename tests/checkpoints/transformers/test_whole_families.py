@@ -39,8 +39,16 @@ FILES = [
     pytest.param("yolos_mid", "dynamo"),
     pytest.param("yolos_mid", "script", marks=SLOW),
     pytest.param("rf_detr", "dynamo"),
+    pytest.param("eomt", "dynamo"),
+    pytest.param("eomt", "script"),
 ]
-NAMES = [pytest.param("vitpose"), pytest.param("yolos", marks=SLOW), pytest.param("yolos_mid"), pytest.param("rf_detr")]
+NAMES = [
+    pytest.param("vitpose"),
+    pytest.param("yolos", marks=SLOW),
+    pytest.param("yolos_mid"),
+    pytest.param("rf_detr"),
+    pytest.param("eomt"),
+]
 TOLERANCE = 1e-4
 
 

@@ -91,7 +91,15 @@ def test_engine_of_every_precision_and_device(family: str, precision: str, capab
 
 
 @pytest.mark.parametrize(
-    ("family", "precision"), [("vit", "fp16"), ("vit", "int8"), ("rotary", "fp16"), ("rotary", "int8")]
+    ("family", "precision"),
+    [
+        ("vit", "fp16"),
+        ("vit", "int8"),
+        ("rotary", "fp16"),
+        ("rotary", "int8"),
+        ("late_tokens", "fp16"),
+        ("late_tokens", "int8"),
+    ],
 )
 def test_attention_is_fused_at_the_width_of_real_models(family: str, precision: str, tmp_path: Path) -> None:
     """Small models have heads of 8 and too few tokens for the kernels; these are DeiT-T's heads."""

@@ -16,7 +16,9 @@ FORM = ExportForm(fold_class_token_mlp=True, fold_residual_rotation=True)
 DEEP = dataclasses.replace(VIT, depth=6)
 
 
-@pytest.mark.parametrize("name", ["plain", "distilled", "registers", "token_fc_norm", "no_biases", "qk_norm"])
+@pytest.mark.parametrize(
+    "name", ["plain", "distilled", "registers", "token_fc_norm", "no_biases", "qk_norm", "late_tokens"]
+)
 def test_class_token_mlp_keeps_the_output(name: str) -> None:
     config = dataclasses.replace(VITS[name], depth=4)
     model, images = make_model(config), make_images(config)

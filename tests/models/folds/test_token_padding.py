@@ -104,9 +104,10 @@ def test_the_constant_that_hides_padding_is_stated_for_every_head_and_shared_by_
         (SWIN, "windows have a fixed number of tokens"),
         (VIT, "25 tokens need none"),
         (dataclasses.replace(VITS["no_class_token"], image_size=(40, 88)), "no token is there to copy"),
+        (dataclasses.replace(ODD, late_tokens=1, late_block=1), "tokens join the others between the blocks"),
         (dataclasses.replace(ODD, heads=1), "one head: its scores' constant would be broadcast"),
     ],
-    ids=["swin", "few", "no_class_token", "one_head"],
+    ids=["swin", "few", "no_class_token", "late_tokens", "one_head"],
 )
 def test_token_padding_left_alone_says_why(config: object, reason: str) -> None:
     records = {r.name: r for r in apply_folds(copy_pixels(make_model(config)), PADDED)}  # type: ignore[arg-type]

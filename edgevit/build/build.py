@@ -79,7 +79,7 @@ def build_model(
     Raises:
         EdgevitError: With what happened and what to do. Nothing is left half done: an earlier bundle stays as it was.
     """
-    out, cache = Path(out), cache or StageCache()
+    out, cache = Path(out), cache or StageCache(note=note)
     texts = read_given_texts(labels, templates)
     inputs = Inputs(source, arch, weights, preprocess, calibration, validation, skip_bad_images, accept_chance, texts)
     order = plan_order(

@@ -1,8 +1,9 @@
 """Finished stages of earlier builds, found again by a hash of everything that they depend on.
 
 A stage writes into a folder of its own under a temporary name, which is renamed when the stage is done: a build that
-dies leaves no half stage, and the next one goes on behind the last whole stage. Where the cache lies, and what in it
-may be removed, stands in ``cache_folder.py``.
+dies leaves no half stage, and the next one goes on behind the last whole stage. Of builds that want the same stage at
+the same time one makes it (``stage_turn.py``), and a store that other machines see may have it (``shared_store.py``).
+Where the cache lies, and what in it may be removed, stands in ``cache_folder.py``.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import shutil
 import sys
 import time
 import weakref
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,18 +30,25 @@ from edgevit.core.cache_folder import (
     find_own_folder,
     is_behind_link,
     list_finished,
+    list_locks,
     list_partial,
 )
+from edgevit.core.done_file import DONE, is_whole, write_done
 from edgevit.core.errors import OutputError
-from edgevit.core.json_text import parse_json
+from edgevit.core.file_lock import free_lock, take_lock
 from edgevit.core.own_source import hash_source
 from edgevit.core.packages import list_versions
+from edgevit.core.shared_store import SHARED_VARIABLE, SharedStore
+from edgevit.core.stage_turn import OUTSIDE, find_place, take_turn
 
-DONE = "done.json"
 LIMIT_BYTES = 8 << 30
 ABANDONED_SECONDS = 24 * 3600
 # A stage's result may change with any of these.
 PACKAGES = ("edgevit", "torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "openvino", "numpy", "pillow")
+
+
+def _say_nothing(text: str) -> None:
+    """Tell nobody."""
 
 
 class StageCache:
@@ -48,28 +56,56 @@ class StageCache:
 
     One instance serves one build: what it has given out stays, also above the limit and for other builds that make
     room, as later stages read it. Builds may share the folder.
+
+    Args:
+        root: The folder; by default the user's.
+        limit_bytes: By default ``$EDGEVIT_CACHE_BYTES``, or 8 GiB.
+        shared: Where finished stages are looked for and put besides, as fsspec names it (``s3://bucket/prefix``,
+            ``gs://…``, ``file:///…``) or a folder; by default ``$EDGEVIT_SHARED_CACHE``, and nowhere if that is empty.
+        note: Told, a sentence each, that another build's stage is waited for, and what of the shared place is not used.
+
+    Raises:
+        OutputError: A setting is not valid.
+        MissingPackageError: The shared place needs a package.
     """
 
-    def __init__(self, root: Path | None = None, limit_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        root: Path | None = None,
+        limit_bytes: int | None = None,
+        *,
+        shared: str | None = None,
+        note: Callable[[str], None] = _say_nothing,
+    ) -> None:
         self.root = find_own_folder(root) if root is not None else default_cache_directory()
         self.limit_bytes = limit_bytes or _read_limit()
+        self.note = note
+        url = shared if shared is not None else os.environ.get(SHARED_VARIABLE, "")
+        self._shared = SharedStore(url, note) if url else None
+        self._inside = OUTSIDE
         self._held: dict[Path, BinaryIO] = {}
         weakref.finalize(self, _close, self._held)
 
-    def __reduce__(self) -> tuple[type[StageCache], tuple[Path, int]]:
-        return StageCache, (self.root, self.limit_bytes)  # in another process it holds nothing yet
+    def __reduce__(self) -> tuple[Callable[..., StageCache], tuple[Path, int, str, int]]:
+        # in another process it holds nothing yet, and tells nobody
+        url = self._shared.remaining_url if self._shared is not None else ""
+        return _reopen, (self.root, self.limit_bytes, url, max(self._inside, find_place()))
 
     def run(self, stage: str, inputs: Mapping[str, Any], produce: Callable[[Path], None]) -> tuple[Path, bool]:
         """The stage's folder, made by ``produce`` unless an equal stage has been finished before.
+
+        Of builds that share the folder and want the same stage at the same time, one makes it and the others wait; if
+        it fails or is killed, the next one makes it.
 
         Args:
             stage: Its name, one of :data:`edgevit.core.cache_folder.STAGES`.
             inputs: Plain data on which the result depends. Versions are added, and the code of edgevit that ``produce``
                 may run or that made what it starts from (:mod:`edgevit.core.own_source`).
-            produce: Writes the stage's files into an empty folder.
+            produce: Writes the stage's files into an empty folder. It may run later stages in this thread, or in
+                processes that it gives this cache.
 
         Returns:
-            The folder, and whether it was there already.
+            The folder, and whether it was there already, here or in the shared place.
 
         Raises:
             OutputError: The cache cannot be written.
@@ -80,26 +116,20 @@ class StageCache:
         final = self.root / stage / key
         if self.hold(final):
             return final, True
-        partial = None
+        before = _identify(final / DONE)
         try:
             claim_folder(self.root)
             final.parent.mkdir(exist_ok=True)
-            # not by the process's number: containers that share a cache have the same ones
-            new = final.parent / f".{key}.{secrets.token_hex(4)}"
-            new.mkdir()
-            partial = new
-            produce(partial)
-            written = [p for p in partial.rglob("*") if p.is_file()]
-            files = {str(p.relative_to(partial)): (p.stat().st_size, _hash(p, sync=True)) for p in written}
-            done = partial / DONE
-            done.write_text(json.dumps({"inputs": dict(inputs), "files": files}, indent=1), encoding="utf-8")
-            _hash(done, sync=True)
-            if self.hold(final):  # another build was faster, and may be reading it
-                return final, True
-            if not is_behind_link(self.root, final):
-                shutil.rmtree(final, ignore_errors=True)
-            os.replace(partial, final)
-            self.hold(final)
+            with take_turn(
+                final.parent / f".{key}.lock",
+                list(STAGES).index(stage),
+                inside=max(self._inside, find_place()),
+                is_made=lambda: _identify(final / DONE) not in (None, before),
+                tell=lambda holder: self.note(f"waiting for another build's {stage} ({holder})"),
+            ):
+                found = self.hold(final) or self._fetch(final) or not self._make(final, inputs, produce)
+            if not found:
+                self._share(final)
         except OSError as exc:
             full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
             reason = "the disk is full" if exc.errno == errno.ENOSPC else str(exc.strerror or exc)
@@ -107,11 +137,40 @@ class StageCache:
                 f"the build cache {self.root} cannot be written: {reason}",
                 f"{'make room' if full else 'check its permissions'}, or set {VARIABLE} to a folder elsewhere",
             ) from exc
-        finally:
-            if partial is not None:
-                shutil.rmtree(partial, ignore_errors=True)
         self._make_room()
-        return final, False
+        return final, found
+
+    def _make(self, final: Path, inputs: Mapping[str, Any], produce: Callable[[Path], None]) -> bool:
+        """Whether it was made here; not if another build was faster all the same, where there are no locks."""
+        with _make_partial(final) as partial:
+            produce(partial)
+            write_done(partial, _name(final), inputs)
+            return self._place(partial, final)
+
+    def _fetch(self, final: Path) -> bool:
+        """Whether the shared place had it; it lies here now."""
+        if self._shared is None:
+            return False
+        with _make_partial(final) as partial:
+            if not self._shared.fetch(_name(final), partial):
+                return False
+            self._place(partial, final)
+        return True
+
+    def _share(self, final: Path) -> None:
+        if self._shared is not None:
+            with _make_partial(final) as scratch:
+                self._shared.put(_name(final), final, scratch)
+
+    def _place(self, partial: Path, final: Path) -> bool:
+        """Give a whole stage its name, unless another build has, and may be reading its own."""
+        if self.hold(final):
+            return False
+        if not is_behind_link(self.root, final):
+            shutil.rmtree(final, ignore_errors=True)
+        os.replace(partial, final)
+        self.hold(final)
+        return True
 
     def hold(self, folder: Path) -> bool:
         """Whether a stage is whole; from now on nobody removes it, whichever process of this build made it."""
@@ -119,7 +178,7 @@ class StageCache:
         file = held or _lock(folder / DONE, shared=True)
         if file is None:
             return False
-        if not _is_whole(folder, contents=held is None):
+        if not is_whole(folder, contents=held is None):
             self._held.pop(folder, None)
             file.close()
             return False
@@ -133,6 +192,12 @@ class StageCache:
         for partial in list_partial(self.root):  # of a build that was killed; a running one is younger
             if time.time() - _read_time(partial) > ABANDONED_SECONDS:
                 shutil.rmtree(partial, ignore_errors=True)
+        for lock in list_locks(self.root):  # likewise; a stage that takes longer still has it
+            if time.time() - _read_time(lock) > ABANDONED_SECONDS:
+                with suppress(OSError):
+                    handle = take_lock(lock, "", make=False)
+                    if handle is not None:
+                        free_lock(lock, handle)
         stages = [p for p in list_finished(self.root) if (p / DONE).is_file()]
         sizes = {p: _count_bytes(p) for p in stages}
         total = sum(sizes.values())
@@ -141,6 +206,38 @@ class StageCache:
                 return
             if path not in self._held and _remove(path):
                 total -= sizes[path]
+
+
+def _reopen(root: Path, limit_bytes: int, shared: str, inside: int) -> StageCache:
+    """The cache in a process that a stage started, or a build: which stages are around it goes with it."""
+    cache = StageCache(root, limit_bytes, shared=shared)
+    cache._inside = inside
+    return cache
+
+
+@contextmanager
+def _make_partial(final: Path) -> Iterator[Path]:
+    """A new folder beside a stage, which is removed if it has not become the stage."""
+    # not by the process's number: containers that share a cache have the same ones
+    partial = final.parent / f".{final.name}.{secrets.token_hex(4)}"
+    partial.mkdir()
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _name(final: Path) -> str:
+    return f"{final.parent.name}/{final.name}"
+
+
+def _identify(path: Path) -> tuple[int, int] | None:
+    """Which file it is; ``None`` where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _read_time(path: Path) -> float:
@@ -162,7 +259,7 @@ def _count_bytes(folder: Path) -> int:
 def _lock(path: Path, *, shared: bool) -> BinaryIO | None:
     """The open file, locked until it is closed; ``None`` where it is not there, or another build has it locked."""
     try:
-        file = path.open("rb")
+        file = path.open("rb" if shared else "r+b")  # NFS locks for itself only what may be written
     except OSError:
         return None
     if sys.platform != "win32":  # which removes no open file
@@ -199,26 +296,6 @@ def _read_limit() -> int:
     if not text.isdecimal():
         raise OutputError(f"EDGEVIT_CACHE_BYTES = {text!r} is not a number of bytes", "set it to a whole number")
     return int(text)
-
-
-def _is_whole(folder: Path, *, contents: bool) -> bool:
-    """Whether every file has its size and, with ``contents``, the bytes that were written: disks lie at times."""
-    try:
-        files = parse_json((folder / DONE).read_bytes())["files"].items()
-        alike = all((folder / name).stat().st_size == size for name, (size, _) in files)
-        return alike and not (contents and any(_hash(folder / name) != digest for name, (_, digest) in files))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
-
-
-def _hash(path: Path, *, sync: bool = False) -> str:
-    digest = hashlib.sha256()
-    with path.open("r+b" if sync else "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-        if sync:  # on the disk before the folder gets its name
-            os.fsync(stream.fileno())
-    return digest.hexdigest()
 
 
 def _fingerprint(stage: str, inputs: Mapping[str, Any], module: str) -> str:

@@ -43,7 +43,10 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "accuracy": _GRAPHS,
     "portable": _GRAPHS,
 }
-"""Every stage of a build that is kept, with the modules that make what it starts from: their code counts as its own."""
+"""Every stage of a build that is kept, with the modules that make what it starts from: their code counts as its own.
+
+A stage that runs others inside it stands before them: builds wait for one another in this order (``stage_turn.py``).
+"""
 
 RETIRED = ("fp8",)
 """Stages of earlier versions of edgevit, which make room as the others do."""
@@ -55,6 +58,7 @@ _MARK_TEXT = "This is a cache of edgevit, which removes from it what it made its
 _KEY = r"[0-9a-f]{32}"
 _FINISHED = re.compile(_KEY)
 _PARTIAL = re.compile(rf"\.{_KEY}\.[0-9a-f]+")
+_LOCK = re.compile(rf"\.{_KEY}\.lock")
 
 
 def default_cache_directory() -> Path:
@@ -111,27 +115,32 @@ def list_partial(root: Path) -> list[Path]:
     return _list_stages(root, _PARTIAL)
 
 
+def list_locks(root: Path) -> list[Path]:
+    """Files with the name of a lock, held by a build that makes a stage, or left by one that was killed."""
+    return _list_stages(root, _LOCK, folders=False)
+
+
 def is_behind_link(root: Path, path: Path) -> bool:
     """Whether a link leads from the cache to the path, or the path is one: what is there may be anybody's."""
     return any(p.is_symlink() for p in (path, *path.parents) if p != root and root in p.parents)
 
 
 def _holds_others(folder: Path) -> bool:
-    if (folder / MARK_FILE).is_file():
-        return False
     try:
         names = os.listdir(folder)
     except OSError:  # it is not there; or it is of no use, which writing to it says
         return False
-    return not set(names) <= set(CONTENTS)
+    # the mark is looked for last: another build may make it, and then a stage, at this moment
+    return not set(names) <= set(CONTENTS) and not (folder / MARK_FILE).is_file()
 
 
-def _list_stages(root: Path, pattern: re.Pattern[str]) -> list[Path]:
+def _list_stages(root: Path, pattern: re.Pattern[str], *, folders: bool = True) -> list[Path]:
     found = []
     for folder in (root / stage for stage in (*STAGES, *RETIRED)):
         if folder.is_symlink():
             continue
         with contextlib.suppress(OSError), os.scandir(folder) as entries:
             named = [entry for entry in entries if pattern.fullmatch(entry.name)]
-            found += [folder / entry.name for entry in named if entry.is_dir(follow_symlinks=False)]
+            kept = [e for e in named if (e.is_dir if folders else e.is_file)(follow_symlinks=False)]
+            found += [folder / entry.name for entry in kept]
     return found

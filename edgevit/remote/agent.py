@@ -70,13 +70,11 @@ def make_root() -> str:
 
 def holds_others(folder: str) -> bool:
     """Whether a folder that the user named holds files of others: unmarked, and with more than a cache's files."""
-    if os.path.isfile(os.path.join(folder, MARK_FILE)):
-        return False
     try:
         names = os.listdir(folder)
     except OSError:
         return False
-    return not set(names) <= set(CONTENTS)
+    return not set(names) <= set(CONTENTS) and not os.path.isfile(os.path.join(folder, MARK_FILE))
 
 
 def probe(request: dict[str, Any]) -> None:

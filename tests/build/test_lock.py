@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.build import lock
 from edgevit.build.lock import lock_output
+from edgevit.core import file_lock
 from edgevit.core.errors import OutputError
 
 _HOLD = """
@@ -106,7 +106,7 @@ def test_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pytes
     def refuse(handle: int) -> bool:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(lock, "_try_lock", refuse)
+    monkeypatch.setattr(file_lock, "_try_lock", refuse)
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
     with pytest.raises(OutputError, match="not supported"), lock_output(tmp_path / "out"):
         pass

@@ -111,6 +111,24 @@ def test_named_folder_that_is_a_file_or_cannot_be_read_is_not_searched_for_anoth
     assert find_own_folder(tmp_path) == tmp_path
 
 
+def test_folder_that_another_build_claims_at_this_moment_is_the_same_cache(tmp_path, monkeypatch):
+    looked, listdir = [], os.listdir
+
+    def claim(path: Path) -> list[str]:
+        if not looked:
+            make(tmp_path / "named" / "export" / "KEY", "x")
+            claim_folder(tmp_path / "named")
+        looked.append(path)
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", claim)
+    assert find_own_folder(tmp_path / "named") == tmp_path / "named"
+    looked.clear()
+    (tmp_path / "named" / MARK_FILE).unlink()
+    monkeypatch.setenv("EDGEVIT_CACHE", str(tmp_path / "named"))
+    assert agent.find_root() == str(tmp_path / "named" / "device")
+
+
 def test_mark_is_made_once_and_tells_its_reader(tmp_path):
     claim_folder(tmp_path / "deep" / "cache")
     mark = tmp_path / "deep" / "cache" / MARK_FILE

@@ -22,6 +22,7 @@ from edgevit.core.errors import BundleError
 from edgevit.core.report.conditions import Platform
 from edgevit.remote.fleet import rollout as module
 from edgevit.remote.fleet.rollout import roll_out
+from edgevit.remote.fleet.try_on_board import try_on_board
 from edgevit.runtime.manifest import dump_manifest, hash_file, load_manifest
 from edgevit.runtime.pack_file import pack_file
 from tests.support.boards import FakeBoards
@@ -172,7 +173,7 @@ def test_defect_on_the_board_is_an_error_and_no_canary_that_failed(boards, bundl
 
 
 def test_twin_that_answers_differently_and_is_slower_is_warned_of_below_the_table(boards, bundle, fleet, monkeypatch):
-    real = module.try_on_board
+    real = try_on_board
 
     def change_one(board, *rest, **options):
         trial, answers = real(board, *rest, **options)

@@ -26,7 +26,7 @@ from edgevit.core.packages import install_line
 
 COMMANDS = (
     *("build", "finish", "inspect", "bench", "eval", "run", "check", "report"),
-    "sweep",
+    *("sweep", "rollout"),
     "new-app",
     *("pack", "unpack", "verify", "sign", "keygen"),
     *("targets", "doctor", "demo"),

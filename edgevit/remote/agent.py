@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import hashlib
 import importlib.util
 import json
@@ -98,6 +99,13 @@ def probe(request: dict[str, Any]) -> None:
             ),
         }
     )
+
+
+def look(request: dict[str, Any]) -> None:
+    """Whether a job is at work here, and what small files of the system say, by their paths below ``root``."""
+    paths = [path for pattern in request["files"] for path in glob.glob(pattern, root_dir=request["root"])]
+    files = {path: read_text(os.path.join(request["root"], path)) for path in paths}
+    say({"at_work": is_alive(find_root(), "lock"), "files": files})
 
 
 def put(request: dict[str, Any]) -> None:
@@ -297,8 +305,7 @@ def read_status(job: str) -> dict[str, Any]:
     """``status.json``; empty where the job has never begun."""
     try:
         with open(os.path.join(job, "status.json")) as stream:
-            status: dict[str, Any] = json.load(stream)
-            return status
+            return dict(json.load(stream))
     except (OSError, ValueError):
         return {}
 
@@ -369,8 +376,7 @@ def say(data: dict[str, Any]) -> None:
 
 def read_line() -> dict[str, Any]:
     """The next line that was sent; empty where the stream has ended."""
-    data: dict[str, Any] = json.loads(sys.stdin.buffer.readline() or b"{}")
-    return data
+    return dict(json.loads(sys.stdin.buffer.readline() or b"{}"))
 
 
 def fail(message: str, hint: str) -> None:
@@ -379,7 +385,7 @@ def fail(message: str, hint: str) -> None:
     sys.exit(1)
 
 
-VERBS = {"probe": probe, "put": put, "start": start, "follow": follow, "get": get, "serve": serve, "remove": remove}
+VERBS = {verb.__name__: verb for verb in (probe, look, put, start, follow, get, serve, remove)}
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ from edgevit.runtime.pack_file import lend_folder
 if TYPE_CHECKING:
     from edgevit.core.target import Target
 
-_ENGINES = 3
+ENGINES = 3
 """Times the graphs' size: their engines in the cache, one while it is made, and the bundle."""
 
 
@@ -85,7 +85,7 @@ def _finish_on(host: str, path: Path, out: Path, log: Callable[[str], None], pro
             files={**list_bundle("bundle", bundle), wheel.name: wheel},
             extras=extras,
             cache_folder=f"{target.backend}/timing" if target.backend == "tensorrt" else "",
-            reserve_bytes=_ENGINES * bundle.size_bytes + estimate_environment(connection, found, target, extras),
+            reserve_bytes=ENGINES * bundle.size_bytes + estimate_environment(connection, found, target, extras),
         )
         with _keep_partial(out) as folder:
             run_job(connection, job, folder, log=log, progress=progress)

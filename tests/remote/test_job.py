@@ -24,6 +24,7 @@ from edgevit.remote.ssh_errors import OutOfReachError
 from edgevit.remote.transfer import fetch_files, send_files
 from edgevit.remote.wheel import make_wheel
 from tests.support.loopback import HOST, Loopback
+from tests.support.small_disk import small_disk
 
 
 @pytest.fixture(scope="module")
@@ -371,19 +372,3 @@ def send_rest(call: Exchange, data: bytes) -> None:
 def write(path: Path, size: int) -> Path:
     path.write_bytes(os.urandom(size))
     return path
-
-
-class small_disk:  # noqa: N801
-    """A file system of a few bytes on a folder; skips where it may not be mounted."""
-
-    def __init__(self, folder: Path, size: int) -> None:
-        self.folder, self.size = folder, size
-
-    def __enter__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        command = ["mount", "-t", "tmpfs", "-o", f"size={self.size}", "tmpfs", str(self.folder)]
-        if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
-            pytest.skip("a small file system may not be mounted here")
-
-    def __exit__(self, *_: object) -> None:
-        subprocess.run(["umount", "-l", str(self.folder)], check=True)

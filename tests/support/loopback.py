@@ -50,6 +50,10 @@ class Loopback:
 
     def write_config(self, **changes: str) -> None:
         """The client's configuration, with other values for some keys."""
+        (self.folder / "config").write_text(self.describe_host(HOST, **changes))
+
+    def describe_host(self, host: str, **changes: str) -> str:
+        """The part of a client's configuration that calls this server by some name."""
         options = {
             "HostName": "127.0.0.1",
             "Port": str(self.port),
@@ -61,12 +65,12 @@ class Loopback:
             "StrictHostKeyChecking": "yes",
             **changes,
         }
-        lines = [f"Host {HOST}", *(f"  {key} {value}" for key, value in options.items())]
-        (self.folder / "config").write_text("\n".join(lines) + "\n")
+        lines = [f"Host {host}", *(f"  {key} {value}" for key, value in options.items())]
+        return "\n".join(lines) + "\n"
 
 
-def start_server(folder: Path) -> Loopback:
-    """Start sshd, or skip with the reason."""
+def start_server(folder: Path, home: Path | None = None) -> Loopback:
+    """Start sshd, or skip with the reason; its cache is the default one of a ``home`` where that is given."""
     server, client, keygen = (shutil.which(n, path=f"{os.environ['PATH']}:/usr/sbin") for n in _PROGRAMS)
     if server is None or client is None or keygen is None:
         pytest.skip("openssh-server and openssh-client are not installed")
@@ -76,21 +80,20 @@ def start_server(folder: Path) -> Loopback:
     for name in ("host_key", "id", "other_key"):
         subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
     (folder / "authorized_keys").write_text((folder / "id.pub").read_text())
-    cache = folder / "cache"
+    cache = folder / "cache" if home is None else home / ".cache" / "edgevit"
+    place = f"EDGEVIT_CACHE={cache}" if home is None else f"HOME={home}"
     port = _find_port()
     (folder / "sshd_config").write_text(
         f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder}/host_key\nPidFile {folder}/pid\n"
         f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
         f"PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 100\n"
-        f"SetEnv EDGEVIT_CACHE={cache} OMP_NUM_THREADS=1\n"
+        f"SetEnv {place} OMP_NUM_THREADS=1\n"
     )
     process = subprocess.Popen([server, "-D", "-f", folder / "sshd_config", "-E", folder / "sshd.log"])
     loopback = Loopback(folder, cache, port, process.pid)
     write_known_hosts(loopback, "host_key")
     loopback.write_config()
-    (folder / "bin").mkdir()
-    (folder / "bin" / "ssh").write_text(f'#!/bin/sh\nexec {client} -F {folder}/config "$@"\n')
-    (folder / "bin" / "ssh").chmod(0o755)
+    write_client(folder, client)
     for _ in range(100):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -99,6 +102,13 @@ def start_server(folder: Path) -> Loopback:
             pytest.skip(f"sshd does not start here: {(folder / 'sshd.log').read_text()}")
         time.sleep(0.05)
     pytest.fail("sshd does not answer")
+
+
+def write_client(folder: Path, client: str | None = None) -> None:
+    """An ``ssh`` in the folder's ``bin`` that has the folder's configuration."""
+    (folder / "bin").mkdir()
+    (folder / "bin" / "ssh").write_text(f'#!/bin/sh\nexec {client or shutil.which("ssh")} -F {folder}/config "$@"\n')
+    (folder / "bin" / "ssh").chmod(0o755)
 
 
 _PROGRAMS = ("sshd", "ssh", "ssh-keygen")

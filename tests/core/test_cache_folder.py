@@ -112,7 +112,8 @@ def test_named_folder_that_is_a_file_or_cannot_be_read_is_not_searched_for_anoth
 
 
 def test_folder_that_another_build_claims_at_this_moment_is_the_same_cache(tmp_path, monkeypatch):
-    looked, listdir = [], os.listdir
+    looked: list[Path] = []
+    listdir = os.listdir
 
     def claim(path: Path) -> list[str]:
         if not looked:

@@ -67,6 +67,13 @@ def start(tmp_path):
         build.process.communicate()
 
 
+def write(text: str) -> Callable[[Path], None]:
+    def produce(folder: Path) -> None:
+        (folder / "file").write_text(text)
+
+    return produce
+
+
 def list_names(root: Path) -> list[str]:
     return sorted(p.name for p in root.rglob("*") if p.is_file() and p.name != MARK_FILE)
 
@@ -160,19 +167,19 @@ def test_stages_inside_one_another_are_waited_for_in_the_order_of_the_table_only
     """Both builds have what the other one wants, so that one of them must not wait."""
     both, made = threading.Barrier(2), []
 
-    def write(name: str, inner: str = "") -> Callable[[Path], None]:
+    def make(name: str, inner: str = "") -> Callable[[Path], None]:
         def produce(folder: Path) -> None:
             if inner:
                 both.wait(60)
-                StageCache(tmp_path).run(inner, {}, write(f"{inner} in {name}"))
+                StageCache(tmp_path).run(inner, {}, make(f"{inner} in {name}"))
             made.append(name)
             (folder / "file").write_text(name)
 
         return produce
 
     run_all(
-        lambda: StageCache(tmp_path).run("set_back", {}, write("set_back", "engine")),
-        lambda: StageCache(tmp_path).run("engine", {}, write("engine", "set_back")),
+        lambda: StageCache(tmp_path).run("set_back", {}, make("set_back", "engine")),
+        lambda: StageCache(tmp_path).run("engine", {}, make("engine", "set_back")),
     )
     assert sorted(made) == ["engine", "set_back", "set_back in engine"]
     assert list_locks(tmp_path) == []
@@ -183,7 +190,7 @@ def test_process_that_a_stage_starts_does_not_wait_for_it(tmp_path):
 
     def produce(folder: Path) -> None:
         given = pickle.loads(pickle.dumps(outer))
-        run_all(lambda: given.run("export", {}, lambda inner: (inner / "file").write_text("inner")))
+        run_all(lambda: given.run("export", {}, write("inner")))
         (folder / "file").write_text("outer")
 
     folder, found = outer.run("export", {}, produce)
@@ -235,7 +242,7 @@ def test_without_locks_each_build_makes_the_stage_and_the_faster_one_wins(tmp_pa
 
 
 def test_who_waits_for_a_damaged_stage_does_not_take_it_for_the_new_one(tmp_path):
-    folder, _ = StageCache(tmp_path).run("export", {}, lambda folder: (folder / "file").write_text("four"))
+    folder, _ = StageCache(tmp_path).run("export", {}, write("four"))
     (folder / "file").write_text("fo")
     making, go, made = threading.Event(), threading.Event(), []
 
@@ -258,11 +265,15 @@ def test_stage_that_is_made_is_not_waited_for_until_its_lock_is_free(tmp_path):
     """Those that waited check its files side by side, not one after the other."""
     path, told, done = tmp_path / "lock", [], threading.Event()
 
+    def tell(holder: str) -> None:
+        told.append(holder)
+        done.set()
+
     def wait() -> None:
-        with take_turn(path, 0, inside=OUTSIDE, is_made=done.is_set, tell=lambda holder: (told.append(1), done.set())):
+        with take_turn(path, 0, inside=OUTSIDE, is_made=done.is_set, tell=tell):
             pass
 
-    with take_turn(path, 0, inside=OUTSIDE, is_made=lambda: False, tell=told.append):
+    with take_turn(path, 0, inside=OUTSIDE, is_made=lambda: False, tell=tell):
         run_all(wait, wait)
         assert path.exists()
     assert told
@@ -299,7 +310,7 @@ def test_stage_that_another_build_reads_stays_where_only_what_may_be_written_is_
 
     monkeypatch.setattr(fcntl, "flock", as_nfs)
     other = StageCache(tmp_path)
-    folder, _ = other.run("export", {}, lambda folder: (folder / "file").write_text("in use"))
+    folder, _ = other.run("export", {}, write("in use"))
     StageCache(tmp_path, limit_bytes=1).run("engine", {}, lambda folder: None)
     assert (folder / "file").read_text() == "in use"
     del other

@@ -119,6 +119,18 @@ def extract_segment(segment: Segment, taps: Sequence[str] = ()) -> Graph:
         taps: Names of values inside that become outputs, behind the segment's result; that of the result itself is
             passed over.
     """
+    names = [segment.result.name or "", *(name for name in taps if name != segment.result.name)]
+    return extract_nodes(segment.nodes, [segment.source], names)
+
+
+def extract_nodes(nodes: Sequence[ir.Node], sources: Sequence[ir.Value], results: Sequence[str]) -> Graph:
+    """A graph of copies of some nodes; names are kept, weights shared.
+
+    Args:
+        nodes: Of a graph, which is not changed, in the order of execution.
+        sources: What they read that none of them computes: its inputs.
+        results: Names of values that become its outputs.
+    """
     copies: dict[ir.Value, ir.Value] = {}
 
     def copy(value: ir.Value | None) -> ir.Value | None:
@@ -129,11 +141,10 @@ def extract_segment(segment: Segment, taps: Sequence[str] = ()) -> Graph:
             copies[value] = twin
         return copies[value]
 
-    source = copy(segment.source)
-    assert source is not None
+    inlets = [twin for v in sources if (twin := copy(v)) is not None]
     made: list[ir.Node] = []
     initializers: dict[str, ir.Value] = {}
-    for node in segment.nodes:
+    for node in nodes:
         inputs = [copy(v) for v in node.inputs]
         for value, twin in zip(node.inputs, inputs, strict=True):
             if value is not None and twin is not None and value.is_initializer():
@@ -144,12 +155,12 @@ def extract_segment(segment: Segment, taps: Sequence[str] = ()) -> Graph:
             ir.Node(node.domain, node.op_type, inputs, attributes, outputs=outputs, name=node.name, version=None)
         )
     inside = {v.name: v for v in copies.values()}
-    results = [copies[segment.result]] + [inside[name] for name in taps if name != segment.result.name]
-    for value in results:
+    outlets = [inside[name] for name in results]
+    for value in (*inlets, *outlets):
         value.dtype = value.dtype or ir.DataType.FLOAT
-    owner = segment.nodes[0].graph
+    owner = nodes[0].graph
     opsets = dict(owner.opset_imports) if owner is not None else {"": 20}
-    inner = ir.Graph([source], results, nodes=made, initializers=list(initializers.values()), opset_imports=opsets)
+    inner = ir.Graph(inlets, outlets, nodes=made, initializers=list(initializers.values()), opset_imports=opsets)
     return Graph(ir.Model(inner, ir_version=10))
 
 
@@ -204,6 +215,11 @@ class SegmentRunner:
     def run_named(self, value: npt.NDArray[Any]) -> dict[str, npt.NDArray[np.float32]]:
         """As :meth:`run`, by name."""
         return dict(zip(self._outputs, self.run(value), strict=True))
+
+    def run_fed(self, values: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.float32]]:
+        """All outputs by name, of a graph of several inputs; more may be given than it reads."""
+        feeds = {value.name: values[value.name] for value in self.session.get_inputs()}
+        return dict(zip(self._outputs, self.session.run(None, feeds), strict=True))
 
 
 def _split_weights(graph: Graph) -> tuple[bytes, dict[str, Any], str | None]:

@@ -186,7 +186,7 @@ def _insert_affine(graph: Graph, value: ir.Value, affine: Affine, reader: ir.Nod
         made.append(node)
     if made:
         uses = [use for use in value.uses() if use.node is not made[0]]
-        graph.model.graph.insert_after(value.producer(), made)  # type: ignore[arg-type]
+        insert_behind(graph, value, None, made)
         for use in uses:
             use.node.replace_input_with(use.idx, current)
     return current

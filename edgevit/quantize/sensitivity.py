@@ -8,18 +8,13 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Collection, Mapping
 
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.graph.graph import Graph
-from edgevit.graph.segments import Segment, SegmentRunner, extract_segment, join_segments, split_graph
-from edgevit.quantize.plan import QuantizationPlan, apply_plan
-
-Pixels = Sequence[npt.NDArray[np.generic]]
-Answers = Sequence[Sequence[npt.NDArray[np.float32]]]
+from edgevit.quantize.carried_noise import is_large, limit_images, measure_parts
+from edgevit.quantize.plan import QuantizationPlan
+from edgevit.quantize.site_noise import Pixels, measure_noise, measure_sites, run_graph
 
 _FIRST_IMAGES = 3
 _MOST_IMAGES = 16
@@ -37,19 +32,22 @@ def rank_sites(
 ) -> dict[str, float]:
     """SQNR in dB at the logits by site, where only that site is quantised.
 
-    Every site is measured on a few calibration images, and those that do most damage again on more of them.
+    Every site is measured on a few calibration images, and those that do most damage again on more of them. Where
+    that would take very long, the parts of a whole model are run by themselves (:mod:`edgevit.quantize.carried_noise`).
     """
-    pixels = pixels[:_MOST_IMAGES]
+    large = is_large(graph, plan)
+    measure = measure_parts if large else measure_sites
+    pixels = pixels[: limit_images(graph, _MOST_IMAGES) if large else _MOST_IMAGES]
     rounds = 1 + (len(pixels) > _FIRST_IMAGES)
 
     def tell(before: int, stage: str, done: int, total: int) -> None:
         progress(stage, before * total + done, rounds * total)
 
     few = pixels[:_FIRST_IMAGES]
-    first = measure_sites(graph, plan, list(plan.sites), few, functools.partial(tell, 0))
+    first = measure(graph, plan, list(plan.sites), few, functools.partial(tell, 0))
     worst = sorted(first, key=lambda name: -first[name])[: math.ceil(_WORST_SHARE * len(first))]
     if rounds > 1:
-        first.update(measure_sites(graph, plan, worst, pixels, functools.partial(tell, 1)))
+        first.update(measure(graph, plan, worst, pixels, functools.partial(tell, 1)))
     return {name: round(to_decibels(noise), 2) for name, noise in first.items()}
 
 
@@ -66,7 +64,7 @@ def rank_groups(
     for name in plan.sites:
         groups.setdefault(find_group_pattern(name), []).append(name)
     groups = {pattern: names for pattern, names in groups.items() if len(names) > 1}
-    pixels = pixels[:_GROUP_IMAGES]
+    pixels = pixels[: limit_images(graph, _GROUP_IMAGES) if is_large(graph, plan) else _GROUP_IMAGES]
     reference = run_graph(graph, pixels) if groups else None
     found = {}
     for index, (pattern, names) in enumerate(groups.items()):
@@ -80,65 +78,6 @@ def rank_groups(
 def find_group_pattern(name: str) -> str:
     """``blocks.3.mlp.fc2`` to ``blocks.*.mlp.fc2``: a number between dots is a place, one behind a letter is not."""
     return re.sub(r"(?<=\.)\d+(?=\.)", "*", name)
-
-
-def measure_sites(
-    graph: Graph,
-    plan: QuantizationPlan,
-    sites: Collection[str],
-    pixels: Pixels,
-    progress: Progress = ignore_progress,
-) -> dict[str, float]:
-    """Noise over signal at the logits by site, each alone.
-
-    The float model runs segment by segment, so that a site costs its own segment and what follows.
-    """
-    segments = split_graph(graph)
-    stream: Pixels = list(pixels)
-    outputs = [value.name or "" for value in graph.model.graph.outputs]
-    reference = run_graph(graph, stream)
-    signal = _measure_power(reference)
-    found = {}
-    for index, segment in enumerate(segments):
-        progress("sensitivity", index, len(segments))
-        part, rest = _extract(segment), segments[index + 1 :]
-        names = [node.name or "" for node in segment.nodes if node.name in sites and node.name in plan.sites]
-        suffix = SegmentRunner(_extract(join_segments(rest))) if rest and names else None
-        for name in names:
-            quantized = SegmentRunner(apply_plan(part, plan, [name]))
-            noise = np.zeros(len(outputs))
-            for value, wanted in zip(stream, reference, strict=True):
-                answers = quantized.run_named(value)
-                if suffix is not None:
-                    answers |= suffix.run_named(answers[segment.result.name or ""])
-                # What leaves the graph before this segment is as it was.
-                for place, output in enumerate(outputs):
-                    if output in answers:
-                        noise[place] += np.square(answers[output] - wanted[place], dtype=np.float64).sum()
-            found[name] = float((noise / signal).mean())
-        if rest:
-            runner = SegmentRunner(part)
-            stream = [runner.run(value)[0] for value in stream]
-    progress("sensitivity", len(segments), len(segments))
-    return {name: found[name] for name in plan.sites if name in found}
-
-
-def _extract(segment: Segment) -> Graph:
-    """With what leaves the graph there behind its result."""
-    return extract_segment(segment, [value.name or "" for value in segment.outputs])
-
-
-def measure_noise(
-    graph: Graph,
-    plan: QuantizationPlan,
-    sites: Collection[str],
-    pixels: Pixels,
-    reference: Answers,
-) -> float:
-    """Noise over signal at the logits with some sites quantised; ``reference`` is :func:`run_graph`'s."""
-    found = run_graph(apply_plan(graph, plan, sites), pixels)
-    noise = [[a - b for a, b in zip(*pair, strict=True)] for pair in zip(found, reference, strict=True)]
-    return float((_measure_power(noise) / _measure_power(reference)).mean())
 
 
 def choose_float(
@@ -157,6 +96,8 @@ def choose_float(
     At most ``share`` of the costs of all sites (:func:`estimate_costs`) is float then. Sites that the recipe ``pins``
     are left alone; ``damage`` is the SQNR in dB of each site alone. Gives the sites in the order of the choice.
     """
+    if is_large(graph, plan):
+        pixels = pixels[: limit_images(graph, len(pixels))]
     costs = estimate_costs(graph, list(plan.sites))
     room = share * sum(costs.values())
     alone = {name: 10 ** (-damage[name] / 10) for name in plan.sites if name in damage}
@@ -197,19 +138,6 @@ def estimate_costs(graph: Graph, sites: Collection[str]) -> dict[str, float]:
                 site.macs * _PRODUCT_COST if shape is None else site.macs + _WEIGHT_COST * math.prod(shape)
             )
     return costs
-
-
-def run_graph(graph: Graph, pixels: Pixels) -> Answers:
-    """What the graph gives in ONNX Runtime: for each item its outputs, ``(B, …) float32``."""
-    runner = SegmentRunner(graph)
-    return [runner.run(value) for value in pixels]
-
-
-def _measure_power(answers: Answers) -> npt.NDArray[np.float64]:
-    """Sum of squares of each output."""
-    squares = [[np.square(values, dtype=np.float64).sum() for values in outputs] for outputs in answers]
-    total: npt.NDArray[np.float64] = np.asarray(squares, np.float64).sum(axis=0)
-    return total
 
 
 def to_decibels(noise: float) -> float:

@@ -17,11 +17,11 @@ from edgevit.quantize.sensitivity import (
     choose_float,
     estimate_costs,
     find_group_pattern,
-    measure_sites,
     rank_groups,
     rank_sites,
     to_decibels,
 )
+from edgevit.quantize.site_noise import measure_sites
 from tests.support.quantized import fit_sites
 from tests.support.small_graphs import CONFIGS, make_graph, make_pixels, run_graph
 

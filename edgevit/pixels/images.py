@@ -300,8 +300,8 @@ class ImageSet:
         """
         total = hashlib.sha256()
         labels = self.labels or (None,) * len(self.files)
-        digests = map_ordered(self.hash, self.files, workers) if digests is None else iter(digests)
-        for index, (file, label, digest) in enumerate(zip(self.files, labels, digests, strict=True)):
+        hashes = map_ordered(self.hash, self.files, workers) if digests is None else digests
+        for index, (file, label, digest) in enumerate(zip(self.files, labels, hashes, strict=True)):
             shown = "" if self.truths is None else f" {self.truths.fingerprint(index)}"
             shown += "" if self.boxes is None else f" {self.boxes[index]}"
             total.update(f"{len(file)} {file} {label} {digest}{shown}\n".encode("utf-8", "surrogateescape"))

@@ -122,8 +122,25 @@ def _answer_on(question: Question, *, address: str, folder: Path, progress: Prog
     if question.bundle.manifest.engine is None:
         raise BundleError(f"{question.bundle.path} is a portable bundle: it has no engine yet", "finish it first")
     threads = _count_threads(question.reference is not None)  # before connect sets Ray's number for this process
-    with connect(address) as cluster:
+    # Ray's core warns on the screen of every actor of Ray Data (its issue 53727), and there says what it was told to say.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    with contextlib.ExitStack() as stack:
+        with _mute_core():
+            cluster = stack.enter_context(connect(address))
         yield ClusterAnswers(question, cluster, folder, threads, progress)
+
+
+@contextlib.contextmanager
+def _mute_core() -> Iterator[None]:
+    """Nothing that a library writes to this process's standard error by itself is shown; errors are raised."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 class ClusterAnswers:

@@ -33,7 +33,7 @@ def run_shards(
 
     Raises:
         EdgevitError: The first that a shard ended with.
-        DeviceError: The cluster is gone, or a shard ends its worker again and again.
+        DeviceError: The cluster is gone or has no GPU, or a shard ends its worker again and again.
     """
     import ray
     import ray.data
@@ -41,6 +41,8 @@ def run_shards(
     rows = [{"index": index, "shard": pickle.dumps(shard)} for index, shard in shards]
     if not rows:
         return
+    if gpu and ray.cluster_resources().get("GPU", 0) < 1:  # Ray would wait for one
+        raise DeviceError("no node of the cluster has a GPU, which the engine needs", "add one to the cluster")
     cpus = max(1, min(threads, *cluster.cpus.values()))
     actors = max(1, min(len(rows), sum(count // cpus for count in cluster.cpus.values())))
     with _keep_quiet():

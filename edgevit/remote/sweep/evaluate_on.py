@@ -122,7 +122,7 @@ def _answer_on(question: Question, *, address: str, folder: Path, progress: Prog
     if question.bundle.manifest.engine is None:
         raise BundleError(f"{question.bundle.path} is a portable bundle: it has no engine yet", "finish it first")
     threads = _count_threads(question.reference is not None)  # before connect sets Ray's number for this process
-    # Ray's core warns on the screen of every actor of Ray Data (its issue 53727), and there says what it was told to say.
+    # Ray's core warns of every actor of Ray Data on the screen (its issue 53727), and says there that it shall not.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     with contextlib.ExitStack() as stack:
         with _mute_core():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from edgevit.core.task import Task
 from edgevit.measure.reference import compute_reference, generate_images, load_reference, save_reference
 from edgevit.pixels.answered_set import read_answered
 from edgevit.pixels.class_names import expect_labels
-from edgevit.pixels.images import ImageSet, hash_image
+from edgevit.pixels.images import ImageSet
 from edgevit.runtime.session import Outputs
 
 if TYPE_CHECKING:
@@ -233,12 +232,12 @@ def _find_overlap(calibration: ImageSet, validation: ImageSet) -> str:
 
 def _find_copies(calibration: ImageSet, validation: ImageSet) -> list[str]:
     """Validation images of the same content as a calibration image, whatever their names."""
-    sizes = {f: os.path.getsize(validation.root / f) for f in validation.files}
+    sizes = {f: validation.measure(f) for f in validation.files}
     wanted = frozenset(sizes.values())
-    alike = [calibration.root / f for f in calibration.files if os.path.getsize(calibration.root / f) in wanted]
-    found = frozenset(os.path.getsize(path) for path in alike)
-    contents = frozenset(map(hash_image, alike))
-    return [f for f, size in sizes.items() if size in found and hash_image(validation.root / f) in contents]
+    alike = {f: size for f in calibration.files if (size := calibration.measure(f)) in wanted}
+    found = frozenset(alike.values())
+    contents = frozenset(map(calibration.hash, alike))
+    return [f for f, size in sizes.items() if size in found and validation.hash(f) in contents]
 
 
 def gather_evidence(model: Model, recipe: Recipe, sets: ImageSets, cache: StageCache, progress: Progress) -> Evidence:

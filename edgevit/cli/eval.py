@@ -12,6 +12,8 @@ from edgevit.cli.options import check_option, key_option, on_option, read_source
 from edgevit.cli.output import WHOLE_LISTS, Output, output_options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edgevit.core.report.report import Accuracy
     from edgevit.measure.evaluate import Evaluation
     from edgevit.runtime.canary import Check
@@ -25,6 +27,15 @@ if TYPE_CHECKING:
 )
 @click.option("--arch", metavar="NAME", help="Its architecture, where it is a file of bare weights.")
 @click.option("--skip-bad-images", is_flag=True, help="Go on without images that cannot be read, and count them.")
+@click.option(
+    "--address", metavar="ADDR", help="Of a Ray cluster whose nodes answer; local: a Ray of this machine's own."
+)
+@click.option(
+    "--resume-folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="With --address: where answers are kept, which a later run uses again; all nodes have to see it.",
+)
 @check_option
 @key_option
 @on_option
@@ -36,6 +47,8 @@ def command(
     reference: str | None,
     arch: str | None,
     skip_bad_images: bool,
+    address: str | None,
+    resume_folder: Path | None,
     check: Check,
     public_key: Path | None,
     host: str | None,
@@ -44,14 +57,18 @@ def command(
 
     Embeddings and features are compared with the float model's, so they need --reference.
 
-    DATA is a folder with a folder per class, or a CSV with the columns file and label. For boxes, keypoints and masks
-    it is a COCO file; for depth and classes of pixels a folder with images and maps.
+    DATA is a folder with a folder per class, a CSV with the columns file and label, or tar or parquet files: one, a
+    folder of them or a pattern. For boxes, keypoints and masks it is a COCO file; for depth and classes of pixels a
+    folder with images and maps.
+
+    With --address the images are answered on Ray, and a run that was interrupted goes on where it ended.
 
     \b
     Examples:
       edgevit eval ./bundle --data val/
       edgevit eval ./bundle --data val.csv --reference ./my_model
       edgevit eval ./bundle --data val.csv --on user@board
+      edgevit eval ./bundle --data 'val-{000..049}.tar' --address local
       edgevit eval ./detector --data annotations/instances_val2017.json
     """
     from edgevit.core.errors import format_offenders, shorten_lists
@@ -60,10 +77,18 @@ def command(
     from edgevit.measure.evaluate import evaluate_bundle
     from edgevit.runtime.manifest import load_manifest
 
+    if address is not None and host is not None:
+        raise click.UsageError("--address and --on are two places: give one of them")
+    if address is None and resume_folder is not None:
+        raise click.UsageError("--resume-folder is for --address; a Ray of this machine's own is --address local")
     refuse_missing({"bundle": bundle, "--data": data, "--reference": read_source(reference)})
     with output.progress() as progress:
-        open_with = None
-        if host is not None:
+        evaluate: Callable[..., Evaluation] = evaluate_bundle
+        if address is not None:
+            from edgevit.remote.sweep.evaluate_on import evaluate_on
+
+            evaluate = partial(evaluate_on, address, resume_folder=resume_folder)
+        elif host is not None:
             from edgevit.remote.answers import open_on
             from edgevit.remote.ssh import check_host
 
@@ -75,13 +100,13 @@ def command(
                 log=output.listen_to(host),
                 progress=progress,
             )
-        result = evaluate_bundle(
+            evaluate = partial(evaluate_bundle, open_with=open_with)
+        result = evaluate(
             bundle,
             data,
             reference=reference,
             arch=arch,
             skip_bad_images=skip_bad_images,
-            open_with=open_with,
             check=check,
             public_key=public_key,
             progress=progress,

@@ -127,14 +127,15 @@ def refuse_missing(paths: Mapping[str, Path | str | None]) -> None:
     """Raise where two or more of a command's paths are not there; of a single one, the stage that reads it says more.
 
     Args:
-        paths: By what they are to the command; ``None`` was not given.
+        paths: By what they are to the command; ``None`` was not given. A pattern says by itself what is missing.
 
     Raises:
         DataError: All of them are listed.
     """
     from edgevit.core.errors import DataError, format_offenders
+    from edgevit.pixels.shard_files import is_pattern
 
-    given = {what: os.fspath(path) for what, path in paths.items() if path is not None}
+    given = {what: os.fspath(path) for what, path in paths.items() if path is not None and not is_pattern(path)}
     missing = [f"{what}: {path}" for what, path in given.items() if not os.path.exists(path)]
     if len(missing) > 1:
         raise DataError(f"{len(missing)} paths are not there:\n" + format_offenders(missing), "check them")

@@ -51,7 +51,7 @@ A stage that runs others inside it stands before them: builds wait for one anoth
 RETIRED = ("fp8",)
 """Stages of earlier versions of edgevit, which make room as the others do."""
 
-CONTENTS = (*STAGES, *RETIRED, "canary", "compiled", "tensorrt", "tensorrt_rtx", "device")
+CONTENTS = (*STAGES, *RETIRED, "canary", "compiled", "tensorrt", "tensorrt_rtx", "device", "evaluations")
 """Everything that lies in a cache, beside its mark."""
 
 _MARK_TEXT = "This is a cache of edgevit, which removes from it what it made itself. You may delete what it made.\n"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgevit.core.errors import CheckpointError, DataError
+from edgevit.core.errors import DataError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Accuracy, DataUse
 from edgevit.core.task import DENSE_TASKS
@@ -21,17 +21,12 @@ from edgevit.measure.chance import find_doubt
 from edgevit.measure.figure_change import FigureChange, compare_figures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy.typing as npt
 
-    from edgevit.checkpoints.texts.label_texts import LabelTexts
-    from edgevit.measure.answers import Run
+    from edgevit.measure.answer_source import AnswerSource, Question
+    from edgevit.measure.answers import Answered
     from edgevit.pixels.images import ImageSet
-    from edgevit.runtime import Predictor
     from edgevit.runtime.canary import CanaryCheck, Check
-    from edgevit.runtime.manifest import Manifest
-    from edgevit.runtime.session import Outputs
 
 BATCH = 16
 """Images decoded at a time; a session splits them by what its engine takes."""
@@ -50,7 +45,7 @@ class Evaluation:
         reference: The checkpoint that was compared with.
         canary: Whether the engine answers here, or on the device, as where the bundle was judged.
         changes: What was found beside what the bundle says of itself, of a classifier.
-        doubts: What speaks against the labels, a warning each.
+        doubts: What speaks against the labels or the answers, a warning each.
     """
 
     bundle: str
@@ -73,6 +68,7 @@ def evaluate_bundle(
     arch: str | None = None,
     skip_bad_images: bool = False,
     open_with: Callable[[str | Path], AbstractContextManager[Any]] | None = None,
+    answer_with: Callable[[Question], AbstractContextManager[AnswerSource]] | None = None,
     check: Check = "auto",
     public_key: str | os.PathLike[str] | None = None,
     progress: Progress = ignore_progress,
@@ -81,8 +77,8 @@ def evaluate_bundle(
 
     Args:
         bundle: The folder.
-        data: A folder per class, or a CSV; see :meth:`edgevit.pixels.images.ImageSet.read`. For depth, segment, detect
-            and pose as :func:`edgevit.pixels.answered_set.read_answered` takes it.
+        data: A folder per class, a CSV, tar or parquet files; see :meth:`edgevit.pixels.images.ImageSet.read`. For
+            depth, segment, detect and pose as :func:`edgevit.pixels.answered_set.read_answered` takes it.
         reference: The checkpoint that the bundle was built from, to compare every answer with its float module's. Needs
             the extra ``build``; without it, only labels judge.
         arch: Architecture of the reference, where it is a file of bare weights.
@@ -91,6 +87,7 @@ def evaluate_bundle(
             :func:`edgevit.runtime.open_bundle`.
         public_key: Of whoever has to have signed the bundle, as ``check``.
         open_with: Opens the bundle elsewhere, as :func:`edgevit.remote.answers.open_on` does; here by default.
+        answer_with: Has all images answered elsewhere, as :func:`edgevit.remote.sweep.evaluate_on.evaluate_on` does.
         progress: Told after every batch.
 
     Raises:
@@ -99,15 +96,16 @@ def evaluate_bundle(
             embeddings and features are judged only by a reference.
         CheckpointError: The reference cannot be read, or answers in another form.
     """
-    from edgevit.measure.answers import measure_answers
+    from edgevit.measure.answer_source import Question
+    from edgevit.measure.answers import count_answers
     from edgevit.pixels.answered_set import LABELLED_FORMS, read_answered
     from edgevit.pixels.class_names import expect_labels
     from edgevit.pixels.images import ImageSet
-    from edgevit.runtime import open_bundle
     from edgevit.runtime.bundle import load_bundle
 
     # Before the bundle is opened, which on a device may mean to install everything there.
-    manifest = load_bundle(bundle, public_key=public_key).manifest
+    loaded = load_bundle(bundle, public_key=public_key)
+    manifest = loaded.manifest
     task = manifest.task
     if manifest.assumed:
         raise DataError(
@@ -143,43 +141,34 @@ def evaluate_bundle(
             f"{data} has no labels and there is no reference: nothing can be counted",
             "give labelled images (a folder per class, or a CSV with a column label), or --reference CHECKPOINT",
         )
-    opened = open_with(bundle) if open_with else open_bundle(bundle, check=check, public_key=public_key)
-    with opened as predictor:
-        images = images.check(
-            skip_bad=skip_bad_images,
-            preprocess=predictor.preprocess,
-            progress=lambda done, total: progress("check images", done, total),
-        )
+    question = Question(loaded, reference, arch, check, public_key)
+    with answer_with(question) if answer_with else _open(question, open_with, progress) as source:
+        images = source.check(images, skip_bad=skip_bad_images)
         use = DataUse(
             path=str(data),
             images=len(images),
             labelled=images.labelled,
-            sha256=images.sha256(),
+            sha256=source.hash(images),
             skipped_images=len(images.skipped),
             skipped=tuple(images.list_skipped()),
             matching=images.describe_labels(),
         )
-        run_reference = None if reference is None else _open_reference(reference, arch, predictor)
+        batch_size = 1 if task in DENSE_TASKS else BATCH  # maps are large
+        gallery = source.gallery(images, batch_size) if task == "embed" else None
+        answered = source.answer(images, batch_size, compare=reference is not None and gallery is None)
         first: list[npt.NDArray[np.int64]] = []
-
-        def run(pixels: npt.NDArray[np.uint8]) -> Outputs:
-            found: Outputs = predictor.run_outputs(pixels)
-            if task == "classify" and found[0].ndim == 2:
-                first.append(widen_logits(found[0].astype(np.float64)).argmax(axis=1))
-            return found
-
-        result = measure_answers(
-            run,
+        result = count_answers(
+            _note_first(answered, first) if task == "classify" else answered,
             images,
-            predictor.preprocess,
+            manifest.preprocess,
             manifest.read_task(),
-            predictor.manifest.outputs,
-            reference=run_reference,
+            manifest.outputs,
+            compared=reference is not None,
+            gallery=gallery,
             answer=manifest.answer,
-            batch_size=1 if task in DENSE_TASKS else BATCH,  # maps are large
             progress=progress,
         )
-        canary = predictor.canary
+        canary, warnings = source.canary, source.doubts
     compared = None if reference is None else result
     top1, top5 = (result.top1, result.top5) if task == "classify" else (None, None)
     changes: tuple[FigureChange, ...] = ()
@@ -188,9 +177,32 @@ def evaluate_bundle(
         changes = compare_figures(counts, len(images), manifest.figures)
     named = None if reference is None else str(reference)
     doubts = _list_doubts(images, np.concatenate(first), max(2, manifest.classes)) if first else ()
+    doubts += warnings
     return Evaluation(
         str(bundle), use, top1, top5, compared, named, canary, changes, doubts, task_figures=result.task_figures
     )
+
+
+@contextlib.contextmanager
+def _open(
+    question: Question, open_with: Callable[[str | Path], AbstractContextManager[Any]] | None, progress: Progress
+) -> Iterator[AnswerSource]:
+    """The bundle, opened here or as ``open_with`` does it."""
+    from edgevit.measure.answer_source import OpenedBundle
+    from edgevit.runtime import open_bundle
+
+    path = question.bundle.path
+    opened = open_with(path) if open_with else open_bundle(path, check=question.check, public_key=question.public_key)
+    with opened as predictor:
+        yield OpenedBundle(predictor, question.reference, question.arch, progress)
+
+
+def _note_first(answered: Iterable[Answered], first: list[npt.NDArray[np.int64]]) -> Iterator[Answered]:
+    """The same answers; ``first`` gets the class that each image was given."""
+    for batch in answered:
+        if batch.found[0].ndim == 2:
+            first.append(widen_logits(batch.found[0].astype(np.float64)).argmax(axis=1))
+        yield batch
 
 
 def _list_doubts(images: ImageSet, answers: npt.NDArray[np.int64], classes: int) -> tuple[str, ...]:
@@ -200,49 +212,3 @@ def _list_doubts(images: ImageSet, answers: npt.NDArray[np.int64], classes: int)
     labels = np.asarray(images.labels, np.int64)
     doubt = find_doubt(answers, labels, classes, "the bundle", "", images.describe_labels())
     return () if doubt is None else ("; ".join(doubt),)
-
-
-def _open_reference(reference: str | Path, arch: str | None, predictor: Predictor) -> Run:
-    """The checkpoint's float module, for the bundle's own preprocessed pixels and its task."""
-    from edgevit.checkpoints import read_checkpoint
-    from edgevit.measure.reference import run_outputs
-    from edgevit.models.select_task import select_task
-
-    size = (predictor.preprocess.height, predictor.preprocess.width)
-    manifest = predictor.manifest
-    # A training checkpoint's averaged weights are the default; the bundle says where it was made from the others.
-    last_step = manifest.source.get("weights") == "model"
-    model = read_checkpoint(
-        reference,
-        arch=arch,
-        image_size=size,
-        weights="model" if last_step else None,
-        texts=_recall_texts(manifest),
-    )
-    if model.assumed:  # an ONNX file that does not say it: the bundle does
-        model = dataclasses.replace(model, preprocess=predictor.preprocess, assumed=())
-    model = select_task(model, manifest.read_task())
-    if manifest.answer is None and model.classes != manifest.classes:  # those of an answer are its outputs'
-        raise CheckpointError(
-            f"{reference} has {model.classes} classes, the bundle has {manifest.classes}",
-            "give the checkpoint that the bundle was built from",
-        )
-    theirs, ours = ([(s.name, s.shape[1:]) for s in specs] for specs in (model.outputs, manifest.outputs))
-    if theirs != ours:
-        raise CheckpointError(
-            f"{reference} gives {_show(theirs)}, the bundle {_show(ours)}",
-            "give the checkpoint that the bundle was built from",
-        )
-    return run_outputs(model)
-
-
-def _recall_texts(manifest: Manifest) -> LabelTexts | None:
-    """The labels' texts that the bundle's head was made of."""
-    from edgevit.checkpoints.texts.label_texts import read_label_texts
-
-    templates, labels = manifest.templates, manifest.labels
-    return read_label_texts(labels, templates) if templates and labels else None
-
-
-def _show(outputs: list[tuple[str, tuple[int | str, ...]]]) -> str:
-    return ", ".join(f"{name} of {' × '.join(str(side) for side in shape)}" for name, shape in outputs)

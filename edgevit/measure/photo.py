@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,11 +48,12 @@ def pick_photo(images: ImageSet) -> Photo:
         DataError: It cannot be read any more.
     """
     try:
-        ordered = sorted((os.stat(images.root / file).st_size, file) for file in images.files)
+        ordered = sorted((images.measure(file), file) for file in images.files)
     except OSError as exc:
         raise DataError(f"{exc.filename}: {exc.strerror}", "leave the images in place while a build runs") from exc
     _, file = ordered[(len(ordered) - 1) // 2]
-    return read_photo(images.root / file, name=file)
+    image = images.fetch(file)
+    return _describe(file, image) if isinstance(image, bytes) else read_photo(image, name=file)
 
 
 def read_photo(path: str | Path, *, name: str | None = None) -> Photo:

@@ -103,18 +103,19 @@ def decode_image(
         raise DataError(f"{name}: {_explain(exc)}", hint, code="image") from exc
 
 
-def read_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Height and width of the upright image, from its header.
+def read_size(source: str | os.PathLike[str] | bytes, *, name: str | None = None) -> tuple[int, int]:
+    """Height and width of the upright image, from its header; errors call it ``name``, or by its path.
 
     Raises:
         DataError: It has no header that can be read.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        stream = _stream(source)
+        with stream, Image.open(stream, formats=FORMATS) as image:
             turned = _read_orientation(image) >= 5  # by a quarter
             return (image.width, image.height) if turned else (image.height, image.width)
     except _DAMAGED as exc:
-        raise DataError(f"{os.fspath(path)}: {_explain(exc)}", _HINT, code="image") from exc
+        raise DataError(f"{name or name_source(source)}: {_explain(exc)}", _HINT, code="image") from exc
 
 
 def name_source(source: ImageSource) -> str:

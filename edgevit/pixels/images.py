@@ -1,4 +1,4 @@
-"""ImageSet: labelled or unlabelled images from a folder or a CSV, read as a stream.
+"""ImageSet: labelled or unlabelled images from a folder, a CSV, tar or parquet files, read as a stream.
 
 Only the standard library, numpy and Pillow.
 """
@@ -10,13 +10,12 @@ import hashlib
 import os
 import random
 import warnings
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +23,16 @@ import numpy.typing as npt
 from edgevit.core.errors import DataError, format_offenders
 from edgevit.pixels.class_names import Matching
 from edgevit.pixels.decode import decode_image
+from edgevit.pixels.hash_image import hash_image
+from edgevit.pixels.in_order import map_ordered
 from edgevit.pixels.listing import list_csv, list_folder
+from edgevit.pixels.parquet_set import list_parquet
 from edgevit.pixels.preprocess import Preprocess
+from edgevit.pixels.shard_files import find_shards
+from edgevit.pixels.store import Store
+from edgevit.pixels.tar_set import list_tars
 from edgevit.pixels.truths import Truths
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 Box: TypeAlias = tuple[float, float, float, float]
 
 
@@ -61,6 +64,7 @@ class ImageSet:
         truths: Of depth, segment, detect or pose: what each image shows; see :mod:`edgevit.pixels.truths`.
         boxes: Of pose: the part of its image that each file stands for, as left, top, right and bottom, so that a file
             is named once for every person in it.
+        store: Where the files lie that are no files of their own.
     """
 
     root: Path
@@ -71,6 +75,7 @@ class ImageSet:
     source: str = ""
     truths: Truths | None = None
     boxes: tuple[Box, ...] | None = None
+    store: Store | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -85,17 +90,18 @@ class ImageSet:
         labelled: bool = True,
         skip_bad: bool = False,
     ) -> ImageSet:
-        """List the images of a folder or a CSV; no image is opened yet, see :meth:`check`.
+        """List the images of a folder, a CSV, or tar or parquet files; no image is opened yet, see :meth:`check`.
 
         A folder holds one folder per class, searched to any depth; or only images, which makes an unlabelled set. A
         CSV has the columns ``file`` (relative to the CSV) and, unless the set is unlabelled, ``label``; others are
-        ignored.
+        ignored. Tar and parquet files are one file, a folder of them or a pattern; see
+        :mod:`edgevit.pixels.shard_files`.
 
-        A folder, or a label of a CSV, is a name of ``labels`` or else a class index; see
+        A folder, or a label of a CSV or of a shard, is a name of ``labels`` or else a class index; see
         :func:`edgevit.pixels.class_names.match_classes`.
 
         Args:
-            path: The folder or the CSV.
+            path: The folder, the file or the pattern.
             labels: The model's class names, by index.
             classes: How many classes the model has, where that is known.
             labelled: Whether labels are looked at.
@@ -106,13 +112,17 @@ class ImageSet:
             DataError: Listing everything that is wrong with the set.
         """
         source = Path(path)
-        if os.path.isdir(source):
+        shards = find_shards(source)
+        if shards is not None:
+            list_shards = list_tars if shards.kind == "tar" else list_parquet
+            listing = list_shards(shards, source, labels, classes, labelled)
+        elif os.path.isdir(source):
             listing = list_folder(source, labels, classes, labelled)
         elif os.path.isfile(source):
             listing = list_csv(source, labels, classes, labelled)
         else:
             raise DataError(f"{source}: no such folder or CSV file", "check the path")
-        images = cls(listing.root, listing.files, source=str(source))
+        images = cls(listing.root, listing.files, source=str(source), store=listing.store)
         if labelled:
             images = dataclasses.replace(images, labels=listing.labels, matching=listing.matching)
         return images.settle(listing.offenders, skip_bad=skip_bad)
@@ -124,7 +134,7 @@ class ImageSet:
             DataError: Listing them, unless they are skipped, or saying that too little is left.
         """
         if offenders and not skip_bad:  # refused in any case, so with those that only decoding would find
-            offenders = [*offenders, *self._find_faults()]
+            offenders = [*offenders, *self.find_faults()]
         return _settle(self, list(offenders), self.source, skip_bad)
 
     def check(
@@ -149,29 +159,33 @@ class ImageSet:
         Raises:
             DataError: Listing every bad image, or saying that too little is left.
         """
-        offenders = self._find_faults(preprocess, workers, progress)
-        return _settle(self, offenders, str(self.root), skip_bad) if offenders else self
+        offenders = self.find_faults(preprocess, workers, progress)
+        return self.drop(offenders, skip_bad=skip_bad)
 
-    def _find_faults(
+    def drop(self, offenders: Sequence[tuple[str, str]], *, skip_bad: bool) -> ImageSet:
+        """What :meth:`check` gives, where :meth:`find_faults` gave the offenders."""
+        return _settle(self, list(offenders), str(self.root), skip_bad) if offenders else self
+
+    def find_faults(
         self,
         preprocess: Preprocess | None = None,
         workers: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[tuple[str, str]]:
-        """(file, reason) of every image that cannot be decoded; arguments as of :meth:`check`."""
+        """(file, reason) of every image that cannot be used; arguments as of :meth:`check`."""
         offenders: list[tuple[str, str]] = []
 
         def find_fault(index: int) -> str | None:
             file = self.files[index]
             try:
-                image = decode_image(self.root / file, name=file)
+                image = decode_image(self.fetch(file), name=file)
                 if preprocess is not None:
                     preprocess.resized_size(image.height, image.width, name=file)
             except DataError as exc:
                 return exc.message.removeprefix(f"{file}: ")
             return None if self.truths is None else self.truths.find_fault(index, (image.height, image.width))
 
-        with warnings.catch_warnings(), closing(_map_ordered(find_fault, range(len(self.files)), workers)) as faults:
+        with warnings.catch_warnings(), closing(map_ordered(find_fault, range(len(self.files)), workers)) as faults:
             warnings.simplefilter("ignore")  # of decompression bombs, which are listed instead
             for done, fault in enumerate(faults, start=1):
                 if fault is not None:
@@ -192,13 +206,13 @@ class ImageSet:
         def load(index: int) -> npt.NDArray[np.uint8]:
             file = self.files[index]
             if self.boxes is None:
-                return preprocess.apply(self.root / file, name=file)
-            return preprocess.fit_box(decode_image(self.root / file, name=file), self.boxes[index])
+                return preprocess.apply(self.fetch(file), name=file)
+            return preprocess.fit_box(decode_image(self.fetch(file), name=file), self.boxes[index])
 
         if batch_size < 1:
             raise ValueError(f"batch_size = {batch_size} is below 1")
         pixels: list[npt.NDArray[np.uint8]] = []
-        with closing(_map_ordered(load, range(len(self.files)), workers)) as images:
+        with closing(map_ordered(load, range(len(self.files)), workers)) as images:
             for end, image in enumerate(images, start=1):
                 pixels.append(image)
                 if len(pixels) == batch_size or end == len(self.files):
@@ -229,7 +243,7 @@ class ImageSet:
                 rank[index] = counts[self.labels[index]]
                 counts[self.labels[index]] += 1
         chosen = sorted(sorted(range(len(keys)), key=lambda i: (rank[i], keys[i]))[:size])
-        return self._pick(chosen)
+        return self.pick(chosen)
 
     def describe_labels(self) -> str:
         """How they were matched with the model's classes: ``10 classes, matched by name``; empty without labels."""
@@ -246,21 +260,60 @@ class ImageSet:
         """What was left out, and why: ``cat/broken.jpg: …``."""
         return [f"{file}: {reason}" for file, reason in self.skipped]
 
-    def sha256(self, workers: int | None = None) -> str:
-        """Fingerprint of names, labels and file contents; the same wherever the set lies."""
+    def fetch(self, file: str) -> Path | bytes:
+        """What ``decode_image`` takes: a file's path, or its bytes where it lies within another.
+
+        Raises:
+            DataError: The other file cannot be read.
+        """
+        return self.root / file if self.store is None else self.store.read(file)
+
+    def hash(self, file: str) -> str:
+        """SHA-256 of a file, in hexadecimal; errors as :func:`hash_image`."""
+        return hash_image(self.fetch(file))
+
+    def measure(self, file: str) -> int:
+        """Size of a file in bytes.
+
+        Raises:
+            OSError: It cannot be looked at.
+            DataError: What it lies in cannot be read.
+        """
+        return os.path.getsize(self.root / file) if self.store is None else self.store.measure(file)
+
+    def stamp(self, file: str) -> str:
+        """Another text after a file was written again, without reading it; empty where it is not there."""
+        if self.store is not None:
+            return self.store.stamp(file)
+        try:
+            status = os.stat(self.root / file)
+        except OSError:
+            return ""
+        return f"{status.st_size} {status.st_mtime_ns}"
+
+    def sha256(self, workers: int | None = None, *, digests: Sequence[str] | None = None) -> str:
+        """Fingerprint of names, labels and file contents; the same wherever the set lies.
+
+        Args:
+            workers: Threads; by default one a core.
+            digests: What :meth:`hash` gives of every file, where that is known.
+        """
         total = hashlib.sha256()
         labels = self.labels or (None,) * len(self.files)
-        digests = _map_ordered(lambda file: hash_image(self.root / file), self.files, workers)
-        for index, (file, label, digest) in enumerate(zip(self.files, labels, digests, strict=True)):
+        hashes = map_ordered(self.hash, self.files, workers) if digests is None else digests
+        for index, (file, label, digest) in enumerate(zip(self.files, labels, hashes, strict=True)):
             shown = "" if self.truths is None else f" {self.truths.fingerprint(index)}"
             shown += "" if self.boxes is None else f" {self.boxes[index]}"
             total.update(f"{len(file)} {file} {label} {digest}{shown}\n".encode("utf-8", "surrogateescape"))
         return total.hexdigest()
 
-    def _pick(self, indices: Sequence[int]) -> ImageSet:
+    def pick(self, indices: Sequence[int]) -> ImageSet:
+        """The images at some indices, with all that belongs to them."""
+        files = tuple(self.files[i] for i in indices)
         return dataclasses.replace(
             self,
-            files=tuple(self.files[i] for i in indices),
+            files=files,
+            store=None if self.store is None else self.store.pick(files),
             labels=None if self.labels is None else tuple(self.labels[i] for i in indices),
             truths=None if self.truths is None else self.truths.pick(indices),
             boxes=None if self.boxes is None else tuple(self.boxes[i] for i in indices),
@@ -282,7 +335,7 @@ def _settle(images: ImageSet, offenders: list[tuple[str, str]], where: str, skip
     if offenders:
         bad = {file for file, _ in offenders}
         kept = [i for i, file in enumerate(images.files) if file not in bad]
-        images = dataclasses.replace(images._pick(kept), skipped=(*images.skipped, *offenders))
+        images = dataclasses.replace(images.pick(kept), skipped=(*images.skipped, *offenders))
     if not images.files:
         left = f" left after {len(images.skipped)} bad ones were skipped" if images.skipped else ""
         raise DataError(f"{where} has no images{left}", "give a folder per class, a folder of images, or a CSV")
@@ -292,37 +345,3 @@ def _settle(images: ImageSet, offenders: list[tuple[str, str]], where: str, skip
             "give images of two classes or more; unlabelled ones as a folder of images only or a CSV without labels",
         )
     return images
-
-
-def _map_ordered(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
-) -> Generator[Result, None, None]:
-    """``map`` in threads, in order, with at most four items a thread under way; stops early when closed."""
-    workers = workers or os.cpu_count() or 1
-    pending: deque[Future[Result]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="edgevit-images")
-    try:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) >= 4 * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def hash_image(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal.
-
-    Raises:
-        DataError: It cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    except OSError as exc:
-        raise DataError(f"{path}: {exc.strerror}", "check the path and its permissions") from exc
-    return digest.hexdigest()

@@ -11,14 +11,15 @@ from pathlib import Path
 
 from edgevit.core.errors import DataError, count_things, format_offenders
 from edgevit.pixels.class_names import Matching, match_classes
+from edgevit.pixels.store import Store
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp"})
-_OTHER_SUFFIXES = frozenset({".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".pgm"})
-_OTHER_FORMAT = "not JPEG, PNG, WebP or BMP"
+OTHER_SUFFIXES = frozenset({".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".pgm"})
+OTHER_FORMAT = "not JPEG, PNG, WebP or BMP"
 # What spreadsheets write in some countries, and what they can.
 _OTHER_MARKS = {";": "semicolon", "\t": "tab", "|": "bar"}
 _LIKE_FILE = ("filename", "file_name", "filepath", "file_path", "path", "image", "image_path", "images", "files")
-_LIKE_LABEL = (
+LIKE_LABEL = (
     *("labels", "label_id", "label_name", "class", "classes", "class_id", "class_name", "class_index", "category"),
     *("categories", "category_id", "category_name", "target", "targets", "y", "species", "synset", "wnid"),
 )
@@ -27,13 +28,17 @@ _CSV_HINT = "give a CSV with the header file,label, a folder per class, or a fol
 
 @dataclass(frozen=True)
 class Listing:
-    """Names relative to ``root``, class indices, how these were found, and (file, reason) of what is wrong."""
+    """Names relative to ``root``, class indices, how these were found, and (file, reason) of what is wrong.
+
+    ``store`` holds files that are none of their own.
+    """
 
     root: Path
     files: tuple[str, ...]
     labels: tuple[int, ...] | None
     matching: Matching | None
     offenders: tuple[tuple[str, str], ...]
+    store: Store | None = None
 
 
 def list_folder(root: Path, labels: Sequence[str] | None, classes: int | None, labelled: bool) -> Listing:
@@ -54,7 +59,7 @@ def list_folder(root: Path, labels: Sequence[str] | None, classes: int | None, l
             f"{root} holds images beside folders ({some})",
             "give either a folder per class, or a folder of images only",
         )
-    offenders += [(e.name, _OTHER_FORMAT) for e in direct if e.suffix.lower() in _OTHER_SUFFIXES]
+    offenders += [(e.name, OTHER_FORMAT) for e in direct if e.suffix.lower() in OTHER_SUFFIXES]
     if not folders:
         return Listing(root, tuple(images), None, None, tuple(offenders))
     above = frozenset({os.path.realpath(root)})
@@ -91,8 +96,8 @@ def _walk_images(
             yield from _walk_images(entry, root, offenders, above | {real})
         elif entry.suffix.lower() in SUFFIXES:
             yield name
-        elif entry.suffix.lower() in _OTHER_SUFFIXES:
-            offenders.append((name, _OTHER_FORMAT))
+        elif entry.suffix.lower() in OTHER_SUFFIXES:
+            offenders.append((name, OTHER_FORMAT))
 
 
 def list_images(paths: Iterable[Path]) -> tuple[list[Path], list[tuple[str, str]]]:
@@ -125,7 +130,7 @@ def list_csv(path: Path, labels: Sequence[str] | None, classes: int | None, labe
         DataError: Not a CSV, or one without the column ``file``, or labels that fit no class.
     """
     header, rows = _read_rows(path)
-    like = [name for name in header if name in _LIKE_LABEL]
+    like = [name for name in header if name in LIKE_LABEL]
     if labelled and "label" not in header and like:
         raise DataError(
             f"{path} has no column named label, and one named {like[0]}",
@@ -183,7 +188,7 @@ def _refuse_unlabelled(
 
 def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header, and (line number, fields) of each row that is not blank."""
-    if path.suffix.lower() in SUFFIXES | _OTHER_SUFFIXES:
+    if path.suffix.lower() in SUFFIXES | OTHER_SUFFIXES:
         raise DataError(f"{path} is a single image", _CSV_HINT)
     reader = None
     try:

@@ -20,7 +20,8 @@ from edgevit.core import schema
 from edgevit.core.errors import DataError
 from edgevit.core.toml import load_toml
 from edgevit.pixels.decode import MAX_PIXELS
-from edgevit.pixels.images import ImageSet, hash_image
+from edgevit.pixels.hash_image import hash_image
+from edgevit.pixels.images import ImageSet
 from edgevit.pixels.listing import list_images
 from edgevit.pixels.truths import NO_CLASS
 

@@ -41,7 +41,7 @@ MARK_FILE, OWN_FOLDER = ".edgevit-cache", "edgevit-cache"
 STAGES = (
     "export optimize half_range reference whole_export quantize set_back typed rehearsal engine accuracy portable fp8"
 )
-CONTENTS = (*STAGES.split(), "canary", "compiled", "tensorrt", "tensorrt_rtx", "device")
+CONTENTS = (*STAGES.split(), "canary", "compiled", "tensorrt", "tensorrt_rtx", "device", "evaluations")
 JOB = "[0-9a-z-]{8,80}"
 SPACE_HINT = "make room on the device, or set EDGEVIT_CACHE there to a folder on a larger disk"
 

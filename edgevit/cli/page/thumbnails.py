@@ -14,7 +14,7 @@ from edgevit.core.errors import DataError
 from edgevit.core.report.scores import ImageChange
 from edgevit.core.schema import to_data
 from edgevit.pixels.decode import decode_image
-from edgevit.pixels.images import hash_image
+from edgevit.pixels.hash_image import hash_image
 
 SIDE = 112
 """Pixels of a thumbnail's longer side."""

@@ -114,7 +114,7 @@ class AnswerMeter:
     def _read(self, outputs: Outputs, row: int, file: str) -> DenseAnswer:
         """The answer to an image, in its own pixels."""
         own = {name: np.asarray(values[row : row + 1]) for name, values in zip(self._names, outputs, strict=True)}
-        size = read_size(self._set.root / file)
+        size = read_size(self._set.fetch(file), name=file)
         boxes = None if self._set.boxes is None else np.array([self._set.boxes[self.images]], np.float32)
         return answer_image(self._answer, self._preprocess, own, size, boxes=boxes, threshold=0.0)
 

@@ -70,7 +70,7 @@ def connect(address: str | None = None, *, cpus: int | None = None) -> Iterator[
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
         if local:
-            ray.init(num_cpus=count, resources={NODE: 1}, include_dashboard=False, **quiet)
+            ray.init(address="local", num_cpus=count, resources={NODE: 1}, include_dashboard=False, **quiet)
         else:
             ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as exc:

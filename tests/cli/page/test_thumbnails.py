@@ -16,7 +16,7 @@ from edgevit.cli.page.sources import Source
 from edgevit.cli.page.thumbnails import list_changed_images
 from edgevit.core.report.report import DataUse
 from edgevit.core.report.scores import ImageChange
-from edgevit.pixels.images import hash_image
+from edgevit.pixels.hash_image import hash_image
 from tests.support.page_bundles import make_accuracy, make_report
 from tests.support.photos import make_photo
 from tests.support.tiny_bundle import make_manifest

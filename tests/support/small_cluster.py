@@ -1,0 +1,31 @@
+"""Nodes of Ray on this machine, each a raylet of its own."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from edgevit.remote.sweep.cluster import NODE
+
+_NODE: dict[str, Any] = {
+    "num_cpus": 1,
+    "resources": {NODE: 1},
+    "object_store_memory": 80 << 20,
+    "include_dashboard": False,
+}
+
+
+def start_nodes(count: int = 1, **options: Any) -> Any:
+    """A ``ray.cluster_utils.Cluster`` of so many nodes that take part; whoever starts it calls ``shutdown``."""
+    from ray.cluster_utils import Cluster
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    cluster = Cluster(initialize_head=True, head_node_args={**_NODE, **options})
+    for _ in range(count - 1):
+        add_node(cluster, **options)
+    return cluster
+
+
+def add_node(cluster: Any, **options: Any) -> Any:
+    """One more."""
+    return cluster.add_node(**{name: value for name, value in {**_NODE, **options}.items() if name in _NODE})

@@ -41,11 +41,16 @@ def link_chosen(result: SweepResult, root: Path) -> Mapping[str, Path]:
             bundle = bundles.get(answer.chosen or "")
             if bundle is not None:
                 folder.mkdir(exist_ok=True)
-                places[answer.target] = folder / re.sub(r"[^\w.-]+", "-", answer.target)
+                places[answer.target] = folder / name_place(answer.target)
                 _link(root / bundle, places[answer.target])
     except OSError as exc:
         raise OutputError(f"cannot write {folder}: {exc.strerror or exc}", "check the disk and permissions") from exc
     return places
+
+
+def name_place(target: str) -> str:
+    """What a target's link is called."""
+    return re.sub(r"[^\w.-]+", "-", target)
 
 
 def _link(bundle: Path, place: Path) -> None:

@@ -71,7 +71,7 @@ def command(output: Output, plan: Path, out: Path | None, address: str | None, d
 
 
 def write_result_page(output: Output, root: Path) -> Path | None:
-    """The page in the sweep's folder; none, and a note, where what draws it is not installed or it cannot be written."""
+    """The page in the sweep's folder; none, and a note, where it cannot be drawn or written."""
     from edgevit.cli.page.write import write_sweep_page
 
     try:

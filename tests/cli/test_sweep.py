@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
+import shutil
 import sys
 from collections import Counter
 
@@ -64,7 +66,7 @@ def test_sweep_shows_the_best_first_and_the_answer_and_writes_the_page_and_the_l
     assert lines[0] == "cpu:"
     assert lines[1].split() == ["cell", "precision", "top-1", "p50", "p90", "MB", "is"]
     assert lines[3].split() == ["fast", "int8", "97.50", "2.00", "2.50", "1.5", "*", "CHOSEN"]
-    assert lines[4].split() == ["slow", "int8", "97.50", "9.0", "2.50", "1.5", "fit"] or "fit" in lines[4]
+    assert lines[4].split() == ["slow", "int8", "97.50", "9.00", "2.50", "1.5", "fit"]
     assert "cpu: fast is the fastest with top1 >= 90" in found.stdout
     assert f"page: {folder / 'sweep.html'}" in lines
     assert "<title>edgevit report: plan-sweep</title>" in (folder / "sweep.html").read_text()
@@ -76,7 +78,7 @@ def test_screen_of_a_thousand_long_names_is_short_and_fits_80_columns(swept) -> 
     found, _ = swept(make_sweep(make_many(1000)), "--quiet")
     assert found.exit_code == 1, "some failed"
     lines = found.stdout.splitlines()
-    assert max(map(len, lines)) <= 80
+    assert max(len(line) for line in lines if "/" not in line) <= 80, "paths are not broken"
     rows = [line for line in lines if "fit" in line and "…" in line]
     assert len(rows) <= MOST_ROWS
     assert len(lines) < 70
@@ -107,7 +109,7 @@ def test_json_is_a_line_a_cell_and_the_result_last_also_when_quiet(swept) -> Non
         assert [cell["name"] for cell in lines[2]["cells"]] == ["a", "b"]
         assert lines[2]["answers"][0]["chosen"] == "a"
         assert lines[2]["folder"] == str(folder)
-        __import__("shutil").rmtree(folder)
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,7 @@ def test_without_the_extra_there_is_a_note_and_no_page(swept, monkeypatch) -> No
 def test_a_page_of_somebody_else_s_stays_and_the_result_is_shown(swept) -> None:
     found, folder = swept(make_sweep([make_cell("a")]))
     (folder / "sweep.html").write_text("mine")
-    __import__("shutil").rmtree(folder / "cells")
+    shutil.rmtree(folder / "cells")
     found, folder = swept(make_sweep([make_cell("a")]))
     assert found.exit_code == 0
     assert "no page: " in found.stderr
@@ -180,7 +182,7 @@ def test_dry_run_knows_what_is_done_and_what_failed(run, tmp_path) -> None:
         made = (make_cell(name, bundle=None), make_failed(name))
         if number < 2:
             job.folder.mkdir(parents=True)
-            __import__("dataclasses").replace(made[number], key=job.key).save(job.folder)
+            dataclasses.replace(made[number], key=job.key).save(job.folder)
     found = run("sweep", plan, "--dry-run", "--json")
     assert [cell["state"] for cell in json.loads(found.stdout)["cells"]] == ["done", "failed earlier", "to do"]
     assert run("sweep", plan, "--dry-run").stdout.splitlines()[-1] == "3 cells: 1 to do, 1 done, 1 failed earlier"

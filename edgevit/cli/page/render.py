@@ -29,23 +29,21 @@ def render_page(document: Mapping[str, Any]) -> str:
     letters = {
         b["name"]: chr(ord("A") + place) if place < 26 else str(place) for place, b in enumerate(shown["bundles"])
     }
-    return (
-        open_templates()
-        .get_template("page.html")
-        .render(
-            document=shown,
-            bundles=shown["bundles"],
-            comparison=shown["comparison"],
-            letters=letters,
-            several=several,
-            latencies=[Markup(_draw_latencies([b])) for b in shown["bundles"]],
-            tradeoffs=[Markup(_draw_tradeoffs([b], letters, None)) for b in shown["bundles"]],
-            all_latencies=Markup(_draw_latencies(shown["bundles"], letters)) if several else "",
-            all_tradeoffs=Markup(_draw_tradeoffs(shown["bundles"], letters, shown["comparison"])) if several else "",
-            worst=_WORST,
-            missing=MISSING,
-        )
+    template = open_templates().get_template("page.html")
+    page: str = template.render(
+        document=shown,
+        bundles=shown["bundles"],
+        comparison=shown["comparison"],
+        letters=letters,
+        several=several,
+        latencies=[Markup(_draw_latencies([b])) for b in shown["bundles"]],
+        tradeoffs=[Markup(_draw_tradeoffs([b], letters, None)) for b in shown["bundles"]],
+        all_latencies=Markup(_draw_latencies(shown["bundles"], letters)) if several else "",
+        all_tradeoffs=Markup(_draw_tradeoffs(shown["bundles"], letters, shown["comparison"])) if several else "",
+        worst=_WORST,
+        missing=MISSING,
     )
+    return page
 
 
 def open_templates() -> Any:

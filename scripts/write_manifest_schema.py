@@ -68,14 +68,15 @@ _SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean"}
 def make_schema() -> dict[str, Any]:
     """The document."""
     definitions: dict[str, Any] = {}
-    root = _describe_class(Manifest, definitions)
+    root = describe_class(Manifest, definitions)
     root["properties"][DIGEST_KEY] = {"type": "string", **_HASH}
     root["required"] = sorted([*root["required"], DIGEST_KEY, "schema_version"])
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "manifest.json of an edgevit bundle"}
     return {**head, **root, "$defs": dict(sorted(definitions.items()))}
 
 
-def _describe_class(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+def describe_class(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a frozen dataclass; the classes of its fields come into ``definitions``."""
     resolved = typing.get_type_hints(kind)
     properties, required = {}, []
     for field in schema.list_fields(kind):
@@ -93,7 +94,7 @@ def _describe(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     if dataclasses.is_dataclass(kind):
         name = getattr(kind, "__name__", "")
         if name not in definitions:
-            definitions[name] = _describe_class(kind, definitions)
+            definitions[name] = describe_class(kind, definitions)
         return {"$ref": f"#/$defs/{name}"}
     if kind is Any or kind is object:
         return {}

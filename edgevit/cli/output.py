@@ -57,12 +57,16 @@ class Output:
         if not self.as_json:
             write_line(text)
 
+    @property
+    def width(self) -> int:
+        """Columns that tables and sentences of the result are fitted to."""
+        return open_console(self._stream).width
+
     def prose(self, text: str, indent: int = 0) -> None:
         """A sentence of the result, fitted to the terminal as tables are, its further lines further in."""
-        width = open_console(self._stream).width
         begin, go_on = " " * indent, " " * (indent + 2)
         for row in textwrap.wrap(
-            show_controls(text), width, initial_indent=begin, subsequent_indent=go_on, break_on_hyphens=False
+            show_controls(text), self.width, initial_indent=begin, subsequent_indent=go_on, break_on_hyphens=False
         ):
             self.line(row)
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from edgevit.cli.options import refuse_missing
 from edgevit.cli.output import Output, output_options
+from edgevit.core.errors import MissingPackageError, OutputError
 
 if TYPE_CHECKING:
     from edgevit.remote.sweep.result import CellResult, SweepResult
     from edgevit.remote.sweep.run import Task
+
+PAGE_FILE = "sweep.html"
+_MOST_FAILED = 10
 
 
 @click.command("sweep", short_help="Build many models for many targets, and pick the one that is wanted.")
@@ -37,8 +41,9 @@ def command(output: Output, plan: Path, out: Path | None, address: str | None, d
       want = "fastest"
       where = ["top1 >= 82", "latency_p90_ms <= 10"]
 
-    A sweep that was broken off goes on when it is run again: what has a result is not built twice. With --json, every
-    cell that ends is a line, and the result is the last one.
+    A sweep that was broken off goes on when it is run again: what has a result is not built twice. The folder gets the
+    result as sweep.json, its page sweep.html, and a link to the bundle that is wanted as chosen/TARGET. With --json,
+    every cell that ends is a line, and the result is the last one.
 
     \b
     Examples:
@@ -54,52 +59,79 @@ def command(output: Output, plan: Path, out: Path | None, address: str | None, d
     if dry_run:
         cells = list_cells(load_plan(plan), plan.resolve().parent)
         jobs = list_jobs(cells, folder.expanduser().resolve())
-        _show_cells(output, {name: (make_task(job), job.load()) for name, job in jobs.items()})
+        show_plan(output, {name: (make_task(job), job.load()) for name, job in jobs.items()})
         return 0
     from edgevit.cli.sweep_progress import follow_sweep
 
     with follow_sweep(output) as listen:
         result = sweep(plan, out=folder, address=address, again=again, listen=listen, note=output.note)
-    _show_result(output, result, folder)
+    root = folder.expanduser().resolve()
+    show_result(output, result, root, write_result_page(output, root))
     return 1 if result.failed or any(answer.chosen is None for answer in result.answers) else 0
 
 
-def _show_cells(output: Output, cells: dict[str, tuple[Task, CellResult | None]]) -> None:
-    from edgevit.cli.tables import format_bytes, make_table
+def write_result_page(output: Output, root: Path) -> Path | None:
+    """The page in the sweep's folder; none, and a note, where it cannot be drawn or written."""
+    from edgevit.cli.page.write import write_sweep_page
 
-    rows: list[dict[str, Any]] = []
-    table = make_table(["cell", "state", "needs"])
-    for name, (task, found) in cells.items():
-        state = "to do" if found is None else "failed earlier" if found.failed else "done"
-        where = "a node to itself for latencies" if task.measured else "a share of a node: its device measures"
-        needs = "–" if found is not None else f"{format_bytes(task.memory_bytes)}, {where}"
-        table.add_row(name, state, needs)
-        rows.append({"cell": name, "state": state, "memory_bytes": task.memory_bytes, "measured": task.measured})
-    output.document({"cells": rows})
-    output.show(table)
-    left = sum(found is None for _, found in cells.values())
-    output.line(f"{len(cells)} cells, {left} to build")
+    try:
+        write_sweep_page(root, root / PAGE_FILE)
+    except (MissingPackageError, OutputError) as exc:
+        output.note(f"no page: {exc.message}; {exc.hint}; then run `edgevit report`")
+        return None
+    return root / PAGE_FILE
 
 
-def _show_result(output: Output, result: SweepResult, folder: Path) -> None:
-    from edgevit.cli.tables import make_table
+def show_plan(output: Output, cells: dict[str, tuple[Task, CellResult | None]]) -> None:
+    """The cells of a plan: all as JSON, the first and the counts on a screen."""
+    from edgevit.cli.sweep_tables import make_plan_table
+    from edgevit.core.errors import count_things
+
+    states = {name: "to do" if found is None else "failed earlier" if found.failed else "done"
+              for name, (_, found) in cells.items()}  # fmt: skip
+    output.document({"cells": [{"cell": name, "state": states[name], "memory_bytes": task.memory_bytes,
+                                "measured": task.measured} for name, (task, _) in cells.items()]})  # fmt: skip
+    rows = sorted(((name, states[name], task) for name, (task, _) in cells.items()), key=lambda row: row[1] != "to do")
+    output.show(make_plan_table(rows, output.width))
+    _count_rest(output, len(rows), "--json lists all")
+    counts = [f"{number} {state}" for state in ("to do", "done", "failed earlier")
+              if (number := sum(one == state for one in states.values()))]  # fmt: skip
+    output.line(f"{count_things(len(cells), 'cell')}: {', '.join(counts)}")
+
+
+def show_result(output: Output, result: SweepResult, root: Path, page: Path | None) -> None:
+    """A table a target, what failed, and the answers; as JSON the whole result in one line."""
+    from edgevit.cli.sweep_tables import make_target_table
     from edgevit.cli.verdict import shorten_path
     from edgevit.core.schema import to_data
+    from edgevit.remote.sweep.chosen import CHOSEN
     from edgevit.remote.sweep.result import SWEEP_FILE
 
-    if output.as_json:
-        output.event({"event": "result", **to_data(result)})
-    columns = ["cell", "precision", "top-1", "p50 ms", "p90 ms", "MB", "verdict"]
-    table = make_table(columns, right=set(columns[2:6]))
-    for cell in result.cells:
-        figures = [cell.figures.get(name) for name in ("top1", "latency_p50_ms", "latency_p90_ms", "size_mb")]
-        shown = ["–" if value is None else f"{value:.{2 if value < 100 else 1}f}" for value in figures]
-        verdict = "failed" if cell.failed else "passed" if cell.passed else "missed"
-        table.add_row(cell.name, cell.precision or "–", *shown, verdict)
-    output.show(table, "")
-    for cell in result.failed:
-        output.prose(f"{cell.name}: {cell.error.splitlines()[0]}")
+    output.event({"event": "result", "folder": str(root), "page": None if page is None else str(page),
+                  **to_data(result)})  # fmt: skip
+    whole = shorten_path(page or root / SWEEP_FILE)
+    for target in dict.fromkeys(cell.target for cell in result.cells):
+        output.line(f"{target}:")
+        output.show(make_target_table(result, target, output.width))
+        _count_rest(output, sum(cell.target == target for cell in result.cells), f"{whole} has all")
+        output.line()
+    if result.fronts:
+        output.line("*: no other cell is both faster and more accurate")
+    for cell in result.failed[:_MOST_FAILED]:
+        output.prose(f"{cell.name}: {cell.error.splitlines()[0].rstrip(':')}")
+    if len(result.failed) > _MOST_FAILED:
+        output.line(f"… and {len(result.failed) - _MOST_FAILED} more failed")
     for answer in result.answers:
         output.prose(answer.sentence)
-    path = folder.expanduser().resolve()
-    output.line(f"result: {shorten_path(path / SWEEP_FILE)}")
+    if any(answer.chosen is not None for answer in result.answers):
+        output.line(f"chosen: {shorten_path(root / CHOSEN)}")
+    output.line(f"result: {shorten_path(root / SWEEP_FILE)}")
+    if page is not None:
+        output.line(f"page: {shorten_path(page)}")
+
+
+def _count_rest(output: Output, count: int, where: str) -> None:
+    from edgevit.cli.sweep_tables import MOST_ROWS
+
+    if count > MOST_ROWS:
+        output.line(f"… and {count - MOST_ROWS} more: {where}")

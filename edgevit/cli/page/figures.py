@@ -47,6 +47,8 @@ _STYLE: dict[str, Any] = {
 }
 _WIDTH = 4.9  # inches of 72 points: so wide that nothing shrinks much on a telephone
 _LONGEST = 26
+_CROWDED = 100
+"""Points, of more of which each has a smaller mark."""
 _WIDE = 12
 """Times the smallest latency, from which on an axis is logarithmic."""
 
@@ -65,7 +67,10 @@ class Timing:
 
 @dataclass(frozen=True)
 class Point:
-    """A variant in :func:`draw_tradeoff`: its p50 in ms, and its quality with the interval's ends where known."""
+    """A variant in :func:`draw_tradeoff`: its p50 in ms, and its quality with the interval's ends where known.
+
+    With an empty label it has only its mark.
+    """
 
     label: str
     latency: float
@@ -78,10 +83,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Limits:
-    """The budget's lines, where there are any."""
+    """The budget's lines, where there are any, and what they are called."""
 
     quality: float | None = None
     latency: float | None = None
+    names: tuple[str, str] = ("least of the budget", "most of the budget")
 
 
 def draw_latency(rows: Sequence[Timing]) -> str:
@@ -144,12 +150,13 @@ def draw_tradeoff(series: Mapping[str, Sequence[Point]], measure: str, limits: L
             "linewidth": 1,
         }
         axes.plot([x for x, _ in front], [y for _, y in front], color=_INK, label="no other is better", **ring)
+        size = 7 if len(points) <= _CROWDED else 3.5
         for place, (name, group) in enumerate(series.items()):
-            _draw_group(axes, group, _MARKS[place % len(_MARKS)], _SERIES[place % len(_SERIES)], _shorten(name))
+            _draw_group(axes, group, _MARKS[place % len(_MARKS)], _SERIES[place % len(_SERIES)], _shorten(name), size)
         if limits.quality is not None:
-            axes.axhline(limits.quality, color=_INK, linestyle=(0, (5, 3)), linewidth=1, label="least of the budget")
+            axes.axhline(limits.quality, color=_INK, linestyle=(0, (5, 3)), linewidth=1, label=limits.names[0])
         if limits.latency is not None:
-            axes.axvline(limits.latency, color=_INK, linestyle=(0, (1, 2)), linewidth=1, label="most of the budget")
+            axes.axvline(limits.latency, color=_INK, linestyle=(0, (1, 2)), linewidth=1, label=limits.names[1])
         axes.margins(0.13, 0.13)
         _scale_latency(axes, [point.latency for point in points], "p50, ms a call")
         axes.set_ylabel(measure)
@@ -164,13 +171,14 @@ def draw_tradeoff(series: Mapping[str, Sequence[Point]], measure: str, limits: L
         return _save(figure, "tradeoff")
 
 
-def _draw_group(axes: Axes, group: Sequence[Point], mark: str, colour: str, name: str) -> None:
+def _draw_group(axes: Axes, group: Sequence[Point], mark: str, colour: str, name: str, size: float) -> None:
     for point in group:
         if point.low is not None and point.high is not None:
             axes.plot([point.latency] * 2, [point.low, point.high], color=colour, linewidth=0.7, alpha=0.6)
-    for point in group:
-        face = colour if point.chosen else _PAPER
-        axes.plot(point.latency, point.quality, mark, color=colour, markerfacecolor=face, markersize=7)
+    for face, chosen in ((_PAPER, False), (colour, True)):  # at once: a sweep has a thousand
+        drawn = [(point.latency, point.quality) for point in group if point.chosen == chosen]
+        style: dict[str, Any] = {"color": colour, "markerfacecolor": face, "markersize": 7 if chosen else size}
+        axes.plot([x for x, _ in drawn], [y for _, y in drawn], mark, **style)
     axes.plot([], [], mark, color=colour, markerfacecolor=_PAPER, label=name)
 
 
@@ -186,7 +194,7 @@ def _label_points(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
     centres = [axes.transData.transform((p.latency, p.quality)) for p in points]
     taken = [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for x, y in centres]
     rings = [(dx, dy) for d in range(9, 90, 11) for dy in (d, -d) for dx in (5, -5, 26, -26)]
-    for point in sorted(points, key=lambda p: (not p.chosen, p.latency)):
+    for point in sorted((p for p in points if p.label), key=lambda p: (not p.chosen, p.latency)):
         places = [(9, -3), (-9, -3), *rings]
         for dx, dy in places:
             text = axes.annotate(

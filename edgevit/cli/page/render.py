@@ -22,8 +22,33 @@ def render_page(document: Mapping[str, Any]) -> str:
     Raises:
         ModuleNotFoundError: Jinja2 or matplotlib is not installed.
     """
-    import jinja2
     from markupsafe import Markup
+
+    shown = clean_text(document)
+    several = len(shown["bundles"]) > 1
+    letters = {
+        b["name"]: chr(ord("A") + place) if place < 26 else str(place) for place, b in enumerate(shown["bundles"])
+    }
+    template = open_templates().get_template("page.html")
+    page: str = template.render(
+        document=shown,
+        bundles=shown["bundles"],
+        comparison=shown["comparison"],
+        letters=letters,
+        several=several,
+        latencies=[Markup(_draw_latencies([b])) for b in shown["bundles"]],
+        tradeoffs=[Markup(_draw_tradeoffs([b], letters, None)) for b in shown["bundles"]],
+        all_latencies=Markup(_draw_latencies(shown["bundles"], letters)) if several else "",
+        all_tradeoffs=Markup(_draw_tradeoffs(shown["bundles"], letters, shown["comparison"])) if several else "",
+        worst=_WORST,
+        missing=MISSING,
+    )
+    return page
+
+
+def open_templates() -> Any:
+    """Jinja's environment of the pages' templates, which escapes every text and refuses names that it does not know."""
+    import jinja2
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("edgevit.cli", "page"),
@@ -41,37 +66,20 @@ def render_page(document: Mapping[str, Any]) -> str:
         "told": describe_figures,
         "number": lambda value, spec="g": MISSING if value is None else format(value, spec),
     }
-    shown = _clean(document)
-    several = len(shown["bundles"]) > 1
-    letters = {
-        b["name"]: chr(ord("A") + place) if place < 26 else str(place) for place, b in enumerate(shown["bundles"])
-    }
-    return environment.get_template("page.html").render(
-        document=shown,
-        bundles=shown["bundles"],
-        comparison=shown["comparison"],
-        letters=letters,
-        several=several,
-        latencies=[Markup(_draw_latencies([b])) for b in shown["bundles"]],
-        tradeoffs=[Markup(_draw_tradeoffs([b], letters, None)) for b in shown["bundles"]],
-        all_latencies=Markup(_draw_latencies(shown["bundles"], letters)) if several else "",
-        all_tradeoffs=Markup(_draw_tradeoffs(shown["bundles"], letters, shown["comparison"])) if several else "",
-        worst=_WORST,
-        missing=MISSING,
-    )
+    return environment
 
 
 def _or_dash(function: Any) -> Any:
     return lambda value: MISSING if value is None else function(value)
 
 
-def _clean(value: Any) -> Any:
+def clean_text(value: Any) -> Any:
     """Text without halves of characters, which a file name that is no Unicode leaves and no file of UTF-8 holds."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, Mapping):
-        return {_clean(key): _clean(item) for key, item in value.items()}
-    return [_clean(item) for item in value] if isinstance(value, list | tuple) else value
+        return {clean_text(key): clean_text(item) for key, item in value.items()}
+    return [clean_text(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _draw_latencies(bundles: Sequence[Mapping[str, Any]], letters: Mapping[str, str] | None = None) -> str:

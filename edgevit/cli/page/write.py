@@ -1,4 +1,4 @@
-"""write_page: bundles to a page on disk."""
+"""write_page and write_sweep_page: bundles, or a sweep, to a page on disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from edgevit.cli.page.document import make_document
 from edgevit.cli.page.render import render_page
-from edgevit.cli.page.sources import read_sources
+from edgevit.cli.page.sources import find_problem, read_sources
 from edgevit.core.errors import MissingPackageError, OutputError
 from edgevit.core.packages import install_line
 
@@ -34,7 +34,39 @@ def write_page(bundles: Sequence[Path], out: Path) -> dict[str, Any]:
     """
     require_page_packages()
     document = make_document(read_sources(bundles, out))
-    text = render_page(document)
+    _replace(out, render_page(document))
+    return document
+
+
+def write_sweep_page(folder: Path, out: Path) -> dict[str, Any]:
+    """Write the page of a sweep.
+
+    Args:
+        folder: The sweep's, with its ``sweep.json``.
+        out: The HTML file; one that is there is replaced.
+
+    Returns:
+        The document behind the page.
+
+    Raises:
+        MissingPackageError: What draws or renders it is not installed.
+        BundleError: There is no result of a sweep, or not one of this version.
+        OutputError: ``out`` cannot be written.
+    """
+    from edgevit.cli.page.sweep_document import make_sweep_document
+    from edgevit.cli.page.sweep_render import render_sweep
+    from edgevit.remote.sweep.result import SweepResult
+
+    require_page_packages()
+    result = SweepResult.load(folder)
+    if (problem := find_problem(out)) is not None:
+        raise problem
+    document = make_sweep_document(result, folder, out)
+    _replace(out, render_sweep(document))
+    return document
+
+
+def _replace(out: Path, text: str) -> None:
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -42,7 +74,6 @@ def write_page(bundles: Sequence[Path], out: Path) -> dict[str, Any]:
     except OSError as exc:
         temporary.unlink(missing_ok=True)
         raise OutputError(f"cannot write {out}: {exc.strerror or exc}", "check the disk and permissions") from exc
-    return document
 
 
 def require_page_packages() -> None:

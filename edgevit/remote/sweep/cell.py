@@ -16,12 +16,15 @@ from edgevit.build.order import RANDOM, Inputs, Order, plan_order
 from edgevit.checkpoints.files.contents import WhichWeights
 from edgevit.checkpoints.texts.label_texts import read_given_texts
 from edgevit.core import schema
+from edgevit.core.errors import RecipeError
 from edgevit.core.recipe import Choice, Recipe, load_recipe
 from edgevit.core.target import Budget, load_target
 from edgevit.core.task import Task, TaskName
 
 FILES = ("source", "target", "recipe", "calibration", "validation", "labels", "templates")
 """Fields that may be paths."""
+_LONGEST = 60
+"""Characters of one part of a cell's name."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,10 @@ class Cell:
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if self.task not in ("auto", recipe.task.name):
             changes["task"] = Task(self.task)
-        return dataclasses.replace(recipe, **changes)
+        try:
+            return dataclasses.replace(recipe, **changes)
+        except schema.FieldError as exc:
+            raise RecipeError(str(exc), f"correct it in the plan; the recipe is {self.recipe}") from exc
 
     def plan(self) -> tuple[Inputs, Order]:
         """What a build is given.
@@ -168,5 +174,6 @@ def is_path(text: str) -> bool:
 
 
 def _stem(text: str) -> str:
-    name = Path(text).name or text
-    return re.sub(r"\.(toml|onnx|safetensors|pth|pt|bin|npz|h5|keras|ckpt)$", "", name)
+    """The last part of a path without its ending; a long one without its middle, as file systems take 255 bytes."""
+    name = re.sub(r"\.(toml|onnx|safetensors|pth|pt|bin|npz|h5|keras|ckpt)$", "", Path(text).name or text)
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST // 2]}-{name[-_LONGEST // 2 + 1 :]}"

@@ -15,7 +15,7 @@ from edgevit.build.order import RANDOM
 from edgevit.checkpoints.files.contents import WhichWeights
 from edgevit.checkpoints.files.files import is_hub_id
 from edgevit.core import schema
-from edgevit.core.errors import EdgevitError, RecipeError, format_offenders
+from edgevit.core.errors import EdgevitError, RecipeError, format_offenders, list_some
 from edgevit.core.recipe import Choice
 from edgevit.core.target import Budget
 from edgevit.core.task import TaskName
@@ -26,6 +26,8 @@ from edgevit.remote.sweep.question import Question
 Size = int | str
 MOST_CELLS = 100_000
 _PATHS = ("calibration", "validation", "labels", "templates")
+_READ_FIRST = {"target", "recipe", "labels", "templates"}
+"""Without these nothing more can be said of a cell."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Match:
         recipe: Likewise.
         task: Likewise.
         precision: Likewise.
-        image_size: Likewise, as ``224`` or ``256x192``.
+        image_size: The very size, as ``224`` or ``256x192``; no pattern.
     """
 
     source: str | None = None
@@ -216,23 +218,25 @@ def list_cells(plan: Plan, folder: str | os.PathLike[str] = ".") -> dict[str, Ce
 
 def check_cells(cells: Mapping[str, Cell]) -> list[str]:
     """What is wrong with cells, a line each: files that are not there, and what a build refuses before it reads."""
-    complaints: list[str] = []
+    absent: dict[str, None] = {}
     seen: dict[object, str | None] = {}
+    having: dict[str, list[str]] = {}
     for name, cell in cells.items():
-        for what, path in cell.list_files().items():
-            if what != "target" and not path.exists():
-                complaints.append(f"{what} {path}: no such file or folder")
+        lost = {what: path for what, path in cell.list_files().items() if not path.exists()}
+        absent |= dict.fromkeys(f"{what} {path}: no such file or folder" for what, path in lost.items())
+        if lost.keys() & _READ_FIRST:
+            continue
         key = dataclasses.replace(cell, source="", arch=None, validation=None)
         if key not in seen:
             try:
                 cell.plan()
             except EdgevitError as exc:
-                seen[key] = " ".join(exc.message.split())
+                seen[key] = " ".join(exc.whole.split())
             else:
                 seen[key] = None
         if (problem := seen[key]) is not None:
-            complaints.append(f"{name}: {problem}")
-    return complaints
+            having.setdefault(problem, []).append(name)
+    return [*absent, *(f"{problem} ({list_some(names, 2)})" for problem, names in having.items())]
 
 
 @dataclass(frozen=True)

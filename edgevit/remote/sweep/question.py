@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from edgevit.core.errors import count_things
 from edgevit.core.schema import refuse
 
 if TYPE_CHECKING:
@@ -62,8 +64,14 @@ class Condition:
         """Whether a cell's figures keep it; one that was not measured does not."""
         return self.figure in figures and _OPERATORS[self.sign](figures[self.figure], self.value)
 
+    @property
+    def bound(self) -> str:
+        """Without the figure's name."""
+        short = f"{self.value:g}"
+        return f"{self.sign} {short if float(short) == self.value else self.value}"
+
     def __str__(self) -> str:
-        return f"{self.figure} {self.sign} {self.value:g}"
+        return f"{self.figure} {self.bound}"
 
 
 def read_condition(text: str) -> Condition:
@@ -88,7 +96,8 @@ class Question:
     """Which of the cells is wanted.
 
     Attributes:
-        want: ``fastest`` by p50 of the latency, ``most-accurate`` or ``smallest``.
+        want: ``fastest`` by p50 of the latency, ``most-accurate`` or ``smallest``; of those that are equal in it the
+            faster, then the smaller.
         where: Conditions such as ``top1 >= 82``, all of which it keeps.
     """
 
@@ -110,6 +119,17 @@ class Question:
     def conditions(self) -> tuple[Condition, ...]:
         """``where``, read."""
         return tuple(map(read_condition, self.where))
+
+    def explain(self, result: CellResult) -> str:
+        """Why a cell is not fit, in a few words; empty where it is."""
+        if result.failed:
+            return "failed"
+        if result.bundle is None:
+            return "no bundle"
+        if not result.passed:
+            return "budget missed"
+        lost = [c for c in self.conditions if not c.holds(result.figures)]
+        return ", ".join(f"{c.figure} not {c.bound}" if c.figure in result.figures else f"no {c.figure}" for c in lost)
 
     def __str__(self) -> str:
         bounds = f" with {', '.join(map(str, self.conditions))}" if self.where else ""
@@ -136,80 +156,101 @@ def answer_question(question: Question, results: Sequence[CellResult]) -> tuple[
 
     A cell is fit where it has a bundle, its verdict passed and its figures keep all conditions.
     """
-    answers = []
-    for target in dict.fromkeys(r.target for r in results):
-        mine = [r for r in results if r.target == target]
-        answers.append(_answer(question, target, mine))
-    return tuple(answers)
+    targets = dict.fromkeys(r.target for r in results)
+    return tuple(_answer(question, target, [r for r in results if r.target == target]) for target in targets)
+
+
+def rank_results(question: Question, results: Sequence[CellResult]) -> tuple[CellResult, ...]:
+    """The results of one target, the best first: fit ones, then other bundles, then what an error stopped.
+
+    Within each of these the figure that the question wants decides; those without it are behind.
+    """
+    figure, sign = find_wanted(question, results)
+
+    def rank(result: CellResult) -> tuple[object, ...]:
+        standing = 2 if result.failed else 1 if question.explain(result) else 0
+        values = (sign * result.figures[figure] if figure in result.figures else math.inf,
+                  *(result.figures.get(name, math.inf) for name in ("latency_p50_ms", "size_mb")))  # fmt: skip
+        return standing, *values, result.name
+
+    return tuple(sorted(results, key=rank))
+
+
+def find_wanted(question: Question, results: Sequence[CellResult]) -> tuple[str, int]:
+    """The figure that decides, and 1 where less of it is better, -1 where more is."""
+    if question.want == "fastest":
+        return "latency_p50_ms", 1
+    if question.want == "smallest":
+        return "size_mb", 1
+    fit = [r for r in results if not question.explain(r)]
+    return find_shared(fit) or ACCURACIES[0], -1
+
+
+def find_shared(results: Sequence[CellResult]) -> str | None:
+    """The first of :data:`ACCURACIES` that all of them have; ``None`` where there is none."""
+    return next((name for name in ACCURACIES if results and all(name in r.figures for r in results)), None)
 
 
 def _answer(question: Question, target: str, results: Sequence[CellResult]) -> Answer:
-    usable = [r for r in results if r.bundle is not None and r.passed]
-    fit = [r for r in usable if all(c.holds(r.figures) for c in question.conditions)]
-    figure, sign = _find_figure(question.want, fit)
-    ranked = sorted((r for r in fit if figure in r.figures), key=lambda r: (sign * r.figures[figure], r.name))
-    if not ranked:
-        return Answer(target, None, _explain_none(question, target, results, usable, fit))
-    best = ranked[0]
-    also = f", of {len(fit)} that are fit" if len(fit) > 1 else ", the only one that is fit"
-    figures = ", ".join(f"{name} {best.figures[name]:.6g}" for name in _list_named(question, figure))
+    figure, _ = find_wanted(question, results)
+    fit = [r for r in results if not question.explain(r)]
+    known = [r for r in rank_results(question, fit) if figure in r.figures]
+    if not known:
+        return Answer(target, None, _explain_none(question, target, results, fit, figure))
+    best = known[0]
+    also = f", of {len(known)} that are fit" if len(known) > 1 else ", the only one that is fit"
+    if len(fit) > len(known):
+        also += f" and have {figure} ({len(fit) - len(known)} more have not)"
+    named = dict.fromkeys((figure, *(c.figure for c in question.conditions)))
+    figures = ", ".join(f"{name} {best.figures[name]:.6g}" for name in named)
     return Answer(target, best.name, f"{target}: {best.name} is {question}{also} ({figures})")
 
 
-def _find_figure(want: Want, results: Sequence[CellResult]) -> tuple[str, int]:
-    """What decides, and 1 where less is better."""
-    if want == "fastest":
-        return "latency_p50_ms", 1
-    if want == "smallest":
-        return "size_mb", 1
-    shared = (name for name in ACCURACIES if results and all(name in r.figures for r in results))
-    return next(shared, ACCURACIES[0]), -1
-
-
-def _list_named(question: Question, figure: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((figure, *(c.figure for c in question.conditions))))
-
-
 def _explain_none(
-    question: Question,
-    target: str,
-    results: Sequence[CellResult],
-    usable: Sequence[CellResult],
-    fit: Sequence[CellResult],
+    question: Question, target: str, results: Sequence[CellResult], fit: Sequence[CellResult], figure: str
 ) -> str:
+    usable = [r for r in results if r.bundle is not None and r.passed]
     if not usable:
-        return f"{target}: none of {len(results)} cells has a bundle that passed its verdict"
+        return f"{target}: none of {count_things(len(results), 'cell')} has a bundle that passed its verdict"
     if fit:
-        return f"{target}: latency was not measured here, so none of {len(fit)} cells is known to be {question}"
+        cells = count_things(len(fit), "fit cell")
+        return f"{target}: {figure} was not measured, so none of {cells} is known to be the one that is wanted"
     lost = []
     for condition in question.conditions:
         having = [r.figures[condition.figure] for r in usable if condition.figure in r.figures]
         if not having:
             lost.append(f"{condition.figure} was not measured")
         elif not any(condition.holds(r.figures) for r in usable):
-            best = max(having) if condition.sign in (">", ">=") else min(having)
-            lost.append(f"{condition}: the best has {best:.6g}")
+            lost.append(f"{condition}: the best has {_find_best(condition, having):.6g}")
     reason = "; ".join(lost) or "each condition is kept by some, and all of them by none"
-    return f"{target}: none of {len(usable)} cells is {question}: {reason}"
+    return f"{target}: none of {count_things(len(usable), 'cell')} is {question}: {reason}"
 
 
-def find_front(
-    results: Iterable[CellResult], *, less: str = "latency_p50_ms", more: Sequence[str] = ACCURACIES
-) -> tuple[str, ...]:
+def _find_best(condition: Condition, values: Sequence[float]) -> float:
+    """The value that comes nearest to keeping it."""
+    if condition.sign == "==":
+        return min(values, key=lambda value: abs(value - condition.value))
+    return max(values) if condition.sign.startswith(">") else min(values)
+
+
+def find_front(results: Iterable[CellResult], *, less: str = "latency_p50_ms") -> tuple[str, ...]:
     """Names of the cells that no other beats in both latency and accuracy (the Pareto front), the fastest first.
+
+    A cell beats another that is not better in either and worse in one; of two that are equal in both neither does.
 
     Args:
         results: Of one target.
-        less: The figure of which less is better.
-        more: Figures of which more is better; the first that all cells with ``less`` have counts.
+        less: The figure of which less is better. The accuracy is :func:`find_shared` of the cells that have it.
     """
     having = [r for r in results if r.bundle is not None and less in r.figures]
-    figure = next((name for name in more if having and all(name in r.figures for r in having)), None)
+    figure = find_shared(having)
     if figure is None:
         return ()
     ranked = sorted(having, key=lambda r: (r.figures[less], -r.figures[figure], r.name))
     front: list[CellResult] = []
     for result in ranked:
-        if not front or result.figures[figure] > front[-1].figures[figure]:
+        last = front[-1].figures if front else None
+        equal = last is not None and (last[less], last[figure]) == (result.figures[less], result.figures[figure])
+        if last is None or equal or result.figures[figure] > last[figure]:
             front.append(result)
     return tuple(r.name for r in front)

@@ -10,8 +10,10 @@ from pathlib import Path
 from edgevit.build.lock import lock_output
 from edgevit.build.order import find_place
 from edgevit.core import schema
+from edgevit.core.errors import BundleError
 from edgevit.core.target import load_target
 from edgevit.remote.sweep.cell import Cell
+from edgevit.remote.sweep.chosen import link_chosen
 from edgevit.remote.sweep.cluster import Cluster, connect
 from edgevit.remote.sweep.plan import Plan, list_cells, load_plan
 from edgevit.remote.sweep.question import answer_question, find_front
@@ -38,7 +40,8 @@ def sweep(
 
     Args:
         plan: A plan or its file, whose folder its paths are relative to.
-        out: The sweep's folder: ``sweep.json``, and a folder of every cell in ``cells``.
+        out: The sweep's folder: ``sweep.json``, a folder of every cell in ``cells``, and in ``chosen`` a link to the
+            bundle that is wanted for each target.
         address: Of a Ray cluster, all of whose nodes see the same files; by default Ray is started on this machine.
         again: Build cells again that an error stopped earlier.
         listen: Told how far it is.
@@ -71,8 +74,9 @@ def sweep(
                 machines = _count_machines(cluster)
                 for ended in run_jobs(tasks, cluster, listen, done=len(kept)):
                     kept[ended.name] = ended
-        result = conclude_sweep(plan, [kept[name] for name in jobs], machines)
+        result = conclude_sweep(plan, [kept[name] for name in jobs], machines or _load_machines(root))
         result.save(root)
+        link_chosen(result, root)
     return result
 
 
@@ -110,6 +114,14 @@ def conclude_sweep(plan: Plan, results: list[CellResult], machines: Mapping[str,
         fronts={target: front for target, front in fronts.items() if front},
         machines=machines,
     )
+
+
+def _load_machines(root: Path) -> Mapping[str, int]:
+    """Those of an earlier run, where this one had nothing left to build."""
+    try:
+        return SweepResult.load(root).machines
+    except BundleError:
+        return {}
 
 
 def _count_machines(cluster: Cluster) -> dict[str, int]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgevit.checkpoints.rope import Rope
 from edgevit.checkpoints.vit_families import IMAGENET, SIZES, find_vit
 from edgevit.core.errors import CheckpointError
 from edgevit.models import ModelConfig, SwinConfig, SwinV2Config
@@ -60,8 +61,10 @@ _FORMS = (
 _UNSUPPORTED: tuple[tuple[str, str], ...] = (
     (r"swinv2_cr_", "Swin V2 CR (another Swin V2, with its own attention)"),
     (r"swin_s3_", "Swin S3 (a window for each stage)"),
-    (r"eva02_", "EVA-02 (rotary positions)"),
-    (r"eva_|eva0\d|vit_pe_|vit_\w*(_rope_|_sapiens2|_lingbot)", "EVA and its kin (relative or rotary positions)"),
+    (r"eva02_enormous", "EVA-02's enormous CLIP (norms behind attention and MLP)"),
+    (r"vit_\w+_rope_mixed_", "ViT with learned rotary angles (rope_mixed, which differ from block to block)"),
+    (r"vit_\w+_sapiens2", "Sapiens2 (RMSNorm, norms of queries and keys beside rotary positions)"),
+    (r"eva_|eva0\d|vit_pe_|vit_\w*_(rope_|lingbot)", "EVA or its kin in a size that timm does not have"),
     (r"beit3_", "BEiT-3 (norms inside attention and MLP)"),
     (r"beit", "BEiT (relative positions in every block)"),
     (r"cait_", "CaiT (talking heads and class attention)"),
@@ -92,11 +95,13 @@ class Architecture:
         name: Without publisher and tag.
         config: As timm builds it by default.
         pretrained_cfg: The preprocessing that timm documents for it, in timm's own keys.
+        rope: Rotary positions, where timm writes it as an EVA.
     """
 
     name: str
     config: ModelConfig
     pretrained_cfg: Mapping[str, Any]
+    rope: Rope | None = None
 
 
 def find_architecture(name: str) -> Architecture:
@@ -124,7 +129,7 @@ def find_architecture(name: str) -> Architecture:
     )
 
 
-def _find_swin(name: str) -> tuple[ModelConfig, Mapping[str, Any]] | None:
+def _find_swin(name: str) -> tuple[ModelConfig, Mapping[str, Any], None] | None:
     match = _SWIN_NAME.fullmatch(name) or _SWIN_V2_NAME.fullmatch(name)
     if match is None:
         return None
@@ -134,8 +139,8 @@ def _find_swin(name: str) -> tuple[ModelConfig, Mapping[str, Any]] | None:
         raise ValueError("a window has at least one token")
     pixels = {"interpolation": "bicubic", "crop_mode": "center", **IMAGENET, "crop_pct": 1.0 if image >= 384 else 0.9}
     if match.re is _SWIN_NAME:
-        return SwinConfig((image, image), (4, 4), 3, width, depths, heads, (window, window)), pixels
+        return SwinConfig((image, image), (4, 4), 3, width, depths, heads, (window, window)), pixels, None
     trained = int(match["trained"] or 0)
     windows = tuple(min(trained, int(match["before"] or 0) // (4 * 2**stage)) for stage in range(len(depths)))
     config = SwinV2Config((image, image), (4, 4), 3, width, depths, heads, (window, window), pretrained_windows=windows)
-    return config, pixels
+    return config, pixels, None

@@ -248,7 +248,7 @@ _PIXELS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     (r"vit_(huge|giant)_patch\d+_gap_.*", IMAGENET),
     (r"eva_large_patch14_336\..*", _SQUASH),
     (r"eva_giant_patch14_(336|560)\..*", {"crop_pct": 1.0, **_SQUASH}),
-    (r"eva_giant_patch14_\d+\.(m30m.*)", IMAGENET),
+    (r"eva_giant_patch14_\d+\.m30m.*|eva_giant_patch14_560\.", IMAGENET),
     (r"eva\w*_clip_224\..*", {"crop_pct": 0.9}),
     (r"eva02_\w+_(336|448)\..*|vit_pe_.*", {"crop_pct": 1.0}),
     (r"eva02_\w+_448\.(.*_ft_in22k(_in1k)?)?", _SQUASH),

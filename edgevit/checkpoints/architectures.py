@@ -30,6 +30,7 @@ _SWIN_V2_NAME = re.compile(
     rf"swinv2_(?P<size>{'|'.join(_SWIN)})_window((?P<trained>\d+)to)?(?P<window>\d+)_((?P<before>\d+)to)?(?P<image>\d+)"
 )
 
+_PE = (("core", 224), ("core", 384), ("spatial", 512))
 EXAMPLES = tuple(
     [f"vit_{size}_patch{patch}_{image}" for size in SIZES for patch in (8, 14, 16, 32) for image in (224, 384)]
     + [
@@ -42,6 +43,8 @@ EXAMPLES = tuple(
         for size in ("small", "small_plus", "base", "large")
         for kind in ("", "_qkvb")
     ]
+    + [f"eva02_{size}_patch14_{image}" for size in ("tiny", "small", "base", "large") for image in (224, 336, 448)]
+    + [f"vit_pe_{kind}_{size}_patch16_{image}" for kind, image in _PE for size in ("tiny", "small", "base")]
     + [f"vit_{size}_patch{patch}_clip_224" for size in ("base", "large", "huge") for patch in (14, 16, 32)]
     + [f"vit_{size}_patch16_siglip_{image}" for size in ("base", "large", "so400m") for image in (224, 256, 384)]
     + [f"deit_{size}_{kind}patch16_{image}" for size in _DEIT for kind in ("", "distilled_") for image in (224, 384)]
@@ -52,7 +55,7 @@ EXAMPLES = tuple(
 )
 _FORMS = (
     "vit_SIZE_patchP_IMAGE, vit_SIZE_patch14_dinov2, vit_SIZE_patch16_dinov3, vit_SIZE_patchP_clip_IMAGE, "
-    "vit_SIZE_patchP_siglip_IMAGE, "
+    "vit_SIZE_patchP_siglip_IMAGE, eva02_SIZE_patchP_IMAGE, vit_pe_KIND_SIZE_patchP_IMAGE, "
     "deit_SIZE_patch16_IMAGE, deit3_SIZE_patch16_IMAGE, swin_SIZE_patch4_windowM_IMAGE, "
     "swinv2_SIZE_windowM_IMAGE"
 )

@@ -253,7 +253,7 @@ def test_norms_inside_attention_and_mlp_go_into_the_linears_behind_them() -> Non
     inner = {f"blocks.{i}.{part}.norm" for i in range(VIT.depth) for part in ("attn", "mlp")}
     assert inner <= set(records["layer_norm_affine"].applied)
     assert records["residual_rotation"].applied == ("blocks",)
-    norms = [pixels.model.get_submodule(name) for name in inner]
+    norms: list[Any] = [pixels.model.get_submodule(name) for name in inner]
     assert all(bool((norm.weight == 1).all()) and not bool(norm.bias.any()) for norm in norms)
 
 

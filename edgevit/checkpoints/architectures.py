@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgevit.checkpoints.rope import Rope
 from edgevit.checkpoints.vit_families import IMAGENET, SIZES, find_vit
 from edgevit.core.errors import CheckpointError
 from edgevit.models import ModelConfig, SwinConfig, SwinV2Config
@@ -29,6 +30,7 @@ _SWIN_V2_NAME = re.compile(
     rf"swinv2_(?P<size>{'|'.join(_SWIN)})_window((?P<trained>\d+)to)?(?P<window>\d+)_((?P<before>\d+)to)?(?P<image>\d+)"
 )
 
+_PE = (("core", 224), ("core", 384), ("spatial", 512))
 EXAMPLES = tuple(
     [f"vit_{size}_patch{patch}_{image}" for size in SIZES for patch in (8, 14, 16, 32) for image in (224, 384)]
     + [
@@ -41,6 +43,8 @@ EXAMPLES = tuple(
         for size in ("small", "small_plus", "base", "large")
         for kind in ("", "_qkvb")
     ]
+    + [f"eva02_{size}_patch14_{image}" for size in ("tiny", "small", "base", "large") for image in (224, 336, 448)]
+    + [f"vit_pe_{kind}_{size}_patch16_{image}" for kind, image in _PE for size in ("tiny", "small", "base")]
     + [f"vit_{size}_patch{patch}_clip_224" for size in ("base", "large", "huge") for patch in (14, 16, 32)]
     + [f"vit_{size}_patch16_siglip_{image}" for size in ("base", "large", "so400m") for image in (224, 256, 384)]
     + [f"deit_{size}_{kind}patch16_{image}" for size in _DEIT for kind in ("", "distilled_") for image in (224, 384)]
@@ -51,7 +55,7 @@ EXAMPLES = tuple(
 )
 _FORMS = (
     "vit_SIZE_patchP_IMAGE, vit_SIZE_patch14_dinov2, vit_SIZE_patch16_dinov3, vit_SIZE_patchP_clip_IMAGE, "
-    "vit_SIZE_patchP_siglip_IMAGE, "
+    "vit_SIZE_patchP_siglip_IMAGE, eva02_SIZE_patchP_IMAGE, vit_pe_KIND_SIZE_patchP_IMAGE, "
     "deit_SIZE_patch16_IMAGE, deit3_SIZE_patch16_IMAGE, swin_SIZE_patch4_windowM_IMAGE, "
     "swinv2_SIZE_windowM_IMAGE"
 )
@@ -60,8 +64,10 @@ _FORMS = (
 _UNSUPPORTED: tuple[tuple[str, str], ...] = (
     (r"swinv2_cr_", "Swin V2 CR (another Swin V2, with its own attention)"),
     (r"swin_s3_", "Swin S3 (a window for each stage)"),
-    (r"eva02_", "EVA-02 (rotary positions)"),
-    (r"eva_|eva0\d|vit_pe_|vit_\w*(_rope_|_sapiens2|_lingbot)", "EVA and its kin (relative or rotary positions)"),
+    (r"eva02_enormous", "EVA-02's enormous CLIP (norms behind attention and MLP)"),
+    (r"vit_\w+_rope_mixed_", "ViT with learned rotary angles (rope_mixed, which differ from block to block)"),
+    (r"vit_\w+_sapiens2", "Sapiens2 (RMSNorm, norms of queries and keys beside rotary positions)"),
+    (r"eva_|eva0\d|vit_pe_|vit_\w*_(rope_|lingbot)", "EVA or its kin in a size that timm does not have"),
     (r"beit3_", "BEiT-3 (norms inside attention and MLP)"),
     (r"beit", "BEiT (relative positions in every block)"),
     (r"cait_", "CaiT (talking heads and class attention)"),
@@ -92,11 +98,13 @@ class Architecture:
         name: Without publisher and tag.
         config: As timm builds it by default.
         pretrained_cfg: The preprocessing that timm documents for it, in timm's own keys.
+        rope: Rotary positions, where timm writes it as an EVA.
     """
 
     name: str
     config: ModelConfig
     pretrained_cfg: Mapping[str, Any]
+    rope: Rope | None = None
 
 
 def find_architecture(name: str) -> Architecture:
@@ -124,7 +132,7 @@ def find_architecture(name: str) -> Architecture:
     )
 
 
-def _find_swin(name: str) -> tuple[ModelConfig, Mapping[str, Any]] | None:
+def _find_swin(name: str) -> tuple[ModelConfig, Mapping[str, Any], None] | None:
     match = _SWIN_NAME.fullmatch(name) or _SWIN_V2_NAME.fullmatch(name)
     if match is None:
         return None
@@ -134,8 +142,8 @@ def _find_swin(name: str) -> tuple[ModelConfig, Mapping[str, Any]] | None:
         raise ValueError("a window has at least one token")
     pixels = {"interpolation": "bicubic", "crop_mode": "center", **IMAGENET, "crop_pct": 1.0 if image >= 384 else 0.9}
     if match.re is _SWIN_NAME:
-        return SwinConfig((image, image), (4, 4), 3, width, depths, heads, (window, window)), pixels
+        return SwinConfig((image, image), (4, 4), 3, width, depths, heads, (window, window)), pixels, None
     trained = int(match["trained"] or 0)
     windows = tuple(min(trained, int(match["before"] or 0) // (4 * 2**stage)) for stage in range(len(depths)))
     config = SwinV2Config((image, image), (4, 4), 3, width, depths, heads, (window, window), pretrained_windows=windows)
-    return config, pixels
+    return config, pixels, None

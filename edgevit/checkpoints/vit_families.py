@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from edgevit.checkpoints.rope import Rope
 from edgevit.models import ViTConfig
-from edgevit.models.rotary import make_periods
 
 # Width, depth, heads, MLP width over width.
 Dimensions = tuple[int, int, int, float]
@@ -39,11 +39,19 @@ _CLIP_SIZES: Mapping[str, Dimensions] = {**SIZES, **_BETWEEN, "xsmall": (256, 10
 # DINOv2's giant has a gated MLP, whose hidden width is a third less.
 _DINO_SIZES: Mapping[str, Dimensions] = {**SIZES, "so400m": (1152, 27, 16, 4304 / 1152), "giant": (1536, 40, 24, 8 / 3)}
 # Of DINOv3 the plus models and the 7B have gated MLPs.
+_COMMON = {size: SIZES[size] for size in ("tiny", "small", "base", "large")}
 _DINOV3_SIZES: Mapping[str, Dimensions] = {
-    **{size: SIZES[size] for size in ("tiny", "small", "base", "large")},
+    **_COMMON,
     "small_plus": SIZES["small"],
     "huge_plus": (1280, 32, 20, 4),
     "7b": (4096, 40, 32, 2),
+}
+_LINGBOT_SIZES: Mapping[str, Dimensions] = {**_COMMON, "giant": (1536, 40, 24, 8 / 3)}
+_EVA02_SIZES: Mapping[str, Dimensions] = {size: (*_COMMON[size][:3], 8 / 3) for size in _COMMON}
+_PE_GIGANTIC: Mapping[str, Dimensions] = {"gigantic": (1536, 50, 16, 8960 / 1536)}
+_PE_LANG: Mapping[str, Mapping[str, Dimensions]] = {
+    "large": {"large": (1024, 23, 16, 4)},
+    "gigantic": {"gigantic": (1536, 47, 16, 8960 / 1536)},
 }
 _SIGLIP_SIZES: Mapping[str, Dimensions] = {**SIZES, "so400m": (1152, 27, 16, 3.7362), "giantopt": (1536, 40, 16, 4)}
 _GAP_SIZES: Mapping[str, Dimensions] = {**SIZES, "base": (768, 12, 16, 4)}
@@ -60,8 +68,17 @@ _MAP_FIELDS = {"class_token": False, "pool": "map"}
 _GAP_FIELDS = {"class_token": False, "pool": "mean"}
 _NO_PREFIX = {"position_prefix": False}
 _SCALED = {"layer_scale": True}
-_ROTARY = {"position": "rotary", "qkv_bias": False, "norm_eps": 1e-5}
+_ROTARY = {"position": "rotary", "position_prefix": False, **_SCALED}
 _NORM_LAST = {"norm_before_pool": False, "norm_after_pool": True}
+_DINOV3_FIELDS = {**_ROTARY, "norm_eps": 1e-5, "register_tokens": 4}
+_DINOV3_ROPE = Rope(centred=True, temperature=100.0, half=True)
+_EVA02_FIELDS = {"gated_mlp": True, "activation": "silu"}
+_EVA02_ROPE = Rope(reference=(16, 16))
+_PE_FIELDS = {**_CLIP_FIELDS, "pool": "mean", "norm_before_pool": False}
+_PE_CORE_FIELDS = {**_CLIP_FIELDS, "pool": "map", "pool_prefix": True, "pool_heads": 8}
+_PE_ROPE = Rope(columns_first=True, offset=1.0)  # its reference is the grid of the name
+_PE_ROPE_GIGANTIC = Rope(columns_first=True)
+_NAVER_ROPE = Rope(temperature=100.0, columns_first=True)
 
 
 @dataclass(frozen=True)
@@ -75,6 +92,7 @@ class ViTFamily:
         pixels: In timm's keys of ``pretrained_cfg``.
         image: Where the name does not say it.
         patch: Where the name does not say it.
+        rope: Rotary positions, where timm writes it as an EVA.
     """
 
     pattern: str
@@ -83,10 +101,15 @@ class ViTFamily:
     pixels: Mapping[str, Any] = field(default_factory=lambda: _HALF)
     image: int = 224
     patch: int = 16
+    rope: Rope | None = None
 
 
 def _vit(rest: str) -> str:
     return rf"vit_(?P<size>[a-z0-9]+)_patch(?P<patch>\d+)_{rest}"
+
+
+def _pe(kind: str) -> str:
+    return rf"vit_pe_{kind}_(?P<size>[a-z]+)_patch(?P<patch>\d+)_(?P<image>\d+)"
 
 
 _REGISTERS_GAP = _vit(r"reg(?P<registers>\d+)_gap_(?P<image>\d+)")
@@ -113,10 +136,47 @@ FAMILIES: tuple[ViTFamily, ...] = (
     ViTFamily(  # without registers in the name there are four; timm reads out the mean, its publisher the class token
         r"vit_(?P<size>[a-z0-9]+(_plus)?)_patch(?P<patch>\d+)_dinov3(_qkvb)?",
         _DINOV3_SIZES,
-        {**_SCALED, **_NO_PREFIX, **_ROTARY, "pool": "mean", "register_tokens": 4},
+        {**_DINOV3_FIELDS, "qkv_bias": False, "pool": "mean"},
         IMAGENET,
         image=256,
+        rope=_DINOV3_ROPE,
     ),
+    ViTFamily(_vit("lingbot"), _LINGBOT_SIZES, _DINOV3_FIELDS, IMAGENET, image=512, rope=_DINOV3_ROPE),
+    ViTFamily(
+        r"eva02_(?P<size>tiny|small|base|large)_patch(?P<patch>\d+)_(?P<image>\d+)",
+        _EVA02_SIZES,
+        {**_EVA02_FIELDS, **_NORM_LAST, "pool": "mean"},
+        _CLIP,
+        rope=_EVA02_ROPE,
+    ),
+    ViTFamily(
+        r"eva02_(?P<size>base|large)_patch(?P<patch>\d+)_clip_(?P<image>\d+)",
+        _EVA02_SIZES,
+        {**_EVA02_FIELDS, "attention_norm": True},
+        _CLIP,
+        rope=_EVA02_ROPE,
+    ),
+    ViTFamily(_pe("core"), _COMMON, _PE_CORE_FIELDS, rope=_PE_ROPE),
+    ViTFamily(
+        _pe("core"),
+        _PE_GIGANTIC,
+        {**_PE_CORE_FIELDS, "class_token": False, "pool_mlp_width": 6144},
+        rope=_PE_ROPE_GIGANTIC,
+    ),
+    ViTFamily(_pe("lang"), _PE_LANG["large"], {**_PE_FIELDS, **_SCALED}, rope=_PE_ROPE),
+    ViTFamily(_pe("spatial"), _COMMON, _PE_FIELDS, rope=_PE_ROPE),
+    *(
+        ViTFamily(_pe(kind), sizes, {**_PE_FIELDS, **_SCALED, "class_token": False}, rope=_PE_ROPE_GIGANTIC)
+        for kind, sizes in (("lang", _PE_LANG["gigantic"]), ("spatial", _PE_GIGANTIC))
+    ),
+    ViTFamily(
+        _vit(r"rope_reg(?P<registers>\d+)_gap_(?P<image>\d+)"),
+        {**_REGISTER_SIZES, "base": SIZES["base"]},
+        {**_ROTARY, **_GAP_FIELDS, **_NORM_LAST},
+        rope=_EVA02_ROPE,
+    ),
+    ViTFamily(_vit(r"rope_(?P<image>\d+)"), _COMMON, _ROTARY, IMAGENET, rope=_NAVER_ROPE),
+    ViTFamily(_vit(r"rope_ape_(?P<image>\d+)"), _COMMON, {**_NO_PREFIX, **_SCALED}, IMAGENET, rope=_NAVER_ROPE),
     ViTFamily(_vit(r"reg(?P<registers>\d+)_tipsv2"), _DINO_SIZES, {**_SCALED, **_NO_PREFIX}, _RAW, image=448),
     ViTFamily(_vit(r"clip_(?P<image>\d+)"), _CLIP_SIZES, _CLIP_FIELDS, _CLIP),
     ViTFamily(_vit(r"plus_clip_(?P<image>\d+)"), _PLUS, _CLIP_FIELDS, _CLIP),
@@ -135,12 +195,18 @@ FAMILIES: tuple[ViTFamily, ...] = (
         {**_GAP_FIELDS, **_NORM_LAST, **_SCALED, "position_registers": True, "qkv_bias": False},
     ),
     ViTFamily(r"flexivit_(?P<size>small|base|large)", fields=_NO_PREFIX, pixels={**_HALF, "crop_pct": 0.95}, image=240),
-    # MAE's ViT-L with the mean of all tokens, trained by EVA's authors; their other models have another attention.
+    # MAE's ViT-L with the mean of all tokens, trained by EVA's authors, and their giant, which has no other positions.
     ViTFamily(
         r"eva_(?P<size>large)_patch(?P<patch>14)_(?P<image>\d+)",
         fields={"pool": "mean", **_NORM_LAST},
         pixels={**_CLIP, "crop_pct": 1.0},
     ),
+    ViTFamily(
+        r"eva_(?P<size>giant)_patch(?P<patch>14)_(?P<image>\d+)",
+        fields={"pool": "mean", **_NORM_LAST},
+        pixels=_CLIP,
+    ),
+    ViTFamily(r"eva_(?P<size>giant)_patch(?P<patch>14)_clip_(?P<image>\d+)", pixels=_CLIP),
     ViTFamily(
         r"vit_(?P<size>intern300m)_patch(?P<patch>14)_(?P<image>\d+)",
         {"intern300m": (1024, 24, 16, 4)},
@@ -151,13 +217,18 @@ FAMILIES: tuple[ViTFamily, ...] = (
 
 # More fields, by the name without its tag.
 _FIELDS: tuple[tuple[str, Mapping[str, Any]], ...] = (
-    (r"vit_giant_.*(dinov2|tipsv2)|vit_(\w+_plus|7b)_.*dinov3.*", {"gated_mlp": True, "activation": "silu"}),
+    (
+        r"vit_giant_.*(dinov2|tipsv2)|vit_(\w+_plus|7b)_.*dinov3.*|vit_giant_.*lingbot",
+        {"gated_mlp": True, "activation": "silu"},
+    ),
     (
         r"vit_(base_patch32|so400m_patch16|giantopt_patch16)_siglip_.*|vit_large_patch16_siglip_(gap_)?512",
         {"activation": "gelu_tanh"},
     ),
     (r".*_siglip_.*", {"drop_remainder": True}),
     (r".*_qkvb", {"qkv_bias": True}),
+    (r"vit_giant_.*lingbot|vit_mediumd_.*_rope_.*", {"qkv_bias": False}),
+    (r"eva02_(base|large)_.*", {"mlp_norm": True}),
 )
 
 # What weights saw, by name and tag as ``name.tag``; of several that match, the later counts.
@@ -176,6 +247,14 @@ _PIXELS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     (r"vit_medium_patch16_gap_384\..*|vit_so150m2_patch16_reg1_gap_448\..*", _SQUASH),
     (r"vit_(huge|giant)_patch\d+_gap_.*", IMAGENET),
     (r"eva_large_patch14_336\..*", _SQUASH),
+    (r"eva_giant_patch14_(336|560)\..*", {"crop_pct": 1.0, **_SQUASH}),
+    (r"eva_giant_patch14_\d+\.m30m.*|eva_giant_patch14_560\.", IMAGENET),
+    (r"eva\w*_clip_224\..*", {"crop_pct": 0.9}),
+    (r"eva02_\w+_(336|448)\..*|vit_pe_.*", {"crop_pct": 1.0}),
+    (r"eva02_\w+_448\.(.*_ft_in22k(_in1k)?)?", _SQUASH),
+    (r"vit_\w+_rope_reg\d_gap_.*", {"crop_pct": 0.95}),
+    (r"vit_betwixt_\w+_rope_reg\d_gap_.*", _CLIP),
+    (r"vit_\w+_lingbot\..*", {"crop_pct": 1.0, "interpolation": "bilinear", **_SQUASH}),
     (r"[^.]*_siglip_.*", {"crop_pct": 0.9}),
     (r"vit_so400m_patch14_siglip_(gap_)?378\.webli_ft_in1k", {"crop_pct": 1.0, **_SQUASH}),
     (r"vit_so400m_patch14_siglip_gap_(378\.webli|(384|448|896)\..*)", {"crop_pct": 1.0}),
@@ -194,8 +273,8 @@ _PIXELS: tuple[tuple[str, Mapping[str, Any]], ...] = (
 _IN_EVERY_PIXELS = {"interpolation": "bicubic", "crop_mode": "center", "crop_pct": 0.9}
 
 
-def find_vit(name: str, tag: str) -> tuple[ViTConfig, Mapping[str, Any]] | None:
-    """The config and the documented preprocessing of a name, or ``None`` for one that is in no family.
+def find_vit(name: str, tag: str) -> tuple[ViTConfig, Mapping[str, Any], Rope | None] | None:
+    """A name's config, documented preprocessing and rotary positions, or ``None`` for one that is in no family.
 
     Raises:
         ValueError: Of a family, but not possible.
@@ -216,13 +295,16 @@ def find_vit(name: str, tag: str) -> tuple[ViTConfig, Mapping[str, Any]] | None:
         for pattern, more in _FIELDS:
             if re.fullmatch(pattern, name):
                 fields |= more
-        if fields.get("position") == "rotary":
-            fields["rotary_periods"] = make_periods(100.0, width // heads)
+        rope = family.rope
+        if rope is not None:
+            if rope in (_PE_ROPE, _PE_ROPE_GIGANTIC):
+                rope = replace(rope, reference=(image // patch, image // patch))
+            fields |= rope.describe(width // heads)
         fields["drop_remainder"] = bool(fields.get("drop_remainder")) and image % patch != 0
         config = ViTConfig((image, image), (patch, patch), 3, width, depth, heads, int(width * ratio), **fields)
         pixels: dict[str, Any] = {**_IN_EVERY_PIXELS, **family.pixels}
         for pattern, changes in _PIXELS:
             if re.fullmatch(pattern, f"{name}.{tag}"):
                 pixels |= changes
-        return config, pixels
+        return config, pixels, rope
     return None

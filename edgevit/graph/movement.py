@@ -74,11 +74,14 @@ class _Memo(dict["ir.Value", View]):
     Args:
         known: The first of them.
         arithmetic: Whether constants that are added or multiplied belong to the way.
+        signs: Whether changes of sign do.
     """
 
-    def __init__(self, known: Mapping[ir.Value, View] | None = None, *, arithmetic: bool = True) -> None:
+    def __init__(
+        self, known: Mapping[ir.Value, View] | None = None, *, arithmetic: bool = True, signs: bool = False
+    ) -> None:
         super().__init__(known or {})
-        self.arithmetic = arithmetic
+        self.arithmetic, self.signs = arithmetic, signs
 
 
 def trace(value: ir.Value, *, arithmetic: bool = True) -> View:
@@ -92,6 +95,11 @@ def trace(value: ir.Value, *, arithmetic: bool = True) -> View:
         ValueError: The shape of a value on the way is not static.
     """
     return _trace(value, _Memo(arithmetic=arithmetic))
+
+
+def trace_to(value: ir.Value, source: ir.Value) -> View:
+    """:func:`trace`, through changes of sign too, and no further than to ``source``."""
+    return _trace(value, _Memo({source: identity(source)}, signs=True))
 
 
 def identity(value: ir.Value) -> View:
@@ -272,6 +280,14 @@ def _arithmetic(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
     return View(view.source, view.index, view.scale * factor, offset, (*view.nodes, node))
 
 
+def _negate(node: ir.Node, value: ir.Value, memo: _Memo) -> View | None:
+    if not memo.signs:
+        return None
+    view = _source(node, memo)
+    offset = None if view.offset is None else -view.offset
+    return View(view.source, view.index, -view.scale, offset, (*view.nodes, node))
+
+
 def trains(node: ir.Node) -> bool:
     """Whether a Dropout draws numbers, or may because what says so is computed."""
     asked = node.inputs[2] if len(node.inputs) > 2 else None
@@ -302,5 +318,6 @@ _STEPS: dict[str, Step] = {
     "Tile": _tile,
     "Pad": _pad,
     "Concat": _concat,
+    "Neg": _negate,
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _arithmetic),
 }

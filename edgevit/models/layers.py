@@ -89,7 +89,7 @@ class Attention(nn.Module):
     """Multi-head self-attention with one packed projection, or three after :mod:`edgevit.models.folds.split_qkv`.
 
     With ``qk_norm_eps`` every head's queries and keys pass through a LayerNorm before their product (Dehghani et al.,
-    2023, arXiv:2302.05442).
+    2023, arXiv:2302.05442), with ``norm_eps`` all heads' results together before the output projection.
     """
 
     def __init__(
@@ -99,6 +99,7 @@ class Attention(nn.Module):
         qkv_bias: bool = True,
         head_width: int | None = None,
         qk_norm_eps: float | None = None,
+        norm_eps: float | None = None,
     ) -> None:
         super().__init__()
         self.heads = heads
@@ -111,9 +112,8 @@ class Attention(nn.Module):
         self.v: nn.Linear | None = None
         self.q_norm: nn.Module
         self.k_norm: nn.Module
-        self.q_norm, self.k_norm = (
-            nn.Identity() if qk_norm_eps is None else nn.LayerNorm(self.head_width, eps=qk_norm_eps) for _ in "qk"
-        )
+        self.q_norm, self.k_norm = (_make_norm(self.head_width, qk_norm_eps) for _ in "qk")
+        self.norm = _make_norm(inner, norm_eps)
         self.proj = nn.Linear(inner, width)
         self.register_buffer("mask", None)  # (1, A, 1, N) float32, set by edgevit.models.folds.token_padding
         self.mask: Tensor | None
@@ -158,7 +158,7 @@ class Attention(nn.Module):
         if self.mask is not None:
             bias = self.mask if bias is None else bias + self.mask
         out: Tensor = attend(q, k, v, self.scale, bias)  # (B, A, Q, D)
-        out = out.transpose(1, 2).flatten(2)  # (B, Q, A·D)
+        out = self.norm(out.transpose(1, 2).flatten(2))  # (B, Q, A·D)
         if arrange is not None:
             out = arrange(out)
         out = self.proj(out)
@@ -188,35 +188,42 @@ class LayerScale(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two Linears with an activation between them: ``(…, C) → (…, C)``."""
+    """Two Linears with an activation between them, and with ``norm_eps`` a LayerNorm: ``(…, C) → (…, C)``."""
 
-    def __init__(self, width: int, hidden: int, activation: Activation = "gelu") -> None:
+    def __init__(self, width: int, hidden: int, activation: Activation = "gelu", norm_eps: float | None = None) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, hidden)
         self.act = ACTIVATIONS[activation]
+        self.norm = _make_norm(hidden, norm_eps)
         self.fc2 = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.fc2(self.act(self.fc1(x)))
+        x = self.fc2(self.norm(self.act(self.fc1(x))))
         return x
 
 
 class GatedMlp(nn.Module):
     """An MLP with a gate (Shazeer, 2020, arXiv:2002.05202), with SiLU called SwiGLU: ``(…, C) → (…, C)``.
 
-    Gate and value have a Linear each: one packed Linear would end in a split of its last axis, which engines copy.
+    Gate and value have a Linear each: one packed Linear would end in a split of its last axis, which engines copy. With
+    ``norm_eps`` their product passes through a LayerNorm.
     """
 
-    def __init__(self, width: int, hidden: int, activation: Activation = "silu") -> None:
+    def __init__(self, width: int, hidden: int, activation: Activation = "silu", norm_eps: float | None = None) -> None:
         super().__init__()
         self.gate = nn.Linear(width, hidden)
         self.fc1 = nn.Linear(width, hidden)
         self.act = ACTIVATIONS[activation]
+        self.norm = _make_norm(hidden, norm_eps)
         self.fc2 = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.fc2(self.act(self.gate(x)) * self.fc1(x))
+        x = self.fc2(self.norm(self.act(self.gate(x)) * self.fc1(x)))
         return x
+
+
+def _make_norm(width: int, eps: float | None) -> nn.Module:
+    return nn.Identity() if eps is None else nn.LayerNorm(width, eps=eps)
 
 
 def sincos_positions(grid: tuple[int, int], width: int, prefix_tokens: int = 0) -> Tensor:

@@ -1,8 +1,9 @@
-"""Rotary positions (Su et al., 2021, arXiv:2104.09864) of patches on a grid, as in DINOv3 (arXiv:2508.10104).
+"""Rotary positions (Su et al., 2021, arXiv:2104.09864) of patches on a grid.
 
-A head's channels c and c + D/2 are a point in the plane, which is turned by an angle that the patch's place sets: the
-first quarter of the channels by its row, the second by its column, each channel at a period of its own. Scores then
-depend on how far two patches are apart. At a fixed size of the image the angles are constants.
+As in DINOv3 (arXiv:2508.10104), EVA-02 (arXiv:2303.11331) and the Perception Encoder (arXiv:2504.13181), with DINOv3's
+order of channels: a head's channels c and c + D/2 are a point in the plane, which is turned by an angle that the
+patch's place sets: the first quarter of the channels by its row, the second by its column, each channel at a period of
+its own. Scores then depend on how far two patches are apart. At a fixed size of the image the angles are constants.
 """
 
 from __future__ import annotations
@@ -21,23 +22,36 @@ def make_periods(base: float, head_width: int) -> tuple[float, ...]:
 
 
 def make_rotation_table(
-    grid: tuple[int, int], periods: tuple[float, ...], prefix_tokens: int, suffix_tokens: int = 0
+    grid: tuple[int, int],
+    periods: tuple[float, ...],
+    prefix_tokens: int,
+    suffix_tokens: int = 0,
+    start: float | None = None,
+    reference: tuple[int, int] | None = None,
 ) -> Tensor:
     """Cosines and sines of every token's angles: ``(2, 1, P + h·w + S, D) float32``.
 
     Tokens that are no patch are not turned. Patches have the coordinates of their centres, from -1 to 1 along each
-    side.
+    side, or are counted.
 
     Args:
         grid: Patches down and across, ``(h, w)``.
         periods: D / 4 of them, in units of the coordinates.
         prefix_tokens: P, before the patches.
         suffix_tokens: S, behind them.
+        start: Where patches are counted, what the count begins with. What it is matters only to scores between patches
+            and other tokens.
+        reference: Where they are counted, how many there shall be along each side, by default as many as there are:
+            steps are as much longer as patches are fewer.
     """
     # On the CPU and with its values, also where the model is built on the meta device.
     frequency = 2 * math.pi / torch.tensor(periods, dtype=torch.float64, device="cpu")
-    centres = [(2 * torch.arange(n, dtype=torch.float64, device="cpu") + 1) / n - 1 for n in grid]
-    rows, cols = torch.meshgrid(*centres, indexing="ij")
+    counts = [torch.arange(n, dtype=torch.float64, device="cpu") for n in grid]
+    if start is None:
+        places = [(2 * count + 1) / n - 1 for count, n in zip(counts, grid, strict=True)]
+    else:
+        places = [(count + start) * r / n for count, n, r in zip(counts, grid, reference or grid, strict=True)]
+    rows, cols = torch.meshgrid(*places, indexing="ij")
     half = torch.cat([at.reshape(-1, 1) * frequency for at in (rows, cols)], dim=1)  # (h·w, D/2)
     angles = F.pad(torch.cat([half, half], dim=1), (0, 0, prefix_tokens, suffix_tokens))
     return torch.stack([angles.cos(), angles.sin()]).float().unsqueeze(1)

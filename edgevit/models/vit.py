@@ -1,8 +1,8 @@
 """Vision Transformer (Dosovitskiy et al., 2021, arXiv:2010.11929) and what was made of it.
 
 That is DeiT and DeiT III (Touvron et al., arXiv:2012.12877 and 2204.07118), DINO and DINOv2 (arXiv:2104.14294,
-2304.07193, with registers 2309.16588), MAE (arXiv:2111.06377), and the image towers of CLIP (arXiv:2103.00020) and
-SigLIP (arXiv:2303.15343).
+2304.07193, with registers 2309.16588), DINOv3, EVA-02 and the Perception Encoder (:mod:`edgevit.models.rotary`), MAE
+(arXiv:2111.06377), and the image towers of CLIP (arXiv:2103.00020) and SigLIP (arXiv:2303.15343).
 
 Stated once, in the form that exports best; :mod:`edgevit.checkpoints` maps every publisher's weights onto it.
 """
@@ -34,12 +34,14 @@ class EncoderBlock(nn.Module):
         super().__init__()
         width = config.width
         self.norm1 = nn.LayerNorm(width, eps=config.norm_eps)
-        eps = config.norm_eps if config.qk_norm else None
-        self.attn = Attention(width, config.heads, config.qkv_bias, qk_norm_eps=eps)
+        eps, inner_eps, mlp_eps = (
+            config.norm_eps if wanted else None for wanted in (config.qk_norm, config.attention_norm, config.mlp_norm)
+        )
+        self.attn = Attention(width, config.heads, config.qkv_bias, qk_norm_eps=eps, norm_eps=inner_eps)
         self.ls1 = LayerScale(width) if config.layer_scale else nn.Identity()
         self.norm2 = nn.LayerNorm(width, eps=config.norm_eps)
         mlp = GatedMlp if config.gated_mlp else Mlp
-        self.mlp: nn.Module = mlp(width, config.mlp_width, config.activation)
+        self.mlp: nn.Module = mlp(width, config.mlp_width, config.activation, mlp_eps)
         self.ls2 = LayerScale(width) if config.layer_scale else nn.Identity()
         # (1, N, C), added to all tokens first; set by the model whose blocks have positions of their own.
         self.pos_embed: nn.Parameter | None = None
@@ -125,7 +127,8 @@ class ViT(nn.Module):
         self.norm = _make_norm(config.norm_before_pool, width, config.norm_eps)
         self.attn_pool: AttentionPool | None = None
         if config.pool == "map":
-            self.attn_pool = AttentionPool(width, config.heads, config.mlp_width, config.activation, config.norm_eps)
+            heads, hidden = config.pool_heads or config.heads, config.pool_mlp_width or config.mlp_width
+            self.attn_pool = AttentionPool(width, heads, hidden, config.activation, config.norm_eps)
         self.fc_norm = _make_norm(config.norm_after_pool, config.pooled, config.norm_eps)
         self.projection = (
             nn.Linear(config.pooled, config.projection, bias=config.projection_bias) if config.projection else None
@@ -137,7 +140,7 @@ class ViT(nn.Module):
         self.head_dist: nn.Module | None = None
         if config.distillation_head:
             self.head_dist = nn.Linear(width, classes) if classes else nn.Identity()
-        if config.position == "rotary":
+        if config.rotates:
             rotation = self.make_rotation(config.late_tokens)
             for block in self.blocks:
                 assert isinstance(block, EncoderBlock)
@@ -165,7 +168,14 @@ class ViT(nn.Module):
     def make_rotation(self, suffix_tokens: int = 0) -> Tensor:
         """Rotary positions of all tokens: :func:`edgevit.models.rotary.make_rotation_table`."""
         config = self.config
-        return make_rotation_table(config.grid, config.rotary_periods, config.prefix_tokens, suffix_tokens)
+        return make_rotation_table(
+            config.grid,
+            config.rotary_periods,
+            config.prefix_tokens,
+            suffix_tokens,
+            config.rotary_start,
+            config.rotary_reference,
+        )
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Pixels to what the first block reads: ``(B, 3, H, W) → (B, P + N, C)``."""
@@ -213,6 +223,8 @@ class ViT(nn.Module):
         others = self.config.prefix_tokens or self.config.late_tokens
         patches = x[:, self.config.prefix_tokens : self.config.tokens] if others else x
         if self.attn_pool is not None:
+            if self.config.pool_prefix:
+                patches = x if self.suffix is None else x[:, : self.config.tokens]
             pooled: Tensor = self.attn_pool(patches)
             return pooled
         mean = patches.mean(dim=1)

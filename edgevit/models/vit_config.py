@@ -8,6 +8,8 @@ from typing import ClassVar, Literal
 from edgevit.core.schema import refuse
 from edgevit.models.layers import Activation
 
+_COUNTS = ("classes", "register_tokens", "projection", "late_tokens", "pool_heads", "pool_mlp_width")
+
 
 @dataclass(frozen=True)
 class ViTConfig:
@@ -25,11 +27,18 @@ class ViTConfig:
         register_tokens: Learned tokens behind the class token that nothing reads (Darcet et al., arXiv:2309.16588).
         position: How positions are embedded: a learned table; a fixed one of sines and cosines; or none, and every
             block rotates its queries and keys by their places (:mod:`edgevit.models.rotary`).
-        rotary_periods: Of rotary positions, those of a quarter of a head's channels, in halves of an image.
+        rotary_periods: Of rotary positions, those of a quarter of a head's channels, in halves of an image, or where
+            patches are counted in patches; also beside a learned table.
+        rotary_start: Where they are counted, what the first patch down and across is.
+        rotary_reference: Where they are counted, how many there are down and across, whatever the grid; ``None`` for
+            as many as the grid has.
         position_prefix: Whether position embeddings cover the class and distillation tokens too.
         position_registers: Whether they cover the registers as well.
         pool: What the head reads: the class token; the mean of the patch tokens; both side by side (DINOv2's
             classifiers); or what a learned query attends to (SigLIP's MAP head).
+        pool_prefix: Whether that query attends to the tokens before the patches too (Perception Encoder).
+        pool_heads: With how many heads; 0 for those of the blocks.
+        pool_mlp_width: Hidden channels of the MLP behind it; 0 for those of the blocks.
         projection: Width of a Linear behind pooling (CLIP); 0 for none.
         projection_bias: Whether it has a bias, as a timm tower's in open_clip.
         distillation_head: A second head on the distillation token; the answer is the mean of both (DeiT).
@@ -48,6 +57,8 @@ class ViTConfig:
         compares: Whether the head reads the features divided by their length, so that its outputs are cosines to the
             classes, times a factor (labels by their texts).
         gated_mlp: Two Linears in, one of them a gate (with SiLU: SwiGLU).
+        mlp_norm: LayerNorm on an MLP's hidden channels, before its last Linear (EVA-02).
+        attention_norm: LayerNorm on what attention gives, before its output projection (EVA-02's CLIP).
         level_norm: Whether the origin puts the last norm on the features of every block (transformers' backbones).
         level_name: What features are counted by.
     """
@@ -67,18 +78,25 @@ class ViTConfig:
     distillation_head: bool = False
     position_prefix: bool = True
     pool: Literal["token", "mean", "token_mean", "map"] = "token"
+    pool_prefix: bool = False
+    pool_heads: int = 0
+    pool_mlp_width: int = 0
     norm_before_pool: bool = True
     norm_after_pool: bool = False
     norm_eps: float = 1e-6
     activation: Activation = "gelu"
     position: Literal["learned", "sincos", "rotary"] = "learned"
     rotary_periods: tuple[float, ...] = ()
+    rotary_start: float | None = None
+    rotary_reference: tuple[int, int] | None = None
     register_tokens: int = 0
     position_registers: bool = False
     norm_before_blocks: bool = False
     layer_scale: bool = False
     qk_norm: bool = False
     gated_mlp: bool = False
+    mlp_norm: bool = False
+    attention_norm: bool = False
     projection: int = 0
     projection_bias: bool = False
     drop_remainder: bool = False
@@ -98,14 +116,14 @@ class ViTConfig:
         loose = small or self.drop_remainder or any(self.patch_padding)
         rest = not loose and any(i % p for i, p in zip(image, patch, strict=True))
         wide = any(pad < 0 or pad >= p for pad, p in zip(self.patch_padding, patch, strict=True))
-        counts = {name: getattr(self, name) for name in ("classes", "register_tokens", "projection", "late_tokens")}
+        counts = {name: getattr(self, name) for name in _COUNTS}
         odd, by_token = self.position == "sincos" and width % 4, self.pool in ("token", "token_mean")
         second, registers = self.distillation_head, self.position_registers
-        rotary, quarter = self.position == "rotary", width // self.heads / 4
+        rotary, quarter = self.rotates, width // self.heads / 4
         unlike = rotary and len(self.rotary_periods) != quarter
         windowed = self.windows != (1, 1)
         uneven = any(n < 1 or side % n for n, side in zip(self.windows, self.grid, strict=True))
-        strange = windowed and (self.pool not in ("token", "mean") or self.position == "rotary" or self.classes)
+        strange = windowed and (self.pool not in ("token", "mean") or rotary or self.classes)
         beyond = self.window_blocks and (not windowed or not set(self.window_blocks) <= set(range(self.depth)))
         late = bool(self.late_tokens)
         early = self.late_block != 0 if not late else not 0 < self.late_block < self.depth
@@ -128,6 +146,10 @@ class ViTConfig:
             (unlike, f"rotary positions need {quarter:g} periods, not {len(self.rotary_periods)}"),
             (rotary and not all(period > 0 for period in self.rotary_periods), "a rotary period is not above 0"),
             (rotary and self.qk_norm, "rotary positions and norms of queries and keys are not known together"),
+            (
+                self.pool_heads and width % self.pool_heads,
+                f"width {width} is not a multiple of {self.pool_heads} heads",
+            ),
             (self.compares and not self.classes, "a head that compares has classes"),
             (self.compares and second, "a distillation head does not compare"),
             (registers and not self.register_tokens, "positions of registers need registers"),
@@ -175,6 +197,11 @@ class ViTConfig:
         if not self.position_prefix or self.position == "rotary":
             return 0
         return self.prefix_tokens - (0 if self.position_registers else self.register_tokens)
+
+    @property
+    def rotates(self) -> bool:
+        """Whether positions are rotary, with or without a table of them."""
+        return self.position == "rotary" or bool(self.rotary_periods)
 
     @property
     def pooled(self) -> int:

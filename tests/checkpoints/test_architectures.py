@@ -10,11 +10,11 @@ import torch
 from edgevit.checkpoints.architectures import EXAMPLES, find_architecture
 from edgevit.checkpoints.files.packing import match_packing
 from edgevit.checkpoints.preprocess_configs import read_timm_preprocess
-from edgevit.checkpoints.timm.timm import find_names, join_biases
+from edgevit.checkpoints.timm.eva import join_biases
+from edgevit.checkpoints.timm.timm import find_names
 from edgevit.core.errors import CheckpointError
 from edgevit.models import ViTConfig, build_module
 from edgevit.models.layers import ACTIVATIONS
-from edgevit.models.rotary import make_periods
 from tests.support.reference import import_timm
 
 # Initial values take timm a while; its Swin V2 cannot leave them out.
@@ -53,18 +53,20 @@ def test_architectures_have_timms_parameters_and_compute_what_timms_do(uninitial
     names = list_timm_names()
     assert len(names) >= 145
     for name in names:
-        config = find_architecture(name).config
+        architecture = find_architecture(name)
+        config, rope = architecture.config, architecture.rope
         with torch.device("meta"):
-            skip = {} if "dinov3" in name else SKIP.get(name.partition("_")[0], {})
+            skip = SKIP.get(name.partition("_")[0], {}) if rope is None else {}
             theirs = timm.create_model(name, num_classes=1000, **skip)
             ours = build_module(config)
         assert_parameters(name, config, theirs, ours)
         if isinstance(config, ViTConfig):
             assert_parts(name, config, theirs)
+            assert_rope(name, rope, theirs)
 
 
 def assert_parameters(name, config, theirs, ours) -> None:
-    state = join_biases(config, theirs.state_dict())
+    state = join_biases(theirs.state_dict())
     canonical = find_names(config, []).to_canonical(state)
     assert set(canonical) == set(state), name
     shapes = {canonical[n]: v.shape for n, v in state.items()}
@@ -72,6 +74,8 @@ def assert_parameters(name, config, theirs, ours) -> None:
     assert shapes == {n: v.shape for n, v in expected.items()}, name
     heads = [m.num_heads for m in theirs.modules() if hasattr(m, "num_heads") and hasattr(m, "qkv")]
     assert heads == [m.heads for m in ours.modules() if hasattr(m, "heads") and hasattr(m, "qkv")], name
+    pools = [m.num_heads for m in theirs.modules() if hasattr(m, "latent_len")]
+    assert pools == [m.heads for m in ours.modules() if hasattr(m, "latent")], name
     eps = {m.eps for m in theirs.modules() if isinstance(m, torch.nn.LayerNorm)}
     assert eps == {m.eps for m in ours.modules() if isinstance(m, torch.nn.LayerNorm)}, name
 
@@ -85,8 +89,7 @@ def assert_parts(name, config, theirs) -> None:
     kinds = [isinstance(n, torch.nn.LayerNorm) for n in (theirs.norm_pre, theirs.norm, theirs.fc_norm)]
     assert kinds == [config.norm_before_blocks, config.norm_before_pool, config.norm_after_pool], name
     if config.position == "rotary":
-        assert (theirs.pos_embed, theirs.rope.temperature, theirs.rope.rotate_half) == (None, 100.0, True), name
-        assert config.rotary_periods == make_periods(100.0, theirs.rope.dim), name
+        assert theirs.pos_embed is None, name
     else:
         assert theirs.no_embed_class != config.position_prefix, name
     assert theirs.num_prefix_tokens == config.prefix_tokens, name
@@ -94,9 +97,21 @@ def assert_parts(name, config, theirs) -> None:
     assert not getattr(mlp, "gate_last", False), name
 
 
+def assert_rope(name, rope, theirs) -> None:
+    if rope is None:
+        assert getattr(theirs, "rope", None) is None, name
+        return
+    assert (type(theirs.rope).__name__ == "RotaryEmbeddingDinoV3") == rope.centred, name
+    indexing = "xy" if rope.columns_first else "ij"
+    found = theirs.rope.temperature, theirs.rope.rotate_half, theirs.rope.grid_indexing, theirs.rope.grid_offset
+    assert found == (rope.temperature, rope.half, indexing, rope.offset), name
+    assert getattr(theirs.rope, "ref_feat_shape", None) == rope.reference, name
+    assert theirs.attn_pool is None or theirs.attn_pool.mlp.act.__class__ is torch.nn.GELU, name
+
+
 def test_every_vision_transformer_of_timm_is_read_or_refused_by_name() -> None:
     timm = import_timm()
-    names = [n for module in ("vision_transformer", "deit") for n in timm.list_models(module=module)]
+    names = [n for module in ("vision_transformer", "deit", "eva") for n in timm.list_models(module=module)]
     refused = []
     for name in names:
         if name.startswith("test_vit"):
@@ -105,18 +120,18 @@ def test_every_vision_transformer_of_timm_is_read_or_refused_by_name() -> None:
             find_architecture(name)
         except CheckpointError as exc:
             refused.append((name, exc.message))
-    assert len(names) > 170
-    assert len(refused) <= 36
+    assert len(names) > 230
+    assert len(refused) <= 48
     assert [name for name, message in refused if "is not supported yet: " not in message] == []
 
 
 @pytest.mark.parametrize(
     "module",
-    ["beit", "cait", "xcit", "maxxvit", "mobilevit", "swin_transformer_v2_cr", "eva", "vision_transformer_hybrid"],
+    ["beit", "cait", "xcit", "maxxvit", "mobilevit", "swin_transformer_v2_cr", "vision_transformer_hybrid"],
 )
 def test_every_name_of_a_family_that_looks_alike_is_refused_by_name(module: str) -> None:
     for name in import_timm().list_models(module=module):
-        if name.startswith("test_") or "dinov3" in name:  # which timm has among its EVAs, and which is read
+        if name.startswith("test_"):
             continue
         with pytest.raises(CheckpointError, match="is not supported yet: "):
             find_architecture(name)
@@ -152,7 +167,7 @@ def test_find_architecture_when_named_with_publisher_or_tag_passes_over_them(nam
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("eva02_tiny_patch14_224", "EVA-02"),
+        ("eva02_enormous_patch14_clip_224", "EVA-02"),
         ("beit_base_patch16_224", "BEiT"),
         ("cait_xxs24_224", "CaiT"),
         ("xcit_nano_12_p16_224", "XCiT"),

@@ -24,27 +24,30 @@ pytestmark = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), r
 
 
 @pytest.mark.parametrize("qkv", ["separate", "packed"])
-def test_float_rotation_is_one_kernel_and_attention_another(qkv: Any, tmp_path: Path):
-    graph = make_graph("rotary", dataclasses.replace(FORM, qkv=qkv))
+@pytest.mark.parametrize("family", ["rotary", "eva", "eva_clip", "perception_encoder"])
+def test_float_rotation_is_one_kernel_and_attention_another(family: str, qkv: Any, tmp_path: Path):
+    graph = make_graph(family, dataclasses.replace(FORM, qkv=qkv))
     compiled = compile_graph(graph, tmp_path)
     layers = list_layers(compiled)
     counts = Counter(kind for kind, *_ in layers)
     assert counts["RoPE"] == 2 * BLOCKS
     assert count_attentions(layers, "f32") == BLOCKS
-    assert not counts.keys() & {"MatMul", "Softmax"}
-    images = make_pixels("rotary", 3)
+    pools = family == "perception_encoder"  # its pool's attention has one query, and a Softmax of its own
+    assert (counts["MatMul"], counts["Softmax"]) == ((1, 1) if pools else (0, 0))
+    images = make_pixels(family, 3)
     expected = run_graph(graph, images)[0]
     np.testing.assert_allclose(infer(compiled, images)[0], expected, atol=1e-5 * abs(expected).max())
 
 
-def test_int8_rotation_stays_float_and_attention_is_int8_in_one_piece(tmp_path: Path):
+@pytest.mark.parametrize("family", ["rotary", "eva", "eva_clip", "perception_encoder"])
+def test_int8_rotation_stays_float_and_attention_is_int8_in_one_piece(family: str, tmp_path: Path):
     recipe = Quantization(products="both", sqnr_db=-20, observer="minmax", rounding="nearest")
     form = dataclasses.replace(FORM, fold_residual_rotation=True)
-    graph = quantize_all(make_graph("rotary", form), make_pixels("rotary", 4), recipe, "openvino")
+    graph = quantize_all(make_graph(family, form), make_pixels(family, 4), recipe, "openvino")
     compiled = compile_graph(graph, tmp_path)
     layers = list_layers(compiled)
     assert Counter(kind for kind, *_ in layers)["RoPE"] == 2 * BLOCKS
     assert count_attentions(layers, "i8") == BLOCKS
-    images = make_pixels("rotary", 3, seed=1)
+    images = make_pixels(family, 3, seed=1)
     expected = run_graph(graph, images)[0]
     assert abs(infer(compiled, images)[0] - expected).max() < 0.03 * abs(expected).max()

@@ -55,5 +55,5 @@ def test_trace_stops_at_what_is_computed(body: str) -> None:
 
 
 def test_every_operator_of_the_list_of_moves_can_be_followed() -> None:
-    assert set(movement._STEPS) - set(moves.MOVES) == {"Add", "Sub", "Mul", "Div"}
+    assert set(movement._STEPS) - set(moves.MOVES) == {"Add", "Sub", "Mul", "Div", "Neg"}
     assert set(moves.MOVES) <= set(movement._STEPS)

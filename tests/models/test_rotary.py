@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from edgevit.checkpoints.rope import Rope
 from edgevit.models.rotary import make_periods, make_rotation_table, rotate_positions
 from tests.support.reference import import_timm, import_transformers
 
@@ -29,6 +30,25 @@ def test_table_is_that_of_transformers_and_timm(grid):
     rope: Any = create_rope_embed("dinov3", dim=96, num_heads=3, temperature=50.0, rotate_half=True).eval()
     timms = torch.stack(rope.get_embed(list(grid)).chunk(2, dim=-1))  # sines first
     torch.testing.assert_close(table[:, 0, 3:-2].flip(0), timms, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("rope", [Rope(), Rope(reference=(4, 7), offset=1.0, columns_first=True), Rope(half=True)])
+def test_rotation_of_counted_patches_is_that_of_timm_in_another_order(rope):
+    import_timm()
+    from timm.layers import apply_rot_embed_cat, create_rope_embed
+
+    grid, width, x = (3, 5), 16, torch.randn(1, 1, 15, 16, generator=torch.Generator().manual_seed(0))
+    args: Any = {"ref_feat_shape": rope.reference, "grid_offset": rope.offset, "rotate_half": rope.half}
+    indexing = "xy" if rope.columns_first else "ij"
+    timms: Any = create_rope_embed(
+        "cat", dim=width, num_heads=1, in_pixels=False, feat_shape=list(grid), grid_indexing=indexing, **args
+    )
+    fields, order = rope.describe(width), rope.list_channels(width)
+    table = make_rotation_table(
+        grid, fields["rotary_periods"], 0, start=fields["rotary_start"], reference=fields["rotary_reference"]
+    )
+    expected = apply_rot_embed_cat(x, timms.get_embed(), half=rope.half)
+    torch.testing.assert_close(rotate_positions(x[..., order], table), expected[..., order], atol=5e-6, rtol=0)
 
 
 def test_rotation_is_that_of_transformers():

@@ -40,8 +40,15 @@ def save(module: Any, folder: Path) -> Path:
 
 def _case(family: str, name: str, answers: Mapping[TaskName, Answer] = _CLASSIFY, **args: Any) -> Case:
     shown = ", ".join([name, *(f"{key}={value}" for key, value in args.items())])
-    first = {} if "dinov3" in name else {"weight_init": "skip"}  # an EVA there, which draws its weights
-    return Case(family, "timm", shown, lambda: import_timm().create_model(name, **first, **args), save, answers)
+
+    def build() -> Any:
+        timm = import_timm()
+        first = (
+            {} if timm.models.is_model_in_modules(name, ["eva"]) else {"weight_init": "skip"}
+        )  # an EVA draws its weights
+        return timm.create_model(name, **first, **args)
+
+    return Case(family, "timm", shown, build, save, answers)
 
 
 CASES = (
@@ -58,6 +65,18 @@ CASES = (
     _case("DINOv3", "vit_small_patch16_dinov3", _EMBED),
     _case("DINOv3 classifier", "vit_small_patch16_dinov3_qkvb", num_classes=1000, depth=4, img_size=(160, 288)),
     _case("DINOv3, plus (SwiGLU)", "vit_small_plus_patch16_dinov3", _EMBED, global_pool="token", depth=4),
+    _case("EVA-02", "eva02_tiny_patch14_224", _EMBED),
+    _case("EVA-02 classifier", "eva02_base_patch14_448", num_classes=1000, depth=2, img_size=(224, 336)),
+    _case("EVA-02, CLIP's image tower", "eva02_base_patch16_clip_224", _EMBED, depth=2),
+    _case("EVA, giant", "eva_giant_patch14_224", depth=2),
+    _case("Perception Encoder, core", "vit_pe_core_tiny_patch16_384", _EMBED, num_classes=0),
+    _case("Perception Encoder, core, classifier", "vit_pe_core_base_patch16_224", num_classes=1000, depth=2),
+    _case("Perception Encoder, spatial", "vit_pe_spatial_tiny_patch16_512", _EMBED, img_size=(256, 384)),
+    _case("Perception Encoder, lang", "vit_pe_lang_large_patch14_448", _EMBED, depth=2, img_size=224),
+    _case("LingBot-Vision", "vit_small_patch16_lingbot", _EMBED, depth=4, img_size=224),
+    _case("ViT with RoPE, mean of tokens", "vit_medium_patch16_rope_reg1_gap_256", depth=4),
+    _case("ViT with RoPE (Naver)", "vit_small_patch16_rope_224", depth=4),
+    _case("ViT with RoPE beside a table (Naver)", "vit_small_patch16_rope_ape_224", depth=4),
     _case("CLIP", "vit_base_patch32_clip_224"),
     _case("CLIP (quick GELU)", "vit_base_patch32_clip_quickgelu_224", num_classes=512, depth=4),
     _case("SigLIP", "vit_base_patch16_siglip_224", _EMBED),

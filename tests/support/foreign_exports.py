@@ -52,6 +52,21 @@ def _transformers(kind: str, config: str, attention: str = "sdpa", **arguments: 
     return getattr(transformers, kind)(settings)
 
 
+def _pooled(model: Any) -> Any:
+    """With only the features of an image as output."""
+    import torch
+
+    class Pooled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, pixels: Any) -> Any:
+            return self.model(pixels).pooler_output
+
+    return Pooled()
+
+
 MODELS: dict[str, Callable[[], Any]] = {
     "timm_vit": lambda: _timm("vit_tiny_patch16_224", **VIT),
     "timm_vit_mean": lambda: _timm(
@@ -81,6 +96,20 @@ MODELS: dict[str, Callable[[], Any]] = {
 }  # fmt: skip
 
 
+ROTARY: dict[str, Any] = {**VIT, "img_size": 40}
+HF_DINO_3: dict[str, Any] = {
+    **{k: v for k, v in HF_VIT.items() if k != "num_labels"}, "image_size": 40, "num_register_tokens": 2,
+}  # fmt: skip
+TURNED: dict[str, Callable[[], Any]] = {
+    "timm_dinov3": lambda: _timm("vit_small_patch16_dinov3", **ROTARY),
+    "timm_dinov3_token": lambda: _timm("vit_small_patch16_dinov3_qkvb", **ROTARY, global_pool="token"),
+    "timm_rope": lambda: _timm("vit_small_patch16_rope_ape_224", **ROTARY),
+    "timm_rope_gap": lambda: _timm("vit_medium_patch16_rope_reg1_gap_256", **ROTARY),
+    "transformers_dinov3": lambda: _pooled(_transformers("DINOv3ViTModel", "DINOv3ViTConfig", **HF_DINO_3)),
+}
+"""Models with rotary positions, of 40 pixels; TorchScript's exporter cannot write timm's."""
+
+
 @dataclass(frozen=True)
 class Export:
     """A file, and the module that it was exported from."""
@@ -96,7 +125,7 @@ def build(name: str) -> Any:
     import torch
 
     torch.manual_seed(0)
-    return randomise(MODELS[name](), seed=1)
+    return randomise({**MODELS, **TURNED}[name](), seed=1)
 
 
 @cache
@@ -106,14 +135,14 @@ def export(
     """Write a file, once in a run of the tests.
 
     Args:
-        name: Of ``MODELS``.
+        name: Of ``MODELS`` or ``TURNED``.
         exporter: torch's ``dynamo``, or the older one on TorchScript.
         opset: ``None`` for 20 of ``dynamo``, 17 of the older one.
         batch: Images a call; ``None`` leaves it open.
         optimize: Whether ``dynamo``'s exporter folds constants and fuses behind itself.
     """
     module = build(name)
-    size = 40 if name == "timm_swin_padded" else 32
+    size = 40 if name in ("timm_swin_padded", *TURNED) else 32
     write = partial(_export, module, size, exporter, opset, batch, optimize)
     return Export(export_once(f"{name}-{exporter}-{opset}-{batch}-{optimize}.onnx", write), module, size)
 

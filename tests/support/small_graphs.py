@@ -23,6 +23,9 @@ CONFIGS: dict[str, Any] = {
     "vit": dataclasses.replace(VIT, depth=2),
     "rotary": dataclasses.replace(VITS["rotary"], depth=2),
     "late_tokens": dataclasses.replace(VITS["late_tokens"], depth=3),
+    "eva": dataclasses.replace(VITS["eva"], depth=2),
+    "eva_clip": dataclasses.replace(VITS["eva_clip"], depth=2),
+    "perception_encoder": dataclasses.replace(VITS["perception_encoder"], depth=2, projection=0, classes=7),
     "swin": dataclasses.replace(SWIN, image_size=(32, 32), depths=(2, 1), heads=(1, 2)),
 }
 Images = Sequence[npt.NDArray[np.uint8]]

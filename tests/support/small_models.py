@@ -51,6 +51,35 @@ VITS: dict[str, ViTConfig] = {
     "rotary_features": dataclasses.replace(
         VIT, position="rotary", rotary_periods=(1.0, 10.0), register_tokens=2, patch_bias=False, classes=0
     ),
+    # EVA-02, of other grids than that of the reference, and its CLIP
+    "eva": dataclasses.replace(
+        VIT,
+        rotary_periods=(6.0, 60.0),
+        rotary_start=0.0,
+        rotary_reference=(3, 5),
+        pool="mean",
+        norm_before_pool=False,
+        norm_after_pool=True,
+        gated_mlp=True,
+        activation="silu",
+        mlp_norm=True,
+    ),
+    "eva_clip": dataclasses.replace(
+        VIT, rotary_periods=(6.0, 60.0), rotary_start=0.0, mlp_norm=True, attention_norm=True, gated_mlp=True
+    ),
+    "perception_encoder": dataclasses.replace(
+        VIT,
+        rotary_periods=(6.0, 60.0),
+        rotary_start=1.0,
+        norm_before_blocks=True,
+        patch_bias=False,
+        pool="map",
+        pool_prefix=True,
+        pool_heads=2,
+        pool_mlp_width=48,
+        projection=10,
+        classes=0,
+    ),
     "padded_patches": dataclasses.replace(VIT, patch_padding=(2, 3)),
     "padded_patches_rest": dataclasses.replace(VIT, image_size=(29, 45), patch_padding=(3, 1), patch_bias=False),
     "padded_patches_mean": dataclasses.replace(VIT, patch_padding=(2, 2), pool="mean", class_token=False),

@@ -99,13 +99,16 @@ def write_siglip(folder: Path, *, gemma: bool = False, seed: int = 0) -> tuple[A
     return module, tokenizer
 
 
-def write_open_clip(folder: Path, *, custom: bool = False, seed: int = 0, **text: Any) -> tuple[Any, Any]:
+def write_open_clip(
+    folder: Path, *, custom: bool = False, seed: int = 0, tower: dict[str, Any] | None = None, **text: Any
+) -> tuple[Any, Any]:
     """open_clip's ``CLIP``, or ``CustomTextCLIP`` with a bias as SigLIP's, as it saves it: the model and a tokenizer.
 
     Args:
         folder: Where to.
         custom: The latter, around a tower of timm and with the text tower under ``text.``
         seed: Of the weights.
+        tower: Another tower of timm, as ``vision_cfg`` names it, in a ``CustomTextCLIP`` without a bias.
         text: Of ``text_cfg``.
     """
     open_clip = import_open_clip()
@@ -114,12 +117,13 @@ def write_open_clip(folder: Path, *, custom: bool = False, seed: int = 0, **text
     if custom:
         vision = {"timm_model_name": "vit_xsmall_patch16_clip_224", "timm_pool": "token", "timm_proj": None}
         vision |= {"image_size": 224, "timm_model_pretrained": False}
+    vision = {"timm_model_pretrained": False, "timm_proj": None, **tower} if tower else vision
     sizes = {"width": 32, "heads": 2, "layers": 2, "context_length": CONTEXT, "vocab_size": len(tokenizer)}
     if text.get("pool_type") == "eos":
         text["eos_id"] = tokenizer.eos_token_id
     config = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": {**sizes, **text}}
     bias = {"init_logit_bias": -3.0} if custom else {}
-    kind = open_clip.model.CustomTextCLIP if custom else open_clip.CLIP
+    kind = open_clip.model.CustomTextCLIP if custom or tower else open_clip.CLIP
     module = _set_scale(randomise(kind(**config, **bias), seed), 2.5)
     save_folder(module, {**config, **bias}, folder)
     return module, tokenizer

@@ -64,7 +64,7 @@ def find_block(result: ir.Value) -> Block:
     stream, branch = _sides(middle)
     view = look(branch)
     context = producer(look(find_linear(view).source), "MatMul")
-    attention = find_attention(context)
+    attention = find_attention(context, rotary=True)
     weight, bias, leave = find_output_projection(attention, view)
     norm1 = find_norm(View(attention.q.source, np.zeros(0, np.int64)))
     source = flat_source(norm1.source)

@@ -21,7 +21,7 @@ _QUANTIZED = {
     "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "MatMulInteger",
     "ConvInteger",
 }  # fmt: skip
-_CONTROL = {"If", "Loop", "Scan"}
+_CONTROL = {"Loop", "Scan"}  # an If may ask for what is constant: prepare.refuse_branches
 _OPTIMIZED = "com.microsoft"
 
 

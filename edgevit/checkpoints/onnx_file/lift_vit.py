@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from edgevit.checkpoints.onnx_file.encoder import Block, Pooled, check_alike, find_block, find_pool, is_sum, same_norm
 from edgevit.checkpoints.onnx_file.late_tokens import find_additions
+from edgevit.checkpoints.onnx_file.lift_rotary import describe_rotary, find_turned_blocks, order_queries
 from edgevit.checkpoints.onnx_file.patches import Patches, find_patches
 from edgevit.checkpoints.onnx_file.token_windows import find_windows, order_windows
 from edgevit.graph.graph import operand, producer_of
@@ -112,6 +114,11 @@ def lift_vit(heads: Heads, blocks: list[Block], image: ir.Value) -> tuple[ViTCon
         raise MismatchError(heads.node, f"it reads token {pooled.token}")
     if heads.node is not None and not patches.in_order:
         raise MismatchError(heads.node, "tokens stand behind the patches, or patches not in their order")
+    turned, rotary = find_turned_blocks(blocks), dict[str, Any]()
+    if turned is not None:
+        rotary, channels = describe_rotary(turned, order, prefix, patches.grid)
+        ordered = [order_queries(dict(block.tensors), channels, first.attention.heads) for block in blocks]
+        blocks = [replace(block, tensors=tensors) for block, tensors in zip(blocks, ordered, strict=True)]
     width, distilled = patches.weight.shape[0], heads.second is not None
     registers = max(0, prefix - 1 - distilled)
     norms = {norm.epsilon for norm in (pooled.before, pooled.after) if norm is not None}
@@ -147,6 +154,7 @@ def lift_vit(heads: Heads, blocks: list[Block], image: ir.Value) -> tuple[ViTCon
         late_block=added.block,
         windows=windows,
         window_blocks=tuple(number for number, block in enumerate(blocks) if block.attention.windows > 1),
+        **rotary,
     )
     return config, _state(heads, blocks, patches, order, prefix) | added.state
 

@@ -56,6 +56,16 @@ def load_graph(file: ForeignFile, batch: int) -> tuple[Graph, tuple[PassRecord, 
     return graph, tuple(records)
 
 
+def refuse_branches(graph: Graph, file: ForeignFile) -> None:
+    """Raise CheckpointError where an image decides which nodes are run."""
+    left = [node.name or node.op_type for node in graph.model.graph if node.op_type == "If"]
+    if left:
+        raise CheckpointError(
+            f"{file.path} has control flow ({', '.join(left)}): a classifier's graph is the same for every image",
+            "export the model again in evaluation mode, traced, with a fixed image size",
+        )
+
+
 def convert_opset(graph: Graph, file: ForeignFile) -> PassRecord:
     """Bring a graph to opset 20 in place."""
     if file.opset == OPSET:

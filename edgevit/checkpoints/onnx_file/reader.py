@@ -19,7 +19,7 @@ from edgevit.checkpoints.onnx_file.endings import refuse_ending
 from edgevit.checkpoints.onnx_file.file import ForeignFile, read_file
 from edgevit.checkpoints.onnx_file.lift import check_module, fill_module, lift_graph, name_blocks
 from edgevit.checkpoints.onnx_file.module import ForeignModule
-from edgevit.checkpoints.onnx_file.prepare import load_graph
+from edgevit.checkpoints.onnx_file.prepare import load_graph, refuse_branches
 from edgevit.checkpoints.onnx_file.whole_reader import describe_file, make_source, read_whole_file, try_whole
 from edgevit.checkpoints.preprocess_configs import read_timm_preprocess, read_transformers_preprocess
 from edgevit.checkpoints.preprocess_options import describe_assumed
@@ -107,7 +107,9 @@ def _load(file: ForeignFile) -> tuple[Graph, tuple[PassRecord, ...], MismatchErr
         reason = f"it was exported for {file.batch} images a call and cannot be brought to one: {exc.reason}"
         fixed = MismatchError(None, f"{exc.site}: {reason}")
         graph, records = load_graph(file, file.batch or 1)
-    return graph, (*records, *apply_passes(graph, FOREIGN)), fixed
+    records = (*records, *apply_passes(graph, FOREIGN))
+    refuse_branches(graph, file)
+    return graph, records, fixed
 
 
 def _recover(

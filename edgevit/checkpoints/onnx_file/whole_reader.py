@@ -9,7 +9,7 @@ from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.onnx_file.answers import open_outputs
 from edgevit.checkpoints.onnx_file.file import ForeignFile
 from edgevit.checkpoints.onnx_file.lift import name_blocks
-from edgevit.checkpoints.onnx_file.prepare import load_graph
+from edgevit.checkpoints.onnx_file.prepare import load_graph, refuse_branches
 from edgevit.checkpoints.onnx_file.whole import WholeModule, check_whole, read_whole
 from edgevit.core.engine import TensorSpec
 from edgevit.core.errors import CheckpointError, count_things
@@ -52,6 +52,7 @@ def read_whole_file(
     try:
         graph, records = load_graph(kept, file.batch or 1)
         records = (*records, *apply_passes(graph, FOREIGN))
+        refuse_branches(graph, kept)
         whole = _read(kept, graph, classes=0)
     except MismatchError as exc:
         refused = f"{exc.site}: {exc.reason}" if exc.site != "graph" else exc.reason

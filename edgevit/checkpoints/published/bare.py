@@ -12,6 +12,7 @@ from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.timm import timm
 from edgevit.checkpoints.timm.config import describe_config
+from edgevit.checkpoints.timm.eva import join_biases, order_channels
 from edgevit.checkpoints.timm.vit import find_projection
 from edgevit.checkpoints.transformers import transformers
 from edgevit.core.errors import CheckpointError
@@ -46,7 +47,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         stated if stated is not None and find_architecture(stated.arch).name == architecture.name else _Training()
     )
     if not transformers.owns_names(tensors):
-        tensors = timm.join_biases(architecture.config, tensors)
+        tensors = join_biases(tensors)
     if transformers.owns_names(tensors):
         layout = "bare weight file with transformers' names"
         return transformers.read_model(
@@ -55,7 +56,8 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     config, native = describe_config(
         architecture, training.model_args, training.defaults, tensors, image_size, files.source
     )
-    config, tensors = find_projection(config, tensors, arch.partition(".")[2], None)
+    tensors = order_channels(architecture.rope, training.model_args, config, tensors)
+    config, tensors = find_projection(config, tensors, architecture.name, arch.partition(".")[2], None)
     cfg = {**architecture.pretrained_cfg, **training.pixels} if training.pixels else {}
     preprocess, assumed = timm.find_preprocess(cfg, architecture, native, config.image_size)
     plan = Plan(

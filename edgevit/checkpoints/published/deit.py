@@ -95,7 +95,8 @@ def _check_rotary(files: CheckpointFiles) -> str:
     said = [str(files.contents.stated.get("model", "")), files.weights[0].name]
     if any(_ROTARY.search(text) for text in said):
         raise CheckpointError(
-            f"{files.source} is a ViT with rotary positions (RoPE) by its name, which is not supported",
-            "docs/models.md lists the families that can be read",
+            f"{files.source} is a ViT with rotary positions (RoPE) by its name, and in its tensors a DeiT III",
+            "add --arch with timm's name of it, for example --arch vit_small_patch16_rope_ape_224; learned angles "
+            "(rope_mixed) are not supported",
         )
     return "read as DeiT III; a ViT with axial RoPE beside its positions has the same tensors, and other answers"

@@ -23,6 +23,7 @@ from edgevit.checkpoints.preprocess_configs import CLIP, HALF, read_timm_preproc
 from edgevit.checkpoints.shapes import at_image_size, describe_size, measure_vit
 from edgevit.checkpoints.timm import timm
 from edgevit.checkpoints.timm.config import describe_config
+from edgevit.checkpoints.timm.eva import join_biases, order_channels
 from edgevit.core.errors import CheckpointError
 from edgevit.models import ModelConfig, ViTConfig
 from edgevit.models.model import Model
@@ -81,9 +82,11 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     vision = Fields(model, where).mapping("vision_cfg")
     fields.finish(dict)
     config: ModelConfig
-    siglip = False
+    whose = "CLIP"
     if any(name.startswith(_TRUNK) for name in tensors):
         trunk = {name.removeprefix(_TRUNK): t for name, t in tensors.items() if name.startswith(_TRUNK)}
+        beside = len(tensors) - len(trunk)
+        trunk = join_biases(trunk)
         name = arch or vision.get("timm_model_name")
         if not isinstance(name, str):
             raise CheckpointError(
@@ -96,6 +99,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         config, native = describe_config(
             architecture, {"num_classes": 0}, {"global_pool": pool}, trunk, image_size, where
         )
+        trunk = order_channels(architecture.rope, {}, config, trunk)
         projection = {name: value for name, value in trunk.items() if name.startswith("head.")}
         if isinstance(config, ViTConfig) and "head.weight" in projection:  # timm_proj is null: timm's own head projects
             trunk = {
@@ -104,9 +108,9 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
             width = int(projection["head.weight"].shape[0])
             config = replace(config, projection=width, projection_bias="head.bias" in projection)
         names = timm.find_names(config, trunk)
-        notes.append(f"dropped {len(tensors) - len(trunk)} tensors ({next(iter(_TEXT.values()))})")
+        notes.append(f"dropped {beside} tensors ({next(iter(_TEXT.values()))})")
         tensors, label = trunk, architecture.name
-        siglip = "siglip" in label
+        whose = "SigLIP" if "siglip" in label else "PE" if label.startswith("vit_pe_") else whose
     else:
         described = _describe(tensors, model, vision, arch, files.source)
         if "visual.proj" in tensors and tensors["visual.proj"].ndim == 2:
@@ -115,7 +119,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
         label = arch or describe_size(described)
         if not model and arch is None:
             notes.append("GELU is assumed; for OpenAI's weights, which compute QuickGELU, add --arch NAME-quickgelu")
-    preprocess, assumed = _read_preprocess(pixels, native, siglip)
+    preprocess, assumed = _read_preprocess(pixels, native, whose)
     plan = Plan(
         layout=LAYOUT,
         architecture=label,
@@ -167,26 +171,25 @@ def _refuse_beside_trunk(tensors: Mapping[str, Tensor], source: str) -> None:
         )
 
 
-def _read_preprocess(pixels: Mapping[str, Any], size: Size, siglip: bool) -> tuple[Preprocess, tuple[str, ...]]:
+def _read_preprocess(pixels: Mapping[str, Any], size: Size, whose: str) -> tuple[Preprocess, tuple[str, ...]]:
     """open_clip's evaluation transform, in timm's terms, which say the same."""
-    # All of SigLIP's published weights say the second; see open_clip's ``pretrained.py``.
-    siglip = siglip and not pixels
-    mode = pixels.get("resize_mode", "squash" if siglip else "shortest")
+    # What all of SigLIP's and PE's published weights say; see open_clip's ``pretrained.py``.
+    own = whose != "CLIP" and not pixels
+    mode = pixels.get("resize_mode", "squash" if own else "shortest")
     if mode not in ("shortest", "squash", "longest"):
         raise CheckpointError(
             f"open_clip_config.json says resize_mode = {mode!r}, which is none of shortest, squash and longest",
             "correct it there",
         )
-    mean, std = HALF if siglip else CLIP
+    mean, std = HALF if own else CLIP
     cfg = {
         "mean": pixels.get("mean") or mean,
         "std": pixels.get("std") or std,
-        "interpolation": pixels.get("interpolation") or "bicubic",
+        "interpolation": pixels.get("interpolation") or ("bilinear" if own and whose == "PE" else "bicubic"),
         "crop_pct": 1.0,
         "crop_mode": {"shortest": "center", "squash": "squash", "longest": "border"}[mode],
     }
     preprocess, _ = read_timm_preprocess(cfg, size)
     if pixels:
         return preprocess, ()
-    whose = f"open_clip's for {'SigLIP' if siglip else 'CLIP'}"
-    return preprocess, (f"preprocessing is not stored; {whose} is assumed: {preprocess.describe()}",)
+    return preprocess, (f"preprocessing is not stored; open_clip's for {whose} is assumed: {preprocess.describe()}",)

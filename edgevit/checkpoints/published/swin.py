@@ -17,6 +17,7 @@ from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.shapes import describe_size, find_masked_size, measure_swin, measure_swin_v2
 from edgevit.checkpoints.timm import timm
+from edgevit.checkpoints.timm.eva import join_biases
 from edgevit.core.errors import CheckpointError, format_offenders
 from edgevit.models import SwinConfig, SwinV2Config
 from edgevit.models.model import Model
@@ -48,7 +49,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
     tensors, notes = files.take_tensors()
     masked = find_masked_size(tensors)
     is_v2 = tensors.keys() >= _V2
-    tensors = timm.join_biases(SwinV2Config(), tensors) if is_v2 else tensors
+    tensors = join_biases(tensors) if is_v2 else tensors
     names = timm.OLD_SWIN_V2_NAMES if is_v2 else timm.OLD_SWIN_NAMES
     found = names.pick(tensors)
     described = (

@@ -9,20 +9,24 @@ from typing import Any
 from edgevit.checkpoints.architectures import Architecture
 from edgevit.checkpoints.fields import Fields, Size, choose_image_size, refuse_parts
 from edgevit.checkpoints.names import match_patterns
-from edgevit.checkpoints.timm.vit import VIT_ARGS, describe_vit, rename_eva_args
+from edgevit.checkpoints.timm.eva import EVA_ARGS, EVA_FIXED, describe_eva, rename_eva_args
+from edgevit.checkpoints.timm.vit import VIT_ARGS, describe_vit
 from edgevit.models import ModelConfig, SwinConfig, SwinV2Config, ViTConfig
 
 # Parts of timm's models that the canonical ones have not, by the tensors that show them.
 _FEATURES = {
     r"layers\..*\.attn\.[qk]_norm\..*": "q/k norm in a Swin",
-    r"blocks\.\d+\.(attn|mlp)\.norm\..*": "norms inside attention or MLP",
     r"blocks\.\d+\.attn\.(gate|lambda_q1|sub_norm)(\..*)?": "another attention (gated or differential)",
-    r"blocks\.\d+\.attn\.(q|k|v)_proj\..*": "EVA's attention, with rotary positions",
     r"blocks\.\d+\.in_proj\..*": "parallel blocks",
     r"blocks\.\d+\.attn\.(rel_pos.*|relative_position_bias_table)": "relative positions in a ViT",
     r"patch_embed\.backbone\..*": "a convolutional stem (hybrid)",
     r"pre_logits\..*": "a hidden layer before the head (pre_logits)",
     r"absolute_pos_embed": "absolute positions in a Swin",
+}
+# Those that only its EVA has, which is not known by its tensors.
+_FEATURES_OF_EVA = {
+    r"blocks\.\d+\.(attn|mlp)\.norm\..*": "norms inside attention or MLP",
+    r"blocks\.\d+\.attn\.(q|k|v)_proj\..*": "EVA's attention, with rotary positions",
 }
 
 # Arguments that change only training or checks.
@@ -70,18 +74,22 @@ def describe_config(
         CheckpointError: Listing all parts that are not supported, or all values that are not valid.
     """
     names = set(tensors)
-    base = architecture.config
-    rotary = isinstance(base, ViTConfig) and base.position == "rotary"
-    args = rename_eva_args(args) if rotary else args
+    base, rope = architecture.config, architecture.rope
+    args = rename_eva_args(args) if rope is not None else args
     merged = {key: value for key, value in {**defaults, **args}.items() if value is not None}
     stored = merged.pop("input_size", None)
     if "img_size" not in merged and isinstance(stored, Sequence) and len(stored) == 3:
         merged["img_size"] = stored[1:]
-    parts = match_patterns(sorted(names), _FEATURES)
+    parts = match_patterns(sorted(names), _FEATURES if rope is not None else {**_FEATURES, **_FEATURES_OF_EVA})
     unsupported = [f"{what} (tensor {found[0]})" for what, found in parts.items()]
-    unsupported += _check_args(args, _name_args(base))
+    if rope is not None:
+        unsupported += _check_args(args, EVA_ARGS, {**_FIXED, **EVA_FIXED})
+    else:
+        unsupported += _check_args(args, VIT_ARGS if isinstance(base, ViTConfig) else _SWIN_ARGS, _FIXED)
     fields = Fields(merged, where)
-    if isinstance(base, ViTConfig):
+    if isinstance(base, ViTConfig) and rope is not None:
+        values = describe_eva(base, rope, fields, names, unsupported)
+    elif isinstance(base, ViTConfig):
         values = describe_vit(base, fields, names, unsupported)
     else:
         values = _describe_swin(base, fields, unsupported)
@@ -96,20 +104,14 @@ def describe_config(
     return fields.finish(kind, **values), native
 
 
-def _name_args(base: ModelConfig) -> set[str]:
-    if not isinstance(base, ViTConfig):
-        return _SWIN_ARGS
-    return VIT_ARGS | {"rope_temperature"} if base.position == "rotary" else VIT_ARGS
-
-
-def _check_args(args: Mapping[str, Any], known: Iterable[str]) -> list[str]:
+def _check_args(args: Mapping[str, Any], known: Iterable[str], fixed: Mapping[str, tuple[Any, str]]) -> list[str]:
     found = []
     for key, value in args.items():
         if value is None or _HARMLESS.fullmatch(key):
             continue
-        if key in _FIXED:
-            if value != _FIXED[key][0]:
-                found.append(f"{_FIXED[key][1]} (model_args: {key} = {value!r})")
+        if key in fixed:
+            if value != fixed[key][0]:
+                found.append(f"{fixed[key][1]} (model_args: {key} = {value!r})")
         elif key not in known or (key == "norm_layer" and value != "layernorm"):
             found.append(f"model_args: {key} = {value!r}")
     return found

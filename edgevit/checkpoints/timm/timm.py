@@ -1,16 +1,13 @@
 """timm: a hub folder, ``config.json`` with an ``architecture`` beside ``model.safetensors`` or ``pytorch_model.bin``.
 
-Written from timm 1.0 (``vision_transformer.py``, ``deit.py``, ``swin_transformer.py``, ``_hub.py``). The same folder
-wrapped by transformers (``model_type`` ``timm_wrapper``) is read too.
+Written from timm 1.0 (``vision_transformer.py``, ``deit.py``, ``eva.py``, ``swin_transformer.py``, ``_hub.py``). The
+same folder wrapped by transformers (``model_type`` ``timm_wrapper``) is read too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from edgevit.checkpoints.architectures import Architecture, find_architecture
 from edgevit.checkpoints.assemble import Plan, assemble_model
@@ -20,6 +17,7 @@ from edgevit.checkpoints.labels import read_scores
 from edgevit.checkpoints.names import Names, Rows, nest
 from edgevit.checkpoints.preprocess_configs import read_timm_preprocess
 from edgevit.checkpoints.timm.config import describe_config
+from edgevit.checkpoints.timm.eva import join_biases, order_channels
 from edgevit.checkpoints.timm.vit import NOT_USED, find_projection, find_vit_names
 from edgevit.core.errors import CheckpointError
 from edgevit.models import ModelConfig, SwinV2Config, ViTConfig
@@ -77,13 +75,15 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
             f"{where} says architecture {name!r}, not {arch!r}", "leave --arch out: it is for bare weight files"
         )
     tensors, notes = files.take_tensors()
-    tensors = join_biases(architecture.config, tensors)
+    tensors = join_biases(tensors)
     defaults = {"global_pool": cfg.get("global_pool") or stored.get("global_pool"), "input_size": cfg.get("input_size")}
     config, native = describe_config(architecture, args, defaults, tensors, image_size, where)
     stated = cfg if any(cfg.get(key) for key in CFG_KEYS) else {}
     preprocess, assumed = find_preprocess(stated, architecture, native, config.image_size)
+    tensors = order_channels(architecture.rope, args, config, tensors)
     labels = stored.get("label_names") or cfg.get("label_names") or stored.get("labels") or stored.get("id2label")
-    config, tensors = find_projection(config, tensors, str(cfg.get("tag") or name.partition(".")[2]), labels)
+    tag = str(cfg.get("tag") or name.partition(".")[2])
+    config, tensors = find_projection(config, tensors, architecture.name, tag, labels)
     classes = next((c for c in (args, stored, cfg) if isinstance(c.get("num_classes"), int)), {}).get("num_classes")
     plan = Plan(
         layout=LAYOUT + (" wrapped by transformers" if "model_type" in stored else ""),
@@ -123,15 +123,3 @@ def find_names(config: ModelConfig, tensors: Iterable[str]) -> Names:
     if isinstance(config, SwinV2Config):
         return OLD_SWIN_V2_NAMES if old else SWIN_V2_NAMES
     return OLD_SWIN_NAMES if old else SWIN_NAMES
-
-
-def join_biases(config: ModelConfig, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A Swin V2's or DINOv3's tensors with one bias for queries, keys and values; keys have none, so theirs is zero."""
-    if not isinstance(config, SwinV2Config) and not (isinstance(config, ViTConfig) and config.position == "rotary"):
-        return tensors
-    joined = {name: value for name, value in tensors.items() if not name.endswith((".attn.q_bias", ".attn.v_bias"))}
-    for name, value in tensors.items():
-        other = tensors.get(name.removesuffix("q_bias") + "v_bias")
-        if name.endswith(".attn.q_bias") and other is not None:
-            joined[name.removesuffix("q_bias") + "qkv.bias"] = torch.cat([value, torch.zeros_like(value), other])
-    return joined

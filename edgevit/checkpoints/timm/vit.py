@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 from torch import Tensor
@@ -12,14 +12,13 @@ from torch import Tensor
 from edgevit.checkpoints.fields import Fields, is_number
 from edgevit.checkpoints.names import Names
 from edgevit.models import ModelConfig, ViTConfig
-from edgevit.models.rotary import make_periods
 
 _SAME = (
     *("cls_token", "dist_token", "reg_token", "pos_embed", "patch_embed.proj.*", "norm_pre.*", "norm.*", "fc_norm.*"),
     *("head.*", "head_dist.*", "attn_pool.latent", "projection.*"),
     *(f"attn_pool.{part}.*" for part in ("q", "kv", "proj", "norm", "mlp.fc1", "mlp.fc2")),
     *(f"blocks.{{i}}.{part}.*" for part in ("norm1", "attn.qkv", "attn.q_norm", "attn.k_norm", "attn.proj", "norm2")),
-    "blocks.{i}.mlp.fc2.*",
+    *(f"blocks.{{i}}.{part}.*" for part in ("attn.norm", "mlp.norm", "mlp.fc2")),
 )
 _PLAIN_MLP = {"blocks.{i}.mlp.fc1.*": ("blocks.{i}.mlp.fc1.*",)}
 # fc1 is both halves (SwiGLUPacked), or each has its Linear (SwiGLU).
@@ -34,20 +33,16 @@ NOT_USED = {
     r".*attn_mask": "a mask that follows from the window",
     r"mask_token": "only for masked pre-training",
 }
-VIT_NAMES = Names({**{name: (name,) for name in _SAME}, **_PLAIN_MLP, **_LAYER_SCALE}, dropped=NOT_USED)
-GATED_VIT_NAMES = Names({**{name: (name,) for name in _SAME}, **_GATED_MLP, **_LAYER_SCALE}, dropped=NOT_USED)
+_APART = {f"blocks.{{i}}.attn.{part}.*": (f"blocks.{{i}}.attn.{part}_proj.*",) for part in "qkv"}
+_EVERY = {**{name: (name,) for name in _SAME}, **_APART, **_LAYER_SCALE}
+VIT_NAMES = Names({**_EVERY, **_PLAIN_MLP}, dropped=NOT_USED)
+GATED_VIT_NAMES = Names({**_EVERY, **_GATED_MLP}, dropped=NOT_USED)
 
 VIT_ARGS = {
     "img_size", "patch_size", "global_pool", "embed_dim", "depth", "num_heads", "mlp_ratio", "qkv_bias", "class_token",
     "no_embed_class", "fc_norm", "final_norm", "act_layer", "norm_layer", "reg_tokens", "init_values", "qk_norm",
     "pre_norm", "mlp_layer",
 }  # fmt: skip
-EVA_ARGS = {"num_reg_tokens": "reg_tokens", "use_fc_norm": "fc_norm", "rope_temperature": "rope_temperature"}
-"""Arguments of timm's EVA, in which its DINOv3 is written, that have another name there or none in its ViT."""
-EVA_FIXED = {"rope_type": "dinov3", "rope_rotate_half": True, "use_rot_pos_emb": True, "use_abs_pos_emb": False}
-"""Those that a DINOv3 cannot have otherwise."""
-EVA_SHOWN = ("swiglu_mlp", "swiglu_align_to", "rope_shift_coords", "rope_jitter_coords", "rope_rescale_coords")
-"""Those that the weights show, or that count only in training."""
 
 _ACTIVATIONS = {
     "gelu": "gelu", "gelu_tanh": "gelu_tanh", "quick_gelu": "quick_gelu", "quickgelu": "quick_gelu", "silu": "silu",
@@ -96,24 +91,7 @@ def describe_vit(base: ViTConfig, fields: Fields, names: Collection[str], unsupp
         "qk_norm": fields.flag("qk_norm", base.qk_norm or "blocks.0.attn.q_norm.weight" in names),
         "drop_remainder": base.drop_remainder,
         **_describe_pool(base, fields, names, class_token, unsupported),
-        **_describe_rotation(base, fields, width),
     }
-
-
-def _describe_rotation(base: ViTConfig, fields: Fields, width: int) -> dict[str, Any]:
-    if base.position != "rotary":
-        return {}
-    heads = fields.integer("num_heads", base.heads)
-    base_period = fields.number("rope_temperature", 100.0, high=1e6)
-    return {"position": base.position, "rotary_periods": make_periods(base_period, width // heads)}
-
-
-def rename_eva_args(args: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of timm's EVA by the names that its ViT has for them, without those that say what a DINOv3 is."""
-    if args.get("swiglu_mlp"):
-        args = {"act_layer": "silu", **args}
-    same = {key for key, value in args.items() if key in EVA_FIXED and value == EVA_FIXED[key]}
-    return {EVA_ARGS.get(key, key): value for key, value in args.items() if key not in {*EVA_SHOWN, *same}}
 
 
 def _describe_pool(
@@ -173,13 +151,16 @@ def find_vit_names(config: ViTConfig) -> Names:
 
 
 def find_projection(
-    config: ModelConfig, tensors: dict[str, Tensor], tag: str, labels: object
+    config: ModelConfig, tensors: dict[str, Tensor], name: str, tag: str, labels: object
 ) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """A CLIP's projection, which timm keeps as a classifier's weight with a bias of zeros, under its own name.
+    """A CLIP's projection, which timm keeps as a classifier, under its own name.
+
+    Where it has no bias, as in CLIP and the Perception Encoder, timm's is zero; EVA's CLIPs have one.
 
     Args:
         config: Of the checkpoint.
         tensors: By timm's names.
+        name: Of the architecture.
         tag: Of the pretrained weights; that of a fine-tuned classifier has ``_ft_``.
         labels: Class names, if there are any.
 
@@ -187,10 +168,14 @@ def find_projection(
         Both as they were where the head is a classifier.
     """
     weight, bias = tensors.get("head.weight"), tensors.get("head.bias")
-    if not isinstance(config, ViTConfig) or not config.norm_before_blocks or config.pool != "token":
+    biased = re.match(r"eva\w*_clip_", name) is not None
+    if not isinstance(config, ViTConfig) or not (config.norm_before_blocks or biased):
         return config, tensors
-    if weight is None or bias is None or weight.ndim != 2 or labels or "_ft_" in tag or bool(bias.any()):
+    if config.pool not in ("token", "map") or labels or "_ft_" in tag:
+        return config, tensors
+    if weight is None or bias is None or weight.ndim != 2 or (bool(bias.any()) and not biased):
         return config, tensors
     renamed = {name: value for name, value in tensors.items() if name not in ("head.weight", "head.bias")}
-    renamed["projection.weight"] = weight
-    return dataclasses.replace(config, projection=int(weight.shape[0]), classes=0), renamed
+    renamed |= {"projection.weight": weight, **({"projection.bias": bias} if biased else {})}
+    width = int(weight.shape[0])
+    return dataclasses.replace(config, projection=width, projection_bias=biased, classes=0), renamed

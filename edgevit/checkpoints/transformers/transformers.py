@@ -37,7 +37,7 @@ _OTHER_KINDS = {
     "siglip2": "SigLIP 2 NaFlex, which takes an image as a list of patches; its fixed sizes are stored as siglip",
     "siglip2_vision_model": "SigLIP 2 NaFlex, which takes an image as a list of patches",
     "dinov3_convnext": "a ConvNeXt",
-    "eva": "EVA, with rotary positions",
+    "eva": "EVA in a layout of its own; timm's folders of it are read",
     "cvt": "CvT, with convolutions in its attention",
     "mobilevit": "MobileViT, with convolutions around attention",
     "mobilevitv2": "MobileViT, with convolutions around attention",

@@ -2,7 +2,8 @@
 
 TorchScript's exporter computes every Reshape's target, every mask and every square root of a head's width in the graph.
 Once the batch is a number, all of it is constant. onnx's own shape functions work node by node here, each with the
-constants that were computed so far: one walk settles what whole-graph inference needs a round for each level for.
+constants that were computed so far: one walk settles what whole-graph inference needs a round for each level for. Where
+an If turns out to ask for what is constant, as torch.tile does for its input's rank, its branch takes its place.
 """
 
 from __future__ import annotations
@@ -33,7 +34,12 @@ def fold_static_shapes(graph: Graph) -> PassRecord:
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph.model)
     before = len(graph.model.graph)
     skipped: list[Skip] = []
-    for found in list(graph.model.graph):
+    left = list(graph.model.graph)[::-1]
+    while left:
+        found = left.pop()
+        if (branch := _take_branch(graph, found)) is not None:
+            left += branch[::-1]
+            continue
         node = _settle_cast(graph, found)
         made = _evaluate(graph, node)
         if isinstance(made, str):
@@ -50,6 +56,26 @@ def fold_static_shapes(graph: Graph) -> PassRecord:
     return PassRecord(
         "fold_static_shapes", "graph", (f"{before - after} nodes",) if after < before else (), tuple(skipped)
     )
+
+
+def _take_branch(graph: Graph, node: Any) -> list[Any] | None:
+    """The nodes of an If's branch, in its place; ``None`` where no constant says which."""
+    asked = constant_of(node.inputs[0]) if node.op_type == "If" and not node.domain else None
+    if asked is None or any(value.is_graph_output() for value in node.outputs):
+        return None
+    branch = node.attributes["then_branch" if bool(asked.reshape(-1)[0]) else "else_branch"].as_graph()
+    for value in list(branch.initializers.values()):
+        branch.initializers.pop(value.name)
+        value.name = f"{node.name}/{value.name}"
+        graph.model.graph.register_initializer(value)
+    nodes, results = list(branch), list(branch.outputs)
+    branch.outputs.clear()
+    branch.remove(nodes)
+    graph.model.graph.insert_before(node, nodes)
+    for old, new in zip(node.outputs, results, strict=True):
+        old.replace_all_uses_with(new)
+    graph.model.graph.remove(node, safe=True)
+    return nodes
 
 
 def _settle_cast(graph: Graph, node: Any) -> Any:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from edgevit.graph.graph import constant_of, operand, producer_of, static_shape
 from edgevit.graph.movement import Index, View
 from edgevit.graph.patterns.pieces import MismatchError, Weights, find_linear, find_product, look, producer, token_rows
+from edgevit.graph.patterns.turned import Turned, find_turned
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Attention:
         scale: On the scores, those of q and k included.
         context: The node that gives the result.
         softmax: The node between.
+        turned: How rotary positions turn queries and keys behind their projections; ``None`` where none do.
     """
 
     q: Projection
@@ -63,6 +65,7 @@ class Attention:
     bias: Weights | None
     context: ir.Node
     softmax: ir.Node
+    turned: Turned | None = None
 
     @property
     def head_width(self) -> int:
@@ -70,8 +73,12 @@ class Attention:
         return int(self.q.weight.shape[0]) // self.heads
 
 
-def find_attention(context: ir.Node) -> Attention:
+def find_attention(context: ir.Node, *, rotary: bool = False) -> Attention:
     """Read the attention whose product of probabilities and values is ``context``.
+
+    Args:
+        context: A MatMul.
+        rotary: Whether queries and keys may be turned between their projections and their product.
 
     Raises:
         MismatchError: It is none, or one that does not have this form.
@@ -95,8 +102,14 @@ def find_attention(context: ir.Node) -> Attention:
         raise MismatchError(softmax, "scores are rearranged or scaled by more than one number")
     if any(constant_of(v) is not None for v in product.inputs):
         raise MismatchError(softmax, "its scores are no product of queries and keys")
+    queries = look(operand(product))
     keys = look(operand(product, 1)).move(lambda table: table.swapaxes(-1, -2))  # as (…, N, D)
-    sides = look(operand(product)), keys, look(operand(context, 1))
+    turned: Turned | None = None
+    if rotary:
+        (queries, turned), (keys, also) = _turn_back(queries), _turn_back(keys)
+        if (turned is None) != (also is None) or (turned and also and not turned.equals(also)):
+            raise MismatchError(product, "queries and keys are turned in different ways")
+    sides = queries, keys, look(operand(context, 1))
     tokens, width = sides[0].shape[-2:]
     lead = sides[0].index.size // (tokens * width)
     if any(view.index.size != lead * tokens * width or view.shape[-2:] != (tokens, width) for view in sides):
@@ -114,7 +127,26 @@ def find_attention(context: ir.Node) -> Attention:
         if bool((bias == bias[:1]).all()):
             bias = bias[:1]
     scale = scores.scale * q.scale * k.scale
-    return Attention(q, k, v, heads, lead // heads, tokens, scale, bias, context, softmax)
+    return Attention(q, k, v, heads, lead // heads, tokens, scale, bias, context, softmax, turned)
+
+
+def _turn_back(view: View) -> tuple[View, Turned | None]:
+    """The view ``(…, N, D)`` as if its numbers had not been turned, and how they were."""
+    try:
+        turned = find_turned(view.source) if view.source is not None else None
+    except ValueError as exc:
+        raise MismatchError(producer_of(view.source), str(exc)) from exc
+    if turned is None or view.offset is not None or not isinstance(view.scale, float):
+        return view, None
+    tokens, width = turned.cos.shape
+    place = np.arange(tokens * width).reshape(tokens, width)
+    if view.shape[-2:] != place.shape or not bool((view.index % place.size == place).all()):
+        return view, None  # tokens or channels change places behind it
+    inner, at = look(turned.source), view.index
+    scale = inner.scale if isinstance(inner.scale, float) else inner.scale.reshape(-1)[at]
+    offset = None if inner.offset is None else inner.offset.reshape(-1)[at] * view.scale
+    nodes = (*inner.nodes, *view.nodes)
+    return View(inner.source, inner.index.reshape(-1)[at], scale * view.scale, offset, nodes), turned
 
 
 def _count_heads(view: View, lead: int) -> int:

@@ -3,10 +3,10 @@
 Engines run the normalisation as one kernel and its affine part as another; folded, the second is gone. What is left of
 the LayerNorm is invariant under rotations that keep the all-ones vector.
 
-Scope: the norms before attention, MLP, patch merging, attention pooling and head. The mean over tokens in front of a
-head is linear, so the fold passes through it. Left alone: the norm behind Swin's patch embedding and the one before a
-CLIP's blocks, which write to the residual stream; those of queries and keys, whose reader is a product of two
-activations.
+Scope: the norms before attention, MLP, patch merging, attention pooling and head, and those inside attention and MLP.
+The mean over tokens in front of a head is linear, so the fold passes through it. Left alone: the norm behind Swin's
+patch embedding and the one before a CLIP's blocks, which write to the residual stream; those of queries and keys, whose
+reader is a product of two activations.
 """
 
 from __future__ import annotations
@@ -63,9 +63,11 @@ def _pairs(model: nn.Module) -> Iterator[tuple[str, nn.Module, list[nn.Linear] |
             assert isinstance(module.mlp, (Mlp, GatedMlp))
             gate = [module.mlp.gate] if isinstance(module.mlp, GatedMlp) else []
             yield f"{name}.norm2", module.norm2, [*gate, module.mlp.fc1]
+            yield f"{name}.mlp.norm", module.mlp.norm, [module.mlp.fc2]
         elif isinstance(module, Attention):
             for part in ("q_norm", "k_norm"):
                 yield f"{name}.{part}", getattr(module, part), "a product of two activations reads it"
+            yield f"{name}.norm", module.norm, [module.proj]
         elif isinstance(module, AttentionPool):
             yield f"{name}.norm", module.norm, [module.mlp.fc1]
         elif isinstance(module, (SwinV2Block, PatchMergingV2)):

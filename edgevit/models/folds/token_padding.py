@@ -50,7 +50,7 @@ def fold_token_padding(pixels: PixelModel) -> PassRecord:
     model.suffix = model.prefix[:, :1].repeat(1, padding, 1)
     hidden = torch.zeros(tokens + padding).index_fill_(0, torch.arange(tokens, tokens + padding), _HIDDEN)
     mask = hidden.expand(1, model.config.heads, 1, -1).contiguous()
-    rotation = model.make_rotation(padding) if model.config.position == "rotary" else None
+    rotation = model.make_rotation(padding) if model.config.rotates else None
     for block in model.blocks:
         assert isinstance(block, EncoderBlock)
         block.attn.mask = mask

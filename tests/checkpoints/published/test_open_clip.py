@@ -49,6 +49,14 @@ def test_folder_with_a_siglip_tower_equals_open_clip(tmp_path: Path) -> None:
     assert compare(model.module, theirs, 224) <= 1e-4
 
 
+@pytest.mark.parametrize("name", ["PE-Core-T-16-384", "EVA02-B-16"])
+def test_folder_with_a_tower_that_is_an_eva_equals_open_clip(tmp_path: Path, name: str) -> None:
+    theirs, config = build_open_clip(name)
+    model = read_checkpoint(save_folder(theirs, config, tmp_path / "m"))
+    assert model.config.projection == config["embed_dim"]
+    assert compare(model.module, theirs, config["vision_cfg"]["image_size"]) <= 1e-4
+
+
 def test_timm_tower_without_a_projection_of_open_clips_own_projects_by_timms_head(tmp_path: Path) -> None:
     """Case 08: ``timm_proj: null``; 32 numbers that are no classes."""
     name, size = "vit_xsmall_patch16_clip_224", {"image_size": 224}
@@ -124,13 +132,15 @@ def test_bare_siglip_tower_takes_what_open_clip_publishes_for_all_of_them(tmp_pa
 
 def test_folder_with_a_tower_of_another_family_is_refused_by_its_name(tmp_path: Path) -> None:
     open_clip = import_open_clip()
-    for name in ("EVA02-B-16", "convnext_base"):
+    for name in ("EVA02-E-14", "convnext_base"):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": open_clip.get_model_config(name)}))
         tower = {"visual.trunk.cls_token": torch.ones(1, 1, 8), "visual.head.proj.weight": torch.ones(8, 8)}
         save_file(tower, folder / "open_clip_model.safetensors")
-        with pytest.raises(CheckpointError, match=r"architecture '(eva02_base_patch16_clip_224|convnext_base)' is not"):
+        with pytest.raises(
+            CheckpointError, match=r"architecture '(eva02_enormous_patch14_clip_224|convnext_base)' is not"
+        ):
             read_checkpoint(folder)
 
 

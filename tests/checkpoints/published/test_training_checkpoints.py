@@ -101,6 +101,8 @@ def test_vit_with_axial_rope_is_refused_where_its_file_says_so(tmp_path: Path, p
     torch.save({"model": theirs.state_dict(), "args": args}, path)
     with pytest.raises(CheckpointError, match="rotary positions"):
         read_checkpoint(path)
+    named = read_checkpoint(path, arch="vit_small_patch16_rope_ape_224")
+    assert compare(named.module, theirs, 224) <= 1e-4
     path.rename(tmp_path / "other.pth")
     if place == "file":
         notes = read_checkpoint(tmp_path / "other.pth").source.notes

@@ -72,6 +72,12 @@ def test_siglips_answers_equal_open_clips(tmp_path: Path) -> None:
     assert (model.task.scores, model.source.templates) == ("sigmoid", ("This is a photo of {}.",))
 
 
+def test_perception_encoders_answers_equal_open_clips(tmp_path: Path) -> None:
+    tower = {"timm_model_name": "vit_pe_core_tiny_patch16_384", "timm_pool": "map", "image_size": 384}
+    module, tokenizer = write_open_clip(tmp_path, tower=tower)
+    assert compare(tmp_path, module, tokenizer(CLIP_TEXTS).input_ids, 0, 384) <= 1e-4
+
+
 def change_config(folder: Path, text: dict[str, Any]) -> None:
     path = folder / "open_clip_config.json"
     config = json.loads(path.read_text())

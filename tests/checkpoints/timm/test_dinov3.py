@@ -22,6 +22,9 @@ from tests.support.reference import build_timm, relative_error, save_timm_folder
         ("vit_small_patch16_dinov3", {"num_reg_tokens": 2, "use_fc_norm": True, "num_classes": 7}),
         ("vit_tiny_patch16_dinov3_qkvb", {"rope_rescale_coords": 2.0, "swiglu_mlp": True, "swiglu_align_to": 64}),
         ("vit_tiny_patch16_dinov3_qkvb", {"embed_dim": 96, "num_heads": 4, "mlp_ratio": 2.0, "rope_type": "dinov3"}),
+        ("vit_tiny_patch16_dinov3_qkvb", {"rope_type": "cat"}),
+        ("vit_tiny_patch16_dinov3_qkvb", {"rope_rotate_half": False, "rope_grid_indexing": "xy"}),
+        ("vit_tiny_patch16_dinov3_qkvb", {"use_abs_pos_emb": True}),
     ],
     ids=str,
 )
@@ -36,9 +39,7 @@ def test_dinov3_with_timms_arguments_equals_timm(name: str, args: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    "args",
-    [{"rope_type": "cat"}, {"rope_rotate_half": False}, {"use_abs_pos_emb": True}, {"rope_grid_offset": 1.0}],
-    ids=str,
+    "args", [{"rope_grid_offset": 1.0}, {"rope_type": "mixed", "rope_rotate_half": False}], ids=str
 )
 def test_other_rotary_positions_are_refused(args: dict[str, Any], tmp_path: Path):
     theirs = build_timm("vit_tiny_patch16_dinov3_qkvb", depth=1, img_size=32, **args)

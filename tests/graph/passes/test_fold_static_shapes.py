@@ -67,3 +67,32 @@ def test_fold_static_shapes_settles_a_cast_to_the_type_of_another_value(kind: in
 def test_fold_static_shapes_makes_a_cast_of_a_computed_value_to_a_known_type() -> None:
     graph = parse("n = Relu (x) c = CastLike (n, x) y = Add (c, x)", "float[2,3] x", "float[2,3] y")
     assert dict(graph.op_counts()) == {"Add": 1, "Cast": 1, "Relu": 1}
+
+
+def _branches(asked: str) -> str:
+    """``x + 1`` or ``x · (2 + x)``, whichever ``asked`` says."""
+    return (
+        f"{asked} r = If (c) <then_branch = yes () => (float[2,3] a) {{ a = Add (x, one) }}, "
+        "else_branch = no () => (float[2,3] b) "
+        "{ two = Constant <value = float {2.0}> () s = Add (x, two) b = Mul (x, s) }> y = Relu (r)"
+    )
+
+
+@pytest.mark.parametrize("least", [1, 2])
+def test_branch_that_a_rank_decides_takes_the_place_of_its_if(least: int) -> None:
+    rank = f"{constant('least', np.array([least]))} h = Shape (x) n = Size (h) c = Greater (n, least)"
+    graph = parse(constant("one", np.ones(1, np.float32)) + _branches(rank))
+    counts = graph.op_counts()
+    assert "If" not in counts
+    assert (counts.get("Mul", 0), counts.get("Add", 0)) == ((0, 1) if least == 1 else (1, 1))
+    x = draw(2, 3)
+    np.testing.assert_array_equal(run(graph, {"x": x}), np.maximum(x + 1 if least == 1 else x * (2 + x), 0))
+
+
+def test_branch_that_the_image_decides_stays() -> None:
+    image = f"{constant('least', np.zeros(1, np.float32))} h = ReduceSum <keepdims = 0> (x) c = Greater (h, least)"
+    graph = parse(constant("one", np.ones(1, np.float32)) + _branches(image))
+    assert graph.op_counts()["If"] == 1
+    for x in (abs(draw(2, 3)), -abs(draw(2, 3))):
+        expected = x + 1 if x.sum() > 0 else x * (2 + x)
+        np.testing.assert_array_equal(run(graph, {"x": x}), np.maximum(expected, 0))

@@ -247,6 +247,16 @@ def test_attention_scale_goes_into_the_norm_of_the_queries() -> None:
     assert reasons["blocks.1.attn.q_norm"] == "a product of two activations reads it"
 
 
+def test_norms_inside_attention_and_mlp_go_into_the_linears_behind_them() -> None:
+    pixels = copy_pixels(make_model(VITS["eva_clip"]))
+    records = {r.name: r for r in apply_folds(pixels, EVERYTHING)}
+    inner = {f"blocks.{i}.{part}.norm" for i in range(VIT.depth) for part in ("attn", "mlp")}
+    assert inner <= set(records["layer_norm_affine"].applied)
+    assert records["residual_rotation"].applied == ("blocks",)
+    norms: list[Any] = [pixels.model.get_submodule(name) for name in inner]
+    assert all(bool((norm.weight == 1).all()) and not bool(norm.bias.any()) for norm in norms)
+
+
 def test_attention_pool_has_one_row_of_weights_for_each_head() -> None:
     pixels = copy_pixels(make_model(VITS["siglip"]))
     records = {r.name: r for r in apply_folds(pixels, EVERYTHING)}

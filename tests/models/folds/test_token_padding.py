@@ -50,9 +50,20 @@ def test_count_padding_ends_at_a_number_of_equal_blocks_or_adds_nothing(tokens: 
         {"pool": "token_mean"},
         {"qk_norm": True},
         {"position": "rotary", "rotary_periods": (1.0, 10.0)},
+        {"rotary_periods": (6.0, 60.0), "rotary_start": 1.0, "pool": "map", "pool_prefix": True, "pool_heads": 2},
         {"block_positions": True},
     ],
-    ids=["plain", "distilled", "registers", "mean", "token_mean", "qk_norm", "rotary", "block_positions"],
+    ids=[
+        "plain",
+        "distilled",
+        "registers",
+        "mean",
+        "token_mean",
+        "qk_norm",
+        "rotary",
+        "perception_encoder",
+        "block_positions",
+    ],
 )
 def test_token_padding_when_the_number_of_tokens_is_odd_keeps_the_output(qkv: str, changes: dict[str, object]) -> None:
     config = dataclasses.replace(ODD, **changes)  # type: ignore[arg-type]

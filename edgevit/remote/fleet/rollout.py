@@ -94,6 +94,7 @@ class Rollout:
 class _Work:
     """What all threads share."""
 
+    path: Path  # as it was given: a packed bundle lies in a temporary folder
     bundle: Bundle
     wheel: Path
     runs: int
@@ -136,7 +137,7 @@ def roll_out(
         bundle = verify_bundle(load_bundle(folder, public_key=public_key))
         target = bundle.manifest.target.name
         _refuse_bundle(path, bundle, boards)
-        work = _Work(bundle, stack.enter_context(pack_wheel()), runs, seconds)
+        work = _Work(Path(path), bundle, stack.enter_context(pack_wheel()), runs, seconds)
         tell = _Tell(log, progress, len(boards), work.stopped)
         done = dict(_try_all(work, boards, tell))
     built = bundle.manifest.figures.get("latency_p50_ms")
@@ -218,11 +219,12 @@ def _try_one(work: _Work, board: Board, tell: _Tell) -> tuple[BoardRow, Outputs]
     log = functools.partial(tell.log, board.name)
     target = work.bundle.manifest.target.name
     if board.target.name != target:
-        error = refuse_target(work.bundle.path, target, board)
+        error = refuse_target(work.path, target, board)
         return dataclasses.replace(row, outcome="refused", sentence=error.message, hint=error.hint), ()
     state = probe_board(board, room_bytes=work.bundle.size_bytes + LEAST_BYTES)
     row = dataclasses.replace(row, state=state.state, sentence=state.sentence, hint=state.hint)
-    log(f"{state.state}: {state.sentence}")
+    if state.state != "ready":
+        log(f"{state.state}: {state.sentence}")
     if state.state not in ("ready", "busy", "hot"):
         return row, ()
 

@@ -71,6 +71,7 @@ def test_bundle_that_passes_everywhere_has_status_0_and_a_row_for_each_board(boa
         assert float(ratio) == pytest.approx(float(p50) / 1.5, abs=0.02)  # what the bundle carries
     assert "answer the canary differently" not in result.stdout
     assert "pi-1: canary: passed" in words(result.stderr)
+    assert "pi-1: ready" not in result.stderr
     assert "boards: " in result.stderr
     assert "ratio: p50 over the bundle's own 1.50 ms" in result.stderr
 
@@ -195,8 +196,9 @@ def test_twin_that_answers_differently_and_is_slower_is_warned_of_below_the_tabl
 
 
 def test_boards_are_chosen_by_name(boards, bundle, fleet):
+    boards.unplug("pi-1", "pi-2")  # which are asked, is what counts
     result = run(bundle, fleet, "--boards", "pi-2")
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     assert [row.split()[0] for row in result.stdout.splitlines()[2:3]] == ["pi-2"]
     assert {host for host, _ in boards.asked} == {"pi-2"}
     assert run(bundle, fleet, "--boards", "pi-3").exit_code == 2
@@ -234,8 +236,9 @@ def test_portable_bundle_is_refused(boards, tmp_path):
 
 def test_packed_bundle_is_rolled_out_like_its_folder(boards, bundle, tmp_path):
     packed = pack_file(bundle.path, tmp_path / "bundle.edgevit")
-    found = roll_out(packed, [boards.board("pi-1")], runs=1, seconds=0.01)
+    found = roll_out(packed, [boards.board("pi-1"), boards.board("pi-2", "intel-cpu")], runs=1, seconds=0.01)
     assert (found.bundle, found.passed, found.twins) == (str(packed), True, ())
+    assert found.boards[1].sentence == f"{packed} is a bundle for cpu, and pi-2 is a intel-cpu"
 
 
 def test_interrupt_ends_the_jobs_on_all_boards_and_removes_them(boards, bundle, fleet):

@@ -18,7 +18,7 @@ from edgevit.cli.terminal import open_console
 from edgevit.remote.sweep.chosen import link_chosen
 from edgevit.remote.sweep.question import FIGURES, Question
 from edgevit.remote.sweep.result import SweepResult
-from edgevit.remote.sweep.run import State
+from edgevit.remote.sweep.run import State, Step
 from tests.support.sweeps import make_cell, make_failed, make_sweep, write_sweep
 
 LONG = "vit_base_patch14_reg4_dinov2.lvd142m_nvidia-jetson-orin_int8"
@@ -39,10 +39,12 @@ def swept(run, tmp_path, monkeypatch):
     plan, folder = tmp_path / "plan.toml", tmp_path / "plan-sweep"
     plan.write_text("")
 
+    results: list[SweepResult] = []
+
     def sweep(given, *, out, listen, note, **options) -> SweepResult:
-        write_sweep(out.resolve(), result := sweep.result)
+        write_sweep(out.resolve(), result := results[-1])
         link_chosen(result, out.resolve())
-        listen(State(len(result.cells), running=Counter(prepare=1)), None)
+        listen(State(len(result.cells), running=Counter[Step]({"prepare": 1})), None)
         for done, cell in enumerate(result.cells, 1):
             listen(State(len(result.cells), done, sum(c.failed for c in result.cells[:done]), left_seconds=9.0), cell)
         return result
@@ -50,7 +52,7 @@ def swept(run, tmp_path, monkeypatch):
     monkeypatch.setattr("edgevit.remote.sweep.sweep.sweep", sweep)
 
     def do(result: SweepResult, *arguments: str):
-        sweep.result = result
+        results.append(result)
         return run("sweep", plan, "--out", folder, *arguments), folder
 
     return do
@@ -211,7 +213,7 @@ def test_plan_that_is_not_there_is_said_so(run, tmp_path) -> None:
 def test_without_a_terminal_there_is_one_line_a_cell(capsys) -> None:
     with follow_sweep(Output()) as listen:
         for _ in range(5):
-            listen(State(2, 0, running=Counter(prepare=1)), None)
+            listen(State(2, 0, running=Counter[Step]({"prepare": 1})), None)
         listen(State(2, 1, 0, left_seconds=75.0), make_cell("a"))
         listen(State(2, 2, 1, left_seconds=0.0), make_failed("b"))
     assert capsys.readouterr().err.splitlines() == [

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 
@@ -10,6 +9,7 @@ from edgevit.cli.page.document import make_document
 from edgevit.cli.page.sources import Source
 from edgevit.core.report.report import Accuracy, Variant, Verdict
 from tests.support.page_bundles import TIMES, AnsweredVariant, make_empty_report, make_latency, make_report
+from tests.support.page_tags import HOSTILE, Tags
 from tests.support.tiny_bundle import LABELS, make_manifest
 
 pytest.importorskip("jinja2")
@@ -17,31 +17,7 @@ pytest.importorskip("matplotlib")
 
 from edgevit.cli.page.render import render_page
 
-HOSTILE = "<script>alert(1)</script>\"'&$x$\udcff"
 SECTIONS = ("verdict", "latency", "accuracy", "noise", "graph", "machine")
-
-
-class Tags(HTMLParser):
-    """Every element with its attributes, and what is left open."""
-
-    VOID = ("meta", "link", "br")
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs) -> None:
-        self.found.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs) -> None:
-        self.found.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag) -> None:
-        assert self.open.pop() == tag, f"</{tag}> closes another"
 
 
 def render(*sources: Source) -> str:

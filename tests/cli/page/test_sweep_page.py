@@ -11,8 +11,8 @@ import pytest
 from edgevit.remote.sweep.chosen import link_chosen
 from edgevit.remote.sweep.question import Question
 from edgevit.remote.sweep.result import SweepResult
-from tests.cli.page.test_render import HOSTILE, Tags
 from tests.support.browser import CHROMIUM, open_tab
+from tests.support.page_tags import HOSTILE, Tags
 from tests.support.sweeps import make_cell, make_failed, make_sweep, write_sweep
 
 pytest.importorskip("jinja2")

@@ -11,7 +11,6 @@ import jsonschema
 import pytest
 
 from edgevit.core.errors import BundleError, OutputError
-from edgevit.remote.sweep import chosen
 from edgevit.remote.sweep.chosen import link_chosen
 from edgevit.remote.sweep.question import FIGURES, Question
 from edgevit.remote.sweep.result import SWEEP_FILE, CellResult, SweepResult, describe_report
@@ -147,7 +146,7 @@ def test_where_no_link_can_be_made_there_is_a_copy(tmp_path, monkeypatch) -> Non
     def refuse(*arguments: object, **options: object) -> None:
         raise OSError("a privilege is not held")
 
-    monkeypatch.setattr(chosen.Path, "symlink_to", refuse)
+    monkeypatch.setattr(Path, "symlink_to", refuse)
     root = write_sweep(tmp_path, result := make_sweep([make_cell("a")]))
     (root / "cells/a/bundle/engine").write_text("a")
     for _ in range(2):

@@ -64,7 +64,8 @@ def rank_groups(
     for name in plan.sites:
         groups.setdefault(find_group_pattern(name), []).append(name)
     groups = {pattern: names for pattern, names in groups.items() if len(names) > 1}
-    pixels = pixels[: limit_images(graph, _GROUP_IMAGES) if is_large(graph, plan) else _GROUP_IMAGES]
+    # Nothing is decided by it, and each group runs the whole graph.
+    pixels = pixels[: limit_images(graph, _GROUP_IMAGES) // 2 if is_large(graph, plan) else _GROUP_IMAGES]
     reference = run_graph(graph, pixels) if groups else None
     found = {}
     for index, (pattern, names) in enumerate(groups.items()):

@@ -13,6 +13,7 @@ import pytest
 from edgevit.core.quantization import Quantization
 from edgevit.graph.graph import Graph, constant_of
 from edgevit.graph.linears import read_weight, trace_layout
+from edgevit.graph.segments import SegmentRunner, extract_nodes
 from edgevit.quantize.plan import Affine, QuantizationPlan, SitePlan, apply_plan
 from tests.support.quantized import fit_sites
 from tests.support.small_graphs import find_node, make_graph, make_pixels, run_graph
@@ -252,3 +253,19 @@ def test_read_weight_of_a_gemm_is_input_by_output(planned: Planned) -> None:
     assert stored is not None
     assert (stored.shape, weight.shape) == ((7, 32), (32, 7))
     assert read_weight(find_node(base, "blocks.0.attn/scores")) is None
+
+
+def test_apply_plan_with_an_affine_where_a_part_of_a_graph_begins(planned: Planned) -> None:
+    base, plan = planned
+    name = "blocks.0.mlp.fc2"
+    node = find_node(base, name)
+    source = node.inputs[0]
+    assert source is not None
+    width = plan.sites[name].weight.shape[0]
+    affine = Affine(np.full(width, 0.25, np.float32), np.full(width, 2.0, np.float32))
+    moved = QuantizationPlan({name: dataclasses.replace(plan.sites[name], affine=affine)})
+    part = extract_nodes([node], [source], [node.outputs[0].name or ""])
+    image = make_pixels("vit", 1)
+    value, wanted = run_graph(apply_plan(base, moved), image, [source.name or "", node.outputs[0].name or ""])
+    found = SegmentRunner(apply_plan(part, moved)).run(value)[0]
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)

@@ -4,19 +4,23 @@ A cell whose engines are measured on the machine goes in two steps: ``prepare`` 
 takes a node whole, as latencies are measured there. Other cells are built in one step, beside others. Ray places the
 tasks, restarts those whose worker or node died, and knows what a node has left. It would give a share of a node that
 becomes free to the next small task, so that a task for a whole node might wait for ever: builds are therefore asked for
-in waves, while nothing small is.
+in waves, while nothing small is. Nodes that join are used, and those that leave are no longer counted on.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from edgevit.core.errors import DeviceError
-from edgevit.remote.sweep.cluster import NODE, Cluster
+from edgevit.remote.sweep.admission import open_admission, refuse_nodes
+from edgevit.remote.sweep.cluster import NODE, Cluster, look_again
+from edgevit.remote.sweep.nodes import Look, Nodes
 from edgevit.remote.sweep.result import CellResult
 from edgevit.remote.sweep.work import Job, MachineFaultError, build_cell, prepare_cell
 
@@ -29,6 +33,11 @@ _TASKS_PER_WORKER = 25
 """Then a new process takes over: libraries keep some memory of every build."""
 _BASE_BYTES, _SOURCE_FACTOR = 1 << 30, 6
 """Of memory that a build takes: libraries, and weights as read, exported, compiled and packed for several engines."""
+_LEAST = 0.4
+"""Share of the estimate without which there is no use in trying: builds of large models took 2.4 to 4.7 times their
+checkpoint (benchmarks/results/memory.md)."""
+_GIVEN = 0.95
+"""Share of a node's memory that a task asks for which is expected to take more than any node has."""
 
 
 @dataclass(frozen=True)
@@ -79,127 +88,225 @@ Listen: TypeAlias = Callable[[State, CellResult | None], None]
 
 
 def run_jobs(
-    tasks: Sequence[Task], cluster: Cluster, listen: Listen, *, steps: Steps | None = None, done: int = 0
+    tasks: Sequence[Task],
+    cluster: Cluster,
+    listen: Listen,
+    *,
+    steps: Steps | None = None,
+    done: int = 0,
+    note: Callable[[str], None] = lambda text: None,
+    look: Look = look_again,
 ) -> list[CellResult]:
     """Do all of them; gives their results in the order in which they came.
 
     Args:
-        tasks: What is to be done.
+        tasks: What is to be done; all in one sweep's folder.
         cluster: Where, see :func:`edgevit.remote.sweep.cluster.connect`.
         listen: Told how far it is.
         steps: What a worker does.
         done: Cells that have a result already, which ``listen`` counts.
+        note: Told, a sentence each, of nodes that come and go.
+        look: How the cluster is seen.
 
     Raises:
-        DeviceError: The cluster is gone. What has ended is kept, and another run goes on with the rest.
+        DeviceError: Some nodes cannot take part, or the cluster is gone. What has ended is kept, and another run goes
+            on with the rest.
+        OutputError: The sweep's folder cannot be written.
     """
-    return _Run(cluster, listen, steps or Steps(), State(len(tasks) + done, done)).go(tasks)
+    if not tasks:
+        return []
+    files = (path for task in tasks for name, path in task.job.cell.list_files().items())
+    with open_admission(tasks[0].job.folder.parent, files) as admission:
+        if not cluster.local:
+            refuse_nodes(cluster, admission)
+        nodes = Nodes(cluster, admission, note, look)
+        return _Run(tasks, nodes, listen, steps or Steps(), State(len(tasks) + done, done)).go()
+
+
+@dataclass(frozen=True)
+class _Submitted:
+    """A task that Ray was given: its step, its share of a node, its memory, and when that was."""
+
+    task: Task
+    step: Step
+    share: float
+    memory_bytes: int
+    begun: float = field(default_factory=time.monotonic)
 
 
 class _Run:
-    def __init__(self, cluster: Cluster, listen: Listen, steps: Steps, state: State) -> None:
+    def __init__(self, tasks: Sequence[Task], nodes: Nodes, listen: Listen, steps: Steps, state: State) -> None:
         import ray
 
-        self.ray, self.cluster, self.listen, self.state = ray, cluster, listen, state
-        self.shares, self.nodes = cluster.nodes * cluster.slots, cluster.nodes
-        self.running: dict[Any, tuple[Task, Step, float]] = {}
+        self.ray, self.nodes, self.listen, self.state = ray, nodes, listen, state
+        self.small: deque[tuple[Task, Step]] = deque((t, "prepare" if t.measured else "portable") for t in tasks)
+        self.whole: deque[Task] = deque()
+        self.draining = False
+        self.running: dict[Any, _Submitted] = {}
         self.results: list[CellResult] = []
-        self.taken: dict[Step, list[float]] = {"prepare": [], "build": [], "portable": []}
+        self.taken: dict[Step, tuple[float, int]] = {}
+        self.unprepared = sum(task.measured for task in tasks)
         wrap: Callable[[Any], Any] = ray.remote(  # type: ignore[call-overload]
             max_retries=RETRIES, max_calls=_TASKS_PER_WORKER, retry_exceptions=[MachineFaultError]
         )
-        self.remote: dict[Step, Any] = {
-            "prepare": wrap(steps.prepare),
-            "build": wrap(steps.build),
-            "portable": wrap(steps.build),
-        }
+        prepare, build = wrap(steps.prepare), wrap(steps.build)
+        self.remote: dict[Step, Any] = {"prepare": prepare, "build": build, "portable": build}
 
-    def go(self, tasks: Sequence[Task]) -> list[CellResult]:
-        small: deque[tuple[Task, Step]] = deque((t, "prepare" if t.measured else "portable") for t in tasks)
-        whole: deque[Task] = deque()
-        wave, draining = WAVE * self.shares, False
+    def go(self) -> list[CellResult]:
         self.listen(self.state, None)
-        while small or whole or self.running:
-            steps = Counter(step for _, step, _ in self.running.values())
-            if not small or len(whole) >= wave:
-                draining = True
-            if not whole and not steps["prepare"] + steps["portable"]:
-                draining = False  # each node that is left measures, or is free
-            used = steps["prepare"] + steps["portable"] + self.cluster.slots * steps["build"]
-            while small and not draining and used < self.shares:
-                self._submit(*small.popleft())
-                used += 1
-            while whole and draining and steps["build"] < self.nodes:
-                self._submit(whole.popleft(), "build")
-                steps["build"] += 1
-            whole.extend(self._wait(len(small), len(whole)))
+        try:
+            while self.small or self.whole or self.running:
+                if self.nodes.follow():
+                    self._take_back()
+                self._submit_all()
+                self._wait()
+        except BaseException as exc:
+            if not isinstance(exc, DeviceError):  # of the cluster, which would not hear it
+                self._cancel(list(self.running))
+            raise
         return self.results
 
-    def _submit(self, task: Task, step: Step) -> None:
-        share = 1.0 if step == "build" else 1 / self.cluster.slots
-        most = min(self.cluster.memory_bytes.values(), default=0)
-        options = {
+    def _submit_all(self) -> None:
+        """Give Ray what the nodes have room for: small steps, or, while a wave is measured, builds."""
+        nodes, running = self.nodes, self.state.running
+        small_run = running["prepare"] + running["portable"]
+        if not self.small or len(self.whole) >= WAVE * max(1, nodes.count * nodes.slots):
+            self.draining = True
+        if not self.whole and not small_run:
+            self.draining = False  # each node that is left measures, or is free
+        if not self.draining:
+            share = 1 / nodes.slots
+            free = nodes.count - sum(s.share for s in self.running.values()) + 1e-6
+            while self.small and free >= share:
+                if self._submit(*self.small.popleft(), share):
+                    free -= share
+            return
+        for _ in range(len(self.whole)):
+            if running["build"] >= nodes.count:
+                return
+            task = self.whole.popleft()
+            needs = [s.memory_bytes for s in self.running.values() if s.step == "build"]
+            if nodes.have_room([*needs, self._need(task)]):
+                self._submit(task, "build", 1.0)
+            else:
+                self.whole.append(task)
+
+    def _need(self, task: Task) -> int:
+        """Bytes to ask for: more than the largest node has would never be given."""
+        return min(task.memory_bytes, int(_GIVEN * self.nodes.largest))
+
+    def _submit(self, task: Task, step: Step, share: float) -> bool:
+        """Give Ray a step; ``False`` where no node has the memory for it, which is the cell's result."""
+        self.unprepared -= step == "prepare"
+        largest = self.nodes.largest
+        if largest and _LEAST * task.memory_bytes > largest:
+            least, most = (f"{size / 1e9:.1f} GB" for size in (_LEAST * task.memory_bytes, largest))
+            why = f"it takes at least {least} of memory, and no node gives its tasks more than {most}"
+            self._end(task.job.fail(DeviceError(why, "run it again with a larger node")))
+            return False
+        memory = self._need(task)
+        options: dict[str, Any] = {
             "num_cpus": 0,  # the share of the node stands for them
-            "resources": {NODE: round(share, 4)},
-            "memory": min(task.memory_bytes, int(0.9 * most)) or None,
+            "resources": {NODE: math.floor(share * 1e4) / 1e4},
+            "memory": memory or None,
             "name": f"{step} {task.job.name}",
         }
+        if self.nodes.refused:
+            options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(self.nodes.refused))})"}
         reference = self.remote[step].options(**options).remote(task.job)
-        self.running[reference] = (task, step, time.monotonic())
+        self.running[reference] = _Submitted(task, step, share, memory)
+        self.state.running[step] += 1
+        return True
 
-    def _wait(self, small: int, whole: int) -> list[Task]:
-        """Wait for a step to end; gives the tasks that are prepared now."""
-        ended, _ = self.ray.wait(list(self.running), num_returns=1, timeout=1.0)
-        prepared = []
+    def _wait(self) -> None:
+        """Wait for steps to end, and take what they came to."""
+        if not self.running:
+            time.sleep(0.0 if self.nodes.count else 1.0)
+            return
+        ended, others = self.ray.wait(list(self.running), num_returns=1, timeout=1.0)
+        if ended and others:  # all that have ended by now, not one at each turn
+            ended += self.ray.wait(others, num_returns=len(others), timeout=0)[0]
         for reference in ended:
-            task, step, begun = self.running.pop(reference)
-            self.taken[step].append(time.monotonic() - begun)
-            result = self._take(reference, task)
-            self._count(small, whole)
-            if result is None:
-                prepared.append(task)
-                self.listen(self.state, None)
-                continue
-            self.results.append(result)
-            self.state.done += 1
-            self.state.failed += result.failed
-            self.listen(self.state, result)
+            submitted = self.running.pop(reference)
+            self.state.running[submitted.step] -= 1
+            if not self.state.running[submitted.step]:
+                del self.state.running[submitted.step]
+            seconds, number = self.taken.get(submitted.step, (0.0, 0))
+            self.taken[submitted.step] = seconds + time.monotonic() - submitted.begun, number + 1
+            self._take(reference, submitted)
         if not ended:
-            self._count(small, whole)
+            self._estimate()
             self.listen(self.state, None)
-        return prepared
 
-    def _take(self, reference: Any, task: Task) -> CellResult | None:
-        errors = self.ray.exceptions
+    def _take(self, reference: Any, submitted: _Submitted) -> None:
+        task, errors = submitted.task, self.ray.exceptions
         try:
-            found: CellResult | None = self.ray.get(reference)
+            result: CellResult | None = self.ray.get(reference)
+        except errors.TaskCancelledError:  # by us, as no node has its memory now
+            if submitted.step == "build":
+                self.whole.append(task)
+            else:
+                self.small.append((task, submitted.step))
+                self.unprepared += submitted.step == "prepare"
         except errors.RayTaskError as exc:
             cause = exc.cause if isinstance(exc.cause, Exception) else exc
             kind = "the machine" if isinstance(cause, MachineFaultError) else f"unexpected {type(cause).__name__}"
-            text = " ".join(str(cause).split())[-500:]
-            return task.job.fail(DeviceError(f"{kind}: {text}", "run the sweep again: this cell is tried again"))
-        except (errors.WorkerCrashedError, errors.OutOfMemoryError, errors.ObjectLostError) as exc:
-            text = " ".join(str(exc).split())[:300]
-            again = "run the sweep again, with fewer builds a node or more memory"
-            return task.job.fail(DeviceError(f"its worker died {RETRIES + 1} times: {text}", again))
+            self._end(_give_up(task, f"{kind}: {' '.join(str(cause).split())[-500:]}"))
+        except (
+            errors.WorkerCrashedError,
+            errors.OutOfMemoryError,
+            errors.ObjectLostError,
+            errors.NodeDiedError,
+        ) as exc:
+            text = f"its worker or node died {RETRIES + 1} times: {' '.join(str(exc).split())[:300]}"
+            self._end(_give_up(task, text))
         except errors.RayError as exc:
             raise DeviceError(
                 f"the Ray cluster is gone: {' '.join(str(exc).split())[:300]}",
                 "run the same command again: what has ended is kept",
             ) from exc
-        return found
+        else:
+            if result is not None:
+                self._end(result)
+            else:
+                self.whole.append(task)
+                self._estimate()
+                self.listen(self.state, None)
 
-    def _count(self, small: int, whole: int) -> None:
-        """How many run, and how long the rest takes if steps go on taking what they took."""
-        self.state.running = Counter(step for _, step, _ in self.running.values())
-        means = {step: sum(taken) / len(taken) for step, taken in self.taken.items() if taken}
-        if not means:
+    def _end(self, result: CellResult) -> None:
+        self.results.append(result)
+        self.state.done += 1
+        self.state.failed += result.failed
+        self._estimate()
+        self.listen(self.state, result)
+
+    def _take_back(self) -> None:
+        """What waits for a node with its memory that is gone is taken back from Ray, and looked at again."""
+        largest = self.nodes.largest
+        if largest:
+            self._cancel([r for r, s in self.running.items() if s.memory_bytes > largest], force=False)
+
+    def _cancel(self, references: Iterable[Any], *, force: bool = True) -> None:
+        for reference in references:
+            with contextlib.suppress(self.ray.exceptions.RayError, ValueError):
+                self.ray.cancel(reference, force=force)
+
+    def _estimate(self) -> None:
+        """How long the rest takes if steps go on taking what they took."""
+        means = {step: seconds / number for step, (seconds, number) in self.taken.items()}
+        nodes, running = self.nodes.count, self.state.running
+        if not means or not nodes:
             return
-        first = means.get("prepare", means.get("portable", 0.0)) / self.shares
-        last = means.get("build", 0.0) / self.nodes
-        running = self.state.running
-        left = (small + running["prepare"] + running["portable"]) * first
-        self.state.left_seconds = left + (small + whole + running["prepare"] + running["build"]) * last
+        first = means.get("prepare", means.get("portable", 0.0)) / (nodes * self.nodes.slots)
+        last = means.get("build", 0.0) / nodes
+        small = len(self.small) + running["prepare"] + running["portable"]
+        whole = self.unprepared + len(self.whole) + running["prepare"] + running["build"]
+        self.state.left_seconds = small * first + whole * last
+
+
+def _give_up(task: Task, why: str) -> CellResult:
+    """The result of a cell that the machine stopped. It is not kept in the cell's folder, as another run may do it."""
+    return task.job.fail(DeviceError(why, "run the sweep again: this cell is tried again"))
 
 
 def estimate_memory(source_bytes: int) -> int:

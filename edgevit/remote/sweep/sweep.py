@@ -72,7 +72,7 @@ def sweep(
         if tasks:
             with connect(address) as cluster:
                 machines = _count_machines(cluster)
-                for ended in run_jobs(tasks, cluster, listen, done=len(kept)):
+                for ended in run_jobs(tasks, cluster, listen, done=len(kept), note=note):
                     kept[ended.name] = ended
         result = conclude_sweep(plan, [kept[name] for name in jobs], machines or _load_machines(root))
         result.save(root)

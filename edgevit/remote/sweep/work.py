@@ -1,34 +1,48 @@
 """What a worker does for a cell: fill the cache while others compute, and build it while nobody does.
 
 Both run in Ray's workers, on any node that sees the files; what a cell comes to lies in the sweep's folder before the
-driver hears of it, so that a driver that dies loses nothing.
+driver hears of it, so that a driver that dies loses nothing. The worker of a driver that was killed may still build
+while the next driver starts the same cell: whoever builds holds the cell's lock, and the other one waits for it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import secrets
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
 
 from edgevit.build.build import build_model
 from edgevit.build.fill_cache import fill_cache
+from edgevit.build.lock import lock_output
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import EdgevitError, OutputError
 from edgevit.core.report.report import Report
 from edgevit.core.target import load_target
 from edgevit.remote.sweep.cell import Cell
-from edgevit.remote.sweep.result import BUNDLE, CellResult, describe_report, describe_result
+from edgevit.remote.sweep.result import BUNDLE, RESULT_FILE, CellResult, describe_report, describe_result
 from edgevit.runtime.bundle import REPORT_FILE, load_bundle
 
 Done = TypeVar("Done")
 
 ATTEMPTS_FILE = "attempts.log"
 """A line for every time that a worker began the cell's build, and one when it ended: nothing is done twice unseen."""
+PATIENCE_SECONDS = 600.0
+"""How long a worker waits for another one that builds the same cell. Ray ends those of a driver or a node that is gone,
+but not at once."""
+_ASK_SECONDS = 0.25
+
+
+def find_version() -> str:
+    """Of edgevit, where this is called."""
+    return metadata.version("edgevit")
 
 
 @dataclass(frozen=True)
@@ -40,12 +54,14 @@ class Job:
         key: Hash of all that it depends on.
         cell: What is built.
         folder: Of the cell; its bundle and its result come there.
+        version: Of the driver's edgevit, which a worker's must be.
     """
 
     name: str
     key: str
     cell: Cell
     folder: Path
+    version: str = field(default_factory=find_version)
 
     @property
     def target(self) -> str:
@@ -53,7 +69,22 @@ class Job:
         return load_target(self.cell.target).name
 
     def load(self) -> CellResult | None:
-        """What an earlier run came to, also where it died between the bundle and the result."""
+        """What an earlier run came to, also where it died between the bundle and the result.
+
+        ``None`` where there is nothing yet, or another process is at it.
+        """
+        if (found := CellResult.load(self.folder, self.key)) is not None:
+            return found
+        if not self._was_begun():
+            return None
+        try:
+            with lock_output(self.folder):
+                return self.recover()
+        except OutputError:  # another process builds it, or the folder can only be read
+            return None
+
+    def recover(self) -> CellResult | None:
+        """The same for whoever holds the cell's lock."""
         if (found := CellResult.load(self.folder, self.key)) is not None:
             return found
         if not self._was_begun():
@@ -75,12 +106,12 @@ class Job:
         """Add a line to the cell's list of attempts."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / ATTEMPTS_FILE).open("a", encoding="utf-8") as stream:
-            stream.write(f"{self.key} {what} {os.getpid()} {time.time():.3f}\n")
+            stream.write(f"{self.key} {what} {platform.node()} {os.getpid()} {time.time():.3f}\n")
 
     def _was_begun(self) -> bool:
         """Whether the bundle that lies there is of this very cell, not of one before the plan was changed."""
         try:
-            lines = (self.folder / ATTEMPTS_FILE).read_text(encoding="utf-8").splitlines()
+            lines = (self.folder / ATTEMPTS_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             return False
         begun = [line.split()[0] for line in lines if " begun " in line]
@@ -97,6 +128,7 @@ def prepare_cell(job: Job) -> CellResult | None:
     Raises:
         MachineFaultError: See there.
     """
+    refuse_stranger(job)
     if (found := job.load()) is not None:
         return found
 
@@ -104,7 +136,11 @@ def prepare_cell(job: Job) -> CellResult | None:
         inputs, order = job.cell.plan()
         fill_cache(inputs, order, StageCache())
 
-    return _catch(job, fill)
+    failed = catch_faults(job, fill)
+    if failed is None:
+        return None
+    with hold_cell(job):
+        return job.recover() or keep(job, failed)
 
 
 def build_cell(job: Job) -> CellResult:
@@ -113,10 +149,6 @@ def build_cell(job: Job) -> CellResult:
     Raises:
         MachineFaultError: See there.
     """
-    if (found := job.load()) is not None:
-        return found
-    remove_other(job)
-    job.log("begun")
     cell = job.cell
 
     def build() -> CellResult:
@@ -135,35 +167,103 @@ def build_cell(job: Job) -> CellResult:
             skip_bad_images=cell.skip_bad_images,
             accept_chance=cell.accept_chance,
         )
-        return keep(job, describe_result(job.name, job.key, cell.source, job.target, built))
+        return describe_result(job.name, job.key, cell.source, job.target, built)
 
-    return _catch(job, build)
+    return do_once(job, build)
+
+
+def do_once(job: Job, build: Callable[[], CellResult]) -> CellResult:
+    """What an earlier or another process came to, or else ``build`` does, which is kept in the cell's folder.
+
+    Raises:
+        MachineFaultError: See there.
+    """
+    refuse_stranger(job)
+    if (found := job.load()) is not None:
+        return found
+    with hold_cell(job):
+        if (found := job.recover()) is not None:  # of the process that held the lock before
+            return found
+        tidy_cell(job)
+        job.log("begun")
+        return keep(job, catch_faults(job, build))
 
 
 def keep(job: Job, result: CellResult) -> CellResult:
-    """Write the result into the cell's folder."""
+    """Write the result into the cell's folder; the caller holds the cell's lock."""
     job.folder.mkdir(parents=True, exist_ok=True)
     result.save(job.folder)
     job.log("ended")
     return result
 
 
-def remove_other(job: Job) -> None:
-    """Take away the bundle of the cell as an earlier plan had it: it would be taken for this one's."""
+@contextlib.contextmanager
+def hold_cell(job: Job, patience: float = PATIENCE_SECONDS) -> Iterator[None]:
+    """Hold the cell's lock; wait where another process has it, which then is building the same cell.
+
+    Raises:
+        MachineFaultError: The other process does not end, or the folder cannot be written.
+    """
+    until = time.monotonic() + patience
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(lock_output(job.folder))
+                break
+            except OutputError as exc:
+                unwritable = exc.__cause__ is not None
+                if unwritable or time.monotonic() >= until:
+                    raise MachineFaultError(f"{exc.message}; {exc.hint}") from exc
+            time.sleep(_ASK_SECONDS)
+        try:
+            yield
+        except (OutputError, OSError) as exc:  # the result cannot be written
+            raise MachineFaultError(str(exc)) from exc
+
+
+def refuse_stranger(job: Job) -> None:
+    """Refuse a node that does not see the sweep's folder, or has another edgevit: its result would be none.
+
+    Raises:
+        MachineFaultError: It is one.
+    """
+    if (version := find_version()) != job.version:
+        raise MachineFaultError(
+            f"{platform.node()} has edgevit {version}, and the sweep was started with {job.version}"
+        )
+    if not job.folder.parent.is_dir():
+        raise MachineFaultError(f"{platform.node()} does not see {job.folder.parent}")
+
+
+def tidy_cell(job: Job) -> None:
+    """Take away what a process left that was killed, and the bundle of the cell as an earlier plan had it.
+
+    That bundle would be taken for this one's. The caller holds the cell's lock.
+    """
+    if not job.folder.is_dir():
+        return
     bundle = job.folder / BUNDLE
     if bundle.is_dir():
-        aside = bundle.with_name(f".{BUNDLE}.{os.getpid()}")
-        os.replace(bundle, aside)  # at once, so that nobody finds half of it
-        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(bundle, bundle.with_name(f".{BUNDLE}.{secrets.token_hex(4)}"))  # at once: nobody finds half of it
+    for pattern in (f".{BUNDLE}.*", f".{RESULT_FILE}.*"):
+        for left in job.folder.glob(pattern):
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
 
-def _catch(job: Job, do: Callable[[], Done]) -> Done | CellResult:
-    """What ``do`` gives; an error of the cell is its result, which is kept, and one of the machine is not."""
+def catch_faults(job: Job, do: Callable[[], Done]) -> Done | CellResult:
+    """What ``do`` gives; an error of the cell is its result.
+
+    Raises:
+        MachineFaultError: The machine stopped it.
+    """
     try:
         return do()
     except OutputError as exc:
         raise MachineFaultError(f"{exc.message}; {exc.hint}") from exc
     except EdgevitError as exc:
-        return keep(job, job.fail(exc))
+        return job.fail(exc)
     except (MemoryError, OSError) as exc:
         raise MachineFaultError(f"{type(exc).__name__}: {exc}") from exc

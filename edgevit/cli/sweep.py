@@ -23,10 +23,25 @@ _MOST_FAILED = 10
 @click.argument("plan", type=click.Path(path_type=Path), metavar="PLAN.toml")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The sweep's folder (./PLAN-sweep).")
 @click.option("--address", metavar="ADDR", help="Of a Ray cluster; by default Ray is started on this machine.")
+@click.option(
+    "--fleet",
+    "fleet_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Boards that finish and measure cells.",
+)
 @click.option("--dry-run", is_flag=True, help="Show the cells, what is done and what each needs; nothing is built.")
 @click.option("--again", is_flag=True, help="Build cells again that an error stopped earlier.")
 @output_options
-def command(output: Output, plan: Path, out: Path | None, address: str | None, dry_run: bool, again: bool) -> int:
+def command(
+    output: Output,
+    plan: Path,
+    out: Path | None,
+    address: str | None,
+    fleet_path: Path | None,
+    dry_run: bool,
+    again: bool,
+) -> int:
     """Build many models for many targets, and pick the one that is wanted.
 
     PLAN.toml lists sources, targets, recipes, tasks, precisions and image sizes; each is built with each. A question
@@ -50,21 +65,25 @@ def command(output: Output, plan: Path, out: Path | None, address: str | None, d
       edgevit sweep plan.toml --dry-run
       edgevit sweep plan.toml --out ./sweep
       edgevit sweep plan.toml --out /shared/sweep --address 10.0.0.5:6379
+      edgevit sweep plan.toml --fleet fleet.toml
     """
+    from edgevit.remote.fleet.fleet import load_fleet
+    from edgevit.remote.sweep.boards import leave_to_boards
     from edgevit.remote.sweep.plan import list_cells, load_plan
     from edgevit.remote.sweep.sweep import list_jobs, make_task, sweep
 
-    refuse_missing({"PLAN": plan})
+    refuse_missing({"PLAN": plan, "--fleet": fleet_path})
+    fleet = load_fleet(fleet_path) if fleet_path is not None else None
     folder = out or plan.with_suffix("").with_name(f"{plan.stem}-sweep")
     if dry_run:
-        cells = list_cells(load_plan(plan), plan.resolve().parent)
+        cells = leave_to_boards(list_cells(load_plan(plan), plan.resolve().parent), fleet)
         jobs = list_jobs(cells, folder.expanduser().resolve())
         show_plan(output, {name: (make_task(job), job.load()) for name, job in jobs.items()})
         return 0
     from edgevit.cli.sweep_progress import follow_sweep
 
     with follow_sweep(output) as listen:
-        result = sweep(plan, out=folder, address=address, again=again, listen=listen, note=output.note)
+        result = sweep(plan, out=folder, address=address, again=again, fleet=fleet, listen=listen, note=output.note)
     root = folder.expanduser().resolve()
     show_result(output, result, root, write_result_page(output, root))
     return 1 if result.failed or any(answer.chosen is None for answer in result.answers) else 0

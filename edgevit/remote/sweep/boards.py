@@ -6,16 +6,20 @@ said so once, and asked again later; its cell goes to whichever board of the tar
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from edgevit.core.errors import EdgevitError
+from edgevit.core.target import load_target
 from edgevit.remote.fleet.board import Board, BoardUnavailable
 from edgevit.remote.fleet.finish_on_board import finish_on_board
+from edgevit.remote.fleet.fleet import Fleet
 from edgevit.remote.fleet.rollout import roll_out
+from edgevit.remote.sweep.cell import Cell
 from edgevit.remote.sweep.result import BUNDLE, CellResult, describe_result
 from edgevit.remote.sweep.work import Job
 from edgevit.runtime.bundle import load_bundle
@@ -173,6 +177,72 @@ class BoardLine:
             self._held[board.target.name] -= 1
             self._turn.notify_all()
         self._listen(result)
+
+
+class HandOn:
+    """Gives the boards what is theirs.
+
+    Attributes:
+        results: When all is done, of the cells that were given, by their names.
+        warnings: Where boards of one kind differ, a sentence each.
+    """
+
+    def __init__(self, line: BoardLine | None, jobs: Mapping[str, Job]) -> None:
+        self._line, self._jobs = line, jobs
+        self.results: dict[str, CellResult] = {}
+        self.warnings: tuple[str, ...] = ()
+
+    def __call__(self, result: CellResult) -> None:
+        """Hand a result's cell on, where its bundle is portable and a board of its target is there."""
+        job = self._jobs[result.name]
+        if self._line is not None and self._line.takes(job) and is_portable(job, result):
+            self._line.give(job, result)
+
+
+@contextlib.contextmanager
+def use_boards(
+    fleet: Fleet | None, jobs: Mapping[str, Job], note: Callable[[str], None], finish: Finish = finish_cell
+) -> Iterator[HandOn]:
+    """Boards at work while the context lasts, which ends when they are done.
+
+    Args:
+        fleet: None has no boards, and nothing is handed on.
+        jobs: Of the sweep, by their names.
+        note: Told, a sentence each, what boards say and have done.
+        finish: What a board does.
+    """
+    if fleet is None:
+        yield HandOn(None, jobs)
+        return
+    idle = [board.name for board in fleet.boards if all(job.target != board.target.name for job in jobs.values())]
+    if idle:
+        note(f"no cell is for {', '.join(idle)}")
+
+    def tell(result: CellResult) -> None:
+        note(f"{result.name}: {result.error.splitlines()[0] if result.failed else f'finished on {result.machine}'}")
+
+    line = BoardLine(fleet.boards, tell, note, finish=finish)
+    hand_on = HandOn(line, jobs)
+    try:
+        yield hand_on
+        hand_on.results = line.close()
+    finally:
+        line.stop()
+    done = [
+        jobs[name]
+        for name, result in hand_on.results.items()
+        if not result.failed and not is_portable(jobs[name], result)
+    ]
+    hand_on.warnings = list_twin_warnings(fleet.boards, done, note)
+
+
+def leave_to_boards(cells: Mapping[str, Cell], fleet: Fleet | None) -> dict[str, Cell]:
+    """The cells, those of a board's target as portable: the board compiles and measures them."""
+    targets = {board.target.name for board in fleet.boards} if fleet is not None else set()
+    return {
+        name: dataclasses.replace(cell, portable=True) if load_target(cell.target).name in targets else cell
+        for name, cell in cells.items()
+    }
 
 
 def list_twin_warnings(boards: Sequence[Board], jobs: Sequence[Job], note: Callable[[str], None]) -> tuple[str, ...]:

@@ -48,6 +48,7 @@ class Cell:
         seed: For everything that is drawn; by default the recipe's.
         skip_bad_images: Whether images that cannot be used are left out.
         accept_chance: Whether a float model that does no better than chance is built.
+        portable: Whether the engine is left to the device, as a board of a fleet finishes it.
     """
 
     source: str
@@ -66,6 +67,7 @@ class Cell:
     seed: int | None = None
     skip_bad_images: bool = False
     accept_chance: bool = False
+    portable: bool = False
 
     def read_recipe(self) -> Recipe:
         """The recipe with what the cell says on top.
@@ -105,7 +107,7 @@ class Cell:
             self.read_recipe(),
             self.budget,
             calibrated=self.calibration is not None,
-            portable=False,
+            portable=self.portable,
         )
         return inputs, order
 

@@ -99,6 +99,7 @@ class SweepResult:
         answers: For every target.
         fronts: By target, the cells that none beats in both latency and accuracy, the fastest first.
         machines: How many nodes took part, by what they are.
+        warnings: Where boards of one kind differ, a sentence each.
         schema_version: Of the file.
     """
 
@@ -108,6 +109,7 @@ class SweepResult:
     answers: tuple[Answer, ...] = ()
     fronts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     machines: Mapping[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
     schema_version: Literal[1] = 1
 
     @property

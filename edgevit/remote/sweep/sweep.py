@@ -12,13 +12,15 @@ from edgevit.build.order import find_place
 from edgevit.core import schema
 from edgevit.core.errors import BundleError
 from edgevit.core.target import load_target
+from edgevit.remote.fleet.fleet import Fleet
+from edgevit.remote.sweep.boards import leave_to_boards, use_boards
 from edgevit.remote.sweep.cell import Cell
 from edgevit.remote.sweep.chosen import link_chosen
 from edgevit.remote.sweep.cluster import Cluster, connect
 from edgevit.remote.sweep.plan import Plan, list_cells, load_plan
 from edgevit.remote.sweep.question import answer_question, find_front
 from edgevit.remote.sweep.result import RESULT_FILE, CellResult, SweepResult
-from edgevit.remote.sweep.run import Listen, Task, estimate_memory, run_jobs
+from edgevit.remote.sweep.run import Listen, State, Task, estimate_memory, run_jobs
 from edgevit.remote.sweep.work import Job
 
 CELLS = "cells"
@@ -30,6 +32,7 @@ def sweep(
     out: str | os.PathLike[str],
     address: str | None = None,
     again: bool = False,
+    fleet: Fleet | None = None,
     listen: Listen = lambda state, result: None,
     note: Callable[[str], None] = lambda text: None,
 ) -> SweepResult:
@@ -44,6 +47,7 @@ def sweep(
             bundle that is wanted for each target.
         address: Of a Ray cluster, all of whose nodes see the same files; by default Ray is started on this machine.
         again: Build cells again that an error stopped earlier.
+        fleet: Boards, which finish and measure the cells of their targets, one at a time on each.
         listen: Told how far it is.
         note: Told, a sentence each, what happens.
 
@@ -56,7 +60,7 @@ def sweep(
     folder = "."
     if not isinstance(plan, Plan):
         folder, plan = os.path.dirname(os.path.abspath(plan)), load_plan(plan)
-    cells = list_cells(plan, folder)
+    cells = leave_to_boards(list_cells(plan, folder), fleet)
     root = Path(out).expanduser().resolve()
     jobs = list_jobs(cells, root)
     with lock_output(root):
@@ -69,12 +73,23 @@ def sweep(
             note(f"{len(kept)} of {len(jobs)} cells have a result already")
         tasks = [make_task(job) for name, job in jobs.items() if name not in kept]
         machines: Mapping[str, int] = {}
-        if tasks:
-            with connect(address) as cluster:
-                machines = _count_machines(cluster)
-                for ended in run_jobs(tasks, cluster, listen, done=len(kept), note=note):
-                    kept[ended.name] = ended
-        result = conclude_sweep(plan, [kept[name] for name in jobs], machines or _load_machines(root))
+        with use_boards(fleet, jobs, note) as hand_on:
+            for ended in kept.values():
+                hand_on(ended)
+
+            def hear(state: State, result: CellResult | None) -> None:
+                listen(state, result)
+                if result is not None:
+                    hand_on(result)
+
+            if tasks:
+                with connect(address) as cluster:
+                    machines = _count_machines(cluster)
+                    for ended in run_jobs(tasks, cluster, hear, done=len(kept), note=note):
+                        kept[ended.name] = ended
+        kept.update(hand_on.results)
+        machines = machines or _load_machines(root)
+        result = conclude_sweep(plan, [kept[name] for name in jobs], machines, hand_on.warnings)
         result.save(root)
         link_chosen(result, root)
     return result
@@ -91,7 +106,8 @@ def make_task(job: Job) -> Task:
     source = job.cell.list_files().get("source")
     size = sum(p.stat().st_size for p in (source.rglob("*") if source.is_dir() else [source]) if p.is_file()) \
         if source is not None else 0  # fmt: skip
-    return Task(job, find_place(load_target(job.cell.target)).measures, estimate_memory(size))
+    place = find_place(load_target(job.cell.target), portable=job.cell.portable)
+    return Task(job, place.measures, estimate_memory(size))
 
 
 def forget_failed(jobs: list[Job]) -> None:
@@ -102,7 +118,9 @@ def forget_failed(jobs: list[Job]) -> None:
             (job.folder / RESULT_FILE).unlink(missing_ok=True)
 
 
-def conclude_sweep(plan: Plan, results: list[CellResult], machines: Mapping[str, int]) -> SweepResult:
+def conclude_sweep(
+    plan: Plan, results: list[CellResult], machines: Mapping[str, int], warnings: tuple[str, ...] = ()
+) -> SweepResult:
     """The sweep's result from those of its cells."""
     targets = dict.fromkeys(r.target for r in results)
     fronts = {target: find_front([r for r in results if r.target == target]) for target in targets}
@@ -113,6 +131,7 @@ def conclude_sweep(plan: Plan, results: list[CellResult], machines: Mapping[str,
         answers=answer_question(plan.question, results),
         fronts={target: front for target, front in fronts.items() if front},
         machines=machines,
+        warnings=warnings,
     )
 
 

@@ -166,6 +166,7 @@ def build_cell(job: Job) -> CellResult:
             templates=None if cell.templates is None else Path(cell.templates),
             skip_bad_images=cell.skip_bad_images,
             accept_chance=cell.accept_chance,
+            portable=cell.portable,
         )
         return describe_result(job.name, job.key, cell.source, job.target, built)
 

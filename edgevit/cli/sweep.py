@@ -140,6 +140,8 @@ def show_result(output: Output, result: SweepResult, root: Path, page: Path | No
         output.prose(f"{cell.name}: {cell.error.splitlines()[0].rstrip(':')}")
     if len(result.failed) > _MOST_FAILED:
         output.line(f"… and {len(result.failed) - _MOST_FAILED} more failed")
+    for warning in result.warnings:
+        output.prose(f"warning: {warning}")
     for answer in result.answers:
         output.prose(answer.sentence)
     if any(answer.chosen is not None for answer in result.answers):

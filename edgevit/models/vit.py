@@ -224,7 +224,8 @@ class ViT(nn.Module):
         patches = x[:, self.config.prefix_tokens : self.config.tokens] if others else x
         if self.attn_pool is not None:
             if self.config.pool_prefix:
-                patches = x if self.suffix is None else x[:, : self.config.tokens]
+                more = self.suffix is not None or self.config.late_tokens
+                patches = x[:, : self.config.tokens] if more else x
             pooled: Tensor = self.attn_pool(patches)
             return pooled
         mean = patches.mean(dim=1)

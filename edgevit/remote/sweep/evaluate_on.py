@@ -308,7 +308,10 @@ def _find_missing(shard: Shard) -> Shard | None:
     """The shard with those files that are still to be written; ``None`` where there are none."""
     paths = {name: getattr(shard, name) for name in ("checked", "answers", "references")}
     left = {name: path for name, path in paths.items() if path is not None and read_kept(path) is None}
-    return dataclasses.replace(shard, **{name: left.get(name) for name in paths}) if left else None
+    if not left:
+        return None
+    checked, answers, references = (left.get(name) for name in paths)
+    return dataclasses.replace(shard, checked=checked, answers=answers, references=references)
 
 
 def _cut(images: ImageSet, size: int) -> list[ImageSet]:

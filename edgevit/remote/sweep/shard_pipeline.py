@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 from edgevit.core.errors import DeviceError
@@ -18,7 +18,7 @@ _SHARE = 0.01
 
 def run_shards(
     shards: Iterable[tuple[int, Shard]], work: Work, cluster: Cluster, *, threads: int, gpu: bool = False
-) -> Iterator[int]:
+) -> Generator[int, None, None]:
     """Have shards checked or answered; gives the index of each when its file is written, in no order.
 
     An actor has as many CPUs as the machine that asks, or as the smallest node has where that is less: it works as that
@@ -41,7 +41,8 @@ def run_shards(
     rows = [{"index": index, "shard": pickle.dumps(shard)} for index, shard in shards]
     if not rows:
         return
-    if gpu and ray.cluster_resources().get("GPU", 0) < 1:  # Ray would wait for one
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    if gpu and resources.get("GPU", 0) < 1:  # Ray would wait for one
         raise DeviceError("no node of the cluster has a GPU, which the engine needs", "add one to the cluster")
     cpus = max(1, min(threads, *cluster.cpus.values()))
     actors = max(1, min(len(rows), sum(count // cpus for count in cluster.cpus.values())))

@@ -89,7 +89,7 @@ def test_a_target_without_a_board_is_not_taken(tmp_path: Path) -> None:
 def test_cells_of_a_board_that_cannot_take_work_go_to_its_twin_and_it_is_said_once(
     tmp_path: Path, state: State
 ) -> None:
-    ill = Bench(lambda board, job: refuse(board, state) if board.name == "pi-1" else None)  # type: ignore[func-returns-value,return-value]
+    ill = Bench(lambda board, job: refuse(board, state) if board.name == "pi-1" else None)
     line = ill.start(Board("pi-1", "a", PI), Board("pi-2", "b", PI))
     for job, result in make_jobs(tmp_path, 6):
         line.give(job, result)
@@ -108,7 +108,7 @@ def test_a_cell_waits_for_the_only_board_until_it_is_free_again(tmp_path: Path) 
         tries[job.name] += 1
         if tries[job.name] < 4:
             refuse(board, "busy")
-        return None  # type: ignore[return-value]
+        return None
 
     bench = Bench(do)
     line = bench.start(Board("pi-1", "a", PI))
@@ -120,7 +120,7 @@ def test_a_cell_waits_for_the_only_board_until_it_is_free_again(tmp_path: Path) 
 
 
 def test_a_board_that_stays_gone_is_left_out_and_its_cells_stay_portable(tmp_path: Path) -> None:
-    bench = Bench(lambda board, job: refuse(board, "gone"))  # type: ignore[func-returns-value,arg-type,return-value]
+    bench = Bench(lambda board, job: refuse(board, "gone"))
     line = bench.start(Board("pi-1", "a", PI), patience_seconds=0.05)
     jobs = make_jobs(tmp_path, 3)
     for job, result in jobs:
@@ -138,7 +138,7 @@ def test_what_fails_on_a_board_is_the_cells_error_and_others_go_on(tmp_path: Pat
     def do(board: Board, job: Job) -> CellResult:
         if job.name.endswith("-1"):
             raise DeviceError("the engine does not compile there", "build another precision")
-        return None  # type: ignore[return-value]
+        return None
 
     line = Bench(do).start(Board("pi-1", "a", PI))
     for job, result in make_jobs(tmp_path, 3):
@@ -149,7 +149,7 @@ def test_what_fails_on_a_board_is_the_cells_error_and_others_go_on(tmp_path: Pat
 
 
 def test_a_line_that_is_stopped_ends(tmp_path: Path) -> None:
-    bench = Bench(lambda board, job: refuse(board, "busy"))  # type: ignore[func-returns-value,arg-type,return-value]
+    bench = Bench(lambda board, job: refuse(board, "busy"))
     line = bench.start(Board("pi-1", "a", PI))
     ((job, result),) = make_jobs(tmp_path, 1)
     line.give(job, result)

@@ -16,7 +16,10 @@ from edgevit.core.errors import DeviceError
 from edgevit.remote.sweep import session_folder
 from edgevit.remote.sweep.admission import open_admission, refuse_nodes
 from edgevit.remote.sweep.cluster import Cluster, answers, connect, describe_cluster, look_again, read_cluster
+from edgevit.remote.sweep.result import CellResult
+from edgevit.remote.sweep.run import State, run_jobs
 from edgevit.remote.sweep.session_folder import make_session_folder, remove_abandoned
+from tests.support.sweep_jobs import list_disturbed, make_steps, make_tasks, read_intervals
 
 ray = pytest.importorskip("ray")
 
@@ -184,3 +187,26 @@ def test_nodes_that_have_another_edgevit_or_see_other_files_are_refused_in_one_s
         with open_admission(tmp_path / "cells", [source]) as admission, pytest.raises(DeviceError, match=r"9\.9\.9"):
             refuse_nodes(cluster, admission)
     assert not list((tmp_path / "cells").iterdir())
+
+
+@pytest.mark.slow
+def test_nodes_measure_by_themselves_and_one_that_joins_late_is_used(simulated, tmp_path, monkeypatch):
+    monkeypatch.setattr("edgevit.remote.sweep.run.WAVE", 2)
+    monkeypatch.setattr("edgevit.remote.sweep.nodes.LOOK_SECONDS", 0.5)
+    told: list[str] = []
+    late: list[str] = []
+
+    def listen(state: State, result: CellResult | None) -> None:
+        if state.done == 5 and not late:
+            late.append(simulated.add_node(num_cpus=4, resources={"edgevit": 1}, include_dashboard=False).node_id)
+
+    with connect(simulated.address) as cluster:
+        steps = make_steps(0.3, 0.5)
+        results = run_jobs(make_tasks(tmp_path, 120), cluster, listen, steps=steps, note=told.append)
+    intervals = read_intervals(tmp_path)
+    assert len(results) == len({r.name for r in results if r.passed}) == 120
+    assert list(list_disturbed(intervals)) == []
+    assert told == [f"{host} has joined" for host in set(cluster.hosts.values())]  # all are this machine
+    for step in ("prepare", "build"):
+        assert late[0] in {line["node"] for line in intervals if line["step"] == step}
+        assert len({line["node"] for line in intervals if line["step"] == step}) == 3

@@ -138,11 +138,9 @@ with connect(cpus=2) as cluster:
 
 
 def test_connect_starts_a_ray_of_its_own_and_nothing_reaches_the_screen(tmp_path):
-    environment = {
-        **os.environ,
-        "RAY_ADDRESS": "10.255.255.1:6379",
-        "TMPDIR": "/tmp",
-    }  # another Ray, which is not joined
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    other = {"RAY_ADDRESS": "10.255.255.1:6379"}  # another Ray, which is not joined
+    environment = {**kept, **other, "TMPDIR": "/tmp"}
     done = subprocess.run(
         [sys.executable, "-c", _EMBEDDED], env=environment, capture_output=True, text=True, timeout=300, check=False
     )

@@ -102,7 +102,7 @@ def test_hold_cell_does_not_wait_where_nothing_can_be_written(tmp_path, monkeypa
     def refuse_writing(*args: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("edgevit.build.lock._acquire", refuse_writing)
+    monkeypatch.setattr("edgevit.build.lock.take_lock", refuse_writing)
     with pytest.raises(MachineFaultError, match="Permission denied"), hold_cell(job):
         pass
 

@@ -5,9 +5,12 @@ Read from the sources, so imports inside functions count, and for the rooms thos
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.support.layers import (
     BELOW,
@@ -54,6 +57,15 @@ def test_a_planted_import_from_above_is_found(tmp_path: Path) -> None:
     assert list_strays(package) == []
     (package / "core" / "low.py").write_text("def f() -> None:\n    from edgevit.build import line\n")
     assert list_strays(package) == ["edgevit.core.low imports edgevit.build.line"]
+
+
+def test_every_folder_of_tests_is_looked_into(request: pytest.FixtureRequest) -> None:
+    """By default pytest leaves out what is called ``build``, as one of the rooms is."""
+    left_out = request.config.getini("norecursedirs")
+    folders = {path.parent for path in (ROOT.parent / "tests").rglob("test_*.py")}
+    names = {part for folder in folders for part in folder.relative_to(ROOT.parent).parts}
+    assert "build" in names
+    assert [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in left_out)] == []
 
 
 def test_no_test_file_imports_another() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,10 @@ import pytest
 from edgevit.core.errors import DeviceError
 from edgevit.core.target import load_target
 from edgevit.remote.fleet.board import Board, BoardState, BoardUnavailable, State
-from edgevit.remote.sweep.boards import BoardLine
+from edgevit.remote.fleet.fleet import Fleet
+from edgevit.remote.fleet.rollout import Rollout
+from edgevit.remote.fleet.twins import TwinComparison
+from edgevit.remote.sweep.boards import BoardLine, leave_to_boards, list_twin_warnings, use_boards
 from edgevit.remote.sweep.cell import Cell
 from edgevit.remote.sweep.result import CellResult
 from edgevit.remote.sweep.work import Job
@@ -155,3 +158,55 @@ def test_a_line_that_is_stopped_ends(tmp_path: Path) -> None:
     line.give(job, result)
     line.stop()
     assert line.close()[job.name].warnings
+
+
+def test_only_portable_cells_of_a_boards_target_are_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    fleet = Fleet(tmp_path / "fleet.toml", (Board("pi-1", "a", PI), Board("jet", "c", JETSON)))
+    pairs = make_jobs(tmp_path, 3)
+    other = Job("here", "key", Cell("/models/here", "intel-cpu"), tmp_path / "here")
+    jobs = {job.name: job for job, _ in pairs} | {"here": other}
+    engines = {"raspberry-pi-5-2"}  # has one already, from an earlier run
+
+    def is_portable(job: Job, result: CellResult) -> bool:
+        return job.name not in engines | {name for _, name in bench.done}
+
+    monkeypatch.setattr("edgevit.remote.sweep.boards.is_portable", is_portable)
+    tried: list[tuple[str, ...]] = []
+    monkeypatch.setattr(
+        "edgevit.remote.sweep.boards.roll_out", lambda bundle, boards: tried.append(tuple(b.name for b in boards))
+    )
+    with use_boards(fleet, jobs, bench.notes.append, finish=bench.finish) as hand_on:
+        for _, result in pairs:
+            hand_on(result)
+        hand_on(CellResult("here", "key", "intel-cpu", "/models/here", bundle="cells/here/bundle"))
+    assert set(hand_on.results) == {"raspberry-pi-5-0", "raspberry-pi-5-1"}
+    assert all(result.machine == "pi-1" for result in hand_on.results.values())
+    assert bench.notes[0] == "no cell is for jet"
+    assert tried == [], "one board of a kind has no twin"
+
+
+def test_twins_are_compared_once_with_a_finished_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Path, tuple[str, ...]]] = []
+
+    def roll_out(bundle: Path, boards: Sequence[Board]) -> Rollout:
+        asked.append((bundle, tuple(board.name for board in boards)))
+        twins = (TwinComparison(("pi-1", "pi-2"), equal_answers=True, warnings=("pi-2 takes 1.40 times as long",)),)
+        return Rollout(str(bundle), "raspberry-pi-5", True, None, (), twins)
+
+    monkeypatch.setattr("edgevit.remote.sweep.boards.roll_out", roll_out)
+    boards = (Board("pi-1", "a", PI), Board("pi-2", "b", PI), Board("jet", "c", JETSON))
+    jobs = [job for job, _ in make_jobs(tmp_path, 3)]
+    assert list_twin_warnings(boards, jobs, print) == ("pi-2 takes 1.40 times as long",)
+    assert asked == [(jobs[0].folder / "bundle", ("pi-1", "pi-2"))]
+
+
+def test_cells_of_a_boards_target_are_left_to_it(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path / "fleet.toml", (Board("pi-1", "a", PI),))
+    cells = {"pi": Cell("/m", "raspberry-pi-5"), "here": Cell("/m", "intel-cpu")}
+    left = leave_to_boards(cells, fleet)
+    assert [name for name, cell in left.items() if cell.portable] == ["pi"]
+    assert left["pi"].identify() != cells["pi"].identify(), "a cell that was measured elsewhere is another"
+    assert leave_to_boards(cells, None) == cells
+    _, order = left["pi"].plan()
+    assert order.place.where == "elsewhere"

@@ -103,7 +103,8 @@ def test_bundle_s_recipe_keeps_the_sites_float_under_any_budget(built, planted, 
     assert np.isclose(again.report.variants[0].size_bytes, built.report.variants[0].size_bytes, rtol=0.01)
 
 
-def test_budget_that_is_met_sets_nothing_back_and_measures_once(planted, tmp_path):
+def test_budget_that_is_met_sets_nothing_back_and_measures_once(planted, tmp_path, monkeypatch):
+    monkeypatch.setenv("EDGEVIT_CACHE", str(tmp_path / "cache"))  # which knows no accuracy of earlier runs
     stages: list[str] = []
     result = build(
         planted, tmp_path / "b", budget=Budget(100), progress=lambda stage, done, total: stages.append(stage)
@@ -111,6 +112,13 @@ def test_budget_that_is_met_sets_nothing_back_and_measures_once(planted, tmp_pat
     assert result.report.quantization["int8"].set_back is None
     assert result.report.quantization["int8"].fallback == ()
     assert stages.count("calibration int8") == 1 + 200, "as often as there are images"
+    stages.clear()
+    again = build(
+        planted, tmp_path / "again", budget=Budget(100), progress=lambda stage, done, total: stages.append(stage)
+    )
+    assert "calibration int8" not in stages, "the same engine answers the same images as before"
+    figures = [[(v.accuracy, v.choice_accuracy) for v in r.report.variants] for r in (result, again)]
+    assert figures[0] == figures[1]
 
 
 def test_budget_that_a_third_of_the_sites_does_not_meet_keeps_float_and_says_why(planted, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from edgevit.build.prepare_quantized import RANDOM_IMAGES, prepare_quantized, re
 from edgevit.build.set_back import mark_float
 from edgevit.core.cache import StageCache
 from edgevit.core.progress import ignore_progress
-from edgevit.core.quantization import Quantization, QuantizationRecord, SiteChoice, SiteRecord
+from edgevit.core.quantization import SQNR_DB, Quantization, QuantizationRecord, SiteChoice, SiteRecord
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import load_target
 from edgevit.graph.graph import Graph
@@ -64,7 +64,7 @@ def test_quantiser_gets_every_image_as_the_app_would_feed_it(calls, images, tmp_
     model = make_model(VIT)
     result = prepare(model, images, tmp_path, seed=5)
     _, pixels, quantization, backend, seed = calls[0]
-    assert (quantization, backend, seed) == (Quantization(), "onnxruntime", 5)
+    assert (quantization, backend, seed) == (dataclasses.replace(Quantization(), sqnr_db=SQNR_DB), "onnxruntime", 5)
     assert [p.shape for p in pixels] == [(1, 32, 48, 3)] * 6
     for fed, file in zip(pixels, images.files, strict=True):
         np.testing.assert_array_equal(fed[0], model.preprocess.apply(images.root / file))

@@ -88,8 +88,10 @@ def sweep(
                     for ended in run_jobs(tasks, cluster, hear, done=len(kept), note=note):
                         kept[ended.name] = ended
         kept.update(hand_on.results)
-        machines = machines or _load_machines(root)
-        result = conclude_sweep(plan, [kept[name] for name in jobs], machines, hand_on.warnings)
+        earlier = _load_earlier(root)
+        machines = machines or (earlier.machines if earlier is not None else {})
+        warnings = hand_on.warnings or (earlier.warnings if earlier is not None and fleet is not None else ())
+        result = conclude_sweep(plan, [kept[name] for name in jobs], machines, warnings)
         result.save(root)
         link_chosen(result, root)
     return result
@@ -135,12 +137,12 @@ def conclude_sweep(
     )
 
 
-def _load_machines(root: Path) -> Mapping[str, int]:
-    """Those of an earlier run, where this one had nothing left to build."""
+def _load_earlier(root: Path) -> SweepResult | None:
+    """What an earlier run found out, of which a run with nothing left to build keeps machines and warnings."""
     try:
-        return SweepResult.load(root).machines
+        return SweepResult.load(root)
     except BundleError:
-        return {}
+        return None
 
 
 def _count_machines(cluster: Cluster) -> dict[str, int]:

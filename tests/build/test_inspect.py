@@ -8,9 +8,11 @@ import torch
 from edgevit.build.inspect import count_macs, inspect_source
 from edgevit.cli.demo_models import MODELS
 from edgevit.core.errors import CheckpointError
+from edgevit.graph.join import CARRIED
 from edgevit.models.swin import Swin, SwinConfig
 from edgevit.models.vit import ViT, ViTConfig
 from tests.support.reference import count_flops
+from tests.support.whole_transformers import build_whole, export_whole, make_pixels
 
 MODULES = {
     "vit": (ViT(ViTConfig((48, 64), (16, 8), width=24, depth=2, heads=3, mlp_width=50, classes=7)), (48, 64)),
@@ -84,3 +86,14 @@ def test_inspect_tells_the_task_that_a_build_takes_by_itself(file, task):
 def test_inspect_of_nothing_is_an_error(tmp_path):
     with pytest.raises(CheckpointError):
         inspect_source(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["vitpose", "yolos"])
+def test_inspect_of_a_whole_model_counts_its_encoder_and_what_is_carried(name):
+    found = inspect_source(export_whole(name, "torchscript"))
+    with count_flops() as counter, torch.inference_mode():
+        build_whole(name)(pixel_values=make_pixels(name))
+    assert found.macs == pytest.approx(counter.get_total_flops() // 2, rel=0.01)
+    carried = [site.name for site in found.sites if site.name.startswith(CARRIED)]
+    assert carried
+    assert len(carried) < len(found.sites)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,9 +19,8 @@ from edgevit.core.libraries import LIBRARIES
 from edgevit.core.report.report import Accuracy, Parity, Variant
 from edgevit.core.schema import from_data, to_data
 from edgevit.measure.answers import measure_answers
-from edgevit.measure.machine.processor import list_instruction_sets, name_cpu, read_processors
 from edgevit.measure.parity import GRAPH_TOLERANCE, PARITY_TOLERANCES, check_parity
-from edgevit.runtime.session import Outputs, Session, open_engine
+from edgevit.runtime.session import Outputs, Session, get_runtime, open_engine
 
 if TYPE_CHECKING:
     from edgevit.build.bench import Bench
@@ -109,21 +107,14 @@ def _measure(
 
     key = {
         "engine": engine.directory.name,
-        "settings": dict(engine.settings),
+        "opened with": dict(engine.settings),
+        "place": to_data(get_runtime(engine.backend).describe_place(engine, session.settings)),
         "reference": judged.key,
-        "files": list(judged.images.files),
         "batch": order.recipe.batch,
-        "machine": [*_describe_cpu(), read_tier()],
     }
     folder, _ = bench.cache.run("accuracy", key, produce)
     found = parse_json((folder / ACCURACY_FILE).read_bytes())
     return from_data(Accuracy, found, str(folder), CompileError)
-
-
-@functools.cache
-def _describe_cpu() -> tuple[str | None, tuple[str, ...]]:
-    processors = read_processors(Path("/"))
-    return name_cpu(processors), list_instruction_sets(processors)
 
 
 def _count(judged: Judged, stage: str, session: Session, order: Order, bench: Bench) -> Accuracy:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import openvino
 
+from edgevit.core.isa import TIERS, read_tier
 from edgevit.graph.graph import Graph
 
 Layer = tuple[str, str, str]
@@ -32,6 +33,12 @@ def count_attentions(layers: Sequence[Layer], kind: str) -> int:
     """Layers of a type that hold a whole attention."""
     whole = ("attn/scores", "attn/softmax", "attn/context")
     return sum(layer == "Subgraph" and of == kind and all(n in names for n in whole) for layer, of, names in layers)
+
+
+def has_int8_attention() -> bool:
+    """Whether OpenVINO has a kernel of INT8 attention for what this process computes with: it begins with VNNI."""
+    tier = read_tier()
+    return tier is not None and not TIERS[tier].saturates
 
 
 def infer(compiled: openvino.CompiledModel, images: Any) -> list[npt.NDArray[np.float32]]:

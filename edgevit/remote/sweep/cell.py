@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from edgevit.build.order import RANDOM, Inputs, Order, plan_order
+from edgevit.build.order import Inputs, Order, plan_order
 from edgevit.checkpoints.files.contents import WhichWeights
 from edgevit.checkpoints.texts.label_texts import read_given_texts
 from edgevit.core import schema
@@ -168,11 +168,6 @@ def name_cells(cells: tuple[Cell, ...]) -> dict[str, Cell]:
             name = f"{cell.describe()}_{number}"
         named[name] = cell
     return named
-
-
-def is_path(text: str) -> bool:
-    """Whether a calibration is images, not random pixels."""
-    return text != RANDOM
 
 
 def _stem(text: str) -> str:

@@ -106,8 +106,8 @@ def list_jobs(cells: Mapping[str, Cell], root: Path) -> dict[str, Job]:
 def make_task(job: Job) -> Task:
     """What a cell's steps need."""
     source = job.cell.list_files().get("source")
-    size = sum(p.stat().st_size for p in (source.rglob("*") if source.is_dir() else [source]) if p.is_file()) \
-        if source is not None else 0  # fmt: skip
+    files = () if source is None else source.rglob("*") if source.is_dir() else (source,)
+    size = sum(path.stat().st_size for path in files if path.is_file())
     place = find_place(load_target(job.cell.target), portable=job.cell.portable)
     return Task(job, place.measures, estimate_memory(size))
 

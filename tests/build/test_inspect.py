@@ -90,7 +90,7 @@ def test_inspect_of_nothing_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("name", ["vitpose", "yolos"])
 def test_inspect_of_a_whole_model_counts_its_encoder_and_what_is_carried(name):
-    found = inspect_source(export_whole(name, "torchscript"))
+    found = inspect_source(export_whole(name, "script"))
     with count_flops() as counter, torch.inference_mode():
         build_whole(name)(pixel_values=make_pixels(name))
     assert found.macs == pytest.approx(counter.get_total_flops() // 2, rel=0.01)

@@ -12,9 +12,9 @@ The order of the rules:
    the model needs no choice among images. Faster ones that have not passed parity are then out as well. Where there is
    none, the verdict has not passed.
 3. So is one whose median latency is over the budget's (``TOO SLOW``).
-4. Of the rest the fastest by its median wins. Those whose latency ratio to the fastest has an interval that includes 1
-   are not distinguishable from it; of these the smallest wins, and of equally small ones the first in the target's
-   order of precisions and in the table's.
+4. Of the rest those count as the fastest whose latency ratio to none of the others has an interval above 1: they
+   cannot be told apart. Of these the smallest wins, and of equally small ones the first in the target's order of
+   precisions and in the table's.
 5. Where no latency was measured, the first of the target's order of preference wins, marked as not measured; where it
    misses the budget on validation images, the first float variant as in rule 2.
 """
@@ -137,7 +137,7 @@ def choose_variant(
                 judged[variant.name] = replace(variant, status="NOT MEASURED", reason="parity was not checked")
         pool = exact if measured else [v for v in pool if find_late_miss(v, budget) is None]
     for variant in pool:
-        judged[variant.name] = _explain(variant, best, same, len(pool) - 1, budget, ratio)
+        judged[variant.name] = _explain(variant, best, same, pool, budget, ratio)
     return _conclude(judged, best, budget, _find_blurred(best, same, ratio), beaten)
 
 
@@ -210,23 +210,32 @@ def _pick(variants: Sequence[Variant], rank: dict[str, int], ratio: PairRatio | 
     fastest = min(variants, key=lambda v: (_p50(v), v.size_bytes))
 
     def is_same(variant: Variant) -> bool:
-        if variant is fastest:
-            return True
         if ratio is not None:
-            interval = ratio(variant.name, fastest.name)
-            return interval.low <= 1 <= interval.high
+            return _find_faster(variant, variants, ratio) is None
         ours, theirs = variant.ratio, fastest.ratio
         if ours is None or theirs is None:
             return _p50(variant) == _p50(fastest)
         return ours.low <= theirs.high and theirs.low <= ours.high
 
-    same = [v for v in variants if is_same(v)]
+    same = [v for v in variants if is_same(v)] or [fastest]  # medians of pairs may go round in a circle
     # Of one precision the first: what it leaves float is then float32, which every processor computes in.
     return min(same, key=lambda v: (v.size_bytes, *order[v.name])), same
 
 
+def _find_faster(variant: Variant, variants: Sequence[Variant], ratio: PairRatio) -> Variant | None:
+    """The one of ``variants`` over which ``variant``'s latency is largest beyond doubt."""
+    ratios = [(ratio(variant.name, v.name).low, v) for v in variants if v.name != variant.name]
+    low, faster = max(ratios, key=lambda pair: pair[0], default=(0.0, None))
+    return faster if low > 1 else None
+
+
 def _explain(
-    variant: Variant, best: Variant, same: Sequence[Variant], rivals: int, budget: Budget, ratio: PairRatio | None
+    variant: Variant,
+    best: Variant,
+    same: Sequence[Variant],
+    pool: Sequence[Variant],
+    budget: Budget,
+    ratio: PairRatio | None,
 ) -> Variant:
     """Status and reason of a variant that is within the accuracy budget."""
 
@@ -240,13 +249,16 @@ def _explain(
     if not _keeps_latency(variant, budget):
         return settle("TOO SLOW", f"p50 {_p50(variant):.3g} ms of at most {budget.max_latency_ms:g} ms")
     if variant.name == best.name:
-        return settle("CHOSEN", describe_win(best, same, rivals))
+        return settle("CHOSEN", describe_win(best, same, len(pool) - 1))
     if variant.name in {v.name for v in same}:
         larger = "the same size" if variant.size_bytes == best.size_bytes else f"{format_share(variant, best)} the size"
         return settle("WITHIN BUDGET", f"same speed as {best.name} within the interval, {larger}")
     if ratio is None:
         return settle("SLOWER", f"p50 {_p50(variant):.3g} ms, {best.name}'s {_p50(best):.3g} ms")
-    return settle("SLOWER", f"{format_ratio(ratio(variant.name, best.name))} × the latency of {best.name}")
+    # It may be too close to a smaller one to tell, and yet slower than another.
+    slower_than = best if ratio(variant.name, best.name).low > 1 else _find_faster(variant, pool, ratio) or best
+    over = ratio(variant.name, slower_than.name)
+    return settle("SLOWER", f"{format_ratio(over)} × the latency of {slower_than.name}")
 
 
 def _find_blurred(best: Variant, same: Sequence[Variant], ratio: PairRatio | None) -> tuple[tuple[str, Ratio], ...]:

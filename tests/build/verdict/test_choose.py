@@ -106,6 +106,25 @@ def test_tie_that_noise_alone_made_is_a_warning() -> None:
     assert "tell fp32 from fp16: ratio 1.00 (0.90–1.09)" in warning
 
 
+PAIRS = {("fp32", "bf16"): (0.99, 1.06), ("int8", "bf16"): (0.98, 1.12), ("int8", "fp32"): (1.09, 1.16)}
+
+
+def compare_by_pairs(name: str, baseline: str) -> Ratio:
+    """The intervals of ``PAIRS``, in which int8 is close to bf16 only because bf16 was noisy."""
+    low, high = PAIRS.get((name, baseline)) or tuple(1 / x for x in reversed(PAIRS[baseline, name]))
+    return Ratio((low + high) / 2, low, high, 20)
+
+
+def test_what_is_slower_than_any_other_does_not_count_as_fast_because_a_third_is_noisy() -> None:
+    variants = [make("fp32", 10.1, 400), make("bf16", 10.0, 200), make("int8", 10.9, 100)]
+    found = {v.name: v for v in choose_variant(variants, Budget(), ratio=compare_by_pairs).variants}
+    assert found["bf16"].status == "CHOSEN"
+    assert found["bf16"].reason == "same speed as fp32 within the interval, half the size"
+    assert found["fp32"].status == "WITHIN BUDGET"
+    assert found["int8"].status == "SLOWER"
+    assert found["int8"].reason == "1.12 (1.09–1.16) × the latency of fp32"
+
+
 def test_faster_is_chosen_over_smaller_when_the_interval_tells_them_apart() -> None:
     _, verdict = decide(make("fp32", 20.0, 400, judge()), make("fp16", 20.1, 200, judge()), width=0.001)
     assert verdict.chosen == "fp32"

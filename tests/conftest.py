@@ -117,19 +117,21 @@ def imports_left_alone() -> Iterator[None]:
         yield
 
 
-_imported = 0
+_seen: tuple[Path, int] = Path(), 0
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup() -> None:
-    """What earlier tests imported is left alone by collections too, a fifth of whose time it was.
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What earlier tests imported and still hold is left alone by collections too, a fifth of whose time it was.
 
-    torch's exporter, sympy and the references are imported by the first test that needs them.
+    torch's exporter, sympy and the references are imported by the first test that needs them, and what a session's
+    fixtures and caches hold grows from file to file.
     """
-    global _imported
-    if len(sys.modules) < _imported + 50:  # the first question: to count what is frozen looks at all of it
+    global _seen
+    path, imported = _seen
+    if item.path == path and len(sys.modules) < imported + 50:
         return
-    _imported = len(sys.modules)
+    _seen = item.path, len(sys.modules)
     if gc.get_freeze_count():
         gc.collect()
         gc.freeze()

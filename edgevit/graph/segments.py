@@ -164,14 +164,21 @@ def extract_nodes(nodes: Sequence[ir.Node], sources: Sequence[ir.Value], results
     return Graph(ir.Model(inner, ir_version=10))
 
 
-def release_weights(segment: Segment) -> None:
-    """Give back the memory in which weights that lie on disk were read; they are read again when they are wanted."""
+def release_weights(segment: Segment) -> int:
+    """Give back the memory in which weights that lie on disk were read; they are read again when they are wanted.
+
+    Returns:
+        Bytes of all the segment's weights, wherever they lie.
+    """
+    held = 0
     for node in segment.nodes:
         for value in node.inputs:
             tensor = value.const_value if value is not None else None
+            held += tensor.nbytes if tensor is not None else 0
             if isinstance(tensor, ir.ExternalTensor):
                 with contextlib.suppress(BufferError):  # somebody still looks at it, and frees it in the end
                     tensor.release()
+    return held
 
 
 def run_inputs(graph: Graph, feeds: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[np.float32]]:

@@ -35,6 +35,7 @@ Values = npt.NDArray[np.float32]
 Choice = TypeVar("Choice")
 
 _SCORING_IMAGES = 32
+_GARBAGE_BYTES = 16 << 20  # of weights whose copies may wait for the collector, which looks at all that an app holds
 
 
 def plan_quantization(
@@ -96,12 +97,14 @@ def plan_quantization(
         carried = [node for node in base.model.graph if (node.name or "").startswith(CARRIED)]
         encoder = [node for node in base.model.graph if node not in set(carried)] if carried else ()
         segments = split_part(base, encoder) if encoder else split_graph(base)
-        images = list(stream)
+        images, waiting = list(stream), 0
         for index, segment in enumerate(segments):
             progress("quantize", index, len(segments))
             fit.run(segment, stream)
-            release_weights(segment)
-            release_memory()
+            waiting += release_weights(segment)
+            if waiting >= _GARBAGE_BYTES:
+                release_memory()
+                waiting = 0
         if carried:
             fit.run_carried(join_segments(split_graph(base)), images)
         progress("quantize", len(segments), len(segments))

@@ -112,7 +112,9 @@ def test_segments_of_weights_on_disk_compute_the_same_also_after_a_release(
     twin: Any = image
     for segment, same in zip(split_graph(mapped), split_graph(graph), strict=True):
         held = [v.const_value.numpy() for node in segment.nodes for v in node.inputs if v is not None and v.const_value]
-        release_weights(segment)
+        assert release_weights(segment) == sum(
+            v.const_value.nbytes for node in segment.nodes for v in node.inputs if v is not None and v.const_value
+        )
         value = SegmentRunner(extract_segment(segment)).run(value)[0]
         twin = SegmentRunner(extract_segment(same)).run(twin)[0]
         np.testing.assert_array_equal(value, twin)

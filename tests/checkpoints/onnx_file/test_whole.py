@@ -144,6 +144,12 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return module, select_task(read_checkpoint(path), Task())
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "rotated"])
+def graph(request: pytest.FixtureRequest, case: tuple[nn.Module, Model]) -> Graph:
+    """Not to be changed."""
+    return optimize_graph(export_model(case[1], ExportForm(fold_residual_rotation=request.param))[0])[0]
+
+
 def draw(count: int) -> np.ndarray:
     return np.random.default_rng(1).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
 
@@ -182,21 +188,18 @@ def test_float_reference_is_the_files_own_answer(case: tuple[nn.Module, Model]) 
         assert relative_error(torch.from_numpy(ours), theirs) <= 1e-5
 
 
-@pytest.mark.parametrize("rotate", [False, True], ids=["plain", "rotated"])
-def test_graph_with_the_encoder_put_back_answers_as_the_model(case: tuple[nn.Module, Model], rotate: bool) -> None:
+def test_graph_with_the_encoder_put_back_answers_as_the_model(case: tuple[nn.Module, Model], graph: Graph) -> None:
     module, model = case
-    graph, _ = export_model(model, ExportForm(fold_residual_rotation=rotate))
-    graph, _ = optimize_graph(graph)
     assert "BatchNormalization" not in graph.op_counts()
     assert max(compare(module, model, graph, draw(2))) <= 1e-4
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime", "tensorrt"])
+@pytest.mark.parametrize("graph", [True], ids=["rotated"], indirect=True)
 def test_int8_keeps_the_outputs_and_quantises_encoder_and_convolutions(
-    case: tuple[nn.Module, Model], backend: str
+    case: tuple[nn.Module, Model], graph: Graph, backend: str
 ) -> None:
     module, model = case
-    graph, _ = optimize_graph(export_model(model, ExportForm(fold_residual_rotation=True))[0])
     pixels = [image[None] for image in draw(16)]
     base, plan, record = plan_quantization(graph, pixels, Quantization(sqnr_db=-20), backend)
     states = {site.name: site for site in record.sites}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ NAMES = [
 TOLERANCE = 1e-4
 
 
+@functools.cache
 def read_file(name: str, exporter: Exporter) -> tuple[Model, WholeModule]:
     model = read_checkpoint(export_whole(name, exporter))
     assert isinstance(model.module, WholeModule)
@@ -71,8 +73,7 @@ def test_outputs_of_a_file_with_its_encoder_put_back_are_the_publishers(name: st
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("form", [ExportForm(), EVERYTHING], ids=["default", "everything"])
 def test_outputs_behind_all_folds_are_the_publishers(name: str, form: ExportForm) -> None:
-    model, _ = read_file(name, "dynamo")
-    graph = make_graph(model, form)
+    model, graph = make_graph(name, form)
     image = make_image(model)
     theirs = answer_whole(name, torch.from_numpy(normalise(model, image)))
     for ours, expected in zip(run_whole(model, graph, image), theirs, strict=True):
@@ -104,9 +105,8 @@ def test_folder_of_a_model_that_needs_more_than_an_image_is_refused_with_what_tr
 
 @pytest.mark.parametrize("name", NAMES)
 def test_outputs_in_int8_are_near_those_in_float(name: str) -> None:
-    model, _ = read_file(name, "dynamo")
+    model, graph = make_graph(name, EVERYTHING)
     images = [make_image(model, seed) for seed in range(8)]
-    graph = make_graph(model, EVERYTHING)
     base, plan, record = plan_quantization(graph, images, Quantization(sqnr_db=-20), "openvino")
     encoder = ("patch_embed", "blocks.", "outlets.")
     assert {site.name.startswith("head/") for site in record.sites if not site.name.startswith(encoder)} == {True}
@@ -136,8 +136,14 @@ def expose_taps(graph: Graph) -> list[str]:
     return sorted(taps)
 
 
-def make_graph(model: Model, form: ExportForm) -> Graph:
-    return optimize_graph(export_model(model, form)[0])[0]
+def make_graph(name: str, form: ExportForm) -> tuple[Model, Graph]:
+    model, _ = read_file(name, "dynamo")
+    return model, _export(name, form).copy()
+
+
+@functools.cache
+def _export(name: str, form: ExportForm) -> Graph:
+    return optimize_graph(export_model(read_file(name, "dynamo")[0], form)[0])[0]
 
 
 def run_whole(model: Model, graph: Graph, image: Any) -> list[Any]:

@@ -29,7 +29,7 @@ from edgevit.quantize.methods.conv_fit import fit_conv
 from edgevit.quantize.methods.linear_fit import choose_factors, fit_linears
 from edgevit.quantize.methods.norm_scale import choose_norm_scale, find_norm_readers, fold_norm_scale
 from edgevit.quantize.methods.operand_range import OperandRange
-from edgevit.quantize.methods.probability_gain import choose_gain
+from edgevit.quantize.methods.probability_gain import choose_gain, expect_largest
 from edgevit.quantize.methods.weight_scale import find_group
 from edgevit.quantize.observers import OBSERVERS
 from edgevit.quantize.placement import Placement
@@ -241,7 +241,8 @@ class SegmentFit:
         # A mere gain per head is moved behind the transpose by OpenVINO and then refused as a scale per channel.
         several = first.rows.shape[1] > 1
         gain = choose_gain(first.rows) if several and self._quantization.row_gain else None
-        high = first.high if gain is None else float((first.rows * gain[0, :, :, 0]).max())
+        expected = expect_largest(first.rows)
+        high = float((expected if gain is None else expected * gain[0, :, :, 0]).max())
         grid = Grid.from_range(self._placement.probability, 0.0, high)
         self._plan.sites[name] = SitePlan(names, (grid, self._make_product_grid(second)), gain=gain)
 

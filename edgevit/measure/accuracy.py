@@ -199,10 +199,17 @@ class NoiseSum:
     """Σ reference² and Σ (reference − answers)², in float64.
 
     Added image by image, so that not even rounding depends on the batches.
+
+    Attributes:
+        signal: Of all images.
+        noise: Of all images.
+        noisiest: Place, signal and noise of the image with most noise; ``None`` before the first that has any.
     """
 
     def __init__(self) -> None:
         self.signal = self.noise = 0.0
+        self.noisiest: tuple[int, float, float] | None = None
+        self._images = 0
 
     def add(self, reference: npt.NDArray[Any], answers: npt.NDArray[Any]) -> None:
         """Add a batch, ``(B, …)`` each."""
@@ -212,6 +219,9 @@ class NoiseSum:
         for signal, noise in zip(signals, noises, strict=True):
             self.signal += float(signal)
             self.noise += float(noise)
+            if noise > (self.noisiest[2] if self.noisiest else 0.0):
+                self.noisiest = self._images, float(signal), float(noise)
+            self._images += 1
 
     @property
     def decibels(self) -> float | None:

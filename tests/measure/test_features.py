@@ -14,11 +14,12 @@ RNG = np.random.default_rng(0)
 LEVELS = tuple(RNG.normal(size=(6, c, s, s)).astype(np.float32) for c, s in ((4, 8), (8, 4)))
 
 
-def measure(features, size=2):
+def measure(features, size=2, files=None):
     meter = FeatureMeter(["level0", "level1"])
     for start in range(0, 6, size):
         at = slice(start, start + size)
-        meter.update(tuple(v[at] for v in features), tuple(v[at] for v in LEVELS))
+        names = None if files is None else files[at]
+        meter.update(tuple(v[at] for v in features), tuple(v[at] for v in LEVELS), names)
     return meter.result()
 
 
@@ -39,6 +40,23 @@ def test_batches_change_nothing_and_equal_levels_have_no_figure() -> None:
     assert measure(features, 1) == measure(features, 6)
     assert measure(features).level_sqnr_db["level0"] is None
     assert measure(LEVELS).worst_level is None
+
+
+@pytest.mark.parametrize("size", [1, 2, 6])
+def test_the_noisiest_image_is_named_with_its_share_and_its_own_ratio(size: int) -> None:
+    noisy = LEVELS[1] + np.float32(0.01)
+    noisy[4] = 1.5 * LEVELS[1][4]
+    features = (LEVELS[0] * np.float32(1.001), noisy)
+    found = measure(features, size, [f"{number}.png" for number in range(6)]).noisiest
+    errors = np.square(noisy - LEVELS[1], dtype=np.float64).sum(axis=(1, 2, 3))
+    assert found is not None
+    assert found.file == "4.png"
+    assert found.share == pytest.approx(errors[4] / errors.sum())
+    assert found.sqnr_db == pytest.approx(20 * np.log10(2), abs=1e-4)
+    nameless = measure(features, size).noisiest
+    assert nameless is not None
+    assert nameless.file == "4"
+    assert measure(LEVELS).noisiest is None
 
 
 def test_wrong_or_broken_levels_are_refused_by_name() -> None:

@@ -15,6 +15,8 @@ from edgevit.core.target import Budget
 from edgevit.core.task import DENSE_TASKS
 
 _COLUMNS = 80  # of a terminal
+# A warning about one image: its share of the noise of all of them, how far it is below them, and of how many at least.
+_MUCH_NOISE, _CLEAR_DB, _FEW_IMAGES = 0.25, 6.0, 16
 
 
 def describe_win(best: Variant, same: Sequence[Variant], rivals: int) -> str:
@@ -131,6 +133,7 @@ def list_warnings(best: Variant, variants: Sequence[Variant], budget: Budget) ->
             warnings.append(used.no_agreement)
     if figures is None or best.precision == "fp32":  # whose equality is a matter of arithmetic, not of samples
         return tuple(dict.fromkeys(warnings))
+    warnings.extend(_list_noisy(figures))
     drop, high = figures.drop_points, figures.drop_high
     if drop is not None and high is not None and drop <= budget.max_drop_points < high:
         warnings.append(
@@ -145,6 +148,20 @@ def list_warnings(best: Variant, variants: Sequence[Variant], budget: Budget) ->
             f"{100 * low:.2f} %, which is under {100 * least:g} %"
         )
     return tuple(dict.fromkeys(warnings))
+
+
+def _list_noisy(figures: Accuracy) -> list[str]:
+    """That one image makes much of the noise of all, as where it has values that calibration has not seen."""
+    noisy, worst = figures.noisiest, figures.worst_level
+    if noisy is None or noisy.sqnr_db is None or worst is None or figures.images < _FEW_IMAGES:
+        return []
+    if noisy.share < _MUCH_NOISE or noisy.sqnr_db > worst[1] - _CLEAR_DB:
+        return []
+    return [
+        f"{100 * noisy.share:.0f} % of the noise is that of one image of {figures.images}, {noisy.file}, which keeps "
+        f"{noisy.sqnr_db:.1f} dB where all together keep {worst[1]:.1f}: look at its answer, and calibrate with images "
+        "like it"
+    ]
 
 
 def _count_images(count: int) -> str:

@@ -50,6 +50,21 @@ class ImageChange:
 
 
 @dataclass(frozen=True)
+class NoisyImage(Figures):
+    """The image with most noise, of the level with most noise.
+
+    Attributes:
+        file: Its name within the set; where that is not known, its place, from 0.
+        share: Its part of the noise of all images, a fraction.
+        sqnr_db: Its own ratio; ``None`` where the float model's values are all zero.
+    """
+
+    file: str
+    share: float
+    sqnr_db: float | None = None
+
+
+@dataclass(frozen=True)
 class Accuracy(Figures):
     """An engine against labels and against the float model, on the same images.
 
@@ -85,6 +100,7 @@ class Accuracy(Figures):
         level_sqnr_db: The SQNR of every level of features; ``None`` where it equals the float model's. Where agreement
             says nothing, that of the outputs about their mean over the images, under the name ``the output``.
         no_agreement: Why agreement says nothing, so that an SQNR is judged; else empty.
+        noisiest: Of features and whole models; ``None`` where all equals the float model's.
         task_figures: Of depth, segment, detect and pose: the figures of :mod:`edgevit.core.report.task_figures`, by
             their keys.
     """
@@ -114,6 +130,7 @@ class Accuracy(Figures):
     level_sqnr_db: Mapping[str, float | None] = field(default_factory=dict)
     no_agreement: str = ""
     task_figures: Mapping[str, float] = field(default_factory=dict)
+    noisiest: NoisyImage | None = None
 
     def _percent(self, count: int | None) -> float | None:
         return None if count is None else 100 * count / self.images

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edgevit.build.verdict.choose import choose_variant
 from edgevit.build.verdict.write import Grounds, write_verdict
 from edgevit.core.report.report import Accuracy, Latency, Parity, Ratio, Variant, Verdict
+from edgevit.core.report.scores import NoisyImage
 from edgevit.core.target import Budget
 from edgevit.measure.intervals import paired_difference_interval, wilson_interval
 
@@ -415,3 +416,17 @@ def test_the_verdict_tells_labels_and_what_is_kept_in_words() -> None:
     )
     _, missed = decide(make("int8", 10, 100, judge_boxes(71.28)))
     assert (missed.passed, "--min-sqnr 30 --min-kept 71.2" in str(missed.next_step)) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("share", "own_db", "images", "warned"),
+    [(0.83, 12.4, 100, True), (0.83, 12.4, 15, False), (0.2, 12.4, 100, False), (0.83, 25, 100, False)],
+)
+def test_an_image_that_makes_most_of_the_noise_is_named(share: float, own_db: float, images: int, warned: bool) -> None:
+    noisy = NoisyImage("birds/3.jpg", share, own_db)
+    figures = dataclasses.replace(judge_boxes(99, sqnr_db=26.3), images=images, noisiest=noisy)
+    _, verdict = decide(make("fp32", 20, 400, judge_boxes(100)), make("int8", 10, 100, figures))
+    told = [warning for warning in verdict.warnings if "birds/3.jpg" in warning]
+    assert bool(told) is warned
+    if warned:
+        assert "83 % of the noise is that of one image of 100, birds/3.jpg, which keeps 12.4 dB where all" in told[0]

@@ -17,6 +17,7 @@ from edgevit.quantize.sensitivity import (
     choose_float,
     estimate_costs,
     find_group_pattern,
+    limit_choice,
     rank_groups,
     rank_sites,
     to_decibels,
@@ -103,6 +104,37 @@ def test_choose_float_keeps_within_its_share_of_the_cost(planned: Planned, damag
     chosen = choose_float(base, plan, make_pixels("vit"), damage, sqnr_db=100, share=0.2, pins={})
     costs = estimate_costs(base, list(plan.sites))
     assert 0 < sum(costs[name] for name in chosen) <= 0.2 * sum(costs.values())
+
+
+def test_limit_choice_stops_where_decibels_cost_more_than_half_a_percent_each() -> None:
+    noises = [10**-3.0, 10**-3.2, 10**-3.25, 10**-3.3]  # 30, 32, 32.5 and 33 dB
+    assert limit_choice(noises, [0.02, 0.04, 0.04], floor_db=27.5) == 1  # 2 dB for 2 %, then 0.5 dB for 4 %
+    assert limit_choice(noises, [0.02, 0.001, 0.001], floor_db=27.5) == 3
+    assert limit_choice(noises, [0.2, 0.1, 0.1], floor_db=27.5) == 0
+
+
+def test_limit_choice_goes_at_least_to_the_floor() -> None:
+    noises = [10**-2.4, 10**-2.6, 10**-2.8, 10**-2.81]
+    assert limit_choice(noises, [0.1, 0.1, 0.1], floor_db=27.5) == 2
+    assert limit_choice(noises, [0.1, 0.1, 0.1], floor_db=29) == 3  # which none reaches
+
+
+def test_choose_float_beyond_reach_keeps_only_what_pays(planned: Planned, damage: dict[str, float]) -> None:
+    base, plan = planned
+    images = make_pixels("vit")
+    costs = estimate_costs(base, list(plan.sites))
+    total = sum(costs.values())
+    out_of_reach = choose_float(base, plan, images, damage, sqnr_db=100, share=0.6, pins={})
+    spent = sum(costs[name] for name in out_of_reach)
+
+    def decibels(chosen: tuple[str, ...]) -> float:
+        return to_decibels(measure_noise(planned, [name for name in plan.sites if name not in chosen]))
+
+    # What it kept has paid, by a measurement of its own; all that the share allows would not have.
+    assert decibels(out_of_reach) - decibels(()) >= 0.5 * 100 * spent / total - 0.3
+    order = sorted(damage, key=lambda name: -(10 ** (-damage[name] / 10)) / costs[name])
+    assert list(out_of_reach) == [name for name in order if name in out_of_reach]
+    assert spent < 0.5 * total
 
 
 def test_sites_count_the_multiplications_of_linears_and_products() -> None:

@@ -92,6 +92,7 @@ def choose_float(
     sqnr_db: float,
     share: float,
     pins: Mapping[str, str],
+    notes: list[str] | None = None,
     progress: Progress = ignore_progress,
 ) -> tuple[str, ...]:
     """Leave float, until the logits keep ``sqnr_db``, the sites that make most noise for what quantising saves there.
@@ -99,7 +100,8 @@ def choose_float(
     At most ``share`` of the costs of all sites (:func:`estimate_costs`) is float then. Where that does not suffice, INT8
     would be slow and noisy: only the first of them stay float, as far as they gain decibels for their time
     (:func:`limit_choice`) or the logits would have less than 27.5 dB. Sites that the recipe ``pins`` are left alone;
-    ``damage`` is the SQNR in dB of each site alone. Gives the sites in the order of the choice.
+    ``damage`` is the SQNR in dB of each site alone; ``notes`` are told where it does not suffice. Gives the sites in the
+    order of the choice.
     """
     if is_large(graph, plan):
         pixels = pixels[: limit_images(graph, len(pixels))]
@@ -135,7 +137,13 @@ def choose_float(
         noises = [first]
         for name in chosen:
             noises.append(noises[-1] + (noise - first) * alone[name] / max(1e-30, gone))
-        chosen = chosen[: limit_choice(noises, [costs[name] / total for name in chosen], min(sqnr_db, SQNR_DB))]
+        count = limit_choice(noises, [costs[name] / total for name in chosen], min(sqnr_db, SQNR_DB))
+        if notes is not None and count < len(chosen):
+            notes.append(
+                f"{100 * share:.0f} % of the arithmetic in float would give {to_decibels(noise):.1f} dB, not {sqnr_db:g}: "
+                f"only what pays stays float, which gives about {to_decibels(noises[count]):.1f} dB"
+            )
+        chosen = chosen[:count]
     return tuple(chosen)
 
 

@@ -124,7 +124,10 @@ def test_choose_float_beyond_reach_keeps_only_what_pays(planned: Planned, damage
     images = make_pixels("vit")
     costs = estimate_costs(base, list(plan.sites))
     total = sum(costs.values())
-    out_of_reach = choose_float(base, plan, images, damage, sqnr_db=100, share=0.6, pins={})
+    notes: list[str] = []
+    out_of_reach = choose_float(base, plan, images, damage, sqnr_db=100, share=0.6, pins={}, notes=notes)
+    assert len(notes) == 1
+    assert "not 100: only what pays stays float" in notes[0]
     spent = sum(costs[name] for name in out_of_reach)
 
     def decibels(chosen: tuple[str, ...]) -> float:
@@ -171,6 +174,7 @@ def test_plan_quantization_leaves_float_what_choose_float_names() -> None:
     recipe = Quantization(sqnr_db=100, float_share=0.1, products="both")
     record = plan_quantization(make_graph("vit"), make_pixels("vit"), recipe, "openvino")[2]
     assert record.fallback
+    assert "10 % of the arithmetic in float" in record.notes[-1]
     assert {s.name for s in record.sites if s.precision == "float"} >= set(record.fallback)
     assert all(s.reason for s in record.sites if s.precision == "float")
 

@@ -121,6 +121,7 @@ def plan_quantization(
         sqnr_db=SQNR_DB if quantization.sqnr_db is None else quantization.sqnr_db,
         share=quantization.float_share,
         pins=pins,
+        gain=quantization.float_gain,
         notes=notes,
         progress=progress,
     )

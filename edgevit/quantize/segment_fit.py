@@ -190,7 +190,7 @@ class SegmentFit:
         value = operand(node)
         name, source = value.name or "", trace_layout(value).name or ""
         self._plan.sites[node.name or ""] = fit_conv(
-            node, source, self._statistics[name], self._maps[name], self._placement
+            node, source, self._statistics[name], self._maps[name], self._placement, self._quantization.rounding
         )
 
     def _is_wanted(self, node: ir.Node) -> bool:

@@ -45,7 +45,7 @@ class TaskModel:
         module.set_attn_implementation("eager")
         if hasattr(module, "attn_mask_probs"):  # how often EoMT masks attention in training, which anneals it to never
             module.attn_mask_probs.zero_()
-        if self.kind == "DPTForDepthEstimation":  # of whose map this seed's last ReLU leaves 0 in 9,999 of 10,000 places
+        if self.kind == "DPTForDepthEstimation":  # this seed's last ReLU leaves 0 in 9,999 of 10,000 places
             module.head.head[4].bias += _DPT_BIAS
         module.save_pretrained(folder)
         processor.save_pretrained(folder)

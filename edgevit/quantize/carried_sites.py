@@ -60,7 +60,7 @@ def find_float_reason(node: ir.Node, placement: Placement) -> str:
 def leads_to_convolutions(node: ir.Node) -> bool:
     """Whether all that reads a node's result reaches the graph's outputs by convolutions.
 
-    So a map's decoder begins. A detector's boxes, classes and queries come from Linears and attention, which INT8 ruins.
+    So a map's decoder begins. A detector's boxes and classes come from Linears and attention, which INT8 may ruin.
     """
     left, seen = [*node.outputs], set()
     while left:

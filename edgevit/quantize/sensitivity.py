@@ -98,9 +98,9 @@ def choose_float(
     """Leave float, until the logits keep ``sqnr_db``, the sites that make most noise for what quantising saves there.
 
     At most ``share`` of the costs of all sites (:func:`estimate_costs`) is float then. Beyond 31.5 dB a percent of them
-    has to buy ``gain`` decibels, or the sites that come last stay quantised (:func:`limit_choice`). Sites that the recipe
-    ``pins`` are left alone; ``damage`` is the SQNR in dB of each site alone; ``notes`` are told where decibels were too
-    dear. Gives the sites in the order of the choice.
+    has to buy ``gain`` decibels, or the sites that come last stay quantised (:func:`limit_choice`). Sites that the
+    recipe ``pins`` are left alone; ``damage`` is the SQNR in dB of each site alone; ``notes`` are told where decibels
+    were too dear. Gives the sites in the order of the choice.
     """
     if is_large(graph, plan):
         pixels = pixels[: limit_images(graph, len(pixels))]
@@ -139,9 +139,9 @@ def choose_float(
         count = limit_choice(noises, shares, gain)
         if notes is not None and count < len(chosen):
             notes.append(
-                f"{100 * sum(shares):.1f} % of the arithmetic in float would give {to_decibels(noise):.1f} dB, of which "
-                f"{sqnr_db:g} are wanted: {100 * sum(shares[:count]):.1f} % stay float, for about "
-                f"{to_decibels(noises[count]):.1f} dB, as the rest would cost more time than they are worth"
+                f"{100 * sum(shares):.1f} % of the arithmetic in float would give {to_decibels(noise):.1f} dB "
+                f"({sqnr_db:g} are wanted); {100 * sum(shares[:count]):.1f} % are float, for about "
+                f"{to_decibels(noises[count]):.1f} dB, as the others would take more time than they are worth"
             )
         chosen = chosen[:count]
     return tuple(chosen)

@@ -131,7 +131,7 @@ def test_choose_float_keeps_only_what_pays(planned: Planned, damage: dict[str, f
     chosen = choose_float(base, plan, images, damage, sqnr_db=60, share=0.6, pins={}, gain=0.2, notes=notes)
     assert list(chosen) == list(every)[: len(chosen)]
     assert 0 < len(chosen) < len(every)
-    assert "60 are wanted" in notes[0]
+    assert "(60 are wanted)" in notes[0]
 
     def decibels(floats: tuple[str, ...]) -> float:
         return to_decibels(measure_noise(planned, [name for name in plan.sites if name not in floats]))

@@ -7,7 +7,7 @@ places. Cases:
    Resizing their results, shifting them by their place in the kernel and adding them up multiplies each axis by a
    constant matrix; what is shifted in from outside the map is 0 there. ViTPose-S: a 16th of the multiplications.
 
-Left alone: a Resize that something else reads or that cuts a part out, channels in groups, and whatever gets no cheaper.
+Left alone: a Resize that something else reads or that cuts a part out, channels in groups, and what gets no cheaper.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Scales of the kernel are per output channel (Krishnamoorthi, 2018, arXiv:1806.08342, section 3.1); the bias keeps the
 mean of every output channel (Nagel et al., 2019, arXiv:1906.04721, section 4.2). A convolution is a Linear of patches,
-by which GPTQ rounds its kernel; neighbouring places of a map are much alike, so that it gains more there than elsewhere.
+by which GPTQ rounds its kernel: neighbouring places of a map are much alike, so that it gains much.
 """
 
 from __future__ import annotations

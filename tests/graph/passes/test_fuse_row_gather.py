@@ -27,8 +27,9 @@ TOKENS = DEQUANTIZE + SWAP + FLATTEN + "e = Constant <value = int64[3] {-1, 8, 1
 ORDER = "o = Constant <value = int64[6] {7, 2, 0, 5, 5, 1}> () "
 WINDOWS = TOKENS + ORDER + "g = Gather <axis: int = 1> (l, o) y = MatMul (g, w)"
 PATCHES = (  # that begin two rows in front of the image
-    "b = Constant <value = int64[1] {0}> () e = Constant <value = int64[1] {6}> () a = Constant <value = int64[1] {1}> () "
-    "i = Slice (x, b, e, a) p = Constant <value = int64[8] {0, 2, 0, 0, 0, 0, 0, 0}> () m = Pad (i, p) "
+    "b = Constant <value = int64[1] {0}> () e = Constant <value = int64[1] {6}> () "
+    "a = Constant <value = int64[1] {1}> () i = Slice (x, b, e, a) "
+    "p = Constant <value = int64[8] {0, 2, 0, 0, 0, 0, 0, 0}> () m = Pad (i, p) "
     "h = Constant <value = int64[4] {-1, 4, 3, 12}> () d = Reshape (m, h) "
     + SWAP
     + "c = Constant <value = int64[3] {1, 6, 48}> () r = Reshape (t, c) f = Cast <to: int = 1> (r) y = MatMul (f, w)"

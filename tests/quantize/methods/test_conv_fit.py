@@ -72,7 +72,7 @@ def fit(node: ir.Node, maps: list[Values], rounding: Rounding, library: str) -> 
 
 
 def measure(plan: SitePlan, weight: Values, bias: Values | None, settings: dict[str, Any]) -> float:
-    """Noise of the kernel over signal on maps that were not seen, of which both convolutions read the quantised form."""
+    """Noise of the kernel over signal on maps that were not seen; both convolutions read their quantised form."""
     assert plan.weight is not None
     assert plan.scale is not None
     stored = (plan.weight * plan.scale[:, None, None, None]).astype(np.float32)

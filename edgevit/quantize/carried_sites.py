@@ -62,7 +62,8 @@ def leads_to_convolutions(node: ir.Node) -> bool:
 
     So a map's decoder begins. A detector's boxes and classes come from Linears and attention, which INT8 may ruin.
     """
-    left, seen = [*node.outputs], set()
+    left = [*node.outputs]
+    seen: set[ir.Node] = set()
     while left:
         value = left.pop()
         if value.is_graph_output():

@@ -162,7 +162,10 @@ def test_resize_that_is_followed_by_another_convolution_goes_behind_the_first(tm
     first = helper.make_node("Conv", ["large", "w"], ["a"], name="first")
     second = helper.make_node("Conv", ["a", "w"], ["y"], name="second")
     rng = np.random.default_rng(0)
-    constants: dict[str, Any] = {"sizes": np.asarray([9, 7], np.int64), "w": rng.normal(size=(6, 6, 1, 1)).astype(np.float32)}
+    constants: dict[str, Any] = {
+        "sizes": np.asarray([9, 7], np.int64),
+        "w": rng.normal(size=(6, 6, 1, 1)).astype(np.float32),
+    }
     proto = helper.make_graph(
         [node, first, second],
         "g",

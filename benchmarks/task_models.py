@@ -12,6 +12,7 @@ from tests.support.reference import import_transformers, randomise
 _SMALL: dict[str, Any] = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6}
 _SWIN_TINY: dict[str, Any] = {"window_size": 7, "out_features": ["stage1", "stage2", "stage3", "stage4"]}
 _NECK = [48, 96, 192, 384]
+_DPT_BIAS = 1.5  # 0 in 0.5 % of its places then, as of the random Depth Anything; noise of zeros says nothing
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class TaskModel:
         module.set_attn_implementation("eager")
         if hasattr(module, "attn_mask_probs"):  # how often EoMT masks attention in training, which anneals it to never
             module.attn_mask_probs.zero_()
+        if self.kind == "DPTForDepthEstimation":  # this seed's last ReLU leaves 0 in 9,999 of 10,000 places
+            module.head.head[4].bias += _DPT_BIAS
         module.save_pretrained(folder)
         processor.save_pretrained(folder)
         return module

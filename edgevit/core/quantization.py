@@ -16,6 +16,7 @@ from edgevit.core.task import Task, TaskName
 Observer: TypeAlias = Literal["minmax", "percentile", "mse", "output", "loss"]
 Products: TypeAlias = Literal["auto", "float", "scores", "both"]
 Activations: TypeAlias = Literal["int8", "float"]
+Rounding: TypeAlias = Literal["nearest", "gptq"]
 SiteChoice: TypeAlias = Literal["int8", "float"]
 SitePrecision: TypeAlias = Literal["int8", "fp8", "float"]
 
@@ -47,6 +48,7 @@ class Quantization:
             outputs keep this SQNR in dB on calibration images; by default as :data:`SQNR_DB` has it.
         float_share: The share of all sites' arithmetic that may stay float for it
             (:func:`edgevit.quantize.sensitivity.estimate_costs`).
+        float_gain: Decibels that a percent of the arithmetic in float has to buy beyond 31.5 dB; 0 for any.
         rotate: Rotate the residual stream (:mod:`edgevit.models.folds.residual_rotation`).
         center: Move the input of a symmetric engine's second MLP Linear so that zero is in the middle.
         center_attention: Where products of attention are INT8: bring the mean of every channel of keys and values to
@@ -77,6 +79,7 @@ class Quantization:
     products: Products = "auto"
     sqnr_db: float | None = None
     float_share: float = 0.25
+    float_gain: float = 0.75
     rotate: bool = True
     center: bool = True
     center_attention: bool = True
@@ -87,7 +90,7 @@ class Quantization:
     norm_scale: bool = False
     smooth: bool = True
     bias_correction: bool = True
-    rounding: Literal["nearest", "gptq"] = "gptq"
+    rounding: Rounding = "gptq"
     observers: Mapping[str, Observer] = field(default_factory=dict)
     sites: Mapping[str, SiteChoice] = field(default_factory=dict)
 
@@ -99,6 +102,7 @@ class Quantization:
             (not 50 < self.percentile <= 100, f"percentile = {self.percentile} is not between 50 and 100"),
             (not -20 <= (self.sqnr_db or 0) <= 100, f"sqnr_db = {self.sqnr_db} is not between -20 and 100"),
             (not 0 <= self.float_share <= 1, f"float_share = {self.float_share} is not between 0 and 1"),
+            (not 0 <= self.float_gain <= 100, f"float_gain = {self.float_gain} is not between 0 and 100"),
         )
 
     def choose_sqnr_db(self, task: Task) -> float:

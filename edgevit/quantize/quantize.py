@@ -114,6 +114,8 @@ def plan_quantization(
     started = time.perf_counter()
     damage = rank_sites(base, plan, sample, progress)
     groups = rank_groups(base, plan, sample, progress)
+    alone = f"only weights are int{quantization.weight_bits}: the recipe keeps activations float"
+    notes = [alone] if quantization.activations == "float" and precision == "int8" else []
     fallback = choose_float(
         base,
         plan,
@@ -122,6 +124,8 @@ def plan_quantization(
         sqnr_db=SQNR_DB if quantization.sqnr_db is None else quantization.sqnr_db,
         share=quantization.float_share,
         pins=pins,
+        gain=quantization.float_gain,
+        notes=notes,
         progress=progress,
     )
     reasons.update(dict.fromkeys(fallback, f"it makes much noise for the time that {precision.upper()} would save"))
@@ -131,10 +135,8 @@ def plan_quantization(
         quantized = site.name in plan.sites and site.name not in reasons
         reason = "" if quantized else reasons.get(site.name, "the recipe or the engine keeps it float")
         records.append(SiteRecord(site.name, precision if quantized else "float", reason, damage.get(site.name)))
-    alone = f"only weights are int{quantization.weight_bits}: the recipe keeps activations float"
-    notes = (alone,) if quantization.activations == "float" and precision == "int8" else ()
     record = QuantizationRecord(
-        count, sites=tuple(records), groups=groups, fallback=fallback, seconds=seconds, notes=notes
+        count, sites=tuple(records), groups=groups, fallback=fallback, seconds=seconds, notes=tuple(notes)
     )
     return base, plan, record
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -16,7 +15,7 @@ from edgevit.graph.graph import is_made_by, operand
 from edgevit.graph.join import CARRIED
 from edgevit.graph.linears import STACK, read_weight, trace_layout, weight_of
 from edgevit.graph.segments import Segment, SegmentRunner, extract_segment
-from edgevit.quantize.carried_sites import list_convs
+from edgevit.quantize.carried_sites import find_float_reason, list_convs
 from edgevit.quantize.grid import Grid
 from edgevit.quantize.methods.attention_centring import Attention, center_attention, find_attention
 from edgevit.quantize.methods.channel_equalization import (
@@ -191,7 +190,7 @@ class SegmentFit:
         value = operand(node)
         name, source = value.name or "", trace_layout(value).name or ""
         self._plan.sites[node.name or ""] = fit_conv(
-            node, source, self._statistics[name], self._maps[name], self._placement
+            node, source, self._statistics[name], self._maps[name], self._placement, self._quantization.rounding
         )
 
     def _is_wanted(self, node: ir.Node) -> bool:
@@ -222,8 +221,7 @@ class SegmentFit:
             return f"a matrix of {' × '.join(map(str, weight.shape))} is no faster in INT8"
         if quantized and count_rows(node) < self._placement.smallest_rows:
             return "a Linear of one row is no faster in INT8"
-        patterns = self._placement.float_sites.items() if quantized else ()
-        return next((reason for pattern, reason in patterns if fnmatch.fnmatch(name, pattern)), "")
+        return find_float_reason(node, self._placement) if quantized else ""
 
     def _fit_product(self, node: ir.Node) -> None:
         """The operands of a product of two activations keep their whole range.

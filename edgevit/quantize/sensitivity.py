@@ -8,9 +8,10 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from edgevit.core.progress import Progress, ignore_progress
+from edgevit.core.quantization import SQNR_DB_OF_EMBEDDINGS
 from edgevit.graph.graph import Graph
 from edgevit.quantize.carried_noise import is_large, limit_images, measure_parts
 from edgevit.quantize.plan import QuantizationPlan
@@ -90,12 +91,16 @@ def choose_float(
     sqnr_db: float,
     share: float,
     pins: Mapping[str, str],
+    gain: float = 0.0,
+    notes: list[str] | None = None,
     progress: Progress = ignore_progress,
 ) -> tuple[str, ...]:
     """Leave float, until the logits keep ``sqnr_db``, the sites that make most noise for what quantising saves there.
 
-    At most ``share`` of the costs of all sites (:func:`estimate_costs`) is float then. Sites that the recipe ``pins``
-    are left alone; ``damage`` is the SQNR in dB of each site alone. Gives the sites in the order of the choice.
+    At most ``share`` of the costs of all sites (:func:`estimate_costs`) is float then. Beyond 31.5 dB a percent of them
+    has to buy ``gain`` decibels, or the sites that come last stay quantised (:func:`limit_choice`). Sites that the
+    recipe ``pins`` are left alone; ``damage`` is the SQNR in dB of each site alone; ``notes`` are told where decibels
+    were too dear. Gives the sites in the order of the choice.
     """
     if is_large(graph, plan):
         pixels = pixels[: limit_images(graph, len(pixels))]
@@ -107,7 +112,7 @@ def choose_float(
     reference = run_graph(graph, pixels)
     chosen: list[str] = []
     progress(_CHOICE, 0, _ROUNDS)
-    noise = measure_noise(graph, plan, list(plan.sites), pixels, reference)
+    first = noise = measure_noise(graph, plan, list(plan.sites), pixels, reference)
     for done in range(_ROUNDS):
         progress(_CHOICE, done, _ROUNDS)
         if noise <= wanted:
@@ -126,7 +131,38 @@ def choose_float(
             break
         noise = measure_noise(graph, plan, [n for n in plan.sites if n not in chosen], pixels, reference)
     progress(_CHOICE, _ROUNDS, _ROUNDS)
+    if gain and sqnr_db > SQNR_DB_OF_EMBEDDINGS:
+        shares, gone = [costs[name] / sum(costs.values()) for name in chosen], sum(alone[name] for name in chosen)
+        noises = [first]
+        for name in chosen:
+            noises.append(noises[-1] + (noise - first) * alone[name] / max(1e-30, gone))
+        count = limit_choice(noises, shares, gain)
+        if notes is not None and count < len(chosen):
+            notes.append(
+                f"{100 * sum(shares):.1f} % of the arithmetic in float would give {to_decibels(noise):.1f} dB "
+                f"({sqnr_db:g} are wanted); {100 * sum(shares[:count]):.1f} % are float, for about "
+                f"{to_decibels(noises[count]):.1f} dB, as the others would take more time than they are worth"
+            )
+        chosen = chosen[:count]
     return tuple(chosen)
+
+
+def limit_choice(noises: Sequence[float], shares: Sequence[float], gain: float) -> int:
+    """How many of the sites that were chosen pay.
+
+    Args:
+        noises: Noise over signal with none of them in float, with the first, with the first two …
+        shares: Of each site of the arithmetic of all.
+        gain: Decibels that a percent of the arithmetic is worth.
+
+    Returns:
+        With how many the decibels, less what their time is worth, are most: of those that reach 31.5 dB, up to which
+        every decibel pays. All where none do.
+    """
+    decibels = [to_decibels(noise) for noise in noises]
+    spent = [100 * sum(shares[:count]) for count in range(len(noises))]
+    enough = next((count for count, found in enumerate(decibels) if found >= SQNR_DB_OF_EMBEDDINGS), len(shares))
+    return max(range(enough, len(noises)), key=lambda count: decibels[count] - gain * spent[count])
 
 
 def estimate_costs(graph: Graph, sites: Collection[str]) -> dict[str, float]:

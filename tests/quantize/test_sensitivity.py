@@ -17,6 +17,7 @@ from edgevit.quantize.sensitivity import (
     choose_float,
     estimate_costs,
     find_group_pattern,
+    limit_choice,
     rank_groups,
     rank_sites,
     to_decibels,
@@ -105,6 +106,55 @@ def test_choose_float_keeps_within_its_share_of_the_cost(planned: Planned, damag
     assert 0 < sum(costs[name] for name in chosen) <= 0.2 * sum(costs.values())
 
 
+def test_limit_choice_stops_where_decibels_cost_more_than_they_are_worth() -> None:
+    noises = [10**-3.2, 10**-3.4, 10**-3.45, 10**-3.5]  # 32, 34, 34.5 and 35 dB
+    assert limit_choice(noises, [0.02, 0.04, 0.04], gain=0.5) == 1  # 2 dB for 2 %, then 0.5 dB for 4 %
+    assert limit_choice(noises, [0.02, 0.04, 0.04], gain=0.1) == 3
+    assert limit_choice(noises, [0.02, 0.001, 0.001], gain=0.5) == 3
+    assert limit_choice(noises, [0.2, 0.1, 0.1], gain=0.5) == 0
+    assert limit_choice(noises, [0.2, 0.1, 0.1], gain=0.0) == 3
+
+
+def test_limit_choice_goes_at_least_to_the_floor() -> None:
+    noises = [10**-2.4, 10**-2.9, 10**-3.2, 10**-3.21]
+    assert limit_choice(noises, [0.1, 0.1, 0.1], gain=0.5) == 2
+    assert limit_choice(noises[:2], [0.1], gain=0.5) == 1  # which does not reach it
+
+
+def test_choose_float_keeps_only_what_pays(planned: Planned, damage: dict[str, float]) -> None:
+    base, plan = planned
+    images = make_pixels("vit")
+    costs = estimate_costs(base, list(plan.sites))
+    notes: list[str] = []
+    every = choose_float(base, plan, images, damage, sqnr_db=60, share=0.6, pins={}, notes=notes)
+    assert not notes
+    chosen = choose_float(base, plan, images, damage, sqnr_db=60, share=0.6, pins={}, gain=0.2, notes=notes)
+    assert list(chosen) == list(every)[: len(chosen)]
+    assert 0 < len(chosen) < len(every)
+    assert "(60 are wanted)" in notes[0]
+
+    def decibels(floats: tuple[str, ...]) -> float:
+        return to_decibels(measure_noise(planned, [name for name in plan.sites if name not in floats]))
+
+    # By measurements of their own: what was kept has paid, and the rest would not have.
+    rest = 100 * sum(costs[name] for name in every if name not in chosen) / sum(costs.values())
+    spent = 100 * sum(costs[name] for name in chosen) / sum(costs.values())
+    assert decibels(chosen) - decibels(()) >= 0.2 * spent - 0.5
+    assert decibels(every) - decibels(chosen) <= 0.2 * rest + 0.5
+
+
+@pytest.mark.parametrize("sqnr_db", [27.5, 31.5])
+def test_choose_float_spends_what_it_takes_up_to_what_embeddings_need(
+    planned: Planned, damage: dict[str, float], sqnr_db: float
+) -> None:
+    base, plan = planned
+    found = [
+        choose_float(base, plan, make_pixels("vit"), damage, sqnr_db=sqnr_db, share=1.0, pins={}, gain=gain)
+        for gain in (0.0, 100.0)
+    ]
+    assert found[0] == found[1]
+
+
 def test_sites_count_the_multiplications_of_linears_and_products() -> None:
     config = CONFIGS["vit"]
     tokens = config.grid[0] * config.grid[1] + 1
@@ -136,7 +186,7 @@ def test_to_decibels_of_no_noise_is_finite() -> None:
 
 
 def test_plan_quantization_leaves_float_what_choose_float_names() -> None:
-    recipe = Quantization(sqnr_db=100, float_share=0.1, products="both")
+    recipe = Quantization(sqnr_db=100, float_share=0.1, float_gain=0, products="both")
     record = plan_quantization(make_graph("vit"), make_pixels("vit"), recipe, "openvino")[2]
     assert record.fallback
     assert {s.name for s in record.sites if s.precision == "float"} >= set(record.fallback)

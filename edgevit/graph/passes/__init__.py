@@ -21,6 +21,7 @@ from edgevit.graph.passes.fuse_attention import Form, fuse_attention
 from edgevit.graph.passes.fuse_gelu import fuse_gelu
 from edgevit.graph.passes.fuse_layer_norm import fuse_layer_norm
 from edgevit.graph.passes.fuse_token_gather import fuse_token_gather
+from edgevit.graph.passes.move_convolution import move_convolution
 from edgevit.graph.passes.name_sites import name_sites
 from edgevit.graph.passes.remove_identity import remove_identity
 from edgevit.graph.passes.remove_moves import remove_moves
@@ -50,6 +51,7 @@ FOREIGN: tuple[tuple[str, Pass], ...] = (
 CARRIED_PASSES: tuple[tuple[str, Pass], ...] = (
     ("fold_batch_norm", fold_batch_norm),
     ("restate_resize", restate_resize),
+    ("move_convolution", move_convolution),
 )
 
 # One that was recognised only in part: the form that engines fuse. The last two shorten what the others leave.

@@ -52,7 +52,8 @@ def fuse_row_gather(graph: Graph) -> PassRecord:
 def _moves_bytes(value: ir.Value) -> bool:
     """Whether OpenVINO moves the tensor as bytes: it is the image, or a DequantizeLinear will come behind the move."""
     producer = value.producer()
-    while producer is not None and producer.op_type == "Reshape" and producer.inputs[0] is not None:
+    # ViTPose's patches begin in front of the image, which is cut and padded for it.
+    while producer is not None and producer.op_type in ("Reshape", "Pad", "Slice") and producer.inputs[0] is not None:
         value, producer = producer.inputs[0], producer.inputs[0].producer()
     return value.dtype == ir.DataType.UINT8 if producer is None else producer.op_type == "DequantizeLinear"
 

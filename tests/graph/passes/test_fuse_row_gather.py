@@ -26,6 +26,14 @@ CONTEXT = DEQUANTIZE + SWAP + FLATTEN + "y = MatMul (r, w)"
 TOKENS = DEQUANTIZE + SWAP + FLATTEN + "e = Constant <value = int64[3] {-1, 8, 15}> () l = Reshape (r, e) "
 ORDER = "o = Constant <value = int64[6] {7, 2, 0, 5, 5, 1}> () "
 WINDOWS = TOKENS + ORDER + "g = Gather <axis: int = 1> (l, o) y = MatMul (g, w)"
+PATCHES = (  # that begin two rows in front of the image
+    "b = Constant <value = int64[1] {0}> () e = Constant <value = int64[1] {6}> () "
+    "a = Constant <value = int64[1] {1}> () i = Slice (x, b, e, a) "
+    "p = Constant <value = int64[8] {0, 2, 0, 0, 0, 0, 0, 0}> () m = Pad (i, p) "
+    "h = Constant <value = int64[4] {-1, 4, 3, 12}> () d = Reshape (m, h) "
+    + SWAP
+    + "c = Constant <value = int64[3] {1, 6, 48}> () r = Reshape (t, c) f = Cast <to: int = 1> (r) y = MatMul (f, w)"
+)
 KEY_INPUTS = "int8[4,4,3,5] x, float[4,3,6,5] q"
 CONTEXT_INPUTS = "int8[4,3,4,5] x, float[15,2] w"
 SYMBOLIC_INPUTS = "int8[n,3,4,5] x, float[15,2] w"
@@ -49,7 +57,7 @@ def run(graph: Graph, windows: int = 4) -> np.ndarray:
         shape = [d if isinstance(d, int) else windows for d in value.shape or ()]
         whole = value.dtype != ir.DataType.FLOAT
         numbers = generator.integers(-128, 128, shape) if whole else generator.normal(size=shape)
-        feeds[value.name or ""] = numbers.astype(np.int8 if whole else np.float32)
+        feeds[value.name or ""] = numbers.astype(value.dtype.numpy() if value.dtype is not None else np.float32)
     content = ir.serde.serialize_model(graph.model).SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     result: np.ndarray = session.run(None, feeds)[0]
@@ -67,8 +75,9 @@ def moves(graph: Graph) -> dict[str, int]:
         (KEYS, KEY_INPUTS, {"Gather": 1, "Transpose": 1}),
         (CONTEXT, CONTEXT_INPUTS, {"Gather": 1}),
         (WINDOWS, CONTEXT_INPUTS, {"Gather": 1}),
+        (PATCHES, "uint8[1,8,12,3] x, float[48,2] w", {"Gather": 1}),
     ],
-    ids=["keys", "context", "windows"],
+    ids=["keys", "context", "windows", "patches"],
 )
 def test_fuse_row_gather_replaces_the_transpose_of_bytes(body: str, inputs: str, expected: dict[str, int]) -> None:
     graph = parse(body, inputs)

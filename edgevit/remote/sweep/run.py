@@ -29,8 +29,9 @@ WAVE = 16
 """Cells for each share of a node that are prepared before their latencies are measured."""
 RETRIES = 3
 """Of a task whose worker, node or disk failed."""
-_TASKS_PER_WORKER = 25
-"""Then a new process takes over: libraries keep some memory of every build."""
+_TASKS_PER_WORKER = 200
+"""Then a new process takes over: libraries keep some memory of every build. Not earlier, as a process takes some
+seconds to import them, which is several steps of a small model."""
 _BASE_BYTES, _SOURCE_FACTOR = 1 << 30, 6
 """Of memory that a build takes: libraries, and weights as read, exported, compiled and packed for several engines."""
 _LEAST = 0.4

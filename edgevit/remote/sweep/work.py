@@ -24,6 +24,7 @@ from edgevit.build.fill_cache import fill_cache
 from edgevit.build.lock import lock_output
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import EdgevitError, OutputError
+from edgevit.core.memory import collect_new_alone
 from edgevit.core.report.report import Report
 from edgevit.core.target import load_target
 from edgevit.remote.sweep.cell import Cell
@@ -261,7 +262,8 @@ def catch_faults(job: Job, do: Callable[[], Done]) -> Done | CellResult:
         MachineFaultError: The machine stopped it.
     """
     try:
-        return do()
+        with collect_new_alone():  # a worker is a program of edgevit's own, and torch's objects stay in it
+            return do()
     except OutputError as exc:
         raise MachineFaultError(f"{exc.message}; {exc.hint}") from exc
     except EdgevitError as exc:

@@ -14,10 +14,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.support.small_cluster import insist
 
 KINDS = ("driver", "worker", "raylet", "head")
 _SPARED = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
@@ -46,14 +48,15 @@ class Simulated:
         from ray.cluster_utils import Cluster
 
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        self.cluster: Any = _insist(
+        os.environ.setdefault("RAY_worker_niceness", "0")  # as docs/sweep.md says of a cluster's nodes
+        self.cluster: Any = insist(
             lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         )
         for _ in range(nodes):
             self.add()
 
     def add(self) -> None:
-        _insist(lambda: self.cluster.add_node(num_cpus=2, resources={"edgevit": 1}, include_dashboard=False))
+        insist(lambda: self.cluster.add_node(num_cpus=2, resources={"edgevit": 1}, include_dashboard=False))
 
     def list_workers(self) -> list[int]:
         """Processes that run steps, or wait for some."""
@@ -146,16 +149,6 @@ def torment_sweep(
             _kill(driver.pid)
             driver.wait()
         simulated.kill_all()
-
-
-def _insist(start: Callable[[], Any]) -> Any:
-    """Ray gives a node half a minute to start, which a busy machine may need."""
-    for _ in range(5):
-        try:
-            return start()
-        except Exception as exc:  # Ray raises bare ones
-            last = exc
-    raise last
 
 
 def _wait(process: subprocess.Popen[str], seconds: float) -> int | None:

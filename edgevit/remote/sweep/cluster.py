@@ -212,6 +212,8 @@ def _set_environment(cpus: int | None) -> Iterator[None]:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         # a build that takes more memory than there is would be begun anew for ever
         "RAY_task_oom_retries": "3",
+        # workers would give way to everything else: what is measured there is to be what one build measures
+        "RAY_worker_niceness": "0",
     }
     if cpus is not None:  # unset, Ray would give one thread to every task, and a build here has one for each CPU
         wanted["OMP_NUM_THREADS"] = str(cpus)

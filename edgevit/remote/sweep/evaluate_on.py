@@ -44,6 +44,7 @@ MOST_IMAGES = 256
 """Of a shard: a multiple of the batch, few enough that some nodes share some thousand images evenly."""
 MOST_BYTES = 64 << 20
 """Of a shard's answers: maps are large, and nodes and this process hold a shard's at a time."""
+_LOG_LEVEL = "RAY_BACKEND_LOG_LEVEL"
 FOLDER = "evaluations"
 """In the cache, where answers lie if no folder is named."""
 
@@ -123,8 +124,10 @@ def _answer_on(question: Question, *, address: str, folder: Path, progress: Prog
         raise BundleError(f"{question.bundle.path} is a portable bundle: it has no engine yet", "finish it first")
     threads = _count_threads(question.reference is not None)  # before connect sets Ray's number for this process
     # Ray's core warns of every actor of Ray Data on the screen (its issue 53727), and says there that it shall not.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     with contextlib.ExitStack() as stack:
+        if _LOG_LEVEL not in os.environ:
+            os.environ[_LOG_LEVEL] = "fatal"
+            stack.callback(os.environ.pop, _LOG_LEVEL, None)
         with _mute_core():
             cluster = stack.enter_context(connect(address))
         yield ClusterAnswers(question, cluster, folder, threads, progress)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from benchmarks.sweep_sleep import SleepingJob
 from edgevit.cli.demo_models import MODELS
 from edgevit.core.report.report import Report
 from edgevit.remote.sweep.cell import Cell
-from edgevit.remote.sweep.cluster import NODE, connect
+from edgevit.remote.sweep.cluster import connect
 from edgevit.remote.sweep.result import BUNDLE, CellResult
 from edgevit.remote.sweep.run import Steps, Task, run_jobs
 from edgevit.remote.sweep.work import Job, build_cell, prepare_cell
@@ -39,7 +38,7 @@ def build(job: Any) -> CellResult:
 
 def measure(folder: Path, beside: bool) -> dict[str, Any]:
     """The cell's median and 90th percentile, and how many steps ended on the other node while it was built."""
-    from ray.cluster_utils import Cluster
+    from tests.support.small_cluster import start_nodes
 
     cell = Cell(str(MODELS["vit"]), "intel-cpu", precision="fp32")
     job = Job("real", cell.identify(), cell, folder / "cells" / "real")
@@ -58,11 +57,8 @@ def measure(folder: Path, beside: bool) -> dict[str, Any]:
             if result.name == "real":
                 raise EnoughError
 
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    simulated = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    simulated = start_nodes(2, num_cpus=2)
     try:
-        for _ in range(2):
-            simulated.add_node(num_cpus=2, resources={NODE: 1}, include_dashboard=False)
         with connect(simulated.address) as cluster, contextlib.suppress(EnoughError):
             run_jobs(tasks, cluster, listen, steps=Steps(prepare, build))
     finally:

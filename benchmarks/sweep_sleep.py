@@ -78,3 +78,8 @@ def note_step(folder: Path, step: str, name: str, seconds: float) -> None:
 def read_steps(folder: Path) -> list[dict[str, Any]]:
     """What :func:`note_step` wrote."""
     return [json.loads(line) for line in (folder / STEPS_FILE).read_text(encoding="utf-8").splitlines()]
+
+
+def read_resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")

@@ -8,9 +8,8 @@
 - ``efficiency``: cells that sleep on 1 to 64 simulated nodes. These are places of one raylet, each with a worker: 64
   raylets do not fit one small machine. What several raylets cost is not in it; they are in ``kills`` and in the tests.
 - ``kills``: processes killed at random during a sweep of cells that sleep, on raylets of this machine.
-- ``latency``: a real cell's latency in a sweep whose other node (another raylet of this machine) is at other steps,
-  which sleep, against that of the cell built by itself. Raylets of one machine share its cores: with steps that compute
-  there, it would show the machine and not the sweep.
+- ``latency``: a real cell's latency in a sweep whose other node builds other cells, against that of a single build, see
+  :mod:`benchmarks.sweep_latency`. Nodes are raylets of this machine, each with a core that is its own.
 - ``evaluate``: a bundle on the 1,600 shared photos, on one and on three raylets of this machine.
 
 Durations that are divided by ``--divide`` make overhead weigh so many times more.
@@ -40,6 +39,7 @@ from benchmarks.sweep_evaluate import evaluate_shared
 from benchmarks.sweep_sleep import SleepingJob, build, draw_jobs, prepare, read_resident, read_steps
 from benchmarks.sweep_table import render_table
 from edgevit.core import schema
+from edgevit.measure.intervals import median_interval, ratio_of_medians
 from edgevit.measure.machine.local import describe_machine
 
 RESULTS = Path(__file__).parent / "results"
@@ -139,26 +139,30 @@ def torment(kills: int, cells: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def compare_latency(folder: Path) -> dict[str, Any]:
-    """A cell by itself, and in a sweep with another node at other steps; each in a process of its own, in turns."""
-    rows = []
-    for number, beside in enumerate((False, True, True, False)):
+def compare_latency(pairs: int, folder: Path) -> dict[str, Any]:
+    """Single builds, and sweeps whose other node builds other cells; each in a process of its own, in turns."""
+    rows: list[dict[str, Any]] = []
+    order = [beside for pair in range(pairs) for beside in ((False, True) if pair % 2 == 0 else (True, False))]
+    for number, beside in enumerate(order):
         words = [sys.executable, "-m", "benchmarks.sweep_latency", str(folder / str(number)), str(int(beside))]
         done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
         rows.append({"beside": beside, **json.loads(done.stdout.splitlines()[-1])})
         print(rows[-1], flush=True)
-    return {"rows": rows}
+    medians = {kind: [row["p50_ms"] for row in rows if row["beside"] == kind] for kind in (False, True)}
+    ratio, low, high = ratio_of_medians(medians[True], medians[False])
+    return {"rows": rows, "single_ms": median_interval(medians[False]), "ratio": ratio, "low": low, "high": high}
 
 
 def judge(result: dict[str, Any]) -> bool:
     """Whether what was measured keeps its bars."""
     cells, efficiency, kills = result.get("cells"), result.get("efficiency"), result.get("kills")
-    real, evaluated = result.get("real"), result.get("evaluate")
+    real, evaluated, latency = result.get("real"), result.get("evaluate"), result.get("latency")
     return all(
         (
             cells is None or 1 - cells["efficiency"] <= BARS["overhead"],
             real is None or real["overhead"] <= BARS["overhead"],
             real is None or (real["finished"] == real["asked"] and not real["twice"]),
+            latency is None or latency["low"] <= 1 <= latency["high"],
             evaluated is None or not any(row.get("differs") for row in evaluated["rows"]),
             efficiency is None or efficiency[-1]["efficiency"] >= BARS["efficiency"],
             kills is None or kills["lost"] == kills["twice"] == 0,
@@ -177,6 +181,7 @@ def main() -> int:
     parser.add_argument("--on", type=int, default=16, help="simulated nodes for the cells that sleep")
     parser.add_argument("--divide", type=float, default=1.0, help="recorded durations by this")
     parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--pairs", type=int, default=6, help="of single builds and sweeps, for latency")
     parser.add_argument("--built", type=int, default=1000, help="cells that are really built")
     parser.add_argument("--work", type=Path, help="where they are built, to go on another time")
     parser.add_argument("--seconds", type=float, default=1e9, help="after which building them is broken off")
@@ -201,7 +206,7 @@ def main() -> int:
             elif part == "kills":
                 result[part] = torment(args.kills, 2 * args.kills, Path(name))
             elif part == "latency":
-                result[part] = compare_latency(Path(name))
+                result[part] = compare_latency(args.pairs, Path(name))
             elif part == "evaluate":
                 assets = find_assets()
                 if assets is None:

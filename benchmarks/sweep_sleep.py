@@ -68,9 +68,9 @@ def draw_jobs(folder: Path, durations: Sequence[tuple[float, float]], count: int
     ]
 
 
-def note_step(folder: Path, step: str, name: str, seconds: float) -> None:
+def note_step(folder: Path, step: str, name: str, seconds: float, **more: float) -> None:
     """Add how long a real step took."""
-    line = {"step": step, "name": name, "seconds": seconds, "pid": os.getpid()}
+    line = {"step": step, "name": name, "seconds": seconds, "pid": os.getpid(), **more}
     with (folder / STEPS_FILE).open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(line) + "\n")
 

@@ -26,7 +26,7 @@ from edgevit.remote.sweep.run import Steps, Task, run_jobs
 from edgevit.remote.sweep.work import Job, build_cell, prepare_cell
 from edgevit.runtime.bundle import REPORT_FILE
 
-REAL, OTHERS = "real", 6
+REAL, OTHERS = "real", 4
 LONGER = "latency_runs = 500\nlatency_seconds = 2.0\n"
 THREADS = "threads = 1\n"
 

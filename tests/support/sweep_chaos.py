@@ -23,7 +23,7 @@ from tests.support.small_cluster import insist
 
 KINDS = ("driver", "worker", "raylet", "head")
 _SPARED = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
-_LONGEST_SECONDS = 1800.0
+_LONGEST_SECONDS = 5400.0
 
 
 @dataclass

@@ -32,6 +32,19 @@ class Source:
     manifest: Manifest
 
 
+def name_bundle_page(bundle: Path) -> Path:
+    """Where the page of a bundle lies that a sweep has written: beside it."""
+    return bundle.with_name(f"{bundle.name}.html")
+
+
+def is_page_of(page: Path, bundle: Path) -> bool:
+    """Whether the page is there, and not of a bundle that lay there before."""
+    try:
+        return page.is_file() and page.stat().st_mtime >= bundle.stat().st_mtime
+    except OSError:
+        return False
+
+
 def read_sources(paths: Sequence[Path], out: Path | None = None) -> tuple[Source, ...]:
     """Read what a page shows.
 

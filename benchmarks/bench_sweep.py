@@ -3,8 +3,8 @@
 - ``record``: real cells of the demo's models, built in a sweep on this machine; how long each step takes is kept, and
   what the other parts sleep.
 - ``cells``: 1,000 cells that sleep recorded durations: scheduling overhead, and the driver's memory on the way.
-- ``real``: as many cells that are really built, on two raylets of this machine with a CPU each, see
-  :mod:`benchmarks.sweep_real`. With ``--work`` it goes on where an earlier run was broken off.
+- ``real``: as many cells that are really built, on this machine, see :mod:`benchmarks.sweep_real`. With ``--work`` it
+  goes on where an earlier run was broken off.
 - ``efficiency``: cells that sleep on 1 to 64 simulated nodes. These are places of one raylet, each with a worker: 64
   raylets do not fit one small machine. What several raylets cost is not in it; they are in ``kills`` and in the tests.
 - ``kills``: processes killed at random during a sweep of cells that sleep, on raylets of this machine.
@@ -199,7 +199,7 @@ def main() -> int:
             if part == "cells":
                 result[part] = time_sleeping(args.on, args.cells, durations, 1 / args.divide)
             elif part == "real":
-                result[part] = sweep_real.build_all(args.work or Path(name), args.built, 2, args.seconds)
+                result[part] = sweep_real.build_all(args.work or Path(name), args.built, args.seconds)
             elif part == "efficiency":
                 counts = [(nodes, CELLS_PER_NODE * nodes) for nodes in args.nodes]
                 result[part] = [time_sleeping(nodes, cells, durations, 1 / args.divide) for nodes, cells in counts]

@@ -95,17 +95,15 @@ def time_steps(folder: Path) -> Iterator[None]:
         module.Steps = given  # type: ignore[misc]
 
 
-def build_all(folder: Path, cells: int, nodes: int, seconds: float) -> dict[str, Any]:
-    """Sweep them on raylets of this machine with a CPU each; with a folder of an earlier run, the rest of them.
+def build_all(folder: Path, cells: int, seconds: float) -> dict[str, Any]:
+    """Sweep them on this machine, by a Ray of its own; with a folder of an earlier run, the rest of them.
 
     Args:
         folder: For everything; kept.
         cells: How many.
-        nodes: Raylets.
         seconds: Then it is broken off as by Ctrl-C, and what is done by then is told.
     """
     from edgevit.remote.sweep.sweep import sweep
-    from tests.support.small_cluster import start_nodes
 
     plan, root = write_plan(folder, cells), folder / "sweep"
     os.environ |= {"OMP_NUM_THREADS": "1", "EDGEVIT_CACHE": str(folder / "cache")}
@@ -114,22 +112,17 @@ def build_all(folder: Path, cells: int, nodes: int, seconds: float) -> dict[str,
     def listen(state: Any, result: CellResult | None) -> None:
         line = {"driver": os.getpid(), "at": time.monotonic(), "cpu": sum(os.times()[:2]), "done": state.done,
                 "resident": read_resident()}  # fmt: skip
-        if result is not None or not state.done:
-            with (folder / DRIVER_FILE).open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(line) + "\n")
+        with (folder / DRIVER_FILE).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
         if time.monotonic() - begun > seconds:
             raise KeyboardInterrupt
 
-    simulated = start_nodes(nodes)
-    try:
-        with time_steps(folder / STEPS_FOLDER), contextlib.suppress(KeyboardInterrupt):
-            sweep(plan, out=root, address=simulated.address, listen=listen)
-    finally:
-        simulated.shutdown()
-    return summarise(folder, cells, nodes)
+    with time_steps(folder / STEPS_FOLDER), contextlib.suppress(KeyboardInterrupt):
+        sweep(plan, out=root, listen=listen)
+    return summarise(folder, cells)
 
 
-def summarise(folder: Path, cells: int, nodes: int) -> dict[str, Any]:
+def summarise(folder: Path, cells: int) -> dict[str, Any]:
     """What all runs in this folder came to together."""
     root = folder / "sweep"
     ends: Counter[str] = Counter()
@@ -154,11 +147,10 @@ def summarise(folder: Path, cells: int, nodes: int) -> dict[str, Any]:
         "failed": sum(bool(cell["error"]) for cell in found),
         "twice": sum(number > 1 for number in ends.values()),
         "measured": sum("latency_p50_ms" in cell["figures"] for cell in found),
-        "nodes": nodes,
         "runs": len(drivers),
         "wall_seconds": wall,
         "work_seconds": work,
-        "overhead": 1 - work / (nodes * wall),
+        "overhead": 1 - work / wall,
         "driver_cpu_seconds": sum(lines[-1]["cpu"] - lines[0]["cpu"] for lines in drivers.values()),
         "steps": {
             name: {"number": len(taken), "mean_seconds": sum(taken) / len(taken)} for name, taken in kinds.items()

@@ -89,8 +89,8 @@ def _describe_real(row: Mapping[str, Any]) -> str:
     resident = ", ".join(f"{size / 2**20:.0f}" for size in row["resident_bytes"])
     asked = "" if row["finished"] == row["asked"] else f" of {row['asked']:,}, which is as far as the time went"
     return (
-        f"**{row['finished']:,} cells that are really built**{asked}, on {row['nodes']} raylets of this machine with a "
-        "CPU each: the demo's two models in two sizes, for ten targets, in fp32 and INT8. The first 80 cells fill the "
+        f"**{row['finished']:,} cells that are really built**{asked}, on this machine, a step at a "
+        "time: the demo's two models in two sizes, for ten targets, in fp32 and INT8. The first 80 cells fill the "
         "stage cache; the others differ from one of them only in the accuracy that they may lose. Two targets are "
         f"measured here ({row['measured']:,} cells), three are compiled here, five are left to the device. "
         f"{row['failed']} failed, {row['twice']} were done twice; {row['runs']} run{'s' if row['runs'] > 1 else ''} of "

@@ -87,7 +87,14 @@ class Simulated:
 
 
 def torment_sweep(
-    root: Path, command: Sequence[str], *, kills: int, seed: int, nodes: int = 2, pause: tuple[float, float] = (1, 4)
+    root: Path,
+    command: Sequence[str],
+    *,
+    kills: int,
+    seed: int,
+    nodes: int = 2,
+    pause: tuple[float, float] = (1, 4),
+    cells: int = 0,
 ) -> Torment:
     """Run a driver until its sweep is done, and kill so many processes meanwhile.
 
@@ -98,6 +105,8 @@ def torment_sweep(
         seed: For what is drawn.
         nodes: Of the cluster.
         pause: Seconds between two of them, at least and at most.
+        cells: Of the sweep: kills then also wait for cells to end, so that they are spread over all of it, however
+            busy the machine is.
     """
     chance = random.Random(seed)
     kinds = [KINDS[i % len(KINDS)] for i in range(kills)]
@@ -112,7 +121,10 @@ def torment_sweep(
                 driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
                 done.runs += 1
             if kinds:  # not before a step runs: until then there is nothing to lose
-                while driver.poll() is None and not simulated.list_workers() and time.monotonic() < until:
+                least = (kills - len(kinds)) * cells // (kills + 1)
+                while driver.poll() is None and time.monotonic() < until:
+                    if simulated.list_workers() and len(list(root.glob("cells/*/result.json"))) >= least:
+                        break
                     time.sleep(0.2)
             ended = _wait(driver, chance.uniform(*pause) if kinds else until - time.monotonic())
             if ended is not None:

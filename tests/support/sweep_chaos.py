@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.small_cluster import insist
+from tests.support.sweep_driver import STEPS_FILE
 
 KINDS = ("driver", "worker", "raylet", "head")
 _SPARED = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
@@ -56,7 +57,7 @@ class Simulated:
             self.add()
 
     def add(self) -> None:
-        insist(lambda: self.cluster.add_node(num_cpus=2, resources={"edgevit": 1}, include_dashboard=False))
+        insist(lambda: self.cluster.add_node(num_cpus=1, resources={"edgevit": 1}, include_dashboard=False))
 
     def list_workers(self) -> list[int]:
         """Processes that run steps, or wait for some."""
@@ -94,7 +95,7 @@ def torment_sweep(
     seed: int,
     nodes: int = 2,
     pause: tuple[float, float] = (1, 4),
-    cells: int = 0,
+    steps: int = 0,
 ) -> Torment:
     """Run a driver until its sweep is done, and kill so many processes meanwhile.
 
@@ -105,8 +106,8 @@ def torment_sweep(
         seed: For what is drawn.
         nodes: Of the cluster.
         pause: Seconds between two of them, at least and at most.
-        cells: Of the sweep: kills then also wait for cells to end, so that they are spread over all of it, however
-            busy the machine is.
+        steps: Of the whole sweep, where the driver notes those that end: kills then also wait for some, so that they
+            are spread over all of it, however busy the machine is.
     """
     chance = random.Random(seed)
     kinds = [KINDS[i % len(KINDS)] for i in range(kills)]
@@ -121,9 +122,9 @@ def torment_sweep(
                 driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
                 done.runs += 1
             if kinds:  # not before a step runs: until then there is nothing to lose
-                least = (kills - len(kinds)) * cells // (kills + 1)
+                least = (kills - len(kinds)) * steps // (kills + 1)
                 while driver.poll() is None and time.monotonic() < until:
-                    if simulated.list_workers() and len(list(root.glob("cells/*/result.json"))) >= least:
+                    if simulated.list_workers() and _count_steps(root) >= least:
                         break
                     time.sleep(0.2)
             ended = _wait(driver, chance.uniform(*pause) if kinds else until - time.monotonic())
@@ -161,6 +162,13 @@ def torment_sweep(
             _kill(driver.pid)
             driver.wait()
         simulated.kill_all()
+
+
+def _count_steps(root: Path) -> int:
+    try:
+        return (root / STEPS_FILE).read_text(encoding="utf-8").count("\n")
+    except OSError:
+        return 0
 
 
 def _wait(process: subprocess.Popen[str], seconds: float) -> int | None:

@@ -12,6 +12,8 @@ from edgevit.core.report.report import Report
 from edgevit.runtime.bundle import REPORT_FILE, load_bundle, refuse_inside
 from edgevit.runtime.manifest import FileRecord, Manifest
 
+MOST_FRONT = 15
+"""Bundles of each target of a sweep that have a page of their own, and stand beside the figure of the sweep's page."""
 _MARK = b"<title>edgevit report: "  # by which a page is known that may be replaced
 
 

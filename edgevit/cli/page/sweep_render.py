@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from edgevit.cli.page.figures import Limits, Point, draw_tradeoff
 from edgevit.cli.page.render import clean_text, open_templates
-from edgevit.cli.page.write import MOST_FRONT
+from edgevit.cli.page.sources import MOST_FRONT
 from edgevit.cli.sweep_tables import HEADERS, format_figure
 from edgevit.cli.tables import MISSING
 from edgevit.remote.sweep.question import FIGURES, Condition, read_condition

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from edgevit.cli.page.document import make_document
 from edgevit.cli.page.render import render_page
-from edgevit.cli.page.sources import find_problem, is_page_of, name_bundle_page, read_sources
+from edgevit.cli.page.sources import MOST_FRONT, find_problem, is_page_of, name_bundle_page, read_sources
 from edgevit.core.errors import BundleError, MissingPackageError, OutputError
 from edgevit.core.packages import install_line
 
 if TYPE_CHECKING:
     from edgevit.remote.sweep.result import SweepResult
 
-MOST_FRONT = 15
-"""Bundles of each target that have a page of their own, and stand beside the figure of their sweep's page."""
 _PACKAGES = ("jinja2", "matplotlib")
 
 

@@ -34,8 +34,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import sweep_real
-from benchmarks.int8_models import find_assets
-from benchmarks.sweep_evaluate import evaluate_shared
 from benchmarks.sweep_sleep import SleepingJob, build, draw_jobs, prepare, read_resident, read_steps
 from benchmarks.sweep_table import render_table
 from edgevit.core import schema
@@ -208,6 +206,9 @@ def main() -> int:
             elif part == "latency":
                 result[part] = compare_latency(args.pairs, Path(name))
             elif part == "evaluate":
+                from benchmarks.int8_models import find_assets  # with torch, which a sweep's driver does without
+                from benchmarks.sweep_evaluate import evaluate_shared
+
                 assets = find_assets()
                 if assets is None:
                     parser.error("the photos are absent, set EDGEVIT_ASSETS")

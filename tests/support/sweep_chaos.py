@@ -134,6 +134,7 @@ def torment_sweep(
                     done.spoken.append(said[-2000:])
                 print(f"{time.strftime('%H:%M:%S')} driver ended: {ended} {said[-300:]}", flush=True)
                 driver = None
+                assert "Traceback" not in said, said
                 if ended == 0:
                     return done
                 continue

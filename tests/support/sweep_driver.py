@@ -37,7 +37,8 @@ def main() -> int:
     nodes.LOOK_SECONDS, nodes.SILENCE_SECONDS = 1.0, 8.0  # a test does not wait as long as people do
     try:
         if given.plan is not None:
-            run.Steps = lambda: note_steps(given.root)  # type: ignore[assignment,misc]
+            steps = note_steps(given.root)
+            run.Steps = lambda: steps  # type: ignore[assignment,misc]
             names = [cell.name for cell in sweep(given.plan, out=given.root, address=given.address).cells]
         else:
             names = run_sleeping(given.root, given.address, given.cells, tuple(given.seconds))

@@ -114,8 +114,9 @@ def record(cells: int, folder: Path) -> dict[str, Any]:
     found: dict[str, dict[str, float]] = {}
     for step in read_steps(steps_folder):
         found.setdefault(step["name"], {})[step["step"]] = step["seconds"]
-    rows = [{"cell": cell.name, **found[cell.name], "failed": cell.failed} for cell in result.cells]
-    assert all({"prepare", "build"} <= row.keys() for row in rows), rows
+    # a cell that is left to its device has one step
+    rows = [{"cell": cell.name, "prepare": 0.0, **found[cell.name], "failed": cell.failed} for cell in result.cells]
+    assert all("build" in row for row in rows), rows
     return {"wall_seconds": wall, "rows": rows}
 
 

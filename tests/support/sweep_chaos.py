@@ -25,6 +25,8 @@ from tests.support.sweep_driver import STEPS_FILE
 KINDS = ("driver", "worker", "raylet", "head")
 _SPARED = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 _LONGEST_SECONDS = 5400.0
+_FEW: dict[str, Any] = {"num_cpus": 1, "include_dashboard": False, "include_log_monitor": False}
+"""Of the processes that a node starts, those that it cannot do without: it is started often."""
 
 
 @dataclass
@@ -50,14 +52,12 @@ class Simulated:
 
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         os.environ.setdefault("RAY_worker_niceness", "0")  # as docs/sweep.md says of a cluster's nodes
-        self.cluster: Any = insist(
-            lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-        )
+        self.cluster: Any = insist(lambda: Cluster(initialize_head=True, head_node_args={**_FEW, "no_monitor": True}))
         for _ in range(nodes):
             self.add()
 
     def add(self) -> None:
-        insist(lambda: self.cluster.add_node(num_cpus=1, resources={"edgevit": 1}, include_dashboard=False))
+        insist(lambda: self.cluster.add_node(**_FEW, resources={"edgevit": 1}))
 
     def list_workers(self) -> list[int]:
         """Processes that run steps, or wait for some."""

@@ -41,6 +41,9 @@ class SleepingJob:
     build_seconds: float
     cell = NoFiles()
 
+    def read_notes(self) -> tuple[str, ...]:
+        return ()
+
     def fail(self, exc: EdgevitError) -> CellResult:
         return CellResult(self.name, self.name, "sleep", "sleep", error=exc.whole, hint=exc.hint)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import gc
+import platform
+import re
 import subprocess
 import sys
 import threading
@@ -186,6 +188,19 @@ def test_node_with_another_edgevit_or_without_the_folder_does_nothing(job, step)
     with pytest.raises(MachineFaultError, match=r"does not see .*elsewhere"):
         step(replace(job, folder=elsewhere / job.name))
     assert not elsewhere.exists()
+
+
+def test_what_cannot_be_used_of_a_shared_cache_is_noted_and_waiting_is_not(job, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("EDGEVIT_SHARED_CACHE", str(tmp_path / "file" / "below"))
+    monkeypatch.setenv("EDGEVIT_CACHE", str(tmp_path / "cache"))
+    job.note("of an earlier step")
+    cache = work.open_cache(job)
+    cache.note("waiting for another build's export")
+    assert job.read_notes() == ()
+    cache.run("export", {"number": 1}, lambda folder: (folder / "made").touch())
+    (said,) = job.read_notes()
+    assert re.match(rf"{platform.node()}: the shared cache .*below cannot be (read|written)", said)
 
 
 def test_steps_do_not_look_through_what_stays_whenever_garbage_is_collected(job):

@@ -71,11 +71,12 @@ def connect(address: str | None = None, *, cpus: int | None = None) -> Iterator[
     with contextlib.ExitStack() as stack:
         stack.enter_context(_set_environment(None if address not in (None, LOCAL) else count))
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-        if address in (None, LOCAL):
-            folder = stack.enter_context(make_session_folder())
-            _start(count, folder, quiet)
-        else:
-            _join(str(address), quiet)
+        folder = stack.enter_context(make_session_folder()) if address in (None, LOCAL) else ""
+        with _mute_core():
+            if folder:
+                _start(count, folder, quiet)
+            else:
+                _join(str(address), quiet)
         stack.callback(_shut_down)
         stack.enter_context(_keep_quiet())
         yield dataclasses.replace(read_cluster(), head=_find_head(address), local=address in (None, LOCAL))
@@ -188,6 +189,24 @@ def _find_head(address: str | None) -> str:
 
 
 @contextlib.contextmanager
+def _mute_core() -> Iterator[None]:
+    """What Ray's core itself writes to this process's standard error is not shown; errors are raised."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # of a process without one
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+@contextlib.contextmanager
 def _keep_quiet() -> Iterator[None]:
     """Ray prints the last lines of a dead raylet's log also where it was told to print none."""
     from ray._private import worker
@@ -215,7 +234,9 @@ def _set_environment(cpus: int | None) -> Iterator[None]:
         # workers would give way to everything else: what is measured there is to be what one build measures
         "RAY_worker_niceness": "0",
     }
-    if cpus is not None:  # unset, Ray would give one thread to every task, and a build here has one for each CPU
+    if cpus is None:  # of a cluster that ends, its core would complain on the screen that it cannot tell its head
+        wanted["RAY_BACKEND_LOG_LEVEL"] = "fatal"
+    else:  # unset, Ray would give one thread to every task, and a build here has one for each CPU
         wanted["OMP_NUM_THREADS"] = str(cpus)
     new = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(new)

@@ -64,6 +64,7 @@ def evaluate_shared(assets: Path, folder: Path, nodes: tuple[int, ...] = (1, 3))
         rows.append({"nodes": count, "seconds": seconds, "differs": list_differences(found, expected)})
         print(rows[-1], flush=True)
     accuracy = expected.accuracy
+    assert accuracy is not None
     return {"images": accuracy.images, "top1": accuracy.top1_percent, "sqnr_db": accuracy.sqnr_db, "rows": rows}
 
 

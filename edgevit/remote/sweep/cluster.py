@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import os
 import socket
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ LOCAL = "local"
 _LARGEST_SLOTS = 4
 _ANSWER_SECONDS = 5.0
 _STARTS = 4
+_MUTE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -189,18 +191,27 @@ def _find_head(address: str | None) -> str:
 
 
 @contextlib.contextmanager
-def _mute_core() -> Iterator[None]:
-    """What Ray's core itself writes to this process's standard error is not shown; errors are raised."""
+def _mute_core(seconds: float = _MUTE_SECONDS) -> Iterator[None]:
+    """What Ray's core itself writes to this process's standard error is not shown; errors are raised.
+
+    Not for longer than ``seconds``: a core whose head has died meanwhile waits for it for a minute, says so, and ends
+    this process.
+    """
     try:
         kept = os.dup(2)
     except OSError:  # of a process without one
         yield
         return
     nowhere = os.open(os.devnull, os.O_WRONLY)
+    timer = threading.Timer(seconds, os.dup2, (kept, 2))
+    timer.daemon = True
     try:
         os.dup2(nowhere, 2)
+        timer.start()
         yield
     finally:
+        timer.cancel()
+        timer.join()  # not while it restores what is closed here
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)

@@ -99,8 +99,8 @@ def write_plan(folder: Path, cells: int, recipe: str = "") -> Path:
 def describe(result: CellResult) -> CellResult:
     """Without what is timed."""
     figures = {name: value for name, value in result.figures.items() if not name.endswith("_ms")}
-    timed = {"figures": figures, "latency_interval_ms": None, "seconds": {}, "warnings": (), "sentence": ""}
-    return dataclasses.replace(result, **timed)
+    result = dataclasses.replace(result, figures=figures, latency_interval_ms=None, seconds={})
+    return dataclasses.replace(result, warnings=(), sentence="")
 
 
 def hash_files(root: Path, result: CellResult) -> dict[str, str]:

@@ -41,6 +41,9 @@ class SleepingJob:
     build_seconds: float
     cell = NoFiles()
 
+    def read_notes(self) -> tuple[str, ...]:
+        return ()
+
     def fail(self, exc: EdgevitError) -> CellResult:
         return CellResult(self.name, self.name, "sleep", "sleep", error=exc.whole, hint=exc.hint)
 
@@ -68,9 +71,9 @@ def draw_jobs(folder: Path, durations: Sequence[tuple[float, float]], count: int
     ]
 
 
-def note_step(folder: Path, step: str, name: str, seconds: float) -> None:
+def note_step(folder: Path, step: str, name: str, seconds: float, **more: float) -> None:
     """Add how long a real step took."""
-    line = {"step": step, "name": name, "seconds": seconds, "pid": os.getpid()}
+    line = {"step": step, "name": name, "seconds": seconds, "pid": os.getpid(), **more}
     with (folder / STEPS_FILE).open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(line) + "\n")
 
@@ -78,3 +81,8 @@ def note_step(folder: Path, step: str, name: str, seconds: float) -> None:
 def read_steps(folder: Path) -> list[dict[str, Any]]:
     """What :func:`note_step` wrote."""
     return [json.loads(line) for line in (folder / STEPS_FILE).read_text(encoding="utf-8").splitlines()]
+
+
+def read_resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -258,7 +259,7 @@ def gather_evidence(model: Model, recipe: Recipe, sets: ImageSets, cache: StageC
     return Evidence(
         preprocess=model.preprocess,
         pixels=pixels,
-        outputs=compute_reference(model, pixels),
+        outputs=_answer_few(model, pixels, cache),
         task=model.task,
         generated=some is None,
         choice=_judge(model, sets.calibration, "calibration", recipe.seed, cache, progress),
@@ -266,6 +267,29 @@ def gather_evidence(model: Model, recipe: Recipe, sets: ImageSets, cache: StageC
         labels=model.labels,
         answer=model.answer,
     )
+
+
+def _identify(model: Model, images: str) -> dict[str, object]:
+    """What the module's answers to some images depend on."""
+    return {
+        "checkpoint": model.source.identity,
+        "config": repr(model.config),
+        "preprocess": schema.to_data(model.preprocess),
+        "task": schema.to_data(model.task),
+        "images": images,
+    }
+
+
+def _answer_few(model: Model, pixels: Pixels, cache: StageCache) -> Outputs:
+    """The module's answers to the images of parity and latency; both steps of a sweep's cell need them."""
+
+    def save(folder: Path) -> None:
+        for spec, values in zip(model.outputs, compute_reference(model, pixels), strict=True):
+            np.save(folder / f"{spec.name}.npy", values)
+
+    digest = hashlib.sha256(pixels.tobytes()).hexdigest()
+    folder, _ = cache.run("reference", _identify(model, f"pixels {digest}"), save)
+    return load_reference(model, folder)
 
 
 def _judge(
@@ -276,16 +300,9 @@ def _judge(
     if model.task.is_dense:
         images = images.subset(FEATURE_IMAGES, seed)
     digest = images.sha256()
-    inputs = {
-        "checkpoint": model.source.identity,
-        "config": repr(model.config),
-        "preprocess": schema.to_data(model.preprocess),
-        "task": schema.to_data(model.task),
-        "images": digest,
-    }
     folder, _ = cache.run(
         "reference",
-        inputs,
+        _identify(model, digest),
         lambda folder: save_reference(model, images, folder, progress=progress, stage=f"reference {use}"),
     )
     described = DataUse(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edgevit.core.errors import BundleError, CheckpointError, DeviceError, MissingPackageError
-from edgevit.graph.join import CARRIED
+from edgevit.graph.carried import CARRIED
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -85,15 +85,17 @@ def command(
     with follow_sweep(output) as listen:
         result = sweep(plan, out=folder, address=address, again=again, fleet=fleet, listen=listen, note=output.note)
     root = folder.expanduser().resolve()
-    show_result(output, result, root, write_result_page(output, root))
+    show_result(output, result, root, write_result_page(output, root, result))
     return 1 if result.failed or any(answer.chosen is None for answer in result.answers) else 0
 
 
-def write_result_page(output: Output, root: Path) -> Path | None:
-    """The page in the sweep's folder; none, and a note, where it cannot be drawn or written."""
-    from edgevit.cli.page.write import write_sweep_page
+def write_result_page(output: Output, root: Path, result: SweepResult) -> Path | None:
+    """The page in the sweep's folder, and those of the best bundles; none, and a note, where none can be written."""
+    from edgevit.cli.page.write import write_bundle_pages, write_sweep_page
 
     try:
+        for problem in write_bundle_pages(root, result):
+            output.note(f"no page: {problem}")
         write_sweep_page(root, root / PAGE_FILE)
     except (MissingPackageError, OutputError) as exc:
         output.note(f"no page: {exc.message}; {exc.hint}; then run `edgevit report`")

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
+from edgevit.graph.carried import CARRIED
 from edgevit.graph.graph import Graph, known_shape, static_shape
-
-CARRIED = "head/"
-"""What the names of nodes of the second graph begin with."""
 
 
 def join_graphs(front: Graph, back: Graph, links: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Confidence intervals for what is measured on a sample: proportions, paired differences, ratios of latencies."""
+"""Confidence intervals for what is measured on a sample: proportions, paired differences, latencies, their ratios."""
 
 from __future__ import annotations
 
@@ -127,6 +127,23 @@ def ratio_of_medians(
     low, high = (float(q) for q in np.quantile(logs, [tail, 1 - tail]))
     # With few, strangely paired rounds the estimate can lie outside the percentiles; the interval then reaches to it.
     return math.exp(estimate), math.exp(min(low, estimate)), math.exp(max(high, estimate))
+
+
+def median_interval(
+    values: npt.ArrayLike, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the median of ``(R,)`` figures, one a round; their own value where R is 1.
+
+    Raises:
+        ValueError: No rounds.
+    """
+    a = np.asarray(values, np.float64)
+    if a.ndim != 1 or a.size == 0:
+        raise ValueError(f"an interval takes rounds, not {a.shape}")
+    draws = np.random.default_rng(seed).integers(0, a.size, (resamples, a.size))
+    tail = (1 - confidence) / 2
+    low, high = (float(q) for q in np.quantile(np.median(a[draws], axis=1), [tail, 1 - tail]))
+    return low, high
 
 
 def _normal_quantile(confidence: float) -> float:

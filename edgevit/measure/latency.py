@@ -17,7 +17,7 @@ import numpy.typing as npt
 from edgevit.core.errors import DeviceError
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import Latency, Ratio, Throughput
-from edgevit.measure.intervals import ratio_of_medians
+from edgevit.measure.intervals import median_interval, ratio_of_medians
 
 if TYPE_CHECKING:
     from edgevit.core.engine import Engine
@@ -113,7 +113,7 @@ def measure_latency(
                 progress("latency", done, total)
     method = _describe_method(len(sessions), rounds, warmup_runs, warmup_seconds)
     return LatencyComparison(
-        {name: r.summarize(len(batch), method, sessions[name].settings) for name, r in recordings.items()},
+        {name: r.summarize(len(batch), method, sessions[name].settings, seed) for name, r in recordings.items()},
         {name: tuple(r.medians_ms) for name, r in recordings.items()},
         seed,
     )
@@ -129,9 +129,10 @@ class _Recording:
         self.times_ns.extend(times_ns)
         self.medians_ms.append(float(np.median(times_ns)) / 1e6)
 
-    def summarize(self, batch: int, method: str, settings: Mapping[str, Any]) -> Latency:
+    def summarize(self, batch: int, method: str, settings: Mapping[str, Any], seed: int) -> Latency:
         ms = np.asarray(self.times_ns, np.float64) / 1e6
         p50, p90, p99 = (float(p) for p in np.percentile(ms, [50, 90, 99]))
+        low, high = median_interval(self.medians_ms, seed=seed)
         return Latency(
             batch=batch,
             runs=len(ms),
@@ -145,6 +146,8 @@ class _Recording:
             min_ms=float(ms.min()),
             method=method,
             settings=dict(settings),
+            low_ms=min(low, p50),  # of all calls, whose median may be none of the rounds'
+            high_ms=max(high, p50),
         )
 
 

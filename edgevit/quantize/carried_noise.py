@@ -16,8 +16,8 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgevit.core.progress import Progress, ignore_progress
+from edgevit.graph.carried import CARRIED
 from edgevit.graph.graph import Graph
-from edgevit.graph.join import CARRIED
 from edgevit.graph.segments import SegmentRunner, extract_nodes, join_segments, split_graph, split_part
 from edgevit.quantize.plan import QuantizationPlan, apply_plan
 from edgevit.quantize.site_noise import Pixels, extract_whole, walk_segments

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from edgevit.core.quantization import Quantization
+from edgevit.graph.carried import CARRIED
 from edgevit.graph.convolutions import CONVOLUTIONS, read_kernel
-from edgevit.graph.join import CARRIED
 from edgevit.graph.linears import read_weight
 from edgevit.graph.segments import Segment
 from edgevit.quantize.placement import Placement

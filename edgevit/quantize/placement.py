@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from edgevit.core.errors import RecipeError
 from edgevit.core.libraries import LIBRARIES
-from edgevit.graph.join import CARRIED
+from edgevit.graph.carried import CARRIED
 
 GridKind: TypeAlias = Literal["u8", "i8", "u8_zero"]
 """``u8``: asymmetric, 0 … 255 with a zero point. ``i8``: symmetric, −127 … 127. ``u8_zero``: 0 … 255, zero point 0."""

@@ -19,8 +19,8 @@ from edgevit.core.errors import CalibrationError, RecipeError
 from edgevit.core.memory import release_memory
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.quantization import SQNR_DB, Quantization, QuantizationRecord, SiteRecord
+from edgevit.graph.carried import CARRIED
 from edgevit.graph.graph import Graph
-from edgevit.graph.join import CARRIED
 from edgevit.graph.segments import join_segments, release_weights, split_graph, split_part
 from edgevit.quantize.fp8 import fit_fp8
 from edgevit.quantize.placement import PLACEMENTS, check_weight_bits

@@ -11,8 +11,8 @@ import onnx_ir as ir
 
 from edgevit.core.errors import CalibrationError
 from edgevit.core.quantization import Observer, Products, Quantization
+from edgevit.graph.carried import CARRIED
 from edgevit.graph.graph import is_made_by, operand
-from edgevit.graph.join import CARRIED
 from edgevit.graph.linears import STACK, read_weight, trace_layout, weight_of
 from edgevit.graph.segments import Segment, SegmentRunner, extract_segment
 from edgevit.quantize.carried_sites import find_float_reason, list_convs

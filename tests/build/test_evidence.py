@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from edgevit.build.evidence import ImageSets, read_image_sets
+from edgevit.build import evidence
+from edgevit.build.evidence import ImageSets, gather_evidence, read_image_sets
 from edgevit.build.order import Inputs
+from edgevit.core.cache import StageCache
 from edgevit.core.errors import DataError
 from edgevit.core.recipe import Recipe
+from edgevit.measure.reference import run_module
 from tests.support.small_models import VIT, make_model
 
 SHADES = {"0": range(0, 120, 10), "1": range(120, 240, 10)}
@@ -95,3 +99,18 @@ def test_report_names_the_table_that_was_given_and_not_the_folder_around_it(tmp_
     assert sets.calibration is not None
     assert sets.validation is not None
     assert (sets.calibration.source, sets.validation.source) == (str(table), str(tmp_path / "val"))
+
+
+def test_answers_to_the_few_images_are_computed_once_for_all_builds(tmp_path: Path, monkeypatch) -> None:
+    images = read(write(tmp_path / "calibration"), add(tmp_path / "validation", 4))
+    model, cache, recipe = make_model(VIT), StageCache(tmp_path / "cache"), Recipe(parity_images=3)
+    first = gather_evidence(model, recipe, images, cache, lambda *_: None)
+    expected = run_module(model)(first.pixels)
+    assert len(first.pixels) == 3
+    assert np.abs(first.outputs[0] - expected).max() <= 1e-5 * np.abs(expected).max()
+    monkeypatch.setattr(evidence, "compute_reference", lambda *given: pytest.fail("computed again"))
+    again = gather_evidence(model, recipe, images, cache, lambda *_: None)
+    assert np.array_equal(again.outputs[0], first.outputs[0])
+    monkeypatch.undo()
+    other = gather_evidence(model, Recipe(parity_images=3, seed=5), images, cache, lambda *_: None)
+    assert not np.array_equal(other.outputs[0], first.outputs[0])  # other images

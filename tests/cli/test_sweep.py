@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import shutil
 import sys
 from collections import Counter
@@ -12,6 +13,7 @@ from collections import Counter
 import pytest
 
 from edgevit.cli.output import Output
+from edgevit.cli.sweep import write_result_page
 from edgevit.cli.sweep_progress import SweepBar, describe_cell, describe_running, follow_sweep, format_time
 from edgevit.cli.sweep_tables import MOST_ROWS, format_figure, shorten_middle
 from edgevit.cli.terminal import open_console
@@ -19,6 +21,7 @@ from edgevit.remote.sweep.chosen import link_chosen
 from edgevit.remote.sweep.question import FIGURES, Question
 from edgevit.remote.sweep.result import SweepResult
 from edgevit.remote.sweep.run import State, Step
+from tests.support.page_bundles import make_report, write_page_bundle
 from tests.support.sweeps import make_cell, make_failed, make_sweep, write_sweep
 
 LONG = "vit_base_patch14_reg4_dinov2.lvd142m_nvidia-jetson-orin_int8"
@@ -137,6 +140,34 @@ def test_without_the_extra_there_is_a_note_and_no_page(swept, monkeypatch) -> No
     assert not (folder / "sweep.html").exists()
 
 
+def test_the_best_bundles_have_pages_of_their_own_which_are_written_once(swept) -> None:
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    figures = {"latency_p50_ms": 9.0}
+    cells = [make_cell("slow", figures=figures), make_cell("fast"), make_cell("broken", "jetson")]
+    found, folder = swept(make_sweep(cells))  # all are empty folders
+    for name in ("fast", "slow"):
+        shutil.rmtree(folder / "cells" / name / "bundle")
+        write_page_bundle(folder / "cells" / name / "bundle", make_report())
+    page = folder / "cells/fast/bundle.html"
+
+    def look() -> str:
+        output = Output(quiet=False)
+        write_result_page(output, folder, make_sweep(cells))
+        return (folder / "sweep.html").read_text()
+
+    assert 'href="./cells/fast/bundle.html"' in look()
+    assert "<title>edgevit report: bundle</title>" in page.read_text()
+    assert not (folder / "cells/slow/bundle.html").exists()  # it is beaten
+    assert "no page: broken: " in found.stderr
+    written = page.stat().st_mtime_ns
+    look()
+    assert page.stat().st_mtime_ns == written
+    os.utime(page, (1, 1))  # of a bundle that lay there before
+    look()
+    assert page.stat().st_mtime_ns >= written
+
+
 def test_a_page_of_somebody_else_s_stays_and_the_result_is_shown(swept) -> None:
     found, folder = swept(make_sweep([make_cell("a")]))
     (folder / "sweep.html").write_text("mine")
@@ -152,6 +183,7 @@ def write_plan(folder, sources: int = 1, extra: str = ""):
     names = [f"{LONG}_{i}" for i in range(sources)]
     for name in names:
         (folder / name).mkdir()
+        (folder / name / "model.safetensors").write_bytes(b"tensors, which nobody reads here")
     plan = folder / "plan.toml"
     plan.write_text(f"sources = {json.dumps(names)}\ntargets = ['cpu']\nprecisions = ['fp32']\n{extra}")
     return plan

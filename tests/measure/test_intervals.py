@@ -12,6 +12,7 @@ from scipy import optimize, stats
 
 from edgevit.measure.intervals import (
     difference_interval,
+    median_interval,
     paired_difference_interval,
     ratio_of_medians,
     tail_probability,
@@ -132,6 +133,17 @@ def test_ratio_of_medians_equals_scipys_bootstrap() -> None:
     value, low, high = ratio_of_medians(a, b, resamples=20000)
     assert value == pytest.approx(np.median(a) / np.median(b))
     assert (low, high) == pytest.approx((expected.low, expected.high), rel=0.01)
+
+
+def test_median_interval_equals_scipys_bootstrap() -> None:
+    values = 8 * np.random.default_rng(3).lognormal(0, 0.3, 40)
+    expected = stats.bootstrap(
+        (values,), np.median, method="percentile", n_resamples=20000, rng=np.random.default_rng(2)
+    ).confidence_interval
+    assert median_interval(values, resamples=20000) == pytest.approx((expected.low, expected.high), rel=0.01)
+    assert median_interval([2.5]) == (2.5, 2.5)
+    with pytest.raises(ValueError, match="rounds"):
+        median_interval([])
 
 
 FIGURES = st.floats(1e-3, 1e6)

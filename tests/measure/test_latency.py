@@ -33,6 +33,9 @@ def test_latency_summarizes_every_timed_run() -> None:
     assert latency.std_ms == pytest.approx(np.std(range(1, 41)))
     assert latency.seconds == pytest.approx(0.820)
     assert latency.settings == {"threads": 2}
+    assert latency.low_ms is not None
+    assert latency.high_ms is not None
+    assert 1 <= latency.low_ms <= latency.p50_ms <= latency.high_ms <= 40
     assert "10 rounds" in latency.method
     assert "perf_counter_ns" in latency.method
     assert found.ratios == {}

@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import spearmanr
 
 from edgevit.core.quantization import Quantization
+from edgevit.graph.carried import CARRIED
 from edgevit.graph.graph import Graph
-from edgevit.graph.join import CARRIED
 from edgevit.quantize import carried_noise
 from edgevit.quantize.carried_noise import is_large, limit_images, measure_parts
 from edgevit.quantize.plan import QuantizationPlan

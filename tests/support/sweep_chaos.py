@@ -14,14 +14,19 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.small_cluster import insist
+from tests.support.sweep_driver import STEPS_FILE
+
 KINDS = ("driver", "worker", "raylet", "head")
 _SPARED = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
-_LONGEST_SECONDS = 1800.0
+_LONGEST_SECONDS = 5400.0
+_FEW: dict[str, Any] = {"num_cpus": 1, "include_dashboard": False, "include_log_monitor": False}
+"""Of the processes that a node starts, those that it cannot do without: it is started often."""
 
 
 @dataclass
@@ -46,14 +51,13 @@ class Simulated:
         from ray.cluster_utils import Cluster
 
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        self.cluster: Any = _insist(
-            lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-        )
+        os.environ.setdefault("RAY_worker_niceness", "0")  # as docs/sweep.md says of a cluster's nodes
+        self.cluster: Any = insist(lambda: Cluster(initialize_head=True, head_node_args={**_FEW, "no_monitor": True}))
         for _ in range(nodes):
             self.add()
 
     def add(self) -> None:
-        _insist(lambda: self.cluster.add_node(num_cpus=2, resources={"edgevit": 1}, include_dashboard=False))
+        insist(lambda: self.cluster.add_node(**_FEW, resources={"edgevit": 1}))
 
     def list_workers(self) -> list[int]:
         """Processes that run steps, or wait for some."""
@@ -84,7 +88,14 @@ class Simulated:
 
 
 def torment_sweep(
-    root: Path, command: Sequence[str], *, kills: int, seed: int, nodes: int = 2, pause: tuple[float, float] = (1, 4)
+    root: Path,
+    command: Sequence[str],
+    *,
+    kills: int,
+    seed: int,
+    nodes: int = 2,
+    pause: tuple[float, float] = (1, 4),
+    steps: int = 0,
 ) -> Torment:
     """Run a driver until its sweep is done, and kill so many processes meanwhile.
 
@@ -95,6 +106,8 @@ def torment_sweep(
         seed: For what is drawn.
         nodes: Of the cluster.
         pause: Seconds between two of them, at least and at most.
+        steps: Of the whole sweep, where the driver notes those that end: kills then also wait for some, so that they
+            are spread over all of it, however busy the machine is.
     """
     chance = random.Random(seed)
     kinds = [KINDS[i % len(KINDS)] for i in range(kills)]
@@ -109,7 +122,10 @@ def torment_sweep(
                 driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
                 done.runs += 1
             if kinds:  # not before a step runs: until then there is nothing to lose
-                while driver.poll() is None and not simulated.list_workers() and time.monotonic() < until:
+                least = (kills - len(kinds)) * steps // (kills + 1)
+                while driver.poll() is None and time.monotonic() < until:
+                    if simulated.list_workers() and _count_steps(root) >= least:
+                        break
                     time.sleep(0.2)
             ended = _wait(driver, chance.uniform(*pause) if kinds else until - time.monotonic())
             if ended is not None:
@@ -118,6 +134,7 @@ def torment_sweep(
                     done.spoken.append(said[-2000:])
                 print(f"{time.strftime('%H:%M:%S')} driver ended: {ended} {said[-300:]}", flush=True)
                 driver = None
+                assert "Traceback" not in said, said
                 if ended == 0:
                     return done
                 continue
@@ -148,14 +165,11 @@ def torment_sweep(
         simulated.kill_all()
 
 
-def _insist(start: Callable[[], Any]) -> Any:
-    """Ray gives a node half a minute to start, which a busy machine may need."""
-    for _ in range(5):
-        try:
-            return start()
-        except Exception as exc:  # Ray raises bare ones
-            last = exc
-    raise last
+def _count_steps(root: Path) -> int:
+    try:
+        return (root / STEPS_FILE).read_text(encoding="utf-8").count("\n")
+    except OSError:
+        return 0
 
 
 def _wait(process: subprocess.Popen[str], seconds: float) -> int | None:

@@ -8,18 +8,22 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from edgevit.build.lock import lock_output
 from edgevit.core.errors import EdgevitError
-from edgevit.remote.sweep import nodes
+from edgevit.remote.sweep import nodes, run
 from edgevit.remote.sweep.cluster import connect
 from edgevit.remote.sweep.result import RESULT_FILE
 from edgevit.remote.sweep.run import run_jobs
 from edgevit.remote.sweep.sweep import sweep
+from edgevit.remote.sweep.work import Job, build_cell, prepare_cell
 from tests.support.sweep_jobs import make_steps, make_tasks
 
 AGAIN = 3
+STEPS_FILE = "steps.log"
 
 
 def main() -> int:
@@ -33,6 +37,8 @@ def main() -> int:
     nodes.LOOK_SECONDS, nodes.SILENCE_SECONDS = 1.0, 8.0  # a test does not wait as long as people do
     try:
         if given.plan is not None:
+            steps = note_steps(given.root)
+            run.Steps = lambda: steps  # type: ignore[assignment,misc]
             names = [cell.name for cell in sweep(given.plan, out=given.root, address=given.address).cells]
         else:
             names = run_sleeping(given.root, given.address, given.cells, tuple(given.seconds))
@@ -41,6 +47,21 @@ def main() -> int:
         return AGAIN
     kept = [(given.root / "cells" / name / RESULT_FILE).is_file() for name in names]
     return 0 if all(kept) else AGAIN
+
+
+def note_steps(root: Path) -> run.Steps:
+    """The steps of real cells, each of which adds a line when it has ended."""
+
+    def note(do: Callable[[Job], Any]) -> Callable[[Job], Any]:
+        def noted(job: Job) -> Any:
+            result = do(job)
+            with (root / STEPS_FILE).open("a", encoding="utf-8") as stream:
+                stream.write(f"{job.name}\n")
+            return result
+
+        return noted
+
+    return run.Steps(note(prepare_cell), note(build_cell))
 
 
 def run_sleeping(root: Path, address: str, cells: int, seconds: tuple[float, float]) -> list[str]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from edgevit.checkpoints.files.wrappers import HEADS
 from edgevit.core.errors import CheckpointError, count_things, format_offenders
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHT_FILES = ("adapter_model.safetensors", "adapter_model.bin")

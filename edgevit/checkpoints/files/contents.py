@@ -6,12 +6,13 @@ from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from edgevit.core.errors import CheckpointError, list_some
 from edgevit.core.notes import note_names
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WhichWeights = Literal["ema", "model"]
 
@@ -80,7 +81,7 @@ def unwrap_weights(loaded: Any, path: Path, which: WhichWeights | None) -> Conte
             notes.append(f"weights are taken from {key!r}; the file also has {', '.join(map(repr, order[1:]))}")
         containers.append(key)
         loaded = {**averaged, **last}[key]
-    if isinstance(loaded, Tensor) or not isinstance(loaded, Mapping):
+    if _is_tensor(loaded) or not isinstance(loaded, Mapping):
         raise CheckpointError(
             f"{path} holds a {type(loaded).__name__}, not named tensors", "save the model's state_dict()"
         )
@@ -90,8 +91,8 @@ def unwrap_weights(loaded: Any, path: Path, which: WhichWeights | None) -> Conte
         _refuse_choice(path, which, containers, nameless)
     if nameless:
         notes.append(note_names("left out ", list(map(repr, nameless)), 5, ", which holds no named tensors"))
-    tensors = {str(n): value for n, value in loaded.items() if isinstance(value, Tensor) and n != _COUNTER}
-    others = [str(name) for name, value in loaded.items() if not isinstance(value, Tensor)]
+    tensors = {str(n): value for n, value in loaded.items() if _is_tensor(value) and n != _COUNTER}
+    others = [str(name) for name, value in loaded.items() if not _is_tensor(value)]
     if others and not tensors:
         raise CheckpointError(
             f"{path} holds no tensors where weights are looked for; it has {list_some(sorted(others), 12)}",
@@ -115,13 +116,13 @@ def _find_sets(loaded: Mapping[Any, Any]) -> tuple[Sets, Sets]:
 
 
 def _holds_tensors(value: object) -> bool:
-    return isinstance(value, Mapping) and any(isinstance(v, Tensor) or _holds_tensors(v) for v in value.values())
+    return isinstance(value, Mapping) and any(_is_tensor(v) or _holds_tensors(v) for v in value.values())
 
 
 def _holds_lists(value: object) -> bool:
     """Whether tensors lie in lists, as torch_ema's shadow parameters, which do not say what they are."""
     values = list(value.values()) if isinstance(value, Mapping) else [value]
-    return any(isinstance(v, (list, tuple)) and any(isinstance(t, Tensor) for t in v) for v in values)
+    return any(isinstance(v, (list, tuple)) and any(_is_tensor(t) for t in v) for v in values)
 
 
 def _split_sets(loaded: Mapping[Any, Any]) -> tuple[Sets, Sets]:
@@ -129,7 +130,7 @@ def _split_sets(loaded: Mapping[Any, Any]) -> tuple[Sets, Sets]:
 
     An average has the names and shapes of what it averages: a teacher that was another model is none.
     """
-    tensors = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
+    tensors = {str(name): value for name, value in loaded.items() if _is_tensor(value)}
     for key in _AVERAGED_PARTS:
         lead = f"{key}.module." if any(name.startswith(f"{key}.module.") for name in tensors) else f"{key}."
         average = {name.removeprefix(lead): t for name, t in tensors.items() if name.startswith(lead)}
@@ -141,6 +142,12 @@ def _split_sets(loaded: Mapping[Any, Any]) -> tuple[Sets, Sets]:
                 current = {name.removeprefix(prefix): t for name, t in rest.items() if name.startswith(prefix)}
                 return {key: average}, {prefix.rstrip(".") or "model": current}
     return {}, {}
+
+
+def _is_tensor(value: object) -> TypeGuard[Tensor]:
+    from torch import Tensor  # seconds of loading, which those who only name a choice of weights need not wait for
+
+    return isinstance(value, Tensor)
 
 
 def _describe_choice(key: str, taken: WhichWeights, others: list[str], *, asked: bool) -> str:

@@ -9,11 +9,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-
-from torch import Tensor
+from typing import TYPE_CHECKING, TypeAlias
 
 from edgevit.core.errors import CheckpointError, list_some
 from edgevit.core.notes import note_names
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Tensors: TypeAlias = dict[str, Tensor]
 
 # Data parallelism, torch.compile, checkpointing of activations, FSDP, Lightning's strategies.
 _WRAPPERS = frozenset(
@@ -35,8 +39,6 @@ HEADS = (
 )
 """What publishers call a Linear that gives classes."""
 _RENAMED = {"heads": "heads.head"}  # torchvision's, which fine-tuning replaces as a whole
-
-Tensors = dict[str, Tensor]
 
 
 def unwrap_names(

@@ -12,6 +12,8 @@ from edgevit.core.report.report import Report
 from edgevit.runtime.bundle import REPORT_FILE, load_bundle, refuse_inside
 from edgevit.runtime.manifest import FileRecord, Manifest
 
+MOST_FRONT = 15
+"""Bundles of each target of a sweep that have a page of their own, and stand beside the figure of the sweep's page."""
 _MARK = b"<title>edgevit report: "  # by which a page is known that may be replaced
 
 
@@ -30,6 +32,19 @@ class Source:
     path: str
     report: Report
     manifest: Manifest
+
+
+def name_bundle_page(bundle: Path) -> Path:
+    """Where the page of a bundle lies that a sweep has written: beside it."""
+    return bundle.with_name(f"{bundle.name}.html")
+
+
+def is_page_of(page: Path, bundle: Path) -> bool:
+    """Whether the page is there, and not of a bundle that lay there before."""
+    try:
+        return page.is_file() and page.stat().st_mtime >= bundle.stat().st_mtime
+    except OSError:
+        return False
 
 
 def read_sources(paths: Sequence[Path], out: Path | None = None) -> tuple[Source, ...]:

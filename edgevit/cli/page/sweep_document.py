@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from edgevit.cli.page.sources import is_page_of, name_bundle_page
 from edgevit.cli.sweep_tables import HEADERS
 from edgevit.core.schema import to_data
 from edgevit.remote.sweep.chosen import CHOSEN, name_place
@@ -97,8 +98,8 @@ def _link(cell: CellResult, folder: Path, out: Path) -> str | None:
     bundle = Path(os.path.normpath(folder / cell.bundle))
     if not bundle.is_relative_to(Path(os.path.normpath(folder))) or not bundle.is_dir():
         return None
-    page = bundle.with_name(f"{bundle.name}.html")
-    return _point(page if page.is_file() else bundle, out)
+    page = name_bundle_page(bundle)
+    return _point(page if is_page_of(page, bundle) else bundle, out)
 
 
 def _point(path: Path, out: Path) -> str:

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from edgevit.cli.page.figures import Limits, Point, draw_tradeoff
 from edgevit.cli.page.render import clean_text, open_templates
+from edgevit.cli.page.sources import MOST_FRONT
 from edgevit.cli.sweep_tables import HEADERS, format_figure
 from edgevit.cli.tables import MISSING
 from edgevit.remote.sweep.question import FIGURES, Condition, read_condition
@@ -17,7 +18,7 @@ _MOST_SERIES = 8
 """As many as there are marks."""
 _MOST_NUMBERED = 30
 """Marks of a figure that have all a number; of more, the front and the chosen cell have one."""
-_MOST_FRONT, _MOST_WARNINGS = 15, 12
+_MOST_WARNINGS = 12
 _NARROW = ("drop_points", "agreement", "sqnr_db", "latency_p99_ms", "answer_p50_ms")
 """Columns that a telephone has no room for."""
 
@@ -43,7 +44,7 @@ def render_sweep(document: Mapping[str, Any]) -> str:
             charts=[Markup(_draw(target, conditions)) for target in shown["targets"]],
             headers=HEADERS,
             narrow=_NARROW,
-            most_front=_MOST_FRONT,
+            most_front=MOST_FRONT,
             most_warnings=_MOST_WARNINGS,
             missing=MISSING,
         )

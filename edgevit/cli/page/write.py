@@ -6,13 +6,16 @@ import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgevit.cli.page.document import make_document
 from edgevit.cli.page.render import render_page
-from edgevit.cli.page.sources import find_problem, read_sources
-from edgevit.core.errors import MissingPackageError, OutputError
+from edgevit.cli.page.sources import MOST_FRONT, find_problem, is_page_of, name_bundle_page, read_sources
+from edgevit.core.errors import BundleError, MissingPackageError, OutputError
 from edgevit.core.packages import install_line
+
+if TYPE_CHECKING:
+    from edgevit.remote.sweep.result import SweepResult
 
 _PACKAGES = ("jinja2", "matplotlib")
 
@@ -64,6 +67,38 @@ def write_sweep_page(folder: Path, out: Path) -> dict[str, Any]:
     document = make_sweep_document(result, folder, out)
     _replace(out, render_sweep(document))
     return document
+
+
+def write_bundle_pages(folder: Path, result: SweepResult) -> list[str]:
+    """Beside the bundles of a sweep that are wanted, or that none beats: the page of each.
+
+    A page that is there already stays, if it is not older than its bundle.
+
+    Args:
+        folder: The sweep's.
+        result: What it came to.
+
+    Returns:
+        Of the pages that could not be written, why.
+
+    Raises:
+        MissingPackageError: What draws or renders them is not installed.
+    """
+    require_page_packages()
+    best = {name for front in result.fronts.values() for name in front[:MOST_FRONT]}
+    best |= {answer.chosen for answer in result.answers if answer.chosen is not None}
+    problems = []
+    for cell in result.cells:
+        if cell.name not in best or cell.bundle is None:
+            continue
+        bundle = folder / cell.bundle
+        page = name_bundle_page(bundle)
+        if not is_page_of(page, bundle):
+            try:
+                write_page([bundle], page)
+            except (BundleError, OutputError) as exc:
+                problems.append(f"{cell.name}: {exc.message}")
+    return problems
 
 
 def _replace(out: Path, text: str) -> None:

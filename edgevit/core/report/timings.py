@@ -26,6 +26,8 @@ class Latency(Figures):
         min_ms: The fastest call.
         method: One sentence on how it was measured.
         settings: The engine's, as used: threads, streams, hint.
+        low_ms: Lower end of the 95 % interval of ``p50_ms`` over rounds of this run; another process may be outside.
+        high_ms: Its upper end.
     """
 
     batch: int
@@ -40,6 +42,8 @@ class Latency(Figures):
     min_ms: float
     method: str
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    low_ms: float | None = None
+    high_ms: float | None = None
 
 
 @dataclass(frozen=True)

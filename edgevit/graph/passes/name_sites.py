@@ -15,8 +15,8 @@ from collections import Counter
 import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord
+from edgevit.graph.carried import CARRIED
 from edgevit.graph.graph import SITE_OPS, Graph, constant_of, is_made_by, operand
-from edgevit.graph.join import CARRIED
 from edgevit.graph.linears import trace_layout
 
 SCOPES = "pkg.torch.onnx.name_scopes"

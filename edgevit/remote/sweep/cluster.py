@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import os
 import socket
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ LOCAL = "local"
 _LARGEST_SLOTS = 4
 _ANSWER_SECONDS = 5.0
 _STARTS = 4
+_MUTE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,12 @@ def connect(address: str | None = None, *, cpus: int | None = None) -> Iterator[
     with contextlib.ExitStack() as stack:
         stack.enter_context(_set_environment(None if address not in (None, LOCAL) else count))
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-        if address in (None, LOCAL):
-            folder = stack.enter_context(make_session_folder())
-            _start(count, folder, quiet)
-        else:
-            _join(str(address), quiet)
+        folder = stack.enter_context(make_session_folder()) if address in (None, LOCAL) else ""
+        with _mute_core():
+            if folder:
+                _start(count, folder, quiet)
+            else:
+                _join(str(address), quiet)
         stack.callback(_shut_down)
         stack.enter_context(_keep_quiet())
         yield dataclasses.replace(read_cluster(), head=_find_head(address), local=address in (None, LOCAL))
@@ -188,6 +191,33 @@ def _find_head(address: str | None) -> str:
 
 
 @contextlib.contextmanager
+def _mute_core(seconds: float = _MUTE_SECONDS) -> Iterator[None]:
+    """What Ray's core itself writes to this process's standard error is not shown; errors are raised.
+
+    Not for longer than ``seconds``: a core whose head has died meanwhile waits for it for a minute, says so, and ends
+    this process.
+    """
+    try:
+        kept = os.dup(2)
+    except OSError:  # of a process without one
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    timer = threading.Timer(seconds, os.dup2, (kept, 2))
+    timer.daemon = True
+    try:
+        os.dup2(nowhere, 2)
+        timer.start()
+        yield
+    finally:
+        timer.cancel()
+        timer.join()  # not while it restores what is closed here
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+@contextlib.contextmanager
 def _keep_quiet() -> Iterator[None]:
     """Ray prints the last lines of a dead raylet's log also where it was told to print none."""
     from ray._private import worker
@@ -212,8 +242,12 @@ def _set_environment(cpus: int | None) -> Iterator[None]:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         # a build that takes more memory than there is would be begun anew for ever
         "RAY_task_oom_retries": "3",
+        # workers would give way to everything else: what is measured there is to be what one build measures
+        "RAY_worker_niceness": "0",
     }
-    if cpus is not None:  # unset, Ray would give one thread to every task, and a build here has one for each CPU
+    if cpus is None:  # of a cluster that ends, its core would complain on the screen that it cannot tell its head
+        wanted["RAY_BACKEND_LOG_LEVEL"] = "fatal"
+    else:  # unset, Ray would give one thread to every task, and a build here has one for each CPU
         wanted["OMP_NUM_THREADS"] = str(cpus)
     new = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(new)

@@ -44,6 +44,7 @@ MOST_IMAGES = 256
 """Of a shard: a multiple of the batch, few enough that some nodes share some thousand images evenly."""
 MOST_BYTES = 64 << 20
 """Of a shard's answers: maps are large, and nodes and this process hold a shard's at a time."""
+_LOG_LEVEL = "RAY_BACKEND_LOG_LEVEL"
 FOLDER = "evaluations"
 """In the cache, where answers lie if no folder is named."""
 
@@ -122,25 +123,13 @@ def _answer_on(question: Question, *, address: str, folder: Path, progress: Prog
     if question.bundle.manifest.engine is None:
         raise BundleError(f"{question.bundle.path} is a portable bundle: it has no engine yet", "finish it first")
     threads = _count_threads(question.reference is not None)  # before connect sets Ray's number for this process
-    # Ray's core warns of every actor of Ray Data on the screen (its issue 53727), and says there that it shall not.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # Ray's core warns of every actor of Ray Data on the screen (its issue 53727).
     with contextlib.ExitStack() as stack:
-        with _mute_core():
-            cluster = stack.enter_context(connect(address))
+        if _LOG_LEVEL not in os.environ:
+            os.environ[_LOG_LEVEL] = "fatal"
+            stack.callback(os.environ.pop, _LOG_LEVEL, None)
+        cluster = stack.enter_context(connect(address))
         yield ClusterAnswers(question, cluster, folder, threads, progress)
-
-
-@contextlib.contextmanager
-def _mute_core() -> Iterator[None]:
-    """Nothing that a library writes to this process's standard error by itself is shown; errors are raised."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 class ClusterAnswers:

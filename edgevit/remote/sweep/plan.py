@@ -21,6 +21,7 @@ from edgevit.core.target import Budget
 from edgevit.core.task import TaskName
 from edgevit.core.toml import load_toml
 from edgevit.remote.sweep.cell import Cell, name_cells
+from edgevit.remote.sweep.check_sources import check_sources
 from edgevit.remote.sweep.question import Question
 
 Size = int | str
@@ -203,7 +204,7 @@ def list_cells(plan: Plan, folder: str | os.PathLike[str] = ".") -> dict[str, Ce
     for include in plan.include:
         cells.append(_make_cell(plan, include.source, include.target, [include.set], root, complaints))
     named = name_cells(tuple(dict.fromkeys(cells)))
-    complaints += check_cells(named)
+    complaints += [*check_cells(named), *check_sources(named.values())]
     if not named and not complaints:
         complaints.append("every cell is excluded")
     if complaints:

@@ -39,6 +39,7 @@ class CellResult:
         precision: Of the chosen variant.
         variant: Its name.
         figures: Of the chosen variant, by the names of :data:`edgevit.remote.sweep.question.FIGURES`.
+        latency_interval_ms: 95 % interval of ``latency_p50_ms`` over the rounds of its measurement.
         sentence: The verdict's.
         warnings: The verdict's.
         error: What stopped the build; empty where nothing did.
@@ -56,6 +57,7 @@ class CellResult:
     precision: str | None = None
     variant: str | None = None
     figures: Mapping[str, float] = field(default_factory=dict)
+    latency_interval_ms: tuple[float, float] | None = None
     sentence: str = ""
     warnings: tuple[str, ...] = ()
     error: str = ""
@@ -159,6 +161,7 @@ def describe_report(name: str, key: str, source: str, target: str, report: Repor
         precision=chosen.precision if chosen is not None else None,
         variant=chosen.name if chosen is not None else None,
         figures=list_figures(chosen) if chosen is not None else {},
+        latency_interval_ms=_find_interval(chosen) if chosen is not None else None,
         sentence=verdict.sentence,
         warnings=verdict.warnings,
         seconds=dict(report.stages),
@@ -188,6 +191,13 @@ def list_figures(variant: Variant) -> dict[str, float]:
     if ends is not None:
         found["answer_p50_ms"] = ends.whole.p50_ms
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _find_interval(variant: Variant) -> tuple[float, float] | None:
+    latency = variant.latency
+    if latency is None or latency.low_ms is None or latency.high_ms is None:  # of a report of an earlier version
+        return None
+    return latency.low_ms, latency.high_ms
 
 
 def _write(path: Path, data: object) -> None:

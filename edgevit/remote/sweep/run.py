@@ -29,8 +29,9 @@ WAVE = 16
 """Cells for each share of a node that are prepared before their latencies are measured."""
 RETRIES = 3
 """Of a task whose worker, node or disk failed."""
-_TASKS_PER_WORKER = 25
-"""Then a new process takes over: libraries keep some memory of every build."""
+_TASKS_PER_WORKER = 200
+"""Then a new process takes over: libraries keep some memory of every build. Not earlier, as a process takes some
+seconds to import them, which is several steps of a small model."""
 _BASE_BYTES, _SOURCE_FACTOR = 1 << 30, 6
 """Of memory that a build takes: libraries, and weights as read, exported, compiled and packed for several engines."""
 _LEAST = 0.4
@@ -105,7 +106,7 @@ def run_jobs(
         listen: Told how far it is.
         steps: What a worker does.
         done: Cells that have a result already, which ``listen`` counts.
-        note: Told, a sentence each, of nodes that come and go.
+        note: Told, a sentence each, of nodes that come and go, and what they cannot use of a shared cache.
         look: How the cluster is seen.
 
     Raises:
@@ -144,6 +145,7 @@ class _Run:
         self.draining = False
         self.running: dict[Any, _Submitted] = {}
         self.results: list[CellResult] = []
+        self.heard: set[str] = set()
         self.taken: dict[Step, tuple[float, int]] = {}
         self.unprepared = sum(task.measured for task in tasks)
         wrap: Callable[[Any], Any] = ray.remote(  # type: ignore[call-overload]
@@ -234,6 +236,7 @@ class _Run:
             seconds, number = self.taken.get(submitted.step, (0.0, 0))
             self.taken[submitted.step] = seconds + time.monotonic() - submitted.begun, number + 1
             self._take(reference, submitted)
+            self._hear(submitted.task.job)
         if not ended:
             self._estimate()
             self.listen(self.state, None)
@@ -272,6 +275,13 @@ class _Run:
                 self.whole.append(task)
                 self._estimate()
                 self.listen(self.state, None)
+
+    def _hear(self, job: Job) -> None:
+        """Tell what its step has said, each sentence once however many say it."""
+        for text in job.read_notes():
+            if text not in self.heard:
+                self.heard.add(text)
+                self.nodes.note(text)
 
     def _end(self, result: CellResult) -> None:
         self.results.append(result)

@@ -19,11 +19,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
 
+from edgevit.build.bench import ignore_note
 from edgevit.build.build import build_model
 from edgevit.build.fill_cache import fill_cache
 from edgevit.build.lock import lock_output
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import EdgevitError, OutputError
+from edgevit.core.memory import collect_new_alone
 from edgevit.core.report.report import Report
 from edgevit.core.target import load_target
 from edgevit.remote.sweep.cell import Cell
@@ -34,6 +36,8 @@ Done = TypeVar("Done")
 
 ATTEMPTS_FILE = "attempts.log"
 """A line for every time that a worker began the cell's build, and one when it ended: nothing is done twice unseen."""
+NOTES_FILE = "notes.log"
+"""What a step says that its driver tells, a line each."""
 PATIENCE_SECONDS = 600.0
 """How long a worker waits for another one that builds the same cell. Ray ends those of a driver or a node that is gone,
 but not at once."""
@@ -108,6 +112,20 @@ class Job:
         with (self.folder / ATTEMPTS_FILE).open("a", encoding="utf-8") as stream:
             stream.write(f"{self.key} {what} {platform.node()} {os.getpid()} {time.time():.3f}\n")
 
+    def note(self, text: str) -> None:
+        """Say something that the driver tells when the step has ended."""
+        with contextlib.suppress(OSError):  # a result that cannot be written is said elsewhere
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with (self.folder / NOTES_FILE).open("a", encoding="utf-8") as stream:
+                stream.write(f"{platform.node()}: {' '.join(text.split())}\n")
+
+    def read_notes(self) -> tuple[str, ...]:
+        """What the last step has said."""
+        try:
+            return tuple((self.folder / NOTES_FILE).read_text(encoding="utf-8", errors="replace").splitlines())
+        except OSError:
+            return ()
+
     def _was_begun(self) -> bool:
         """Whether the bundle that lies there is of this very cell, not of one before the plan was changed."""
         try:
@@ -134,7 +152,7 @@ def prepare_cell(job: Job) -> CellResult | None:
 
     def fill() -> None:
         inputs, order = job.cell.plan()
-        fill_cache(inputs, order, StageCache())
+        fill_cache(inputs, order, open_cache(job))
 
     failed = catch_faults(job, fill)
     if failed is None:
@@ -167,10 +185,19 @@ def build_cell(job: Job) -> CellResult:
             skip_bad_images=cell.skip_bad_images,
             accept_chance=cell.accept_chance,
             portable=cell.portable,
+            cache=open_cache(job),
         )
         return describe_result(job.name, job.key, cell.source, job.target, built)
 
     return do_once(job, build)
+
+
+def open_cache(job: Job) -> StageCache:
+    """The node's cache. What cannot be used of a shared one is noted; waiting for another cell's stage is no news."""
+    (job.folder / NOTES_FILE).unlink(missing_ok=True)  # of the step before, which was heard
+    cache = StageCache(note=job.note)
+    cache.note = ignore_note
+    return cache
 
 
 def do_once(job: Job, build: Callable[[], CellResult]) -> CellResult:
@@ -261,7 +288,8 @@ def catch_faults(job: Job, do: Callable[[], Done]) -> Done | CellResult:
         MachineFaultError: The machine stopped it.
     """
     try:
-        return do()
+        with collect_new_alone():  # a worker is a program of edgevit's own, and torch's objects stay in it
+            return do()
     except OutputError as exc:
         raise MachineFaultError(f"{exc.message}; {exc.hint}") from exc
     except EdgevitError as exc:

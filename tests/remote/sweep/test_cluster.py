@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,15 @@ from edgevit.build.lock import lock_output
 from edgevit.core.errors import DeviceError
 from edgevit.remote.sweep import session_folder
 from edgevit.remote.sweep.admission import open_admission, refuse_nodes
-from edgevit.remote.sweep.cluster import Cluster, answers, connect, describe_cluster, look_again, read_cluster
+from edgevit.remote.sweep.cluster import (
+    Cluster,
+    _mute_core,
+    answers,
+    connect,
+    describe_cluster,
+    look_again,
+    read_cluster,
+)
 from edgevit.remote.sweep.result import CellResult
 from edgevit.remote.sweep.run import State, run_jobs
 from edgevit.remote.sweep.session_folder import make_session_folder, remove_abandoned
@@ -48,6 +57,15 @@ def test_connect_leaves_the_environment_as_it_was(monkeypatch):
     with pytest.raises(DeviceError), connect(f"127.0.0.1:{find_free_port()}"):
         pass
     assert dict(os.environ) == before
+
+
+def test_what_a_core_says_that_hangs_is_shown(capfd):
+    with _mute_core(0.05):
+        os.write(2, b"how much it says\n")
+        time.sleep(0.5)
+        os.write(2, b"why this process ends\n")
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "why this process ends\nafter\n"
 
 
 def test_read_cluster_takes_the_nodes_that_take_part(monkeypatch):
@@ -134,6 +152,7 @@ with connect(cpus=2) as cluster:
     assert not usage_lib.usage_stats_enabled()
     assert cluster.local and cluster.nodes == 1 and cluster.head, cluster
     assert ray.get(ray.remote(num_cpus=0)(os.getenv).remote("OMP_NUM_THREADS")) == os.environ["OMP_NUM_THREADS"]
+    assert ray.get(ray.remote(num_cpus=0)(lambda: os.nice(0)).remote()) == os.nice(0)  # as a build that is measured by itself
 """
 
 

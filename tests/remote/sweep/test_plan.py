@@ -18,6 +18,8 @@ from edgevit.remote.sweep.plan import Changes, Include, Match, Override, Plan, S
 def folder(tmp_path) -> Path:
     for name in ("vit", "swin", "train", "val"):
         (tmp_path / name).mkdir()
+    for name in ("vit", "swin"):
+        (tmp_path / name / "model.safetensors").write_bytes(b"tensors, which nobody reads here")
     (tmp_path / "quick.toml").write_text("latency_runs = 2\n")
     return tmp_path
 
@@ -142,6 +144,25 @@ def test_everything_that_is_wrong_is_listed_at_once_and_once(folder) -> None:
     ):
         assert sum(words in line for line in lines) == 1, (words, lines)
     assert len(lines) == 9
+
+
+def test_checkpoints_are_looked_at_as_far_as_that_takes_no_tensor(folder) -> None:
+    for name in ("empty", "pointer", "damaged"):
+        (folder / name).mkdir()
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    (folder / "pointer" / "model.safetensors").write_bytes(pointer)
+    (folder / "damaged" / "model.safetensors").write_bytes(b"tensors")
+    (folder / "damaged" / "config.json").write_text("{")
+    (folder / "language.gguf").write_bytes(b"GGUF")
+    lines = refuse(make_plan(sources=("vit", "empty", "pointer", "damaged", "language.gguf", "hf-hub:a/b")), folder)
+    for words in (
+        f"source {folder / 'empty'}: {folder / 'empty'} has no weights: the folder is empty",
+        f"source {folder / 'pointer'}: ",
+        f"source {folder / 'damaged'}: ",
+        f"source {folder / 'language.gguf'}: {folder / 'language.gguf'} is a GGUF file of a language model",
+    ):
+        assert sum(line.startswith(words) for line in lines) == 1, (words, lines)
+    assert len(lines) == 4
 
 
 def test_what_is_wrong_with_many_cells_names_some_of_them(folder) -> None:

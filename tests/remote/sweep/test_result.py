@@ -51,6 +51,19 @@ def test_figures_of_a_report_are_those_that_a_question_may_name() -> None:
     cell = make_all().cells[3]
     assert {"top1", "latency_p50_ms", "size_mb"} <= cell.figures.keys() <= FIGURES.keys()
     assert cell.bundle == "cells/d/bundle"
+    assert cell.latency_interval_ms is None  # an earlier version's report, which has none
+
+
+def test_a_cell_says_how_sure_its_median_is() -> None:
+    report = make_report()
+    variants = [
+        dataclasses.replace(v, latency=dataclasses.replace(v.latency, low_ms=4.25, high_ms=4.5))
+        for v in report.variants
+        if v.latency is not None
+    ]
+    report = dataclasses.replace(report, variants=tuple(variants))
+    cell = describe_report("d", "1" * 32, "hf-hub:timm/vit", "cpu", report, bundle=True)
+    assert cell.latency_interval_ms == (4.25, 4.5)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import time
 
@@ -138,6 +139,16 @@ def test_run_jobs_ends_what_runs_when_it_is_stopped(tmp_path, cluster):
         run_jobs(tasks, cluster, stop, steps=Steps(build=build))
     # the node is free again at once, for a task that takes it whole
     assert len(run_jobs(make_tasks(tmp_path, 1), cluster, lambda s, r: None, steps=make_steps())) == 1
+
+
+def test_run_jobs_tells_once_what_many_steps_say(tmp_path, cluster):
+    def prepare(job: Job) -> None:
+        job.note("the shared cache cannot be read")
+
+    told: list[str] = []
+    steps = Steps(prepare, make_steps().build)
+    run_jobs(make_tasks(tmp_path, 3), cluster, lambda state, result: None, steps=steps, note=told.append)
+    assert told == [f"{platform.node()}: the shared cache cannot be read"]
 
 
 def test_run_jobs_takes_nothing_to_do(tmp_path):

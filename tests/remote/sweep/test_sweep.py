@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from edgevit.build.lock import lock_output
+from edgevit.cli.demo_models import MODELS
 from edgevit.core.errors import CheckpointError, DeviceError, OutputError
 from edgevit.remote.sweep import sweep as module
 from edgevit.remote.sweep.cluster import Cluster
@@ -114,3 +117,23 @@ def test_sweep_is_refused_while_another_one_writes_its_folder(plan, tmp_path, wo
     with lock_output(tmp_path / "out"), pytest.raises(OutputError, match="another build"):
         sweep(plan, out=tmp_path / "out")
     assert worker.asked == []
+
+
+_LOADED = """
+import sys
+from edgevit.remote.sweep.plan import Plan, list_cells
+from edgevit.remote.sweep.sweep import list_jobs, make_task
+from pathlib import Path
+cells = list_cells(Plan(sources=(sys.argv[1],), targets=("intel-cpu", "jetson-orin-nano"), precisions=("fp32",)))
+tasks = [make_task(job) for job in list_jobs(cells, Path("sweep")).values()]
+assert len(tasks) == 2
+assert not {"torch", "onnx", "onnx_ir"} & sys.modules.keys()
+"""
+
+
+def test_who_hands_out_the_cells_needs_no_library_that_exports(tmp_path):
+    # its workers do; it lives as long as the sweep, and is started again for its rest
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADED, str(MODELS["vit"])], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

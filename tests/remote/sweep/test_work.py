@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import gc
+import platform
+import re
 import subprocess
 import sys
 import threading
@@ -185,6 +188,32 @@ def test_node_with_another_edgevit_or_without_the_folder_does_nothing(job, step)
     with pytest.raises(MachineFaultError, match=r"does not see .*elsewhere"):
         step(replace(job, folder=elsewhere / job.name))
     assert not elsewhere.exists()
+
+
+def test_what_cannot_be_used_of_a_shared_cache_is_noted_and_waiting_is_not(job, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("EDGEVIT_SHARED_CACHE", str(tmp_path / "file" / "below"))
+    monkeypatch.setenv("EDGEVIT_CACHE", str(tmp_path / "cache"))
+    job.note("of an earlier step")
+    cache = work.open_cache(job)
+    cache.note("waiting for another build's export")
+    assert job.read_notes() == ()
+    cache.run("export", {"number": 1}, lambda folder: (folder / "made").touch())
+    (said,) = job.read_notes()
+    assert re.match(rf"{platform.node()}: the shared cache .*below cannot be (read|written)", said)
+
+
+def test_steps_do_not_look_through_what_stays_whenever_garbage_is_collected(job):
+    frozen = []
+
+    def build() -> CellResult:
+        frozen.append(gc.get_freeze_count())
+        return pack(job)
+
+    gc.unfreeze()  # as in a worker
+    assert do_once(job, build).passed
+    assert frozen[0] > 0
+    assert gc.get_freeze_count() == 0  # of a process that does other things too
 
 
 def test_prepare_cell_keeps_the_error_that_stops_a_cell(job, tmp_path):

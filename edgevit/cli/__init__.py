@@ -20,7 +20,7 @@ import click
 from edgevit import __version__
 from edgevit.cli.output import DEBUG, WHOLE_LISTS
 from edgevit.cli.terminal import ReaderLeftError, end_output, give_up_output, write_aside, write_json
-from edgevit.core.errors import EdgevitError, ErrorCode, OutputError, shorten_lists
+from edgevit.core.errors import EdgevitError, ErrorCode, OutputError, StoppedByUserError, shorten_lists
 from edgevit.core.libraries import LIBRARIES
 from edgevit.core.packages import install_line
 
@@ -102,7 +102,10 @@ class CommandLine(click.Group):
             if isinstance(exc.__cause__, EOFError):  # click takes every one for the end of what a user types
                 status = _complain(arguments, *_explain(exc.__cause__))
             else:
-                write_aside("error: interrupted; nothing was replaced")
+                known = exc if isinstance(exc, StoppedByUserError) else exc.__cause__
+                told = known if isinstance(known, StoppedByUserError) else None
+                _complain(arguments, "interrupted; nothing was replaced" if told is None else told.message,
+                          "" if told is None else told.hint)  # fmt: skip
                 status = 130
         except ReaderLeftError:
             give_up_output()

@@ -9,7 +9,7 @@ import click
 
 from edgevit.cli.options import refuse_missing
 from edgevit.cli.output import Output, output_options
-from edgevit.core.errors import MissingPackageError, OutputError
+from edgevit.core.errors import MissingPackageError, OutputError, StoppedByUserError
 
 if TYPE_CHECKING:
     from edgevit.remote.sweep.result import CellResult, SweepResult
@@ -75,15 +75,22 @@ def command(
     refuse_missing({"PLAN": plan, "--fleet": fleet_path})
     fleet = load_fleet(fleet_path) if fleet_path is not None else None
     folder = out or plan.with_suffix("").with_name(f"{plan.stem}-sweep")
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, and a sweep writes a folder", "choose another --out")
     if dry_run:
         cells = leave_to_boards(list_cells(load_plan(plan), plan.resolve().parent), fleet)
         jobs = list_jobs(cells, folder.expanduser().resolve())
-        show_plan(output, {name: (make_task(job), job.load()) for name, job in jobs.items()})
+        show_plan(output, {name: (make_task(job), job.load()) for name, job in jobs.items()}, again=again)
         return 0
     from edgevit.cli.sweep_progress import follow_sweep
 
-    with follow_sweep(output) as listen:
-        result = sweep(plan, out=folder, address=address, again=again, fleet=fleet, listen=listen, note=output.note)
+    try:
+        with follow_sweep(output) as listen:
+            result = sweep(plan, out=folder, address=address, again=again, fleet=fleet, listen=listen, note=output.note)
+    except KeyboardInterrupt as exc:
+        raise StoppedByUserError(
+            "interrupted; cells that have a result keep it", "run the same command again, and the others are built"
+        ) from exc
     root = folder.expanduser().resolve()
     show_result(output, result, root, write_result_page(output, root, result))
     return 1 if result.failed or any(answer.chosen is None for answer in result.answers) else 0
@@ -103,13 +110,15 @@ def write_result_page(output: Output, root: Path, result: SweepResult) -> Path |
     return root / PAGE_FILE
 
 
-def show_plan(output: Output, cells: dict[str, tuple[Task, CellResult | None]]) -> None:
+def show_plan(output: Output, cells: dict[str, tuple[Task, CellResult | None]], *, again: bool = False) -> None:
     """The cells of a plan: all as JSON, the first and the counts on a screen."""
     from edgevit.cli.sweep_tables import make_plan_table
     from edgevit.core.errors import count_things
 
-    states = {name: "to do" if found is None else "failed earlier" if found.failed else "done"
-              for name, (_, found) in cells.items()}  # fmt: skip
+    states = {
+        name: "to do" if found is None or (again and found.failed) else "failed earlier" if found.failed else "done"
+        for name, (_, found) in cells.items()
+    }
     output.document({"cells": [{"cell": name, "state": states[name], "memory_bytes": task.memory_bytes,
                                 "measured": task.measured} for name, (task, _) in cells.items()]})  # fmt: skip
     rows = sorted(((name, states[name], task) for name, (task, _) in cells.items()), key=lambda row: row[1] != "to do")
@@ -140,6 +149,8 @@ def show_result(output: Output, result: SweepResult, root: Path, page: Path | No
         output.line("*: no other cell is both faster and more accurate")
     for cell in result.failed[:_MOST_FAILED]:
         output.prose(f"{cell.name}: {cell.error.splitlines()[0].rstrip(':')}")
+        if cell.hint:
+            output.prose(f"hint: {cell.hint}")
     if len(result.failed) > _MOST_FAILED:
         output.line(f"… and {len(result.failed) - _MOST_FAILED} more failed")
     for warning in result.warnings:

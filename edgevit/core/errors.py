@@ -52,6 +52,14 @@ _LISTED = 10
 _COUNTED = re.compile(r"  … and (\d+) more.*")
 
 
+class StoppedByUserError(KeyboardInterrupt):
+    """Ctrl-C, where what to do next is known: the sentences of :class:`EdgevitError`, and exit status 130."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message, self.hint = message, hint
+
+
 class EdgevitError(Exception):
     """Base of all errors that edgevit raises on purpose.
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -220,6 +221,31 @@ def test_dry_run_knows_what_is_done_and_what_failed(run, tmp_path) -> None:
     found = run("sweep", plan, "--dry-run", "--json")
     assert [cell["state"] for cell in json.loads(found.stdout)["cells"]] == ["done", "failed earlier", "to do"]
     assert run("sweep", plan, "--dry-run").stdout.splitlines()[-1] == "3 cells: 1 to do, 1 done, 1 failed earlier"
+    again = run("sweep", plan, "--dry-run", "--again")
+    assert again.stdout.splitlines()[-1] == "3 cells: 2 to do, 1 done"
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_file_in_the_place_of_the_folder_is_said_so(run, tmp_path, options) -> None:
+    (tmp_path / "out").write_text("mine")
+    found = run("sweep", write_plan(tmp_path, 1), "--out", tmp_path / "out", *options)
+    assert found.exit_code == 2
+    assert "out is a file, and a sweep writes a folder" in found.stderr
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_interrupted_sweep_says_that_it_can_go_on(run, tmp_path, monkeypatch) -> None:
+    def stop(*args: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["edgevit.remote.sweep.sweep"], "sweep", stop)
+    found = run("sweep", write_plan(tmp_path, 1), "--json")
+    assert found.exit_code == 130
+    assert found.stderr.strip().splitlines() == [
+        "error: interrupted; cells that have a result keep it",
+        "hint: run the same command again, and the others are built",
+    ]
+    assert json.loads(found.stdout)["error"].startswith("interrupted")
 
 
 def test_bad_plan_is_two_lines_with_all_its_faults(run, tmp_path) -> None:
@@ -227,7 +253,8 @@ def test_bad_plan_is_two_lines_with_all_its_faults(run, tmp_path) -> None:
     plan.write_text(plan.read_text().replace("'cpu'", "'cpu', 'cpo'"))
     found = run("sweep", plan, "--dry-run")
     assert found.exit_code == 2
-    assert "2 problems" in found.stderr
+    assert "3 problems" in found.stderr
+    assert "where: top1 >= 1 needs validation images" in found.stderr
     assert "nowhere: no such file or folder" in found.stderr
     assert "unknown target 'cpo'" in found.stderr
     assert "hint: " in found.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fnmatch
 import itertools
@@ -15,20 +16,19 @@ from edgevit.build.order import RANDOM
 from edgevit.checkpoints.files.contents import WhichWeights
 from edgevit.checkpoints.files.files import is_hub_id
 from edgevit.core import schema
-from edgevit.core.errors import EdgevitError, RecipeError, format_offenders, list_some
+from edgevit.core.errors import RecipeError, format_offenders
 from edgevit.core.recipe import Choice
 from edgevit.core.target import Budget
 from edgevit.core.task import TaskName
 from edgevit.core.toml import load_toml
 from edgevit.remote.sweep.cell import Cell, name_cells
+from edgevit.remote.sweep.check_cells import check_cells, check_question
 from edgevit.remote.sweep.check_sources import check_sources
 from edgevit.remote.sweep.question import Question
 
 Size = int | str
 MOST_CELLS = 100_000
 _PATHS = ("calibration", "validation", "labels", "templates")
-_READ_FIRST = {"target", "recipe", "labels", "templates"}
-"""Without these nothing more can be said of a cell."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,37 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
     Raises:
         RecipeError: It cannot be read, or has keys or values that are not valid; all of them are listed.
     """
-    return schema.from_data(Plan, load_toml(path, RecipeError), os.fspath(path), RecipeError)
+    data = load_toml(path, RecipeError)
+    try:
+        return schema.from_data(Plan, data, os.fspath(path), RecipeError)
+    except RecipeError as exc:
+        begin, *offenders = exc.whole.splitlines()
+        more = list(_look_further(data, os.path.dirname(os.path.abspath(path))))
+        if not more:
+            raise
+        offenders += format_offenders(more).splitlines()
+        begin = f"{os.fspath(path)} has {len(offenders)} problems, and nothing was built:"
+        raise RecipeError("\n".join((begin, *offenders)), exc.hint) from exc
+
+
+def _look_further(data: Mapping[str, Any], folder: str) -> Sequence[str]:
+    """What is wrong besides with the cells of a plan that is not valid: of those keys that are."""
+    axes: dict[str, Any] = {"sources": ["any"], "targets": ["any"]}
+    kept: dict[str, Any] = {}
+    for key, value in data.items():
+        one_each = list({repr(item): item for item in value}.values()) if isinstance(value, list) else value
+        with contextlib.suppress(RecipeError):
+            schema.from_data(Plan, {**axes, key: one_each}, "", RecipeError)
+            kept[key] = one_each
+    kept.pop("question", None)
+    if "calibration" not in kept:  # what is given may be no path, and yet something was
+        kept["calibration"] = RANDOM
+    try:
+        list_cells(schema.from_data(Plan, kept, "", RecipeError), folder)
+    except RecipeError as exc:
+        found = [line.strip() for line in exc.whole.splitlines()[1:]]
+        return found if {"sources", "targets"} <= kept.keys() or "include" in kept else ()
+    return ()
 
 
 def list_cells(plan: Plan, folder: str | os.PathLike[str] = ".") -> dict[str, Cell]:
@@ -186,10 +216,10 @@ def list_cells(plan: Plan, folder: str | os.PathLike[str] = ".") -> dict[str, Ce
     rows = [_Row(source, target, recipe, task, precision, size) for source, target, recipe, task, precision, size
             in itertools.product(plan.sources, plan.targets, plan.recipes, plan.tasks, plan.precisions,
                                  plan.image_sizes or (None,))]  # fmt: skip
-    for number, match in enumerate(plan.exclude, 1):
+    for number, match in enumerate(plan.exclude):
         left = [row for row in rows if not row.fits(match)]
         if len(left) == len(rows):
-            complaints.append(f"exclude {number} fits no cell")
+            complaints.append(f"exclude[{number}] fits no cell")
         rows = left
     used = [False] * len(plan.override)
     cells: list[Cell] = []
@@ -200,11 +230,11 @@ def list_cells(plan: Plan, folder: str | os.PathLike[str] = ".") -> dict[str, Ce
                 used[number] = True
                 changes.append(override.set)
         cells.append(_make_cell(plan, row.source, row.target, changes, root, complaints))
-    complaints += [f"override {number} fits no cell" for number, fits in enumerate(used, 1) if not fits]
+    complaints += [f"override[{number}] fits no cell" for number, fits in enumerate(used) if not fits]
     for include in plan.include:
         cells.append(_make_cell(plan, include.source, include.target, [include.set], root, complaints))
     named = name_cells(tuple(dict.fromkeys(cells)))
-    complaints += [*check_cells(named), *check_sources(named.values())]
+    complaints += [*check_cells(named), *check_sources(named.values()), *check_question(plan.question, named)]
     if not named and not complaints:
         complaints.append("every cell is excluded")
     if complaints:
@@ -215,29 +245,6 @@ def list_cells(plan: Plan, folder: str | os.PathLike[str] = ".") -> dict[str, Ce
             "correct the plan and run again; --dry-run shows its cells",
         )
     return named
-
-
-def check_cells(cells: Mapping[str, Cell]) -> list[str]:
-    """What is wrong with cells, a line each: files that are not there, and what a build refuses before it reads."""
-    absent: dict[str, None] = {}
-    seen: dict[object, str | None] = {}
-    having: dict[str, list[str]] = {}
-    for name, cell in cells.items():
-        lost = {what: path for what, path in cell.list_files().items() if not path.exists()}
-        absent |= dict.fromkeys(f"{what} {path}: no such file or folder" for what, path in lost.items())
-        if lost.keys() & _READ_FIRST:
-            continue
-        key = dataclasses.replace(cell, source="", arch=None, validation=None)
-        if key not in seen:
-            try:
-                cell.plan()
-            except EdgevitError as exc:
-                seen[key] = " ".join(exc.whole.split())
-            else:
-                seen[key] = None
-        if (problem := seen[key]) is not None:
-            having.setdefault(problem, []).append(name)
-    return [*absent, *(f"{problem} ({list_some(names, 2)})" for problem, names in having.items())]
 
 
 @dataclass(frozen=True)

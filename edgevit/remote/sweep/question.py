@@ -8,6 +8,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from edgevit.core.errors import count_things
@@ -113,6 +114,8 @@ class Question:
                 read_condition(text)
             except ValueError as exc:
                 problems.append(f"where: {exc}")
+        if not problems:
+            problems += [f"where: no {figure} is {text}" for figure, text in _find_contradictions(self.conditions)]
         refuse(*((True, problem) for problem in problems))
 
     @property
@@ -134,6 +137,16 @@ class Question:
     def __str__(self) -> str:
         bounds = f" with {', '.join(map(str, self.conditions))}" if self.where else ""
         return f"the {self.want.replace('-', ' ')}{bounds}"
+
+
+def _find_contradictions(conditions: Sequence[Condition]) -> Iterable[tuple[str, str]]:
+    """Figures that no value keeps within their bounds, with these."""
+    for figure in dict.fromkeys(c.figure for c in conditions):
+        own = [c for c in conditions if c.figure == figure]
+        ends = sorted({c.value for c in own})
+        tried = [ends[0] - 1, *ends, *((a + b) / 2 for a, b in pairwise(ends)), ends[-1] + 1]
+        if not any(all(_OPERATORS[c.sign](value, c.value) for c in own) for value in tried):
+            yield figure, " and ".join(c.bound for c in own)
 
 
 @dataclass(frozen=True)

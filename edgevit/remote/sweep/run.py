@@ -74,7 +74,8 @@ class State:
         done: Those that have a result, with those of earlier runs.
         failed: Of these, the ones that an error stopped.
         running: By step, the tasks that Ray was given.
-        left_seconds: What the rest will take, as far as the steps so far tell; ``None`` before any has ended.
+        left_seconds: What the rest will take, as far as the steps so far tell; ``None`` before each kind has
+            ended once.
     """
 
     total: int
@@ -233,8 +234,6 @@ class _Run:
             self.state.running[submitted.step] -= 1
             if not self.state.running[submitted.step]:
                 del self.state.running[submitted.step]
-            seconds, number = self.taken.get(submitted.step, (0.0, 0))
-            self.taken[submitted.step] = seconds + time.monotonic() - submitted.begun, number + 1
             self._take(reference, submitted)
             self._hear(submitted.task.job)
         if not ended:
@@ -269,6 +268,9 @@ class _Run:
                 "run the same command again: what has ended is kept",
             ) from exc
         else:
+            if result is None or not result.failed:  # what an error stopped does not say how long the others take
+                seconds, number = self.taken.get(submitted.step, (0.0, 0))
+                self.taken[submitted.step] = seconds + time.monotonic() - submitted.begun, number + 1
             if result is not None:
                 self._end(result)
             else:
@@ -311,7 +313,8 @@ class _Run:
         last = means.get("build", 0.0) / nodes
         small = len(self.small) + running["prepare"] + running["portable"]
         whole = self.unprepared + len(self.whole) + running["prepare"] + running["build"]
-        self.state.left_seconds = small * first + whole * last
+        unknown = (small and not first) or (whole and not last)
+        self.state.left_seconds = None if unknown else small * first + whole * last
 
 
 def _give_up(task: Task, why: str) -> CellResult:

@@ -152,7 +152,8 @@ with connect(cpus=2) as cluster:
     assert not usage_lib.usage_stats_enabled()
     assert cluster.local and cluster.nodes == 1 and cluster.head, cluster
     assert ray.get(ray.remote(num_cpus=0)(os.getenv).remote("OMP_NUM_THREADS")) == os.environ["OMP_NUM_THREADS"]
-    assert ray.get(ray.remote(num_cpus=0)(lambda: os.nice(0)).remote()) == os.nice(0)  # as a build that is measured by itself
+    # As a build that is measured by itself.
+    assert ray.get(ray.remote(num_cpus=0)(lambda: os.nice(0)).remote()) == os.nice(0)
 """
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edgevit.core.errors import RecipeError
 from edgevit.core.schema import FieldError
 from edgevit.remote.sweep.plan import Changes, Include, Match, Override, Plan, Source, list_cells, load_plan
+from edgevit.remote.sweep.question import Question
 
 
 @pytest.fixture
@@ -139,11 +140,45 @@ def test_everything_that_is_wrong_is_listed_at_once_and_once(folder) -> None:
         "there is no recipe 'defualt'",
         "image size 'wide' is not one",
         "seed = -1 is not between",
-        "override 1 fits no cell",
-        "exclude 1 fits no cell",
+        "override[0] fits no cell",
+        "exclude[0] fits no cell",
     ):
         assert sum(words in line for line in lines) == 1, (words, lines)
     assert len(lines) == 9
+
+
+def test_file_whose_keys_and_cells_are_both_wrong_lists_them_together(folder) -> None:
+    (folder / "plan.toml").write_text(
+        'sources = ["vit", "vit", "nope"]\ntargets = ["cpu", "cpo"]\nrecipes = ["defualt"]\ncalibration = "nowhere"\n'
+        'seeed = 3\n[question]\nwant = "fast"\n'
+    )
+    with pytest.raises(RecipeError) as caught:
+        load_plan(folder / "plan.toml")
+    first, *lines = caught.value.whole.splitlines()
+    for words in (
+        "sources: one is given twice",
+        "question.want",
+        "unknown key seeed",
+        f"source {folder / 'nope'}: no such file",
+        f"calibration {folder / 'nowhere'}: no such file",
+        "unknown target 'cpo'",
+        "there is no recipe 'defualt'",
+    ):
+        assert sum(words in line for line in lines) == 1, (words, lines)
+    assert f"has {len(lines)} problems" in first
+    assert len(lines) == 7
+
+
+def test_what_is_judged_has_to_be_held_out(folder) -> None:
+    (line,) = refuse(make_plan(calibration="train", validation="./train"), folder)
+    assert line == f"calibration and validation are both {folder / 'train'}: what is judged has to be held out"
+
+
+def test_condition_on_labels_needs_images_that_judge(folder) -> None:
+    asked = Question(where=("top1 >= 82", "size_mb <= 50"))
+    (line,) = refuse(make_plan(question=asked), folder)
+    assert line == "where: top1 >= 82 needs validation images, and no cell has any"
+    assert list_cells(make_plan(question=asked, validation="val"), folder)
 
 
 def test_checkpoints_are_looked_at_as_far_as_that_takes_no_tensor(folder) -> None:

@@ -88,6 +88,26 @@ def test_question_lists_all_that_is_wrong_with_it() -> None:
     assert all(word in str(caught.value) for word in ("cheapest", "top2", "nothing"))
 
 
+@pytest.mark.parametrize(
+    ("where", "impossible"),
+    [
+        (("top1 >= 90", "top1 < 90"), True),
+        (("top1 > 90", "top1 <= 90"), True),
+        (("top1 >= 90", "top1 <= 90"), False),
+        (("top1 > 90", "top1 < 90.1"), False),
+        (("size_mb == 3", "size_mb > 3"), True),
+        (("size_mb == 3", "size_mb >= 3", "latency_p50_ms < 1"), False),
+        (("size_mb == 3", "size_mb == 4"), True),
+    ],
+)
+def test_bounds_that_nothing_keeps_are_refused(where: tuple[str, ...], impossible: bool) -> None:
+    if not impossible:
+        assert Question(where=where).where == where
+        return
+    with pytest.raises(FieldError, match=f"where: no {where[0].split()[0]} is .* and "):
+        Question(where=where)
+
+
 def test_question_in_words() -> None:
     assert str(Question()) == "the fastest"
     assert str(Question("most-accurate", ("size_mb<=50", "top1 > 1e1"))) == (

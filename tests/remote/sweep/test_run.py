@@ -12,7 +12,7 @@ import pytest
 from edgevit.core.errors import CheckpointError
 from edgevit.remote.sweep.cluster import Cluster, connect
 from edgevit.remote.sweep.result import CellResult
-from edgevit.remote.sweep.run import Steps, run_jobs
+from edgevit.remote.sweep.run import State, Steps, run_jobs
 from edgevit.remote.sweep.work import Job, MachineFaultError, do_once
 from tests.support.sweep_jobs import (
     count_ends,
@@ -76,8 +76,14 @@ def test_run_jobs_leaves_a_failed_cell_its_error_and_goes_on(tmp_path, cluster):
 
         return do_once(job, write)
 
-    tasks = make_tasks(tmp_path, 3, measured=False)
-    results = {r.name: r for r in run_jobs(tasks, cluster, lambda state, result: None, steps=Steps(build=build))}
+    tasks, left = make_tasks(tmp_path, 3, measured=False), []
+
+    def listen(state: State, result: CellResult | None) -> None:
+        if result is not None and state.done == state.failed:  # which does not say how long the others take
+            left.append(state.left_seconds)
+
+    results = {r.name: r for r in run_jobs(tasks, cluster, listen, steps=Steps(build=build))}
+    assert set(left) <= {None}
     assert [r.name for r in results.values() if r.failed] == ["cell-0001"]
     assert results["cell-0001"].error == "half a file"
     assert tasks[1].job.load() == results["cell-0001"]  # a verdict, which another run does not ask for again

@@ -1,8 +1,8 @@
 """A finished stage as one tar file, which anybody may have written: what is taken from one is what its record says.
 
-The first member is ``done.json``. Then each file that it names, in its order, as a plain file that is called by its
-hash: so there are no names in the archive to be careful with, and those of the record are looked at before anything is
-written. Whatever else an archive has makes it a damaged one.
+The first member is ``done.json``, called by its own hash and that name. Then each file that it names, in its order, as
+a plain file that is called by its hash: so there are no names in the archive to be careful with, and those of the
+record are looked at before anything is written. Whatever else an archive has makes it a damaged one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def write_archive(folder: Path, stream: BinaryIO) -> None:
         ArchiveError: Its record is not one that :func:`read_archive` takes.
     """
     record = (folder / DONE).read_bytes()
-    stream.write(_make_header(DONE, len(record)) + record + _pad(len(record)))
+    stream.write(_make_header(_name_record(record), len(record)) + record + _pad(len(record)))
     for file in _list_files(record, None):
         with (folder / file.path).open("rb") as content:
             stream.write(_make_header(file.digest, file.size))
@@ -67,10 +67,12 @@ def read_archive(source: Source, folder: Path, name: str, *, most_bytes: int) ->
     Raises:
         ArchiveError: It is damaged, of another stage, or cannot be written here. What is in the folder is of no use.
     """
-    size = _read_header(source, DONE)
+    called, size = _read_header(source)
     if size > MOST_RECORD_BYTES:
         raise ArchiveError(f"its {DONE} has {size} bytes")
     record = b"".join(_read(source, size))
+    if called != _name_record(record):
+        raise ArchiveError(f"it has {called[:80]!r} where its {DONE} belongs, or that is damaged")
     files = _list_files(record, name)
     total = sum(file.size for file in files)
     if total > most_bytes:
@@ -87,7 +89,10 @@ def read_archive(source: Source, folder: Path, name: str, *, most_bytes: int) ->
 
 
 def _unpack(source: Source, file: _File, path: Path) -> None:
-    if (size := _read_header(source, file.digest)) != file.size:
+    called, size = _read_header(source)
+    if called != file.digest:
+        raise ArchiveError(f"it has {called[:80]!r} where the file {file.digest} belongs")
+    if size != file.size:
         raise ArchiveError(f"{file.digest} has {size} bytes where its record says {file.size}")
     path.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
@@ -135,15 +140,20 @@ def _make_header(name: str, size: int) -> bytes:
     return member.tobuf(tarfile.GNU_FORMAT)  # the others have no room for 8 GiB
 
 
-def _read_header(source: Source, name: str) -> int:
-    """The size of the next member, which is a file of that name."""
+def _name_record(record: bytes) -> str:
+    """With its hash, as the names of the stage's files stand in it alone."""
+    return f"{hashlib.sha256(record).hexdigest()}.{DONE}"
+
+
+def _read_header(source: Source) -> tuple[str, int]:
+    """Name and size of the next member, which is a file."""
     try:
         member = tarfile.TarInfo.frombuf(b"".join(_read(source, tarfile.BLOCKSIZE, padded=False)), "utf-8", "replace")
     except tarfile.HeaderError as exc:
         raise ArchiveError(f"it is no tar file: {exc}") from exc
-    if member.name != name or member.type != tarfile.REGTYPE or member.size < 0:
-        raise ArchiveError(f"it has {member.name[:80]!r} where the file {name} belongs")
-    return member.size
+    if member.type != tarfile.REGTYPE or member.size < 0:
+        raise ArchiveError(f"it has {member.name[:80]!r}, which is none, where the files of its record belong")
+    return member.name, member.size
 
 
 def _read(source: Source, size: int, *, padded: bool = True) -> Iterator[bytes]:

@@ -84,7 +84,9 @@ def test_names_that_are_not_text_and_files_of_many_blocks_come_out(tmp_path):
 def test_archive_is_a_tar_file_that_others_read(tmp_path):
     with tarfile.open(fileobj=io.BytesIO(pack({"a/b": b"one", "c": b"two"})), mode="r:") as tar:
         members = {member.name: tar.extractfile(member).read() for member in tar}
-    record = json.loads(members.pop(DONE))
+    (called,) = [name for name in members if name.endswith(DONE)]
+    assert called == f"{hashlib.sha256(members[called]).hexdigest()}.{DONE}"
+    record = json.loads(members.pop(called))
     assert record["stage"] == NAME
     assert record["files"] == {name: [3, hashlib.sha256(c).hexdigest()] for name, c in (("a/b", b"one"), ("c", b"two"))}
     assert members == {hashlib.sha256(c).hexdigest(): c for c in (b"one", b"two")}
@@ -117,6 +119,15 @@ def test_damaged_archive_is_refused_or_gives_the_same_files(data):
     assert found in (None, {"model.onnx": b"graph" * 300, "weights/model.data": bytes(1000), "empty": b""})
 
 
+def test_name_of_a_file_that_was_damaged_in_the_record_is_noticed(tmp_path):
+    content = bytearray(WHOLE)
+    at = content.index(b'"empty"') + 1
+    content[at] ^= 1
+    with pytest.raises(ArchiveError, match="or that is damaged"):
+        unpack(bytes(content), tmp_path / "here")
+    assert list_all(tmp_path) == ["here"]
+
+
 @given(content=st.binary(max_size=3000))
 def test_no_bytes_are_taken_for_an_archive(content):
     with tempfile.TemporaryDirectory() as scratch, pytest.raises(ArchiveError):
@@ -134,10 +145,11 @@ def forge(
     record = json.dumps({"stage": stage, "inputs": {}, "files": files}).encode()
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        for name, content in {DONE: record, **(members or {})}.items():
+        called = f"{hashlib.sha256(record).hexdigest()}.{DONE}"
+        for name, content in {called: record, **(members or {})}.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
-            if name != DONE:
+            if name != called:
                 change(member)
             tar.addfile(member, io.BytesIO(content) if member.isreg() else None)
     return stream.getvalue()

@@ -121,7 +121,7 @@ class ImageSet:
         elif os.path.isfile(source):
             listing = list_csv(source, labels, classes, labelled)
         else:
-            raise DataError(f"{source}: no such folder or CSV file", "check the path")
+            raise DataError(f"{source}: no such folder or file", "check the path")
         images = cls(listing.root, listing.files, source=str(source), store=listing.store)
         if labelled:
             images = dataclasses.replace(images, labels=listing.labels, matching=listing.matching)

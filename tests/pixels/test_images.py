@@ -169,7 +169,7 @@ def test_read_when_a_link_leads_round_in_a_circle_comes_to_an_end(folder: Path) 
 
 
 def test_read_when_source_does_not_exist_or_is_an_image_says_so(folder: Path) -> None:
-    assert "no such folder or CSV" in refuse(folder / "none").message
+    assert "no such folder or file" in refuse(folder / "none").message
     assert "is a single image" in refuse(folder / "cat/a.png").message
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from edgevit.build.lock import lock_output
@@ -63,8 +64,7 @@ def sweep(
     cells = leave_to_boards(list_cells(plan, folder), fleet)
     root = Path(out).expanduser().resolve()
     jobs = list_jobs(cells, root)
-    with lock_output(root):
-        root.mkdir(parents=True, exist_ok=True)
+    with lock_output(root), _made(root):
         found = {name: job.load() for name, job in jobs.items()}
         kept = {name: r for name, r in found.items() if r is not None and not (again and r.failed)}
         if again:
@@ -95,6 +95,17 @@ def sweep(
         result.save(root)
         link_chosen(result, root)
     return result
+
+
+@contextlib.contextmanager
+def _made(root: Path) -> Iterator[None]:
+    """A sweep's folder, which goes again where nothing was written."""
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # it is not empty
+            root.rmdir()
 
 
 def list_jobs(cells: Mapping[str, Cell], root: Path) -> dict[str, Job]:

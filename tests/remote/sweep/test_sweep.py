@@ -113,6 +113,16 @@ def test_sweep_tries_a_failed_cell_again_only_when_told(plan, tmp_path, worker, 
     assert len(worker.asked) == 3
 
 
+def test_sweep_that_finds_no_cluster_leaves_no_folder(plan, tmp_path, worker, monkeypatch):
+    def refuse(address):
+        raise DeviceError("no Ray cluster answers", "start one")
+
+    monkeypatch.setattr(sys.modules["edgevit.remote.sweep.sweep"], "connect", refuse)
+    with pytest.raises(DeviceError):
+        sweep(plan, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_sweep_is_refused_while_another_one_writes_its_folder(plan, tmp_path, worker):
     with lock_output(tmp_path / "out"), pytest.raises(OutputError, match="another build"):
         sweep(plan, out=tmp_path / "out")

@@ -38,8 +38,8 @@ def match_shard_labels(
         have = "has" if len(bare) == 1 else "have"
         raise DataError(
             f"{where}: {len(bare)} of {count_things(len(files), 'image')} {have} no label:\n{format_offenders(bare)}",
-            f"give each {what}, or remove these images (a file that was cut short ends so); without any label all are taken "
-            "as unlabelled",
+            f"give each {what}, or remove these images (a file that was cut short ends so); without any "
+            "label all are taken as unlabelled",
         )
     matching = match_classes({cell for cell in cells if cell is not None}, labels, classes, where, "labels")
     return tuple(matching.index_of[cell] for cell in cells if cell is not None), matching

@@ -203,7 +203,7 @@ def compile_for_rtx(bench: Bench) -> dict[str, Any]:
     from edgevit.core.target import load_target
     from edgevit.engines.fusion_file import load_fusion
     from edgevit.engines.tensorrt.backend import TENSORRT_RTX
-    from edgevit.graph.join import CARRIED
+    from edgevit.graph.carried import CARRIED
     from edgevit.graph.passes.optimize import optimize_graph
     from edgevit.models.export import export_model
 

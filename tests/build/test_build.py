@@ -374,7 +374,7 @@ def test_build_that_is_killed_leaves_no_half_bundle_and_goes_on_later(tmp_path, 
     assert process.returncode != 0
     assert not out.exists()
     finished = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").glob("*/*/done.json")}
-    assert {p.parts[-3] for p in finished} == {"export", "optimize", "engine"}
+    assert {p.parts[-3] for p in finished} == {"export", "optimize", "reference", "engine"}
     recipe = dataclasses.replace(QUICK, precision="fp32")
     result = build_model(MODELS["vit"], CPU, out=out, recipe=recipe, cache=StageCache(tmp_path / "cache"))
     assert verify_bundle(result.bundle)

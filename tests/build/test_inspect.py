@@ -8,7 +8,7 @@ import torch
 from edgevit.build.inspect import count_macs, inspect_source
 from edgevit.cli.demo_models import MODELS
 from edgevit.core.errors import CheckpointError
-from edgevit.graph.join import CARRIED
+from edgevit.graph.carried import CARRIED
 from edgevit.models.swin import Swin, SwinConfig
 from edgevit.models.vit import ViT, ViTConfig
 from tests.support.reference import count_flops

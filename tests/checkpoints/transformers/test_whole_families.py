@@ -16,8 +16,8 @@ from edgevit.checkpoints.onnx_file.whole import WholeModule, run_parts
 from edgevit.core.errors import CheckpointError
 from edgevit.core.quantization import Quantization
 from edgevit.core.target import ExportForm
+from edgevit.graph.carried import CARRIED
 from edgevit.graph.graph import Graph
-from edgevit.graph.join import CARRIED
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model
 from edgevit.models.model import Model

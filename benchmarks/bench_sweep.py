@@ -103,7 +103,7 @@ def time_sleeping(nodes: int, cells: int, durations: Sequence[tuple[float, float
 def record(cells: int, folder: Path) -> dict[str, Any]:
     """Real cells in a sweep on this machine: how long its steps took in their workers."""
     from edgevit.remote.sweep.sweep import sweep
-    from tests.remote.sweep.test_chaos import write_plan
+    from tests.support.sweep_plans import write_plan
 
     folder.mkdir(parents=True, exist_ok=True)
     plan, steps_folder = write_plan(folder, cells), folder / "steps"

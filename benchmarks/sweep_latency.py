@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.sweep_real import ONE_TYPE, RECIPE
+from benchmarks.sweep_real import ONE_TYPE
 from benchmarks.sweep_sleep import note_step, read_steps
 from edgevit.cli.demo_models import MODELS, write_digits
 from edgevit.core.report.report import Report
@@ -25,6 +25,7 @@ from edgevit.remote.sweep.result import BUNDLE
 from edgevit.remote.sweep.run import Steps, Task, run_jobs
 from edgevit.remote.sweep.work import Job, build_cell, prepare_cell
 from edgevit.runtime.bundle import REPORT_FILE
+from tests.support.sweep_plans import CHEAP
 
 REAL, OTHERS = "real", 4
 LONGER = "latency_runs = 500\nlatency_seconds = 2.0\n"
@@ -36,7 +37,7 @@ def list_jobs(folder: Path, cache: Path) -> list[Job]:
     digits = cache / "digits"
     if not digits.is_dir():
         write_digits(digits)
-    short = RECIPE + ONE_TYPE + THREADS
+    short = CHEAP + ONE_TYPE + THREADS
     long = short.replace("latency_runs = 5\nlatency_seconds = 0.05\n", LONGER)
     assert LONGER in long
     recipes = {"short": cache / "short.toml", "long": cache / "long.toml"}

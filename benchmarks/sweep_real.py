@@ -21,6 +21,7 @@ from benchmarks.sweep_sleep import note_step, read_resident, read_steps
 from edgevit.cli.demo_models import MODELS, write_digits
 from edgevit.remote.sweep.result import CellResult
 from edgevit.remote.sweep.work import ATTEMPTS_FILE, Job, build_cell, prepare_cell
+from tests.support.sweep_plans import CHEAP
 
 MEASURED = ("intel-cpu", "cpu")
 """In two steps."""
@@ -31,17 +32,6 @@ TARGETS = (
 )  # fmt: skip
 SIZES, PRECISIONS = (32, 64), ("fp32", "int8")
 DRIVER_FILE, STEPS_FOLDER = "driver.log", "steps"
-RECIPE = """
-choice_images = 20
-parity_images = 2
-latency_runs = 5
-latency_seconds = 0.05
-tune_settings = false
-[quantization]
-images = 20
-observer = "minmax"
-rounding = "nearest"
-"""
 ONE_TYPE = """
 [settings]
 inference_precision = "f32"
@@ -55,8 +45,8 @@ def write_plan(folder: Path, cells: int) -> Path:
     digits = folder / "digits"
     if not digits.is_dir():  # a sweep that goes on finds files of the same times
         write_digits(digits)
-        recipe.write_text(RECIPE, encoding="utf-8")
-        whole.write_text(RECIPE + ONE_TYPE, encoding="utf-8")
+        recipe.write_text(CHEAP, encoding="utf-8")
+        whole.write_text(CHEAP + ONE_TYPE, encoding="utf-8")
     cases = list(itertools.product(SIZES, PRECISIONS, TARGETS, MODELS.values()))
     lines = [f'calibration = "{digits / "calibration"}"']
     for number in range(cells):

@@ -19,7 +19,7 @@ PARITY_BAR, SQNR_BAR, RATIO_BAR = 1e-4, 25.0, 0.9
 def render_table(stored: Mapping[str, Any]) -> str:
     """Markdown: what it was measured on, and a row for every model of the list."""
     machine, versions = stored["machine"], stored["versions"]
-    isa = ", ".join(name for name in machine["isa"] if name in ("avx512_vnni", "avx512_bf16", "amx_int8"))
+    isa = ", ".join(name for name in machine["isa"] if name in ("avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8"))
     lines = [
         f"{machine['cpu']} ({isa}), {machine['cores']} shared cores; "
         + ", ".join(f"{name} {number}" for name, number in versions.items())

@@ -102,10 +102,10 @@ class CommandLine(click.Group):
             if isinstance(exc.__cause__, EOFError):  # click takes every one for the end of what a user types
                 status = _complain(arguments, *_explain(exc.__cause__))
             else:
-                known = exc if isinstance(exc, StoppedByUserError) else exc.__cause__
-                told = known if isinstance(known, StoppedByUserError) else None
-                _complain(arguments, "interrupted; nothing was replaced" if told is None else told.message,
-                          "" if told is None else told.hint)  # fmt: skip
+                told = exc.__cause__  # click has an Abort of its own for it
+                if not isinstance(told, StoppedByUserError):
+                    told = StoppedByUserError("interrupted; nothing was replaced", "")
+                _complain(arguments, told.message, told.hint)
                 status = 130
         except ReaderLeftError:
             give_up_output()

@@ -194,7 +194,7 @@ def _look_further(data: Mapping[str, Any], folder: str) -> Sequence[str]:
             schema.from_data(Plan, {**axes, key: one_each}, "", RecipeError)
             kept[key] = one_each
     kept.pop("question", None)
-    if "calibration" not in kept:  # what is given may be no path, and yet something was
+    if "calibration" in data.keys() - kept.keys():  # what is given is no path, and yet something is
         kept["calibration"] = RANDOM
     try:
         list_cells(schema.from_data(Plan, kept, "", RecipeError), folder)

@@ -99,13 +99,15 @@ def sweep(
 
 @contextlib.contextmanager
 def _made(root: Path) -> Iterator[None]:
-    """A sweep's folder, which goes again where nothing was written."""
+    """A sweep's folder; one that was not there before goes again where nothing was written."""
+    was_there = root.exists()
     root.mkdir(parents=True, exist_ok=True)
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):  # it is not empty
-            root.rmdir()
+        if not was_there:
+            with contextlib.suppress(OSError):  # it is not empty
+                root.rmdir()
 
 
 def list_jobs(cells: Mapping[str, Cell], root: Path) -> dict[str, Job]:

@@ -6,20 +6,18 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import itertools
 import os
 from pathlib import Path
 
 import pytest
 
-from edgevit.cli.demo_models import MODELS, write_digits
 from edgevit.remote.sweep.plan import list_cells, load_plan
 from edgevit.remote.sweep.result import CellResult
 from edgevit.remote.sweep.sweep import list_jobs, make_task, sweep
 from edgevit.runtime.bundle import RECIPE_FILE, REPORT_FILE, load_bundle
 from tests.support.sweep_chaos import Torment, torment_sweep
 from tests.support.sweep_jobs import count_ends, list_disturbed, make_jobs, read_intervals
+from tests.support.sweep_plans import CHEAP, write_plan
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds workers in /proc")]
@@ -27,14 +25,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path("/proc").is_dir(), r
 KILLS = int(os.environ.get("EDGEVIT_CHAOS_KILLS", "30"))
 CELLS = int(os.environ.get("EDGEVIT_CHAOS_CELLS", "60"))
 SEED = 24
-TARGETS = ("cpu", "jetson-orin-nano", "raspberry-pi-5")
-"""In two steps, and two that are left to the device, in one: in one precision each, no latency chooses."""
 
 
 def check_ends(root: Path, names: list[str], torment: Torment) -> None:
     ends = count_ends(root)
     print(f"{len(names)} cells, kills: {dict(torment.kills)}, drivers: {torment.runs}")
-    assert sum(torment.kills.values()) <= KILLS
+    assert 0 < sum(torment.kills.values()) <= KILLS
     assert [name for name in names if ends[name] > 1] == []  # done twice
     # a worker that is killed after its result is written and before its line is loses the line
     missing = [name for name in names if ends[name] == 0]
@@ -52,48 +48,6 @@ def test_cells_that_sleep_are_each_done_once_through_kills(tmp_path):
     assert list(list_disturbed(read_intervals(tmp_path))) == []
     for text in torment.spoken:  # a sentence, and nothing of Ray's
         assert len(text.splitlines()) <= 1, text
-
-
-CHEAP = """
-choice_images = 20
-parity_images = 2
-latency_runs = 5
-latency_seconds = 0.05
-tune_settings = false
-[quantization]
-images = 20
-observer = "minmax"
-rounding = "nearest"
-"""
-"""A recipe with which a small model is really built in seconds of one core."""
-
-
-def write_plan(folder: Path, cells: int, recipe: str = "") -> Path:
-    """So many cells of the demo's models, in two precisions for three targets, of which one is measured here.
-
-    After the first twelve they differ only in their budgets, and share their stages with one of these.
-
-    Args:
-        folder: For the plan and the digits.
-        cells: How many.
-        recipe: Its text; by default that of a build without one.
-    """
-    digits = write_digits(folder / "digits")
-    for left in list(digits.validation.glob("*/*.png")):
-        if int(hashlib.sha256(left.name.encode()).hexdigest(), 16) % 8:  # few are enough to tell two engines apart
-            left.unlink()
-    if recipe:
-        (folder / "recipe.toml").write_text(recipe, encoding="utf-8")
-    cases = list(itertools.product(("fp32", "int8"), TARGETS, MODELS.values()))
-    lines = [f'calibration = "{digits.calibration}"', f'validation = "{digits.validation}"']
-    for number in range(cells):
-        precision, target, model = cases[number % len(cases)]
-        changes = [f'precision = "{precision}"', f"budget = {{max_drop_points = {50 + number // len(cases)}}}"]
-        changes += [f'recipe = "{folder / "recipe.toml"}"'] if recipe else []
-        lines += ["[[include]]", f'source = "{model}"', f'target = "{target}"', f"set = {{{', '.join(changes)}}}"]
-    plan = folder / "plan.toml"
-    plan.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return plan
 
 
 def describe(result: CellResult) -> CellResult:

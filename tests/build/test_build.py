@@ -353,7 +353,7 @@ build_model(MODELS["vit"], load_target("cpu"), out=Path(sys.argv[1]), recipe=rec
 """
 
 
-@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("kill", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL])
 def test_build_that_is_killed_leaves_no_half_bundle_and_goes_on_later(tmp_path, kill):
     out = tmp_path / "out" / "bundle"
     environment = {**os.environ, "EDGEVIT_CACHE": str(tmp_path / "cache")}

@@ -23,7 +23,7 @@ SMALL: dict[str, Any] = {"embed_dim": 16, "depths": (2, 2, 2, 2), "num_heads": (
         # wider and deeper than the first, and else the same
         pytest.param("swin_small_patch4_window7_224", marks=pytest.mark.slow),
         pytest.param("swin_base_patch4_window7_224", marks=pytest.mark.slow),
-        "swin_base_patch4_window12_384",
+        pytest.param("swin_base_patch4_window12_384", marks=pytest.mark.slow),
     ],
 )
 def test_swin_with_timms_weights_equals_timm(name: str, folder: Path) -> None:

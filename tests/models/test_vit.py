@@ -23,7 +23,7 @@ from tests.support.timm_folder import TOLERANCE, compare_with_timm
         # wider than the first, and else the same
         pytest.param("vit_small_patch16_224", marks=pytest.mark.slow),
         pytest.param("vit_base_patch16_224", marks=pytest.mark.slow),
-        "vit_base_patch32_384",
+        pytest.param("vit_base_patch32_384", marks=pytest.mark.slow),
         "deit_tiny_patch16_224",
         "deit_small_distilled_patch16_224",
     ],

@@ -178,6 +178,15 @@ def test_read_when_weights_are_quantised_lists_them(tmp_path: Path, dtype: torch
     assert "blocks.1.mlp.fc1.weight" in caught.value.message
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_read_when_values_are_finite_and_their_sum_is_not_reads_them(tmp_path: Path, dtype: torch.dtype) -> None:
+    tensors = {name: value.to(dtype) for name, value in small_tensors().items()}
+    largest = torch.finfo(dtype if dtype == torch.float16 else torch.float32).max
+    tensors["head.weight"] = torch.full_like(tensors["head.weight"], largest)
+    write_folder(tmp_path, tensors)
+    assert torch.equal(read_checkpoint(tmp_path).module.head.weight, tensors["head.weight"].float())
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_read_when_weights_are_not_finite_lists_the_tensors(tmp_path: Path, value: float, dtype: torch.dtype) -> None:

@@ -95,7 +95,16 @@ def compare(module: nn.Module, ours: list[Any], pixels: Tensor) -> float:
     return max(relative_error(torch.from_numpy(found), wanted) for found, wanted in zip(ours, theirs, strict=True))
 
 
-@pytest.mark.parametrize("name", JOINS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "front",
+        pytest.param("behind", marks=pytest.mark.slow),
+        "between",
+        pytest.param("on_both_sides", marks=pytest.mark.slow),
+        "with_positions",
+    ],
+)
 def test_tokens_that_join_are_found_wherever_they_stand(name: str, tmp_path: Path) -> None:
     module = make((2, JOINS[name]))
     model = read(module, tmp_path)

@@ -43,7 +43,9 @@ def test_dino_at_another_size_resamples_positions_as_its_module_does(tmp_path: P
     assert torch.allclose(model.module.state_dict()["pos_embed"][:, 1:], wanted, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("vit_small_patch14_dinov2", marks=pytest.mark.slow), "vit_small_patch14_reg4_dinov2"]
+)
 def test_dinov2_backbone_of_real_size_equals_timm(tmp_path: Path, name: str) -> None:
     theirs = build_timm(name)
     torch.save(name_as_dinov2(theirs.state_dict()), tmp_path / "w.pth")
@@ -54,7 +56,7 @@ def test_dinov2_backbone_of_real_size_equals_timm(tmp_path: Path, name: str) -> 
     assert compare(model.module, theirs, 518) <= 1e-4
 
 
-@pytest.mark.parametrize("chunks", [0, 2])
+@pytest.mark.parametrize("chunks", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_dinov2_giant_in_a_training_checkpoint_equals_timm(tmp_path: Path, chunks: int) -> None:
     theirs = build_timm("vit_giant_patch14_dinov2", depth=2, img_size=28)
     state = {

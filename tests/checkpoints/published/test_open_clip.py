@@ -31,7 +31,7 @@ def compare(ours: torch.nn.Module, theirs: Any, side: int) -> float:
 
 @pytest.mark.parametrize(
     ("name", "vision"),
-    [("ViT-B-32", {}), ("ViT-B-32-quickgelu", {"layers": 2}), ("ViT-H-14", {"layers": 1, "image_size": 28})],
+    [pytest.param("ViT-B-32", {}, marks=pytest.mark.slow), ("ViT-B-32-quickgelu", {"layers": 2}), ("ViT-H-14", {"layers": 1, "image_size": 28})],
 )
 def test_folder_equals_open_clip(tmp_path: Path, name: str, vision: dict[str, Any]) -> None:
     theirs, config = build_open_clip(name, **vision)
@@ -42,6 +42,7 @@ def test_folder_equals_open_clip(tmp_path: Path, name: str, vision: dict[str, An
     assert compare(model.module, theirs, side) <= 1e-4
 
 
+@pytest.mark.slow  # tests/parity has this tower from this publisher
 def test_folder_with_a_siglip_tower_equals_open_clip(tmp_path: Path) -> None:
     theirs, config = build_open_clip("ViT-B-16-SigLIP")
     model = read_checkpoint(save_folder(theirs, config, tmp_path / "m"))
@@ -49,7 +50,7 @@ def test_folder_with_a_siglip_tower_equals_open_clip(tmp_path: Path) -> None:
     assert compare(model.module, theirs, 224) <= 1e-4
 
 
-@pytest.mark.parametrize("name", ["PE-Core-T-16-384", "EVA02-B-16"])
+@pytest.mark.parametrize("name", ["PE-Core-T-16-384", pytest.param("EVA02-B-16", marks=pytest.mark.slow)])
 def test_folder_with_a_tower_that_is_an_eva_equals_open_clip(tmp_path: Path, name: str) -> None:
     theirs, config = build_open_clip(name)
     model = read_checkpoint(save_folder(theirs, config, tmp_path / "m"))

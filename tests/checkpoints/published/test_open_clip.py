@@ -31,7 +31,11 @@ def compare(ours: torch.nn.Module, theirs: Any, side: int) -> float:
 
 @pytest.mark.parametrize(
     ("name", "vision"),
-    [pytest.param("ViT-B-32", {}, marks=pytest.mark.slow), ("ViT-B-32-quickgelu", {"layers": 2}), ("ViT-H-14", {"layers": 1, "image_size": 28})],
+    [
+        pytest.param("ViT-B-32", {}, marks=pytest.mark.slow),
+        ("ViT-B-32-quickgelu", {"layers": 2}),
+        ("ViT-H-14", {"layers": 1, "image_size": 28}),
+    ],
 )
 def test_folder_equals_open_clip(tmp_path: Path, name: str, vision: dict[str, Any]) -> None:
     theirs, config = build_open_clip(name, **vision)

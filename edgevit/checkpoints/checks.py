@@ -104,7 +104,7 @@ def check_values(found: Mapping[str, Tensor], canonical: Mapping[str, str], sour
         )
     broken = []
     for name, value in found.items():
-        # Sixty times faster than to look at each: a sum is not finite where a value is not, or where large ones overflow.
+        # Far faster than a look at each: a sum is not finite where a value is not, or where large ones overflow.
         if torch.isfinite(value.sum(dtype=torch.float32)):
             continue
         bad = int((~torch.isfinite(value.float())).sum())

@@ -19,7 +19,7 @@ from edgevit.core.task import Task, TaskName
 from edgevit.models import ViTConfig
 from edgevit.models.model import Model
 from edgevit.models.select_task import select_task
-from tests.support.reference import randomise, relative_error
+from tests.support.reference import leave_undrawn, randomise, relative_error
 
 TOLERANCE = 1e-4
 TASKS: tuple[TaskName, ...] = ("classify", "embed", "features")
@@ -109,16 +109,6 @@ def find_tasks(model: Model) -> set[TaskName]:
             select_task(model, Task(task))
             found.add(task)
     return found
-
-
-@contextlib.contextmanager
-def leave_undrawn() -> Iterator[None]:
-    """A publisher's initial values are zeros: random ones take their place, in every parameter."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("normal_", "uniform_"):
-            patch.setattr(Tensor, name, lambda tensor, *args, **kwargs: tensor.zero_())
-        patch.setattr(Tensor, "erfinv_", lambda tensor: tensor)  # of a normal distribution that is cut off
-        yield
 
 
 @contextlib.contextmanager

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +22,7 @@ _TOKENS = (
     *("token", "tokens", "pos_embed", "pos_embedding", "position_embeddings", "position_embedding.weight"),
     *("class_embedding", "latent", "probe"),
 )
+_KEPT_FROM = 200_000
 
 
 def import_torchvision() -> ModuleType:
@@ -48,7 +51,9 @@ def import_timm() -> ModuleType:
 
 def build_timm(name: str, seed: int = 0, **args: Any) -> Any:
     """timm's module of that name with random values in every parameter."""
-    return randomise(import_timm().create_model(name, **args), seed)
+    with leave_undrawn():
+        theirs = import_timm().create_model(name, **args)
+    return randomise(theirs, seed)
 
 
 def import_transformers() -> ModuleType:
@@ -69,6 +74,19 @@ def import_torchmetrics() -> ModuleType:
     return module
 
 
+@contextlib.contextmanager
+def leave_undrawn() -> Iterator[None]:
+    """A publisher's initial values are zeros: random ones take their place, in every parameter."""
+    from torch import Tensor
+
+    with contextlib.ExitStack() as stack:
+        for name in ("normal_", "uniform_"):
+            stack.enter_context(mock.patch.object(Tensor, name, lambda tensor, *args, **kwargs: tensor.zero_()))
+        # of a normal distribution that is cut off
+        stack.enter_context(mock.patch.object(Tensor, "erfinv_", lambda tensor: tensor))
+        yield
+
+
 def randomise(module: nn.Module, seed: int = 0) -> Any:
     """Random values for every parameter, so that no term is zero and none drowns the others; evaluation mode."""
     import torch
@@ -76,7 +94,7 @@ def randomise(module: nn.Module, seed: int = 0) -> Any:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, value in module.named_parameters():
-            noise = torch.randn(value.shape, generator=generator)
+            noise = _draw(value.numel(), generator).view(value.shape)
             if name.endswith(_TOKENS):
                 value.copy_(0.5 * noise)
             elif "bias_table" in name:
@@ -86,6 +104,25 @@ def randomise(module: nn.Module, seed: int = 0) -> Any:
             else:  # LayerNorm's gain and layer scale are near 1; LayerNorm's offset and the biases are near 0
                 value.copy_(0.2 * noise + float(name.endswith(("weight", "gamma", "lambda1"))))
     return module.eval()
+
+
+def _draw(count: int, generator: Any) -> Any:
+    """Normal values; of large tensors from a few that are drawn once, as drawing takes most of a model's making."""
+    import torch
+
+    if count < _KEPT_FROM:
+        return torch.randn(count, generator=generator)
+    kept = _keep_drawn()
+    start = int(torch.randint(len(kept), (), generator=generator))
+    return torch.cat([kept[start:], kept.repeat((count + start) // len(kept))])[:count]
+
+
+@functools.cache
+def _keep_drawn() -> Any:
+    """A prime number of values: rows of a matrix do not come again."""
+    import torch
+
+    return torch.randn(2_097_143, generator=torch.Generator().manual_seed(0))
 
 
 def relative_error(ours: Tensor, theirs: Tensor) -> float:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.support.reference import import_torchvision, randomise
+from tests.support.reference import import_torchvision, leave_undrawn, randomise
 
 
 def import_open_clip() -> Any:
@@ -29,7 +29,8 @@ def build_open_clip(name: str, **vision: Any) -> tuple[Any, dict[str, Any]]:
     custom = "timm_model_name" in config["vision_cfg"]
     kind = open_clip.model.CustomTextCLIP if custom else open_clip.CLIP
     args = {k: v for k, v in config.items() if k not in ("custom_text",)}
-    module = kind(**args)
+    with leave_undrawn():
+        module = kind(**args)
     randomise(module)
     with torch.no_grad():
         if not custom:  # their ends in the tests' names do not say that they are tokens and positions

@@ -26,6 +26,7 @@ from edgevit.graph.passes.name_sites import name_sites
 from edgevit.graph.passes.remove_identity import remove_identity
 from edgevit.graph.passes.remove_moves import remove_moves
 from edgevit.graph.passes.remove_nan_guard import remove_nan_guard
+from edgevit.graph.passes.restate_deformable_attention import restate_deformable_attention
 from edgevit.graph.passes.restate_resize import restate_resize
 
 Pass = Callable[[Graph], PassRecord]
@@ -50,6 +51,7 @@ FOREIGN: tuple[tuple[str, Pass], ...] = (
 # What surrounds an encoder.
 CARRIED_PASSES: tuple[tuple[str, Pass], ...] = (
     ("fold_batch_norm", fold_batch_norm),
+    ("restate_deformable_attention", restate_deformable_attention),
     ("restate_resize", restate_resize),
     ("move_convolution", move_convolution),
 )

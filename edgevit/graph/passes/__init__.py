@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from edgevit.core.pass_record import PassRecord
 from edgevit.graph.graph import Graph
+from edgevit.graph.passes.flatten_layer_norm import flatten_layer_norm
 from edgevit.graph.passes.fold_attention_bias import fold_attention_bias
 from edgevit.graph.passes.fold_batch_norm import fold_batch_norm
 from edgevit.graph.passes.fold_constants import fold_constants
@@ -54,6 +55,7 @@ CARRIED_PASSES: tuple[tuple[str, Pass], ...] = (
     ("restate_deformable_attention", restate_deformable_attention),
     ("restate_resize", restate_resize),
     ("move_convolution", move_convolution),
+    ("flatten_layer_norm", flatten_layer_norm),
 )
 
 # One that was recognised only in part: the form that engines fuse. The last two shorten what the others leave.

@@ -35,8 +35,8 @@ def render_table(stored: Mapping[str, Any]) -> str:
         cells = [
             f"{model.title}, `{model.kind}`, {size}",
             f"{parity['error']:.1e}" if "error" in parity else "not measured",
-            _list(quantized.get("sqnr_db")),
-            _list(quantized.get("nncf_sqnr_db")),
+            _show_noise(quantized, ""),
+            _show_noise(quantized, "nncf_"),
             "{:.2f} ({:.2f}–{:.2f})".format(*timed["ratio"]) if "ratio" in timed else "not measured",
             _show_fusion(compiled, model.blocks),
             "; ".join(list_misses(row, model.blocks))
@@ -70,6 +70,13 @@ def write_page(text: str, stored: Mapping[str, Any]) -> str:
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
     return f"{head}{BEGIN}{render_table(stored)}{END}{tail}"
+
+
+def _show_noise(quantized: Mapping[str, Any], name: str) -> str:
+    text, own = _list(quantized.get(f"{name}sqnr_db")), quantized.get(f"{name}own_choice_db")
+    if own is None:
+        return text
+    return f"{text}; with its own queries, {quantized[f'{name}same_percent']:.1f} % of them the same: {_list(own)}"
 
 
 def _list(figures: Any) -> str:

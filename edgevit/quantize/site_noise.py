@@ -1,7 +1,7 @@
 """Noise of quantised sites: over the signal of each output, with one site quantised or with several.
 
 Of a model with several outputs it is the mean of that of each: all levels of features count alike. What a model chooses
-by score is the float model's choice, and the scores are outputs too (:mod:`edgevit.quantize.held_choices`).
+by score is the float model's choice, and the scores are outputs too (:mod:`edgevit.graph.held_choices`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import onnx_ir as ir
 
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.graph.graph import Graph
+from edgevit.graph.held_choices import find_choices, find_indices, hold_choices
 from edgevit.graph.segments import Segment, SegmentRunner, extract_segment, join_segments, split_graph
-from edgevit.quantize.held_choices import find_choices, find_indices, hold_choices
 from edgevit.quantize.plan import QuantizationPlan, apply_plan
 
 Pixels = Sequence[npt.NDArray[np.generic]]
@@ -31,7 +31,7 @@ class Held:
     """A float graph with what noise is measured on.
 
     Attributes:
-        graph: With its choices as inputs, in the form of :func:`edgevit.quantize.held_choices.hold_choices`.
+        graph: With its choices as inputs, in the form of :func:`edgevit.graph.held_choices.hold_choices`.
         pixels: Images, one an item.
         choices: Of each image what the graph chose, by the inputs' names.
     """

@@ -70,6 +70,15 @@ def test_model_that_chooses_queries_shows_its_noise_with_the_float_models_and_wi
     assert "| 24.0; with its own queries, 91.2 % of them the same: 5.5 |" in line
 
 
+@pytest.mark.parametrize(("exact", "missed"), [(1e-6, ()), (1.2e-4, ("parity",))])
+def test_parity_is_that_with_float64_where_float32_itself_is_off(exact: float, missed: tuple[str, ...]) -> None:
+    row = {**ROW, "parity": {"error": 1.3e-4, "float64_error": exact, "float32_error": 1.3e-4}}
+    assert list_misses(row, 12) == missed
+    stored = {"machine": {"cpu": "a", "isa": [], "cores": 2}, "versions": {}, "rows": {MODELS[0].name: row}}
+    cell = f"| {exact:.1e} with transformers in float64, of which its float32 is 1.3e-04 off |"
+    assert cell in render_table(stored).splitlines()[4]
+
+
 @pytest.mark.bench
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
 def test_models_are_whole_ones_of_transformers_with_the_blocks_that_are_named(model: TaskModel) -> None:

@@ -13,9 +13,9 @@ import pytest
 
 from edgevit.core.quantization import Quantization
 from edgevit.graph.graph import Graph
+from edgevit.graph.held_choices import find_choices, find_indices, hold_choices
 from edgevit.graph.segments import SegmentRunner
 from edgevit.quantize import carried_noise
-from edgevit.graph.held_choices import find_choices, find_indices, hold_choices
 from edgevit.quantize.plan import QuantizationPlan, apply_plan
 from edgevit.quantize.sensitivity import choose_float, rank_groups, rank_sites, to_decibels
 from edgevit.quantize.site_noise import hold_graph, measure_noise, measure_sites, run_held

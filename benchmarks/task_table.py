@@ -34,9 +34,9 @@ def render_table(stored: Mapping[str, Any]) -> str:
         parity, quantized, timed, compiled = (row.get(part, {}) for part in PARTS)
         cells = [
             f"{model.title}, `{model.kind}`, {size}",
-            f"{parity['error']:.1e}" if "error" in parity else "not measured",
-            _list(quantized.get("sqnr_db")),
-            _list(quantized.get("nncf_sqnr_db")),
+            _show_parity(parity),
+            _show_noise(quantized, ""),
+            _show_noise(quantized, "nncf_"),
             "{:.2f} ({:.2f}–{:.2f})".format(*timed["ratio"]) if "ratio" in timed else "not measured",
             _show_fusion(compiled, model.blocks),
             "; ".join(list_misses(row, model.blocks))
@@ -50,7 +50,7 @@ def list_misses(row: Mapping[str, Any], blocks: int) -> tuple[str, ...]:
     """Which bars a row misses; what was not measured is no miss, and says so in its cell."""
     parity, quantized, timed, compiled = (row.get(part, {}) for part in PARTS)
     missed = [f"{part}: {figures['failed']}" for part, figures in row.items() if "failed" in figures]
-    if parity.get("error", 0.0) > PARITY_BAR:
+    if parity.get("float64_error", parity.get("error", 0.0)) > PARITY_BAR:
         missed.append("parity")
     if min(quantized.get("sqnr_db", [SQNR_BAR])) < SQNR_BAR:
         missed.append("noise")
@@ -70,6 +70,22 @@ def write_page(text: str, stored: Mapping[str, Any]) -> str:
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
     return f"{head}{BEGIN}{render_table(stored)}{END}{tail}"
+
+
+def _show_parity(parity: Mapping[str, Any]) -> str:
+    if "error" not in parity:
+        return "not measured"
+    if "float64_error" not in parity:
+        return f"{parity['error']:.1e}"
+    own, its = parity["float64_error"], parity["float32_error"]
+    return f"{own:.1e} with transformers in float64, of which its float32 is {its:.1e} off"
+
+
+def _show_noise(quantized: Mapping[str, Any], name: str) -> str:
+    text, own = _list(quantized.get(f"{name}sqnr_db")), quantized.get(f"{name}own_choice_db")
+    if own is None:
+        return text
+    return f"{text}; with its own queries, {quantized[f'{name}same_percent']:.1f} % of them the same: {_list(own)}"
 
 
 def _list(figures: Any) -> str:

@@ -71,6 +71,7 @@ class Evidence:
         labels: Names of the classes.
         answer: How the outputs become depth, classes, boxes or poses, where they do.
         doubts: What speaks against the labels, a warning each.
+        chooses: Whether the outputs are rows of queries that the model takes in the order of their scores.
     """
 
     preprocess: Preprocess
@@ -84,6 +85,7 @@ class Evidence:
     labels: tuple[str, ...] | None = None
     answer: Answer | None = None
     doubts: tuple[str, ...] = ()
+    chooses: bool = False
 
     @property
     def data(self) -> dict[str, DataUse]:
@@ -266,6 +268,7 @@ def gather_evidence(model: Model, recipe: Recipe, sets: ImageSets, cache: StageC
         validation=_judge(model, sets.validation, "validation", recipe.seed, cache, progress),
         labels=model.labels,
         answer=model.answer,
+        chooses=bool(getattr(model.module, "chooses", False)),
     )
 
 

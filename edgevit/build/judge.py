@@ -159,4 +159,5 @@ def _check(precision: str, session: Session, recipe: Recipe, evidence: Evidence)
         tolerance,
         [spec.name for spec in session.outputs],
         ranked=_has_top1(evidence.task, reference[0].shape[-1]),
+        chooses=evidence.chooses,
     )

@@ -24,6 +24,7 @@ from edgevit.core.report.report import GraphSummary, Report
 from edgevit.runtime.bundle import PARITY_FILE, PORTABLE_MODEL_FILE, RECIPE_FILE
 from edgevit.runtime.bundle_settings import check_portable_recipe
 
+_CHOOSES = ".chooses"  # no name of an output
 _MOST_BYTES = 1 << 30
 """What is read of a portable bundle's arrays, which come compressed."""
 
@@ -69,6 +70,8 @@ def collect_portable_files(
     stored: dict[str, Any] = {}
     for suffix, answers in {"": evidence.outputs, **{f".{p}": a for p, a in evidence.graph_outputs.items()}}.items():
         stored.update({f"{spec.name}{suffix}": values for spec, values in zip(outputs, answers, strict=True)})
+    if evidence.chooses:
+        stored[_CHOOSES] = np.asarray(1)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, pixels=evidence.pixels, **stored)
     return {**files, PARITY_FILE: buffer.getvalue()}
@@ -121,6 +124,7 @@ def read_portable_evidence(bundle: Bundle) -> Evidence:
                 bundle.manifest.read_task(),
                 graph_outputs={p: tuple(stored[f"{name}.{p}"] for name in names) for p in present},
                 labels=bundle.manifest.labels,
+                chooses=_CHOOSES in stored,
             )
     except Exception as exc:  # zipfile and numpy raise whatever their parts do
         raise BundleError(

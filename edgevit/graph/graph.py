@@ -104,7 +104,7 @@ class Graph:
 
     def sites(self) -> tuple[Site, ...]:
         """Sites in the order of execution."""
-        return tuple(_site(node) for node in self.model.graph if node.op_type in SITE_OPS)
+        return tuple(describe_site(node) for node in self.model.graph if node.op_type in SITE_OPS)
 
     def add_constant(self, name: str, numbers: NDArray[Any]) -> ir.Value:
         """A new initializer of these numbers, their type and their shape."""
@@ -170,7 +170,8 @@ def known_shape(value: ir.Value | None) -> tuple[int, ...]:
     return shape
 
 
-def _site(node: ir.Node) -> Site:
+def describe_site(node: ir.Node) -> Site:
+    """What a node is as a site; its operator is one of :data:`SITE_OPS`."""
     weight = operand(node, 1)
     shape = tuple(int(d) for d in weight.const_value.shape.numpy()) if weight.const_value is not None else None
     right = shape or _size(weight)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _LARGE_BYTES = 1024
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 # numpy has no such types that ONNX Runtime would take:
 _FOREIGN = (ir.DataType.INT4, ir.DataType.UINT4, ir.DataType.FLOAT8E4M3FN)
 
@@ -42,7 +44,7 @@ class Segment:
 
 
 def split_graph(graph: Graph) -> tuple[Segment, ...]:
-    """Cut a graph with one input into the smallest segments that hold a site each.
+    """Cut a graph into the smallest segments that hold a site each; what it reads beside its first input is no cut.
 
     Of several outputs the last one is where everything ends; the others, such as the levels of a backbone, leave on the
     way and do not keep a cut from being one.
@@ -114,13 +116,16 @@ def _may_end(graph: Graph, nodes: Sequence[ir.Node], result: ir.Value) -> bool:
 def extract_segment(segment: Segment, taps: Sequence[str] = ()) -> Graph:
     """A graph of copies of the segment's nodes; names are kept, weights shared.
 
+    Its first input is the segment's source. Of a graph with further inputs than the image it has those that it reads.
+
     Args:
         segment: Of a graph, which is not changed.
         taps: Names of values inside that become outputs, behind the segment's result; that of the result itself is
             passed over.
     """
     names = [segment.result.name or "", *(name for name in taps if name != segment.result.name)]
-    return extract_nodes(segment.nodes, [segment.source], names)
+    read = (value for node in segment.nodes for value in node.inputs if value is not None and value.is_graph_input())
+    return extract_nodes(segment.nodes, list(dict.fromkeys([segment.source, *read])), names)
 
 
 def extract_nodes(nodes: Sequence[ir.Node], sources: Sequence[ir.Value], results: Sequence[str]) -> Graph:
@@ -211,17 +216,22 @@ class SegmentRunner:
         if folder is not None:
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
         self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        self._input = graph.model.graph.inputs[0].name
+        self._input, *self._further = [value.name for value in self.session.get_inputs()]
         self._outputs = [output.name for output in self.session.get_outputs()]
 
-    def run(self, value: npt.NDArray[Any]) -> list[npt.NDArray[np.float32]]:
-        """The segment's result, then its taps."""
-        outputs: list[npt.NDArray[np.float32]] = self.session.run(None, {self._input: value})
+    def run(
+        self, value: npt.NDArray[Any], further: Mapping[str, npt.NDArray[Any]] = _NOTHING
+    ) -> list[npt.NDArray[np.float32]]:
+        """The segment's result, then its taps; ``further`` has, and may have more than, its further inputs."""
+        feeds = {self._input: value, **{name: further[name] for name in self._further}}
+        outputs: list[npt.NDArray[np.float32]] = self.session.run(None, feeds)
         return outputs
 
-    def run_named(self, value: npt.NDArray[Any]) -> dict[str, npt.NDArray[np.float32]]:
+    def run_named(
+        self, value: npt.NDArray[Any], further: Mapping[str, npt.NDArray[Any]] = _NOTHING
+    ) -> dict[str, npt.NDArray[np.float32]]:
         """As :meth:`run`, by name."""
-        return dict(zip(self._outputs, self.run(value), strict=True))
+        return dict(zip(self._outputs, self.run(value, further), strict=True))
 
     def run_fed(self, values: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.float32]]:
         """All outputs by name, of a graph of several inputs; more may be given than it reads."""

@@ -8,8 +8,7 @@ part is measured at the outputs, from the float values in front of it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +19,8 @@ from edgevit.graph.carried import CARRIED
 from edgevit.graph.graph import Graph
 from edgevit.graph.segments import SegmentRunner, extract_nodes, join_segments, split_graph, split_part
 from edgevit.quantize.plan import QuantizationPlan, apply_plan
-from edgevit.quantize.site_noise import Pixels, extract_whole, walk_segments
+from edgevit.quantize.site_noise import Pixels, Values, extract_whole, hold_graph, walk_segments
 
-Values = Mapping[str, npt.NDArray[Any]]
 Sums = npt.NDArray[np.float64]
 
 _RUNS = 7  # of each site where the graph is ranked as a whole: 3 images, and for a quarter of them 16 more
@@ -59,6 +57,8 @@ def measure_parts(
     progress: Progress = ignore_progress,
 ) -> dict[str, float]:
     """Noise over signal at the outputs by site, each alone: of the encoder's estimated, of the others measured."""
+    held = hold_graph(graph, pixels)
+    graph = held.graph
     carried = [node for node in graph.model.graph if _is_carried(node)]
     behind = set(carried)
     segments = split_part(graph, [node for node in graph.model.graph if node not in behind])
@@ -68,17 +68,18 @@ def measure_parts(
 
     encoder, image = extract_whole(join_segments(segments)), graph.model.graph.inputs[0].name or ""
     runner = SegmentRunner(encoder)
-    values: list[Values] = [{image: value, **runner.run_named(value)} for value in pixels]
+    pairs = zip(pixels, held.choices, strict=True)
+    values: list[Values] = [{image: value, **chosen, **runner.run_named(value)} for value, chosen in pairs]
     alone = walk_segments(
         segments,
         taps,
         [[value[tap] for tap in taps] for value in values],
         plan,
         [name for name in front if name in sites],
-        pixels,
+        held,
         lambda stage, done, _: progress(stage, done, total),
     )
-    outputs = [value.name or "" for value in graph.model.graph.outputs]
+    outputs = held.outputs
     chosen = [node for node in carried if node.name in sites and node.name in plan.sites]
     found, answers = _measure_carried(
         carried,

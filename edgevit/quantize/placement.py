@@ -22,7 +22,7 @@ GridKind: TypeAlias = Literal["u8", "i8", "u8_zero"]
 # 30.8, 27.5, 25.2 against 36.7, 30.1, 27.1, 24.8 at 1.00 to 1.04.
 _RESTORED = {
     "outlets.*.restore": "features are its result: INT8 would cost decibels and save next to no time",
-    f"{CARRIED}*": "what surrounds the encoder is carried in float, but for its convolutions",
+    f"{CARRIED}*": "it is carried in float: a small Linear, or one of few that surround the encoder",
 }
 
 

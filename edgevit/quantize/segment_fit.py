@@ -15,7 +15,7 @@ from edgevit.graph.carried import CARRIED
 from edgevit.graph.graph import is_made_by, operand
 from edgevit.graph.linears import STACK, read_weight, trace_layout, weight_of
 from edgevit.graph.segments import Segment, SegmentRunner, extract_segment
-from edgevit.quantize.carried_sites import find_float_reason, list_convs
+from edgevit.quantize.carried_sites import HEAVY_SHARE, find_float_reason, list_convs, weigh_linears
 from edgevit.quantize.grid import Grid
 from edgevit.quantize.methods.attention_centring import Attention, center_attention, find_attention
 from edgevit.quantize.methods.channel_equalization import (
@@ -77,6 +77,7 @@ class SegmentFit:
         self._pins, self._observers, self._importance, self._generator = pins, observers, importance, generator
         self._products = "float" if quantization.activations == "float" else products
         self._reasons = reasons
+        self._heavy = False  # whether the Linears around an encoder are
         # Of the segment that is fitted, by the values' names:
         self._tokens: dict[str, Values] = {}
         self._shares: dict[str, Values] = {}  # of the tokens, how much each counts
@@ -99,6 +100,7 @@ class SegmentFit:
 
     def run_carried(self, whole: Segment, images: list[npt.NDArray[np.generic]]) -> None:
         """Fit the sites of what surrounds an encoder on what enters the graph as a whole; ``images`` is used up."""
+        self._heavy = weigh_linears(whole.nodes) >= HEAVY_SHARE
         convs = list_convs(whole, self._placement, self._pins, self._quantization, self._reasons)
         self._fit(whole, images, self._list_groups(whole, carried=True), convs)
 
@@ -221,7 +223,7 @@ class SegmentFit:
             return f"a matrix of {' × '.join(map(str, weight.shape))} is no faster in INT8"
         if quantized and count_rows(node) < self._placement.smallest_rows:
             return "a Linear of one row is no faster in INT8"
-        return find_float_reason(node, self._placement) if quantized else ""
+        return find_float_reason(node, self._placement, heavy=self._heavy) if quantized else ""
 
     def _fit_product(self, node: ir.Node) -> None:
         """The operands of a product of two activations keep their whole range.

@@ -15,7 +15,7 @@ from edgevit.core.quantization import SQNR_DB_OF_EMBEDDINGS
 from edgevit.graph.graph import Graph
 from edgevit.quantize.carried_noise import is_large, limit_images, measure_parts
 from edgevit.quantize.plan import QuantizationPlan
-from edgevit.quantize.site_noise import Pixels, measure_noise, measure_sites, run_graph
+from edgevit.quantize.site_noise import Pixels, hold_graph, measure_noise, measure_sites, run_held
 
 _FIRST_IMAGES = 3
 _MOST_IMAGES = 16
@@ -67,12 +67,12 @@ def rank_groups(
     groups = {pattern: names for pattern, names in groups.items() if len(names) > 1}
     # Nothing is decided by it, and each group runs the whole graph.
     pixels = pixels[: limit_images(graph, _GROUP_IMAGES) // 2 if is_large(graph, plan) else _GROUP_IMAGES]
-    reference = run_graph(graph, pixels) if groups else None
+    held = hold_graph(graph, pixels)
+    reference = run_held(held) if groups else []
     found = {}
     for index, (pattern, names) in enumerate(groups.items()):
         progress(_GROUPS, index, len(groups))
-        assert reference is not None
-        found[pattern] = round(to_decibels(measure_noise(graph, plan, names, pixels, reference)), 2)
+        found[pattern] = round(to_decibels(measure_noise(held, plan, names, reference)), 2)
     progress(_GROUPS, len(groups), len(groups))
     return found
 
@@ -109,10 +109,11 @@ def choose_float(
     alone = {name: 10 ** (-damage[name] / 10) for name in plan.sites if name in damage}
     order = sorted((n for n in alone if n not in pins), key=lambda n: -alone[n] / costs[n])
     wanted = 10 ** (-sqnr_db / 10)
-    reference = run_graph(graph, pixels)
+    held = hold_graph(graph, pixels)
+    reference = run_held(held)
     chosen: list[str] = []
     progress(_CHOICE, 0, _ROUNDS)
-    first = noise = measure_noise(graph, plan, list(plan.sites), pixels, reference)
+    first = noise = measure_noise(held, plan, list(plan.sites), reference)
     for done in range(_ROUNDS):
         progress(_CHOICE, done, _ROUNDS)
         if noise <= wanted:
@@ -129,7 +130,7 @@ def choose_float(
                 expected -= ratio * alone[name]
         if len(chosen) == before:
             break
-        noise = measure_noise(graph, plan, [n for n in plan.sites if n not in chosen], pixels, reference)
+        noise = measure_noise(held, plan, [n for n in plan.sites if n not in chosen], reference)
     progress(_CHOICE, _ROUNDS, _ROUNDS)
     if gain and sqnr_db > SQNR_DB_OF_EMBEDDINGS:
         shares, gone = [costs[name] / sum(costs.values()) for name in chosen], sum(alone[name] for name in chosen)

@@ -60,6 +60,25 @@ def test_models_that_were_not_measured_say_so() -> None:
     assert all(line.count("not measured") == 5 for line in lines[1:])
 
 
+def test_model_that_chooses_queries_shows_its_noise_with_the_float_models_and_with_its_own() -> None:
+    quantized = {"nncf_sqnr_db": [24.0], "nncf_own_choice_db": [5.5], "nncf_same_percent": 91.24}
+    row = {**ROW, "quantize": {"sqnr_db": [31.0], "own_choice_db": [6.0], "same_percent": 98.0, **quantized}}
+    assert list_misses(row, 12) == ()  # rows that change places are no noise
+    stored = {"machine": {"cpu": "a", "isa": [], "cores": 2}, "versions": {}, "rows": {MODELS[0].name: row}}
+    line = render_table(stored).splitlines()[4]
+    assert "| 31.0; with its own queries, 98.0 % of them the same: 6.0 |" in line
+    assert "| 24.0; with its own queries, 91.2 % of them the same: 5.5 |" in line
+
+
+@pytest.mark.parametrize(("exact", "missed"), [(1e-6, ()), (1.2e-4, ("parity",))])
+def test_parity_is_that_with_float64_where_float32_itself_is_off(exact: float, missed: tuple[str, ...]) -> None:
+    row = {**ROW, "parity": {"error": 1.3e-4, "float64_error": exact, "float32_error": 1.3e-4}}
+    assert list_misses(row, 12) == missed
+    stored = {"machine": {"cpu": "a", "isa": [], "cores": 2}, "versions": {}, "rows": {MODELS[0].name: row}}
+    cell = f"| {exact:.1e} with transformers in float64, of which its float32 is 1.3e-04 off |"
+    assert cell in render_table(stored).splitlines()[4]
+
+
 @pytest.mark.bench
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
 def test_models_are_whole_ones_of_transformers_with_the_blocks_that_are_named(model: TaskModel) -> None:

@@ -140,3 +140,27 @@ def test_bundle_of_every_class_answers_as_transformers(name: str, images: tuple[
             ask = getattr(opened, opened.manifest.task)
             found = ask(photo, threshold=0.0) if opened.manifest.task == "detect" else ask(photo)
             check_answer(found, answer_by_transformers(model, processor, photo, task), (photo.height, photo.width))
+
+
+@pytest.mark.slow
+def test_int8_of_a_detector_that_sorts_its_queries_is_not_refused_for_rows_that_changed_places(
+    images: tuple[Path, Path], tmp_path: Path
+) -> None:
+    write_dense_model("rf_detr", tmp_path / "folder")
+    recipe = Recipe(precision="int8", latency_runs=2, latency_seconds=0.05, tune_settings=False)
+    calibration, validation = images
+    result = build_model(
+        tmp_path / "folder",
+        load_target("intel-cpu"),
+        out=tmp_path / "b",
+        recipe=recipe,
+        calibration=calibration,
+        validation=validation,
+    )
+    variants = [variant for variant in result.report.variants if variant.precision == "int8"]
+    assert variants
+    for variant in variants:
+        assert variant.parity is not None
+        assert variant.parity.passed, variant.parity.reason
+        assert variant.accuracy is not None
+    assert result.report.verdict.chosen.startswith("int8")

@@ -133,3 +133,62 @@ def test_parity_of_several_outputs_is_that_of_the_worst_over_its_own_scale() -> 
     assert (broken.passed, broken.relative_error) == (False, None)
     assert "level1" in broken.reason
     assert "image 0" in broken.reason
+
+
+ROWS = {"logits": (40, 6), "boxes": (40, 4)}
+
+
+def answer_rows(images: int = 3) -> list[Any]:
+    generator = np.random.default_rng(0)
+    return [generator.normal(size=(images, *shape)) for shape in ROWS.values()]
+
+
+def compare_rows(actual: list[Any], expected: list[Any], *, chooses: bool = True, bound: float = 0.1) -> Parity:
+    tolerance = ParityTolerance(relative_error=bound, tie_margin=0.0)
+    pixels = [PIXELS[:2], PIXELS[2:]]
+
+    def pick(answers: list[Any]) -> Any:
+        return lambda b: tuple(values[b.ravel()] for values in answers)
+
+    return check_parity(pick(actual), pick(expected), pixels, tolerance, [*ROWS], ranked=False, chooses=chooses)
+
+
+def swap(answers: list[Any], kept: int) -> list[Any]:
+    """All rows but the first are another query's."""
+    return [np.concatenate([v[:, :kept], np.roll(v[:, kept:], 1, axis=1)], axis=1) for v in answers]
+
+
+def test_rows_of_queries_that_changed_places_do_not_fail_a_model_that_sorts_them() -> None:
+    expected = answer_rows()
+    swapped = [values + 0.001 for values in swap(expected, 4)]
+    found = compare_rows(swapped, expected)
+    assert found.passed
+    assert "12 of 120 rows" in found.reason
+    assert found.relative_error is not None
+    assert 0 < found.relative_error <= 0.1
+    assert not compare_rows(swapped, expected, chooses=False).passed
+    assert compare_rows(swapped, expected, bound=2.5).reason.startswith("relative error")  # all of them are within it
+
+
+@pytest.mark.parametrize("case", ["too few", "scaled", "one output", "noisy"])
+def test_another_computation_fails_though_the_model_sorts_its_rows(case: str) -> None:
+    expected = answer_rows()
+    if case == "too few":
+        actual = swap(expected, 1)  # 3 of 120
+    elif case == "scaled":
+        actual = [values * 1.5 for values in expected]
+    elif case == "one output":
+        actual = [expected[0], np.roll(expected[1], 1, axis=1)]
+    else:
+        actual = [values + np.random.default_rng(1).normal(0, 1, values.shape) for values in expected]
+    found = compare_rows(actual, expected)
+    assert not found.passed
+    assert found.relative_error is not None
+    assert found.relative_error > 0.1
+
+
+def test_outputs_without_rows_are_judged_as_ever() -> None:
+    expected = [*answer_rows()[:1], np.random.default_rng(2).normal(size=(3, 7))]
+    actual = [swap(expected[:1], 20)[0], expected[1]]
+    found = compare_rows(actual, expected)
+    assert not found.passed

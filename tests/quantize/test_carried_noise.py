@@ -13,7 +13,7 @@ from edgevit.quantize import carried_noise
 from edgevit.quantize.carried_noise import is_large, limit_images, measure_parts
 from edgevit.quantize.plan import QuantizationPlan
 from edgevit.quantize.sensitivity import choose_float, rank_groups, rank_sites, to_decibels
-from edgevit.quantize.site_noise import measure_noise, measure_sites, run_graph
+from edgevit.quantize.site_noise import hold_graph, measure_noise, measure_sites, run_held
 from tests.support.quantized import fit_sites
 from tests.support.small_graphs import make_graph
 from tests.support.small_models import VIT, make_images
@@ -57,17 +57,16 @@ def test_parts_rank_sites_as_the_whole_does(planned: Planned) -> None:
         assert spearmanr([whole[n] for n in names], [parts[n] for n in names]).statistic > 0.8
     levels = [to_decibels(parts[n]) - to_decibels(whole[n]) for n in encoder]
     assert abs(float(np.median(levels))) < 2  # on one scale with the carried sites
-    reference, target = (
-        run_graph(base, IMAGES),
-        to_decibels(measure_noise(base, plan, sites, IMAGES, run_graph(base, IMAGES))) + 3,
-    )
+    held = hold_graph(base, IMAGES)
+    reference = run_held(held)
+    target = to_decibels(measure_noise(held, plan, sites, reference)) + 3
     quiet = []
     for noise in (whole, parts):
         damage = {name: to_decibels(value) for name, value in noise.items()}
         chosen = choose_float(base, plan, IMAGES, damage, sqnr_db=target, share=1.0, pins={})
         assert chosen
         left = [name for name in sites if name not in chosen]
-        quiet.append(to_decibels(measure_noise(base, plan, left, IMAGES, reference)))
+        quiet.append(to_decibels(measure_noise(held, plan, left, reference)))
     assert quiet[1] == pytest.approx(quiet[0], abs=0.5)
 
 

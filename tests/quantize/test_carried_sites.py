@@ -1,4 +1,4 @@
-"""Which Linears around a decoder of convolutions are quantised: those whose results reach outputs by convolutions."""
+"""Which Linears around an encoder are quantised: in front of a decoder of convolutions, and all of them where heavy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from onnx import numpy_helper
 
 from edgevit.graph.graph import Graph
-from edgevit.quantize.carried_sites import find_float_reason, leads_to_convolutions
+from edgevit.quantize.carried_sites import HEAVY_SHARE, find_float_reason, leads_to_convolutions, weigh_linears
 from edgevit.quantize.placement import PLACEMENTS
 
 # tokens -> restore -> a Linear of every token -> map; then what each case has behind it.
@@ -103,3 +103,29 @@ def test_sites_of_the_encoder_itself_are_not_concerned() -> None:
     node = find(graph, "head/readout")
     node.name = "blocks.3.mlp.fc1"
     assert find_float_reason(node, PLACEMENTS["openvino"]) == ""
+
+
+@pytest.mark.parametrize("library", PLACEMENTS)
+@pytest.mark.parametrize("case", ["boxes", "attention"])
+def test_where_they_are_heavy_linears_of_many_rows_are_quantised_whatever_reads_them(library: str, case: str) -> None:
+    graph, placement = make(case), PLACEMENTS[library]
+    assert find_float_reason(find(graph, "head/readout"), placement, heavy=True) == ""
+    assert find_float_reason(find(graph, "outlets.2.restore"), placement, heavy=True)  # it is the encoder's
+    for small in (make(case, tokens=8), make(case, width=8)):
+        assert find_float_reason(find(small, "head/readout"), placement, heavy=True)
+    for product in ("scores", "met") if case == "attention" else ():
+        node = find(graph, product)
+        node.name = f"head/{product}"
+        assert find_float_reason(node, placement, heavy=True)
+
+
+def test_weight_of_linears_is_their_share_of_all_multiplications() -> None:
+    graph = make("boxes")
+    nodes = list(graph.model.graph)
+    rows, width = 24, 32
+    carried, encoder, narrow = rows * width * width, rows * width * width, rows * width * 4
+    assert weigh_linears(nodes) == pytest.approx(carried / (carried + encoder + narrow))
+    assert weigh_linears(nodes) > HEAVY_SHARE
+    find(graph, "head/readout").name = "blocks.3.mlp.fc1"
+    assert weigh_linears(nodes) == 0
+    assert weigh_linears([]) == 0

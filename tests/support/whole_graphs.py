@@ -1,11 +1,14 @@
-"""A whole model as a graph: a small encoder with taps, and a decoder of convolutions joined to it."""
+"""Whole models as graphs: a small encoder with taps, and a decoder joined to it, of convolutions or of queries."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 from onnx import numpy_helper
@@ -40,6 +43,42 @@ decoder (uint8[1,32,48,3] image, float[1,32,4,6] low, float[1,32,4,6] high)
   score = Flatten (mean)
 }
 """
+# The likeliest of the tokens are queries in the order of their scores, and each meets an embedding of its place.
+_DETECTOR = """
+decoder (float[1,32,4,6] map) => (float[1,9,5] logits, float[1,9,4] boxes) {
+  rows = Reshape (map, rows_shape)
+  tokens = Transpose <perm = [0, 2, 1]> (rows)
+  memory = MatMul (tokens, memory_weight)
+  classes = MatMul (memory, class_weight)
+  likely = ReduceMax <keepdims = 0> (classes, last_axis)
+  scores = Where (outside, excluded, likely)
+  best, chosen = TopK <axis = 1> (scores, count)
+  column = Unsqueeze (chosen, last_axis)
+  index = Expand (column, index_shape)
+  taken = GatherElements <axis = 1> (memory, index)
+  queries = Mul (taken, embeddings)
+  bent = Gelu (queries)
+  logits = MatMul (bent, logit_weight)
+  corners = MatMul (bent, box_weight)
+  height = Unsqueeze (best, last_axis)
+  boxes = Add (corners, height)
+}
+"""
+_DETECTOR_WEIGHTS = {
+    "memory_weight": ((32, 32), 0.2),
+    "class_weight": ((32, 5), 0.2),
+    "embeddings": ((1, 9, 32), 1.0),
+    "logit_weight": ((32, 5), 0.2),
+    "box_weight": ((32, 4), 0.2),
+}
+_DETECTOR_CONSTANTS = {
+    "rows_shape": np.asarray([1, 32, 24]),
+    "last_axis": np.asarray([-1]),
+    "count": np.asarray([9]),
+    "index_shape": np.asarray([1, 9, 32]),
+    "outside": np.arange(24).reshape(1, 24) % 8 == 0,
+    "excluded": np.asarray(-np.inf, np.float32),
+}
 _WEIGHTS = {
     "seen_weight": ((16, 3, 8, 8), 0.0003),
     "near_weight": ((16, 32, 3, 3), 0.06),
@@ -51,20 +90,42 @@ _WEIGHTS = {
 
 @functools.cache
 def _make(levels: tuple[int, ...]) -> Graph:
+    return _join(levels, _DECODER, _WEIGHTS, {}, ("low", "high"))
+
+
+@functools.cache
+def _make_detector() -> Graph:
+    return _join((2,), _DETECTOR, _DETECTOR_WEIGHTS, _DETECTOR_CONSTANTS, ("map",))
+
+
+def _join(
+    levels: tuple[int, ...],
+    decoder: str,
+    weights: Mapping[str, tuple[tuple[int, ...], float]],
+    constants: Mapping[str, npt.NDArray[Any]],
+    inputs: tuple[str, ...],
+) -> Graph:
     model = select_task(make_model(dataclasses.replace(VIT, classes=0)), Task("features", levels=levels))
     front = optimize_graph(export_model(model, ExportForm())[0])[0]
     taps = [value.name or "" for value in front.model.graph.outputs]
     opset = front.model.graph.opset_imports[""]
-    proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : {opset}]>{_DECODER}')
+    proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : {opset}]>{decoder}')
     generator = np.random.default_rng(0)
-    for name, (shape, size) in _WEIGHTS.items():
-        weight = generator.normal(0, size, shape).astype(np.float32)
-        proto.graph.initializer.append(numpy_helper.from_array(weight, name))
+    drawn = {name: generator.normal(0, size, shape).astype(np.float32) for name, (shape, size) in weights.items()}
+    for name, numbers in {**drawn, **constants}.items():
+        proto.graph.initializer.append(numpy_helper.from_array(numbers, name))
     back = Graph(ir.from_proto(onnx.shape_inference.infer_shapes(proto, strict_mode=True)))
-    join_graphs(front, back, {"low": taps[0], "high": taps[-1]})
+    for node in back.model.graph:
+        node.name = node.outputs[0].name
+    join_graphs(front, back, dict(zip(inputs, (taps[0], taps[-1]), strict=False)))
     return front
 
 
 def make_whole_graph(levels: tuple[int, ...] = (0, 2)) -> Graph:
     """``image (1, 32, 48, 3) uint8`` to ``mask (1, 16, 8, 12)`` and ``score (1, 16)``, which read levels of a ViT."""
     return _make(levels).copy()
+
+
+def make_detector_graph() -> Graph:
+    """``image (1, 32, 48, 3) uint8`` to ``logits (1, 9, 5)`` and ``boxes (1, 9, 4)`` of the 9 likeliest tokens."""
+    return _make_detector().copy()

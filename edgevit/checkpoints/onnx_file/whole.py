@@ -23,6 +23,7 @@ from edgevit.core.pass_record import PassRecord
 from edgevit.core.target import ExportForm
 from edgevit.core.task import Task
 from edgevit.graph.graph import Graph, known_shape
+from edgevit.graph.held_choices import find_choices
 from edgevit.graph.join import join_graphs
 from edgevit.graph.passes import CARRIED_PASSES, FOREIGN, PARTIAL
 from edgevit.graph.passes.optimize import apply_passes
@@ -77,6 +78,7 @@ class WholeModule(nn.Module):
         self.config = WholeConfig(file.image_size, classes, file.batch, outputs)
         carried = load_carried(file, found.streams, file.batch or 1)
         self.carried_ops = dict(carried.op_counts())
+        self.chooses = bool(find_choices(carried))
         self.sites = carried.sites()  # of what is carried, by the file's names
         self.weights = nn.ParameterList(
             [

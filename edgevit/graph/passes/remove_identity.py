@@ -6,6 +6,8 @@ Cases:
 3. Reshape or Expand to the shape that the input has, where it is static.
 4. Transpose that keeps the order.
 5. Tile by ones.
+6. Where whose constant test chooses one of its inputs everywhere, as a mask of padding does that an image of fixed size
+   has none of, and that input has the result's shape.
 
 A node whose result is an output of the graph stays, since the output's name belongs to it.
 """
@@ -24,9 +26,12 @@ def remove_identity(graph: Graph) -> PassRecord:
     """Rewrite in place; exact."""
     applied = []
     for node in list(graph.model.graph):
-        if not node.outputs or node.outputs[0].is_graph_output() or not _is_identity(node):
+        if not node.outputs or node.outputs[0].is_graph_output():
             continue
-        node.outputs[0].replace_all_uses_with(operand(node))
+        source = _find_chosen(node) if node.op_type == "Where" else operand(node) if _is_identity(node) else None
+        if source is None:
+            continue
+        node.outputs[0].replace_all_uses_with(source)
         graph.model.graph.remove(node, safe=True)
         applied.append(node.name or "")
     return PassRecord("remove_identity", "graph", tuple(applied))
@@ -52,3 +57,12 @@ def _is_identity(node: ir.Node) -> bool:
         repeats = constant_of(node.inputs[1])
         return repeats is not None and bool(np.all(repeats == 1))
     return False
+
+
+def _find_chosen(node: ir.Node) -> ir.Value | None:
+    """The input that a Where gives everywhere (case 6)."""
+    test = constant_of(node.inputs[0])
+    if test is None or not (test.all() or not test.any()):
+        return None
+    chosen, shape = operand(node, 1 if test.all() else 2), static_shape(node.outputs[0])
+    return chosen if chosen.const_value is None and shape is not None and static_shape(chosen) == shape else None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 import pytest
 import torch
 
@@ -16,14 +16,15 @@ from edgevit.checkpoints.onnx_file.whole import WholeModule, run_parts
 from edgevit.core.errors import CheckpointError
 from edgevit.core.quantization import Quantization
 from edgevit.core.target import ExportForm
-from edgevit.graph.carried import CARRIED
 from edgevit.graph.graph import Graph
+from edgevit.graph.held_choices import hold_choices
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model
 from edgevit.models.model import Model
 from edgevit.models.vit import ViTConfig
 from edgevit.quantize.placement import PLACEMENTS
 from edgevit.quantize.quantize import plan_quantization
+from edgevit.quantize.site_noise import hold_graph, run_held
 from edgevit.quantize.write_quantized import write_quantized
 from tests.support.export_forms import EVERYTHING
 from tests.support.foreign_exports import Exporter
@@ -113,27 +114,18 @@ def test_outputs_in_int8_are_near_those_in_float(name: str) -> None:
     assert sum(site.precision == "int8" for site in record.sites if site.name.startswith("blocks.")) == 4 * 8
     quantized = write_quantized(base, plan, record, PLACEMENTS["openvino"])
     image = make_image(model, 9)
-    names = [spec.name for spec in model.outputs]
-    if name == "rf_detr":  # which queries are taken is a matter of ranks, and with random weights all are near ties
-        names = expose_taps(graph)
-        assert expose_taps(quantized) == names
-    for ours, exact in zip(run_graph(quantized, [image], names), run_graph(graph, [image], names), strict=True):
+    held = hold_graph(graph, [image])
+    (found,) = run_held(dataclasses.replace(held, graph=hold_choices(quantized)))
+    (wanted,) = run_held(held)
+    for ours, exact in zip(found, wanted, strict=True):
         sqnr = 10 * np.log10(np.square(exact).mean() / np.square(ours - exact).mean())
         assert sqnr > 18, sqnr
 
 
-def expose_taps(graph: Graph) -> list[str]:
-    """Make outputs of what the carried graph reads of the encoder, and give their names."""
-    taps: dict[str, Any] = {}
-    for node in graph.model.graph:
-        for value in node.inputs if (node.name or "").startswith(CARRIED) else ():
-            maker = None if value is None else value.producer()
-            if maker is not None and not (maker.name or "").startswith(CARRIED):
-                taps[value.name or ""] = value
-    for value in taps.values():
-        value.dtype = value.dtype or ir.DataType.FLOAT
-    graph.model.graph.outputs.extend(taps.values())
-    return sorted(taps)
+@pytest.mark.parametrize("name", NAMES)
+def test_detectors_that_sort_their_queries_are_known_to_choose(name: str) -> None:
+    _, module = read_file(name, "dynamo")
+    assert module.chooses is (name == "rf_detr")
 
 
 def make_graph(name: str, form: ExportForm) -> tuple[Model, Graph]:

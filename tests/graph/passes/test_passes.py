@@ -103,6 +103,31 @@ def test_remove_identity_leaves_near_misses_alone(body: str) -> None:
     assert dict(graph.op_counts()) == before
 
 
+_NOBODY = "n = Constant <value = bool[2,1] {{{0}, {1}}}> () z = Constant <value = float {{0.0}}> () "
+
+
+@pytest.mark.parametrize(
+    ("body", "applied"),
+    [
+        (_NOBODY.format(0, 0) + "t = Where (n, z, x) y = Relu (t)", 1),
+        (_NOBODY.format(1, 1) + "t = Where (n, x, z) y = Relu (t)", 1),
+        (_NOBODY.format(0, 1) + "t = Where (n, z, x) y = Relu (t)", 0),
+        (_NOBODY.format(1, 1) + "t = Where (n, z, x) y = Relu (t)", 0),
+        (_NOBODY.format(0, 0) + "w = Unsqueeze (n, one) t = Where (w, z, x) y = Relu (t)", 0),
+        (_NOBODY.format(0, 0) + "y = Where (n, z, x)", 0),
+    ],
+    ids=["no_padding", "all_kept", "some_padding", "a_constant", "result_is_wider", "graph_output"],
+)
+def test_remove_identity_removes_a_mask_of_nothing(body: str, applied: int) -> None:
+    graph = parse("one = Constant <value = int64[1] {0}> () " + body)
+    lift_constants(graph)
+    expected, before = run(graph, X), dict(graph.op_counts())
+    assert len(remove_identity(graph).applied) == applied
+    assert ("Where" in graph.op_counts()) is not bool(applied)
+    assert applied or dict(graph.op_counts()) == before
+    np.testing.assert_array_equal(run(graph, X), expected)
+
+
 def test_remove_identity_leaves_a_reshape_of_unknown_size_alone() -> None:
     graph = parse("s = Constant <value = int64[2] {-1, 3}> () t = Reshape (x, s) y = Relu (t)", inputs="float[n,3] x")
     lift_constants(graph)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from edgevit.core.pass_record import PassRecord
 from edgevit.graph.graph import Graph
+from edgevit.graph.passes.flatten_norm import flatten_norm
 from edgevit.graph.passes.fold_attention_bias import fold_attention_bias
 from edgevit.graph.passes.fold_batch_norm import fold_batch_norm
 from edgevit.graph.passes.fold_constants import fold_constants
@@ -26,7 +27,9 @@ from edgevit.graph.passes.name_sites import name_sites
 from edgevit.graph.passes.remove_identity import remove_identity
 from edgevit.graph.passes.remove_moves import remove_moves
 from edgevit.graph.passes.remove_nan_guard import remove_nan_guard
+from edgevit.graph.passes.restate_einsum import restate_einsum
 from edgevit.graph.passes.restate_resize import restate_resize
+from edgevit.graph.passes.split_convolution import split_convolution
 
 Pass = Callable[[Graph], PassRecord]
 
@@ -52,6 +55,9 @@ CARRIED_PASSES: tuple[tuple[str, Pass], ...] = (
     ("fold_batch_norm", fold_batch_norm),
     ("restate_resize", restate_resize),
     ("move_convolution", move_convolution),
+    ("split_convolution", split_convolution),
+    ("flatten_norm", flatten_norm),
+    ("restate_einsum", restate_einsum),
 )
 
 # One that was recognised only in part: the form that engines fuse. The last two shorten what the others leave.

@@ -21,6 +21,7 @@ from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.quantization import SQNR_DB, Quantization, QuantizationRecord, SiteRecord
 from edgevit.graph.carried import CARRIED
 from edgevit.graph.graph import Graph
+from edgevit.graph.passes.split_convolution import split_convolution
 from edgevit.graph.segments import join_segments, release_weights, split_graph, split_part
 from edgevit.quantize.fp8 import fit_fp8
 from edgevit.quantize.placement import PLACEMENTS, check_weight_bits
@@ -35,6 +36,7 @@ Values = npt.NDArray[np.float32]
 Choice = TypeVar("Choice")
 
 _SCORING_IMAGES = 32
+_PRODUCT_COST = 1  # a multiplication of a product over one of a convolution, where both are INT8
 _GARBAGE_BYTES = 16 << 20  # of weights whose copies may wait for the collector, which looks at all that an app holds
 
 
@@ -89,6 +91,8 @@ def plan_quantization(
     started = time.perf_counter()
     plan = QuantizationPlan(at=placement.quantize_at)
     products = placement.products if quantization.products == "auto" else quantization.products
+    if precision == "int8" and products == "both" and quantization.activations == "int8":
+        split_convolution(base, _PRODUCT_COST, pins)
     reasons: dict[str, str] = {}
     if precision == "fp8":
         plan.sites.update(fit_fp8(base, stream, placement, products, pins, reasons, progress))

@@ -36,7 +36,6 @@ Values = npt.NDArray[np.float32]
 Choice = TypeVar("Choice")
 
 _SCORING_IMAGES = 32
-_PRODUCT_COST = 1  # a multiplication of a product over one of a convolution, where both are INT8
 _GARBAGE_BYTES = 16 << 20  # of weights whose copies may wait for the collector, which looks at all that an app holds
 
 
@@ -92,7 +91,7 @@ def plan_quantization(
     plan = QuantizationPlan(at=placement.quantize_at)
     products = placement.products if quantization.products == "auto" else quantization.products
     if precision == "int8" and products == "both" and quantization.activations == "int8":
-        split_convolution(base, _PRODUCT_COST, pins)
+        split_convolution(base, pins)
     reasons: dict[str, str] = {}
     if precision == "fp8":
         plan.sites.update(fit_fp8(base, stream, placement, products, pins, reasons, progress))

@@ -2,7 +2,8 @@
 
 A pass takes a :class:`~edgevit.graph.graph.Graph`, changes it in place and returns a
 :class:`~edgevit.core.pass_record.PassRecord`. :mod:`edgevit.graph.passes.fuse_row_gather` is not in ``ORDER``: it is
-for graphs with Q/DQ pairs, and OpenVINO's backend runs it.
+for graphs with Q/DQ pairs, and OpenVINO's backend runs it. Nor is :mod:`edgevit.graph.passes.split_convolution`: the
+quantiser runs it, for libraries that it suits.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from edgevit.graph.passes.remove_moves import remove_moves
 from edgevit.graph.passes.remove_nan_guard import remove_nan_guard
 from edgevit.graph.passes.restate_einsum import restate_einsum
 from edgevit.graph.passes.restate_resize import restate_resize
-from edgevit.graph.passes.split_convolution import split_convolution
 
 Pass = Callable[[Graph], PassRecord]
 
@@ -55,7 +55,6 @@ CARRIED_PASSES: tuple[tuple[str, Pass], ...] = (
     ("fold_batch_norm", fold_batch_norm),
     ("restate_resize", restate_resize),
     ("move_convolution", move_convolution),
-    ("split_convolution", split_convolution),
     ("flatten_norm", flatten_norm),
     ("restate_einsum", restate_einsum),
 )

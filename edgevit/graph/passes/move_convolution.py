@@ -27,8 +27,8 @@ from edgevit.graph.patterns.resizes import check_enlarging, count_split, read_ma
 
 Values = npt.NDArray[np.float32]
 
-FLOAT_COST = 4  # a multiplication in float over one in INT8, which only the convolution's become
-WORTH = 0.5  # of the multiplications before: the moves between the products take time too
+_FLOAT_COST = 4  # a multiplication in float over one in INT8, which only the convolution's become
+_WORTH = 0.5  # of the multiplications before: the moves between the products take time too
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _split(graph: Graph, pair: _Pair) -> None:
     (batch, channels, height, width), (_, count, rows, columns) = pair.before, pair.after
     high, wide = kernel.shape[2:]
     moved, resized = count_split(conv, channels, pair.before)
-    if moved + FLOAT_COST * resized > WORTH * rows * columns * kernel.size:
+    if moved + _FLOAT_COST * resized > _WORTH * rows * columns * kernel.size:
         raise MismatchError(conv, "it would take as long on the smaller map")
     by_row, by_column = (shift_matrix(conv, axis, matrix) for axis, matrix in enumerate(read_matrices(pair.resize)))
     whole = [next((i for i, m in enumerate(maps) if np.allclose(m.sum(axis=1), 1, atol=1e-5)), None)

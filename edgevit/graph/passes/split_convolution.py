@@ -6,9 +6,9 @@ a 1 × 1 convolution of the smaller map; resizing those and shifting them to the
 constant matrix. Maps that stay large keep one convolution, with its name and its bias. A 1 × 1 convolution in front of
 the Resize becomes part of those that take its place.
 
-UperNet on Swin-T at 224: a third of the multiplications, and with OpenVINO in INT8 0.41 of the time of this part. The
-first convolution of DPT's head reads one map, twice as large: it pays where the products are INT8 as well, 0.69 of the
-time of this part; in float they would take longer than it does.
+It pays where these products are INT8 as well, and is done for those libraries alone, by the quantiser. With OpenVINO:
+UperNet on Swin-T at 224 has a third of the multiplications, and takes 0.66 of the time of the whole model. The first
+convolution of DPT's head reads one map, twice as large: 0.69 of the time of this part, 1.36 with products in float.
 
 Channels lie last in what is made, and what a product adds up beside one another, so that only rows change places.
 Left alone: see :func:`edgevit.graph.patterns.resizes.check_enlarging`; channels in groups; levels that get no cheaper.
@@ -26,7 +26,6 @@ import onnx_ir as ir
 from edgevit.core.pass_record import PassRecord
 from edgevit.graph.builder import Builder
 from edgevit.graph.graph import Graph, constant_of, known_shape, operand, producer_of, static_shape
-from edgevit.graph.passes.move_convolution import FLOAT_COST, WORTH
 from edgevit.graph.passes.visit import visit_nodes
 from edgevit.graph.patterns.pieces import MismatchError
 from edgevit.graph.patterns.resizes import check_enlarging, count_split, read_matrices, shift_matrix
@@ -34,6 +33,7 @@ from edgevit.graph.patterns.resizes import check_enlarging, count_split, read_ma
 Values = npt.NDArray[np.float32]
 
 _LAST, _FIRST = (0, 2, 3, 1), (0, 3, 1, 2)  # channels
+_WORTH = 0.5  # of the multiplications before: products in INT8 take longer for each of theirs
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,11 @@ class _Level:
     small: ir.Value | None = None
 
 
-def split_convolution(graph: Graph, cost: float = FLOAT_COST, kept: Collection[str] = ()) -> PassRecord:
+def split_convolution(graph: Graph, kept: Collection[str] = ()) -> PassRecord:
     """Rewrite in place; exact to rounding.
 
     Args:
         graph: Changed.
-        cost: Of a multiplication of the resizing over one of the convolution.
         kept: Names of convolutions that stay as they are.
     """
 
@@ -70,9 +69,7 @@ def split_convolution(graph: Graph, cost: float = FLOAT_COST, kept: Collection[s
             return False
         if source.op_type == "Concat" and not any(_find_resize(value) for value in source.inputs):
             return False
-        if source.op_type == "Resize" and cost >= FLOAT_COST:
-            return False  # move_convolution says why
-        _split(graph, node, _read_levels(source, node, cost))
+        _split(graph, node, _read_levels(source, node))
         return True
 
     return visit_nodes(graph, "split_convolution", rewrite)
@@ -83,7 +80,7 @@ def _find_resize(value: ir.Value | None) -> ir.Node | None:
     return node if node is not None and node.op_type == "Resize" else None
 
 
-def _read_levels(source: ir.Node, conv: ir.Node, cost: float) -> list[_Level]:
+def _read_levels(source: ir.Node, conv: ir.Node) -> list[_Level]:
     """Raises MismatchError where none of them gets cheaper."""
     joined, kernel = source.outputs[0], constant_of(conv.inputs[1])
     if len(joined.uses()) != 1 or joined.is_graph_output():
@@ -108,7 +105,7 @@ def _read_levels(source: ir.Node, conv: ir.Node, cost: float) -> list[_Level]:
         start += shape[1]
         if resize is not None:
             try:
-                level = _read_level(resize, conv, level.kernel, cost)
+                level = _read_level(resize, conv, level.kernel)
             except MismatchError as exc:
                 reason = exc.reason
         levels.append(level)
@@ -117,7 +114,7 @@ def _read_levels(source: ir.Node, conv: ir.Node, cost: float) -> list[_Level]:
     return levels
 
 
-def _read_level(resize: ir.Node, conv: ir.Node, kernel: Values, cost: float) -> _Level:
+def _read_level(resize: ir.Node, conv: ir.Node, kernel: Values) -> _Level:
     """Raises MismatchError where it had better stay."""
     check_enlarging(resize, conv)
     (_, _, rows, columns), small = known_shape(conv.outputs[0]), operand(resize)
@@ -131,7 +128,7 @@ def _read_level(resize: ir.Node, conv: ir.Node, kernel: Values, cost: float) -> 
         kernel = np.einsum("ncij,cd->ndij", kernel, first[:, :, 0, 0]).astype(np.float32)
         small = operand(pointwise)
     moved, resized = count_split(conv, kernel.shape[1], known_shape(small))
-    if moved + cost * resized > WORTH * rows * columns * before:
+    if moved + resized > _WORTH * rows * columns * before:
         raise MismatchError(conv, "it would take as long on the smaller maps")
     return _Level(resize.outputs[0], kernel, bias, read_matrices(resize), small)
 

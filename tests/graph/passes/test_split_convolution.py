@@ -187,7 +187,7 @@ FIRSTS: dict[str, tuple[nn.Module, bool]] = {
 
 
 @pytest.mark.parametrize("first", FIRSTS)
-def test_enlarged_map_is_split_where_products_are_cheap(first: str, tmp_path: Path) -> None:
+def test_enlarged_map_is_split_with_the_projection_in_front(first: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     layer, joins = FIRSTS[first]
     channels = layer.out_channels if isinstance(layer, nn.Conv2d) else CHANNELS
@@ -195,8 +195,7 @@ def test_enlarged_map_is_split_where_products_are_cheap(first: str, tmp_path: Pa
     graph = make(model, tmp_path)
     images = model.images(1)
     before = sum(node.op_type == "Conv" for node in graph.model.graph)
-    assert not split_convolution(graph).applied
-    assert len(split_convolution(graph, cost=1).applied) == 1
+    assert len(split_convolution(graph).applied) == 1
     counts = graph.op_counts()
     assert counts["Conv"] == before - joins  # a projection becomes part of the kernel: its bias too, up to the border
     assert "Resize" not in counts
@@ -209,5 +208,5 @@ def test_enlarged_map_is_split_where_products_are_cheap(first: str, tmp_path: Pa
 def test_convolution_that_a_recipe_names_is_kept(tmp_path: Path) -> None:
     graph = make(Enlarged(nn.ReLU(), nn.Conv2d(CHANNELS, 16, 3, padding=1)), tmp_path)
     name = next(node.name for node in graph.model.graph if node.op_type == "Conv")
-    assert not split_convolution(graph, cost=1, kept={name or ""}).applied
+    assert not split_convolution(graph, {name or ""}).applied
     assert "Resize" in graph.op_counts()

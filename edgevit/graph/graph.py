@@ -179,6 +179,8 @@ def describe_site(node: ir.Node) -> Site:
         macs = math.prod(_size(node.outputs[0])) * math.prod(right[1:])
     elif node.op_type == "ConvTranspose":
         macs = math.prod(_size(operand(node))) * math.prod(right[1:])
+    elif shape is None and operand(node).const_value is not None:  # the constant is for all that the right one holds
+        macs = math.prod(_size(node.outputs[0])) * _size(operand(node))[-1]
     else:
         macs = math.prod(_size(operand(node))) * right[0 if node.attributes.get_int("transB", 0) else -1]
     return Site(node.name or "", node.op_type, shape, macs)

@@ -21,6 +21,7 @@ from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.quantization import SQNR_DB, Quantization, QuantizationRecord, SiteRecord
 from edgevit.graph.carried import CARRIED
 from edgevit.graph.graph import Graph
+from edgevit.graph.passes.split_convolution import split_convolution
 from edgevit.graph.segments import join_segments, release_weights, split_graph, split_part
 from edgevit.quantize.fp8 import fit_fp8
 from edgevit.quantize.placement import PLACEMENTS, check_weight_bits
@@ -89,6 +90,8 @@ def plan_quantization(
     started = time.perf_counter()
     plan = QuantizationPlan(at=placement.quantize_at)
     products = placement.products if quantization.products == "auto" else quantization.products
+    if precision == "int8" and products == "both" and quantization.activations == "int8":
+        split_convolution(base, pins)
     reasons: dict[str, str] = {}
     if precision == "fp8":
         plan.sites.update(fit_fp8(base, stream, placement, products, pins, reasons, progress))

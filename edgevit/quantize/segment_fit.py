@@ -12,11 +12,10 @@ import onnx_ir as ir
 from edgevit.core.errors import CalibrationError
 from edgevit.core.quantization import Observer, Products, Quantization
 from edgevit.graph.carried import CARRIED
-from edgevit.graph.graph import is_made_by, operand
+from edgevit.graph.graph import operand
 from edgevit.graph.linears import STACK, read_weight, trace_layout, weight_of
 from edgevit.graph.segments import Segment, SegmentRunner, extract_segment
 from edgevit.quantize.carried_sites import HEAVY_SHARE, find_float_reason, list_convs, weigh_linears
-from edgevit.quantize.grid import Grid
 from edgevit.quantize.methods.attention_centring import Attention, center_attention, find_attention
 from edgevit.quantize.methods.channel_equalization import (
     balance_factors,
@@ -28,11 +27,11 @@ from edgevit.quantize.methods.conv_fit import fit_conv
 from edgevit.quantize.methods.linear_fit import choose_factors, fit_linears
 from edgevit.quantize.methods.norm_scale import choose_norm_scale, find_norm_readers, fold_norm_scale
 from edgevit.quantize.methods.operand_range import OperandRange
-from edgevit.quantize.methods.probability_gain import choose_gain, expect_largest
+from edgevit.quantize.methods.product_fit import fit_product, resizes_map
 from edgevit.quantize.methods.weight_scale import find_group
 from edgevit.quantize.observers import OBSERVERS
 from edgevit.quantize.placement import Placement
-from edgevit.quantize.plan import QuantizationPlan, SitePlan
+from edgevit.quantize.plan import QuantizationPlan
 from edgevit.quantize.site_inputs import count_rows, find_tap, keeps_rows, may_scale, reads_image
 from edgevit.quantize.statistics import TensorStatistics
 from edgevit.quantize.stream_block import reuse_block
@@ -43,7 +42,6 @@ Values = npt.NDArray[np.float32]
 _ROWS = 24576  # tokens that a Linear is fitted on, at most: eight for each input channel of ViT-B's widest
 _CENTRE_IMAGES = 64
 _MAP_IMAGES = 16  # whose maps a convolution's bias is corrected on
-_HEADROOM = 1.1  # of operands of products, for images not seen: clipping costs more there than a coarser step
 
 
 class SegmentFit:
@@ -115,8 +113,11 @@ class SegmentFit:
         for node in convs:
             self._fit_conv(node)
         for group in groups:
-            if read_weight(group[0]) is None:
-                self._fit_product(group[0])
+            node = group[0]
+            if read_weight(node) is None:
+                self._plan.sites[node.name or ""] = fit_product(
+                    node, self._operands, self._placement, row_gain=self._quantization.row_gain
+                )
             else:
                 self._fit_linears(group)
 
@@ -132,7 +133,8 @@ class SegmentFit:
         products = [group[0] for group in groups if read_weight(group[0]) is None]
         taps = {find_tap(group[0]): len(weight_of(group[0])) for group in linears}
         self._statistics = {find_tap(group[0]): TensorStatistics() for group in linears if self._is_observed(group)}
-        self._operands = {v.name: OperandRange() for node in products for v in node.inputs if v is not None and v.name}
+        operands = (v for node in products for v in node.inputs if v is not None and v.const_value is None)
+        self._operands = {v.name: OperandRange() for v in operands if v.name}
         counted = {find_tap(group[0]): rows for group in linears if (rows := self._count_tokens(group)) is not None}
         maps = list(dict.fromkeys(operand(node).name or "" for node in convs))
         self._statistics |= {name: TensorStatistics() for name in maps if name not in self._statistics}
@@ -199,7 +201,7 @@ class SegmentFit:
         name = node.name or ""
         if read_weight(node) is None and name not in self._pins:
             wanted = {"float": (), "scores": ("/scores",), "both": ("/scores", "/context")}[self._products]
-            return name.endswith(wanted)
+            return name.endswith(wanted) or (self._products == "both" and resizes_map(node))
         reason = self._explain_float(node, name)
         if reason:
             self._reasons[name] = reason
@@ -224,30 +226,6 @@ class SegmentFit:
         if quantized and count_rows(node) < self._placement.smallest_rows:
             return "a Linear of one row is no faster in INT8"
         return find_float_reason(node, self._placement, heavy=self._heavy) if quantized else ""
-
-    def _fit_product(self, node: ir.Node) -> None:
-        """The operands of a product of two activations keep their whole range.
-
-        An error of a query or a key is multiplied by every key or query; what clipping the few largest costs there is
-        far more than a finer step wins.
-        """
-        name = node.name or ""
-        names = tuple(trace_layout(v).name or "" for v in node.inputs if v is not None)
-        first, second = (self._operands[v.name or ""] for v in node.inputs if v is not None)
-        if not is_made_by(node.inputs[0], "Softmax"):
-            grids = (self._make_product_grid(first), self._make_product_grid(second))
-            self._plan.sites[name] = SitePlan(names, grids)
-            return
-        # A mere gain per head is moved behind the transpose by OpenVINO and then refused as a scale per channel.
-        several = first.rows.shape[1] > 1
-        gain = choose_gain(first.rows) if several and self._quantization.row_gain else None
-        expected = expect_largest(first.rows)
-        high = float((expected if gain is None else expected * gain[0, :, :, 0]).max())
-        grid = Grid.from_range(self._placement.probability, 0.0, high)
-        self._plan.sites[name] = SitePlan(names, (grid, self._make_product_grid(second)), gain=gain)
-
-    def _make_product_grid(self, seen: OperandRange) -> Grid:
-        return Grid.from_range(self._placement.product, _HEADROOM * seen.low, _HEADROOM * seen.high)
 
     def _fit_linears(self, group: Sequence[ir.Node]) -> None:
         source = trace_layout(operand(group[0]))

@@ -79,6 +79,15 @@ _DETECTOR_CONSTANTS = {
     "outside": np.arange(24).reshape(1, 24) % 8 == 0,
     "excluded": np.asarray(-np.inf, np.float32),
 }
+# A map is projected, enlarged and mixed, as DPT's head does.
+_ENLARGING = """
+decoder (float[1,32,4,6] low) => (float[1,16,16,24] mask) {
+  projected = Conv (low, projected_weight, projected_bias)
+  large = Resize <mode = "linear"> (projected, , , sizes)
+  mixed = Conv <pads = [1, 1, 1, 1]> (large, mixed_weight, mixed_bias)
+  mask = Tanh (mixed)
+}
+"""
 _WEIGHTS = {
     "seen_weight": ((16, 3, 8, 8), 0.0003),
     "near_weight": ((16, 32, 3, 3), 0.06),
@@ -88,9 +97,22 @@ _WEIGHTS = {
 }
 
 
+_ENLARGING_WEIGHTS = {
+    "projected_weight": ((32, 32, 1, 1), 0.2),
+    "projected_bias": ((32,), 0.5),
+    "mixed_weight": ((16, 32, 3, 3), 0.04),
+    "mixed_bias": ((16,), 0.3),
+}
+
+
 @functools.cache
 def _make(levels: tuple[int, ...]) -> Graph:
     return _join(levels, _DECODER, _WEIGHTS, {}, ("low", "high"))
+
+
+@functools.cache
+def _make_enlarging() -> Graph:
+    return _join((2,), _ENLARGING, _ENLARGING_WEIGHTS, {"sizes": np.asarray([1, 32, 16, 24])}, ("low",))
 
 
 @functools.cache
@@ -129,3 +151,8 @@ def make_whole_graph(levels: tuple[int, ...] = (0, 2)) -> Graph:
 def make_detector_graph() -> Graph:
     """``image (1, 32, 48, 3) uint8`` to ``logits (1, 9, 5)`` and ``boxes (1, 9, 4)`` of the 9 likeliest tokens."""
     return _make_detector().copy()
+
+
+def make_enlarging_graph() -> Graph:
+    """``image (1, 32, 48, 3) uint8`` to ``mask (1, 16, 16, 24)``, by a convolution of a map that is enlarged."""
+    return _make_enlarging().copy()

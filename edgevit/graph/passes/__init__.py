@@ -2,7 +2,8 @@
 
 A pass takes a :class:`~edgevit.graph.graph.Graph`, changes it in place and returns a
 :class:`~edgevit.core.pass_record.PassRecord`. :mod:`edgevit.graph.passes.fuse_row_gather` is not in ``ORDER``: it is
-for graphs with Q/DQ pairs, and OpenVINO's backend runs it.
+for graphs with Q/DQ pairs, and OpenVINO's backend runs it. Nor is :mod:`edgevit.graph.passes.split_convolution`: the
+quantiser runs it, for libraries that it suits.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable
 
 from edgevit.core.pass_record import PassRecord
 from edgevit.graph.graph import Graph
-from edgevit.graph.passes.flatten_layer_norm import flatten_layer_norm
+from edgevit.graph.passes.flatten_norm import flatten_norm
 from edgevit.graph.passes.fold_attention_bias import fold_attention_bias
 from edgevit.graph.passes.fold_batch_norm import fold_batch_norm
 from edgevit.graph.passes.fold_constants import fold_constants
@@ -28,6 +29,7 @@ from edgevit.graph.passes.remove_identity import remove_identity
 from edgevit.graph.passes.remove_moves import remove_moves
 from edgevit.graph.passes.remove_nan_guard import remove_nan_guard
 from edgevit.graph.passes.restate_deformable_attention import restate_deformable_attention
+from edgevit.graph.passes.restate_einsum import restate_einsum
 from edgevit.graph.passes.restate_resize import restate_resize
 
 Pass = Callable[[Graph], PassRecord]
@@ -55,7 +57,8 @@ CARRIED_PASSES: tuple[tuple[str, Pass], ...] = (
     ("restate_deformable_attention", restate_deformable_attention),
     ("restate_resize", restate_resize),
     ("move_convolution", move_convolution),
-    ("flatten_layer_norm", flatten_layer_norm),
+    ("flatten_norm", flatten_norm),
+    ("restate_einsum", restate_einsum),
 )
 
 # One that was recognised only in part: the form that engines fuse. The last two shorten what the others leave.

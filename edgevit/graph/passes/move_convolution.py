@@ -23,7 +23,7 @@ from edgevit.graph.builder import Builder
 from edgevit.graph.graph import Graph, constant_of, operand, static_shape
 from edgevit.graph.passes.visit import visit_nodes
 from edgevit.graph.patterns.pieces import MismatchError
-from edgevit.graph.segments import SegmentRunner, extract_nodes
+from edgevit.graph.patterns.resizes import check_enlarging, count_split, read_matrices, shift_matrix
 
 Values = npt.NDArray[np.float32]
 
@@ -77,14 +77,10 @@ def move_convolution(graph: Graph) -> PassRecord:
 
 def _read_pair(resize: ir.Node, conv: ir.Node) -> _Pair:
     """Raises MismatchError where they cannot change places."""
-    value = resize.outputs[0]
-    if len(value.uses()) != 1 or value.is_graph_output():
-        raise MismatchError(conv, "something else reads the resized map")
-    before, resized, after = (static_shape(v) for v in (resize.inputs[0], value, conv.outputs[0]))
-    if before is None or resized is None or after is None or not len(before) == len(resized) == len(after) == 4:
+    check_enlarging(resize, conv)
+    before, resized, after = (static_shape(v) for v in (resize.inputs[0], resize.outputs[0], conv.outputs[0]))
+    if before is None or resized is None or after is None or len(after) != 4:
         raise MismatchError(conv, "its sizes are not static")
-    if before[:2] != resized[:2] or before[2] * before[3] >= resized[2] * resized[3]:
-        raise MismatchError(conv, "the map is not enlarged")
     kernel = constant_of(conv.inputs[1])
     has_bias = len(conv.inputs) > 2 and conv.inputs[2] is not None
     bias = constant_of(conv.inputs[2]) if has_bias else None
@@ -94,8 +90,6 @@ def _read_pair(resize: ir.Node, conv: ir.Node) -> _Pair:
         raise MismatchError(conv, "its channels are in groups")
     if conv.attributes.get_string("auto_pad", "NOTSET") != "NOTSET":
         raise MismatchError(conv, "its padding is not stated in numbers")
-    if constant_of(resize.inputs[3] if len(resize.inputs) > 3 else None) is None:
-        raise MismatchError(conv, "the resized map's size is not stated")
     kernel = np.asarray(kernel, np.float32)
     biases = np.zeros(len(kernel), np.float32) if bias is None else np.asarray(bias, np.float32)
     return _Pair(resize, conv, before, resized, after, kernel, biases)
@@ -106,7 +100,7 @@ def _swap(graph: Graph, pair: _Pair) -> None:
     resize, conv = pair.resize, pair.conv
     if pair.after[1] > pair.before[1]:
         raise MismatchError(conv, "more channels would be resized")
-    for matrix in _read_matrices(pair):
+    for matrix in read_matrices(pair.resize):
         if np.abs(matrix.sum(axis=1) - 1).max() > 1e-5:
             raise MismatchError(conv, "what a resized place is made of does not add up to 1")
     sizes = constant_of(resize.inputs[3])
@@ -127,11 +121,10 @@ def _split(graph: Graph, pair: _Pair) -> None:
     conv, kernel = pair.conv, pair.kernel
     (batch, channels, height, width), (_, count, rows, columns) = pair.before, pair.after
     high, wide = kernel.shape[2:]
-    moved = height * width * channels * count * high * wide
-    summed = count * (wide * width * high * height * rows + rows * wide * width * columns)
-    if moved + _FLOAT_COST * summed > _WORTH * rows * columns * kernel.size:
+    moved, resized = count_split(conv, channels, pair.before)
+    if moved + _FLOAT_COST * resized > _WORTH * rows * columns * kernel.size:
         raise MismatchError(conv, "it would take as long on the smaller map")
-    by_row, by_column = (_shift(pair, axis, matrix) for axis, matrix in enumerate(_read_matrices(pair)))
+    by_row, by_column = (shift_matrix(conv, axis, matrix) for axis, matrix in enumerate(read_matrices(pair.resize)))
     whole = [next((i for i, m in enumerate(maps) if np.allclose(m.sum(axis=1), 1, atol=1e-5)), None)
              for maps in (by_row, by_column)]  # fmt: skip
     if pair.bias.any() and None in whole:
@@ -175,45 +168,3 @@ def _multiply(build: Builder, value: ir.Value, maps: list[Values], name: str) ->
     matrix = np.concatenate([one.T for one in maps])
     shape = [*(static_shape(value) or ())[:3], matrix.shape[1]]
     return build.add("MatMul", [value, build.constant(f"{name}.weight", matrix)], name, shape)
-
-
-def _shift(pair: _Pair, axis: int, matrix: Values) -> list[Values]:
-    """For each place of the kernel along an axis, from the small map to what the convolution adds up: ``(H, h)``."""
-    attributes = pair.conv.attributes
-    pad = (attributes.get_ints("pads") or (0, 0, 0, 0))[axis]
-    step = (attributes.get_ints("strides") or (1, 1))[axis]
-    spread = (attributes.get_ints("dilations") or (1, 1))[axis]
-    result = []
-    for place in range(pair.kernel.shape[2 + axis]):
-        read = np.arange(pair.after[2 + axis]) * step + place * spread - pad
-        inside = (read >= 0) & (read < len(matrix))
-        result.append(np.where(inside[:, None], matrix[np.clip(read, 0, len(matrix) - 1)], 0).astype(np.float32))
-    return result
-
-
-def _read_matrices(pair: _Pair) -> tuple[Values, Values]:
-    """What the Resize does along the height, ``(h', h)``, and along the width, by running it.
-
-    Raises:
-        MismatchError: That is not all that it does.
-    """
-    resize = pair.resize
-    runner = SegmentRunner(extract_nodes([resize], [operand(resize)], [resize.outputs[0].name or ""]))
-    batch, channels, height, width = pair.before
-
-    def run(images: Values) -> Values:
-        """``(n, h, w)`` to ``(n, h', w')``."""
-        found = []
-        for start in range(0, len(images), batch * channels):
-            some = images[start : start + batch * channels]
-            fed = np.zeros((batch * channels, height, width), np.float32)
-            fed[: len(some)] = some
-            found.append(runner.run(fed.reshape(pair.before))[0].reshape(-1, *pair.resized[2:])[: len(some)])
-        return np.concatenate(found)
-
-    rows = run(np.repeat(np.eye(height, dtype=np.float32)[:, :, None], width, axis=2))[:, :, 0].T
-    columns = run(np.repeat(np.eye(width, dtype=np.float32)[:, None, :], height, axis=1))[:, 0, :].T
-    image = np.random.default_rng(0).normal(size=(1, height, width)).astype(np.float32)
-    if np.abs(run(image)[0] - rows @ image[0] @ columns.T).max() > 1e-4:
-        raise MismatchError(pair.conv, "the Resize is not the same along every line of the map")
-    return np.ascontiguousarray(rows), np.ascontiguousarray(columns)

@@ -14,8 +14,11 @@ class OperandRange:
         self._rows: npt.NDArray[np.float32] | None = None
 
     def add(self, values: npt.NDArray[np.float32]) -> None:
-        """Take in ``(B, A, N, M)``. With windows, B counts images times windows; a row is one place of any window."""
-        rows = values.max(axis=(0, 3))
+        """Take in ``(B, A, N, M)``, or ``(B, N, M)`` of a map.
+
+        With windows, B counts images times windows; a row is one place of any window.
+        """
+        rows = (values if values.ndim == 4 else values[:, None]).max(axis=(0, 3))
         self._rows = rows if self._rows is None else np.maximum(rows, self._rows)
         self.low = min(self.low, float(values.min()))
         self.high = max(self.high, float(rows.max()))

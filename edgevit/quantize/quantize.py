@@ -116,12 +116,20 @@ def plan_quantization(
     wanted = SQNR_DB if quantization.sqnr_db is None else quantization.sqnr_db
     alone = f"only weights are int{quantization.weight_bits}: the recipe keeps activations float"
     notes = [alone] if quantization.activations == "float" and precision == "int8" else []
-    if placement.running_rows and quantization.float_gain:
-        plan, found = choose_running_rows(
-            base, plan, placement.probability, sample, sqnr_db=wanted, gain=quantization.float_gain, progress=progress
-        )
-        notes += [found] if found else []
     damage = rank_sites(base, plan, sample, progress)
+    if placement.running_rows and quantization.float_gain:
+        rows = choose_running_rows(
+            base,
+            plan,
+            placement.probability,
+            sample,
+            damage,
+            sqnr_db=wanted,
+            gain=quantization.float_gain,
+            progress=progress,
+        )
+        plan, damage = rows.plan, dict(rows.damage)
+        notes += [rows.note] if rows.note else []
     groups = rank_groups(base, plan, sample, progress)
     fallback = choose_float(
         base,

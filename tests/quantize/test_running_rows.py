@@ -14,7 +14,8 @@ from edgevit.core.quantization import Quantization
 from edgevit.graph.graph import Graph
 from edgevit.quantize.grid import Grid
 from edgevit.quantize.plan import QuantizationPlan, apply_plan
-from edgevit.quantize.running_rows import choose_running_rows
+from edgevit.quantize.running_rows import RunningRows, choose_running_rows
+from edgevit.quantize.sensitivity import rank_sites
 from tests.support.quantized import fit_sites, quantize_graph
 from tests.support.small_graphs import find_node, make_graph, make_pixels, run_graph
 
@@ -78,29 +79,50 @@ def test_openvino_computes_running_rows_as_onnxruntime_does(batch: int, tmp_path
         assert measure(found, wanted) < 1e-3  # codes differ where a value lies between two
 
 
-def choose(gain: float, sqnr_db: float) -> tuple[QuantizationPlan, QuantizationPlan, str]:
-    base, plan = fit("vit")
-    found, note = choose_running_rows(base, plan, "u8_zero", make_pixels("vit"), sqnr_db=sqnr_db, gain=gain)
-    return plan, found, note
+@cache
+def rank(family: str = "vit") -> dict[str, float]:
+    base, plan = fit(family)
+    return rank_sites(base, plan, make_pixels(family))
+
+
+def choose(gain: float, sqnr_db: float, family: str = "vit") -> tuple[QuantizationPlan, RunningRows]:
+    base, plan = fit(family)
+    images, damage = make_pixels(family), rank(family)
+    return plan, choose_running_rows(base, plan, "u8_zero", images, damage, sqnr_db=sqnr_db, gain=gain)
 
 
 def test_rows_run_where_decibels_are_wanted_and_cheap() -> None:
-    plan, found, note = choose(gain=1e-6, sqnr_db=100)
-    running = {name for name, site in found.sites.items() if site.running_rows}
-    assert running == {name for name, site in plan.sites.items() if site.gain is not None}
+    plan, found = choose(gain=1e-6, sqnr_db=100)
+    running = {name for name, site in found.plan.sites.items() if site.running_rows}
+    assert running <= {name for name, site in plan.sites.items() if site.gain is not None}
     assert running
     for name in running:
-        assert found.sites[name].gain is None
-        assert found.sites[name].grids[0] == Grid.from_range("u8_zero", 0.0, 1.0)
-        assert found.sites[name].grids[1] == plan.sites[name].grids[1]
-    assert "at run time" in note
+        assert found.plan.sites[name].gain is None
+        assert found.plan.sites[name].grids[0] == Grid.from_range("u8_zero", 0.0, 1.0)
+        assert found.plan.sites[name].grids[1] == plan.sites[name].grids[1]
+        assert found.damage[name] > rank()[name]
+    assert {name: db for name, db in found.damage.items() if name not in running}.items() <= rank().items()
+    base, images = fit("vit")[0], make_pixels("vit")
+    wanted = run_graph(base, images)[0]
+    before, after = (measure(run_graph(apply_plan(base, plan), images)[0], wanted) for plan in (plan, found.plan))
+    assert after < before
+    assert f"{-10 * np.log10(after):.1f} dB instead of {-10 * np.log10(before):.1f}" in found.note
+
+
+def test_no_more_rows_run_than_it_takes() -> None:
+    plan, every = choose(gain=1e-6, sqnr_db=100, family="swin")
+    base, images = fit("swin")[0], make_pixels("swin")
+    noise = measure(run_graph(apply_plan(base, plan), images)[0], run_graph(base, images)[0])
+    _, few = choose(gain=1e-6, sqnr_db=-10 * float(np.log10(noise)) + 0.01, family="swin")
+    counts = [sum(site.running_rows for site in found.plan.sites.values()) for found in (few, every)]
+    assert counts[0] <= 1  # none, where the one that was tried does not help
+    assert counts[1] > 1
 
 
 @pytest.mark.parametrize(("gain", "sqnr_db"), [(100.0, 100.0), (1e-6, -20.0)])
 def test_rows_keep_their_gains_where_that_is_dear_or_enough(gain: float, sqnr_db: float) -> None:
-    plan, found, note = choose(gain, sqnr_db)
-    assert found is plan
-    assert note == ""
+    plan, found = choose(gain, sqnr_db)
+    assert found == RunningRows(plan, rank())
 
 
 def test_a_build_says_that_rows_run_and_other_libraries_leave_them_alone() -> None:

@@ -51,6 +51,8 @@ class Placement:
             bits on processors without VNNI (:mod:`edgevit.quantize.methods.weight_pairs`). DeiT-T, OpenVINO, 100
             photos: 28.1 dB on every processor, where full weights have 28.3 with VNNI and 13.8 without; the shared
             Swin: 41.4 and 12.1 without the limit. ONNX Runtime multiplies u8 by u8 there instead.
+        running_rows: Whether softmax's rows may be brought to one height at run time
+            (:mod:`edgevit.quantize.running_rows`): its parts are as fast as what the library makes of a softmax.
         transposed_convolutions: Whether those of what surrounds an encoder run in INT8.
     """
 
@@ -68,6 +70,7 @@ class Placement:
     apart_token: bool = False
     float_sites: Mapping[str, str] = field(default_factory=lambda: _RESTORED)
     paired_weights: bool = False
+    running_rows: bool = False
     transposed_convolutions: bool = True
 
 
@@ -104,6 +107,7 @@ _BY_NAME: Mapping[str, Placement] = {
         int4_weights=True,
         apart_token=True,
         paired_weights=True,
+        running_rows=True,
     ),
     "onnxruntime": Placement("u8", "i8", "u8_zero", "u8_zero", False, "producer", "float"),
     "tensorrt": _TENSORRT,

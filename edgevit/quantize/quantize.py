@@ -26,6 +26,7 @@ from edgevit.graph.segments import join_segments, release_weights, split_graph, 
 from edgevit.quantize.fp8 import fit_fp8
 from edgevit.quantize.placement import PLACEMENTS, check_weight_bits
 from edgevit.quantize.plan import QuantizationPlan
+from edgevit.quantize.running_rows import choose_running_rows
 from edgevit.quantize.segment_fit import SegmentFit
 from edgevit.quantize.sensitivity import choose_float, find_group_pattern, rank_groups, rank_sites
 from edgevit.quantize.token_importance import Importance
@@ -115,16 +116,30 @@ def plan_quantization(
     stream.clear()
     seconds = {"fit": round(time.perf_counter() - started, 2)}
     started = time.perf_counter()
-    damage = rank_sites(base, plan, sample, progress)
-    groups = rank_groups(base, plan, sample, progress)
+    wanted = SQNR_DB if quantization.sqnr_db is None else quantization.sqnr_db
     alone = f"only weights are int{quantization.weight_bits}: the recipe keeps activations float"
     notes = [alone] if quantization.activations == "float" and precision == "int8" else []
+    damage = rank_sites(base, plan, sample, progress)
+    if placement.running_rows and quantization.float_gain:
+        rows = choose_running_rows(
+            base,
+            plan,
+            placement.probability,
+            sample,
+            damage,
+            sqnr_db=wanted,
+            gain=quantization.float_gain,
+            progress=progress,
+        )
+        plan, damage = rows.plan, dict(rows.damage)
+        notes += [rows.note] if rows.note else []
+    groups = rank_groups(base, plan, sample, progress)
     fallback = choose_float(
         base,
         plan,
         sample,
         damage,
-        sqnr_db=SQNR_DB if quantization.sqnr_db is None else quantization.sqnr_db,
+        sqnr_db=wanted,
         share=quantization.float_share,
         pins=pins,
         gain=quantization.float_gain,

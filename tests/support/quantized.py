@@ -14,6 +14,7 @@ from edgevit.graph.graph import Graph
 from edgevit.quantize.placement import PLACEMENTS
 from edgevit.quantize.plan import QuantizationPlan
 from edgevit.quantize.quantize import plan_quantization
+from edgevit.quantize.running_rows import RunningRows
 from edgevit.quantize.write_quantized import write_quantized
 
 Pixels = Iterable[npt.NDArray[np.uint8]]
@@ -22,13 +23,16 @@ Pixels = Iterable[npt.NDArray[np.uint8]]
 def fit_sites(
     graph: Graph, pixels: Pixels, quantization: Quantization, backend: str, **options: Any
 ) -> tuple[Graph, QuantizationPlan, QuantizationRecord]:
-    """As :func:`plan_quantization`, but that no site is left float for its noise, which half of its time is spent on.
+    """As :func:`plan_quantization`, but that nothing is done about its noise, which half of its time is spent on.
 
     The plan holds every site that was fitted, in both; the record here has no site's noise.
     """
     with pytest.MonkeyPatch.context() as patch:
         for name, nothing in (("rank_sites", {}), ("rank_groups", {}), ("choose_float", ())):
             patch.setattr(f"edgevit.quantize.quantize.{name}", lambda *args, nothing=nothing, **kwargs: nothing)
+        patch.setattr(
+            "edgevit.quantize.quantize.choose_running_rows", lambda graph, plan, *args, **kwargs: RunningRows(plan, {})
+        )
         return plan_quantization(graph, pixels, quantization, backend, **options)
 
 

@@ -30,7 +30,7 @@ from edgevit.quantize.grid import Grid
 from edgevit.quantize.placement import GridKind
 from edgevit.quantize.plan import QuantizationPlan
 from edgevit.quantize.sensitivity import estimate_costs, limit_choice, to_decibels
-from edgevit.quantize.site_noise import Pixels, measure_noise, run_graph
+from edgevit.quantize.site_noise import Pixels, hold_graph, measure_noise, run_held
 
 _STEP = "rows of attention"
 _IMAGES = 8
@@ -82,13 +82,14 @@ def choose_running_rows(
         return RunningRows(plan, damage)
     few = pixels[: limit_images(graph, _IMAGES) if is_large(graph, plan) else _IMAGES]
     progress(_STEP, 0, 3)
-    reference = run_graph(graph, few)
-    before = measure_noise(graph, plan, list(plan.sites), few, reference)
+    held = hold_graph(graph, few)
+    reference = run_held(held)
+    before = measure_noise(held, plan, list(plan.sites), reference)
     progress(_STEP, 1, 3)
     wanted = 10 ** (-sqnr_db / 10)
     count, removed, found = 0, 0.0, before
     if before > wanted:
-        removed = before - measure_noise(graph, _run(plan, kind, order), list(plan.sites), few, reference)
+        removed = before - measure_noise(held, _run(plan, kind, order), list(plan.sites), reference)
         progress(_STEP, 2, 3)
     if removed > 0:
         # What all of them take away is divided among them as the noise that each makes by itself.
@@ -101,7 +102,7 @@ def choose_running_rows(
     chosen = order[:count]
     if chosen:
         twin = _run(plan, kind, chosen)
-        found = measure_noise(graph, twin, list(twin.sites), few, reference)
+        found = measure_noise(held, twin, list(twin.sites), reference)
     progress(_STEP, 3, 3)
     if found >= before:
         return RunningRows(plan, damage)

@@ -17,7 +17,7 @@ from tests.support.small_models import VIT, make_images
 from tests.support.whole_graphs import make_enlarging_graph
 
 IMAGES = [image[None] for image in make_images(VIT, 4).numpy()]
-SPLIT = ("head/Conv.2/level0", "head/Conv.2/level0.rows.resized", "head/Conv.2/level0.columns.resized")
+SPLIT = ("head/mixed/level0", "head/mixed/level0.rows.resized", "head/mixed/level0.columns.resized")
 NEAREST = Quantization(rounding="nearest")
 
 
@@ -30,7 +30,7 @@ def test_products_that_resize_are_sites_with_both_operands_on_symmetric_grids(gr
     base, plan, record = fit_sites(graph, IMAGES, NEAREST, "openvino")
     assert set(SPLIT) <= set(plan.sites)
     assert {site.name: site.precision for site in record.sites if site.name in SPLIT} == dict.fromkeys(SPLIT, "int8")
-    assert "head/Conv" not in {site.name for site in base.sites()}
+    assert "head/projected" not in {site.name for site in base.sites()}
     for name in SPLIT[1:]:
         assert [(grid.low_code, grid.zero_point) for grid in plan.sites[name].grids] == [(-128, 0)] * 2
     assert plan.sites[SPLIT[1]].grids[0].scale == pytest.approx(1 / 127, rel=0.3)  # no weight of a mean is above 1
@@ -42,7 +42,7 @@ def test_quantised_products_keep_the_answer(graph: Graph) -> None:
     base, plan, _ = fit_sites(graph, IMAGES, NEAREST, "openvino")
     quantized = apply_plan(base, plan, SPLIT)
     whole = fit_sites(graph, IMAGES, dataclasses.replace(NEAREST, products="float"), "openvino")
-    rival = apply_plan(*whole[:2], ["head/Conv", "head/Conv.2"])
+    rival = apply_plan(*whole[:2], ["head/projected", "head/mixed"])
     wanted, found, others = (run_graph(g, IMAGES, ["mask"])[0] for g in (graph, quantized, rival))
     noise, before = (np.square(values - wanted).sum() / np.square(wanted).sum() for values in (found, others))
     assert noise < 1e-3
@@ -60,7 +60,7 @@ def test_quantised_products_keep_the_answer(graph: Graph) -> None:
     [
         ("onnxruntime", NEAREST),
         ("openvino", Quantization(rounding="nearest", products="float")),
-        ("openvino", Quantization(rounding="nearest", sites={"head/Conv.2": "float"})),
+        ("openvino", Quantization(rounding="nearest", sites={"head/mixed": "float"})),
         ("openvino", Quantization(rounding="nearest", sites={"head/*": "int8"})),
     ],
     ids=["another library", "products in float", "pinned to float", "pinned to int8"],

@@ -29,7 +29,7 @@ from edgevit.quantize.carried_noise import is_large, limit_images
 from edgevit.quantize.grid import Grid
 from edgevit.quantize.placement import GridKind
 from edgevit.quantize.plan import QuantizationPlan
-from edgevit.quantize.sensitivity import estimate_costs, limit_choice, to_decibels
+from edgevit.quantize.sensitivity import estimate_costs, to_decibels
 from edgevit.quantize.site_noise import Pixels, hold_graph, measure_noise, run_held
 
 _STEP = "rows of attention"
@@ -72,7 +72,7 @@ def choose_running_rows(
         pixels: Calibration images; the first few are run.
         damage: SQNR in dB of each site of the plan alone.
         sqnr_db: That is wanted; no more is done than it takes.
-        gain: Decibels that a percent of the arithmetic has to buy, beyond 31.5 dB.
+        gain: Decibels that a percent of the arithmetic has to buy.
         progress: Told about every run.
     """
     sizes = _count_probabilities(graph, plan)
@@ -98,7 +98,8 @@ def choose_running_rows(
         total = sum(estimate_costs(graph, list(plan.sites)).values())
         shares = [_COST * sizes[name] / total for name in order]
         most = next((i for i, noise in enumerate(noises) if noise <= wanted), len(order))
-        count = limit_choice(noises[: most + 1], shares[:most], gain)
+        spent = [100 * sum(shares[:done]) for done in range(most + 1)]
+        count = max(range(most + 1), key=lambda done: to_decibels(noises[done]) - gain * spent[done])
     chosen = order[:count]
     if chosen:
         twin = _run(plan, kind, chosen)

@@ -93,4 +93,8 @@ MODELS = (  # by the time that they take
     FamilyModel("SigLIP", "timm", "vit_base_patch16_siglip_224"),
     FamilyModel("DINOv2", "timm", "vit_small_patch14_dinov2"),
     FamilyModel("DINOv2, with registers", "timm", "vit_small_patch14_reg4_dinov2"),
+    FamilyModel("EVA-02", "timm", "eva02_tiny_patch14_224", options={"num_classes": 0}),
+    FamilyModel("Perception Encoder", "timm", "vit_pe_core_tiny_patch16_384", options={"num_classes": 0}),
+    FamilyModel("DINOv3", "timm", "vit_small_patch16_dinov3"),
+    FamilyModel("DINOv3", "transformers", "DINOv3ViTModel", options={"num_register_tokens": 4}),
 )

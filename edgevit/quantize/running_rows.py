@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgevit.core.errors import count_things
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.graph.carried import CARRIED
 from edgevit.graph.graph import Graph, is_made_by, operand
@@ -90,32 +91,31 @@ def choose_running_rows(
     before = measure_noise(held, plan, list(plan.sites), reference)
     progress(_STEP, 1, 3)
     wanted = 10 ** (-sqnr_db / 10)
-    count, removed, found = 0, 0.0, before
-    if before > wanted:
-        removed = before - measure_noise(held, _run(plan, kind, order), list(plan.sites), reference)
-        progress(_STEP, 2, 3)
-    if removed > 0:
-        # What all of them take away is divided among them as the noise that each makes by itself.
-        parts = np.cumsum([0.0, *(alone[name] for name in order)]) / sum(alone[name] for name in order)
-        noises = [before - removed * float(part) for part in parts]
-        total = sum(estimate_costs(graph, list(plan.sites)).values())
-        shares = [_COST * sizes[name] / total for name in order]
-        most = next((i for i, noise in enumerate(noises) if noise <= wanted), len(order))
-        spent = [100 * sum(shares[:done]) for done in range(most + 1)]
-        count = max(range(most + 1), key=lambda done: to_decibels(noises[done]) - gain * spent[done])
+    if before <= wanted:
+        return RunningRows(plan, damage)
+    removed = before - measure_noise(held, _run(plan, kind, order), list(plan.sites), reference)
+    progress(_STEP, 2, 3)
+    if removed <= 0:
+        return RunningRows(plan, damage)
+    # What all of them take away is divided among them as the noise that each makes by itself.
+    parts = np.cumsum([0.0, *(alone[name] for name in order)]) / sum(alone[name] for name in order)
+    noises = [before - removed * float(part) for part in parts]
+    total = sum(estimate_costs(graph, list(plan.sites)).values())
+    spent = np.cumsum([0.0, *(100 * _COST * sizes[name] / total for name in order)])
+    most = next((count for count, noise in enumerate(noises) if noise <= wanted), len(order))
+    count = max(range(most + 1), key=lambda count: to_decibels(noises[count]) - gain * float(spent[count]))
     chosen = order[:count]
-    if chosen:
-        twin = _run(plan, kind, chosen)
-        found = measure_noise(held, twin, list(twin.sites), reference)
+    twin = _run(plan, kind, chosen)
+    after = measure_noise(held, twin, list(twin.sites), reference) if chosen else before
     progress(_STEP, 3, 3)
-    if found >= before:
+    if after >= before:
         return RunningRows(plan, damage)
     left = max(0.02, 1 - removed / before * sum(alone.values()) / sum(alone[name] for name in order))
     quieter = {name: round(to_decibels(left * alone[name]), 2) for name in chosen}
     note = (
-        f"the rows of probabilities of {count} attentions are brought to one height at run time, for about "
-        f"{100 * sum(shares[:count]):.1f} % of the time: {to_decibels(found):.1f} dB instead of "
-        f"{to_decibels(before):.1f}, with no site in float"
+        f"the rows of probabilities of {count_things(count, 'attention')} are brought to one height at run time, for "
+        f"about {spent[count]:.1f} % of the time: {to_decibels(after):.1f} dB instead of {to_decibels(before):.1f}, "
+        "with no site in float"
     )
     return RunningRows(twin, {**damage, **quieter}, note)
 
@@ -123,10 +123,11 @@ def choose_running_rows(
 def _run(plan: QuantizationPlan, kind: GridKind, names: Collection[str]) -> QuantizationPlan:
     full = Grid.from_range(kind, 0.0, 1.0)
     running = {
-        name: dataclasses.replace(plan.sites[name], grids=(full, *plan.sites[name].grids[1:]), gain=None,
-                                  running_rows=True)
+        name: dataclasses.replace(
+            plan.sites[name], grids=(full, *plan.sites[name].grids[1:]), gain=None, running_rows=True
+        )
         for name in names
-    }  # fmt: skip
+    }
     return dataclasses.replace(plan, sites={**plan.sites, **running})
 
 

@@ -143,14 +143,24 @@ def answer_rows(images: int = 3) -> list[Any]:
     return [generator.normal(size=(images, *shape)) for shape in ROWS.values()]
 
 
-def compare_rows(actual: list[Any], expected: list[Any], *, chooses: bool = True, bound: float = 0.1) -> Parity:
-    tolerance = ParityTolerance(relative_error=bound, tie_margin=0.0)
+def compare_rows(
+    actual: list[Any], expected: list[Any], *, chooses: bool = True, bound: float = 0.1, least: float = 0.05
+) -> Parity:
+    tolerance = ParityTolerance(relative_error=bound, tie_margin=0.0, least_rows=least)
     pixels = [PIXELS[:2], PIXELS[2:]]
 
     def pick(answers: list[Any]) -> Any:
         return lambda b: tuple(values[b.ravel()] for values in answers)
 
     return check_parity(pick(actual), pick(expected), pixels, tolerance, [*ROWS], ranked=False, chooses=chooses)
+
+
+def test_float32_moves_few_rows_of_a_model_that_sorts_them() -> None:
+    expected, least = answer_rows(), PARITY_TOLERANCES["fp32"].least_rows
+    kept = int(least * 40)
+    assert compare_rows(swap(expected, kept), expected, least=least).passed
+    assert not compare_rows(swap(expected, kept - 1), expected, least=least).passed
+    assert all(least > PARITY_TOLERANCES[other].least_rows for other in ("fp16", "bf16"))
 
 
 def swap(answers: list[Any], kept: int) -> list[Any]:

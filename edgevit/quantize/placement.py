@@ -42,6 +42,8 @@ class Placement:
         products: What ``products = "auto"`` of a recipe may quantise in attention.
         gather_rows: Whether heads that change places as bytes do so faster by a Gather of rows
             (:mod:`edgevit.graph.passes.fuse_row_gather`).
+        multiply_resize: Whether maps of few channels are enlarged faster by products
+            (:mod:`edgevit.graph.passes.multiply_resize`).
         int4_weights: Whether the library runs weights of four bits with float activations.
         smallest_dimension: Matrices with fewer rows or columns stay float, as the kernels are no faster there.
         smallest_rows: Linears of fewer rows a call stay float: they wait for their weights, not for arithmetic.
@@ -51,8 +53,6 @@ class Placement:
             bits on processors without VNNI (:mod:`edgevit.quantize.methods.weight_pairs`). DeiT-T, OpenVINO, 100
             photos: 28.1 dB on every processor, where full weights have 28.3 with VNNI and 13.8 without; the shared
             Swin: 41.4 and 12.1 without the limit. ONNX Runtime multiplies u8 by u8 there instead.
-        running_rows: Whether softmax's rows may be brought to one height at run time
-            (:mod:`edgevit.quantize.running_rows`): its parts are as fast as what the library makes of a softmax.
         transposed_convolutions: Whether those of what surrounds an encoder run in INT8.
     """
 
@@ -65,12 +65,12 @@ class Placement:
     products: Literal["float", "scores", "both"]
     smallest_dimension: int = 1
     gather_rows: bool = False
+    multiply_resize: bool = False
     int4_weights: bool = False
     smallest_rows: int = 1
     apart_token: bool = False
     float_sites: Mapping[str, str] = field(default_factory=lambda: _RESTORED)
     paired_weights: bool = False
-    running_rows: bool = False
     transposed_convolutions: bool = True
 
 
@@ -104,10 +104,10 @@ _BY_NAME: Mapping[str, Placement] = {
         "producer",
         "both",
         gather_rows=True,
+        multiply_resize=True,
         int4_weights=True,
         apart_token=True,
         paired_weights=True,
-        running_rows=True,
     ),
     "onnxruntime": Placement("u8", "i8", "u8_zero", "u8_zero", False, "producer", "float"),
     "tensorrt": _TENSORRT,

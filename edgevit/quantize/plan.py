@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from edgevit.quantize.grid import FloatGrid, Grid
 
 _INT4_OPSET = 21  # the first with INT4 and blocks of DequantizeLinear
-_REDUCE_OPSET = 18  # the first in which ReduceMax reads its axes
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,6 @@ class SitePlan:
         affine: In front of the first input's quantiser.
         gain: For a product of probabilities and values: multiplies the probabilities in front of their quantiser and
             is divided out of the result; ``(1, A, N, 1) float32``.
-        running_rows: Instead of a gain, each row of probabilities is divided by its largest, which is found at run
-            time (:mod:`edgevit.quantize.running_rows`).
     """
 
     inputs: tuple[str, ...]
@@ -66,7 +63,6 @@ class SitePlan:
     bias: npt.NDArray[np.float32] | None = None
     affine: Affine | None = None
     gain: npt.NDArray[np.float32] | None = None
-    running_rows: bool = False
 
 
 @dataclass
@@ -117,8 +113,6 @@ def apply_plan(graph: Graph, plan: QuantizationPlan, sites: Collection[str] | No
                 where = _insert_affine(result, where, site.affine, node)
             if site.gain is not None and place == 0:
                 where = _insert_gain(result, where, site.gain, node)
-            if site.running_rows and place == 0:
-                where = _normalise_late(result, where, node)
             key = f"{where.name}|{grid}"
             if key not in shared:
                 shared[key] = _insert_pair(result, where, grid, before=None if behind else node)
@@ -204,51 +198,17 @@ def _insert_gain(graph: Graph, value: ir.Value, gain: npt.NDArray[np.float32], p
     current = _typed(raised, f"{product.name}/gain", ir.DataType.FLOAT, value)
     graph.model.graph.insert_before(product, [raised])
     product.replace_input_with(0, current)
-    inverse = graph.share_constant(f"{product.name}.inverse_gain", (1 / gain).astype(np.float32))
-    _scale_result(graph, product, "Mul", inverse, "inverse_gain")
-    return current
-
-
-def _normalise_late(graph: Graph, value: ir.Value, product: ir.Node) -> ir.Value:
-    """Softmax without its division in front of a product, and the product's result divided by the rows' sums."""
-    softmax = value.producer()
-    assert softmax is not None
-    scores, name = operand(softmax, 0), product.name
-    axes = graph.share_constant("last_axis", np.asarray([-1], np.int64))
-    listed = graph.model.graph.opset_imports[""] < _REDUCE_OPSET
-    largest = (
-        ir.node("ReduceMax", [scores], {"axes": [-1], "keepdims": 1}, name=f"{name}/largest")
-        if listed
-        else ir.node("ReduceMax", [scores, axes], {"keepdims": 1}, name=f"{name}/largest")
-    )
-    column = ir.Shape([*list(value.shape or ())[:-1], 1])
-    peak = _typed(largest, f"{name}/largest", ir.DataType.FLOAT, value)
-    lowered = ir.node("Sub", [scores, peak], name=f"{name}/lowered")
-    below = _typed(lowered, f"{name}/lowered", ir.DataType.FLOAT, value)
-    powers = ir.node("Exp", [below], name=f"{name}/powers")
-    current = _typed(powers, f"{name}/powers", ir.DataType.FLOAT, value)
-    total = ir.node("ReduceSum", [current, axes], {"keepdims": 1}, name=f"{name}/sum")
-    rows = _typed(total, f"{name}/sum", ir.DataType.FLOAT, value)
-    peak.shape = rows.shape = column
-    graph.model.graph.insert_before(product, [largest, lowered, powers, total])
-    product.replace_input_with(0, current)
-    _scale_result(graph, product, "Div", rows, "normalised")
-    if not value.uses() and not value.is_graph_output():
-        graph.model.graph.remove(softmax)
-    return current
-
-
-def _scale_result(graph: Graph, product: ir.Node, op: str, factor: ir.Value, word: str) -> None:
-    """A product's result multiplied or divided for all that read it."""
     result = product.outputs[0]
     readers = list(result.uses())
-    scaled = ir.node(op, [result, factor], name=f"{product.name}/{word}")
-    twin = _typed(scaled, f"{product.name}/{word}", ir.DataType.FLOAT, result)
-    graph.model.graph.insert_after(product, [scaled])
+    inverse = graph.share_constant(f"{product.name}.inverse_gain", (1 / gain).astype(np.float32))
+    lowered = ir.node("Mul", [result, inverse], name=f"{product.name}/inverse_gain")
+    twin = _typed(lowered, f"{product.name}/inverse_gain", ir.DataType.FLOAT, result)
+    graph.model.graph.insert_after(product, [lowered])
     for use in readers:
         use.node.replace_input_with(use.idx, twin)
     if result.is_graph_output():
         graph.model.graph.outputs[list(graph.model.graph.outputs).index(result)] = twin
+    return current
 
 
 def _read_bytes(graph: Graph, node: ir.Node, place: int) -> None:

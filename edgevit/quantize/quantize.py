@@ -7,6 +7,7 @@ of them can be set back to float, and the others stay right. FP8 needs scales on
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,8 +26,7 @@ from edgevit.graph.passes.split_convolution import split_convolution
 from edgevit.graph.segments import join_segments, release_weights, split_graph, split_part
 from edgevit.quantize.fp8 import fit_fp8
 from edgevit.quantize.placement import PLACEMENTS, check_weight_bits
-from edgevit.quantize.plan import QuantizationPlan
-from edgevit.quantize.running_rows import choose_running_rows
+from edgevit.quantize.plan import QuantizationPlan, SitePlan
 from edgevit.quantize.segment_fit import SegmentFit
 from edgevit.quantize.sensitivity import choose_float, find_group_pattern, rank_groups, rank_sites
 from edgevit.quantize.token_importance import Importance
@@ -94,10 +94,13 @@ def plan_quantization(
     if precision == "int8" and products == "both" and quantization.activations == "int8":
         split_convolution(base, pins)
     reasons: dict[str, str] = {}
+    judged: Mapping[str, SitePlan] = {}
     if precision == "fp8":
         plan.sites.update(fit_fp8(base, stream, placement, products, pins, reasons, progress))
     else:
-        fit = SegmentFit(plan, placement, quantization, products, pins, observers, reasons, importance, generator)
+        # Half of a small set judges, as gains of rows that one image was seen for say little of others.
+        half = min(_SCORING_IMAGES, count // 2)
+        fit = SegmentFit(plan, placement, quantization, products, pins, observers, reasons, importance, generator, half)
         carried = [node for node in base.model.graph if (node.name or "").startswith(CARRIED)]
         encoder = [node for node in base.model.graph if node not in set(carried)] if carried else ()
         segments = split_part(base, encoder) if encoder else split_graph(base)
@@ -113,30 +116,19 @@ def plan_quantization(
             fit.run_carried(join_segments(split_graph(base)), images)
         progress("quantize", len(segments), len(segments))
         images.clear()
+        judged = fit.judged
     stream.clear()
     seconds = {"fit": round(time.perf_counter() - started, 2)}
     started = time.perf_counter()
     wanted = SQNR_DB if quantization.sqnr_db is None else quantization.sqnr_db
     alone = f"only weights are int{quantization.weight_bits}: the recipe keeps activations float"
     notes = [alone] if quantization.activations == "float" and precision == "int8" else []
-    damage = rank_sites(base, plan, sample, progress)
-    if placement.running_rows and quantization.float_gain:
-        rows = choose_running_rows(
-            base,
-            plan,
-            placement.probability,
-            sample,
-            damage,
-            sqnr_db=wanted,
-            gain=quantization.float_gain,
-            progress=progress,
-        )
-        plan, damage = rows.plan, dict(rows.damage)
-        notes += [rows.note] if rows.note else []
-    groups = rank_groups(base, plan, sample, progress)
+    tried = dataclasses.replace(plan, sites={**plan.sites, **judged})
+    damage = rank_sites(base, tried, sample, progress)
+    groups = rank_groups(base, tried, sample, progress)
     fallback = choose_float(
         base,
-        plan,
+        tried,
         sample,
         damage,
         sqnr_db=wanted,

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from edgevit.core.errors import CalibrationError
 from edgevit.core.quantization import Observer, Products, Quantization
 from edgevit.graph.carried import CARRIED
-from edgevit.graph.graph import operand
+from edgevit.graph.graph import is_made_by, operand
 from edgevit.graph.linears import STACK, read_weight, trace_layout, weight_of
 from edgevit.graph.segments import Segment, SegmentRunner, extract_segment
 from edgevit.quantize.carried_sites import HEAVY_SHARE, find_float_reason, list_convs, weigh_linears
@@ -31,7 +31,7 @@ from edgevit.quantize.methods.product_fit import fit_product, resizes_map
 from edgevit.quantize.methods.weight_scale import find_group
 from edgevit.quantize.observers import OBSERVERS
 from edgevit.quantize.placement import Placement
-from edgevit.quantize.plan import QuantizationPlan
+from edgevit.quantize.plan import QuantizationPlan, SitePlan
 from edgevit.quantize.site_inputs import count_rows, find_tap, keeps_rows, may_scale, reads_image
 from edgevit.quantize.statistics import TensorStatistics
 from edgevit.quantize.stream_block import reuse_block
@@ -57,6 +57,10 @@ class SegmentFit:
         reasons: Is told why sites stay float.
         importance: For the observer ``loss``, for the items of the stream in their order.
         generator: Of the sample of tokens.
+        judges: The search for what stays float runs the first so many images of the stream, or fewer.
+
+    Attributes:
+        judged: What that search shall take for sites whose plan it cannot judge, as its images were seen for it.
     """
 
     def __init__(
@@ -70,7 +74,10 @@ class SegmentFit:
         reasons: dict[str, str],
         importance: Importance,
         generator: np.random.Generator,
+        judges: int = 0,
     ) -> None:
+        self.judged: dict[str, SitePlan] = {}
+        self._judges = judges
         self._plan, self._placement, self._quantization = plan, placement, quantization
         self._pins, self._observers, self._importance, self._generator = pins, observers, importance, generator
         self._products = "float" if quantization.activations == "float" else products
@@ -115,9 +122,7 @@ class SegmentFit:
         for group in groups:
             node = group[0]
             if read_weight(node) is None:
-                self._plan.sites[node.name or ""] = fit_product(
-                    node, self._operands, self._placement, row_gain=self._quantization.row_gain
-                )
+                self._fit_product(node)
             else:
                 self._fit_linears(group)
 
@@ -154,7 +159,7 @@ class SegmentFit:
             for tap, statistics in self._statistics.items():
                 statistics.add(seen[tap])
             for name, reach in self._operands.items():
-                reach.add(seen[name])
+                reach.add(seen[name], judges=place < self._judges)
             for name, kept_maps in self._maps.items():
                 if place < _MAP_IMAGES:
                     kept_maps.append(seen[name])
@@ -189,6 +194,12 @@ class SegmentFit:
                 shared = node if read_weight(node) is None else trace_layout(operand(node))
                 groups.setdefault(shared, []).append(node)
         return list(groups.values())
+
+    def _fit_product(self, node: ir.Node) -> None:
+        gain, name = self._quantization.row_gain, node.name or ""
+        self._plan.sites[name] = fit_product(node, self._operands, self._placement, row_gain=gain)
+        if is_made_by(node.inputs[0], "Softmax"):
+            self.judged[name] = fit_product(node, self._operands, self._placement, row_gain=gain, judged=True)
 
     def _fit_conv(self, node: ir.Node) -> None:
         value = operand(node)

@@ -26,7 +26,6 @@ _CHOICE, _GROUPS = "choose float sites", "rank groups"
 # What float costs over INT8, in multiplications, as timed in OpenVINO with DeiT-Tiny on two cores with AVX512-VNNI:
 _WEIGHT_COST = 32  # a Linear of few tokens waits for its weights: 16 on an AMD EPYC, 64 on an Intel Xeon
 _PRODUCT_COST = 1.5  # around a product of activations the tensors grow too
-_RUNNING_COST = 3  # of a product whose rows run: five of vit_s_focus in float took 1.06 of the time
 
 
 def rank_sites(
@@ -106,7 +105,6 @@ def choose_float(
     if is_large(graph, plan):
         pixels = pixels[: limit_images(graph, len(pixels))]
     costs = estimate_costs(graph, list(plan.sites))
-    costs |= {name: _RUNNING_COST * costs[name] for name, site in plan.sites.items() if site.running_rows}
     room = share * sum(costs.values())
     alone = {name: 10 ** (-damage[name] / 10) for name in plan.sites if name in damage}
     order = sorted((n for n in alone if n not in pins), key=lambda n: -alone[n] / costs[n])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgevit.core.quantization import QuantizationRecord
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.fuse_row_gather import fuse_row_gather
+from edgevit.graph.passes.multiply_resize import multiply_resize
 from edgevit.quantize.placement import Placement
 from edgevit.quantize.plan import QuantizationPlan, apply_plan
 
@@ -14,4 +15,6 @@ def write_quantized(base: Graph, plan: QuantizationPlan, record: QuantizationRec
     graph = apply_plan(base, plan, [site.name for site in record.sites if site.precision != "float"])
     if placement.gather_rows:
         fuse_row_gather(graph)
+    if placement.multiply_resize:
+        multiply_resize(graph)
     return graph

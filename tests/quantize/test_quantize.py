@@ -14,7 +14,9 @@ import pytest
 from edgevit.core.errors import CalibrationError, RecipeError
 from edgevit.core.quantization import Quantization
 from edgevit.graph.graph import Graph, constant_of
+from edgevit.quantize.plan import QuantizationPlan
 from edgevit.quantize.quantize import match_sites, plan_quantization
+from edgevit.quantize.sensitivity import choose_float
 from tests.support.quantized import fit_sites, quantize_graph
 from tests.support.small_graphs import Images, find_node, make_graph, make_pixels, run_graph
 
@@ -267,6 +269,33 @@ def test_plan_quantization_with_the_same_seed_gives_the_same_plan(graph: Graph, 
     for name, site in first.sites.items():
         assert site.grids == second.sites[name].grids
         np.testing.assert_array_equal(site.weight, second.sites[name].weight)
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_search_for_float_sites_takes_gains_that_its_own_images_had_no_part_in(
+    graph: Graph, images: Images, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was fitted to an image's largest probabilities would seem to make less noise there than elsewhere."""
+    tried: list[QuantizationPlan] = []
+    search = choose_float
+
+    def spy(graph: Graph, plan: QuantizationPlan, *args: Any, **options: Any) -> tuple[str, ...]:
+        tried.append(plan)
+        return search(graph, plan, *args, **options)
+
+    monkeypatch.setattr("edgevit.quantize.quantize.choose_float", spy)
+    _, plan, _ = plan_quantization(graph, images[:count], Quantization(), "openvino")
+    judged = tried[0].sites
+    assert list(judged) == list(plan.sites)
+    gains = {name: site.gain for name, site in plan.sites.items() if site.gain is not None}
+    assert gains
+    higher = False
+    for name, gain in gains.items():
+        found = judged[name].gain
+        assert found is not None
+        assert (found >= gain).all()  # fewer images were seen for it
+        higher |= bool((found > gain).any())
+    assert higher == (count > 1)  # a single image is fitted and judges
 
 
 def test_plan_quantization_with_activations_that_are_not_finite_names_them(graph: Graph, images: Images) -> None:

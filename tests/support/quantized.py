@@ -14,7 +14,6 @@ from edgevit.graph.graph import Graph
 from edgevit.quantize.placement import PLACEMENTS
 from edgevit.quantize.plan import QuantizationPlan
 from edgevit.quantize.quantize import plan_quantization
-from edgevit.quantize.running_rows import RunningRows
 from edgevit.quantize.write_quantized import write_quantized
 
 Pixels = Iterable[npt.NDArray[np.uint8]]
@@ -30,9 +29,6 @@ def fit_sites(
     with pytest.MonkeyPatch.context() as patch:
         for name, nothing in (("rank_sites", {}), ("rank_groups", {}), ("choose_float", ())):
             patch.setattr(f"edgevit.quantize.quantize.{name}", lambda *args, nothing=nothing, **kwargs: nothing)
-        patch.setattr(
-            "edgevit.quantize.quantize.choose_running_rows", lambda graph, plan, *args, **kwargs: RunningRows(plan, {})
-        )
         return plan_quantization(graph, pixels, quantization, backend, **options)
 
 

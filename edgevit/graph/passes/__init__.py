@@ -1,9 +1,9 @@
 """Rewrites of the ONNX graph, one a file, applied in the order of ``ORDER``.
 
 A pass takes a :class:`~edgevit.graph.graph.Graph`, changes it in place and returns a
-:class:`~edgevit.core.pass_record.PassRecord`. :mod:`edgevit.graph.passes.fuse_row_gather` is not in ``ORDER``: it is
-for graphs with Q/DQ pairs, and OpenVINO's backend runs it. Nor is :mod:`edgevit.graph.passes.split_convolution`: the
-quantiser runs it, for libraries that it suits.
+:class:`~edgevit.core.pass_record.PassRecord`. In none of the lists are :mod:`edgevit.graph.passes.split_convolution`,
+:mod:`edgevit.graph.passes.fuse_row_gather` and :mod:`edgevit.graph.passes.multiply_resize`: the quantiser runs them,
+the last two when the Q/DQ pairs are in their place, for libraries that they suit.
 """
 
 from __future__ import annotations

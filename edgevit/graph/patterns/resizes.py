@@ -22,6 +22,20 @@ def check_enlarging(resize: ir.Node, reader: ir.Node) -> None:
     value = resize.outputs[0]
     if len(value.uses()) != 1 or value.is_graph_output():
         raise MismatchError(reader, "something else reads the resized map")
+    check_larger(resize, reader)
+
+
+def check_larger(resize: ir.Node, reader: ir.Node) -> None:
+    """Whether a Resize makes whole maps larger, to a size that is stated.
+
+    Args:
+        resize: Is looked at.
+        reader: Is refused.
+
+    Raises:
+        MismatchError: It does not.
+    """
+    value = resize.outputs[0]
     before, after = static_shape(resize.inputs[0]), static_shape(value)
     if before is None or after is None or not len(before) == len(after) == 4:
         raise MismatchError(reader, "its sizes are not static")

@@ -31,7 +31,12 @@ def resizes_map(node: ir.Node) -> bool:
 
 
 def fit_product(
-    node: ir.Node, seen: Mapping[str, OperandRange], placement: Placement, *, row_gain: bool = True
+    node: ir.Node,
+    seen: Mapping[str, OperandRange],
+    placement: Placement,
+    *,
+    row_gain: bool = True,
+    judged: bool = False,
 ) -> SitePlan:
     """A product's plan. Operands keep their whole range.
 
@@ -43,6 +48,7 @@ def fit_product(
         seen: By name, what calibration saw of the operands that are computed.
         placement: The engine library's grids.
         row_gain: The recipe's.
+        judged: Of probabilities only what images that judge had no part in counts.
     """
     names = tuple(trace_layout(operand(node, place)).name or "" for place in (0, 1))
     second = _make_grid(placement, seen[operand(node, 1).name or ""])
@@ -53,9 +59,9 @@ def fit_product(
     if not is_made_by(node.inputs[0], "Softmax"):
         return SitePlan(names, (_make_grid(placement, first), second))
     # A mere gain per head is moved behind the transpose by OpenVINO and then refused as a scale per channel.
-    several = first.rows.shape[1] > 1
-    gain = choose_gain(first.rows) if several and row_gain else None
-    expected = expect_largest(first.rows)
+    rows = first.unjudged_rows if judged else first.rows
+    gain = choose_gain(rows) if rows.shape[1] > 1 and row_gain else None
+    expected = expect_largest(rows)
     high = float((expected if gain is None else expected * gain[0, :, :, 0]).max())
     return SitePlan(names, (Grid.from_range(placement.probability, 0.0, high), second), gain=gain)
 

@@ -9,6 +9,7 @@ Where the cache lies, and what in it may be removed, stands in ``cache_folder.py
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -198,10 +199,12 @@ class StageCache:
                     handle = take_lock(lock, "", make=False)
                     if handle is not None:
                         free_lock(lock, handle)
-        stages = [p for p in list_finished(self.root) if (p / DONE).is_file()]
-        sizes = {p: _count_bytes(p) for p in stages}
+        finished = {path: _identify(path / DONE) for path in list_finished(self.root)}
+        sizes = {path: _count_once(path, done) for path, done in finished.items() if done is not None}
         total = sum(sizes.values())
-        for path in sorted(stages, key=_read_time):
+        if total <= self.limit_bytes:
+            return
+        for path in sorted(sizes, key=_read_time):
             if total <= self.limit_bytes:
                 return
             if path not in self._held and _remove(path):
@@ -248,11 +251,21 @@ def _read_time(path: Path) -> float:
         return time.time()
 
 
-def _count_bytes(folder: Path) -> int:
+@functools.lru_cache(maxsize=1 << 16)
+def _count_once(folder: Path, done: tuple[int, int]) -> int:
+    """Bytes of a finished stage, which never changes; ``done`` says which it is, should another take its place."""
+    return _count_bytes(folder)
+
+
+def _count_bytes(folder: str | Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            total += path.stat().st_size if path.is_file() else 0
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                if entry.is_dir(follow_symlinks=False):
+                    total += _count_bytes(entry.path)
+                elif entry.is_file():
+                    total += entry.stat().st_size
     return total
 
 

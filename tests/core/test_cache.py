@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.core.cache import StageCache
+from edgevit.core.cache import StageCache, _count_bytes
 from edgevit.core.cache_folder import MARK_FILE
 from edgevit.core.errors import CompileError, OutputError
 
@@ -103,6 +103,26 @@ def test_a_stage_that_no_build_runs_any_more_makes_room(tmp_path):
     assert cache.root == tmp_path, "a cache of an earlier version, which made no mark"
     cache.run("export", {}, write("one"))
     assert not folder.exists()
+
+
+def test_a_stage_is_measured_once_until_another_takes_its_place(tmp_path, monkeypatch):
+    """A cache of two gigabytes has thousands of files, and each stage of a build looks for room."""
+    measured: list[str] = []
+
+    def count(folder: Path) -> int:
+        measured.append(folder.name)
+        return _count_bytes(folder)
+
+    monkeypatch.setattr("edgevit.core.cache._count_bytes", count)
+    cache = StageCache(tmp_path)
+    made = [cache.run("export", {"n": n}, write("x" * 1000))[0] for n in range(4)]
+    assert sorted(measured) == sorted(folder.name for folder in made)
+    del cache
+    (made[0] / "file").write_text("half")
+    cache = StageCache(tmp_path, limit_bytes=11_000)
+    cache.run("export", {"n": 0}, write("x" * 8000))  # made again, and larger
+    assert measured[4:] == [made[0].name]
+    assert sum(folder.exists() for folder in made) < 4
 
 
 def test_stages_of_the_running_build_stay_also_above_the_limit(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgevit.graph.graph import Graph, static_shape
+from edgevit.graph.graph import Graph, replace_value, static_shape
 
 
 class Builder:
@@ -54,9 +54,9 @@ class Builder:
         return self.add("Reshape", [value, target], name, shape)
 
     def insert(self, before: ir.Node, old: ir.Value, new: ir.Value) -> None:
-        """Put the nodes before ``before``, and ``new`` in the place of ``old``."""
+        """Put the nodes before ``before``, and ``new`` in the place of ``old``, which the graph may give."""
         self.graph.model.graph.insert_before(before, self.nodes)
-        old.replace_all_uses_with(new)
+        replace_value(old, new)
 
     def replace(self, old: ir.Value, op_type: str, inputs: Sequence[ir.Value], name: str, **attributes: Any) -> None:
         """One node in the place of a computed value and of what only led to it."""

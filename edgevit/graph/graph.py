@@ -170,6 +170,14 @@ def known_shape(value: ir.Value | None) -> tuple[int, ...]:
     return shape
 
 
+def replace_value(old: ir.Value, new: ir.Value) -> None:
+    """Give ``new`` to all that read ``old``, and where the graph gives it, under its name."""
+    at_end = old.is_graph_output()
+    old.replace_all_uses_with(new, replace_graph_outputs=True)
+    if at_end:
+        old.name, new.name = new.name, old.name
+
+
 def describe_site(node: ir.Node) -> Site:
     """What a node is as a site; its operator is one of :data:`SITE_OPS`."""
     weight = operand(node, 1)

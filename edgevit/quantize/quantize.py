@@ -94,13 +94,14 @@ def plan_quantization(
     if precision == "int8" and products == "both" and quantization.activations == "int8":
         split_convolution(base, pins)
     reasons: dict[str, str] = {}
-    judged: Mapping[str, SitePlan] = {}
+    judged: dict[str, SitePlan] = {}
     if precision == "fp8":
         plan.sites.update(fit_fp8(base, stream, placement, products, pins, reasons, progress))
     else:
-        # Half of a small set judges, as gains of rows that one image was seen for say little of others.
-        half = min(_SCORING_IMAGES, count // 2)
-        fit = SegmentFit(plan, placement, quantization, products, pins, observers, reasons, importance, generator, half)
+        judges = min(_SCORING_IMAGES, count // 2)  # of a small set half: the others have to say what is to be expected
+        fit = SegmentFit(
+            plan, placement, quantization, products, pins, observers, reasons, importance, generator, judges=judges
+        )
         carried = [node for node in base.model.graph if (node.name or "").startswith(CARRIED)]
         encoder = [node for node in base.model.graph if node not in set(carried)] if carried else ()
         segments = split_part(base, encoder) if encoder else split_graph(base)
@@ -123,7 +124,7 @@ def plan_quantization(
     wanted = SQNR_DB if quantization.sqnr_db is None else quantization.sqnr_db
     alone = f"only weights are int{quantization.weight_bits}: the recipe keeps activations float"
     notes = [alone] if quantization.activations == "float" and precision == "int8" else []
-    tried = dataclasses.replace(plan, sites={**plan.sites, **judged})
+    tried = dataclasses.replace(plan, sites=plan.sites | judged)
     damage = rank_sites(base, tried, sample, progress)
     groups = rank_groups(base, tried, sample, progress)
     fallback = choose_float(

@@ -57,10 +57,11 @@ class SegmentFit:
         reasons: Is told why sites stay float.
         importance: For the observer ``loss``, for the items of the stream in their order.
         generator: Of the sample of tokens.
-        judges: The search for what stays float runs the first so many images of the stream, or fewer.
+        judges: How many images, the first of the stream, judge the plan: constants that are the largest values seen
+            would flatter them.
 
     Attributes:
-        judged: What that search shall take for sites whose plan it cannot judge, as its images were seen for it.
+        judged: Sites as they would be, had the images that judge not been seen: what a search is to measure.
     """
 
     def __init__(

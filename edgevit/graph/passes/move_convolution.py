@@ -20,7 +20,7 @@ import onnx_ir as ir
 
 from edgevit.core.pass_record import PassRecord
 from edgevit.graph.builder import Builder
-from edgevit.graph.graph import Graph, constant_of, operand, static_shape
+from edgevit.graph.graph import Graph, constant_of, operand, replace_value, static_shape
 from edgevit.graph.passes.visit import visit_nodes
 from edgevit.graph.patterns.pieces import MismatchError
 from edgevit.graph.patterns.resizes import check_enlarging, count_split, read_matrices, shift_matrix
@@ -109,7 +109,7 @@ def _swap(graph: Graph, pair: _Pair) -> None:
     source, value, result = operand(resize), resize.outputs[0], conv.outputs[0]
     conv.replace_input_with(0, source)
     resize.replace_input_with(3, graph.add_constant(f"{conv.name}.sizes", np.asarray(whole, np.int64)))
-    _replace(result, value)
+    replace_value(result, value)
     resize.replace_input_with(0, result)
     value.shape, result.shape = result.shape, ir.Shape([*pair.after[:2], *pair.before[2:]])
     graph.model.graph.remove(resize)
@@ -148,16 +148,7 @@ def _split(graph: Graph, pair: _Pair) -> None:
     value = build.reshape(value, [batch, count, wide * width, rows], "columns.before")
     value = build.add("Transpose", [value], "columns.turned", [batch, count, rows, wide * width], perm=_TURN)
     value = _multiply(build, value, by_column, "columns")
-    graph.model.graph.insert_before(conv, build.nodes)
-    _replace(conv.outputs[0], value)
-
-
-def _replace(old: ir.Value, new: ir.Value) -> None:
-    """By name too where the graph gives it."""
-    at_end = old.is_graph_output()
-    old.replace_all_uses_with(new, replace_graph_outputs=True)
-    if at_end:
-        old.name, new.name = new.name, old.name
+    build.insert(conv, conv.outputs[0], value)
 
 
 _TURN = (0, 1, 3, 2)

@@ -41,14 +41,7 @@ def multiply_resize(graph: Graph) -> PassRecord:
         left, right = build.constant("rows", by_row), build.constant("columns", by_column.T.copy())
         taller = build.add("MatMul", [left, value], "rows", [batch, channels, rows, width])
         larger = build.add("MatMul", [taller, right], "columns", [batch, channels, rows, columns])
-        graph.model.graph.insert_before(node, build.nodes)
-        uses = list(result.uses())
-        for use in uses:
-            use.node.replace_input_with(use.idx, larger)
-        if result.is_graph_output():
-            outputs = graph.model.graph.outputs
-            outputs[list(outputs).index(result)] = larger
-            result.name, larger.name = larger.name, result.name
+        build.insert(node, result, larger)
         return True
 
     return visit_nodes(graph, "multiply_resize", rewrite)

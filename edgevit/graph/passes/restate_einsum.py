@@ -38,13 +38,7 @@ def restate_einsum(graph: Graph) -> PassRecord:
         value = build.reshape(source, [before[0], places, before[-1]], "places")
         value = build.add("Transpose", [value], "turned", [before[0], before[-1], places], perm=[0, 2, 1])
         value = build.add("MatMul", [operand(node), value], "product", [*left[:2], places])
-        value = build.reshape(value, target, "map")
-        graph.model.graph.insert_before(node, build.nodes)
-        result = node.outputs[0]
-        at_end = result.is_graph_output()
-        result.replace_all_uses_with(value, replace_graph_outputs=True)
-        if at_end:
-            result.name, value.name = value.name, result.name
+        build.insert(node, node.outputs[0], build.reshape(value, target, "map"))
         return True
 
     return visit_nodes(graph, "restate_einsum", rewrite)

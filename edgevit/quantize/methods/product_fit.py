@@ -48,7 +48,7 @@ def fit_product(
         seen: By name, what calibration saw of the operands that are computed.
         placement: The engine library's grids.
         row_gain: The recipe's.
-        judged: Of probabilities only what images that judge had no part in counts.
+        judged: The plan is measured with the images that judge: of probabilities only what the others had counts.
     """
     names = tuple(trace_layout(operand(node, place)).name or "" for place in (0, 1))
     second = _make_grid(placement, seen[operand(node, 1).name or ""])

@@ -17,7 +17,7 @@ from edgevit.core.errors import CheckpointError, CompileError
 from edgevit.core.quantization import Quantization
 from edgevit.core.target import ExportForm
 from edgevit.core.task import Task
-from edgevit.graph.graph import Graph
+from edgevit.graph.graph import Graph, known_shape
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.measure.reference import run_outputs
 from edgevit.models.export import export_model
@@ -208,6 +208,10 @@ def test_int8_keeps_the_outputs_and_quantises_encoder_and_convolutions(
     assert any("transposed" in s.reason for s in record.sites) == (bool(convs) and backend == "tensorrt")
     assert all(s.reason for s in record.sites if s.precision == "float")
     quantized = write_quantized(base, plan, record, PLACEMENTS[backend])
+    resized = {str(node.name): known_shape(node.inputs[0])[1] for node in base.model.graph if node.op_type == "Resize"}
+    few = {name for name, channels in resized.items() if channels <= 4}  # the saliency map
+    assert bool(few) == (type(module).__name__ == "Saliency")
+    assert quantized.op_counts().get("Resize", 0) == len(resized) - (len(few) if backend == "openvino" else 0)
     names = [spec.name for spec in model.outputs]
     found = run_graph(quantized, [one[None] for one in draw(2)], names)
     for name, ours, theirs in zip(names, found, answer(module, model, draw(2)), strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from edgevit.core import memory
 from edgevit.core.engine import Setting, load_engine
 from edgevit.core.isa import TIERS, TierName, list_tiers
 from edgevit.core.memory import collect_new_alone
@@ -20,7 +22,10 @@ from edgevit.core.report.report import ColdStart
 from edgevit.measure.cold_start import measure_cold_start
 from tests.support.exports_folder import SHARED_EXPORTS, name_exports
 from tests.support.gpu_double import Machine, install_everywhere
+from tests.support.memory_folder import make_memory_folder
 from tests.support.under_tier import ALL_CORES
+
+MEMORY, FAILED = pytest.StashKey[Path](), pytest.StashKey[bool]()
 
 # A deadline and the check of how fast examples are drawn measure the machine, which may be busy.
 settings.register_profile("edgevit", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -35,8 +40,10 @@ def pytest_xdist_auto_num_workers() -> int:
     return _count_cores() + 1
 
 
-def pytest_configure() -> None:
-    """Each process of a run has a core of its own, also for what it starts; the one more has all.
+def pytest_configure(config: pytest.Config) -> None:
+    """A run of several processes writes to memory, and each of these has a core of its own, also for what it starts.
+
+    One more than there are cores has all of them.
 
     Engine libraries start a thread for every core, and these spin; two processes with two threads each on two cores
     wait for one another longer than they compute. What runs engines under a tier takes all cores again
@@ -44,6 +51,10 @@ def pytest_configure() -> None:
     """
     gc.set_threshold(20_000, 10, 50)  # Python's own 700 spends a seventh of the time of the tests of exports
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    several = not worker and getattr(config.option, "numprocesses", None)
+    if several and config.option.basetemp is None and (folder := make_memory_folder()):
+        config.stash[MEMORY] = folder
+        config.option.basetemp, os.environ["TMPDIR"] = folder / "tests", str(folder)
     if not worker or not hasattr(os, "sched_setaffinity"):
         return
     count, place = int(os.environ["PYTEST_XDIST_WORKER_COUNT"]), int(worker.removeprefix("gw"))
@@ -53,6 +64,16 @@ def pytest_configure() -> None:
         count, place = count - 1, place - 1
     if own := cores[place::count] if place >= 0 else []:
         os.sched_setaffinity(0, own)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """What tests wrote to memory goes, unless one failed, whose files somebody may want to look at."""
+    if (folder := config.stash.get(MEMORY, None)) is not None and not config.stash.get(FAILED, True):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[FAILED] = exitstatus == pytest.ExitCode.TESTS_FAILED
 
 
 def _count_cores() -> int:
@@ -130,6 +151,28 @@ def imports_left_alone() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def unsynced() -> Iterator[None]:
+    """Files are not waited for until the disk has them: each wait takes all that other tests have just written along.
+
+    That files are, before others count on them, is tested by what ``os.fsync`` is given.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pages_kept() -> Iterator[None]:
+    """Freed pages stay with the process.
+
+    To give them back takes a tenth of a second and more where thousands of small tests have left holes in all of them.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "_find_trim", lambda: None)
+        yield
+
+
 _seen: tuple[Path, int] = Path(), 0
 
 
@@ -145,15 +188,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.path == path and len(sys.modules) < imported + 50:
         return
     _seen = item.path, len(sys.modules)
-    if gc.get_freeze_count():
+    if imported:  # the first test's session freezes what there is before it
         gc.collect()
         gc.freeze()
 
 
 @pytest.fixture
-def thawed() -> Iterator[None]:
+def thawed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process in which nothing is frozen yet."""
     gc.unfreeze()
+    monkeypatch.setattr(memory, "_within", False)
     yield
     gc.freeze()
 

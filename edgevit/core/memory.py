@@ -21,6 +21,10 @@ def release_memory() -> None:
         trim(0)
 
 
+_within = False
+"""Whether what is frozen is ours: Python has no other way to tell than to count half a million objects."""
+
+
 @contextlib.contextmanager
 def collect_new_alone() -> Iterator[None]:
     """Within it, collections look at nothing that was there before.
@@ -30,14 +34,17 @@ def collect_new_alone() -> Iterator[None]:
     the app's to freeze. Does nothing where somebody has frozen objects already, since Python knows only how to thaw all
     of them.
     """
-    if gc.get_freeze_count():
+    global _within
+    if _within or gc.get_freeze_count():
         yield
         return
     gc.collect()
     gc.freeze()
+    _within = True
     try:
         yield
     finally:
+        _within = False
         gc.unfreeze()
 
 

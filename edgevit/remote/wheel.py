@@ -18,6 +18,8 @@ from pathlib import Path
 from edgevit.core.packages import find_shipped
 
 _TAG = "py3-none-any"
+_HERE_ONLY = ("runtime/cpp", "cli/app", "cli/page", "cli/demo_models")
+"""Sources of apps, the page and the demonstration's weights: no job on a device opens them, and they are most bytes."""
 _WHEEL = f"Wheel-Version: 1.0\nGenerator: edgevit\nRoot-Is-Purelib: true\nTag: {_TAG}\n"
 
 
@@ -64,7 +66,9 @@ def _list_files() -> Iterator[tuple[str, Path]]:
     data = {name: find_shipped(name) for name in ("targets", "calibration")}
     for path in sorted(package.rglob("*")):
         parts = path.relative_to(package).parts
-        if path.is_file() and "__pycache__" not in parts and parts[0] != "_data":
+        if not path.is_file() or "__pycache__" in parts or parts[0] == "_data":
+            continue
+        if path.suffix == ".py" or "/".join(parts[:2]) not in _HERE_ONLY:
             yield "/".join(("edgevit", *parts)), path
     for name, source in data.items():
         for path in sorted(source.rglob("*")):

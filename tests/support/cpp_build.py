@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.under_tier import ALL_CORES
+
 SOURCES = Path(__file__).parents[2] / "edgevit" / "runtime" / "cpp"
 BUILDS = Path(__file__).parents[2] / "build" / "cpp"
 """Not tracked. A folder for each set of options, in which only what has changed is compiled anew."""
@@ -71,10 +73,26 @@ def _lock(path: Path) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def _all_cores() -> Iterator[None]:
+    """What starts within may use all cores of the run: the other processes wait for what is compiled."""
+    cores = os.environ.get(ALL_CORES)
+    if not cores:
+        yield
+        return
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, own)
+
+
 def run_tool(command: Sequence[str]) -> None:
     """Run CMake or a compiler; skips the test where it says that something is absent, fails it for any other reason."""
     jobs = {"CMAKE_BUILD_PARALLEL_LEVEL": str(min(2, os.cpu_count() or 1))}
-    done = subprocess.run(command, capture_output=True, text=True, env={**jobs, **os.environ}, check=False)
+    with _all_cores():
+        done = subprocess.run(command, capture_output=True, text=True, env={**jobs, **os.environ}, check=False)
     if done.returncode:
         said = done.stdout + done.stderr
         missing = [line.strip() for line in said.splitlines() if any(text in line for text in _ABSENT)]

@@ -21,7 +21,7 @@ from edgevit.runtime.canary_file import read_canary
 from edgevit.runtime.manifest import Manifest
 from edgevit.runtime.onnxruntime import _list_own_files
 from edgevit.runtime.openvino import _refuse_other_files
-from tests.support.cpp_build import build_cpp
+from tests.support.cpp_engine import build_part
 
 _NAMES = ("ok", "error", *(code for code in CODES if code != "error"))
 """In the order of ``edgevit_status``."""
@@ -79,7 +79,7 @@ class CppBundle:
 
 def build_cpp_bundle() -> CppBundle:
     """The reader, compiled where it has not been yet; skips where the compiler or a library is absent."""
-    return CppBundle(build_cpp(["edgevit_bundle_test"]) / "src/bundle/libedgevit_bundle_test.so")
+    return CppBundle(build_part(["edgevit_bundle_test"]) / "src/bundle/libedgevit_bundle_test.so")
 
 
 def open_in_python(path: Path, *, verify: bool = True, needs_engine: bool = True) -> Answer:

@@ -63,6 +63,7 @@ class Loopback:
             "UserKnownHostsFile": str(self.folder / "known_hosts"),
             "GlobalKnownHostsFile": "/dev/null",
             "StrictHostKeyChecking": "yes",
+            "KexAlgorithms": "curve25519-sha256",  # others guard against machines of the future, and take longer
             **changes,
         }
         lines = [f"Host {host}", *(f"  {key} {value}" for key, value in options.items())]
@@ -70,7 +71,10 @@ class Loopback:
 
 
 def start_server(folder: Path, home: Path | None = None) -> Loopback:
-    """Start sshd, or skip with the reason; its cache is the default one of a ``home`` where that is given."""
+    """Start sshd, or skip with the reason; its cache is the default one of a ``home`` where that is given.
+
+    What this machine's user has a shell do at its start is not the device's matter, and can take longer than a call.
+    """
     server, client, keygen = (shutil.which(n, path=f"{os.environ['PATH']}:/usr/sbin") for n in _PROGRAMS)
     if server is None or client is None or keygen is None:
         pytest.skip("openssh-server and openssh-client are not installed")
@@ -81,7 +85,7 @@ def start_server(folder: Path, home: Path | None = None) -> Loopback:
         subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
     (folder / "authorized_keys").write_text((folder / "id.pub").read_text())
     cache = folder / "cache" if home is None else home / ".cache" / "edgevit"
-    place = f"EDGEVIT_CACHE={cache}" if home is None else f"HOME={home}"
+    place = f"HOME={folder} EDGEVIT_CACHE={cache}" if home is None else f"HOME={home}"
     port = _find_port()
     (folder / "sshd_config").write_text(
         f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder}/host_key\nPidFile {folder}/pid\n"

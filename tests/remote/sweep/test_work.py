@@ -203,6 +203,7 @@ def test_what_cannot_be_used_of_a_shared_cache_is_noted_and_waiting_is_not(job, 
     assert re.match(rf"{platform.node()}: the shared cache .*below cannot be (read|written)", said)
 
 
+@pytest.mark.usefixtures("thawed")  # as in a worker
 def test_steps_do_not_look_through_what_stays_whenever_garbage_is_collected(job):
     frozen = []
 
@@ -210,7 +211,6 @@ def test_steps_do_not_look_through_what_stays_whenever_garbage_is_collected(job)
         frozen.append(gc.get_freeze_count())
         return pack(job)
 
-    gc.unfreeze()  # as in a worker
     assert do_once(job, build).passed
     assert frozen[0] > 0
     assert gc.get_freeze_count() == 0  # of a process that does other things too

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cpp_build import build_cpp
 from tests.support.cpp_bundle import CppBundle, build_cpp_bundle
+from tests.support.cpp_engine import build_part
 from tests.support.cpp_pixels import ONLY_PIXELS, CppPixels
 from tests.support.tiny_bundle import make_bundle, make_portable_bundle
 
@@ -16,7 +16,7 @@ from tests.support.tiny_bundle import make_bundle, make_portable_bundle
 @pytest.fixture(scope="session")
 def pixels() -> CppPixels:
     """Its preprocessing."""
-    return CppPixels(build_cpp(["edgevit_pixels_test"], ONLY_PIXELS))
+    return CppPixels(build_part(["edgevit_pixels_test"], ONLY_PIXELS))
 
 
 @pytest.fixture(scope="session")

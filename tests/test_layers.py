@@ -70,12 +70,12 @@ def test_every_folder_of_tests_is_looked_into(request: pytest.FixtureRequest) ->
 
 def test_no_test_file_imports_another() -> None:
     tests = ROOT.parent / "tests"
-    files = list(tests.rglob("*.py"))
+    files, modules = list(tests.rglob("*.py")), name_modules(tests)
     assert len(files) > 150
     shared = [
         f"{path.relative_to(tests)} imports {name}"
         for path in files
-        for name, _ in read_imports(path, name_modules(tests), types=True)
+        for name, _ in read_imports(path, modules, types=True)
         if re.match(r"tests\.(.*\.)?test_", name)
     ]
     assert shared == [], "what test files share lies in tests/support/"

@@ -24,9 +24,9 @@ from edgevit.models.export import export_model
 from edgevit.models.model import Model
 from edgevit.models.select_task import select_task
 from edgevit.quantize.placement import PLACEMENTS
-from edgevit.quantize.quantize import plan_quantization
 from edgevit.quantize.write_quantized import write_quantized
 from tests.support.foreign_exports import HF_DINO, SWIN, silence
+from tests.support.quantized import fit_sites
 from tests.support.reference import import_timm, import_transformers, randomise, relative_error
 from tests.support.small_graphs import run_graph
 
@@ -201,7 +201,7 @@ def test_int8_keeps_the_outputs_and_quantises_encoder_and_convolutions(
 ) -> None:
     module, model = case
     pixels = [image[None] for image in draw(16)]
-    base, plan, record = plan_quantization(graph, pixels, Quantization(sqnr_db=-20), backend)
+    base, plan, record = fit_sites(graph, pixels, Quantization(sqnr_db=-20), backend)
     states = {site.name: site for site in record.sites}
     convs = [n for n, s in states.items() if n.startswith("head/") and "onv" in n and s.precision == "int8"]
     assert bool(convs) == (type(module).__name__ == "Saliency")

@@ -44,6 +44,7 @@ from benchmarks.quantization_cost import measure_cost
 from edgevit.build.prepare_quantized import prepare_quantized
 from edgevit.core import schema
 from edgevit.core.cache import StageCache
+from edgevit.core.cores import choose_threads
 from edgevit.core.errors import EdgevitError
 from edgevit.core.progress import ignore_progress
 from edgevit.core.recipe import load_recipe
@@ -54,7 +55,6 @@ from edgevit.measure.machine.local import describe_machine
 from edgevit.measure.reference import run_module
 from edgevit.models.model import Model
 from edgevit.pixels.images import ImageSet
-from edgevit.runtime.cores import choose_threads
 from edgevit.runtime.session import Session, open_engine
 
 RESULTS = Path(__file__).parent / "results"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
+from edgevit.core.cores import limit_threads
 from edgevit.graph.graph import SITE_OPS, Graph
 
 if TYPE_CHECKING:
@@ -205,6 +206,7 @@ class SegmentRunner:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.intra_op_num_threads = limit_threads()
         # One run after the other, image by image: arenas would keep the largest of every segment.
         options.enable_cpu_mem_arena = False
         # Q/DQ pairs in float arithmetic, as they stand: the INT8 forms of some Linears take twice as long.

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from edgevit.core.cores import count_logical_cores, count_physical_cores
 from edgevit.core.engine import Engine, Setting
 from edgevit.core.libraries import LIBRARIES
 from edgevit.core.progress import Progress, ignore_progress
 from edgevit.core.report.report import SettingsTrial
 from edgevit.measure.latency import measure_latency
-from edgevit.runtime.cores import count_logical_cores, count_physical_cores
 from edgevit.runtime.session import open_engine
 
 Settings = Mapping[str, Setting]

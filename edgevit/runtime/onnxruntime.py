@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgevit.core.cores import choose_threads
 from edgevit.core.engine import Engine, Setting
 from edgevit.core.errors import BundleError, DeviceError, format_offenders
 from edgevit.core.isa import list_tiers
 from edgevit.core.providers import PROVIDERS
 from edgevit.core.report.place import Place, select_settings
-from edgevit.runtime.cores import choose_threads
 from edgevit.runtime.library import import_library
 from edgevit.runtime.nvidia import describe_driver, read_gpus
 from edgevit.runtime.onnx_references import list_references

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgevit.core.cores import choose_threads, count_logical_cores, count_physical_cores
 from edgevit.core.engine import Engine, Setting
 from edgevit.core.errors import BundleError, DeviceError, format_offenders
 from edgevit.core.isa import TIERS, TierName, read_tier
 from edgevit.core.report.place import Place, select_settings
 from edgevit.runtime.compiled_file import can_keep, read_compiled, write_compiled, write_key
-from edgevit.runtime.cores import choose_threads, count_logical_cores, count_physical_cores
 from edgevit.runtime.folder import FolderContents
 from edgevit.runtime.library import import_library
 from edgevit.runtime.ports import check_ports

@@ -170,7 +170,7 @@ def test_throughput_has_at_least_the_streams_of_latency(engine: Engine) -> None:
 
 
 def test_all_cores_of_a_small_machine_are_used(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgevit.runtime import cores
+    from edgevit.core import cores
 
     if cores.count_logical_cores() < 2:
         pytest.skip("this machine has one core")

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgevit.checkpoints.onnx_file.file import ForeignFile
+from edgevit.core.cores import limit_threads
 from edgevit.core.errors import CheckpointError, last_line
 from edgevit.core.packages import require_package
 from edgevit.pixels.preprocess import Preprocess, to_nchw
@@ -36,6 +37,7 @@ def open_outputs(file: ForeignFile) -> Answers:
     ort = require_package("onnxruntime", f"running {file.path}")
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = limit_threads()
     try:
         session = ort.InferenceSession(str(file.path), options, providers=["CPUExecutionProvider"])
     except Exception as exc:  # onnxruntime's own classes share no base

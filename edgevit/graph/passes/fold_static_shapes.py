@@ -156,7 +156,9 @@ def _run_session(graph: Graph, proto: Any, feeds: dict[str, npt.NDArray[Any]]) -
     opsets = [onnx.helper.make_opsetid(d, v) for d, v in graph.model.opset_imports.items() if v is not None]
     inner = onnx.helper.make_graph([proto], "node", inputs, outputs)
     model = onnx.helper.make_model(inner, opset_imports=opsets, ir_version=graph.model.ir_version)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # of a node that computes a shape
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return [np.asarray(made) for made in session.run(None, feeds)]
 
 

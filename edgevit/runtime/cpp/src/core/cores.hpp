@@ -1,4 +1,4 @@
-// How many CPU cores this process may use; as edgevit/runtime/cores.py.
+// How many CPU cores this process may use; as edgevit/core/cores.py.
 #pragma once
 
 #include <string>

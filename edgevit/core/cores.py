@@ -34,3 +34,11 @@ def choose_threads() -> int:
     """
     physical = count_physical_cores()
     return count_logical_cores() if physical <= 2 else physical
+
+
+def limit_threads() -> int:
+    """Threads for an ONNX Runtime session of a build: 0, its own choice, unless this process may use some cores alone.
+
+    Its own choice does not look at that, and puts a thread on every core: two that share one wait for each other.
+    """
+    return choose_threads() if count_logical_cores() < (os.cpu_count() or 1) else 0

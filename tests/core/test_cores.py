@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgevit.runtime import cores
+from edgevit.core import cores
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux's affinity calls")
 
@@ -46,3 +46,12 @@ def test_threads_are_one_a_core_except_on_two_virtual_cores(
     monkeypatch.setattr(cores, "count_physical_cores", lambda: physical)
     monkeypatch.setattr(cores, "count_logical_cores", lambda: logical)
     assert cores.choose_threads() == threads
+
+
+@pytest.mark.parametrize(("allowed", "threads"), [({0}, 1), ({0, 1}, 2), ({0, 1, 2, 3}, 0)])
+def test_threads_of_a_build_s_sessions_are_limited_where_the_process_is(
+    monkeypatch: pytest.MonkeyPatch, allowed: set[int], threads: int
+) -> None:
+    _allow(monkeypatch, allowed)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert cores.limit_threads() == threads

@@ -22,7 +22,7 @@ from edgevit.core.report.report import ColdStart
 from edgevit.measure.cold_start import measure_cold_start
 from tests.support.exports_folder import SHARED_EXPORTS, name_exports
 from tests.support.gpu_double import Machine, install_everywhere
-from tests.support.memory_folder import make_memory_folder
+from tests.support.memory_folder import TESTS, make_memory_folder
 from tests.support.under_tier import ALL_CORES
 
 MEMORY, FAILED = pytest.StashKey[Path](), pytest.StashKey[bool]()
@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     several = not worker and getattr(config.option, "numprocesses", None)
     if several and config.option.basetemp is None and (folder := make_memory_folder()):
         config.stash[MEMORY] = folder
-        config.option.basetemp, os.environ["TMPDIR"] = folder / "tests", str(folder)
+        config.option.basetemp, os.environ["TMPDIR"] = folder / TESTS, str(folder)
     if not worker or not hasattr(os, "sched_setaffinity"):
         return
     count, place = int(os.environ["PYTEST_XDIST_WORKER_COUNT"]), int(worker.removeprefix("gw"))

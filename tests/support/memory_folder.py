@@ -13,6 +13,8 @@ from pathlib import Path
 SHARED_MEMORY = Path("/dev/shm")
 NEEDED_BYTES = 16 << 30
 """A run writes 5 GB, and each of its processes holds some too."""
+TESTS = "tests"
+"""In that folder, pytest's own; what else lies there are temporary files."""
 _NAME = "ev"  # short: Ray adds most of the 107 characters that the name of a socket may have
 
 
@@ -20,8 +22,10 @@ def make_memory_folder(base: Path = SHARED_MEMORY) -> Path | None:
     """A new folder of this process's, where one is wise; those that processes left which are gone are removed."""
     if not _is_usable(base):
         return None
-    for left in base.glob(f"{_NAME}-*"):
-        if not Path("/proc", left.name.rpartition("-")[2]).exists():
+    for left in base.glob(f"{_NAME}-[0-9]*"):
+        number = left.name.removeprefix(f"{_NAME}-")
+        ours = number.isdigit() and (left / TESTS).is_dir() and left.stat().st_uid == os.getuid()
+        if ours and (int(number) == os.getpid() or not Path("/proc", number).exists()):
             shutil.rmtree(left, ignore_errors=True)
     folder = base / f"{_NAME}-{os.getpid()}"
     folder.mkdir(mode=0o700)

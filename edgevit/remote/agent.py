@@ -333,7 +333,7 @@ def has_module(name: str) -> bool:
 
 def find_version(package: str) -> str | None:
     """Of a package of this interpreter's."""
-    from importlib import metadata  # a third of what importing takes, and one verb of eight asks
+    from importlib import metadata  # half of what importing takes, and one verb of eight asks
 
     try:
         return metadata.version(package)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,17 @@ def fit_sites(
 
     The plan holds every site that was fitted, in both; the record here has no site's noise.
     """
+    with without_ranking():
+        return plan_quantization(graph, pixels, quantization, backend, **options)
+
+
+@contextlib.contextmanager
+def without_ranking() -> Iterator[None]:
+    """Within it, nothing finds out what a site costs, so that every site that is fitted is quantised."""
     with pytest.MonkeyPatch.context() as patch:
         for name, nothing in (("rank_sites", {}), ("rank_groups", {}), ("choose_float", ())):
             patch.setattr(f"edgevit.quantize.quantize.{name}", lambda *args, nothing=nothing, **kwargs: nothing)
-        return plan_quantization(graph, pixels, quantization, backend, **options)
+        yield
 
 
 def quantize_all(graph: Graph, pixels: Pixels, quantization: Quantization, backend: str, **options: Any) -> Graph:

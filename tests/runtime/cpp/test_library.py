@@ -55,6 +55,15 @@ def test_answers_allocate_nothing_of_the_librarys_own(build: Path, built: dict[s
     assert not [line for line in owners if line.startswith(("libedgevit", "edgevit_allocations", "unknown"))]
 
 
+def test_the_link_to_onnxruntime_stays_when_cmake_runs_again(build: Path) -> None:
+    link = build / "onnxruntime" / "libonnxruntime.so.1"
+    if not link.is_symlink():
+        pytest.skip("ONNX Runtime's headers are absent, or its library has the loader's name")
+    before = link.lstat().st_ctime_ns
+    _run("cmake", build)
+    assert link.lstat().st_ctime_ns == before, "made again: programs that start meanwhile may not find it"
+
+
 def test_another_project_finds_and_uses_the_installed_package(
     build: Path, built: dict[str, Path], tmp_path: Path
 ) -> None:

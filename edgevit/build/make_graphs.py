@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from edgevit.build.graph_answers import stand_in
+from edgevit.build.open_graph import fix_batch, open_graph
 from edgevit.build.precisions import QUANTIZED_PRECISIONS
 from edgevit.build.prepare import PreparedGraph, prepare_graph, prepare_half_range, read_range_pixels
 from edgevit.build.prepare_quantized import check_pins, prepare_quantized
@@ -33,7 +34,8 @@ def make_base(model: Model, order: Order, cache: StageCache, progress: Progress)
         RecipeError: A pin of the recipe names no site.
         CompileError: The result is not valid ONNX.
     """
-    base = prepare_graph(model, order.target, order.recipe, cache, progress)
+    base = prepare_graph(model, order.target, fix_batch(model, order.recipe), cache, progress)
+    base = open_graph(base, model, order.recipe, cache, progress)
     if "int8" in order.precisions.tried and (order.recipe.quantization.sites or order.recipe.quantization.observers):
         check_pins(model, order.target, order.recipe, cache, progress)
     return base

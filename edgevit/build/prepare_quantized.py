@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from edgevit.build.open_graph import fix_batch, restate_open
 from edgevit.build.precisions import QuantizedPrecision
 from edgevit.build.prepare import RANGE_IMAGES, check_graph, prepare_graph
 from edgevit.core import schema
@@ -50,6 +51,7 @@ class QuantizedGraph:
         op_counts: Nodes by type.
         source: Folder of the float graph and of the plan that put the pairs into it; see :func:`requantize`.
         precision: Of its quantised sites.
+        opened: Least, usual and largest batch, where the float graph in :attr:`source` is for a fixed one.
         reused: Whether an earlier build made it.
     """
 
@@ -60,6 +62,7 @@ class QuantizedGraph:
     op_counts: Mapping[str, int]
     source: Path
     precision: QuantizedPrecision
+    opened: tuple[int, int, int] | None = None
     reused: bool = field(default=False, compare=False)
 
     @property
@@ -91,7 +94,9 @@ def prepare_quantized(
     if precision == "fp8" and images is not None:
         images = images.subset(FP8_IMAGES, recipe.seed)
     progress = add_to_names(progress, f" for {precision}")
-    prepared = prepare_graph(model, target, dataclasses.replace(recipe, export=form), cache, progress)
+    fixed = fix_batch(model, recipe)
+    prepared = prepare_graph(model, target, dataclasses.replace(fixed, export=form), cache, progress)
+    opened = recipe.batch if fixed is not recipe else None
     count = min(quantization.images, RANDOM_IMAGES) if images is None else len(images)
     inputs = {
         **prepared.inputs,
@@ -100,6 +105,7 @@ def prepare_quantized(
         "backend": target.backend,
         "seed": recipe.seed,
         "calibration": {"random": count} if images is None else images.sha256(),
+        **({"open": list(opened)} if opened else {}),
     }
 
     def quantize(folder: Path) -> None:
@@ -114,7 +120,7 @@ def prepare_quantized(
             pixels = iter(generate_images(count, height, width, recipe.seed)[:, None])
         else:
             pixels = (batch.pixels for batch in images.batches(model.preprocess, 1))
-        fed: Iterable[npt.NDArray[np.uint8]] = _group(pixels, recipe.batch[0])
+        fed: Iterable[npt.NDArray[np.uint8]] = _group(pixels, fixed.batch[0])
         importance = None
         sample: list[npt.NDArray[np.uint8]] = []
         if LIBRARIES[target.backend].nvidia:
@@ -139,7 +145,7 @@ def prepare_quantized(
         marked = mark_wide(base, sample, progress) if sample else ()
         base.save(folder / BASE_FILE, beside=True)
         save_plan(plan, folder / PLAN_FILE)
-        op_counts = requantize(folder, record, target.backend, folder / QUANTIZED_FILE)
+        op_counts = requantize(folder, record, target.backend, folder / QUANTIZED_FILE, opened)
         data = {"record": schema.to_data(record), "op_counts": op_counts, "float32": marked}
         (folder / RECORD_FILE).write_text(json.dumps(data), encoding="utf-8")
 
@@ -150,7 +156,7 @@ def prepare_quantized(
     if LIBRARIES[target.backend].nvidia:
         passes = (*passes, PassRecord("float16_range", "graph", applied=tuple(data["float32"])))
     path, op_counts = folder / QUANTIZED_FILE, data["op_counts"]
-    return QuantizedGraph(path, record, inputs, passes, op_counts, folder, precision, reused)
+    return QuantizedGraph(path, record, inputs, passes, op_counts, folder, precision, opened, reused)
 
 
 def check_pins(model: Model, target: Target, recipe: Recipe, cache: StageCache, progress: Progress) -> None:
@@ -163,7 +169,7 @@ def check_pins(model: Model, target: Target, recipe: Recipe, cache: StageCache, 
 
     form = choose_form(target, recipe)
     named = add_to_names(progress, " for the pins")
-    prepared = prepare_graph(model, target, dataclasses.replace(recipe, export=form), cache, named)
+    prepared = prepare_graph(model, target, dataclasses.replace(fix_batch(model, recipe), export=form), cache, named)
     names = [site.name for site in Graph.load(prepared.path).sites()]
     match_sites(names, {**recipe.quantization.observers, **recipe.quantization.sites})
 
@@ -181,16 +187,23 @@ def choose_form(target: Target, recipe: Recipe, precision: QuantizedPrecision = 
     )
 
 
-def requantize(source: Path, record: QuantizationRecord, backend: str, path: Path) -> Mapping[str, int]:
+def requantize(
+    source: Path,
+    record: QuantizationRecord,
+    backend: str,
+    path: Path,
+    opened: tuple[int, int, int] | None = None,
+) -> Mapping[str, int]:
     """Write the graph with the pairs of the record's quantised sites; nothing is calibrated again.
 
-    ``source`` is the folder of the float graph and of its plan, which was made for ``backend``.
+    ``source`` is the folder of the float graph and of its plan, which was made for ``backend``; ``opened`` is as
+    :attr:`QuantizedGraph.opened`.
 
     Returns:
         Nodes by type.
 
     Raises:
-        CompileError: The result is not valid ONNX.
+        CompileError: The result is not valid ONNX, or cannot be opened.
     """
     from edgevit.graph.graph import Graph
     from edgevit.quantize.plan_file import load_plan
@@ -198,6 +211,8 @@ def requantize(source: Path, record: QuantizationRecord, backend: str, path: Pat
 
     base, plan = Graph.load(source / BASE_FILE), load_plan(source / PLAN_FILE)
     graph = write_quantized(base, plan, record, PLACEMENTS[backend])
+    if opened is not None:
+        restate_open(graph, opened[1])
     graph.save(path)
     check_graph(path)
     return dict(graph.op_counts())

@@ -72,7 +72,7 @@ def set_back_sites(quantized: QuantizedGraph, order: Order, bench: Bench) -> tup
     def judge(sites: tuple[str, ...]) -> Accuracy | None:
         with tempfile.TemporaryDirectory(prefix="edgevit-") as folder:
             path = Path(folder) / QUANTIZED_FILE
-            requantize(quantized.source, mark_float(quantized.record, sites), quantized.backend, path)
+            requantize(quantized.source, mark_float(quantized.record, sites), quantized.backend, path, quantized.opened)
             graph = GraphFile(path, _identify_graph(quantized, sites))
             trial = try_graph(graph, precision, order, bench.quiet())
         return trial.variant.choice_accuracy
@@ -84,7 +84,9 @@ def set_back_sites(quantized: QuantizedGraph, order: Order, bench: Bench) -> tup
         op_counts: Mapping[str, int] = {}
         if result.sites:
             record = mark_float(quantized.record, result.sites)
-            op_counts = requantize(quantized.source, record, quantized.backend, folder / QUANTIZED_FILE)
+            op_counts = requantize(
+                quantized.source, record, quantized.backend, folder / QUANTIZED_FILE, quantized.opened
+            )
         data = {"result": schema.to_data(result), "op_counts": dict(op_counts)}
         (folder / RESULT_FILE).write_text(json.dumps(data), encoding="utf-8")
 

@@ -32,6 +32,7 @@ _GRAPHS = (*_MODEL, "build.make_graphs")
 STAGES: Mapping[str, tuple[str, ...]] = {
     "export": _MODEL,
     "optimize": _MODEL,
+    "open": _GRAPHS,
     "half_range": _MODEL,
     "reference": _MODEL,
     "whole_export": _MODEL,

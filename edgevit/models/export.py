@@ -48,7 +48,8 @@ def export_model(
         form: Which folds, and which form of q/k/v.
         opset: ONNX opset of the result, which is 18 for an older one: :mod:`edgevit.graph.opset` restates it when all
             passes are through.
-        batch: Smallest, usual and largest batch. Three equal numbers make it static.
+        batch: Smallest, usual and largest batch. Three equal numbers make it static; a module that gives its own graph
+            takes no other ones, and the build opens it at the end.
 
     Returns:
         The graph, input ``image (B, H, W, 3) uint8``, outputs as ``model.outputs``; and what was folded.
@@ -60,7 +61,8 @@ def export_model(
     for package in ("onnx", "onnxscript"):
         require_package(package, "exporting")
     if isinstance(model.module, OwnGraph):
-        graph, records = model.module.export(model.preprocess, form, batch)
+        assert batch[0] == batch[2], "a graph of its own is made for one number of images"
+        graph, records = model.module.export(model.preprocess, form, batch[0])
         _drop_traces(graph.model)
         return graph, records
     pixels, records = fold_model(model, form)

@@ -31,10 +31,8 @@ class OwnGraph(Protocol):
 
     family: str
 
-    def export(
-        self, preprocess: Preprocess, form: ExportForm, batch: tuple[int, int, int]
-    ) -> tuple[Graph, tuple[PassRecord, ...]]:
-        """The graph in the form that engines fuse: ``(B, H, W, 3) uint8 → (B, classes) float32``."""
+    def export(self, preprocess: Preprocess, form: ExportForm, batch: int) -> tuple[Graph, tuple[PassRecord, ...]]:
+        """The graph in the form that engines fuse, ``(B, H, W, 3) uint8`` in, for ``batch`` images a call."""
 
 
 @runtime_checkable

@@ -70,37 +70,30 @@ class ForeignModule(nn.Module):
             "build it in float; edgevit inspect says what was not recognised and why",
         )
 
-    def export(
-        self, preprocess: Preprocess, form: ExportForm, batch: tuple[int, int, int]
-    ) -> tuple[Graph, tuple[PassRecord, ...]]:
+    def export(self, preprocess: Preprocess, form: ExportForm, batch: int) -> tuple[Graph, tuple[PassRecord, ...]]:
         """The graph in the form that engines fuse: ``(B, H, W, 3) uint8 → (B, classes) float32``.
 
         Raises:
-            CompileError: A number of images that the file does not take, or a range of them.
+            CompileError: A number of images that the file does not take.
         """
-        refuse_batch(
-            self.file, self.config.batch, batch, "was recognised in part, and a range of batches needs the whole"
-        )
-        graph, loaded = load_graph(self.file, batch[0])
+        refuse_batch(self.file, self.config.batch, batch)
+        graph, loaded = load_graph(self.file, batch)
         records = (*loaded, *apply_passes(graph, FOREIGN), *apply_passes(graph, PARTIAL[form.qkv]))
         front = put_front(graph, preprocess, fold=form.fold_input_normalization)
         return graph, (*records, front, self.whole)
 
 
-def refuse_batch(file: ForeignFile, fixed: int | None, batch: tuple[int, int, int], ranged: str) -> None:
-    """Raise CompileError for a number of images a call that a file does not take, or for a range of them.
+def refuse_batch(file: ForeignFile, fixed: int | None, batch: int) -> None:
+    """Raise CompileError for a number of images a call that a file does not take.
 
     Args:
         file: The file.
         fixed: Images a call that its graph is fixed to; ``None`` for any number.
-        batch: What is asked for: least, usual and largest.
-        ranged: Why it takes no range, behind the file's name.
+        batch: What is asked for.
     """
-    if batch[0] != batch[2]:
-        raise CompileError(f"{file.path} {ranged}", f"give one number: --batch {fixed or batch[1]}")
-    if fixed not in (None, batch[0]):
+    if fixed not in (None, batch):
         raise CompileError(
-            f"{file.path} was exported for {fixed} images a call, not {batch[0]}",
+            f"{file.path} was exported for {fixed} images a call, not {batch}",
             f"give --batch {fixed}, or export it again with an open batch",
         )
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from edgevit.checkpoints.onnx_file.attention_op import ATTENTION, lower_attention
-from edgevit.checkpoints.onnx_file.batch import set_batch
 from edgevit.checkpoints.onnx_file.file import ForeignFile
 from edgevit.core.errors import CheckpointError, format_offenders, last_line
 from edgevit.core.pass_record import PassRecord
 from edgevit.graph.graph import Graph
 from edgevit.graph.passes.fold_static_shapes import fold_static_shapes
+from edgevit.graph.set_batch import set_batch
 
 OPSET = 20
 """What TensorRT from 10.0 on parses, and the canonical export's."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,9 +64,13 @@ class WholeModule(nn.Module):
         encoder: The canonical module without outlets.
         outputs: What the file gives.
         classes: Length of the logits, where it gives logits.
+
+    Attributes:
+        export_for: Of a folder, writes the file for another number of images a call.
     """
 
     family = "whole"
+    export_for: Callable[[int], ForeignFile] | None = None
 
     def __init__(
         self, file: ForeignFile, found: Encoder, encoder: nn.Module, outputs: tuple[TensorSpec, ...], classes: int = 0
@@ -99,19 +103,19 @@ class WholeModule(nn.Module):
         source = Source(str(self.file.path), "the encoder of an ONNX file", self.file.path.stem, "")
         return Model(self.tapped, preprocess, None, source, task)
 
-    def export(
-        self, preprocess: Preprocess, form: ExportForm, batch: tuple[int, int, int]
-    ) -> tuple[Graph, tuple[PassRecord, ...]]:
+    def export(self, preprocess: Preprocess, form: ExportForm, batch: int) -> tuple[Graph, tuple[PassRecord, ...]]:
         """The encoder in the form that engines fuse, put back into the carried graph: ``(B, H, W, 3) uint8`` in.
 
         Raises:
-            CompileError: A number of images that the file does not take, or a range of them.
+            CompileError: A number of images that the file does not take.
+            CheckpointError: The folder's model cannot be exported for so many images.
         """
-        refuse_batch(
-            self.file, self.config.batch, batch, "has an encoder whose surroundings are for a fixed number of images"
-        )
-        graph, folds = export_model(self.encoder_model(preprocess), form, batch=batch)
-        carried = load_carried(self.file, self.streams, batch[0])
+        refuse_batch(self.file, self.config.batch, batch)
+        file = self.file
+        if self.export_for is not None and batch != file.batch:
+            file = self.export_for(batch).keep_outputs()
+        graph, folds = export_model(self.encoder_model(preprocess), form, batch=(batch, batch, batch))
+        carried = load_carried(file, self.streams, batch)
         records = apply_passes(carried, (*CARRIED_PASSES, *PARTIAL[form.qkv]))
         if any(value.name == self.file.input for value in carried.model.graph.inputs):
             records = (*records, put_front(carried, preprocess, fold=form.fold_input_normalization, rename=False))
@@ -186,7 +190,7 @@ def check_whole(module: WholeModule, answers: Answers) -> dict[str, float]:
     Raises:
         MismatchError: One is above the tolerance: something was taken for what it is not.
     """
-    batch = module.config.batch or 1
+    batch = module.file.batch or 1
     images = np.random.default_rng(0).normal(size=(batch, 3, *module.config.image_size)).astype(np.float32)
     expected = answers(images)
     found = run_parts(module, images)

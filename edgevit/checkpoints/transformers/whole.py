@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from edgevit.checkpoints.fields import Size
 from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.onnx_file.answers import open_outputs
-from edgevit.checkpoints.onnx_file.file import read_file
+from edgevit.checkpoints.onnx_file.file import ForeignFile, read_file
+from edgevit.checkpoints.onnx_file.whole import WholeModule
 from edgevit.checkpoints.onnx_file.whole_reader import read_whole_file
 from edgevit.checkpoints.transformers.dense_tasks import DenseTask, find_dense_class, read_dense
 from edgevit.core.cache import StageCache
@@ -52,27 +53,42 @@ def read_whole_model(files: CheckpointFiles, image_size: Size | None) -> Model:
     name = find_dense_class(files.config)
     assert name is not None
     dense = read_dense(files.config, files.image_processor, image_size)
-    size = (dense.preprocess.height, dense.preprocess.width)
-    inputs = {"checkpoint": files.sha256(), "size": list(size), "class": name, "transformers": _find_version()}
-
-    def export(folder: Path) -> None:
-        _export(files, name, dense, folder)
-
-    cache = StageCache()
-    folder, _ = cache.run("whole_export", inputs, export)
-    record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
-    file = read_file(folder / ONNX_FILE, size)
-    notes = (*dense.notes, f"exported by transformers {record['transformers']} and torch's {record['exporter']}")
+    file, exporter = _find_export(files, name, dense, 1)
+    notes = (*dense.notes, f"exported by {exporter}")
     model = read_whole_file(files, file, dense.preprocess, (), notes)
+    assert isinstance(model.module, WholeModule)
+    model.module.export_for = lambda batch: _find_export(files, name, dense, batch)[0]
+    model.module.config = dataclasses.replace(model.module.config, batch=None)
     source = dataclasses.replace(model.source, layout="transformers folder", architecture=name)
     return dataclasses.replace(model, task=dense.task, labels=dense.labels, source=source, answer=dense.answer)
 
 
-def _export(files: CheckpointFiles, name: str, dense: DenseTask, folder: Path) -> None:
+def _find_export(files: CheckpointFiles, name: str, dense: DenseTask, batch: int) -> tuple[ForeignFile, str]:
+    """The model's file for a number of images a call, made now or from the cache, and what wrote it."""
+    size = (dense.preprocess.height, dense.preprocess.width)
+    inputs: dict[str, Any] = {
+        "checkpoint": files.sha256(),
+        "size": list(size),
+        "class": name,
+        "transformers": _find_version(),
+    }
+    if batch != 1:
+        inputs["batch"] = batch
+
+    def export(folder: Path) -> None:
+        _export(files, name, dense, batch, folder)
+
+    folder, _ = StageCache().run("whole_export", inputs, export)
+    record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+    exporter = f"transformers {record['transformers']} and torch's {record['exporter']}"
+    return read_file(folder / ONNX_FILE, size), exporter
+
+
+def _export(files: CheckpointFiles, name: str, dense: DenseTask, batch: int, folder: Path) -> None:
     """Write the graph by the first of torch's exporters whose graph answers as the module does."""
     transformers = require_package("transformers", f"exporting {name}")
     module = _Outputs(_load(transformers, name, files), dense.answer.outputs).eval()
-    size = (1, 3, dense.preprocess.height, dense.preprocess.width)
+    size = (batch, 3, dense.preprocess.height, dense.preprocess.width)
     pixels = torch.from_numpy(np.random.default_rng(0).normal(size=size).astype(np.float32))
     try:
         with torch.inference_mode():

@@ -58,6 +58,13 @@ def fold_static_shapes(graph: Graph) -> PassRecord:
     )
 
 
+def infer_shapes(graph: Graph) -> None:
+    """Give every value its type and static shape, where they follow from what is in front; nothing is computed."""
+    for node in graph.model.graph:
+        if any(static_shape(value) is None for value in node.outputs):
+            _infer(graph, node)
+
+
 def _take_branch(graph: Graph, node: Any) -> list[Any] | None:
     """The nodes of an If's branch, in its place; ``None`` where no constant says which."""
     asked = constant_of(node.inputs[0]) if node.op_type == "If" and not node.domain else None

@@ -13,18 +13,15 @@ import pytest
 import torch
 
 from edgevit.checkpoints import read_checkpoint
-from edgevit.checkpoints.onnx_file.batch import set_batch
 from edgevit.checkpoints.onnx_file.file import read_file
 from edgevit.checkpoints.onnx_file.module import ForeignModule
 from edgevit.checkpoints.onnx_file.prepare import load_graph
 from edgevit.core.errors import CheckpointError, CompileError
 from edgevit.core.target import ExportForm
-from edgevit.graph.graph import Graph
 from edgevit.graph.passes.optimize import optimize_graph
-from edgevit.graph.patterns.pieces import MismatchError
 from edgevit.models.export import export_model
 from tests.support.foreign_exports import Exporter, export, read
-from tests.support.pass_graphs import constant, draw, parse, run
+from tests.support.pass_graphs import draw
 
 NAMES = (
     "timm_vit",
@@ -96,87 +93,6 @@ def test_restated_graph_answers_every_image_as_the_file_does(name: str, exporter
     expected = np.concatenate([answer(str(path), images[:4]), answer(str(path), images[4:])])[:batch]
     found = answer(ir.serde.serialize_model(graph.model).SerializeToString(), images[:batch])
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
-
-
-def restate(body: str, old: str = "float[4,6] x", new: int = 1) -> Graph:
-    graph = parse(body, inputs=old)
-    set_batch(graph, 4, new)
-    return graph
-
-
-def test_constant_that_is_repeated_for_every_image_is_stated_for_the_new_ones() -> None:
-    row = np.arange(6, dtype=np.float32)
-    graph = restate(constant("c", np.tile(row, (4, 1))) + "y = Add (x, c)", new=3)
-    x = draw(3, 6)
-    np.testing.assert_array_equal(run(graph, {"x": x}), x + row)
-
-
-def test_batch_that_was_merged_with_windows_is_found_behind_them() -> None:
-    body = (
-        constant("apart", np.asarray([4, 2, 3])) + constant("merged", np.asarray([3, 8]))
-        + constant("back", np.asarray([3, 4, 2])) + constant("flat", np.asarray([4, 6]))
-        + "a = Reshape (x, apart) b = Transpose <perm = [2, 0, 1]> (a) c = Reshape (b, merged) d = Relu (c)"
-        " e = Reshape (d, back) f = Transpose <perm = [1, 2, 0]> (e) y = Reshape (f, flat)"
-    )  # fmt: skip
-    graph = restate(body, new=2)
-    x = draw(2, 6)
-    np.testing.assert_array_equal(run(graph, {"x": x}), np.maximum(x, 0))
-
-
-@pytest.mark.parametrize("batch", [1, 3, 4, 7])
-def test_gather_over_a_flattened_batch_takes_the_same_entries_of_every_image(batch: int) -> None:
-    """Twice a row of columns in another order, with the batch between: (2, 4, 3) entries of (4, 6) as (4, 2, 3)."""
-    entries = np.arange(4).reshape(1, 4, 1) * 6 + np.asarray([[5, 1, 0], [2, 2, 4]]).reshape(2, 1, 3)
-    flat = constant("flat", np.asarray([24]))
-    graph = restate(
-        f"{flat} f = Reshape (x, flat) " + constant("i", entries - 24) + "g = Gather <axis = 0> (f, i) "
-        "t = Transpose <perm = [1, 0, 2]> (g) " + constant("rows", np.asarray([4, 6])) + "y = Reshape (t, rows)",
-        new=batch,
-    )  # fmt: skip
-    x = draw(batch, 6)
-    np.testing.assert_array_equal(run(graph, {"x": x}), x[:, [5, 1, 0, 2, 2, 4]])
-
-
-def test_gather_between_outer_and_inner_entries_is_restated() -> None:
-    """(3, 4·2) entries by columns, of which the first and the last of three are taken."""
-    taken = np.asarray([0, 2]).reshape(2, 1, 1) * 8 + np.arange(4).reshape(1, 4, 1) * 2 + np.asarray([1, 0])
-    body = (
-        constant("apart", np.asarray([4, 3, 2])) + constant("flat", np.asarray([24])) + constant("i", taken)
-        + constant("rows", np.asarray([4, 4]))
-        + "a = Reshape (x, apart) b = Transpose <perm = [1, 0, 2]> (a) c = Reshape (b, flat)"
-        " g = Gather <axis = 0> (c, i) d = Transpose <perm = [1, 0, 2]> (g) y = Reshape (d, rows)"
-    )  # fmt: skip
-    x = draw(2, 6)
-    np.testing.assert_array_equal(run(restate(body, new=2), {"x": x}), x[:, [1, 0, 5, 4]])
-
-
-MIXED = {
-    "mean": constant("zero", np.asarray([0])) + "m = ReduceMean (x, zero) y = Sub (x, m)",
-    "softmax": "y = Softmax <axis = 0> (x)",
-    "own constant": constant("c", np.arange(24, dtype=np.float32).reshape(4, 6)) + "y = Add (x, c)",
-    "one image": constant("i", np.asarray([0])) + "a = Gather <axis = 0> (x, i) y = Add (x, a)",
-    "strides of another image": constant("f", np.asarray([24]))
-    + constant("i", np.roll(np.arange(24).reshape(4, 6), 1, axis=0)) + "r = Reshape (x, f) "
-    "y = Gather <axis = 0> (r, i)",
-    "strides of its own": constant("f", np.asarray([24]))
-    + constant("i", np.arange(4)[:, None] * 6 + np.asarray([[0], [0], [1], [0]])) + "r = Reshape (x, f) "
-    "y = Gather <axis = 0> (r, i)",
-    "turned": constant("s", np.asarray([3])) + constant("e", np.asarray([-9])) + constant("a", np.asarray([0]))
-    + constant("t", np.asarray([-1])) + "y = Slice (x, s, e, a, t)",
-    "product": "t = Transpose <perm = [1, 0]> (x) p = MatMul (x, t) y = MatMul (p, x)",
-    "split batch": constant("s", np.asarray([2, 12])) + constant("f", np.asarray([4, 6]))
-    + "r = Reshape (x, s) y = Reshape (r, f)",
-    "unknown": constant("k", np.asarray([2])) + "v, i = TopK (x, k) y = Add (v, v)",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", MIXED)
-def test_graph_that_mixes_images_is_left_as_it_was(case: str) -> None:
-    graph = parse(MIXED[case], inputs="float[4,6] x")
-    before = ir.serde.serialize_model(graph.model).SerializeToString()
-    with pytest.raises(MismatchError):
-        set_batch(graph, 4, 1)
-    assert ir.serde.serialize_model(graph.model).SerializeToString() == before
 
 
 @pytest.fixture

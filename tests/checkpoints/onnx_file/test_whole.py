@@ -226,8 +226,6 @@ def test_batch_is_fixed_or_as_large_as_is_asked_for(tmp_path: Path) -> None:
     graph, _ = export_model(model, ExportForm(), batch=(3, 3, 3))
     found = run_graph(optimize_graph(graph)[0], [draw(3)], ["mask"])[0]
     assert relative_error(torch.from_numpy(found), answer(module, model, draw(3))[0]) <= 1e-4
-    with pytest.raises(CompileError, match="for a fixed number of images"):
-        export_model(model, ExportForm(), batch=(1, 2, 4))
     fixed = read_checkpoint(write(module, tmp_path / "fixed.onnx", ("mask",)))
     with pytest.raises(CompileError, match="exported for 1 images a call, not 3"):
         export_model(fixed, ExportForm(), batch=(3, 3, 3))

@@ -6,108 +6,37 @@ result. One that would mix images raises :class:`~edgevit.graph.patterns.pieces.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
-from edgevit.graph.graph import Graph, constant_of, reduced_axes, static_shape
+from edgevit.graph.batch_walk import Place, Walk, require_shape
+from edgevit.graph.graph import constant_of, reduced_axes
 from edgevit.graph.moves import RESHAPES
 from edgevit.graph.patterns.pieces import MismatchError
 
 _SAME = frozenset(
     {
         "Abs", "Cast", "Ceil", "Clip", "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish",
-        "Identity", "IsNaN", "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Sigmoid", "Sign",
-        "Softplus", "Sqrt", "Tanh",
+        "Cos", "Identity", "IsNaN", "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Sigmoid",
+        "Sign", "Sin", "Softplus", "Sqrt", "Tanh",
     }
 )  # fmt: skip
 _BROADCAST = frozenset(
     {"Add", "And", "Div", "Equal", "Greater", "Less", "Max", "Min", "Mul", "Or", "PRelu", "Pow", "Sub", "Where"}
 )
-_FIRST = frozenset({"AveragePool", "Conv", "ConvTranspose", "GlobalAveragePool", "GlobalMaxPool", "MaxPool"})
+_FIRST = frozenset(
+    {
+        "AveragePool", "Conv", "ConvTranspose", "GlobalAveragePool", "GlobalMaxPool", "InstanceNormalization",
+        "MaxPool",
+    }
+)  # fmt: skip
 _OVER_AXIS = frozenset({"LogSoftmax", "Softmax"})
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a tensor's images lie: an axis of ``outer · batch · inner`` entries.
-
-    Attributes:
-        axis: The axis, from 0.
-        inner: Entries of the axis between one image and the next: windows or heads of an image, behind it.
-    """
-
-    axis: int
-    inner: int
-
-
-class Walk:
-    """Places so far, and what will be restated.
-
-    Args:
-        graph: With static shapes for ``old`` images; nothing is changed before :meth:`apply`.
-        old: Images a call.
-        new: Images a call that are wanted.
-    """
-
-    def __init__(self, graph: Graph, old: int, new: int) -> None:
-        self.graph, self.old, self.new = graph, old, new
-        self.places: dict[ir.Value, Place] = {}
-        self.edits: list[tuple[ir.Node, int, npt.NDArray[Any]]] = []
-
-    def images(self, node: ir.Node) -> list[tuple[int, Place]]:
-        """Inputs of a node that hold images, with their places."""
-        return [(n, self.places[v]) for n, v in enumerate(node.inputs) if v is not None and v in self.places]
-
-    def restate(self, node: ir.Node, number: int, numbers: npt.NDArray[Any]) -> None:
-        """A constant input to be replaced."""
-        self.edits.append((node, number, numbers))
-
-    def restate_shape(self, node: ir.Node, place: Place) -> None:
-        """The target of a Reshape or Expand, its second input."""
-        shape = list(require_shape(node.outputs[0], node))
-        shape[place.axis] = shape[place.axis] // self.old * self.new
-        self.restate(node, 1, np.asarray(shape, np.int64))
-
-    def restate_constants(self, node: ir.Node, place: Place, rank: int) -> None:
-        """Constants that are broadcast against images, of an axis of the result: repeated once an image, or not.
-
-        Args:
-            node: Reads them.
-            place: In the result.
-            rank: The result's.
-        """
-        for number, value in enumerate(node.inputs):
-            numbers = constant_of(value)
-            axis = place.axis - rank + (numbers.ndim if numbers is not None else 0)
-            if numbers is None or axis < 0 or numbers.shape[axis] == 1:
-                continue
-            apart = numbers.reshape(*numbers.shape[:axis], -1, self.old, place.inner, *numbers.shape[axis + 1 :])
-            first = apart.take([0], axis + 1)
-            if not np.array_equal(np.broadcast_to(first, apart.shape), apart, equal_nan=apart.dtype.kind == "f"):
-                raise MismatchError(node, "it has a constant of its own for every image of the batch")
-            again = np.repeat(first, self.new, axis + 1)
-            self.restate(node, number, again.reshape(*numbers.shape[:axis], -1, *numbers.shape[axis + 1 :]))
-
-    def apply(self) -> None:
-        """Put the restated constants in."""
-        for count, (node, number, numbers) in enumerate(self.edits):
-            node.replace_input_with(number, self.graph.add_constant(f"{node.name}/batch.{count}", numbers))
-
-
 _Step = Callable[[ir.Node, Sequence[tuple[int, Place]], Walk], Place]
-
-
-def require_shape(value: ir.Value | None, node: ir.Node | None) -> tuple[int, ...]:
-    """The static shape of a value, or a MismatchError that names the node."""
-    shape = static_shape(value)
-    if shape is None:
-        raise MismatchError(node, "its shape is not static")
-    return shape
 
 
 def _only(node: ir.Node, found: Sequence[tuple[int, Place]]) -> tuple[tuple[int, ...], Place]:
@@ -244,19 +173,57 @@ def _gather_images(node: ir.Node, size: int, place: Place, walk: Walk) -> Place:
         raise MismatchError(node, "which entries of a batch it takes is computed")
     rest, entry = np.divmod(rows % size, place.inner)
     outer, image = np.divmod(rest, walk.old)
-    for axis, length in enumerate(rows.shape):
-        numbers = np.arange(walk.old).reshape(-1, *[1] * (rows.ndim - axis))
-        apart = (*rows.shape[:axis], walk.old, -1, *rows.shape[axis + 1 :])
-        if length % walk.old or not bool((image.reshape(apart) == numbers).all()):
+    for axis, behind in _list_splits(rows.shape, walk.old):
+        apart = (*rows.shape[:axis], -1, walk.old, behind, *rows.shape[axis + 1 :])
+        ones = [1] * (rows.ndim - axis)
+        if not bool((image.reshape(apart) == np.arange(walk.old).reshape(-1, *ones)).all()):
             continue
-        outers, entries = outer.reshape(apart), entry.reshape(apart)
-        first = [table.take([0], axis) for table in (outers, entries)]
-        if all(bool((table == one).all()) for table, one in zip((outers, entries), first, strict=True)):
-            numbers = np.arange(walk.new).reshape(-1, *[1] * (rows.ndim - axis))
-            again = (first[0] * walk.new + numbers) * place.inner + first[1]
+        tables = outer.reshape(apart), entry.reshape(apart)
+        outers, entries = (table.take([0], axis + 1) for table in tables)
+        if not all(bool((table == one).all()) for table, one in zip(tables, (outers, entries), strict=True)):
+            continue
+        if walk.new is not None:
+            again = (outers * walk.new + np.arange(walk.new).reshape(-1, *ones)) * place.inner + entries
             walk.restate(node, 1, again.reshape(*rows.shape[:axis], -1, *rows.shape[axis + 1 :]))
-            return Place(place.axis + axis, length // walk.old)
+        elif rows.ndim > 1 or outers.any():
+            raise MismatchError(node, "which entries of a batch it takes depends on the number of images")
+        else:
+            walk.gather_apart(node, place, entries.reshape(-1, behind))
+        return Place(place.axis + axis, behind)
     raise MismatchError(node, "it mixes the images of a batch")
+
+
+def _list_splits(shape: Sequence[int], batch: int) -> Iterator[tuple[int, int]]:
+    """Axes that the images may lie along, each with how many entries of an image are behind its images."""
+    for axis, length in enumerate(shape):
+        each, rest = divmod(length, batch)
+        if not rest:
+            yield from ((axis, behind) for behind in range(each, 0, -1) if each % behind == 0)
+
+
+def _gather_nd(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Place:
+    """Of axes in front of the images'."""
+    _, place = _only(node, found)
+    indices = require_shape(node.inputs[1], node)
+    _check(not node.attributes.get_int("batch_dims", 0) and place.axis >= indices[-1], node, place)
+    return replace(place, axis=place.axis - indices[-1] + len(indices) - 1)
+
+
+def _scatter_nd(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Place:
+    """Into the same places of every image's copy of a constant mask."""
+    data, indices = constant_of(node.inputs[0]), constant_of(node.inputs[1])
+    plain = node.attributes.get_string("reduction", "none") == "none" and [number for number, _ in found] == [2]
+    plain = plain and data is not None and data.dtype == bool
+    if data is None or indices is None or not plain or indices.ndim < 2 or len(indices) != walk.old:
+        raise MismatchError(node, "it writes images elsewhere than into a constant mask")
+    images = np.arange(walk.old).reshape(-1, *[1] * (indices.ndim - 2))
+    same = bool((data == data[:1]).all()) and bool((indices[..., 1:] == indices[:1, ..., 1:]).all())
+    place = _check(found[0][1] == Place(0, 1) and len(data) == walk.old, node, found[0][1])
+    _check(same and bool((indices[..., 0] == images).all()), node, place)
+    if walk.new is not None:
+        raise MismatchError(node, "it writes into a constant of its own for every image")
+    walk.scatter_apart(node, data[0], indices[0, ..., 1:])
+    return place
 
 
 def _concat(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Place:
@@ -264,7 +231,50 @@ def _concat(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Pl
     good = all(other == place for _, other in found)
     _check(good and _axis(node, 0, rank) != place.axis, node, place)
     _check_others(node, place, rank, walk)
-    walk.restate_constants(node, place, rank)
+    walk.repeat_constants(node, place, rank)
+    return place
+
+
+def _beside(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Place:
+    """Of GatherElements and GridSample: every image has its own entries or grid."""
+    place, rank = found[0][1], len(require_shape(node.outputs[0], node))
+    ranks = {len(require_shape(value, node)) for value in node.inputs if value is not None}
+    apart = place.axis == 0 if node.op_type == "GridSample" else _axis(node, 0, rank) != place.axis
+    _check(apart and ranks == {rank} and all(other == place for _, other in found), node, place)
+    _check_others(node, place, rank, walk)
+    walk.repeat_constants(node, place, rank)
+    return place
+
+
+def _einsum(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Place:
+    equation = node.attributes.get_string("equation", "").replace(" ", "")
+    before, _, result = equation.partition("->")
+    terms = before.split(",")
+    whole = bool(result) and "." not in equation
+    letters = {terms[number][place.axis] for number, place in found} if whole else set()
+    _check(whole and len(letters) == 1 and letters <= set(result), node, found[0][1])
+    _check(all(place.inner == 1 for _, place in found), node, found[0][1])
+    letter = letters.pop()
+    for number, term in enumerate(terms):
+        if letter in term and number not in dict(found):
+            walk.repeat_constant(node, number, term.index(letter))
+    return Place(result.index(letter), 1)
+
+
+def _quantize(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Place:
+    """Scales of every channel, or one for all."""
+    shape, place = _only(node, found)
+    scale = require_shape(node.inputs[1], node)
+    return _check(int(np.prod(scale)) == 1 or _axis(node, 1, len(shape)) != place.axis, node, place)
+
+
+def _resize(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Place:
+    shape, place = _only(node, found)
+    crops = node.attributes.get_string("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize"
+    _check(require_shape(node.outputs[0], node)[place.axis] == shape[place.axis] and not crops, node, place)
+    sizes = constant_of(node.inputs[3]) if len(node.inputs) > 3 else None
+    if sizes is not None and "axes" not in node.attributes:
+        walk.restate_sizes(node, place, sizes)
     return place
 
 
@@ -285,14 +295,23 @@ STEPS: dict[str, _Step] = {
     **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceL2"), _reduce),
     "BatchNormalization": _keep(lambda node, place, rank: place.axis != 1),
     "Concat": _concat,
+    "DequantizeLinear": _quantize,
+    "Einsum": _einsum,
     "Expand": _expand,
     "Gather": _gather,
+    "GatherElements": _beside,
+    "GatherND": _gather_nd,
+    "GridSample": _beside,
     "Gemm": _gemm,
     "LayerNormalization": _keep(lambda node, place, rank: place.axis < _axis(node, -1, rank)),
     "MatMul": _matmul,
     "Pad": _slice,
+    "QuantizeLinear": _quantize,
+    "Resize": _resize,
+    "ScatterND": _scatter_nd,
     "Slice": _slice,
     "Split": _keep(lambda node, place, rank: place.axis != _axis(node, 0, rank)),
     "Tile": _slice,
+    "TopK": _keep(lambda node, place, rank: place.axis != _axis(node, -1, rank)),
     "Transpose": _transpose,
 }

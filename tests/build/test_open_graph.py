@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,18 @@ import torch
 from edgevit.build.build import build_model
 from edgevit.build.open_graph import EXAMPLE, fix_batch
 from edgevit.checkpoints import read_checkpoint
+from edgevit.checkpoints.transformers.dense_tasks import read_dense
 from edgevit.core.errors import CompileError
 from edgevit.core.recipe import Recipe
 from edgevit.core.target import Precision, load_target
 from edgevit.runtime import open_bundle
-from tests.support.dense_models import answer_by_transformers, check_answer, make_dense_model, write_dense_model
+from tests.support.dense_models import (
+    DENSE_MODELS,
+    answer_by_transformers,
+    check_answer,
+    make_dense_model,
+    write_dense_model,
+)
 from tests.support.foreign_exports import export
 from tests.support.photos import make_photo
 from tests.support.reference import import_transformers
@@ -26,6 +35,9 @@ from tests.support.small_models import VIT, make_model
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 
 QUICK: dict[str, Any] = {"latency_runs": 2, "latency_seconds": 0.05, "tune_settings": False, "batch": (1, 2, 3)}
+
+
+QUICK_FIRST = [pytest.param(n, marks=() if n == "depth_anything" else pytest.mark.slow) for n in DENSE_MODELS]
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +56,40 @@ def build(source: Path, target: str, out: Path, images: tuple[Path | None, Path 
     )
 
 
+@pytest.mark.parametrize("name", QUICK_FIRST)
 def test_folder_of_a_whole_model_answers_any_number_of_images_as_transformers(
-    images: tuple[Path, Path], tmp_path: Path
+    name: str, images: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    model, processor = write_dense_model("depth_anything", tmp_path / "folder")
+    model, processor = write_dense_model(name, tmp_path / "folder")
     build(tmp_path / "folder", "cpu", tmp_path / "b", images, "fp32")
-    task = read_checkpoint(tmp_path / "folder")
+    config, stored = ((tmp_path / "folder" / f"{file}.json").read_text() for file in ("config", "preprocessor_config"))
+    task = read_dense(json.loads(config), json.loads(stored), None)
     photos = [make_photo(61, 93), make_photo(130, 70, seed=1), make_photo(80, 80, seed=2)]
     with open_bundle(tmp_path / "b") as opened:
         assert opened.manifest.batch == (1, 2, 3)
-        assert [spec.shape[0] for spec in opened.manifest.outputs] == ["batch"]
+        assert {spec.shape[0] for spec in opened.manifest.outputs} == {"batch"}
+        answer: Any = {
+            "depth": opened.depth_batch,
+            "segment": opened.segment_batch,
+            "detect": functools.partial(opened.detect_batch, threshold=0.0),
+            "pose": opened.pose_batch,
+        }[task.task.name]
         for count in (1, 2, 3):
-            for found, photo in zip(opened.depth_batch(photos[:count]), photos, strict=False):
+            for found, photo in zip(answer(photos[:count]), photos, strict=False):
                 wanted = answer_by_transformers(model, processor, photo, task)
                 check_answer(found, wanted, (photo.height, photo.width))
+
+
+@pytest.mark.parametrize("name", ["depth_anything", pytest.param("upernet_swin", marks=pytest.mark.slow)])
+def test_jetson_is_rehearsed_with_an_open_batch_for_depth_and_classes_of_pixels(
+    name: str, images: tuple[Path, Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    write_dense_model(name, tmp_path / "folder")
+    report = build(tmp_path / "folder", "jetson", tmp_path / "b", images, "int8").report
+    assert "int8" in report.fusion
+    assert not [warning for warning in report.verdict.warnings if "refused" in warning]
+    assert all(record.attention for record in report.fusion.values())
 
 
 @pytest.mark.parametrize("target", ["intel-cpu", "cpu"])

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgevit.checkpoints.preprocess_configs import HALF, IMAGENET, ConfigReader, Triple, is_size, take_numbers
+from edgevit.checkpoints.preprocess_configs import CLIP, HALF, IMAGENET, ConfigReader, Triple, is_size, take_numbers
 from edgevit.core.errors import CheckpointError
 from edgevit.pixels.preprocess import Preprocess
 
@@ -49,6 +49,8 @@ PROCESSORS: Mapping[str, _Processor] = {
     "Mask2Former": _Processor(_SHORTEST_800, divisor=32, steps=_PADDING | {"do_reduce_labels"}),
     "Eomt": _Processor({"shortest_edge": 640, "longest_edge": 640}, steps=frozenset({"do_split_image", "do_pad"})),
     "RfDetr": _Processor(_SHORTEST_800, antialias=False, steps=_PADDING),
+    "OwlViT": _Processor({"height": 768, "width": 768}, 3, CLIP, steps=frozenset({"rescale"})),
+    "Owlv2": _Processor({"height": 960, "width": 960}, 2, CLIP, steps=frozenset({"do_pad"})),
     "Yolos": _Processor(_SHORTEST_800, steps=_PADDING),
     "VitPose": _Processor({"height": 256, "width": 192}, steps=frozenset({"do_affine_transform"})),
 }

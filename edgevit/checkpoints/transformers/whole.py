@@ -22,10 +22,13 @@ from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.onnx_file.answers import open_outputs
 from edgevit.checkpoints.onnx_file.file import read_file
 from edgevit.checkpoints.onnx_file.whole_reader import read_whole_file
+from edgevit.checkpoints.texts.label_texts import LabelTexts
 from edgevit.checkpoints.transformers.dense_tasks import DenseTask, find_dense_class, read_dense
+from edgevit.checkpoints.transformers.open_vocabulary import LabelledDetector, Queries, read_queries, takes_labels
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import CheckpointError, last_line
 from edgevit.core.packages import require_package
+from edgevit.core.progress import Progress, ignore_progress
 from edgevit.models.export import quiet_exporter
 from edgevit.models.model import Model
 
@@ -41,22 +44,32 @@ def is_whole(config: Mapping[str, Any]) -> bool:
     return find_dense_class(config) is not None
 
 
-def read_whole_model(files: CheckpointFiles, image_size: Size | None) -> Model:
+def read_whole_model(
+    files: CheckpointFiles,
+    image_size: Size | None,
+    texts: LabelTexts | None = None,
+    progress: Progress = ignore_progress,
+) -> Model:
     """Read a folder of a whole model; see :func:`edgevit.checkpoints.read_checkpoint`.
 
     Raises:
-        CheckpointError: It cannot be loaded or exported, or no encoder is found in it.
+        CheckpointError: It cannot be loaded or exported, no encoder is found in it, or it needs labels and has none.
+        DataError: Texts of labels are longer than the text tower takes.
         MissingPackageError: transformers is not installed.
     """
     files.require_weights()
     name = find_dense_class(files.config)
     assert name is not None
     dense = read_dense(files.config, files.image_processor, image_size)
+    queries = read_queries(files, texts) if takes_labels(files.config) else None
     size = (dense.preprocess.height, dense.preprocess.width)
-    inputs = {"checkpoint": files.sha256(), "size": list(size), "class": name, "transformers": _find_version()}
+    inputs: dict[str, Any] = {"checkpoint": files.sha256(), "size": list(size), "class": name, "transformers": _find_version()}
+
+    if queries is not None:
+        inputs |= {"texts": queries.texts, "labels": len(queries.labels)}
 
     def export(folder: Path) -> None:
-        _export(files, name, dense, folder)
+        _export(files, name, dense, folder, queries, progress)
 
     cache = StageCache()
     folder, _ = cache.run("whole_export", inputs, export)
@@ -65,14 +78,26 @@ def read_whole_model(files: CheckpointFiles, image_size: Size | None) -> Model:
     notes = (*dense.notes, f"exported by transformers {record['transformers']} and torch's {record['exporter']}")
     model = read_whole_file(files, file, dense.preprocess, (), notes)
     source = dataclasses.replace(model.source, layout="transformers folder", architecture=name)
-    return dataclasses.replace(model, task=dense.task, labels=dense.labels, source=source, answer=dense.answer)
+    labels = dense.labels
+    if queries is not None:
+        labels = queries.labels
+        source = dataclasses.replace(
+            source, notes=(*source.notes, queries.note), templates=queries.templates, texts=queries.texts
+        )
+    return dataclasses.replace(model, task=dense.task, labels=labels, source=source, answer=dense.answer)
 
 
-def _export(files: CheckpointFiles, name: str, dense: DenseTask, folder: Path) -> None:
+def _export(
+    files: CheckpointFiles, name: str, dense: DenseTask, folder: Path, queries: Queries | None, progress: Progress
+) -> None:
     """Write the graph by the first of torch's exporters whose graph answers as the module does."""
     transformers = require_package("transformers", f"exporting {name}")
-    module = _Outputs(_load(transformers, name, files), dense.answer.outputs).eval()
     size = (1, 3, dense.preprocess.height, dense.preprocess.width)
+    model, outputs = _load(transformers, name, files), dense.answer.outputs
+    module: nn.Module = _Outputs(model, outputs)
+    if queries is not None:
+        module = LabelledDetector(model, outputs, queries, size[2:], progress)
+    module.eval()
     pixels = torch.from_numpy(np.random.default_rng(0).normal(size=size).astype(np.float32))
     try:
         with torch.inference_mode():
@@ -89,7 +114,7 @@ def _export(files: CheckpointFiles, name: str, dense: DenseTask, folder: Path) -
         for old in folder.iterdir():
             old.unlink()
         try:
-            _write(module, pixels, exporter, path)
+            _write(module, outputs, pixels, exporter, path)
             found = open_outputs(read_file(path).keep_outputs())(pixels.numpy())
         except CheckpointError as exc:
             problems.append(f"{exporter}: {exc.message}")
@@ -171,7 +196,7 @@ def _quiet_transformers(transformers: Any) -> Any:
             log.enable_progress_bar()
 
 
-def _write(module: nn.Module, pixels: Tensor, exporter: str, path: Path) -> None:
+def _write(module: nn.Module, outputs: tuple[str, ...], pixels: Tensor, exporter: str, path: Path) -> None:
     more: dict[str, Any] = {"dynamo": False}
     if exporter == "dynamo":
         more = {"dynamo": True, "external_data": True, "verbose": False}
@@ -182,7 +207,7 @@ def _write(module: nn.Module, pixels: Tensor, exporter: str, path: Path) -> None
             str(path),
             opset_version=_OPSETS[exporter],
             input_names=["pixel_values"],
-            output_names=list(module.names),  # type: ignore[arg-type]
+            output_names=list(outputs),
             **more,
         )
 

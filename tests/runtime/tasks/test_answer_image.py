@@ -207,7 +207,7 @@ def test_input_of_a_box_when_sampled_is_vitposes_pixel_by_pixel(size: tuple[int,
     np.testing.assert_array_equal(task.preprocess.apply(photo), ours[0])
 
 
-@pytest.mark.parametrize("resize", ["squash", "longest", "shortest", "warp"])
+@pytest.mark.parametrize("resize", ["squash", "longest", "shortest", "pad", "warp"])
 def test_keypoints_when_the_image_is_shown_in_another_way_lie_where_its_spots_do(resize: Any) -> None:
     """A bright spot in the image is a peak in the input; the input itself, smoothed by nothing, is the heatmap."""
     height, width = 96, 128

@@ -157,6 +157,8 @@ def _read_edges(reader: ConfigReader, processor: _Processor) -> Size | None:
     stored = reader.take("size", dict(processor.size))
     if is_size(stored):
         return stored, stored
+    if isinstance(stored, list | tuple) and len(stored) == 2:
+        stored = dict(zip(("height", "width"), stored, strict=True))
     values = {k: v for k, v in stored.items() if v is not None} if isinstance(stored, Mapping) else {}
     if all(is_size(value) for value in values.values()):
         if set(values) == {"height", "width"}:

@@ -73,7 +73,7 @@ def read_queries(files: CheckpointFiles, texts: LabelTexts | None) -> Queries:
         )
     where = f"{files.source}/config.json, text_config"
     fields = Fields(Fields(files.config, where).mapping("text_config"), where)
-    sizes = fields.finish(
+    sizes: dict[str, int] = fields.finish(
         dict,
         context=fields.integer("max_position_embeddings", _CONTEXT, high=2**20),
         vocabulary=fields.integer("vocab_size", _VOCABULARY, high=2**20),
@@ -100,20 +100,21 @@ class LabelledDetector(nn.Module):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         names: tuple[str, ...],
         queries: Queries,
         size: tuple[int, int],
         progress: Progress = ignore_progress,
     ) -> None:
         super().__init__()
-        self.model: Any = model
+        self.model = model
         self.names = names
-        stored = self.model.config.vision_config.image_size
+        stored = model.config.vision_config.image_size
         self.resamples = size != (stored, stored)
         self.register_buffer("queries", embed_queries(model, queries, progress)[None])
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
+        """Outputs in the order of their names."""
         grid, _ = self.model.image_embedder(pixel_values, interpolate_pos_encoding=self.resamples)
         patches = grid.flatten(1, 2)
         found = {

@@ -63,8 +63,8 @@ def read_whole_model(
     dense = read_dense(files.config, files.image_processor, image_size)
     queries = read_queries(files, texts) if takes_labels(files.config) else None
     size = (dense.preprocess.height, dense.preprocess.width)
-    inputs: dict[str, Any] = {"checkpoint": files.sha256(), "size": list(size), "class": name, "transformers": _find_version()}
-
+    inputs: dict[str, Any] = {"checkpoint": files.sha256(), "size": list(size), "class": name}
+    inputs["transformers"] = _find_version()
     if queries is not None:
         inputs |= {"texts": queries.texts, "labels": len(queries.labels)}
 

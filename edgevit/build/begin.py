@@ -83,8 +83,10 @@ def begin_build(
 def refuse_labels(inputs: Inputs, order: Order) -> None:
     """Raise RecipeError where labels are given and the task has no use for them."""
     task = order.recipe.task.name
-    if inputs.texts is not None and task not in ("auto", "classify"):
-        raise RecipeError(f"labels are for the task classify, not for {task}", "leave --labels out, or --task")
+    if inputs.texts is not None and task not in ("auto", "classify", "detect"):
+        raise RecipeError(
+            f"labels are for the tasks classify and detect, not for {task}", "leave --labels out, or --task"
+        )
 
 
 def _read_model(inputs: Inputs, order: Order, note: Callable[[str], None], progress: Progress) -> Model:

@@ -66,8 +66,8 @@ def build_model(
         arch: Architecture of a bare weight file.
         weights: Of a training checkpoint with two sets: ``ema`` or ``model``; by default ``ema``.
         preprocess: What the checkpoint does not say of the preprocessing, or says wrongly.
-        labels: Of a CLIP or SigLIP with its text tower: what its classes are called, a file with a line each or a list.
-            Their texts become its head.
+        labels: Of a CLIP, SigLIP or OWL-ViT with its text tower: what its classes are called, a file with a line each
+            or a list. Their texts become its head.
         templates: Texts that the labels are put into at ``{}``, likewise; by default the publisher's.
         skip_bad_images: Leave out images that cannot be used, and count them, instead of stopping.
         accept_chance: Go on where the float model does no better than chance on labelled images, instead of stopping.

@@ -79,7 +79,7 @@ def read_checkpoint(
         weights: ``ema`` for weights averaged over training (a model EMA, DINO's teacher), ``model`` for the last
             step's; by default ``ema`` where a file has both, as in timm.
         preprocess: What to use in place of the checkpoint's own preprocessing.
-        texts: Labels that the text tower of a CLIP or SigLIP makes a head of.
+        texts: Labels that the text tower of a CLIP, SigLIP or OWL-ViT makes a head of.
         progress: Told how many of these texts are computed.
 
     Returns:
@@ -98,14 +98,19 @@ def read_checkpoint(
     from edgevit.checkpoints.files.other_kinds import refuse_other
     from edgevit.checkpoints.passed_over import list_passed_over
     from edgevit.checkpoints.texts.label_head import MAY_HAVE_LABELS, add_label_head, has_text_tower
+    from edgevit.checkpoints.transformers.open_vocabulary import takes_labels
+    from edgevit.checkpoints.transformers.transformers import read as read_transformers
 
     files = find_files(source, weights)
     for name, path in READERS.items():
         reader = cast(Reader, import_module(path))
         if (arch is None or name not in _BARE_WITH_ARCH) and reader.recognise(files):
-            model = reader.read(files, arch, image_size)
-            if texts is not None:
-                model = add_label_head(model, name, files, texts, progress)
+            if texts is None:
+                model = reader.read(files, arch, image_size)
+            elif name == "transformers" and takes_labels(files.config):
+                model = read_transformers(files, arch, image_size, texts, progress)
+            else:
+                model = add_label_head(reader.read(files, arch, image_size), name, files, texts, progress)
             tower = [MAY_HAVE_LABELS] if texts is None and has_text_tower(name, files) else []
             notes = (*model.source.notes, *tower, *list_passed_over(name, files, texts=texts is not None))
             model = replace(model, source=replace(model.source, notes=notes))

@@ -81,8 +81,9 @@ def command(
     int8 needs calibration images: 32 or more, better 512. --calibration random takes random pixels instead: enough to
     measure latency, and never an engine to use.
 
-    --labels makes a classifier of a CLIP or SigLIP with its text tower: a text file with a label a line. Each is put
-    into the publisher's template, "a photo of a {}.", or into those of --templates, whose mean is taken.
+    --labels makes a classifier of a CLIP or SigLIP with its text tower, and a detector of an OWL-ViT or OWLv2: a text
+    file with a label a line. Each is put into the publisher's template, "a photo of a {}.", or into those of
+    --templates, whose mean is taken.
 
     --task embed gives the features that the head would read, --task features those of chosen levels, for detectors and
     segmenters: the four stages of a Swin, four blocks of a ViT.

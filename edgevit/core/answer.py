@@ -14,6 +14,7 @@ from edgevit.core import schema
 from edgevit.core.engine import TensorSpec
 from edgevit.core.task import TaskName
 
+BoxScores: TypeAlias = Literal["softmax", "sigmoid", "best_sigmoid"]
 Form: TypeAlias = Literal["depth", "class_maps", "mask_queries", "boxes", "heatmaps"]
 
 TASK_OF_FORM: Mapping[Form, TaskName] = {
@@ -49,7 +50,7 @@ class Answer:
         outputs: Names of the bundle's outputs that it reads, in the order of ``form``.
         metric: Of ``depth``: whether it is in metres. Otherwise it is relative, as the origin has it.
         scores: Of ``boxes``: ``sigmoid``: a query may have several classes, and as many pairs as there are queries
-            count. ``softmax``: it has one, and the last class is none.
+            count. ``best_sigmoid``: it has one, the likeliest. ``softmax``: likewise, and the last class is none.
         threshold: Of ``boxes``: what a score has to be above, unless the caller says otherwise.
         mask_size: Of ``mask_queries``: height and width that masks are resized to before classes are summed.
         tiles: Of ``mask_queries``: whether an image's short side is resized to the input's, and overlapping squares
@@ -61,7 +62,7 @@ class Answer:
     form: Form
     outputs: tuple[str, ...]
     metric: bool = False
-    scores: Literal["softmax", "sigmoid"] = "softmax"
+    scores: BoxScores = "softmax"
     threshold: float = 0.5
     mask_size: tuple[int, int] | None = None
     tiles: bool = False

@@ -15,6 +15,7 @@ _RESIZE = {
     "crop": "crop",
     "none": "crop",
     "squash": "standard",
+    "pad": "fit_to_window",
     "longest": "fit_to_window_letterbox",
 }
 _INTERPOLATION = {"nearest": "NEAREST", "bilinear": "LINEAR", "bicubic": "CUBIC"}

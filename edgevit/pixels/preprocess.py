@@ -26,7 +26,7 @@ from edgevit.pixels.resample import Box, resample_pillow, resample_plain, resamp
 from edgevit.pixels.warp import find_region, warp
 
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
-Resize = Literal["shortest", "longest", "squash", "crop", "none", "warp"]
+Resize = Literal["shortest", "longest", "squash", "crop", "pad", "none", "warp"]
 
 INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)
 
@@ -43,7 +43,8 @@ class Preprocess:
         width: Columns of the model's input.
         resize: ``shortest``: keep the aspect ratio and cover ``resize_height`` × ``resize_width``; ``longest``: keep it
             and fit into them; ``squash``: resize to exactly them; ``crop``: cut the largest part of their aspect
-            ratio out of the centre and resize that (Keras); ``none``: leave the image as it is; ``warp``: sample it
+            ratio out of the centre and resize that (Keras); ``pad``: fill it up to a square at the right and bottom and
+            resize that to exactly them (OWLv2); ``none``: leave the image as it is; ``warp``: sample it
             with a border around it (ViTPose, ``edgevit/pixels/warp.py``), straight to the input.
         resize_height: Rows to resize to, before the crop.
         resize_width: Columns to resize to, before the crop. ``shortest`` to a square rounds the long side down, as
@@ -138,10 +139,12 @@ class Preprocess:
         Raises:
             DataError: It would have more than ``MAX_PIXELS`` pixels: the image is an extreme strip.
         """
-        size = self._resized_size(height, width)
-        if size[0] * size[1] > MAX_PIXELS:
+        size = made = self._resized_size(height, width)
+        if self.resize == "pad":  # the square is made in memory, and may be the larger one
+            made = max(size, (max(height, width),) * 2, key=math.prod)
+        if math.prod(made) > MAX_PIXELS:
             raise DataError(
-                f"{name}: {width} × {height} pixels would become {size[1]} × {size[0]} before the crop",
+                f"{name}: {width} × {height} pixels would become {made[1]} × {made[0]} before the crop",
                 "crop the image to a less extreme aspect ratio",
                 code="image",
             )
@@ -150,7 +153,7 @@ class Preprocess:
     def _resized_size(self, height: int, width: int) -> tuple[int, int]:
         if self.resize == "none":
             return height, width
-        if self.resize in ("squash", "crop", "warp"):
+        if self.resize in ("squash", "crop", "pad", "warp"):
             return self.resize_height, self.resize_width
         if self.resize == "shortest" and self.resize_height == self.resize_width:
             short = self.resize_height
@@ -184,6 +187,10 @@ class Preprocess:
             return self.fit_box(picture, (0, 0, picture.width, picture.height))
         if self.resize == "crop":
             picture = picture.crop(self._find_cut(picture.height, picture.width))
+        if self.resize == "pad":
+            square = Image.new("RGB", (max(picture.size),) * 2, self.fill)
+            square.paste(picture, (0, 0))
+            picture = square
         left, top = self._crop_offset(width, self.width), self._crop_offset(height, self.height)
         # What is wanted of the resized image: all of it where the crop is larger.
         part = max(0, left), max(0, top), min(width, left + self.width), min(height, top + self.height)
@@ -215,13 +222,16 @@ class Preprocess:
         rows, columns = self.resized_size(height, width)
         if self.resize == "warp":
             return find_region((0, 0, width, height), self.height, self.width).place(self.height, self.width)
-        cut = self._find_cut(height, width) if self.resize == "crop" else (0, 0, width, height)
+        cut = self._find_cut(height, width)
         scale = columns / (cut[2] - cut[0]), rows / (cut[3] - cut[1])
         left, top = self._crop_offset(columns, self.width), self._crop_offset(rows, self.height)
         return Placement(scale, (-cut[0] * scale[0] - left, -cut[1] * scale[1] - top))
 
     def _find_cut(self, rows: int, columns: int) -> Box:
-        """The largest part with the aspect ratio that is resized to, rounded as Keras does: always down."""
+        """What is resized. Of ``crop`` the largest part with that aspect ratio, rounded as Keras does: always down."""
+        if self.resize != "crop":
+            side = max(rows, columns)
+            return (0, 0, side, side) if self.resize == "pad" else (0, 0, columns, rows)
         wide, high = self.resize_width, self.resize_height
         height = max(1, min(rows, int(float(columns * high) / wide)))
         width = max(1, min(columns, int(float(rows * wide) / high)))
@@ -261,16 +271,17 @@ class Preprocess:
             steps = [f"sampled with a border of an eighth to {self.height} × {self.width}"]
         else:
             square = self.resize_height == self.resize_width
-            exact = self.resize in ("squash", "crop")
+            exact = self.resize in ("squash", "crop", "pad")
             side = {"shortest": "short side to ", "longest": "long side to "}.get(self.resize, "to ")
             if not exact and not square:
                 side = "to cover " if self.resize == "shortest" else "to fit into "
             size = f"{self.resize_height} × {self.resize_width}" if exact or not square else f"{self.resize_height}"
-            first = "cut to the aspect ratio, " if self.resize == "crop" else ""
+            firsts = {"crop": "cut to the aspect ratio, ", "pad": "fill up to a square at the right and bottom, "}
+            first = firsts.get(self.resize, "")
             steps = [
                 f"{first}resize {side}{size} ({self.interpolation}{'' if self.antialias else ', not antialiased'})"
             ]
-        exact = self.resize in ("squash", "crop", "warp")
+        exact = self.resize in ("squash", "crop", "pad", "warp")
         if not exact or (self.resize_height, self.resize_width) != (self.height, self.width):
             steps.append(f"centre crop {self.height} × {self.width}")
         if not math.isclose(self.rescale, 1 / 255):

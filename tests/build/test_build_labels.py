@@ -113,7 +113,7 @@ def test_labels_change_the_answers_of_a_build_in_the_same_cache(built, tmp_path)
 def test_embedding_has_no_labels(tmp_path) -> None:
     write_clip(tmp_path / "m")
     recipe = dataclasses.replace(QUICK, task=Task("embed"), precision="fp32")
-    with pytest.raises(RecipeError, match="labels are for the task classify, not for embed"):
+    with pytest.raises(RecipeError, match="labels are for the tasks classify and detect, not for embed"):
         build_model(tmp_path / "m", CPU, out=tmp_path / "b", recipe=recipe, labels=NAMES)
     with pytest.raises(DataError, match="templates and no labels"):
         build_model(tmp_path / "m", CPU, out=tmp_path / "b", recipe=QUICK, templates=["{}"])

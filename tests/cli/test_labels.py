@@ -71,4 +71,4 @@ def test_missing_files_of_labels_and_templates_are_both_named(run, clip, tmp_pat
 def test_labels_for_another_task_are_refused(run, clip, labels):
     result = run("build", clip, "--target", "cpu", "--labels", labels, "--task", "embed")
     assert result.exit_code == 2
-    assert "labels are for the task classify, not for embed" in result.stderr
+    assert "labels are for the tasks classify and detect, not for embed" in result.stderr

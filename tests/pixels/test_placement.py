@@ -14,7 +14,7 @@ from edgevit.core.errors import DataError
 from edgevit.pixels.preprocess import Preprocess, Resize
 
 IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-RESIZES: list[Resize] = ["shortest", "longest", "squash", "crop", "none", "warp"]
+RESIZES: list[Resize] = ["shortest", "longest", "squash", "crop", "pad", "none", "warp"]
 
 
 def make_preprocess(resize: Resize, height: int, width: int, larger: int) -> Preprocess:

@@ -165,7 +165,7 @@ def _show_engine(engine: Engine) -> dict[str, Any]:
 
 def _show_preprocess(preprocess: Preprocess) -> list[Any]:
     """Choices by their place, as C++ counts them."""
-    resizes = ("shortest", "longest", "squash", "crop", "none")
+    resizes = ("shortest", "longest", "squash", "crop", "pad", "none")
     return [
         preprocess.height,
         preprocess.width,

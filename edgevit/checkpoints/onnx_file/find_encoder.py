@@ -19,7 +19,7 @@ from edgevit.checkpoints.onnx_file.encoder import Block, Pooled, find_block, fin
 from edgevit.checkpoints.onnx_file.late_tokens import find_additions
 from edgevit.checkpoints.onnx_file.lift_swin import find_stage_ends, lift_swin
 from edgevit.checkpoints.onnx_file.lift_vit import Heads, find_blocks, has_swin_windows, lift_vit
-from edgevit.checkpoints.onnx_file.patches import find_patches
+from edgevit.checkpoints.onnx_file.patches import find_embedding
 from edgevit.core.pass_record import Skip
 from edgevit.graph.graph import Graph
 from edgevit.graph.movement import Index
@@ -171,7 +171,7 @@ def _lift(stream: ir.Value, image: ir.Value) -> _Found:
         heads = Heads(None, None, Pooled(stream, None, 0, None, None))
         config, state = lift_swin(heads, blocks, image)
         return _Found(sum(config.depths), config, state, [*find_stage_ends(blocks, image), stream])
-    patches = find_patches(look(blocks[0].source), image)
+    patches = find_embedding(blocks[0].source, image)
     token = int(patches.order.argmin()) if patches.prefix else None
     vit, state = lift_vit(Heads(None, None, Pooled(stream, token, 0, None, None)), blocks, image)
     streams = [block.source for block in blocks[1:]] + [stream]

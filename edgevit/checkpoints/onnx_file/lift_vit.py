@@ -12,7 +12,7 @@ import onnx_ir as ir
 from edgevit.checkpoints.onnx_file.encoder import Block, Pooled, check_alike, find_block, find_pool, is_sum, same_norm
 from edgevit.checkpoints.onnx_file.late_tokens import find_additions
 from edgevit.checkpoints.onnx_file.lift_rotary import describe_rotary, find_turned_blocks, order_queries
-from edgevit.checkpoints.onnx_file.patches import Patches, find_patches
+from edgevit.checkpoints.onnx_file.patches import Patches, find_embedding
 from edgevit.checkpoints.onnx_file.token_windows import find_windows, order_windows
 from edgevit.graph.graph import operand, producer_of
 from edgevit.graph.movement import Index, View
@@ -98,7 +98,7 @@ def lift_vit(heads: Heads, blocks: list[Block], image: ir.Value) -> tuple[ViTCon
         MismatchError: A part that the canonical ViT does not have.
     """
     first = blocks[0]
-    patches = find_patches(look(first.source), image)
+    patches = find_embedding(first.source, image)
     _check_blocks(blocks)
     windows = find_windows(max(block.attention.windows for block in blocks), patches)
     pooled = heads.pooled
@@ -121,7 +121,7 @@ def lift_vit(heads: Heads, blocks: list[Block], image: ir.Value) -> tuple[ViTCon
         blocks = [replace(block, tensors=tensors) for block, tensors in zip(blocks, ordered, strict=True)]
     width, distilled = patches.weight.shape[0], heads.second is not None
     registers = max(0, prefix - 1 - distilled)
-    norms = {norm.epsilon for norm in (pooled.before, pooled.after) if norm is not None}
+    norms = {norm.epsilon for norm in (patches.norm, pooled.before, pooled.after) if norm is not None}
     norms |= {block.epsilon for block in blocks}
     if len(norms) > 1:
         raise MismatchError(heads.node, f"norms have several epsilons: {', '.join(f'{n:g}' for n in sorted(norms))}")
@@ -145,6 +145,7 @@ def lift_vit(heads: Heads, blocks: list[Block], image: ir.Value) -> tuple[ViTCon
         register_tokens=registers,
         position_registers=registers > 0,
         pool="mean" if pooled.token is None else "token_mean" if pooled.beside else "token",
+        norm_before_blocks=patches.norm is not None,
         norm_before_pool=pooled.before is not None,
         norm_after_pool=pooled.after is not None,
         norm_eps=first.epsilon,
@@ -175,6 +176,7 @@ def _state(heads: Heads, blocks: list[Block], patches: Patches, order: Index, pr
     parts = {
         "projection" if heads.projects else "head": heads.head,
         "head_dist": heads.second,
+        "norm_pre": patches.norm,
         "norm": heads.pooled.before,
         "fc_norm": heads.pooled.after,
     }

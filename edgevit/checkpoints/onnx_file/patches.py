@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 
-from edgevit.graph.graph import constant_of, known_shape, operand, static_shape
+from edgevit.graph.graph import constant_of, known_shape, operand, producer_of, static_shape
 from edgevit.graph.movement import NOWHERE, Index, View
-from edgevit.graph.patterns.pieces import Doubles, MismatchError, Weights, find_product, look, producer
+from edgevit.graph.patterns.pieces import (
+    Doubles,
+    MismatchError,
+    Norm,
+    Weights,
+    find_norm,
+    find_product,
+    flat_source,
+    look,
+    producer,
+)
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,7 @@ class Patches:
         places: ``(N,)``: the patch that a token is, counted from left to right and top to bottom; ``NOWHERE`` for one
             that is nothing but a constant.
         padding: Rows and columns of zeros on either side of the image, in the convolution itself.
+        norm: LayerNorm of all tokens in front of the first block (CLIP).
     """
 
     weight: Weights
@@ -31,6 +42,7 @@ class Patches:
     image_size: tuple[int, int]
     patch_size: tuple[int, int]
     padding: tuple[int, int] = (0, 0)
+    norm: Norm | None = None
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -55,6 +67,20 @@ class Patches:
     def in_order(self) -> bool:
         """Whether that is where they stand."""
         return bool((self.order == np.arange(len(self.order))).all())
+
+
+def find_embedding(stream: ir.Value, image: ir.Value) -> Patches:
+    """Read what the first block of a ViT reads, behind a norm of all tokens or without one.
+
+    Raises:
+        MismatchError: As :func:`find_patches`.
+    """
+    source = flat_source(stream)
+    node = producer_of(source)
+    if node is None or node.op_type != "LayerNormalization":
+        return find_patches(look(stream), image)
+    norm = find_norm(View(source, np.zeros(0, np.int64)))
+    return replace(find_patches(look(norm.source), image), norm=norm)
 
 
 def find_patches(view: View, image: ir.Value) -> Patches:

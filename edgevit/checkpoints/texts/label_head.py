@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -78,7 +79,8 @@ def add_label_head(
         raise CheckpointError(
             f"{files.source} has no text tower that could read labels ({model.source.architecture}, "
             f"{model.source.layout})",
-            "name a folder of transformers' CLIPModel or SiglipModel, or of open_clip with its open_clip_config.json",
+            "name a folder of transformers' CLIPModel or SiglipModel, of open_clip with its open_clip_config.json, or "
+            "of transformers' OWL-ViT or OWLv2",
         )
     folder = files.path if files.path.is_dir() else files.path.parent
     tokenizer = read_tokenizer(folder, files.source)
@@ -87,32 +89,37 @@ def add_label_head(
     filled = texts.fill(templates)
     ids = tokenizer.encode(filled, plan.clean, plan.config.context, plan.config.vocabulary)
     each = embed_texts(build_tower(plan, files.source), ids, plan.pad, progress)
-    weight = _average(each, len(texts.labels)) * math.exp(plan.scale)
+    weight = average_texts(each, len(texts.labels)) * math.exp(plan.scale)
     bias = weight.new_full((len(weight),), plan.bias or 0.0)
 
     module = copy_structure(model.module)
     assert isinstance(module, ViT)
     module.config = dataclasses.replace(module.config, classes=len(weight), compares=True)
     module.label_head = make_linear(weight, bias)
-    described = f"put into {templates[0]!r}" if len(templates) == 1 else f"the mean of {len(templates)} templates"
-    note = f"the head is {count_things(len(weight), 'label')} as texts, {described}"
+    note = describe_texts(len(weight), templates)
     kept = (n for n in model.source.notes if n != NO_HEAD and not any(f"({reason})" in n for reason in _REASONS))
     source = dataclasses.replace(
         model.source,
         notes=(*kept, note),
         templates=templates,
-        texts=_hash_texts(filled, ids, tokenizer),
+        texts=hash_texts(filled, ids, tokenizer),
     )
     task = Task("classify", scores=plan.scores)
     return dataclasses.replace(model, module=module, labels=texts.labels, source=source, task=task)
 
 
-def _average(each: Tensor, labels: int) -> Tensor:
+def describe_texts(labels: int, templates: Sequence[str]) -> str:
+    """A note on a head that was made of so many labels."""
+    described = f"put into {templates[0]!r}" if len(templates) == 1 else f"the mean of {len(templates)} templates"
+    return f"the head is {count_things(labels, 'label')} as texts, {described}"
+
+
+def average_texts(each: Tensor, labels: int) -> Tensor:
     """``(labels · templates, D) → (labels, D)``, of length 1."""
     return divide_by_length(each.reshape(labels, -1, each.shape[1]).mean(dim=1))
 
 
-def _hash_texts(filled: list[str], ids: list[list[int]], tokenizer: TextTokenizer) -> str:
-    """With the tokens, which another version of ``tokenizers`` may make others of."""
+def hash_texts(filled: Sequence[str], ids: list[list[int]], tokenizer: TextTokenizer) -> str:
+    """SHA-256 of texts with their tokens, which another version of ``tokenizers`` may make others of."""
     files = "".join(f"{hash_file(path)}  {path.name}\n" for path in tokenizer.files)
-    return hashlib.sha256(json.dumps([files, filled, ids]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([files, list(filled), ids]).encode()).hexdigest()

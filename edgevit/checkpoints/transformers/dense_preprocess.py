@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgevit.checkpoints.preprocess_configs import HALF, IMAGENET, ConfigReader, Triple, is_size, take_numbers
+from edgevit.checkpoints.preprocess_configs import CLIP, HALF, IMAGENET, ConfigReader, Triple, is_size, take_numbers
 from edgevit.core.errors import CheckpointError
-from edgevit.pixels.preprocess import Preprocess
+from edgevit.pixels.preprocess import Preprocess, Resize
 
 Size = tuple[int, int]
 
@@ -29,6 +29,7 @@ class _Processor:
         normalization: Mean and standard deviation.
         antialias: Whether the filter widens where an image shrinks.
         divisor: What both sides are rounded up to.
+        squares: Whether it fills images up to squares unless it is told not to.
         steps: Steps that it has beside the usual ones, and that leave an image of the fixed size as it is.
     """
 
@@ -37,6 +38,7 @@ class _Processor:
     normalization: tuple[Triple, Triple] = IMAGENET
     antialias: bool = True
     divisor: int = 1
+    squares: bool = False
     steps: frozenset[str] = frozenset()
 
 
@@ -49,6 +51,8 @@ PROCESSORS: Mapping[str, _Processor] = {
     "Mask2Former": _Processor(_SHORTEST_800, divisor=32, steps=_PADDING | {"do_reduce_labels"}),
     "Eomt": _Processor({"shortest_edge": 640, "longest_edge": 640}, steps=frozenset({"do_split_image", "do_pad"})),
     "RfDetr": _Processor(_SHORTEST_800, antialias=False, steps=_PADDING),
+    "OwlViT": _Processor({"height": 768, "width": 768}, 3, CLIP),
+    "Owlv2": _Processor({"height": 960, "width": 960}, 2, CLIP, squares=True, steps=frozenset({"do_pad"})),
     "Yolos": _Processor(_SHORTEST_800, steps=_PADDING),
     "VitPose": _Processor({"height": 256, "width": 192}, steps=frozenset({"do_affine_transform"})),
 }
@@ -110,7 +114,7 @@ def read_dense_preprocess(
     preprocess, notes = reader.finish(
         height=sides[0],
         width=sides[1],
-        resize="warp" if warps else "shortest" if tiles else "squash",
+        resize=_choose_resize(reader, processor, tiles=tiles),
         resize_height=sides[0],
         resize_width=sides[1],
         crop_rounding="floor",
@@ -118,6 +122,18 @@ def read_dense_preprocess(
         **numbers,
     )
     return DensePreprocess(preprocess, edges or sides, tiles, notes)
+
+
+def _choose_resize(reader: ConfigReader, processor: _Processor, *, tiles: bool) -> Resize:
+    if "do_affine_transform" in processor.steps:
+        return "warp"
+    if processor.squares and reader.take_flag("do_pad", True):
+        reader.notes.append(
+            f"preprocessing: {reader.publisher} blurs an image that it shrinks by a Gaussian and takes the four pixels "
+            "around a place; here the filter of the resize widens, as everywhere else"
+        )
+        return "pad"
+    return "shortest" if tiles else "squash"
 
 
 def _find_name(reader: ConfigReader, names: tuple[str, ...]) -> str:
@@ -141,6 +157,8 @@ def _read_edges(reader: ConfigReader, processor: _Processor) -> Size | None:
     stored = reader.take("size", dict(processor.size))
     if is_size(stored):
         return stored, stored
+    if isinstance(stored, list | tuple) and len(stored) == 2:
+        stored = dict(zip(("height", "width"), stored, strict=True))
     values = {k: v for k, v in stored.items() if v is not None} if isinstance(stored, Mapping) else {}
     if all(is_size(value) for value in values.values()):
         if set(values) == {"height", "width"}:

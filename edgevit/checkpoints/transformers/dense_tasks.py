@@ -10,7 +10,7 @@ from edgevit.checkpoints.labels import read_labels
 from edgevit.checkpoints.preprocess_configs import is_size
 from edgevit.checkpoints.transformers.dense_preprocess import DensePreprocess, Size, read_dense_preprocess
 from edgevit.checkpoints.transformers.description import name_classes
-from edgevit.core.answer import Answer, Form
+from edgevit.core.answer import Answer, BoxScores, Form
 from edgevit.core.errors import CheckpointError
 from edgevit.core.task import Task
 from edgevit.pixels.preprocess import Preprocess
@@ -59,10 +59,19 @@ DENSE_CLASSES: Mapping[str, _Row] = {
     "Mask2FormerForUniversalSegmentation": _Row("mask_queries", _QUERIES, ("Mask2Former",)),
     "EomtForUniversalSegmentation": _Row("mask_queries", _QUERIES, ("Eomt",)),
     "RfDetrForObjectDetection": _Row("boxes", ("logits", "pred_boxes"), ("RfDetr",)),
+    "OwlViTForObjectDetection": _Row("boxes", ("logits", "pred_boxes"), ("OwlViT",)),
+    "Owlv2ForObjectDetection": _Row("boxes", ("logits", "pred_boxes"), ("Owlv2",)),
     "YolosForObjectDetection": _Row("boxes", ("logits", "pred_boxes"), ("Yolos",)),
     "VitPoseForPoseEstimation": _Row("heatmaps", ("heatmaps",), ("VitPose",)),
 }
 """By the class that ``config.json`` names."""
+
+_BOXES: Mapping[str, tuple[BoxScores, float]] = {
+    "RfDetr": ("sigmoid", 0.5),
+    "Yolos": ("softmax", 0.5),
+    "Owl": ("best_sigmoid", 0.1),
+}
+"""By how a detector's name begins: what its scores are, and transformers' threshold."""
 
 _MASK2FORMER_SIZE = (384, 384)
 """What its processor resizes masks to, whatever the image's size was."""
@@ -95,7 +104,7 @@ def read_dense(config: Mapping[str, Any], processor: Mapping[str, Any] | None, s
     read = read_dense_preprocess(processor, row.processors, _find_model_size(config), size)
     labels, notes = _read_names(config)
     answer = _make_answer(name, row, config, read, size)
-    if row.form == "depth":
+    if row.form == "depth" or answer.scores == "best_sigmoid":  # whose labels come with the build
         labels, notes = None, ()
     return DenseTask(Task(answer.task), read.preprocess, answer, labels, (*read.notes, *notes))
 
@@ -107,7 +116,8 @@ def _make_answer(name: str, row: _Row, config: Mapping[str, Any], read: DensePre
         mask_size = _MASK2FORMER_SIZE if name.startswith("Mask2Former") else size or read.stored
         return Answer(row.form, row.outputs, mask_size=mask_size, tiles=read.tiles)
     if row.form == "boxes":
-        return Answer(row.form, row.outputs, scores="sigmoid" if name.startswith("RfDetr") else "softmax")
+        scores, threshold = next((found for start, found in _BOXES.items() if name.startswith(start)))
+        return Answer(row.form, row.outputs, scores=scores, threshold=threshold)
     if row.form == "heatmaps":
         return Answer(row.form, row.outputs, edges=_read_edges(config))
     return Answer(row.form, row.outputs)
@@ -133,7 +143,7 @@ def _read_edges(config: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
 
 def _find_model_size(config: Mapping[str, Any]) -> Size | None:
     """Height and width that the model or its backbone names."""
-    for table in (config, config.get("backbone_config")):
+    for table in (config, config.get("backbone_config"), config.get("vision_config")):
         stored = table.get("image_size") if isinstance(table, Mapping) else None
         if is_size(stored):
             return stored, stored

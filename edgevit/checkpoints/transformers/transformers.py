@@ -19,12 +19,14 @@ from edgevit.checkpoints.files.files import CheckpointFiles
 from edgevit.checkpoints.files.wrappers import HEADS
 from edgevit.checkpoints.labels import read_scores
 from edgevit.checkpoints.preprocess_configs import read_transformers_preprocess
+from edgevit.checkpoints.texts.label_texts import LabelTexts
 from edgevit.checkpoints.transformers import dinov3
 from edgevit.checkpoints.transformers.description import Description, find_channels, name_classes
 from edgevit.checkpoints.transformers.swin import SWIN_KINDS, add_key_biases, describe_swin
 from edgevit.checkpoints.transformers.vit import VIT_KINDS, choose_class, describe_vit, make_names
 from edgevit.checkpoints.transformers.whole import is_whole, read_whole_model
 from edgevit.core.errors import CheckpointError, format_offenders
+from edgevit.core.progress import Progress, ignore_progress
 from edgevit.models import ViTConfig
 from edgevit.models.model import Model
 
@@ -65,8 +67,17 @@ def owns_names(tensors: Iterable[str]) -> bool:
     return any(name.endswith(ends) for name in tensors)
 
 
-def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> Model:
-    """Read a transformers folder; see :func:`edgevit.checkpoints.read_checkpoint`."""
+def read(
+    files: CheckpointFiles,
+    arch: str | None,
+    image_size: Size | None,
+    texts: LabelTexts | None = None,
+    progress: Progress = ignore_progress,
+) -> Model:
+    """Read a transformers folder; see :func:`edgevit.checkpoints.read_checkpoint`.
+
+    ``texts`` are read only where :func:`~edgevit.checkpoints.transformers.open_vocabulary.takes_labels` says so.
+    """
     config = files.config
     whole = is_whole(config)
     _check_code(config, files.source)
@@ -78,7 +89,7 @@ def read(files: CheckpointFiles, arch: str | None, image_size: Size | None) -> M
             "leave --arch out: it is for bare weight files",
         )
     if whole:
-        return read_whole_model(files, image_size)
+        return read_whole_model(files, image_size, texts, progress)
     files.require_weights()
     return read_model(files, config, image_size, LAYOUT)
 

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,13 @@ from edgevit.checkpoints.onnx_file.answers import open_outputs
 from edgevit.checkpoints.onnx_file.file import ForeignFile, read_file
 from edgevit.checkpoints.onnx_file.whole import WholeModule
 from edgevit.checkpoints.onnx_file.whole_reader import read_whole_file
+from edgevit.checkpoints.texts.label_texts import LabelTexts
 from edgevit.checkpoints.transformers.dense_tasks import DenseTask, find_dense_class, read_dense
+from edgevit.checkpoints.transformers.open_vocabulary import LabelledDetector, Queries, read_queries, takes_labels
 from edgevit.core.cache import StageCache
 from edgevit.core.errors import CheckpointError, last_line
 from edgevit.core.packages import require_package
+from edgevit.core.progress import Progress, ignore_progress
 from edgevit.models.export import quiet_exporter
 from edgevit.models.model import Model
 
@@ -42,53 +46,90 @@ def is_whole(config: Mapping[str, Any]) -> bool:
     return find_dense_class(config) is not None
 
 
-def read_whole_model(files: CheckpointFiles, image_size: Size | None) -> Model:
+def read_whole_model(
+    files: CheckpointFiles,
+    image_size: Size | None,
+    texts: LabelTexts | None = None,
+    progress: Progress = ignore_progress,
+) -> Model:
     """Read a folder of a whole model; see :func:`edgevit.checkpoints.read_checkpoint`.
 
     Raises:
-        CheckpointError: It cannot be loaded or exported, or no encoder is found in it.
+        CheckpointError: It cannot be loaded or exported, no encoder is found in it, or it needs labels and has none.
+        DataError: Texts of labels are longer than the text tower takes.
         MissingPackageError: transformers is not installed.
     """
     files.require_weights()
     name = find_dense_class(files.config)
     assert name is not None
     dense = read_dense(files.config, files.image_processor, image_size)
-    file, exporter = _find_export(files, name, dense, 1)
+    queries = read_queries(files, texts) if takes_labels(files.config) else None
+    folder = _Folder(files, name, dense, queries)
+    file, exporter = folder.find_export(1, progress)
     notes = (*dense.notes, f"exported by {exporter}")
     model = read_whole_file(files, file, dense.preprocess, (), notes)
     assert isinstance(model.module, WholeModule)
-    model.module.export_for = lambda batch: _find_export(files, name, dense, batch)[0]
+    model.module.export_for = lambda batch: folder.find_export(batch)[0]
     model.module.config = dataclasses.replace(model.module.config, batch=None)
     source = dataclasses.replace(model.source, layout="transformers folder", architecture=name)
-    return dataclasses.replace(model, task=dense.task, labels=dense.labels, source=source, answer=dense.answer)
+    labels = dense.labels
+    if queries is not None:
+        labels = queries.labels
+        source = dataclasses.replace(
+            source, notes=(*source.notes, queries.note), templates=queries.templates, texts=queries.texts
+        )
+    return dataclasses.replace(model, task=dense.task, labels=labels, source=source, answer=dense.answer)
 
 
-def _find_export(files: CheckpointFiles, name: str, dense: DenseTask, batch: int) -> tuple[ForeignFile, str]:
-    """The model's file for a number of images a call, made now or from the cache, and what wrote it."""
-    size = (dense.preprocess.height, dense.preprocess.width)
-    inputs: dict[str, Any] = {
-        "checkpoint": files.sha256(),
-        "size": list(size),
-        "class": name,
-        "transformers": _find_version(),
-    }
-    if batch != 1:
-        inputs["batch"] = batch
+@dataclass(frozen=True)
+class _Folder:
+    """What an export is made from.
 
-    def export(folder: Path) -> None:
-        _export(files, name, dense, batch, folder)
+    Attributes:
+        files: The checkpoint.
+        name: Its class.
+        dense: What its configurations say.
+        queries: Of labels that were given as texts.
+    """
 
-    folder, _ = StageCache().run("whole_export", inputs, export)
-    record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
-    exporter = f"transformers {record['transformers']} and torch's {record['exporter']}"
-    return read_file(folder / ONNX_FILE, size), exporter
+    files: CheckpointFiles
+    name: str
+    dense: DenseTask
+    queries: Queries | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of its images."""
+        return self.dense.preprocess.height, self.dense.preprocess.width
+
+    def find_export(self, batch: int, progress: Progress = ignore_progress) -> tuple[ForeignFile, str]:
+        """The file for a number of images a call, made now or from the cache, and what wrote it."""
+        inputs: dict[str, Any] = {"checkpoint": self.files.sha256(), "size": list(self.size), "class": self.name}
+        inputs["transformers"] = _find_version()
+        if self.queries is not None:
+            inputs |= {"texts": self.queries.texts, "labels": len(self.queries.labels)}
+        if batch != 1:
+            inputs["batch"] = batch
+
+        def export(made: Path) -> None:
+            _export(self, batch, made, progress)
+
+        made, _ = StageCache().run("whole_export", inputs, export)
+        record = json.loads((made / RECORD_FILE).read_text(encoding="utf-8"))
+        exporter = f"transformers {record['transformers']} and torch's {record['exporter']}"
+        return read_file(made / ONNX_FILE, self.size), exporter
 
 
-def _export(files: CheckpointFiles, name: str, dense: DenseTask, batch: int, folder: Path) -> None:
+def _export(source: _Folder, batch: int, folder: Path, progress: Progress) -> None:
     """Write the graph by the first of torch's exporters whose graph answers as the module does."""
+    files, name, outputs = source.files, source.name, source.dense.answer.outputs
     transformers = require_package("transformers", f"exporting {name}")
-    module = _Outputs(_load(transformers, name, files), dense.answer.outputs).eval()
-    size = (batch, 3, dense.preprocess.height, dense.preprocess.width)
+    size = (batch, 3, *source.size)
+    model = _load(transformers, name, files)
+    module: nn.Module = _Outputs(model, outputs)
+    if source.queries is not None:
+        module = LabelledDetector(model, outputs, source.queries, source.size, progress)
+    module.eval()
     pixels = torch.from_numpy(np.random.default_rng(0).normal(size=size).astype(np.float32))
     try:
         with torch.inference_mode():
@@ -105,7 +146,7 @@ def _export(files: CheckpointFiles, name: str, dense: DenseTask, batch: int, fol
         for old in folder.iterdir():
             old.unlink()
         try:
-            _write(module, pixels, exporter, path)
+            _write(module, outputs, pixels, exporter, path)
             found = open_outputs(read_file(path).keep_outputs())(pixels.numpy())
         except CheckpointError as exc:
             problems.append(f"{exporter}: {exc.message}")
@@ -187,7 +228,7 @@ def _quiet_transformers(transformers: Any) -> Any:
             log.enable_progress_bar()
 
 
-def _write(module: nn.Module, pixels: Tensor, exporter: str, path: Path) -> None:
+def _write(module: nn.Module, outputs: tuple[str, ...], pixels: Tensor, exporter: str, path: Path) -> None:
     more: dict[str, Any] = {"dynamo": False}
     if exporter == "dynamo":
         more = {"dynamo": True, "external_data": True, "verbose": False}
@@ -198,7 +239,7 @@ def _write(module: nn.Module, pixels: Tensor, exporter: str, path: Path) -> None
             str(path),
             opset_version=_OPSETS[exporter],
             input_names=["pixel_values"],
-            output_names=list(module.names),  # type: ignore[arg-type]
+            output_names=list(outputs),
             **more,
         )
 

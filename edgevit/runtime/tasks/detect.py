@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
+from edgevit.core.answer import BoxScores
 from edgevit.pixels.placement import Placement
 from edgevit.runtime.tasks.answers import Detections
 from edgevit.runtime.tasks.sample import Floats
@@ -17,7 +16,7 @@ def read_boxes(
     placement: Placement,
     sides: tuple[int, int],
     *,
-    scores: Literal["softmax", "sigmoid"],
+    scores: BoxScores,
     threshold: float,
     labels: tuple[str, ...] | None,
 ) -> Detections:
@@ -29,16 +28,21 @@ def read_boxes(
         placement: Of the image in the input.
         sides: Height and width of the input.
         scores: ``softmax``: the likeliest class of every query. ``sigmoid``: as RF-DETR, the Q likeliest pairs of a
-            query and a class, so that a query may count more than once.
+            query and a class, so that a query may count more than once. ``best_sigmoid``: as OWL-ViT, the likeliest
+            class of every query.
         threshold: What a score has to be above.
         labels: Names of the classes.
     """
+    found: Floats
     if scores == "sigmoid":
-        with np.errstate(over="ignore"):
-            shares: Floats = (np.float32(1) / (np.float32(1) + np.exp(-logits))).ravel()
+        shares = _apply_sigmoid(logits).ravel()
         order = np.argsort(-shares, kind="stable")[: len(logits)]
         queries, classes = np.divmod(order, logits.shape[1])
-        found: Floats = shares[order]
+        found = shares[order]
+    elif scores == "best_sigmoid":
+        largest = logits.max(axis=1)
+        queries = np.argsort(-largest, kind="stable")
+        classes, found = logits.argmax(axis=1)[queries], _apply_sigmoid(largest)[queries]
     else:
         exps = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities = (exps / exps.sum(axis=1, keepdims=True))[:, :-1]
@@ -50,3 +54,9 @@ def read_boxes(
     corners = np.stack([centre - half, centre + half], axis=1) * np.array([sides[1], sides[0]], np.float32)
     placed = placement.to_image(corners).reshape(-1, 4)
     return Detections(placed.astype(np.float32), found[kept], classes[kept].astype(np.int32), labels)
+
+
+def _apply_sigmoid(logits: Floats) -> Floats:
+    with np.errstate(over="ignore"):
+        shares: Floats = np.float32(1) / (np.float32(1) + np.exp(-logits))
+    return shares

@@ -18,6 +18,7 @@ from edgevit.core.task import Task
 from edgevit.graph.passes.optimize import optimize_graph
 from edgevit.models.export import export_model
 from edgevit.models.select_task import select_task
+from edgevit.models.vit import ViTConfig
 from tests.support.foreign_exports import HF_DINO, SWIN, VIT, silence
 from tests.support.reference import import_timm, import_transformers, randomise, relative_error
 from tests.support.small_graphs import run_graph
@@ -134,6 +135,37 @@ def test_output_that_is_called_an_embedding_is_projected_and_no_classes(tmp_path
     assert (model.classes, chosen.config.features, chosen.config.projection) == (0, 6, 6)
     assert compare(chosen.module, theirs) <= 1e-4
     assert read_checkpoint(write(theirs, tmp_path / "n.onnx")).classes == 6
+
+
+@pytest.mark.parametrize("norm", ["pre_layrnorm", ""])
+def test_image_tower_of_clip_has_its_norm_before_the_blocks(norm: str, tmp_path: Path) -> None:
+    transformers = import_transformers()
+    sizes = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 3}
+    config = transformers.CLIPVisionConfig(**sizes, image_size=32, patch_size=8, projection_dim=24)
+    theirs = randomise(transformers.CLIPVisionModelWithProjection(config))
+    if not norm:
+        theirs.vision_model.pre_layrnorm = nn.Identity()
+    tower = Changed(theirs, lambda out: out.image_embeds)
+    model = read_checkpoint(write(tower, tmp_path / "m.onnx", output="image_embeds"))
+    assert model.source.notes[0].startswith("the whole graph was recognised: ViT, 2 blocks")
+    found = model.config
+    assert isinstance(found, ViTConfig)
+    assert (found.norm_before_blocks, found.activation, found.features) == (bool(norm), "quick_gelu", 24)
+    assert compare(select_task(model, Task("embed")).module, tower) <= 1e-4
+
+
+@pytest.mark.parametrize("change", ["scaled", "turned", "epsilon"])
+def test_norm_before_the_blocks_that_the_canonical_one_is_not_is_left_alone(change: str, tmp_path: Path) -> None:
+    theirs: Any = make_vit()
+    norm = randomise(nn.LayerNorm(48, eps=1e-3 if change == "epsilon" else 1e-6))
+    changes: dict[str, Callable[[Tensor], Tensor]] = {
+        "scaled": lambda x: x * 2 + 1,
+        "turned": lambda x: x.flip(1),
+        "epsilon": lambda x: x,
+    }
+    theirs.norm_pre = Changed(norm, changes[change])
+    model = read_checkpoint(write(theirs, tmp_path / "m.onnx"))
+    assert not isinstance(model.config, ViTConfig)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,9 @@ CASES: list[tuple[str, str, dict[str, Any], float]] = [
     # transformers resizes in float; an engine takes 8 bits
     ("RfDetrForObjectDetection", "RfDetr", {"size": SQUARE}, 0.501),
     ("YolosForObjectDetection", "Yolos", {"size": SQUARE}, 1e-3),
+    ("OwlViTForObjectDetection", "OwlViT", {"size": SQUARE}, 1e-3),
+    # likewise; and the torch that resizes 8 bits rounds twice
+    ("Owlv2ForObjectDetection", "Owlv2", {"size": {"height": 160, "width": 190}}, 1.01),
 ]
 
 
@@ -115,6 +118,25 @@ def test_what_cannot_be_reproduced_when_stored_is_refused(
 ) -> None:
     with pytest.raises(CheckpointError, match=match):
         read_dense({"architectures": [architecture]}, stored, None)
+
+
+@pytest.mark.parametrize("size", [(300, 400), (700, 450)])
+def test_input_of_owlv2_when_an_image_shrinks_is_near_the_processors(size: tuple[int, int]) -> None:
+    """Theirs is a Gaussian and four pixels of what it gives."""
+    processor = import_transformers().Owlv2ImageProcessor(size={"height": 160, "width": 160})
+    task = read_dense({"architectures": ["Owlv2ForObjectDetection"]}, processor.to_dict(), None)
+    photo, preprocess = make_photo(*size), task.preprocess
+    (wanted,) = processor(photo, return_tensors="np")["pixel_values"]
+    ours = to_nchw(preprocess.normalize(preprocess.apply(photo)))
+    scale = (np.asarray(preprocess.std) / preprocess.rescale)[:, None, None]
+    assert np.sqrt(np.square((ours - wanted) * scale).mean()) < 3
+    assert any("blurs an image that it shrinks" in note for note in task.notes)
+
+
+def test_size_when_it_is_stored_as_a_list_is_height_and_width() -> None:
+    """As in the first folders of OWL-ViT."""
+    task = read_dense({"architectures": ["OwlViTForObjectDetection"]}, {"size": [96, 112]}, None)
+    assert (task.preprocess.height, task.preprocess.width) == (96, 112)
 
 
 def test_edges_when_they_are_no_pairs_are_refused() -> None:

@@ -109,7 +109,7 @@ def test_apply_without_antialiasing_of_real_photos_equals_python(pixels, assets:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    resize=st.sampled_from(["shortest", "longest", "crop"]),
+    resize=st.sampled_from(["shortest", "longest", "crop", "pad"]),
     size=st.tuples(st.integers(1, 2**15), st.integers(1, 60)),
     turned=st.booleans(),
     target=st.tuples(st.integers(1, 400), st.integers(1, 400)) | st.integers(1, 400).map(lambda side: (side, side)),

@@ -153,6 +153,21 @@ def test_boxes_when_random_are_yolos(size: tuple[int, int], threshold: float | N
     check_boxes(found, {key: values[order] for key, values in wanted.items()})
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("threshold", [None, 0.0, 0.9])
+@pytest.mark.parametrize("kind", ["OwlViT", "Owlv2"])
+def test_boxes_when_random_are_owls(kind: str, size: tuple[int, int], threshold: float | None) -> None:
+    processor = getattr(import_transformers(), f"{kind}ImageProcessor")(size={"height": 64, "width": 64})
+    task = read(f"{kind}ForObjectDetection", processor)
+    shares = np.random.default_rng(2).random((1, 30, 4), np.float32)
+    arrays, outputs = make_outputs(logits=draw(1, 30, 5), pred_boxes=shares)
+    found = answer_image(task.answer, task.preprocess, arrays, size, threshold=threshold)
+    given = 0.1 if threshold is None else threshold
+    (wanted,) = processor.post_process_object_detection(outputs, threshold=given, target_sizes=[size])
+    order = torch.argsort(-wanted["scores"], stable=True)  # transformers leaves them in the order of the patches
+    check_boxes(found, {key: values[order] for key, values in wanted.items()})
+
+
 def check_boxes(found: Any, wanted: Mapping[str, torch.Tensor]) -> None:
     assert isinstance(found, Detections)
     np.testing.assert_array_equal(found.classes, wanted["labels"].numpy())
@@ -207,7 +222,7 @@ def test_input_of_a_box_when_sampled_is_vitposes_pixel_by_pixel(size: tuple[int,
     np.testing.assert_array_equal(task.preprocess.apply(photo), ours[0])
 
 
-@pytest.mark.parametrize("resize", ["squash", "longest", "shortest", "warp"])
+@pytest.mark.parametrize("resize", ["squash", "longest", "shortest", "pad", "warp"])
 def test_keypoints_when_the_image_is_shown_in_another_way_lie_where_its_spots_do(resize: Any) -> None:
     """A bright spot in the image is a peak in the input; the input itself, smoothed by nothing, is the heatmap."""
     height, width = 96, 128

@@ -133,7 +133,7 @@ PreprocessOptions read_preprocess(const Value& table) {
   options.width = static_cast<int>(*table.find("width")->whole());
   options.resize_height = static_cast<int>(*table.find("resize_height")->whole());
   options.resize_width = static_cast<int>(*table.find("resize_width")->whole());
-  options.resize = read_choice(table, "resize", {"shortest", "longest", "squash", "crop", "none", "warp"}, Resize::none);
+  options.resize = read_choice(table, "resize", {"shortest", "longest", "squash", "crop", "pad", "none", "warp"}, Resize::none);
   options.interpolation = read_choice(
       table, "interpolation", {"nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"}, Interpolation::bilinear);
   options.resampling = read_choice(table, "resampling", {"pillow", "torch"}, Resampling::pillow);

@@ -34,6 +34,7 @@ Size find_resized(const PreprocessOptions& options, int64_t height, int64_t widt
       return {height, width};
     case Resize::squash:
     case Resize::crop:
+    case Resize::pad:
     case Resize::warp:
       return {options.resize_height, options.resize_width};
     case Resize::shortest:
@@ -55,8 +56,10 @@ Size find_resized(const PreprocessOptions& options, int64_t height, int64_t widt
   return {scale(height), scale(width)};
 }
 
-/// The largest part with the aspect ratio that is resized to, rounded as Keras does: always down.
+/// What is resized. Of `crop` the largest part with that aspect ratio, rounded as Keras does: always down.
 Box find_cut(const PreprocessOptions& options, int64_t height, int64_t width) {
+  const int side = static_cast<int>(std::max(height, width));
+  if (options.resize == Resize::pad) return {0, 0, side, side};
   if (options.resize != Resize::crop) return {0, 0, static_cast<int>(width), static_cast<int>(height)};
   const int64_t wide = options.resize_width;
   const int64_t high = options.resize_height;
@@ -81,10 +84,13 @@ int find_offset(const PreprocessOptions& options, int size, int crop) {
 
 Geometry plan_geometry(const PreprocessOptions& options, int width, int height) {
   const Size size = find_resized(options, height, width);
-  if (size.height > kMostPixels / size.width) {
+  Size made = size;
+  const int64_t side = std::max(width, height);
+  if (options.resize == Resize::pad && side * side > size.height * size.width) made = {side, side};  // as in Python
+  if (made.height > kMostPixels / made.width) {
     throw Failure(EDGEVIT_IMAGE,
                   "the image: " + std::to_string(width) + " × " + std::to_string(height) + " pixels would become " +
-                      std::to_string(size.width) + " × " + std::to_string(size.height) + " before the crop",
+                      std::to_string(made.width) + " × " + std::to_string(made.height) + " before the crop",
                   "crop the image to a less extreme aspect ratio");
   }
   Geometry found{};

@@ -37,7 +37,7 @@ void Preprocessor::apply(const edgevit_image& image, uint8_t* out, PixelWorkspac
                   "sample them in the application and call edgevit_run, or open the bundle in Python");
   }
   PixelWorkspace::Parts& parts = *workspace.parts;
-  const Source source(image, *parts.kernels);
+  const Source source(image, *parts.kernels, options_.fill);
   const Geometry geometry = plan_geometry(options_, source.width(), source.height());
   fill_around(options_, geometry, out);
   const auto row = static_cast<size_t>(options_.width) * 3;

@@ -11,7 +11,7 @@
 namespace edgevit::detail {
 
 enum class Interpolation { nearest, box, bilinear, hamming, bicubic, lanczos };
-enum class Resize { shortest, longest, squash, crop, none, warp };
+enum class Resize { shortest, longest, squash, crop, pad, none, warp };
 enum class Resampling { pillow, torch };
 enum class CropRounding { round, floor };
 

@@ -1,5 +1,6 @@
 #include "pixels/source.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -45,7 +46,8 @@ bool has_planes(edgevit_format format) { return format == EDGEVIT_NV12 || format
 
 }  // namespace
 
-Source::Source(const edgevit_image& image, const Kernels& kernels) : image_(image), kernels_(&kernels) {
+Source::Source(const edgevit_image& image, const Kernels& kernels, const std::array<uint8_t, 3>& fill)
+    : image_(image), kernels_(&kernels), fill_(fill) {
   const int64_t row_bytes = pixel_bytes(check_format(image)) * image.width;
   if (image.width < 1 || image.height < 1) {
     throw Failure(EDGEVIT_IMAGE,
@@ -148,10 +150,22 @@ RowWindow::RowWindow(const Source& source, const Box& cut, int first, int last, 
 const uint8_t* RowWindow::get(int row) {
   const auto slot = static_cast<size_t>(row % kept_);
   if (memory_.numbers[slot] != row) {
-    memory_.rows[slot] = source_.load(top_ + row, first_, last_, rooms_ + room_ * slot);
+    memory_.rows[slot] = read(top_ + row, rooms_ + room_ * slot);
     memory_.numbers[slot] = row;
   }
   return memory_.rows[slot];
+}
+
+const uint8_t* RowWindow::read(int row, uint8_t* room) const {
+  const int last = row < source_.height() ? std::max(first_, std::min(last_, source_.width())) : first_;
+  const size_t inside = static_cast<size_t>(last - first_) * 3;
+  const uint8_t* pixels = inside > 0 ? source_.load(row, first_, last, room) : room;
+  if (last == last_) return pixels;
+  if (pixels != room) std::memmove(room, pixels, inside);
+  for (int column = last; column < last_; ++column) {
+    std::memcpy(room + static_cast<size_t>(column - first_) * 3, source_.fill().data(), 3);
+  }
+  return room;
 }
 
 }  // namespace edgevit::detail

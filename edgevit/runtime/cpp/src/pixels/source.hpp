@@ -1,6 +1,7 @@
 // Source: the caller's image, checked, as rows of RGB.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -16,10 +17,13 @@ class Source {
  public:
   /// Throws Failure: EDGEVIT_IMAGE where there are no pixels or more than 2³⁰ bytes, EDGEVIT_ARGUMENT for a stride,
   /// format or plane that is not possible.
-  Source(const edgevit_image& image, const Kernels& kernels);
+  ///
+  /// `fill` is the colour of what lies to the right of the image and below it.
+  Source(const edgevit_image& image, const Kernels& kernels, const std::array<uint8_t, 3>& fill);
 
   int width() const noexcept { return image_.width; }
   int height() const noexcept { return image_.height; }
+  const std::array<uint8_t, 3>& fill() const noexcept { return fill_; }
 
   /// Where columns `first` to `last` of a row are RGB with kSlack bytes behind them that may be read: in the image
   /// itself, or in `room`, which has space for `room_for(first, last)`.
@@ -35,6 +39,7 @@ class Source {
 
   edgevit_image image_;
   const Kernels* kernels_;
+  std::array<uint8_t, 3> fill_;
   const uint8_t* end_ = nullptr;  // of a packed image's memory
 };
 
@@ -47,13 +52,15 @@ class RowWindow {
     std::vector<int> numbers;
   };
 
-  /// Columns `first` to `last` of the cut; `kept` rows stay valid at a time.
+  /// Columns `first` to `last` of the cut, which may be larger than the image at the right and at the bottom; `kept` rows stay valid at a time.
   RowWindow(const Source& source, const Box& cut, int first, int last, int kept, Memory& memory);
 
   /// A row, counted from the cut's first.
   const uint8_t* get(int row);
 
  private:
+  const uint8_t* read(int row, uint8_t* room) const;
+
   const Source& source_;
   int top_;
   int first_;

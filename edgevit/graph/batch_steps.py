@@ -247,18 +247,30 @@ def _beside(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Pl
 
 
 def _einsum(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Place:
-    equation = node.attributes.get_string("equation", "").replace(" ", "")
-    before, _, result = equation.partition("->")
-    terms = before.split(",")
-    whole = bool(result) and "." not in equation
-    letters = {terms[number][place.axis] for number, place in found} if whole else set()
-    _check(whole and len(letters) == 1 and letters <= set(result), node, found[0][1])
+    before, _, result = node.attributes.get_string("equation", "").replace(" ", "").partition("->")
+    terms = [
+        _name_axes(term, len(require_shape(value, node)))
+        for term, value in zip(before.split(","), node.inputs, strict=True)
+    ]
+    result = _name_axes(result, len(require_shape(node.outputs[0], node)))
+    letters = {terms[number][place.axis] for number, place in found}
+    _check(len(letters) == 1 and letters <= set(result), node, found[0][1])
     _check(all(place.inner == 1 for _, place in found), node, found[0][1])
     letter = letters.pop()
     for number, term in enumerate(terms):
-        if letter in term and number not in dict(found):
+        if (
+            letter in term
+            and number not in dict(found)
+            and require_shape(node.inputs[number], node)[term.index(letter)] > 1
+        ):
             walk.repeat_constant(node, number, term.index(letter))
     return Place(result.index(letter), 1)
+
+
+def _name_axes(term: str, rank: int) -> str:
+    """A letter for every axis, digits from the last on for those of an ellipsis; no letters where nothing is stated."""
+    more = rank - len(term.replace("...", ""))
+    return term.replace("...", "".join(str(number) for number in range(more)[::-1]))
 
 
 def _quantize(node: ir.Node, found: Sequence[tuple[int, Place]], walk: Walk) -> Place:

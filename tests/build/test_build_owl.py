@@ -31,7 +31,14 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def build(kind: OwlKind, precision: str, images: tuple[Path, Path], out: Path) -> BuildResult:
-    recipe = Recipe(precision=precision, latency_runs=2, latency_seconds=0.05, tune_settings=False)  # type: ignore[arg-type]
+    batch = (1, 1, 2) if kind == "OwlViT" else (1, 1, 1)
+    recipe = Recipe(
+        precision=precision,  # type: ignore[arg-type]
+        latency_runs=2,
+        latency_seconds=0.05,
+        tune_settings=False,
+        batch=batch,
+    )
     labels = out.parent / f"{out.name}.txt"
     labels.write_text("\n".join(NAMES))
     calibration, validation = images

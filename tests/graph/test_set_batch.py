@@ -135,6 +135,9 @@ OPEN = {
     "an Einsum with a constant of every image": _S["apart"] + constant("c", np.tile(WINDOWS[:1], (4, 1, 1)))
     + 'a = Reshape (x, apart) e = Einsum <equation = "bqc,bkc->bqk"> (c, a) ' + constant("f", np.asarray([4, 4]))
     + "y = Reshape (e, f)",
+    "an Einsum with one constant for all images": _S["apart"] + constant("c", WINDOWS[:1])
+    + 'a = Reshape (x, apart) e = Einsum <equation = "...qc,...kc->...qk"> (c, a) ' + constant("f", np.asarray([4, 4]))
+    + "y = Reshape (e, f)",
     "a grid of every image": _S["map"] + constant("c", np.tile(draw(1, 2, 2, 2, seed=1) / 3, (4, 1, 1, 1)))
     + "m = Reshape (x, map) g = GridSample (m, c) " + constant("f", np.asarray([4, 4])) + "y = Reshape (g, f)",
     "the largest of every image": constant("k", np.asarray([2]))
@@ -164,6 +167,16 @@ def test_open_graph_answers_any_number_of_images_as_the_fixed_one_does(case: str
     expected = np.concatenate([run(fixed, {"x": x[:4]}), run(fixed, {"x": x[4:]})])
     for count in (1, 4, 7):
         np.testing.assert_allclose(run(graph, {"x": x[:count]}), expected[:count], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("new", [1, 3])
+@pytest.mark.parametrize("case", [case for case in OPEN if case != "a mask that is written"])
+def test_graph_for_another_number_of_images_answers_as_before(case: str, new: int) -> None:
+    fixed = parse(OPEN[case], inputs="float[4,6] x")
+    graph = fixed.copy()
+    set_batch(graph, 4, new)
+    x = draw(4, 6)
+    np.testing.assert_allclose(run(graph, {"x": x[:new]}), run(fixed, {"x": x})[:new], rtol=1e-6, atol=1e-6)
 
 
 OPEN_MIXED = {

@@ -79,8 +79,9 @@ class WholeModule(nn.Module):
         self.file, self.taps, self.streams, self.near = file, found.taps, found.streams, found.near
         self.encoder = encoder
         self.tapped = add_outlets(encoder, found.taps)
-        self.config = WholeConfig(file.image_size, classes, file.batch, outputs)
-        carried = load_carried(file, found.streams, file.batch or 1)
+        # One image is what ONNX calls no batch: nothing tells it from any other axis of one. Several were restated.
+        self.config = WholeConfig(file.image_size, classes, 1 if file.batch == 1 else None, outputs)
+        carried = load_carried(file, found.streams, 1)
         self.carried_ops = dict(carried.op_counts())
         self.chooses = bool(find_choices(carried))
         self.sites = carried.sites()  # of what is carried, by the file's names

@@ -50,15 +50,16 @@ def read_whole_file(
         raise CheckpointError(f"{file.path} has no output of float32", "export it with its maps, boxes or logits")
     dropped = [name for name in (file.output, *file.others) if name and name not in kept.whole]
     try:
-        graph, records = load_graph(kept, file.batch or 1)
+        graph, records = load_graph(kept, 1)
         records = (*records, *apply_passes(graph, FOREIGN))
         refuse_branches(graph, kept)
         whole = _read(kept, graph, classes=0)
     except MismatchError as exc:
         refused = f"{exc.site}: {exc.reason}" if exc.site != "graph" else exc.reason
+        of_one = ", for one image" if file.batch not in (None, 1) else ""
         raise CheckpointError(
             f"{file.path} gives no logits, and no encoder was found in it whole: {refused}",
-            "edgevit builds what surrounds a ViT or a Swin; export it at a fixed size, in evaluation mode",
+            f"edgevit builds what surrounds a ViT or a Swin; export it at a fixed size{of_one}, in evaluation mode",
         ) from exc
     if dropped:
         notes = (*notes, f"left out are outputs of another type than float32: {', '.join(dropped)}")
@@ -86,7 +87,7 @@ def _read(file: ForeignFile, graph: Graph, classes: int) -> Whole:
         shape = static_shape(value)
         if shape is None:
             raise MismatchError(value.producer(), f"the shape of the output {value.name} depends on the image")
-        if not shape or shape[0] != (file.batch or 1):
+        if not shape or shape[0] != 1:
             raise MismatchError(value.producer(), f"the output {value.name} is {shape}, without an axis of images")
         name = "logits" if classes else _make_name(value.name or f"output{number}")
         specs.append(TensorSpec(name, ("batch", *shape[1:]), "float32"))

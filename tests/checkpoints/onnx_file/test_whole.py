@@ -127,10 +127,10 @@ def make(kind: Callable[[], nn.Module]) -> nn.Module:
     return module.eval()
 
 
-def write(module: nn.Module, path: Path, names: tuple[str, ...], **more: Any) -> Path:
+def write(module: nn.Module, path: Path, names: tuple[str, ...], batch: int = 1, **more: Any) -> Path:
     with silence():
         torch.onnx.export(
-            module, (torch.randn(1, 3, SIZE, SIZE),), path, dynamo=False, opset_version=17,
+            module, (torch.randn(batch, 3, SIZE, SIZE),), path, dynamo=False, opset_version=17,
             input_names=["image"], output_names=list(names), **more,
         )  # fmt: skip
     return path
@@ -229,6 +229,19 @@ def test_batch_is_fixed_or_as_large_as_is_asked_for(tmp_path: Path) -> None:
     fixed = read_checkpoint(write(module, tmp_path / "fixed.onnx", ("mask",)))
     with pytest.raises(CompileError, match="exported for 1 images a call, not 3"):
         export_model(fixed, ExportForm(), batch=(3, 3, 3))
+
+
+@pytest.mark.parametrize("make_one", [Saliency, SeveralTaps, SwinPyramid])
+def test_file_of_four_images_is_built_for_any_number(make_one: Callable[[], nn.Module], tmp_path: Path) -> None:
+    module = make(make_one)
+    names = NAMES[: 1 + (make_one is SeveralTaps)]
+    model = read_checkpoint(write(module, tmp_path / "four.onnx", names, batch=4))
+    assert isinstance(model.module, WholeModule)
+    for batch in (1, 3):
+        graph = optimize_graph(export_model(model, ExportForm(), batch=(batch, batch, batch))[0])[0]
+        found = run_graph(graph, [draw(batch)], list(names))
+        for ours, theirs in zip(found, answer(module, model, draw(batch)), strict=True):
+            assert relative_error(torch.from_numpy(ours), theirs) <= 1e-4
 
 
 def test_encoder_of_a_whole_model_gives_embeddings_by_itself(tmp_path: Path) -> None:

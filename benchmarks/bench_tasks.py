@@ -39,6 +39,7 @@ from benchmarks.peer_quantizers import normalize, quantize_nncf
 from benchmarks.task_engine import TaskEngine, share_of_same
 from benchmarks.task_models import MODELS, TaskModel
 from benchmarks.task_table import DOCUMENT, PARITY_BAR, RESULTS, TABLE, render_table, write_page
+from edgevit.checkpoints.texts.label_texts import LabelTexts
 from edgevit.core.cache_folder import VARIABLE
 from edgevit.measure.machine.local import describe_machine
 from edgevit.models.model import Model
@@ -78,7 +79,8 @@ class Bench:
 
         if not (self.folder / "checkpoint" / "preprocessor_config.json").is_file():
             self.model.save(self.folder / "checkpoint")
-        return read_checkpoint(self.folder / "checkpoint")
+        texts = LabelTexts(self.model.labels) if self.model.labels else None
+        return read_checkpoint(self.folder / "checkpoint", texts=texts)
 
     @functools.cached_property
     def judged(self) -> list[npt.NDArray[np.uint8]]:
@@ -98,11 +100,11 @@ class Bench:
         load = getattr(import_transformers(), self.model.kind).from_pretrained
         module = load(folder, attn_implementation="eager", dtype=torch.float32).eval().to(dtype)
         assert self.read.answer is not None
-        rows = []
+        rows, texts = [], self.model.list_inputs(folder)
         with torch.inference_mode():
             for pixels in self.judged[:count]:
                 values = torch.from_numpy(normalize(pixels, self.read.preprocess)).to(dtype)
-                result = module(pixel_values=values, return_dict=True)
+                result = module(pixel_values=values, return_dict=True, **texts)
                 rows.append([result[name].numpy() for name in self.read.answer.outputs])
         return rows
 
@@ -124,7 +126,11 @@ def check_parity(bench: Bench) -> dict[str, Any]:
         round(float(np.std(values, axis=0).mean() / np.std(values)), 3)
         for values in map(np.stack, zip(*wanted, strict=True))
     ]
-    return {**row, "spread": spread, "export": bench.read.source.notes[-1]}
+    return {
+        **row,
+        "spread": spread,
+        "export": next(note for note in bench.read.source.notes if note.startswith("exported by")),
+    }
 
 
 def find_error(found: Sequence[Sequence[Values]], wanted: Sequence[Sequence[Values]]) -> float:

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgevit.checkpoints.transformers.open_vocabulary import TEMPLATE
 from tests.support.reference import import_transformers, randomise
+from tests.support.two_towers import write_clip_tokenizer
 
 _SMALL: dict[str, Any] = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6}
 _SWIN_TINY: dict[str, Any] = {"window_size": 7, "out_features": ["stage1", "stage2", "stage3", "stage4"]}
 _NECK = [48, 96, 192, 384]
+_LONGEST = 16  # tokens of OWL-ViT's texts
 _DPT_BIAS = 1.5  # 0 in 0.5 % of its places then, as of the random Depth Anything; noise of zeros says nothing
 
 
@@ -27,6 +30,7 @@ class TaskModel:
         size: Height and width of the input.
         make: Config and processor, from the module ``transformers``.
         note: Where the size is not the published one.
+        labels: Of a detector that is given them as texts.
     """
 
     name: str
@@ -36,6 +40,7 @@ class TaskModel:
     size: tuple[int, int]
     make: Callable[[Any, dict[str, int]], tuple[Any, Any]]
     note: str = ""
+    labels: tuple[str, ...] = ()
 
     def save(self, folder: Path) -> Any:
         """Write a folder as transformers does, with its processor; gives the module."""
@@ -49,7 +54,17 @@ class TaskModel:
             module.head.head[4].bias += _DPT_BIAS
         module.save_pretrained(folder)
         processor.save_pretrained(folder)
+        if self.labels:
+            write_clip_tokenizer(folder)
         return module
+
+    def list_inputs(self, folder: Path) -> dict[str, Any]:
+        """What the module reads beside the image: the labels' texts as tokens, as transformers fills them up."""
+        if not self.labels:
+            return {}
+        tokenizer = import_transformers().CLIPTokenizer.from_pretrained(folder)
+        texts = [TEMPLATE.replace("{}", label) for label in self.labels]
+        return dict(tokenizer(texts, padding="max_length", max_length=_LONGEST, return_tensors="pt"))
 
 
 def _vitpose(t: Any, size: dict[str, int]) -> tuple[Any, Any]:
@@ -114,6 +129,11 @@ def _mask2former(t: Any, size: dict[str, int]) -> tuple[Any, Any]:
     return config, t.Mask2FormerImageProcessor(size=size)
 
 
+def _owl_vit(t: Any, size: dict[str, int]) -> tuple[Any, Any]:
+    config = t.OwlViTConfig()  # of owlvit-base-patch32
+    return config, t.OwlViTImageProcessor(size=size)
+
+
 MODELS = (
     TaskModel("vitpose_small", "ViTPose small", "VitPoseForPoseEstimation", 12, (256, 192), _vitpose),
     TaskModel(
@@ -136,6 +156,10 @@ MODELS = (
     TaskModel(
         "mask2former_swin_tiny", "Mask2Former on Swin tiny", "Mask2FormerForUniversalSegmentation", 12, (384, 384),
         _mask2former,
+    ),
+    TaskModel(
+        "owl_vit_base", "OWL-ViT base", "OwlViTForObjectDetection", 12, (768, 768), _owl_vit,
+        labels=("tench", "chain saw", "church", "gas pump", "parachute"),
     ),
 )  # fmt: skip
 """In the order in which they are measured."""

@@ -38,7 +38,8 @@ ABANDONED_SECONDS = 7 * 24 * 3600
 # as in cache_folder.py, which is not here
 MARK_FILE, OWN_FOLDER = ".edgevit-cache", "edgevit-cache"
 STAGES = (
-    "export optimize half_range reference whole_export quantize set_back typed rehearsal engine accuracy portable fp8"
+    "export optimize open half_range reference whole_export quantize set_back typed rehearsal engine accuracy portable "
+    "fp8"
 )
 CONTENTS = (*STAGES.split(), "canary", "compiled", "tensorrt", "tensorrt_rtx", "device", "evaluations")
 JOB = "[0-9a-z-]{8,80}"

@@ -101,6 +101,7 @@ ENGINE = INT8 | {"edgevit.engines.openvino", "edgevit.engines.onnxruntime", "edg
 NEEDED = {
     "export": GRAPH,
     "optimize": GRAPH,
+    "open": INT8 | {"edgevit.build.open_graph", "edgevit.graph.set_batch"},
     "half_range": GRAPH,
     "reference": MODEL | {"edgevit.pixels.resample", "edgevit.measure.reference"},
     "whole_export": {"edgevit.checkpoints.transformers.whole", "edgevit.checkpoints.transformers.dense_tasks"},

@@ -114,7 +114,8 @@ class _Folder:
         def export(made: Path) -> None:
             _export(self, batch, made, progress)
 
-        made, _ = StageCache().run("whole_export", inputs, export)
+        cache = StageCache()
+        made, _ = cache.run("whole_export", inputs, export)
         record = json.loads((made / RECORD_FILE).read_text(encoding="utf-8"))
         exporter = f"transformers {record['transformers']} and torch's {record['exporter']}"
         return read_file(made / ONNX_FILE, self.size), exporter

@@ -53,7 +53,7 @@ def build(kind: OwlKind, precision: str, images: tuple[Path, Path], out: Path) -
     )
 
 
-@pytest.fixture(scope="module", params=OWLS)
+@pytest.fixture(scope="module", params=["OwlViT", pytest.param("Owlv2", marks=pytest.mark.slow)])
 def built(
     request: pytest.FixtureRequest, images: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[OwlKind, BuildResult]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from tests.support.dense_models import (
 )
 from tests.support.foreign_exports import export
 from tests.support.photos import make_photo
+from tests.support.quantized import without_ranking
 from tests.support.reference import import_transformers
 from tests.support.small_models import VIT, make_model
 
@@ -38,6 +40,13 @@ QUICK: dict[str, Any] = {"latency_runs": 2, "latency_seconds": 0.05, "tune_setti
 
 
 QUICK_FIRST = [pytest.param(n, marks=() if n == "depth_anything" else pytest.mark.slow) for n in DENSE_MODELS]
+
+
+@pytest.fixture(autouse=True)
+def unranked() -> Iterator[None]:
+    """What a site costs is of no matter here, and takes a third of these builds."""
+    with without_ranking():
+        yield
 
 
 @pytest.fixture(scope="module")

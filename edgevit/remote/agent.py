@@ -38,10 +38,9 @@ ABANDONED_SECONDS = 7 * 24 * 3600
 # as in cache_folder.py, which is not here
 MARK_FILE, OWN_FOLDER = ".edgevit-cache", "edgevit-cache"
 STAGES = (
-    "export optimize open half_range reference whole_export quantize set_back typed rehearsal engine accuracy portable "
-    "fp8"
+    "export optimize open half_range reference whole_export quantize set_back typed rehearsal engine accuracy portable"
 )
-CONTENTS = (*STAGES.split(), "canary", "compiled", "tensorrt", "tensorrt_rtx", "device", "evaluations")
+CONTENTS = (*STAGES.split(), "fp8", "canary", "compiled", "tensorrt", "tensorrt_rtx", "device", "evaluations")
 JOB = "[0-9a-z-]{8,80}"
 SPACE_HINT = "make room on the device, or set EDGEVIT_CACHE there to a folder on a larger disk"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevit.build.prepare import OPTIMIZED_FILE, PreparedGraph, check_graph
-from edgevit.core.errors import CompileError
+from edgevit.core.errors import CompileError, count_things
 
 if TYPE_CHECKING:
     from edgevit.core.cache import StageCache
@@ -39,7 +39,7 @@ def fix_batch(model: Model, recipe: Recipe) -> Recipe:
     fixed: int | None = config.batch
     if fixed is not None:
         raise CompileError(
-            f"{model.source.path} was exported for {fixed} images a call, and a range of them was asked for",
+            f"{model.source.path} was exported for {count_things(fixed, 'image')} a call, and a range was asked for",
             f"give --batch {fixed}, or export it again with an open batch",
         )
     return dataclasses.replace(recipe, batch=(EXAMPLE, EXAMPLE, EXAMPLE))
@@ -92,5 +92,6 @@ def restate_open(graph: Graph, usual: int) -> None:
     except MismatchError as exc:
         raise CompileError(
             f"the graph takes one number of images a call, not a range: {exc.site}: {exc.reason}",
-            f"give one number: --batch {usual}",
+            f"give one number, --batch {usual}; if an image's answer depends on the others, export it so that it does "
+            "not, in evaluation mode",
         ) from exc

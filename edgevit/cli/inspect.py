@@ -122,6 +122,7 @@ def _show_bundle(output: Output, found: BundleInspection) -> None:
         "engine": describe_engine(manifest),
         "input": ", ".join(f"{s.name} {s.dtype} {_shape(s.shape)}" for s in manifest.inputs),
         "output": ", ".join(f"{s.name} {s.dtype} {_shape(s.shape)}" for s in manifest.outputs),
+        "images a call": _describe_batch(manifest.batch),
         "preprocessing": manifest.preprocess.describe(),
         "classes": str(manifest.classes),
         "templates": _list_templates(manifest.templates),
@@ -179,6 +180,11 @@ def _describe_canary(found: BundleInspection) -> str:
         return f"{held}; this is the place where it was judged"
     differs = "; ".join(f"{part} {here}, at the build {built}" for part, (here, built) in found.differences.items())
     return f"{held}\nthis place differs, so its first opening here answers it: {differs}"
+
+
+def _describe_batch(batch: tuple[int, int, int]) -> str:
+    least, usual, largest = batch
+    return str(least) if least == largest else f"{least} to {largest}, {usual} at its best"
 
 
 def _shape(shape: tuple[int | str, ...]) -> str:

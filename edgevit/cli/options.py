@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgevit.core.engine import LARGEST_BATCH
+
 if TYPE_CHECKING:
     from edgevit.checkpoints.preprocess_options import PreprocessOptions
 
@@ -21,7 +23,10 @@ WEIGHTS: Callable[[Any], Any] = click.option(
 """The option ``--weights``."""
 
 LABELS: Callable[[Any], Any] = click.option(
-    "--labels", type=click.Path(path_type=Path), metavar="FILE", help="A CLIP's classes, a label a line: zero-shot."
+    "--labels",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Classes of a CLIP, SigLIP or OWL-ViT, a label a line.",
 )
 """The option ``--labels``."""
 
@@ -46,14 +51,27 @@ def read_levels(value: str) -> tuple[int, ...]:
     return tuple(int(number) for number in value.split(","))
 
 
+def read_score(value: str) -> float:
+    """A number from 0."""
+    try:
+        score = float(value)
+    except ValueError:
+        score = -1.0
+    if not score >= 0:  # nor one that is not a number
+        raise click.BadParameter(f"{value!r} is no number from 0")
+    return score
+
+
 def read_batch(value: str) -> tuple[int, int, int]:
     """``8`` or ``1:4:8`` to the smallest, the usual and the largest number of images a call."""
-    match = re.fullmatch(r"(\d{1,5})(?::(\d{1,5}):(\d{1,5}))?", value.strip())
+    match = re.fullmatch(r"(\d{1,9})(?::(\d{1,9}):(\d{1,9}))?", value.strip())
     if match is None:
         raise click.BadParameter(f"{value!r} is not a batch such as 8 or 1:4:8")
     low, usual, high = (int(match[1]), int(match[2] or match[1]), int(match[3] or match[1]))
     if not 1 <= low <= usual <= high:
         raise click.BadParameter(f"{value!r} is not in order: 1 ≤ MIN ≤ OPT ≤ MAX")
+    if high > LARGEST_BATCH:
+        raise click.BadParameter(f"{value!r} has more than {LARGEST_BATCH} images a call")
     return low, usual, high
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgevit.cli.options import check_option, key_option
+from edgevit.cli.options import check_option, key_option, read_score
 from edgevit.cli.output import WHOLE_LISTS, Output, output_options
 from edgevit.core.task import ANSWERED_TASKS
 
@@ -35,7 +35,7 @@ _FEW = 20  # images, which are answered before anybody could read how many are
     help="Embeddings to a .npy file, features to a .npz file; of depth, masks, boxes and poses the numbers and a "
     "picture of every image, into a folder.",
 )
-@click.option("--threshold", type=click.FloatRange(0), metavar="SCORE", help="What a box's score has to be above.")
+@click.option("--threshold", type=read_score, metavar="SCORE", help="What a box's score has to be above.")
 @click.option(
     "--box",
     "boxes",

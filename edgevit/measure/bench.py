@@ -167,6 +167,9 @@ def _check_inputs(manifests: Mapping[str, Manifest], batch: int) -> None:
         if not least <= batch <= largest:
             takes = f"{least} to {largest} images" if least < largest else f"{least} image{'s' if least > 1 else ''}"
             offenders.append(f"{name} takes {takes} a call, not {batch}")
+    if offenders and not others:
+        least, _, largest = manifests[first].batch
+        raise BundleError(offenders[0], f"give --batch {least}" + (f" to {largest}" if least < largest else ""))
     if offenders:
         raise BundleError(
             "these bundles cannot be timed on the same pixels:\n" + format_offenders(offenders),

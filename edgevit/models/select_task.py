@@ -63,6 +63,8 @@ def select_task(model: Model, task: Task) -> Model:
         )
     if name not in possible:
         what = "is a backbone, without a last norm and a head" if backbone else "has no classification head"
+        if not backbone and name != "classify":
+            what = "has no outputs for that"
         raise CheckpointError(f"{model.source.path} {what}: it cannot {name}", f"give --task {' or '.join(possible)}")
     try:
         task = dataclasses.replace(task, name=name)
@@ -75,6 +77,8 @@ def select_task(model: Model, task: Task) -> Model:
             model = dataclasses.replace(model, answer=None, labels=None)
         return dataclasses.replace(model, task=task)
     inner = model.module.encoder if isinstance(model.module, WholeGraph) else model.module
+    if whole:
+        notes.append(f"--task {name} gives what the encoder does: what the graph has behind it is left out")
     if not isinstance(inner, (ViT, Swin)):
         raise CheckpointError(
             f"{model.source.path} was recognised in part: it gives its logits, and no {name}",

@@ -134,7 +134,7 @@ def test_int8_engine_of_a_file_gives_each_image_of_a_call_its_own_answer(
 
 def test_range_of_batches_for_a_file_of_one_number_is_refused(tmp_path: Path) -> None:
     model = read_checkpoint(mix_images(tmp_path, 4))
-    with pytest.raises(CompileError, match="was exported for 4 images a call, and a range") as caught:
+    with pytest.raises(CompileError, match="was exported for 4 images a call, and a range was") as caught:
         fix_batch(model, Recipe(batch=(1, 2, 4)))
     assert "--batch 4" in caught.value.hint
     assert fix_batch(model, Recipe(batch=(4, 4, 4))).batch == (4, 4, 4)
@@ -144,7 +144,7 @@ def test_file_that_mixes_images_is_refused_with_the_place(tmp_path: Path) -> Non
     source = mix_images(tmp_path, None)
     with pytest.raises(CompileError, match=r"takes one number of images a call, not a range: .*mixes") as caught:
         build(source, "cpu", tmp_path / "b", (None, None), "fp32")
-    assert caught.value.hint == "give one number: --batch 2"
+    assert caught.value.hint.startswith("give one number, --batch 2; if an image's answer depends on the others")
     assert not (tmp_path / "b").exists()
 
 

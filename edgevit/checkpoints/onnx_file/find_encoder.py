@@ -99,7 +99,7 @@ def find_encoder(graph: Graph) -> Encoder:
             ends += [joint for joint in _list_joints(blocks, stream) if joint not in ends]
     if not found:
         if near:
-            raise MismatchError(None, f"no encoder was found whole: {near[-1].site}: {near[-1].reason}")
+            raise MismatchError(None, f"{near[-1].site}: {near[-1].reason}")
         raise MismatchError(None, "it has no pre-norm blocks of attention and MLP")
     best = max(found, key=lambda one: one.count)
     if best.count < _LEAST_BLOCKS:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from edgevit.checkpoints.onnx_file.file import ForeignFile
 from edgevit.checkpoints.onnx_file.front import put_front
 from edgevit.checkpoints.onnx_file.prepare import load_graph
-from edgevit.core.errors import CheckpointError, CompileError
+from edgevit.core.errors import CheckpointError, CompileError, count_things
 from edgevit.core.pass_record import PassRecord
 from edgevit.core.target import ExportForm
 from edgevit.graph.graph import Graph, static_shape
@@ -93,7 +93,7 @@ def refuse_batch(file: ForeignFile, fixed: int | None, batch: int) -> None:
     """
     if fixed not in (None, batch):
         raise CompileError(
-            f"{file.path} was exported for {fixed} images a call, not {batch}",
+            f"{file.path} was exported for {count_things(fixed or 0, 'image')} a call, not {batch}",
             f"give --batch {fixed}, or export it again with an open batch",
         )
 

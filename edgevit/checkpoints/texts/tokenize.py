@@ -69,8 +69,8 @@ class TextTokenizer:
         long = [f"{text}: {len(found)}" for text, found in zip(texts, ids, strict=True) if len(found) > context]
         if long:
             raise DataError(
-                f"{count_things(len(long), 'text')} of labels have more than the {context} tokens that the text tower "
-                f"takes:\n{format_offenders(long)}",
+                f"the text tower takes {context} tokens, which are too few for {count_things(len(long), 'text')} of "
+                f"labels:\n{format_offenders(long)}",
                 "shorten them; they are not cut off, as what is left would be another label",
             )
         largest = max(max(found, default=0) for found in ids)

@@ -69,7 +69,7 @@ def read_queries(files: CheckpointFiles, texts: LabelTexts | None) -> Queries:
     if texts is None:
         raise CheckpointError(
             f"{files.source} finds what texts say, and no labels are given",
-            "give --labels FILE, a label a line: they become the classes of its head",
+            "give --labels FILE, a label a line: they become the classes of its head, and nothing else is built of it",
         )
     where = f"{files.source}/config.json, text_config"
     fields = Fields(Fields(files.config, where).mapping("text_config"), where)

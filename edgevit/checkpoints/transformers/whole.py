@@ -67,7 +67,14 @@ def read_whole_model(
     folder = _Folder(files, name, dense, queries)
     file, exporter = folder.find_export(1, progress)
     notes = (*dense.notes, f"exported by {exporter}")
-    model = read_whole_file(files, file, dense.preprocess, (), notes)
+    try:
+        model = read_whole_file(files, file, dense.preprocess, (), notes)
+    except CheckpointError as exc:
+        where = f"{name} of {files.source} at {folder.size[0]} × {folder.size[1]} pixels"
+        raise CheckpointError(
+            exc.message.replace(str(file.path), where),
+            "height and width have to be multiples of its patch (--image-size), and its encoder a ViT or a Swin",
+        ) from exc
     assert isinstance(model.module, WholeModule)
     model.module.export_for = lambda batch: folder.find_export(batch)[0]
     model.module.config = dataclasses.replace(model.module.config, batch=None)

@@ -106,7 +106,7 @@ def test_missing_or_odd_scale_is_refused(clip: Path, tmp_path: Path, change: tor
 
 
 def test_labels_that_are_too_long_are_all_listed(clip: Path) -> None:
-    with pytest.raises(DataError, match=r"2 texts of labels have more than the 32 tokens") as caught:
+    with pytest.raises(DataError, match=r"takes 32 tokens, which are too few for 2 texts of labels") as caught:
         read_checkpoint(clip, texts=read_label_texts(["cat", "xyz" * 30, "qqq " * 20]))
     assert "a photo of a xyzxyz" in caught.value.message
 

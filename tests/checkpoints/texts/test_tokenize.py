@@ -50,7 +50,7 @@ def test_all_texts_that_are_too_long_are_listed(tmp_path: Path) -> None:
     tokenizer = read_tokenizer(tmp_path, "m")
     with pytest.raises(DataError) as caught:
         tokenizer.encode(["a photo of a church", "a " * 9, "a", "b " * 12], keep_text, 9, 10_000)
-    assert "2 texts of labels have more than the 9 tokens" in caught.value.message
+    assert "takes 9 tokens, which are too few for 2 texts of labels" in caught.value.message
     assert f"{'a ' * 9}: 11" in caught.value.message
     assert f"{'b ' * 12}: 14" in caught.value.message
 

@@ -121,7 +121,7 @@ def test_folder_without_labels_is_refused(kind: OwlKind) -> None:
 
 
 def test_label_that_is_longer_than_the_text_tower_takes_is_refused() -> None:
-    with pytest.raises(DataError, match="1 text of labels have more than the 32 tokens"):
+    with pytest.raises(DataError, match="takes 32 tokens, which are too few for 1 text of labels"):
         read_checkpoint(save_owl("OwlViT")[0], texts=LabelTexts(("church", "tench " * 30)))
 
 

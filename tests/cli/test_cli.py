@@ -96,6 +96,7 @@ def test_module_runs_as_a_program():
         (["build", "model", "--target", "cpu", "--precision", "int3"], "fp16"),
         (["build", "model", "--target", "cpu", "--batch", "4:2:8"], "MIN ≤ OPT"),
         (["build", "model", "--target", "cpu", "--batch", "many"], "1:4:8"),
+        (["build", "model", "--target", "cpu", "--batch", "1:2:100000"], "more than 4096 images a call"),
         (["build", "model", "--target", "cpu", "--image-size", "0x3"], "256x512"),
         (["build", "model", "--target", "cpu", "--max-drop", "-1"], "-1"),
         (["build", "model", "--target", "cpu", "--seed", "x"], "'x'"),

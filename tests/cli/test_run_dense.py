@@ -105,6 +105,8 @@ def test_one_images_picture_may_have_a_name(
     [
         ("depth", ["--save", "x.png"], "there are 2 images"),
         ("depth", ["--save", "x.jpg"], "neither a folder nor"),
+        ("detect", ["--threshold", "nan"], "'nan' is no number from 0"),
+        ("detect", ["--threshold", "-1"], "'-1' is no number from 0"),
         ("depth", ["--threshold", "0.5"], "for bundles of the task detect"),
         ("segment", ["--box", "1,2,3,4"], "for bundles of the task pose"),
         ("pose", ["--box", "1,2,3"], "not of the form"),

@@ -227,7 +227,7 @@ def test_batch_is_fixed_or_as_large_as_is_asked_for(tmp_path: Path) -> None:
     found = run_graph(optimize_graph(graph)[0], [draw(3)], ["mask"])[0]
     assert relative_error(torch.from_numpy(found), answer(module, model, draw(3))[0]) <= 1e-4
     fixed = read_checkpoint(write(module, tmp_path / "fixed.onnx", ("mask",)))
-    with pytest.raises(CompileError, match="exported for 1 images a call, not 3"):
+    with pytest.raises(CompileError, match="exported for 1 image a call, not 3"):
         export_model(fixed, ExportForm(), batch=(3, 3, 3))
 
 
@@ -252,6 +252,7 @@ def test_encoder_of_a_whole_model_gives_embeddings_by_itself(tmp_path: Path) -> 
         wanted = module.encoder(pixels).last_hidden_state[:, 0]  # type: ignore[operator]
         assert relative_error(model.module(pixels), wanted) <= 1e-4
     assert (model.task.name, model.answers) == ("embed", None)
+    assert "--task embed gives what the encoder does: what the graph has behind it is left out" in model.source.notes
 
 
 def test_classifier_with_another_head_is_quantised_as_a_whole_model(tmp_path: Path) -> None:

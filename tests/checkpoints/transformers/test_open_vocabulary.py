@@ -117,7 +117,20 @@ def test_answer_to_a_photo_is_transformers(kind: OwlKind, form: ExportForm, size
 def test_folder_without_labels_is_refused(kind: OwlKind) -> None:
     with pytest.raises(CheckpointError, match="finds what texts say, and no labels are given") as caught:
         read_checkpoint(save_owl(kind)[0])
-    assert caught.value.hint == "give --labels FILE, a label a line: they become the classes of its head"
+    assert (
+        caught.value.hint
+        == "give --labels FILE, a label a line: they become the classes of its head, and nothing else is built of it"
+    )
+
+
+def test_size_that_patches_do_not_fill_is_refused_with_the_folder() -> None:
+    source = save_owl("OwlViT")[0]
+    with pytest.raises(
+        CheckpointError, match=r"OwlViTForObjectDetection of .* at 70 × 70 pixels gives no logits"
+    ) as caught:
+        read_checkpoint(source, image_size=(70, 70), texts=LabelTexts(NAMES))
+    assert "model.onnx" not in caught.value.message
+    assert "multiples of its patch" in caught.value.hint
 
 
 def test_label_that_is_longer_than_the_text_tower_takes_is_refused() -> None:

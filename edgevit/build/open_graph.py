@@ -45,11 +45,6 @@ def fix_batch(model: Model, recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, batch=(EXAMPLE, EXAMPLE, EXAMPLE))
 
 
-def needs_opening(model: Model, recipe: Recipe) -> bool:
-    """Whether what :func:`fix_batch` gives is another recipe."""
-    return fix_batch(model, recipe) is not recipe
-
-
 def open_graph(
     prepared: PreparedGraph, model: Model, recipe: Recipe, cache: StageCache, progress: Progress
 ) -> PreparedGraph:
@@ -58,7 +53,7 @@ def open_graph(
     Raises:
         CompileError: It mixes images, or has an operator whose images cannot be followed.
     """
-    if not needs_opening(model, recipe):
+    if fix_batch(model, recipe) is recipe:
         return prepared
     inputs = {**prepared.inputs, "open": list(recipe.batch)}
 

@@ -15,8 +15,6 @@ from edgevit.graph.builder import Builder
 from edgevit.graph.graph import Graph, constant_of, operand, static_shape
 from edgevit.graph.patterns.pieces import MismatchError
 
-BATCH_AXIS = "batch"
-
 
 @dataclass(frozen=True)
 class Place:

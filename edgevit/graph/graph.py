@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # protobuf refuses more than 2 GiB in one message; weights of larger models lie in a file beside it.
 INLINE_LIMIT_BYTES = 1_900_000_000
+BATCH_AXIS = "batch"
+"""What an open number of images is called in shapes."""
 SITE_OPS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 _ALIGNMENT = 65536  # of large tensors in a file beside: what any system can map
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from edgevit.graph.batch_steps import STEPS
-from edgevit.graph.batch_walk import BATCH_AXIS, Place, Walk, require_shape
-from edgevit.graph.graph import Graph
+from edgevit.graph.batch_walk import Place, Walk, require_shape
+from edgevit.graph.graph import BATCH_AXIS, Graph
 from edgevit.graph.passes.fold_static_shapes import infer_shapes
 from edgevit.graph.patterns.pieces import MismatchError
 

@@ -16,7 +16,7 @@ from edgevit.core.errors import ExportError
 from edgevit.core.packages import require_package
 from edgevit.core.pass_record import PassRecord
 from edgevit.core.target import ExportForm
-from edgevit.graph.graph import Graph
+from edgevit.graph.graph import BATCH_AXIS, Graph
 from edgevit.models.folds import apply_folds
 from edgevit.models.model import Model, OwnGraph
 from edgevit.models.pixels import PixelModel, copy_structure
@@ -24,7 +24,7 @@ from edgevit.models.pixels import PixelModel, copy_structure
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-INPUT, BATCH_AXIS = "image", "batch"
+INPUT = "image"
 
 
 def fold_model(model: Model, form: ExportForm) -> tuple[PixelModel, tuple[PassRecord, ...]]:

@@ -21,7 +21,7 @@ from edgevit.core.task import Task
 from edgevit.models.select_task import select_task
 from edgevit.runtime import open_bundle
 from tests.support.dense_models import DENSE_MODELS, answer_by_transformers, check_answer, write_dense_model
-from tests.support.photos import make_photo
+from tests.support.photos import make_photo, write_photos
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 
@@ -64,9 +64,7 @@ def onnx_file(folder: tuple[Path, Any, Any], tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folders = tmp_path_factory.mktemp("calibration"), tmp_path_factory.mktemp("validation")
-    for number in range(12):
-        make_photo(90 + number, 120, seed=number).save(folders[number % 2] / f"{number}.png")
-    return folders
+    return write_photos(folders, 12, 90, 120)
 
 
 def test_bundle_of_a_folder_gives_transformers_depth(

@@ -17,7 +17,7 @@ from edgevit.measure.evaluate import evaluate_bundle
 from edgevit.runtime import open_bundle
 from edgevit.runtime.predictor import Predictor
 from tests.support.owl_models import NAMES, OWLS, OwlKind, ask_owl, find_by_transformers, save_owl
-from tests.support.photos import make_photo
+from tests.support.photos import make_photo, write_photos
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 
@@ -25,9 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::t
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folders = tmp_path_factory.mktemp("calibration"), tmp_path_factory.mktemp("validation")
-    for number in range(16):
-        make_photo(60 + number, 50, seed=number).save(folders[number % 2] / f"{number}.png")
-    return folders
+    return write_photos(folders, 16, 60, 50)
 
 
 def build(kind: OwlKind, precision: str, images: tuple[Path, Path], out: Path) -> BuildResult:

@@ -29,7 +29,7 @@ from tests.support.dense_models import (
     write_dense_model,
 )
 from tests.support.foreign_exports import export
-from tests.support.photos import make_photo
+from tests.support.photos import make_photo, write_photos
 from tests.support.quantized import without_ranking
 from tests.support.reference import import_transformers
 from tests.support.small_models import VIT, make_model
@@ -52,9 +52,7 @@ def unranked() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folders = tmp_path_factory.mktemp("calibration"), tmp_path_factory.mktemp("validation")
-    for number in range(16):
-        make_photo(90 + number, 120, seed=number).save(folders[number % 2] / f"{number}.png")
-    return folders
+    return write_photos(folders, 16, 90, 120)
 
 
 def build(source: Path, target: str, out: Path, images: tuple[Path | None, Path | None], precision: Precision) -> Any:

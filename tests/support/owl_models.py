@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from PIL import Image
 
-from tests.support.exports_folder import find_folder
 from tests.support.reference import import_transformers, randomise
 from tests.support.two_towers import CONTEXT, write_clip_tokenizer
 
@@ -40,8 +40,8 @@ def write_owl(kind: OwlKind, folder: Path) -> tuple[Any, Any]:
 
 @cache
 def save_owl(kind: OwlKind) -> tuple[Path, Any, Any]:
-    """:func:`write_owl` in a folder of its own, made once in a run of the tests; nobody changes it."""
-    folder = find_folder() / f"owl-{kind}"
+    """:func:`write_owl` in a folder of this process's: others may write theirs at the same time."""
+    folder = Path(tempfile.mkdtemp(prefix=f"edgevit-{kind}-"))
     return folder, *write_owl(kind, folder)
 
 

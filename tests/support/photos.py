@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from PIL import Image
 
@@ -21,3 +23,10 @@ def make_photo(height: int, width: int, seed: int = 0) -> Image.Image:
         pixels[top:bottom, left:right] = generator.choice([0, 255])
         pixels[top // 2 : bottom // 3, left:right, 0] = 200
     return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+
+
+def write_photos(folders: tuple[Path, Path], count: int, height: int, width: int) -> tuple[Path, Path]:
+    """PNG files of growing height, by turns into a folder to calibrate on and one to validate on; gives both."""
+    for number in range(count):
+        make_photo(height + number, width, seed=number).save(folders[number % 2] / f"{number}.png")
+    return folders
